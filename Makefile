@@ -1,0 +1,60 @@
+# `make help` lists what there is. Everything runs in .venv, with the pins of constraints.txt.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+BUNDLE := bundles/covid_cxr_classification
+DEMO := demo
+export MLFLOW_TRACKING_URI ?= sqlite:///mlruns.db
+
+# Without an NVIDIA GPU only the CPU build will do on Linux: the plain wheel brings gigabytes of CUDA.
+# If pip does not find it, name the package index of PyTorch's CPU builds: make setup PIP_EXTRA_INDEX_URL=...
+TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
+TORCH_LABEL := $(if $(shell command -v nvidia-smi),,$(if $(filter Linux,$(shell uname -s)),+cpu))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-quick lint format mlflow clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: .venv/.installed  ## Create .venv with everything pinned (CPU build of torch where there is no GPU)
+
+.venv/.installed: constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	@echo "Installing torch==$(TORCH_VERSION)$(TORCH_LABEL) and the pinned packages into .venv (2 to 4 minutes)..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check "torch==$(TORCH_VERSION)$(TORCH_LABEL)" || \
+	  { echo "No build torch==$(TORCH_VERSION)$(TORCH_LABEL) was found. Look up the index of CPU builds under 'Get Started' at pytorch.org, then: make setup PIP_EXTRA_INDEX_URL=THAT_ADDRESS"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: setup  ## Phantoms, training, evaluation and a prediction in a few minutes, from a fresh clone
+	rm -rf $(DEMO)/run
+	test -f $(DEMO)/phantom/datalist.json || $(BIN)/covid-monai data phantom $(DEMO)/phantom --patients 160 --size 384
+	$(BIN)/python -W ignore -m monai.bundle run training \
+	  --config_file "['$(BUNDLE)/configs/train.yaml','configs/experiments/demo.yaml']" \
+	  --datalist $(DEMO)/phantom/datalist.json --output_dir $(DEMO)/run
+	$(BIN)/covid-monai evaluate --bundle $(DEMO)/run --datalist $(DEMO)/phantom/datalist.json --output $(DEMO)/run/evaluation
+	$(BIN)/covid-monai predict --bundle $(DEMO)/run $$(find $(DEMO)/phantom -name '*.dcm' -not -path '*/ct/*' | sort | tail -n 3)
+	@echo
+	@echo "Report:  $(DEMO)/run/evaluation/report.html"
+	@echo "MLflow:  make mlflow"
+
+test: setup  ## All tests; those that need the real images say so and skip without COVID_MONAI_DATA
+	$(BIN)/python -m pytest
+
+test-quick: setup  ## The tests that take seconds, under 3 minutes in all
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## Let ruff put the code in form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+mlflow: setup  ## Open the tracking UI at http://127.0.0.1:5000 (loopback only)
+	$(BIN)/mlflow server --backend-store-uri $(MLFLOW_TRACKING_URI) --host 127.0.0.1 --port 5000
+
+clean:  ## Remove what the demo has made; .venv and your own runs stay
+	rm -rf $(DEMO) build .pytest_cache .mypy_cache .ruff_cache

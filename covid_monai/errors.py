@@ -1,0 +1,30 @@
+"""From a wrapped exception back to what went wrong."""
+
+from collections.abc import Iterator
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception itself, then what caused it, down to the first cause.
+
+    MONAI wraps what a transform or a config expression raises in one RuntimeError per level.
+
+    >>> try:
+    ...     try:
+    ...         raise ValueError("the cause")
+    ...     except ValueError as error:
+    ...         raise RuntimeError("applying transform") from error
+    ... except RuntimeError as error:
+    ...     [str(cause) for cause in causes(error)]
+    ['applying transform', 'the cause']
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
+def first_line(error: BaseException, *, limit: int = 400) -> str:
+    """The first line of an exception's message, or the name of its type if it has none."""
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
