@@ -1,0 +1,132 @@
+"""One radiograph off disk: DICOM, JPEG or PNG in, `[1, H, W]` in [0, 1] and its metadata out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from covid_monai.readers.acceptance import check_object, sop_class_uid
+from covid_monai.readers.dicom_pixels import decode, has_pixels_described
+from covid_monai.readers.elements import encoding, numbers, text
+from covid_monai.readers.grayscale import render
+from covid_monai.readers.raster import is_raster, read_raster
+from covid_monai.vocabulary import RefusedImage, UnreadableImage
+
+IDENTIFIERS = (
+    "Modality",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "PatientID",
+    "PatientSex",
+    "PatientAge",
+    "ViewPosition",
+    "BodyPartExamined",
+    "PhotometricInterpretation",
+)
+_HEAD_BYTES = 132
+# Group 0002 or 0008, either byte order: how data sets start that were stored without a preamble.
+_BARE_STARTS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
+
+
+def read_radiograph(path: str | Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Read one DICOM, JPEG or PNG radiograph as a viewer shows it.
+
+    Args:
+        path: The file. Its content decides the format, not its name.
+
+    Returns:
+        Image `[1, H, W]` in [0, 1], rows first, bone bright; and its metadata: always the same keys, never
+        None ("" where the file does not say). `spacing_mm` is (row, column) and (1, 1) where
+        `spacing_source` is "none"; ImagerPixelSpacing is measured at the detector, where the patient
+        appears larger.
+
+    Raises:
+        RefusedImage: Readable, but not one grey frame of a chest radiograph.
+        UnreadableImage: Missing, damaged, or in a format that is not read.
+    """
+    path = Path(path)
+    try:
+        head = _read_head(path)
+        if is_raster(head):
+            return _with_metadata(read_raster(path), Dataset(), path=path)
+        ds = _open_dicom(path, head)
+        check_object(ds)
+        if not has_pixels_described(ds):
+            raise UnreadableImage("Rows, Columns or Bits Allocated missing")
+        codes, bits_stored = decode(ds)
+        return _with_metadata(render(codes, ds, bits_stored=bits_stored), ds, path=path)
+    except RefusedImage as error:
+        raise RefusedImage(error.reason, f"{path.name}: {error.detail}") from error
+    except Exception as error:  # every decoder has exceptions of its own
+        raise UnreadableImage(f"{path.name}: {_describe(error)}") from error
+
+
+def _read_head(path: Path) -> bytes:
+    """Read the bytes that tell the format."""
+    if path.is_dir():
+        raise UnreadableImage("a folder; give one image file")
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if not head:
+        raise UnreadableImage("the file is empty")
+    return head
+
+
+def _open_dicom(path: Path, head: bytes) -> Dataset:
+    """Parse a DICOM file, also one without preamble or transfer syntax."""
+    if head[128:132] != b"DICM" and not head.startswith(_BARE_STARTS):
+        raise UnreadableImage("not a DICOM, JPEG or PNG file")
+    ds = dcmread(path, force=True)
+    if not ds:
+        raise UnreadableImage("not a DICOM, JPEG or PNG file")
+    if "TransferSyntaxUID" not in ds.file_meta:
+        implicit, little_endian = encoding(ds)
+        explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+        ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return ds
+
+
+def _describe(error: Exception) -> str:
+    """Say in one line what went wrong, without the file's own text, which may name the patient."""
+    if isinstance(error, UnreadableImage):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return "no permission to read the file"
+    first_line = (str(error).splitlines() or [""])[0][:200]
+    return f"cannot be decoded ({type(error).__name__}: {first_line})"
+
+
+def _with_metadata(
+    image: NDArray[np.float32], ds: Dataset, *, path: Path
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Add the channel and describe the image."""
+    spacing, source = _spacing(ds)
+    affine = np.diag([*spacing, 1.0, 1.0])
+    meta: dict[str, Any] = {
+        "filename_or_obj": str(path),
+        "original_channel_dim": 0,
+        "spatial_shape": np.asarray(image.shape),
+        "affine": affine,
+        "original_affine": affine.copy(),
+        "spacing_mm": np.asarray(spacing),
+        "spacing_source": source,
+        "SOPClassUID": sop_class_uid(ds),
+    }
+    meta.update({keyword: text(ds, keyword) for keyword in IDENTIFIERS})
+    return image[np.newaxis], meta
+
+
+def _spacing(ds: Dataset) -> tuple[list[float], str]:
+    """Row and column spacing in mm, and the element that it comes from (PS3.3 10.7.1.3)."""
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        spacing = numbers(ds, keyword)
+        if len(spacing) == 2 and min(spacing) > 0:
+            return spacing, keyword
+    return [1.0, 1.0], "none"

@@ -1,0 +1,119 @@
+"""The slices of a DICOM series: found by their headers and sorted by position, never by file name."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+
+from covid_monai.readers.elements import numbers, text
+from covid_monai.vocabulary import UnreadableImage
+
+_STEP_TOLERANCE = 0.02  # of the usual step: positions are written with few decimals
+_TILT_TOLERANCE = 0.02  # sine of the angle between stack and normal, about 1 degree
+IDENTIFIERS = ("Modality", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "PatientSex", "PatientAge")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Header of one slice; positions in mm in the patient's system (LPS), None if absent."""
+
+    path: Path
+    identifiers: dict[str, str]
+    size: tuple[str, str]
+    position: NDArray[np.float64] | None
+    orientation: NDArray[np.float64] | None
+
+
+def find_slices(path: Path, *, series_uid: str = "") -> list[Slice]:
+    """Read the headers of a file or of all DICOM files in a folder and choose one series.
+
+    Raises:
+        UnreadableImage: No CT image, or several series and none chosen; the message lists them.
+    """
+    paths = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    slices = [s for s in map(_read_header, paths) if s is not None]
+    if not slices:
+        raise UnreadableImage("no DICOM image in it")
+    series = Counter(s.identifiers["SeriesInstanceUID"] for s in slices)
+    listing = ", ".join(f"{uid} ({count} slices)" for uid, count in series.items())
+    if series_uid and series_uid not in series:
+        raise UnreadableImage(f"no series {series_uid}; it holds {listing}")
+    if not series_uid and len(series) > 1:
+        raise UnreadableImage(f"{len(series)} series: {listing}. Choose one with series_uid=")
+    chosen = [s for s in slices if series_uid in ("", s.identifiers["SeriesInstanceUID"])]
+    modalities = {s.identifiers["Modality"] for s in chosen} - {"CT", ""}
+    if modalities:
+        raise UnreadableImage(f"Modality {', '.join(sorted(modalities))}; Hounsfield units need CT")
+    return chosen
+
+
+def sort_slices(slices: list[Slice]) -> list[Slice]:
+    """Order slices along the normal of their plane.
+
+    Returns:
+        Ascending along the cross product of the row and column directions.
+
+    Raises:
+        UnreadableImage: Different sizes or orientations, a position twice, uneven steps, a tilted gantry.
+    """
+    if len(slices) == 1:
+        return slices
+    if any(s.position is None or s.orientation is None for s in slices):
+        raise UnreadableImage("slices without ImagePositionPatient or ImageOrientationPatient")
+    if len({s.size for s in slices}) > 1:
+        raise UnreadableImage("slices of different sizes in one series (a localizer among them?)")
+    orientations = np.stack([s.orientation for s in slices if s.orientation is not None])
+    if np.abs(orientations - orientations[0]).max() > 1e-3:
+        raise UnreadableImage("slices of different orientations in one series (a localizer among them?)")
+    normal = np.cross(orientations[0, :3], orientations[0, 3:])
+    positions = np.stack([s.position for s in slices if s.position is not None])
+    order = np.argsort(positions @ normal, kind="stable")
+    ordered = [slices[i] for i in order]
+    _check_steps(ordered, positions[order], normal)
+    return ordered
+
+
+def _check_steps(slices: list[Slice], positions: NDArray[np.float64], normal: NDArray[np.float64]) -> None:
+    """Hold that slices follow each other at one distance, straight along the normal."""
+    along = positions @ normal
+    steps = np.diff(along)
+    usual = float(np.median(steps))
+    doubled = np.flatnonzero(steps < 1e-3)
+    if doubled.size:
+        i = doubled[0]
+        names = f"{slices[i].path.name} and {slices[i + 1].path.name}"
+        raise UnreadableImage(f"{names} have one position ({along[i]:.2f} mm); remove the duplicate")
+    uneven = np.flatnonzero(np.abs(steps - usual) > _STEP_TOLERANCE * usual)
+    if uneven.size:
+        i = uneven[0]
+        raise UnreadableImage(
+            f"{steps[i]:.2f} mm between {slices[i].path.name} and {slices[i + 1].path.name}, "
+            f"but {usual:.2f} mm elsewhere ({uneven.size} uneven steps): slices are missing; "
+            "fetch the whole series"
+        )
+    extent = positions[-1] - positions[0]
+    drift = np.linalg.norm(extent - (extent @ normal) * normal) / np.linalg.norm(extent)
+    if drift > _TILT_TOLERANCE:
+        raise UnreadableImage("the stack is sheared (tilted gantry); resample it to a straight one first")
+
+
+def _read_header(path: Path) -> Slice | None:
+    """Read what sorting needs; None for files that are no DICOM image (DICOMDIR, reports, notes)."""
+    try:
+        ds = dcmread(path, stop_before_pixels=True)
+    except InvalidDicomError:
+        return None
+    if "Rows" not in ds:
+        return None
+    position, orientation = numbers(ds, "ImagePositionPatient"), numbers(ds, "ImageOrientationPatient")
+    return Slice(
+        path=path,
+        identifiers={keyword: text(ds, keyword) for keyword in IDENTIFIERS},
+        size=(text(ds, "Rows"), text(ds, "Columns")),
+        position=np.array(position) if len(position) == 3 else None,
+        orientation=np.array(orientation) if len(orientation) == 6 else None,
+    )

@@ -1,0 +1,98 @@
+"""One CT volume off disk: DICOM series or NIfTI in, `[1, X, Y, Z]` in HU and RAS out."""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 (its own documentation calls it so)
+from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
+
+from covid_monai.readers.series import IDENTIFIERS, Slice, find_slices, sort_slices
+from covid_monai.vocabulary import UnreadableImage
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_NIFTI_SUFFIXES = (".nii", ".nii.gz")
+
+
+def read_volume(path: str | Path, *, series_uid: str = "") -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Read a CT volume and turn its axes towards right, anterior, superior.
+
+    No voxel is resampled: axes are only swapped and flipped, so an oblique volume stays oblique and its
+    affine says so.
+
+    Args:
+        path: Folder of a DICOM series, one DICOM file, or a NIfTI file (.nii, .nii.gz).
+        series_uid: SeriesInstanceUID to read where a folder holds several.
+
+    Returns:
+        Volume `[1, X, Y, Z]` in HU and its metadata: always the same keys, never None. `affine` maps voxel
+        indices to mm in RAS; `spacing_mm` is (x, y, z).
+
+    Raises:
+        UnreadableImage: Missing or damaged file, several series, a missing or doubled slice, a tilted
+            gantry, or a modality without Hounsfield units.
+    """
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise UnreadableImage("no such file or folder")
+        if path.is_file() and path.name.lower().endswith(_NIFTI_SUFFIXES):
+            image, first = _read_nifti(path), None
+        else:
+            image, first = _read_dicom(path, series_uid=series_uid)
+        return _canonical(image, first, path=path)
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{path.name}: {error}") from error
+    except Exception as error:  # ITK, nibabel and pydicom have exceptions of their own
+        cause = (str(error).splitlines() or [""])[0][:200]
+        raise UnreadableImage(f"{path.name}: cannot be read ({type(error).__name__}: {cause})") from error
+
+
+def _read_nifti(path: Path) -> nib.Nifti1Image:
+    image = nib.load(path)
+    shape = image.shape[:3]
+    if len(image.shape) < 3 or np.prod(image.shape[3:]) != 1:
+        raise UnreadableImage(f"shape {image.shape}; one 3D volume was expected")
+    return nib.Nifti1Image(image.get_fdata(dtype=np.float32).reshape(shape), image.affine)
+
+
+def _read_dicom(path: Path, *, series_uid: str) -> tuple[nib.Nifti1Image, Slice]:
+    """Read slices in the order of their positions; ITK applies each slice's rescale."""
+    slices = sort_slices(find_slices(path, series_uid=series_uid))
+    if len(slices) == 1:
+        volume = sitk.ReadImage(str(slices[0].path), sitk.sitkFloat32)
+    else:
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames([str(s.path) for s in slices])
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+        volume = reader.Execute()
+    array = sitk.GetArrayFromImage(volume).T  # ITK's arrays are z, y, x
+    return nib.Nifti1Image(array, affine_of(volume)), slices[0]
+
+
+def affine_of(volume: sitk.Image) -> NDArray[np.float64]:
+    """Affine of an ITK volume, voxel index → mm in RAS (ITK and DICOM count towards left and posterior)."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(volume.GetDirection(), (3, 3)) * volume.GetSpacing()
+    affine[:3, 3] = volume.GetOrigin()
+    return _LPS_TO_RAS @ affine
+
+
+def _canonical(
+    image: nib.Nifti1Image, first: Slice | None, *, path: Path
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Reorient to RAS, add the channel and describe the volume."""
+    canonical = nib.as_closest_canonical(image)
+    volume = np.ascontiguousarray(canonical.get_fdata(dtype=np.float32))
+    return volume[np.newaxis], {
+        "filename_or_obj": str(path),
+        "original_channel_dim": 0,
+        "spatial_shape": np.asarray(volume.shape),
+        "space": "RAS",
+        "affine": canonical.affine,
+        "original_affine": image.affine,
+        "spacing_mm": np.asarray(voxel_sizes(canonical.affine)),
+        **{keyword: first.identifiers.get(keyword, "") if first else "" for keyword in IDENTIFIERS},
+    }
