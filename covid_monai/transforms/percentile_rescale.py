@@ -1,0 +1,160 @@
+"""Robust rescaling of an image to [0, 1] between two of its percentiles."""
+
+import math
+
+import numpy as np
+import torch
+from monai.config import KeysCollection, NdarrayOrTensor
+from monai.transforms import Transform
+from monai.utils import TransformBackends
+from numpy.typing import NDArray
+
+from covid_monai.transforms.base import EachKey, as_plain_tensor, as_type_of
+
+# As many as a 16-bit detector has: an 8-, 12- or 16-bit image loses nothing.
+LEVELS = 65_536
+
+
+def percentiles(
+    values: torch.Tensor, lower: float, upper: float, *, foreground_above: float | None = None
+) -> tuple[float, float]:
+    """Compute two percentiles through a histogram, without sorting.
+
+    A sample of the pixels would be faster still, but letters and frames leave so few pixels between the film
+    and its brightest level that a sample's 99.5th percentile can be tens of grey levels off.
+
+    Args:
+        values: Any shape, float32 or wider, at least one value.
+        lower: First percentile, in [0, 100].
+        upper: Second percentile, in [0, 100].
+        foreground_above: Count only values above this one, unless they are less than 1 % of all.
+
+    Returns:
+        Linearly interpolated percentiles, within 1 / 65535 of the range of `values` of the exact ones.
+
+    Raises:
+        ValueError: If `values` holds NaN or infinity.
+
+    >>> [round(value, 2) for value in percentiles(torch.arange(101.0), 10, 99.5)]
+    [10.0, 99.5]
+    """
+    low, high = (extreme.item() for extreme in values.aminmax())
+    if not math.isfinite(high - low):
+        raise ValueError("cannot rescale an image that holds NaN or infinite values: check how it was read")
+    if low == high:
+        return low, high
+    counts = _histogram(values, low, high)
+    if foreground_above is not None:
+        counts = _without_background(counts, (foreground_above - low) / (high - low))
+    first, second = (low + _quantiles(counts, [lower / 100, upper / 100]) * (high - low)).tolist()
+    return first, second
+
+
+def _histogram(values: torch.Tensor, low: float, high: float) -> NDArray[np.int64]:
+    """Count `values` in `LEVELS` bins whose first and last are centred on `low` and `high`."""
+    counts = torch.zeros(LEVELS, dtype=torch.int64, device=values.device)
+    # In pieces that fit the processor's cache: a large image as a whole takes twice as long.
+    for piece in values.flatten().split(2**18):
+        bins = piece.sub(low).div_(high - low).mul_(LEVELS - 1).round_()
+        counts += torch.bincount(bins.to(torch.int32), minlength=LEVELS)
+    return counts.cpu().numpy()
+
+
+def _without_background(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
+    """Empty the bins up to `fraction` of the range, unless that leaves less than 1 % of the values."""
+    first_bin = min(max(math.floor(fraction * (LEVELS - 1)) + 1, 0), LEVELS)
+    foreground = counts.copy()
+    foreground[:first_bin] = 0
+    return foreground if foreground.sum() >= 0.01 * counts.sum() else counts
+
+
+def _quantiles(counts: NDArray[np.int64], fractions: list[float]) -> NDArray[np.float64]:
+    """Find quantiles as fractions of the histogram's range, linear between neighbouring values."""
+    cumulated = counts.cumsum()
+    ranks = np.array(fractions) * (cumulated[-1] - 1)
+    below, above = (np.searchsorted(cumulated, end(ranks), side="right") for end in (np.floor, np.ceil))
+    return (below + (above - below) * (ranks % 1)) / (LEVELS - 1)
+
+
+class PercentileRescale(Transform):
+    """Stretch an image so that two of its percentiles become 0 and 1, and clip.
+
+    Instead of MONAI's `ScaleIntensityRangePercentiles`, because this one
+
+    - takes both percentiles from one histogram: 3 to 18 times as fast between 224 and 2048 pixels a side;
+    - can leave a black frame or collimated border out of the percentiles;
+    - gives a constant image back as zeros, where MONAI's leaves values outside [0, 1].
+
+    Where the two percentiles coincide (nearly all pixels equal), the full range is stretched instead.
+
+    Args:
+        lower: Percentile that becomes 0, in [0, 100).
+        upper: Percentile that becomes 1, above `lower`, at most 100.
+        foreground_above: Pixels with this intensity or less do not count for the percentiles (they are
+            rescaled all the same): 0 leaves out exact zeros, 0.03 also what JPEG makes of a black frame.
+            None counts all pixels; so does an image with less than 1 % of its pixels above it.
+
+    Raises:
+        ValueError: If the percentiles are out of order or range.
+    """
+
+    backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012  # MONAI's own attribute
+
+    def __init__(
+        self, *, lower: float = 0.5, upper: float = 99.5, foreground_above: float | None = None
+    ) -> None:
+        if not 0 <= lower < upper <= 100:
+            raise ValueError(f"percentiles need 0 <= lower < upper <= 100, got lower={lower}, upper={upper}")
+        self.lower = lower
+        self.upper = upper
+        self.foreground_above = foreground_above
+
+    def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
+        """Rescale all channels together.
+
+        Args:
+            image: `[C, H, W]` or `[C, X, Y, Z]`, any intensities.
+
+        Returns:
+            Same type, shape and metadata as `image`, within [0, 1]; same dtype if floating, else float32.
+
+        Raises:
+            ValueError: If `image` holds NaN or infinity.
+        """
+        tensor = as_plain_tensor(image)
+        dtype = tensor.dtype if tensor.is_floating_point() else torch.float32
+        # float32 or wider: half precision overflows on 12-bit data.
+        wide = tensor.to(torch.promote_types(dtype, torch.float32))
+        low, high = percentiles(wide, self.lower, self.upper, foreground_above=self.foreground_above)
+        if low == high:
+            low, high = percentiles(wide, 0, 100)
+        if low == high:
+            return as_type_of(torch.zeros_like(tensor, dtype=dtype), image)
+        rescaled = wide.sub(low).div_(high - low).clamp_(0, 1)
+        return as_type_of(rescaled.to(dtype), image)
+
+
+class PercentileRescaled(EachKey):
+    """Dictionary version of `PercentileRescale`.
+
+    Args:
+        keys: Keys of the images.
+        lower: See `PercentileRescale`.
+        upper: See `PercentileRescale`.
+        foreground_above: See `PercentileRescale`.
+        allow_missing_keys: Skip a missing key instead of raising `KeyError`.
+    """
+
+    backend = PercentileRescale.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        lower: float = 0.5,
+        upper: float = 99.5,
+        foreground_above: float | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        transform = PercentileRescale(lower=lower, upper=upper, foreground_above=foreground_above)
+        super().__init__(keys, transform, allow_missing_keys)
