@@ -1,0 +1,197 @@
+"""The datalist: MONAI's decathlon JSON, read with checks and written whole or not at all."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from covid_monai.files import replacing
+
+_WAY_OUT = "name the folder of the images with --dataset_dir"
+SPLITS = ("training", "validation", "test")
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Datalist:
+    """Labelled images in three splits, no patient in two of them.
+
+    Args:
+        path: The file it was read from.
+        root: Folder that relative `image` paths start from.
+        class_names: Names in the order of their labels 0, 1, ...
+        splits: Records by split: `image` (posix path), `label`, `patient`, and what else the file holds.
+        digest: SHA-256 of labels, paths and patients: the same data, whatever the order or the folder.
+        sources: By source: root, counts, licence.
+        excluded: What was left out at preparation: `image` and `reason`.
+    """
+
+    path: Path
+    root: Path
+    class_names: tuple[str, ...]
+    splits: Mapping[str, tuple[Item, ...]]
+    digest: str
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    excluded: tuple[Item, ...] = ()
+
+    def records(self, split: str, dataset_dir: str | Path | None = None) -> list[Item]:
+        """Return the records of a split with absolute `image` paths.
+
+        Args:
+            split: `training`, `validation` or `test`.
+            dataset_dir: Folder to use instead of `root`, where the images have moved.
+
+        Raises:
+            ValueError: If the split is unknown or has no records.
+            FileNotFoundError: If the folder or an image is missing.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"{split!r} is not a split: expected {', '.join(SPLITS)}")
+        if not self.splits[split]:
+            raise ValueError(
+                f"{self.path}: no {split} records; make the datalist again with `covid-monai data prepare`"
+                + (f" and a --{split}-fraction above 0" if split != "training" else "")
+            )
+        folder = Path(dataset_dir).absolute() if dataset_dir else self.root
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{self.path}: no folder {folder}; {_WAY_OUT}")
+        records = [{**item, "image": str(folder / item["image"])} for item in self.splits[split]]
+        missing = [item["image"] for item in records if not Path(item["image"]).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{self.path}: {len(missing)} of {len(records)} {split} images are missing, "
+                f"first {missing[0]}; {_WAY_OUT}"
+            )
+        return records
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of images by split and class, zeros included."""
+        counted = {split: Counter(item["label"] for item in self.splits[split]) for split in SPLITS}
+        return {
+            split: {name: labels[index] for index, name in enumerate(self.class_names)}
+            for split, labels in counted.items()
+        }
+
+
+def read_datalist(path: str | Path) -> Datalist:
+    """Read and check a datalist, ours or one in the same format.
+
+    Without `root`, paths start from the file's folder; without `patient`, each image is its own patient.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON, lacks keys, holds a label outside `labels` or a patient in two splits.
+    """
+    path = Path(path).absolute()
+    content = _load(path)
+    class_names = _class_names(content.get("labels"), path=path)
+    splits = {
+        split: _items(content.get(split, []), split=split, classes=len(class_names), path=path)
+        for split in SPLITS
+    }
+    if not any(splits.values()):
+        raise ValueError(f"{path}: expected records under {', '.join(SPLITS)}; found none")
+    _check_patients(splits, path=path)
+    return Datalist(
+        path=path,
+        root=path.parent / str(content.get("root", "")),
+        class_names=class_names,
+        splits=splits,
+        digest=_digest(class_names, splits),
+        sources=content.get("sources", {}),
+        excluded=tuple(content.get("excluded", ())),
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such datalist; make one with `covid-monai data prepare`")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected an object with labels, training, validation, test")
+    return content
+
+
+def _class_names(labels: object, *, path: Path) -> tuple[str, ...]:
+    if not isinstance(labels, dict) or sorted(labels) != sorted(str(index) for index in range(len(labels))):
+        raise ValueError(f'{path}: expected labels such as {{"0": "normal", "1": "covid"}}; found {labels!r}')
+    names = tuple(str(labels[str(index)]) for index in range(len(labels)))
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise ValueError(f"{path}: expected two or more different labels; found {', '.join(names) or 'none'}")
+    return names
+
+
+def _items(items: object, *, split: str, classes: int, path: Path) -> tuple[Item, ...]:
+    if not isinstance(items, list):
+        raise ValueError(f"{path}: {split} is not a list")
+    return tuple(_item(item, where=f"{path}: {split}[{i}]", classes=classes) for i, item in enumerate(items))
+
+
+def _item(item: object, *, where: str, classes: int) -> Item:
+    if not isinstance(item, dict) or not {"image", "label"} <= item.keys():
+        raise ValueError(f"{where}: expected image and label; found {item!r}")
+    image, label = item["image"], item["label"]
+    if not isinstance(image, str) or not image:
+        raise ValueError(f"{where}: image {image!r} is not one path")
+    if type(label) is not int or not 0 <= label < classes:
+        raise ValueError(f"{where}: label {label!r} of {image} is not one of 0 to {classes - 1}")
+    return {**item, "patient": str(item.get("patient") or image)}
+
+
+def _check_patients(splits: Mapping[str, Sequence[Item]], *, path: Path) -> None:
+    split_of: dict[str, str] = {}
+    for split, items in splits.items():
+        for item in items:
+            first = split_of.setdefault(item["patient"], split)
+            if first != split:
+                raise ValueError(f"{path}: patient {item['patient']} is in {first} and in {split}")
+
+
+def _digest(class_names: Sequence[str], splits: Mapping[str, Sequence[Item]]) -> str:
+    content = {
+        split: sorted([item["image"], item["label"], item["patient"]] for item in items)
+        for split, items in splits.items()
+    }
+    canonical = json.dumps({"labels": list(class_names), **content}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def write_datalist(
+    path: str | Path,
+    *,
+    class_names: Sequence[str],
+    splits: Mapping[str, Sequence[Item]],
+    root: Path,
+    sources: Mapping[str, Any],
+    excluded: Sequence[Item] = (),
+    name: str = "covid_monai",
+    description: str = "Chest images in splits by patient",
+) -> Datalist:
+    """Write a datalist and return it as read back, which checks it.
+
+    The file appears whole or not at all, however the run ends.
+
+    Raises:
+        ValueError: As `read_datalist`.
+    """
+    path = Path(path).absolute()
+    content = {
+        "name": name,
+        "description": description,
+        "labels": {str(index): class_name for index, class_name in enumerate(class_names)},
+        "root": str(root),
+        **{f"num{split.capitalize()}": len(splits[split]) for split in SPLITS},
+        "sources": dict(sources),
+        **{split: list(splits[split]) for split in SPLITS},
+        "excluded": list(excluded),
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        read_datalist(temporary)
+    return read_datalist(path)

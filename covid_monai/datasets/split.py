@@ -1,0 +1,144 @@
+"""Training, validation and test by patient, stratified by class and source, seeded.
+
+scikit-learn's `StratifiedGroupKFold` yields folds of 1/k only and may leave a rare class out of a fold;
+`GroupShuffleSplit` does not stratify; both change the whole split when one patient is added. The draw below
+is a few lines without these faults.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from covid_monai.datasets.sources.base import Excluded, Record, Split
+
+_PRECEDENCE: tuple[Split, ...] = ("test", "validation", "training")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits, and the records that fit in none with the reason."""
+
+    training: tuple[Record, ...]
+    validation: tuple[Record, ...]
+    test: tuple[Record, ...]
+    excluded: tuple[Excluded, ...]
+
+
+def check_fractions(**fractions: float) -> None:
+    """Raise `ValueError` for a fraction outside [0, 1)."""
+    for name, fraction in fractions.items():
+        if not 0 <= fraction < 1:
+            raise ValueError(f"{name} must be in [0, 1), got {fraction}")
+
+
+def split_by_patient(
+    records: Iterable[Record], *, validation_fraction: float, test_fraction: float, seed: int
+) -> Splits:
+    """Assign every patient to one split.
+
+    A collection's own test and validation images stay what they are. Other images of such a patient follow
+    them, unless a collection has those in another part: then they are excluded, so that a published test
+    stays as published. Test is drawn from the patients who are in no part of a collection's own split.
+    Validation is drawn from all who are left, except in sources that bring their own. A class with three
+    patients or more who have no other class gets one in each split that is drawn.
+
+    Args:
+        records: With `patient` set; any order gives the same result.
+        validation_fraction: Part of the patients that are left after test, in [0, 1).
+        test_fraction: Part of the patients of collections without their own test, in [0, 1).
+        seed: Same seed, same patients, same split.
+
+    Raises:
+        ValueError: If a fraction is outside [0, 1) or a record has no patient.
+    """
+    check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
+    patients: dict[str, list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: str(record.image)):
+        if record.patient is None:
+            raise ValueError(f"{record.image}: no patient; give the file an identifier of its own")
+        patients[record.patient].append(record)
+    assigned = _official(patients)
+    free = {patient: films for patient, films in patients.items() if patient not in assigned}
+    undivided = {
+        patient: films for patient, films in free.items() if all(film.split is None for film in films)
+    }
+    for patient in _draw(undivided, test_fraction, key=f"{seed}/test", leave=2 if validation_fraction else 1):
+        assigned[patient] = "test"
+    with_validation = {
+        film.source for films in patients.values() for film in films if film.split == "validation"
+    }
+    left = {
+        patient: films
+        for patient, films in free.items()
+        if patient not in assigned and not with_validation & {film.source for film in films}
+    }
+    for patient in _draw(left, validation_fraction, key=f"{seed}/validation", leave=1):
+        assigned[patient] = "validation"
+    return _collect(patients, assigned)
+
+
+def _official(patients: Mapping[str, Sequence[Record]]) -> dict[str, Split]:
+    """Return the patients whom a collection's own test or validation part holds; test goes first."""
+    held = {patient: {film.split for film in films} for patient, films in patients.items()}
+    return {
+        patient: next(split for split in _PRECEDENCE if split in splits)
+        for patient, splits in held.items()
+        if splits & {"test", "validation"}
+    }
+
+
+def _collect(patients: Mapping[str, Sequence[Record]], assigned: Mapping[str, Split]) -> Splits:
+    kept: dict[Split, list[Record]] = {split: [] for split in _PRECEDENCE}
+    excluded = []
+    for patient in sorted(patients):
+        films = patients[patient]
+        split = assigned.get(patient, "training")
+        official = {film.split for film in films} & {"test", "validation"}
+        for film in films:
+            if official and film.split not in (None, split):
+                reason = f"{film.split} in its collection, but patient {patient} is in a collection's {split}"
+                excluded.append(Excluded(film.image, reason))
+            else:
+                kept[split].append(film)
+    return Splits(tuple(kept["training"]), tuple(kept["validation"]), tuple(kept["test"]), tuple(excluded))
+
+
+def _draw(patients: Mapping[str, Sequence[Record]], fraction: float, *, key: str, leave: int) -> set[str]:
+    """Draw about `fraction` of the patients of each class, from every source alike.
+
+    Rare classes go first, so that a patient of two classes counts for the rarer one. At least one patient of
+    a class is drawn as long as `leave` others stay.
+    """
+    if not fraction:
+        return set()
+    of_class: dict[str, set[str]] = defaultdict(set)
+    for patient, films in patients.items():
+        for film in films:
+            of_class[film.class_name].add(patient)
+    drawn: set[str] = set()
+    settled: set[str] = set()
+    for class_name in sorted(of_class, key=lambda name: (len(of_class[name]), name)):
+        members = of_class[class_name]
+        wanted = min(max(round(fraction * len(members)), 1), max(len(members) - leave, 0))
+        queue = _in_turn({patient: patients[patient][0].source for patient in members - settled}, key=key)
+        missing = min(wanted - len(members & drawn), len(queue) - leave)
+        drawn.update(queue[: max(missing, 0)])
+        settled |= members
+    return drawn
+
+
+def _in_turn(source_of: Mapping[str, str], *, key: str) -> list[str]:
+    """Order patients so that any start of the list holds each source in proportion, shuffled by `key`.
+
+    A hash of the name instead of a random number: another patient more or less leaves the rest in order.
+    """
+    shuffled = sorted(source_of, key=lambda patient: hashlib.sha256(f"{key}/{patient}".encode()).digest())
+    total = Counter(source_of.values())
+    seen: Counter[str] = Counter()
+    place = {}
+    for patient in shuffled:
+        source = source_of[patient]
+        place[patient] = (seen[source] + 0.5) / total[source]
+        seen[source] += 1
+    return sorted(shuffled, key=lambda patient: place[patient])

@@ -1,0 +1,178 @@
+"""The datalist file: what is written loads with MONAI, what is malformed is named."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from monai.data import load_decathlon_datalist
+
+from covid_monai.datasets.datalist import read_datalist, write_datalist
+
+
+def item(image: str, label: int, patient: str, **more) -> dict:
+    return {"image": image, "label": label, "patient": patient, "source": "folder", **more}
+
+
+SPLITS = {
+    "training": [item("a/1.png", 0, "p1", view="PA", sex="F", age=61.0), item("b/2.png", 1, "p2")],
+    "validation": [item("a/3.png", 0, "p3")],
+    "test": [item("b/4.png", 1, "p4")],
+}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    root = tmp_path / "images"
+    for records in SPLITS.values():
+        for record in records:
+            (root / record["image"]).parent.mkdir(parents=True, exist_ok=True)
+            (root / record["image"]).touch()
+    return root
+
+
+@pytest.fixture
+def path(tmp_path: Path, images: Path) -> Path:
+    path = tmp_path / "lists" / "datalist.json"
+    write_datalist(
+        path,
+        class_names=("normal", "covid"),
+        splits=SPLITS,
+        root=images,
+        sources={"folder": {"licence": "own"}},
+    )
+    return path
+
+
+def test_written_list_reads_back_and_loads_with_monai(path, images):
+    datalist = read_datalist(path)
+    assert datalist.class_names == ("normal", "covid")
+    assert datalist.root == images
+    assert datalist.counts()["training"] == {"normal": 1, "covid": 1}
+    assert datalist.counts()["test"] == {"normal": 0, "covid": 1}
+    for split, records in SPLITS.items():
+        assert list(datalist.splits[split]) == records
+        by_monai = load_decathlon_datalist(
+            str(path), is_segmentation=False, data_list_key=split, base_dir=str(images)
+        )
+        assert by_monai == datalist.records(split)
+    assert json.loads(path.read_text())["numTraining"] == 2
+
+
+def test_dataset_dir_replaces_the_root(path, images, tmp_path):
+    moved = images.rename(tmp_path / "moved")
+    datalist = read_datalist(path)
+    with pytest.raises(FileNotFoundError, match=r"no folder .*images; .*--dataset_dir"):
+        datalist.records("training")
+    assert datalist.records("training", moved)[0]["image"] == str(moved / "a/1.png")
+    (moved / "b/2.png").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"1 of 2 training images are missing, first .*2\.png; .*--dataset_dir"
+    ):
+        datalist.records("training", moved)
+
+
+def test_without_root_paths_start_at_the_file_and_each_image_is_a_patient(images):
+    foreign = {
+        "labels": {"0": "no", "1": "yes"},
+        "training": [{"image": "a/1.png", "label": 0}, {"image": "b/2.png", "label": 1}],
+    }
+    path = images / "dataset.json"
+    path.write_text(json.dumps(foreign))
+    datalist = read_datalist(path)
+    assert [record["patient"] for record in datalist.splits["training"]] == ["a/1.png", "b/2.png"]
+    assert datalist.records("training")[1]["image"] == str(images / "b/2.png")
+
+
+def test_empty_or_unknown_split_names_the_file_and_the_way_out(path):
+    content = json.loads(path.read_text())
+    content["test"] = []
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"datalist\.json: no test records; .*data prepare.*--test-fraction"):
+        read_datalist(path).records("test")
+    with pytest.raises(ValueError, match="'train' is not a split"):
+        read_datalist(path).records("train")
+
+
+def test_digest_follows_the_data_and_not_its_order_or_place(path, images, tmp_path):
+    digest = read_datalist(path).digest
+    content = json.loads(path.read_text())
+
+    def digest_of(content):
+        other = tmp_path / "other.json"
+        other.write_text(json.dumps(content))
+        return read_datalist(other).digest
+
+    assert digest_of({**content, "root": "/elsewhere", "training": content["training"][::-1]}) == digest
+    assert digest_of({**content, "labels": {"0": "normal", "1": "pneumonia"}}) != digest
+    changed = copy.deepcopy(content)
+    changed["training"][0]["label"] = 1
+    assert digest_of(changed) != digest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": None}, "expected labels such as"),
+        ({"labels": {"0": "normal", "2": "covid"}}, "expected labels such as"),
+        ({"labels": {"0": "covid", "1": "covid"}}, "two or more different labels"),
+        ({"labels": {"0": "covid"}}, "two or more different labels"),
+        ({"training": {}}, "training is not a list"),
+        ({"training": [{"image": "x.png"}]}, r"training\[0\]: expected image and label"),
+        ({"training": [item("x.png", 2, "p")]}, "label 2 of x.png is not one of 0 to 1"),
+        ({"training": [{"image": "x.png", "label": "covid"}]}, "label 'covid' of x.png"),
+        ({"training": [{"image": ["x.png"], "label": 1}]}, "is not one path"),
+        ({"training": [item("x.png", 1, "p4")]}, "patient p4 is in training and in test"),
+        ({"training": [], "validation": [], "test": []}, "found none"),
+    ],
+)
+def test_malformed_lists_are_named(path, change, message):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=message) as caught:
+        read_datalist(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not json", b"[1, 2]", b"\xff\xfe"])
+def test_other_files_are_named(tmp_path, content):
+    (tmp_path / "list.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"list\.json: (not JSON|expected an object)"):
+        read_datalist(tmp_path / "list.json")
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such datalist; make one with"):
+        read_datalist(tmp_path / "nowhere.json")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 3) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["image", "label", "0", "1"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["labels", "training", "validation", "test", "root"]), JSON))
+def test_any_json_reads_or_is_named(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("lists") / "any.json"
+    path.write_text(json.dumps(content))
+    try:
+        datalist = read_datalist(path)
+    except ValueError as error:
+        assert str(path) in str(error)
+    else:
+        assert len(datalist.class_names) >= 2
+        assert any(datalist.splits.values())
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(path):
+    before = path.read_bytes()
+    bad = {**SPLITS, "test": [item("b/4.png", 1, "p1")]}
+    with pytest.raises(ValueError, match="patient p1 is in training and in test"):
+        write_datalist(path, class_names=("normal", "covid"), splits=bad, root=path.parent, sources={})
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == ["datalist.json"]

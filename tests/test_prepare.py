@@ -1,0 +1,217 @@
+"""From folders to a datalist: every file opened, everything accounted for, nothing half done."""
+
+import _thread
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.data import get_testdata_file
+
+from covid_monai.datasets import opening
+from covid_monai.datasets.datalist import SPLITS, read_datalist
+from covid_monai.datasets.prepare import parse_sources, prepare
+from covid_monai.datasets.selection import parse_classes
+from covid_monai.datasets.sources import SOURCES, Excluded, Record
+
+
+def film(path: Path, seed: int = 0) -> Path:
+    """Write a small grey picture that is no blank."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 255, (96, 96), dtype=np.uint8)
+    Image.fromarray(noise).resize((256, 256), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "own"
+    for name in ("normal", "covid", "pneumonia"):
+        for index in range(6):
+            film(root / name / f"{index}.png", seed=index)
+    (root / "covid" / "broken.png").write_bytes((root / "covid" / "0.png").read_bytes()[:200])
+    (root / "covid" / "page.webp").write_text("<html>not found</html>")
+    return root
+
+
+def images(datalist) -> list[str]:
+    return [record["image"] for split in SPLITS for record in datalist.splits[split]]
+
+
+def test_unreadable_files_are_listed_with_the_reason_and_all_others_kept(folder, tmp_path):
+    output = tmp_path / "list.json"
+    datalist = prepare([("folder", folder)], output=output, seed=1)
+    assert datalist == read_datalist(output)
+    assert datalist.class_names == ("normal", "pneumonia", "covid")
+    assert Counter(images(datalist)) == Counter(
+        f"{name}/{index}.png" for name in ("normal", "covid", "pneumonia") for index in range(6)
+    )
+    reasons = {item["image"]: item["reason"] for item in datalist.excluded}
+    assert set(reasons) == {"covid/broken.png", "covid/page.webp"}
+    assert all(reason.startswith("unreadable: ") for reason in reasons.values())
+    assert datalist.sources == {
+        "folder": {"roots": [str(folder)], "images": 18, "licence": SOURCES["folder"].licence}
+    }
+    assert all(min(counts.values()) >= 1 for counts in datalist.counts().values())
+    assert all(Path(record["image"]).is_file() for record in datalist.records("training"))
+
+
+def test_same_seed_same_digest_and_another_seed_another(folder, tmp_path):
+    digests = [
+        prepare([("folder", folder)], output=tmp_path / "l.json", seed=seed).digest for seed in (7, 7, 8)
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_classes_are_restricted_merged_and_ordered(folder, tmp_path):
+    two = prepare([("folder", folder)], output=tmp_path / "two.json", classes=["covid", "normal"])
+    assert two.class_names == ("covid", "normal")
+    assert Counter(item["reason"] for item in two.excluded)["class pneumonia was not asked for"] == 6
+    merged = prepare(
+        [("folder", folder)],
+        output=tmp_path / "m.json",
+        classes=parse_classes("normal,abnormal=covid+pneumonia"),
+    )
+    assert merged.class_names == ("normal", "abnormal")
+    assert sum(counts["abnormal"] for counts in merged.counts().values()) == 12
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["normal", "tuberculosis"], "no readable image of class tuberculosis; found normal"),
+        (["normal"], "found only class normal"),
+    ],
+)
+def test_absent_classes_are_named_and_nothing_is_written(folder, tmp_path, classes, message):
+    with pytest.raises(ValueError, match=message):
+        prepare([("folder", folder)], output=tmp_path / "list.json", classes=classes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_wishes_fail_before_any_file_is_opened(folder, tmp_path, monkeypatch):
+    monkeypatch.delattr(opening, "open_one")
+    for wish in ({"test_fraction": 20}, {"classes": ["normal", "tuberculosis"]}):
+        with pytest.raises(ValueError, match=r"test_fraction must be in \[0, 1\), got 20|class tuberculosis"):
+            prepare([("folder", folder)], output=tmp_path / "list.json", **wish)
+
+
+def test_a_file_that_comes_twice_counts_once(folder, tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text(f"image,label\n{folder}/covid/0.png,normal\n{film(tmp_path / 'x.png', 9)},normal\n")
+    datalist = prepare([("folder", folder), ("csv", table)], output=tmp_path / "list.json")
+    assert len(images(datalist)) == len(set(images(datalist))) == 19
+    assert [item["image"] for item in datalist.excluded if "listed before" in item["reason"]] == [
+        (folder / "covid/0.png").relative_to(datalist.root).as_posix()
+    ]
+
+
+def test_views_are_filtered_and_dicom_headers_fill_in_what_the_source_lacks(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    lines = ["image,label,view"]
+    for index, view in enumerate(["PA", "LL", "AP SUPINE", ""]):
+        ds = pydicom.dcmread(get_testdata_file("MR_small.dcm"))
+        ds.Modality, ds.SOPClassUID, ds.BodyPartExamined = "DX", "1.2.840.10008.5.1.4.1.1.1.1", "CHEST"
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+        ds.PatientID, ds.PatientSex, ds.PatientAge, ds.ViewPosition = f"P{index}", "F", "041Y", view
+        noise = np.random.default_rng(index).integers(0, 1000, (96, 96), dtype=np.uint16)
+        ds.Rows = ds.Columns = 256
+        ds.PixelData = np.kron(noise, np.ones((3, 3), np.uint16))[:256, :256].tobytes()
+        ds.save_as(tmp_path / f"{index}.dcm")
+        lines.append(f"{index}.dcm,{'covid' if index % 2 else 'normal'},{'L' if index == 3 else ''}")
+    lines.append(f"{film(tmp_path / 'plain.png').name},covid,")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    datalist = prepare([("csv", tmp_path)], output=tmp_path / "list.json")
+    records = {record["image"]: record for split in SPLITS for record in datalist.splits[split]}
+    assert records["0.dcm"] == {
+        "image": "0.dcm",
+        "label": 0,
+        "patient": "csv:P0",
+        "source": "csv",
+        "view": "PA",
+        "sex": "F",
+        "age": 41.0,
+    }
+    assert records["plain.png"]["patient"] == "csv:plain.png"
+    assert {item["image"]: item["reason"] for item in datalist.excluded} == {
+        "1.dcm": "view LL was not asked for",
+        "3.dcm": "view L was not asked for",
+    }
+    with pytest.raises(ValueError, match="found only class normal"):
+        prepare([("csv", tmp_path)], output=tmp_path / "pa.json", views=["pa"])
+
+
+def test_interruption_stops_soon_and_leaves_no_file(folder, tmp_path, monkeypatch):
+    opened = []
+
+    def slow(record: Record) -> Record | Excluded:
+        opened.append(record)
+        if len(opened) == 3:
+            _thread.interrupt_main()  # what Ctrl-C does
+        time.sleep(0.02)
+        return record
+
+    monkeypatch.setattr(opening, "open_one", slow)
+    (tmp_path / "list.json").write_text("before")
+    with pytest.raises(KeyboardInterrupt):
+        prepare([("folder", folder)], output=tmp_path / "list.json", workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["list.json"]
+    assert (tmp_path / "list.json").read_text() == "before"
+    assert len(opened) < 10
+
+
+@pytest.mark.real_data
+def test_real_collections_merge_and_shared_films_stay_on_one_side(real_data, tmp_path, monkeypatch):
+    """Files are not opened here: their content has its own tests, and the fixture's time is better spent."""
+    monkeypatch.setattr(opening, "open_one", lambda record: record)
+    tokens = ["ieee8023", "covid-chestxray-dataset", "darkcovidnet", "darkcovidnet", "kermany", "chest_xray"]
+    sources = [(name, real_data / root) for name, root in parse_sources(tokens)]
+    datalist = prepare(sources, output=tmp_path / "list.json")
+    kermany = [r for r in datalist.splits["test"] if r["source"] == "kermany"]
+    assert len(kermany) == 624
+    split_of: dict[str, set] = {}
+    for split in SPLITS:
+        for record in datalist.splits[split]:
+            if record["source"] in ("ieee8023", "darkcovidnet") and record["label"] == 2:
+                split_of.setdefault(Path(record["image"]).stem.lower(), set()).add(split)
+    assert all(len(splits) == 1 for splits in split_of.values())
+    content = json.loads((tmp_path / "list.json").read_text())
+    assert content["root"] == str(real_data)
+    assert content["numTest"] == len(datalist.splits["test"])
+
+
+@pytest.mark.real_data
+def test_real_files_that_are_no_chest_films_are_refused_by_name(real_data, tmp_path):
+    names = ["RG1_J2KI.dcm", "HTJ2K_08_RGB.dcm", "JPGLosslessP14SV1_1s_1f_8b.dcm"]
+    rows = [f"{real_data}/dicom/{name},covid" for name in names]
+    rows += [f"{film(tmp_path / f'{i}.png', i)},normal" for i in range(3)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label", *rows]))
+    datalist = prepare([("csv", tmp_path)], output=tmp_path / "list.json")
+    assert sum(name.endswith("RG1_J2KI.dcm") for name in images(datalist)) == 1
+    assert {Path(item["image"]).name for item in datalist.excluded} == set(names[1:])
+
+
+def test_source_words_on_the_command_line():
+    assert parse_sources(["kermany", "kermany", "folder", "b", "./csv", "csv", "c"]) == [
+        ("kermany", Path("kermany")),
+        ("folder", Path("b")),
+        ("folder", Path("csv")),
+        ("csv", Path("c")),
+    ]
+    with pytest.raises(
+        ValueError, match=r"'kermani' is not a source; did you mean kermany\? Sources: folder, csv"
+    ):
+        parse_sources(["kermani", "a"])
+    with pytest.raises(ValueError, match="source folder has no root"):
+        parse_sources(["kermany", "a", "folder"])
+    with pytest.raises(ValueError, match="no source given"):
+        parse_sources([])
+
+
+@pytest.mark.parametrize("text", ["", "a,", "a=,b", "a,b=a+c", "=a"])
+def test_class_words_that_say_nothing_are_refused(text):
+    with pytest.raises(ValueError, match="expected names such as"):
+        parse_classes(text)
