@@ -1,0 +1,232 @@
+"""A bundle on disk: its settings, its one preprocessing, its network with checked weights.
+
+Training, evaluation, prediction and every other consumer take the way of the pixels from here, that is
+from the bundle's own `configs/inference.yaml`.
+"""
+
+import hashlib
+import json
+import shutil
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from torch import nn
+
+from covid_monai.evaluation.operating_point import OperatingPoint
+from covid_monai.files import replacing, write_atomically
+
+SETTINGS = ("class_names", "image_size", "network_name")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that does not belong to this bundle's network or preprocessing."""
+
+
+class Bundle:
+    """One bundle folder, read through MONAI's `ConfigParser`.
+
+    Args:
+        root: Folder with `configs/inference.yaml` and `configs/metadata.json`.
+        overrides: Values for `SETTINGS`; None keeps what `inference.yaml` says.
+
+    Raises:
+        FileNotFoundError: If `root` is not a bundle.
+    """
+
+    def __init__(self, root: str | Path, **overrides: Any) -> None:
+        self.root = Path(root)
+        config = self.root / "configs" / "inference.yaml"
+        if not config.is_file():
+            raise FileNotFoundError(
+                f"{self.root} is not a bundle: {config} is missing. Give the folder of a bundle, such as "
+                "bundles/covid_cxr_classification or the --output_dir of a training run."
+            )
+        self._parser = ConfigParser()
+        self._parser.read_config(config)
+        self._parser.read_meta(self.root / "configs" / "metadata.json")
+        self._parser.update({"bundle_root": str(self.root)})
+        self._parser.update({key: value for key, value in overrides.items() if value is not None})
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """`configs/metadata.json`."""
+        return self._parser["_meta_"]
+
+    @property
+    def name(self) -> str:
+        """The bundle's name without spaces, as in its archive."""
+        return self.metadata["name"]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of the network's outputs."""
+        return tuple(self._parser["class_names"])
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the network's input, in pixels."""
+        return int(self._parser["image_size"])
+
+    @property
+    def network_name(self) -> str:
+        """A name of `covid_monai.networks.NETWORK_NAMES`."""
+        return self._parser["network_name"]
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the weights of the network are kept."""
+        return self.root / "models" / "model.pt"
+
+    @property
+    def operating_point_path(self) -> Path:
+        """Where the thresholds chosen on the validation split are kept."""
+        return self.root / "models" / "operating_point.json"
+
+    @property
+    def operating_point(self) -> OperatingPoint | None:
+        """The thresholds that training chose on its validation split; None if the bundle stores none."""
+        return OperatingPoint.load(self.operating_point_path) if self.operating_point_path.is_file() else None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What names this model in every result: name, version, digests of weights and preprocessing."""
+        return {
+            "name": self.name,
+            "version": self.metadata["version"],
+            "weights_sha256": hashlib.sha256(self.checkpoint_path.read_bytes()).hexdigest(),
+            "preprocessing_digest": self.preprocessing_digest,
+        }
+
+    @cached_property
+    def preprocessing(self) -> Any:
+        """MONAI `Compose`: `{"image": path}` to `{"image": float32 [1, S, S]}`."""
+        return self._parser.get_parsed_content("preprocessing")
+
+    @property
+    def preprocessing_digest(self) -> str:
+        """SHA-256 of the preprocessing section with its settings filled in."""
+        text = json.dumps(self._filled_in(self._parser["preprocessing"]), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def build_network(self) -> nn.Module:
+        """The network of `network_def` with random weights."""
+        return self._parser.get_parsed_content("network_def", instantiate=True)
+
+    def load_network(self, device: torch.device | str = "cpu") -> nn.Module:
+        """The network with the bundle's weights, in evaluation mode on `device`.
+
+        Raises:
+            FileNotFoundError: If the bundle has no weights.
+            CheckpointError: If they were trained under another preprocessing, or do not fit.
+        """
+        network = self.build_network()
+        load_checkpoint(network, self.checkpoint_path, bundle=self)
+        return network.to(device).eval()
+
+    def checkpoint(self, network: nn.Module) -> dict[str, Any]:
+        """What `models/model.pt` holds: weights under "model" (MONAI Label's key) and what they need."""
+        return {
+            "model": network.state_dict(),
+            "preprocessing_digest": self.preprocessing_digest,
+            "class_names": list(self.class_names),
+            "image_size": self.image_size,
+            "network_name": self.network_name,
+        }
+
+    def copy_to(self, folder: str | Path) -> "Bundle":
+        """Write this bundle's configs, docs and licence to `folder` with the overrides baked in.
+
+        A training run's output is thus itself a bundle, whatever classes, size and network it used.
+        """
+        folder = Path(folder)
+        for part in ("configs", "docs", "LICENSE"):
+            source = self.root / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, dirs_exist_ok=True)
+            elif source.is_file():
+                shutil.copy2(source, folder / part)
+        self._bake_settings(folder / "configs" / "inference.yaml")
+        self._bake_metadata(folder / "configs" / "metadata.json")
+        return Bundle(folder)
+
+    def _bake_settings(self, path: Path) -> None:
+        yaml = YAML()  # keeps comments and order
+        yaml.width = 4096
+        config = yaml.load(path.read_text())
+        for key in SETTINGS:
+            value = self._parser[key]
+            if config[key] != value:
+                config[key] = (
+                    value if isinstance(value, str | int) else [DoubleQuotedScalarString(v) for v in value]
+                )
+        with path.open("w") as file:
+            yaml.dump(config, file)
+
+    def _bake_metadata(self, path: Path) -> None:
+        metadata = json.loads(path.read_text())
+        formats = metadata["network_data_format"]
+        formats["inputs"]["image"]["spatial_shape"] = [self.image_size, self.image_size]
+        names = {str(index): name for index, name in enumerate(self.class_names)}
+        formats["outputs"]["pred"].update(num_channels=len(names), channel_def=names)
+        write_atomically(path, json.dumps(metadata, indent=4) + "\n")
+
+    def _filled_in(self, config: Any) -> Any:
+        if isinstance(config, dict):
+            return {key: self._filled_in(value) for key, value in config.items()}
+        if isinstance(config, list):
+            return [self._filled_in(value) for value in config]
+        if isinstance(config, str) and config.startswith("@"):
+            return self._filled_in(self._parser[config[1:]])
+        return config
+
+
+def load_checkpoint(network: nn.Module, path: str | Path, *, bundle: Bundle) -> nn.Module:
+    """Load the weights of a `models/model.pt` into `network`, or raise: never random weights.
+
+    Args:
+        network: Changed in place and returned.
+        path: Written by training.
+        bundle: Whose preprocessing and class names the weights must have been trained under.
+
+    Raises:
+        FileNotFoundError: If `path` is missing.
+        CheckpointError: If it is damaged, or made under another preprocessing, other classes or another
+            network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no trained weights at {path}. Train the bundle (python -m monai.bundle run training ...) or "
+            "give the --output_dir of a finished run as the bundle."
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        digest, classes, weights = (content[key] for key in ("preprocessing_digest", "class_names", "model"))
+    except Exception as error:  # torch.load raises many types for a damaged file
+        raise CheckpointError(f"{path} is no checkpoint of this project, or is damaged: {error}") from error
+    if digest != bundle.preprocessing_digest:
+        raise CheckpointError(
+            f"{path} was trained under another preprocessing ({digest[:12]}) than this bundle's "
+            f"inference.yaml describes ({bundle.preprocessing_digest[:12]}): use the one of its own run."
+        )
+    if tuple(classes) != bundle.class_names:
+        raise CheckpointError(
+            f"{path} was trained on the classes {', '.join(classes)}, this bundle's inference.yaml names "
+            f"{', '.join(bundle.class_names)}: use the inference.yaml of its own run."
+        )
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit the network of this bundle: {error}") from error
+    return network
+
+
+def save_atomically(content: Any, path: str | Path) -> None:
+    """`torch.save` to a file that is either the old one or the new one, whenever the process dies."""
+    with replacing(Path(path)) as temporary:
+        torch.save(content, temporary)

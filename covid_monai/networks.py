@@ -1,0 +1,184 @@
+"""DenseNet and ResNet by name, pretrained weights, and the optimizer's parameter groups."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from monai.networks import nets
+from torch import nn
+
+# As published with torchvision; the hexadecimal part of a name is the head of the file's SHA-256.
+_PUBLISHER = "https://download.pytorch.org/models/"
+IMAGENET_FILES = {
+    "densenet121": "densenet121-a639ec97.pth",
+    "densenet169": "densenet169-b2777c0a.pth",
+    "densenet201": "densenet201-c1103571.pth",
+    "resnet18": "resnet18-f37072fd.pth",
+    "resnet34": "resnet34-b627a593.pth",
+    "resnet50": "resnet50-0676ba61.pth",
+    "resnet101": "resnet101-63fe2227.pth",
+    "resnet152": "resnet152-394f9c45.pth",
+}
+_DENSENETS = {
+    "densenet121": nets.DenseNet121,
+    "densenet169": nets.DenseNet169,
+    "densenet201": nets.DenseNet201,
+    "densenet264": nets.DenseNet264,
+}
+_RESNETS = {
+    "resnet10": nets.resnet10,
+    "resnet18": nets.resnet18,
+    "resnet34": nets.resnet34,
+    "resnet50": nets.resnet50,
+    "resnet101": nets.resnet101,
+    "resnet152": nets.resnet152,
+}
+NETWORK_NAMES = (*_DENSENETS, *_RESNETS)
+_HEADS = ("class_layers.out.", "fc.", "classifier.")
+
+# torchvision's first DenseNet files wrote "norm.1" where MONAI has "layers.norm1".
+_DENSENET_KEY = re.compile(r"^(.*denselayer\d+)\.(norm|relu|conv)\.?([12])\.(.*)$")
+
+
+def build_network(name: str = "densenet121", *, num_classes: int, in_channels: int = 1) -> nn.Module:
+    """Build a 2D classifier with random weights.
+
+    Args:
+        name: One of `NETWORK_NAMES`.
+        num_classes: Outputs; logits `[N, num_classes]`.
+        in_channels: Channels of the input `[N, in_channels, H, W]`.
+
+    Raises:
+        ValueError: If `name` is unknown.
+
+    Reference: Huang 2017 (DenseNet), He 2016 (ResNet). MONAI's 2D ResNet has a stem stride of 1 and a
+    bias in the shortcut by default; here it is the network of the paper.
+
+    >>> build_network("resnet18", num_classes=3)(torch.zeros(1, 1, 64, 64)).shape
+    torch.Size([1, 3])
+    """
+    if name in _DENSENETS:
+        return _DENSENETS[name](spatial_dims=2, in_channels=in_channels, out_channels=num_classes)
+    if name in _RESNETS:
+        return _RESNETS[name](
+            spatial_dims=2,
+            n_input_channels=in_channels,
+            num_classes=num_classes,
+            conv1_t_stride=2,
+            bias_downsample=False,
+        )
+    raise ValueError(f"unknown network {name!r}; choose one of {', '.join(NETWORK_NAMES)}")
+
+
+def classifier_head(network: nn.Module) -> nn.Linear:
+    """The last linear layer of a network made by `build_network`."""
+    return network.class_layers.out if hasattr(network, "class_layers") else network.fc
+
+
+def load_pretrained(network: nn.Module, weights: str | Path | None, *, name: str) -> nn.Module:
+    """Copy public or local weights into all layers but the head; None leaves the network as it is.
+
+    A first convolution trained on RGB is summed over its input channels, which for a grey picture
+    gives the same activations as three equal channels.
+
+    Args:
+        network: From `build_network(name, ...)`; changed in place and returned.
+        weights: "imagenet" (fetched from the publisher, checked against its SHA-256), or a local file:
+            a state dict, or a dictionary with one under `model`, `state_dict` or `network`.
+        name: The network's name.
+
+    Raises:
+        FileNotFoundError: If the local file is missing, or the publisher cannot be reached.
+        ValueError: If the weights do not fit the network.
+    """
+    if weights is None:
+        return network
+    state = _fetch_imagenet(name) if str(weights) == "imagenet" else _read_weights(Path(weights))
+    state = {_monai_key(key): value for key, value in state.items()}
+    _sum_first_convolution(network, state)
+    _load_all_but_head(network, state, source=str(weights))
+    return network
+
+
+def parameter_groups(
+    network: nn.Module, *, learning_rate: float, backbone_factor: float = 1.0, weight_decay: float = 0.01
+) -> list[dict]:
+    """Groups for the optimizer: backbone and head, each with and without weight decay.
+
+    Norm layers and biases take no decay. A backbone that starts from pretrained weights moves slower
+    than the new head (discriminative learning rates, Howard and Ruder 2018).
+
+    Args:
+        network: From `build_network`.
+        learning_rate: Of the head.
+        backbone_factor: The backbone's rate as a multiple of the head's.
+        weight_decay: For weights of two and more dimensions.
+    """
+    head = {id(p) for p in classifier_head(network).parameters()}
+    groups = []
+    for in_head, factor in ((False, backbone_factor), (True, 1.0)):
+        parameters = [p for p in network.parameters() if (id(p) in head) is in_head]
+        for decayed in (True, False):
+            chosen = [p for p in parameters if (p.ndim > 1) is decayed]
+            decay = weight_decay if decayed else 0.0
+            groups.append({"params": chosen, "lr": learning_rate * factor, "weight_decay": decay})
+    return groups
+
+
+def backbone_parameters(network: nn.Module) -> Iterable[nn.Parameter]:
+    """All parameters but the head's."""
+    head = {id(p) for p in classifier_head(network).parameters()}
+    return (p for p in network.parameters() if id(p) not in head)
+
+
+def _fetch_imagenet(name: str) -> dict[str, torch.Tensor]:
+    if name not in IMAGENET_FILES:
+        raise ValueError(
+            f"no ImageNet weights are published for {name}; there are: {', '.join(IMAGENET_FILES)}"
+        )
+    file = IMAGENET_FILES[name]
+    try:
+        return torch.hub.load_state_dict_from_url(_PUBLISHER + file, check_hash=True, weights_only=True)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"could not fetch {_PUBLISHER}{file} ({error}). Fetch it on a machine with internet and give its "
+            "path: --pretrained /path/to/" + file
+        ) from error
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}: give an existing file, or 'imagenet'")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for key in ("model", "state_dict", "network"):
+        content = content.get(key, content)
+    return content
+
+
+def _monai_key(key: str) -> str:
+    return _DENSENET_KEY.sub(r"\1.layers.\2\3.\4", key.removeprefix("module."))
+
+
+def _sum_first_convolution(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    key = "features.conv0.weight" if "features.conv0.weight" in state else "conv1.weight"
+    own = network.state_dict().get(key)
+    if own is not None and key in state and state[key].shape[1] == 3 and own.shape[1] == 1:
+        state[key] = state[key].sum(dim=1, keepdim=True)
+
+
+def _load_all_but_head(network: nn.Module, state: dict[str, torch.Tensor], *, source: str) -> None:
+    shapes = {key: value.shape for key, value in network.state_dict().items() if _is_body(key)}
+    given = {key: value for key, value in state.items() if _is_body(key)}
+    wrong = sorted(key for key in shapes | given if key not in given or shapes.get(key) != given[key].shape)
+    if wrong:
+        raise ValueError(
+            f"{source} does not fit the network: {len(wrong)} layers are missing, too many or of another "
+            f"shape, such as {wrong[0]}"
+        )
+    network.load_state_dict(given, strict=False)
+
+
+def _is_body(key: str) -> bool:
+    # num_batches_tracked is absent from files that predate it, and only matters without a momentum.
+    return not key.startswith(_HEADS) and not key.endswith("num_batches_tracked")

@@ -1,0 +1,32 @@
+"""What `train.yaml` composes beyond MONAI's own parts."""
+
+from covid_monai.training.augmentation import BatchAugment
+from covid_monai.training.data import EpochSampler, cached_dataset, class_weights
+from covid_monai.training.finish import finish_training
+from covid_monai.training.handlers import ClipGradients, EarlyStop, FreezeBackbone, SeedEpoch, Throughput
+from covid_monai.training.learning_rate import find_learning_rate
+from covid_monai.training.progress import ProgressReport
+from covid_monai.training.run_folder import RunFolder
+from covid_monai.training.scores import ClassificationScores
+from covid_monai.training.steps import AutocastInferer, PrepareClassificationBatch
+from covid_monai.training.tracking import RunTracker
+
+__all__ = [
+    "AutocastInferer",
+    "BatchAugment",
+    "ClassificationScores",
+    "ClipGradients",
+    "EarlyStop",
+    "EpochSampler",
+    "FreezeBackbone",
+    "PrepareClassificationBatch",
+    "ProgressReport",
+    "RunFolder",
+    "RunTracker",
+    "SeedEpoch",
+    "Throughput",
+    "cached_dataset",
+    "class_weights",
+    "find_learning_rate",
+    "finish_training",
+]

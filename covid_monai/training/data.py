@@ -1,0 +1,91 @@
+"""Decoded images kept for the next epoch, class weights, and an order that a resumed run repeats."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import CacheDataset, Dataset, PersistentDataset
+from monai.transforms import Compose, NormalizeIntensityd, SelectItemsd, ToTensord
+from torch.utils.data import DistributedSampler
+
+CACHES = ("memory", "disk", "none")
+
+
+def cached_dataset(
+    records: Sequence[dict],
+    preprocessing: Compose,
+    *,
+    augmentation: Compose | None = None,
+    cache: str = "memory",
+    cache_gib: float = 4.0,
+    cache_dir: str | Path | None = None,
+    num_workers: int = 2,
+) -> Dataset:
+    """Dataset of preprocessed images, decoded once and kept in memory or on disk.
+
+    Args:
+        records: `image` (path) and `label` (class index); other keys are dropped.
+        preprocessing: The bundle's own, `{"image": path}` to `{"image": [1, S, S]}`.
+        augmentation: Random transforms of images in [0, 1], drawn anew each epoch.
+        cache: "memory", "disk" (below `cache_dir`, kept for the next run) or "none".
+        cache_gib: Bound for "memory"; images beyond it are decoded each time.
+        cache_dir: Folder for "disk"; name it after the preprocessing, as train.yaml does.
+        num_workers: Threads that decode.
+
+    Raises:
+        ValueError: If `cache` is unknown, "disk" comes without `cache_dir`, or the preprocessing does not
+            end in the normalisation.
+    """
+    *steps, normalize = preprocessing.transforms
+    if not isinstance(normalize, NormalizeIntensityd):
+        raise ValueError("the preprocessing must end in NormalizeIntensityd: augmentation goes before it")
+    plain = [SelectItemsd(["image", "label"]), ToTensord("image", track_meta=False)]
+    random = augmentation.transforms if augmentation else []
+    transform = Compose([*steps, *plain, *random, normalize])
+    if cache == "memory":
+        # The first image tells the size of all: the preprocessing ends in one size.
+        size = transform(dict(records[0]))["image"].nbytes
+        room = int(cache_gib * 2**30 / size)
+        return CacheDataset(records, transform, cache_num=room, num_workers=num_workers, copy_cache=False)
+    if cache == "disk":
+        if cache_dir is None:
+            raise ValueError("cache 'disk' needs a folder: --cache_dir DIR")
+        return PersistentDataset(records, transform, cache_dir=cache_dir)
+    if cache == "none":
+        return Dataset(records, transform)
+    raise ValueError(f"unknown cache {cache!r}; choose one of {', '.join(CACHES)}")
+
+
+def class_weights(records: Sequence[dict], num_classes: int) -> torch.Tensor:
+    """Weights for the loss, inversely proportional to the classes' counts, with mean 1 over the records.
+
+    Raises:
+        ValueError: If a class has no record: nothing can be learned about it.
+
+    >>> class_weights([{"label": 0}, {"label": 0}, {"label": 0}, {"label": 1}], 2)
+    tensor([0.6667, 2.0000])
+    """
+    counts = np.bincount([record["label"] for record in records], minlength=num_classes)
+    if (counts == 0).any():
+        empty = ", ".join(str(index) for index in np.flatnonzero(counts == 0))
+        raise ValueError(f"the training split has no image of class {empty}; prepare the datalist without it")
+    return torch.tensor(len(records) / (num_classes * counts), dtype=torch.float32)
+
+
+class EpochSampler(DistributedSampler):
+    """Shuffle by (seed, epoch) alone, on one process or several: no state to save, none to lose.
+
+    Args:
+        dataset: What to index.
+        seed: Same on every rank.
+        rank: This process.
+        world_size: Number of processes; each sees its own share, none twice in an epoch.
+    """
+
+    def __init__(self, dataset: Any, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        drop_last = world_size > 1  # padding would show some images twice
+        super().__init__(
+            dataset, num_replicas=world_size, rank=rank, shuffle=True, seed=seed, drop_last=drop_last
+        )

@@ -1,0 +1,74 @@
+"""The validation split's metrics after each epoch, as one Ignite metric."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from ignite.metrics import Metric
+from monai.utils import evenly_divisible_all_gather
+from torch import Tensor
+
+from covid_monai.evaluation.metrics import compute_metrics
+
+
+class ClassificationScores(Metric):
+    """AUROC, balanced accuracy, sensitivity and specificity of all validation images, over all processes.
+
+    After the epoch the engine's metrics hold `auroc` (macro), `balanced_accuracy`, and for each class
+    `auroc_CLASS`, `sensitivity_CLASS` and `specificity_CLASS`, the decision being the most probable
+    class. What is undefined (a class without images) is left out. `probabilities` and `labels` keep the
+    last epoch's values for pictures and for the operating point.
+
+    Args:
+        class_names: In the order of the logits.
+        output_transform: From the engine's output to (logits `[N, K]`, labels `[N]`).
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        output_transform: Callable = lambda output: (output["pred"], output["label"]),
+    ) -> None:
+        self.class_names = tuple(class_names)
+        super().__init__(output_transform=output_transform)
+
+    def reset(self) -> None:
+        """Forget the epoch before."""
+        self._logits: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def update(self, output: tuple[Tensor, Tensor]) -> None:
+        """Keep one batch."""
+        logits, labels = output
+        self._logits.append(torch.as_tensor(logits).detach())
+        self._labels.append(labels.detach())
+
+    def compute(self) -> dict[str, float]:
+        """Metrics over what `update` has kept.
+
+        Raises:
+            ValueError: If nothing was kept.
+        """
+        if not self._logits:
+            raise ValueError("no validation image was scored: the validation split is empty")
+        logits = evenly_divisible_all_gather(torch.cat(self._logits))
+        self.labels = evenly_divisible_all_gather(torch.cat(self._labels)).cpu().numpy()
+        self.probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
+        metrics = compute_metrics(
+            self.labels, self.probabilities.argmax(axis=1), self.probabilities, self.class_names
+        )
+        return {name: value for name, value in _flat(metrics) if value is not None}
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Put each figure into the engine's metrics under its own name."""
+        engine.state.metrics.update(self.compute())
+
+
+def _flat(metrics: dict[str, Any]) -> list[tuple[str, float | None]]:
+    per_class = [
+        (f"{metric}_{name}", values[metric])
+        for metric in ("auroc", "sensitivity", "specificity")
+        for name, values in metrics["per_class"].items()
+    ]
+    return [(metric, metrics[metric]) for metric in ("auroc", "balanced_accuracy")] + per_class

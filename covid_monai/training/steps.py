@@ -1,0 +1,56 @@
+"""What happens to a batch: onto the device, augmented, through the network in lower precision."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.engines import PrepareBatch
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class PrepareClassificationBatch(PrepareBatch):
+    """Move image and label to the device, channels last, and augment there.
+
+    Args:
+        augment: Takes and returns `[N, C, H, W]` on the device; None for validation.
+    """
+
+    def __init__(self, augment: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.augment = augment
+
+    def __call__(
+        self, batchdata: dict[str, Tensor], device: Any = None, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return image `[N, C, H, W]` and label `[N]`."""
+        image = torch.as_tensor(batchdata["image"]).to(device, non_blocking=non_blocking)
+        label = batchdata["label"].to(device, non_blocking=non_blocking)
+        if self.augment is not None:
+            image = self.augment(image)
+        return image.contiguous(memory_format=torch.channels_last), label
+
+
+class AutocastInferer(Inferer):
+    """Run the network under autocast and return float32 logits.
+
+    MONAI's engines open `torch.autocast("cuda")` only; this one follows the tensor's own device, so bf16
+    serves a CPU too. The loss is then computed in float32.
+
+    Args:
+        precision: "fp32", "bf16" or "fp16" (fp16 trains on CUDA with the trainer's `amp: true`, which
+            brings the gradient scaler).
+    """
+
+    def __init__(self, precision: str = "fp32") -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+        self.precision = precision
+
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        """Return logits `[N, num_classes]` for images `[N, C, H, W]`."""
+        enabled = self.precision != "fp32"
+        with torch.autocast(inputs.device.type, dtype=PRECISIONS[self.precision], enabled=enabled):
+            logits = network(inputs, *args, **kwargs)
+        return logits.float()

@@ -1,0 +1,270 @@
+"""A training run from its config: what it leaves behind, and that a killed one comes back bit for bit."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from covid_monai.bundle import Bundle
+from covid_monai.datasets.datalist import read_datalist
+from covid_monai.evaluation.operating_point import OperatingPoint
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "bundles" / "covid_cxr_classification" / "configs"
+SMALL = {"network_name": "resnet10", "image_size": 64, "batch_size": 8, "max_epochs": 2, "precision": "fp32"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store(tmp_path_factory) -> str:
+    """An MLflow store of this module's own, for this process and its children."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlruns.db'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        yield uri
+
+
+def train(output_dir: Path, datalist: Path, **overrides) -> None:
+    workflow = ConfigWorkflow(
+        config_file=str(CONFIGS / "train.yaml"),
+        logging_file=False,
+        run_id="training",
+        bundle_root=str(CONFIGS.parent),
+        datalist=str(datalist),
+        output_dir=str(output_dir),
+        **(SMALL | overrides),
+    )
+    workflow.initialize()
+    workflow.run()
+
+
+@pytest.fixture(scope="module")
+def run(phantoms, store, tmp_path_factory) -> Path:
+    """A finished run, trained where the test split's images do not exist."""
+    folder = tmp_path_factory.mktemp("trained")
+    content = json.loads(phantoms.read_text())
+    images = folder / "images"
+    for split in ("training", "validation"):
+        for item in content[split]:
+            (images / item["image"]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(phantoms.parent / item["image"], images / item["image"])
+    datalist = folder / "datalist.json"
+    datalist.write_text(json.dumps(content | {"root": str(images)}))
+    train(folder / "run", datalist)
+    return folder / "run"
+
+
+def test_the_run_is_a_bundle_with_its_own_settings(run):
+    bundle = Bundle(run)
+    assert (bundle.network_name, bundle.image_size) == ("resnet10", 64)
+    assert bundle.class_names == ("normal", "pneumonia", "covid")
+    network = bundle.load_network()
+    assert network(torch.zeros(2, 1, 64, 64)).shape == (2, 3)
+    assert bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == [64, 64]
+
+
+def test_the_operating_point_was_chosen_on_validation(run):
+    point = OperatingPoint.load(run / "models" / "operating_point.json")
+    data = read_datalist(run.parent / "datalist.json")
+    assert point.chosen_on["split"] == "validation"
+    assert point.chosen_on["n"] == len(data.splits["validation"])
+    assert point.chosen_on["datalist_digest"] == data.digest
+
+
+def test_mlflow_holds_what_a_person_looks_for(run, store):
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name("covid_cxr_classification")
+    tracked = next(r for r in client.search_runs([experiment.experiment_id]) if r.info.run_name == "run")
+    assert tracked.info.status == "FINISHED"
+    params, metrics = tracked.data.params, tracked.data.metrics
+    data = read_datalist(run.parent / "datalist.json")
+    assert params["network_name"] == "resnet10" and params["datalist_digest"] == data.digest
+    assert int(params["training/covid"]) == data.counts()["training"]["covid"]
+    assert {
+        "train/loss",
+        "train/learning_rate",
+        "train/images_per_second",
+        "val/loss",
+        "val/auroc",
+    } <= metrics.keys()
+    assert {
+        "val/balanced_accuracy",
+        "val/auroc_covid",
+        "val/sensitivity_normal",
+        "val/specificity_pneumonia",
+    } <= metrics.keys()
+    assert [m.step for m in client.get_metric_history(tracked.info.run_id, "val/auroc")] == [1, 2]
+    assert "not a medical device" in tracked.data.tags["mlflow.note.content"]
+    assert tracked.data.tags["git_commit"]
+    top = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
+    assert {"config", "data", "figures", "models", "environment.txt"} <= top
+    figures = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id, "figures")}
+    assert figures == {"figures/validation_confusion_matrix.png", "figures/validation_roc.png"}
+
+
+def test_the_resolved_config_shows_overrides_and_defaults(run, store):
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name("covid_cxr_classification")
+    tracked = next(r for r in client.search_runs([experiment.experiment_id]) if r.info.run_name == "run")
+    text = mlflow.artifacts.load_text(f"{tracked.info.artifact_uri}/config/train_resolved.yaml")
+    assert "network_name: resnet10" in text
+    assert "learning_rate: 0.001" in text
+    assert f"output_dir: {run}" in text
+
+
+def test_a_second_run_does_not_overwrite_the_first(run):
+    before = (run / "models" / "model.pt").read_bytes()
+    with pytest.raises(Exception) as error:
+        train(run, run.parent / "datalist.json")
+    causes = []
+    cause = error.value
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__
+    assert any(isinstance(cause, FileExistsError) and "--resume true" in str(cause) for cause in causes)
+    assert (run / "models" / "model.pt").read_bytes() == before
+
+
+def test_resuming_with_other_settings_names_them(run):
+    with pytest.raises(Exception) as error:
+        train(run, run.parent / "datalist.json", resume=True, learning_rate=0.5)
+    assert "learning_rate was 0.001, now 0.5" in str(error.value.__cause__)
+
+
+def test_resuming_a_finished_run_changes_nothing(run):
+    before = torch.load(run / "models" / "last.pt", weights_only=True)
+    train(run, run.parent / "datalist.json", resume=True)
+    after = torch.load(run / "models" / "last.pt", weights_only=True)
+    assert before["epoch"] == after["epoch"] == 2
+    assert all(torch.equal(before["network"][key], after["network"][key]) for key in before["network"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"cache": "disk"},
+        {"cache": "none"},
+        {"precision": "bf16"},
+        {"freeze_epochs": 1, "backbone_factor": 0.1},
+    ],
+    ids=lambda override: "-".join(override),
+)
+@pytest.mark.slow
+def test_variants_train(phantoms, tmp_path, override):
+    train(tmp_path / "run", phantoms, max_epochs=1, cache_dir=str(tmp_path / "cache"), **override)
+    assert Bundle(tmp_path / "run").load_network()
+    if override == {"cache": "disk"}:
+        assert list((tmp_path / "cache").glob("*.pt"))
+
+
+@pytest.mark.slow
+def test_early_stopping_ends_the_run_and_a_resumed_one(phantoms, tmp_path):
+    # A learning rate of 0 can never improve on the first epoch.
+    train(tmp_path / "run", phantoms, max_epochs=6, patience=2, learning_rate=0.0)
+    epoch = torch.load(tmp_path / "run" / "models" / "last.pt", weights_only=True)["epoch"]
+    assert epoch < 6
+    train(tmp_path / "run", phantoms, max_epochs=6, patience=2, learning_rate=0.0, resume=True)
+    assert torch.load(tmp_path / "run" / "models" / "last.pt", weights_only=True)["epoch"] == epoch
+
+
+@pytest.mark.slow
+def test_pretrained_weights_from_a_file_start_the_network(phantoms, run, tmp_path):
+    train(tmp_path / "run", phantoms, max_epochs=1, pretrained=str(run / "models" / "model.pt"))
+    assert Bundle(tmp_path / "run").load_network()
+
+
+def _command(output_dir: Path, datalist: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> list[str]:
+    settings = [word for key, value in SMALL.items() for word in (f"--{key}", str(value))]
+    return [
+        *(launcher or (sys.executable,)),
+        *(
+            "-m",
+            "monai.bundle",
+            "run",
+            "training",
+            "--datalist",
+            str(datalist),
+            "--output_dir",
+            str(output_dir),
+        ),
+        *settings,
+        *arguments,
+    ]
+
+
+def _state(folder: Path) -> dict:
+    return torch.load(folder / "models" / "last.pt", weights_only=True)
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(phantoms, tmp_path):
+    arguments = ("--config_file", str(CONFIGS / "train.yaml"), "--max_epochs", "4", "--batch_size", "2")
+    subprocess.run(
+        _command(tmp_path / "whole", phantoms, *arguments), cwd=ROOT, check=True, capture_output=True
+    )
+
+    victim = subprocess.Popen(
+        _command(tmp_path / "killed", phantoms, *arguments),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    last = tmp_path / "killed" / "models" / "last.pt"
+    deadline = time.monotonic() + 300
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)  # into the next epoch
+    victim.send_signal(signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
+    assert 1 <= _state(tmp_path / "killed")["epoch"] < 4
+
+    resumed = _command(tmp_path / "killed", phantoms, *arguments, "--resume", "True")
+    subprocess.run(resumed, cwd=ROOT, check=True, capture_output=True)
+    whole, again = _state(tmp_path / "whole"), _state(tmp_path / "killed")
+    assert whole["epoch"] == again["epoch"] == 4
+    for key, value in whole["network"].items():
+        assert torch.equal(value, again["network"][key]), key
+    assert str(whole["optimizer"]) == str(again["optimizer"])
+    assert whole["best_metric"] == again["best_metric"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_score_every_image_once(phantoms, tmp_path):
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    configs = str([str(CONFIGS / "train.yaml"), str(CONFIGS / "multi_gpu_train.yaml")])
+    command = _command(
+        tmp_path / "run", phantoms, "--config_file", configs, "--max_epochs", "1", launcher=torchrun
+    )
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    point = OperatingPoint.load(tmp_path / "run" / "models" / "operating_point.json")
+    assert point.chosen_on["n"] == len(read_datalist(phantoms).splits["validation"])
+    assert Bundle(tmp_path / "run").load_network()
+
+
+@pytest.mark.slow
+def test_the_learning_rate_finder_writes_its_curve(phantoms, tmp_path):
+    workflow = ConfigWorkflow(
+        config_file=str(CONFIGS / "train.yaml"),
+        logging_file=False,
+        run_id="find_lr",
+        bundle_root=str(CONFIGS.parent),
+        datalist=str(phantoms),
+        output_dir=str(tmp_path),
+        **SMALL,
+    )
+    workflow.initialize()
+    (rate,) = workflow.run()
+    assert 1e-6 < rate < 1.0
+    assert len((tmp_path / "learning_rates.csv").read_text().splitlines()) > 20
+    assert (tmp_path / "learning_rates.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,128 @@
+"""The parts that train.yaml composes, one by one, against references."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ignite.engine import Engine
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.utils.class_weight import compute_class_weight
+
+from covid_monai.training import (
+    AutocastInferer,
+    BatchAugment,
+    ClassificationScores,
+    EpochSampler,
+    PrepareClassificationBatch,
+    class_weights,
+)
+
+
+def test_class_weights_are_scikit_learns_balanced_ones():
+    labels = [0] * 50 + [1] * 7 + [2] * 13
+    weights = class_weights([{"label": label} for label in labels], 3)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=np.array(labels))
+    np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-6)
+
+
+def test_a_class_without_training_images_is_named():
+    with pytest.raises(ValueError, match="no image of class 1"):
+        class_weights([{"label": 0}, {"label": 2}], 3)
+
+
+@given(size=st.integers(2, 60), world_size=st.integers(1, 4), epoch=st.integers(0, 5))
+@settings(deadline=None)
+def test_no_image_is_drawn_twice_in_an_epoch(size, world_size, epoch):
+    ranks = []
+    for rank in range(world_size):
+        sampler = EpochSampler(range(size), seed=3, rank=rank, world_size=world_size)
+        sampler.set_epoch(epoch)
+        ranks.append(list(sampler))
+    drawn = [index for rank in ranks for index in rank]
+    assert len(drawn) == len(set(drawn))
+    assert len(drawn) > size - world_size
+    assert len({len(rank) for rank in ranks}) == 1
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    def order(seed, epoch):
+        sampler = EpochSampler(range(100), seed=seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    torch.manual_seed(1)
+    first = order(0, 3)
+    torch.manual_seed(2)
+    assert order(0, 3) == first
+    assert order(0, 4) != first and order(1, 3) != first
+
+
+def test_augmentation_repeats_under_a_seed_and_differs_by_image():
+    image = torch.rand(1, 1, 32, 32).expand(4, -1, -1, -1)
+    torch.manual_seed(5)
+    first = BatchAugment()(image)
+    torch.manual_seed(5)
+    assert torch.equal(first, BatchAugment()(image))
+    assert not torch.equal(first[0], first[1])
+    assert first.shape == image.shape and first.dtype == image.dtype
+
+
+def test_augmentation_of_nothing_changes_nothing():
+    still = BatchAugment(rotate_degrees=0, zoom=0, shift=0, contrast=0, brightness=0, noise=0)
+    image = torch.rand(2, 1, 16, 16)
+    torch.testing.assert_close(still(image), image, atol=1e-5, rtol=0)
+
+
+def test_rotation_keeps_a_disc_and_moves_a_corner():
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 65), torch.linspace(-1, 1, 65), indexing="ij")
+    disc = ((x**2 + y**2) < 0.5).float()[None, None]
+    turn = BatchAugment(rotate_degrees=30, zoom=0, shift=0, contrast=0, brightness=0, noise=0)
+    torch.manual_seed(0)
+    assert (turn(disc) - disc).abs().mean() < 0.02
+    bar = (x.abs() < 0.1).float()[None, None]
+    assert (turn(bar) - bar).abs().mean() > 0.02
+
+
+def test_batches_arrive_channels_last_with_labels_untouched():
+    batch = {"image": torch.rand(3, 2, 8, 8), "label": torch.tensor([0, 1, 2])}
+    image, label = PrepareClassificationBatch()(batch, "cpu")
+    assert image.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(image, batch["image"]) and torch.equal(label, batch["label"])
+
+
+def test_bf16_computes_in_bf16_and_returns_float32():
+    seen = []
+    network = torch.nn.Linear(4, 2)
+    network.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    logits = AutocastInferer("bf16")(torch.rand(3, 4), network)
+    assert seen == [torch.bfloat16] and logits.dtype == torch.float32
+    AutocastInferer()(torch.rand(3, 4), network)
+    assert seen[-1] == torch.float32
+    with pytest.raises(ValueError, match="bf16"):
+        AutocastInferer("half")
+
+
+def test_scores_are_scikit_learns():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(90, 3, generator=generator)
+    labels = torch.randint(0, 3, (90,), generator=generator)
+    scores = ClassificationScores(["a", "b", "c"])
+    engine = Engine(lambda engine, batch: {"pred": logits[batch], "label": labels[batch]})
+    scores.attach(engine, "auroc")
+    engine.run([torch.arange(0, 40), torch.arange(40, 90)])
+    metrics, probabilities = engine.state.metrics, logits.softmax(1).numpy()
+    one_vs_rest = roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
+    assert metrics["auroc"] == pytest.approx(one_vs_rest, abs=1e-6)
+    assert metrics["auroc_b"] == pytest.approx(roc_auc_score(labels == 1, probabilities[:, 1]), abs=1e-6)
+    assert metrics["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, logits.argmax(1)))
+    assert metrics["sensitivity_c"] == pytest.approx(
+        (logits.argmax(1) == 2)[labels == 2].float().mean().item()
+    )
+
+
+def test_scores_of_no_images_are_an_error():
+    scores = ClassificationScores(["a", "b"])
+    scores.reset()
+    with pytest.raises(ValueError, match="validation split is empty"):
+        scores.compute()
