@@ -1,0 +1,81 @@
+"""The command `covid-monai`."""
+
+import logging
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from covid_monai import __version__
+from covid_monai.commands import data, examples
+from covid_monai.commands import evaluate as evaluate_command
+from covid_monai.commands import predict as predict_command
+from covid_monai.errors import causes, first_line
+from covid_monai.vocabulary import RESEARCH_USE
+
+TRACEBACK = "COVID_MONAI_TRACEBACK"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "covid-monai data phantom phantoms/",
+        "covid-monai predict film.dcm",
+        "covid-monai predict --help",
+    )
+    + f"\n\n{RESEARCH_USE}",
+)
+app.add_typer(data.app, name="data")
+app.command(epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
+app.command(epilog=predict_command.EXAMPLES)(predict_command.predict)
+
+
+def main() -> None:
+    """Run the command line; what goes wrong is one line on the standard error, and an exit code.
+
+    2 for what the person who typed the command can change, 1 for what they cannot.
+    """
+    try:
+        app()
+    except Exception as error:  # typer has turned its own into SystemExit already
+        if os.environ.get(TRACEBACK):
+            raise
+        line, code = _explain(error)
+        typer.echo(f"covid-monai: {line}", err=True)
+        sys.exit(code)
+
+
+def _print_version(shown: bool) -> None:
+    if shown:
+        typer.echo(f"covid-monai {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """Classify chest radiographs with MONAI bundles: normal, pneumonia, COVID-19."""
+    if not sys.warnoptions:
+        # Warnings are for developers, and pydicom's quote values, which may name a patient.
+        warnings.simplefilter("ignore")
+    # MONAI looks for a decoder that we do not use, and says so at every start.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """One line for a person, and the exit code."""
+    # The outermost of these kinds: it names the file, what it was raised from may not.
+    for cause in causes(error):
+        if isinstance(cause, ImportError):
+            return f"{first_line(cause)}. Install what is missing: pip install 'covid-monai[train]'", 2
+        if isinstance(cause, ValueError | OSError):
+            return first_line(cause), 2
+    *_, cause = causes(error)
+    return f"unexpected {type(cause).__name__}: {first_line(cause)} (set {TRACEBACK}=1 to see where)", 1

@@ -1,0 +1,83 @@
+"""`covid-monai evaluate`: the bundle's evaluate.yaml on a datalist, and its summary."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covid_monai.commands import examples
+from covid_monai.commands.bundle_option import BundleOption, DeviceOption, bundle_folder
+
+EXAMPLES = examples(
+    "covid-monai evaluate --datalist datalist.json --output results/",
+    "covid-monai evaluate --bundle runs/mine --datalist datalist.json --output results/mine",
+)
+
+
+def evaluate(
+    datalist: Annotated[
+        Path, typer.Option(metavar="FILE", help="From `covid-monai data prepare`; its test split is scored.")
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the three result files.")],
+    bundle: BundleOption = None,
+    dataset_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the images lie now, if they have moved since `prepare`."),
+    ] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Score a bundle on the test split of a datalist.
+
+    Writes metrics.json, predictions.csv and report.html. The thresholds are those that were chosen on the
+    validation split; nothing is tuned on the test split.
+    """
+    folder = bundle_folder(bundle).absolute()
+    config = folder / "configs" / "evaluate.yaml"
+    for file in (config, datalist):
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} does not exist.")
+    if dataset_dir is not None and not dataset_dir.is_dir():
+        raise FileNotFoundError(f"--dataset-dir {dataset_dir} is not a folder.")
+    overrides = {"bundle_root": folder, "datalist": datalist.absolute(), "output_dir": output.absolute()}
+    if dataset_dir is not None:
+        overrides["dataset_dir"] = dataset_dir.absolute()
+    _run(config, {key: _as_value(path) for key, path in overrides.items()}, device=device)
+    _print_summary(output)
+
+
+def _as_value(path: Path) -> str:
+    """A path as MONAI's ConfigParser keeps it: in plain text it would turn "#" into "::"."""
+    text = str(path)
+    if "#" not in text:
+        return text
+    return "$" + repr(text).replace("#", "\\x23").replace("@", "\\x40")
+
+
+def _run(config: Path, overrides: dict[str, str], *, device: str | None) -> None:
+    from monai.bundle import ConfigWorkflow
+
+    from covid_monai.inference.classifier import choose_device
+
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it tells of each config file
+    chosen = f"$torch.device('{choose_device(device)}')"
+    workflow = ConfigWorkflow(config_file=str(config), workflow_type="infer", device=chosen, **overrides)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+def _print_summary(output: Path) -> None:
+    from rich.console import Console
+
+    from covid_monai.evaluation.report import summarise
+
+    metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    console = Console()
+    console.print(summarise(metrics))
+    verdict = metrics["verdict"]
+    for sentence in (verdict["result"], *verdict["limits"]):
+        console.print(f"- {sentence}", markup=False, highlight=False)
+    # typer.echo does not break the path over lines.
+    typer.echo(f"Report: {output / 'report.html'}")

@@ -1,0 +1,180 @@
+"""`covid-monai predict`: image files in, one record each out."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from covid_monai.commands import examples
+from covid_monai.commands.bundle_option import BundleOption, DeviceOption, bundle_folder
+from covid_monai.vocabulary import RESEARCH_USE, Status
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from covid_monai.inference import Prediction
+
+
+EXAMPLES = examples(
+    "covid-monai predict film.dcm",
+    "covid-monai predict --output results.csv studies/",
+    "covid-monai predict --bundle runs/mine --json films/*.png",
+)
+
+
+def predict(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, or folders of them.")],
+    bundle: BundleOption = None,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="FILE.jsonl or FILE.csv; - writes JSON Lines to the terminal."),
+    ] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="The same as --output -")] = False,
+    device: DeviceOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images through the network at once.")] = 16,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read and preprocess.")] = 2,
+) -> None:
+    """Classify chest radiographs: DICOM, JPEG, PNG.
+
+    Every file gets one record: ok with its probabilities, or refused or error with the reason.
+
+    Exit code: 0 if all files are ok, 1 if any was refused or failed, 2 for wrong usage.
+    """
+    output = _settled_output(output, json_lines=json_lines)
+    files = _images(paths)
+    folder = bundle_folder(bundle)
+
+    from covid_monai.inference.classifier import Classifier
+
+    classifier = Classifier(folder, device=device, batch_size=batch_size, workers=workers)
+    predictions = _with_progress(classifier.predict(files), total=len(files))
+    if output is None:
+        outcomes = _print_table(predictions, classifier.class_names)
+    else:
+        outcomes = _write(predictions, output, classifier.class_names)
+    _print_summary(outcomes, output)
+    if outcomes.total() > outcomes[str(Status.OK)]:
+        raise typer.Exit(1)
+
+
+def _settled_output(output: str | None, *, json_lines: bool) -> str | None:
+    """Where the records go; None stands for the table."""
+    from covid_monai.inference.output import STDOUT, check_output
+
+    if json_lines and output not in (None, STDOUT):
+        raise ValueError(f"--json writes to the terminal: leave it out to write {output}.")
+    if output is not None:
+        check_output(output)
+    return STDOUT if json_lines else output
+
+
+def _images(paths: list[Path]) -> list[Path]:
+    from covid_monai.inference.files import find_files
+
+    files, left_out = find_files(paths)
+    if not files:
+        places = ", ".join(map(str, paths))
+        raise ValueError(f"no image in {places}: expected DICOM, JPEG or PNG (other files: {left_out}).")
+    if left_out:
+        typer.echo(f"Left out, being no DICOM, JPEG or PNG: {left_out} files.", err=True)
+    return files
+
+
+def _write(predictions: Iterable["Prediction"], output: str, class_names: tuple[str, ...]) -> Counter[str]:
+    from covid_monai.inference.output import STDOUT, open_results, partial_path
+
+    outcomes: Counter[str] = Counter()
+    try:
+        with open_results(output, class_names=class_names) as write:
+            for prediction in predictions:
+                write(prediction)
+                outcomes[_outcome(prediction)] += 1
+    except BaseException:  # above all Ctrl-C: say what is left of the work
+        if output != STDOUT and outcomes:
+            typer.echo(f"Stopped: {outcomes.total()} results stand in {partial_path(output)}", err=True)
+        raise
+    return outcomes
+
+
+def _outcome(prediction: "Prediction") -> str:
+    return str(prediction.status) if prediction.ok else f"{prediction.status}: {prediction.reason}"
+
+
+def _print_table(predictions: Iterable["Prediction"], class_names: tuple[str, ...]) -> Counter[str]:
+    from rich.console import Console
+
+    records = list(predictions)
+    if any(record.ok for record in records):
+        Console().print(_table([record for record in records if record.ok], class_names))
+    for record in records:
+        if not record.ok:
+            detail = str(record.detail).removeprefix(f"{Path(record.file).name}: ")
+            typer.echo(f"{_printable(record.file)}: {_outcome(record)}: {_printable(detail)}")
+    return Counter(map(_outcome, records))
+
+
+def _table(records: list["Prediction"], class_names: tuple[str, ...]) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    folder = _common_folder([record.file for record in records])
+    table = Table(box=box.SIMPLE_HEAD, title=Text(folder) if folder else None, caption=RESEARCH_USE)
+    table.add_column("file", overflow="fold", min_width=16)
+    table.add_column("class")
+    for name in class_names:
+        table.add_column(Text(f"p({name})"), justify="right")
+    table.add_column("decision")
+    for record in records:
+        probabilities = record.probabilities or {}
+        numbers = [f"{probabilities[name]:.3f}" for name in class_names]
+        decision = (record.decision or {}).get("class", "-")
+        file = _printable(record.file.removeprefix(folder))
+        table.add_row(*map(Text, (file, str(record.predicted_class), *numbers, decision)))
+    return table
+
+
+def _common_folder(files: list[str]) -> str:
+    """The folder that all files lie in, with its separator; "" if there is nothing to save."""
+    parents = {str(Path(file).parent) for file in files}
+    return parents.pop() + os.sep if len(parents) == 1 and len(files) > 1 else ""
+
+
+def _printable(text: str) -> str:
+    """Without the bytes that are no text and may stand in a file's name, and on one line."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def _print_summary(outcomes: Counter[str], output: str | None) -> None:
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+    written = f" Written to {output}." if output not in (None, "-") else ""
+    typer.echo(f"{outcomes.total()} files: {counts}.{written}", err=True)
+    if output is not None:  # the table has it below itself
+        typer.echo(RESEARCH_USE, err=True)
+
+
+def _with_progress(predictions: Iterator["Prediction"], *, total: int) -> Iterator["Prediction"]:
+    """The same records, with a bar on the standard error while a person looks at it."""
+    if not sys.stderr.isatty():
+        yield from predictions
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total, speed="")
+        for prediction in predictions:
+            yield prediction
+            speed = progress.tasks[0].speed
+            progress.update(task, advance=1, speed=f"{speed:.1f} images/s" if speed else "")

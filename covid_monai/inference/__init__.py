@@ -1,0 +1,9 @@
+"""Paths in, one prediction record per image out.
+
+Importing this package loads neither torch nor MONAI: `covid_monai.inference.classifier` does.
+"""
+
+from covid_monai.inference.files import FoundFiles, find_files, readable_images
+from covid_monai.inference.prediction import Prediction
+
+__all__ = ["FoundFiles", "Prediction", "find_files", "readable_images"]

@@ -1,0 +1,197 @@
+"""Many paths in, one `Prediction` each out, in order and in bounded memory."""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from covid_monai.bundle import Bundle
+from covid_monai.errors import causes, first_line
+from covid_monai.evaluation.operating_point import OperatingPoint, decide
+from covid_monai.inference.prediction import Prediction
+from covid_monai.vocabulary import RefusedImage, Status, UnreadableImage
+
+logger = logging.getLogger(__name__)
+
+
+class Classifier:
+    """A bundle's network and preprocessing, loaded once, for as many images as wanted.
+
+    Args:
+        bundle_dir: Folder of the bundle.
+        device: "cpu", "cuda", "cuda:1"...; None takes the GPU if there is one.
+        batch_size: Images through the network at once. It also fixes which images go together, so that
+            a run repeated gives the same numbers.
+        workers: Threads that read and preprocess ahead of the network.
+
+    Raises:
+        FileNotFoundError: If there is no bundle, or it has no weights.
+        ValueError: If weights, preprocessing and operating point do not belong together, or there is no
+            such device.
+    """
+
+    def __init__(
+        self,
+        bundle_dir: str | Path,
+        *,
+        device: str | None = None,
+        batch_size: int = 16,
+        workers: int = 2,
+    ) -> None:
+        if batch_size < 1 or workers < 1:
+            raise ValueError(f"batch_size and workers must be 1 or more; found {batch_size} and {workers}.")
+        bundle = Bundle(bundle_dir)
+        self.class_names = bundle.class_names
+        self.device = choose_device(device)
+        self.operating_point = _checked_operating_point(bundle)
+        self._network = bundle.load_network(self.device).to(memory_format=torch.channels_last)
+        self.model = bundle.identity
+        self._preprocessing = bundle.preprocessing
+        self._batch_size = batch_size
+        self._workers = workers
+
+    def predict(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
+        """Classify image files, in the order given.
+
+        At most two batches are in memory: while the network sees one, the next is read. No file stops
+        the others: what cannot be classified yields a record with its reason.
+
+        Args:
+            paths: Files; DICOM, JPEG or PNG.
+        """
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="preprocess")
+        ahead: deque[list[tuple[str, Future]]] = deque()
+        try:
+            for files in _batches(map(str, paths), self._batch_size):
+                ahead.append([(file, pool.submit(self._load, file)) for file in files])
+                if len(ahead) > 1:
+                    yield from self._classify(ahead.popleft())
+            while ahead:
+                yield from self._classify(ahead.popleft())
+        finally:  # also where the caller stops early
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _load(self, file: str) -> torch.Tensor | Prediction:
+        try:
+            # Absolute, because MONAI expands a leading "~", which a file's name may start with.
+            return self._preprocessing({"image": os.path.abspath(file)})["image"].as_tensor()  # noqa: PTH100
+        except Exception as error:  # one bad file, whatever is wrong with it, must not stop the rest
+            return self._failure(file, error)
+
+    def _classify(self, batch: list[tuple[str, Future]]) -> Iterator[Prediction]:
+        loaded = [(file, future.result()) for file, future in batch]
+        images = [content for _, content in loaded if isinstance(content, torch.Tensor)]
+        outcomes = iter(self._probabilities(images))
+        for file, content in loaded:
+            if isinstance(content, Prediction):
+                yield content
+                continue
+            outcome = next(outcomes)
+            if isinstance(outcome, Exception):
+                yield self._failure(file, outcome)
+            else:
+                yield self._success(file, outcome)
+
+    def _probabilities(self, images: list[torch.Tensor]) -> list[NDArray[np.float64] | Exception]:
+        """One row of shape [K], or what went wrong, per image."""
+        if not images:
+            return []
+        try:
+            return list(self._forward(torch.stack(images)))
+        except Exception as error:
+            if len(images) == 1:
+                return [error]
+            # Out of memory, or one image of the batch: each on its own gets its own outcome.
+            return [outcome for image in images for outcome in self._probabilities([image])]
+
+    @torch.inference_mode()
+    def _forward(self, images: torch.Tensor) -> NDArray[np.float64]:
+        logits = self._network(images.to(self.device, memory_format=torch.channels_last))
+        return torch.softmax(logits.double(), dim=1).cpu().numpy()
+
+    def _success(self, file: str, probabilities: NDArray[np.float64]) -> Prediction:
+        if not np.isfinite(probabilities).all():
+            return self._failure(file, ArithmeticError("the network's output is not finite"))
+        # Rounded first: class and decision then follow from the very numbers that are shown.
+        row = probabilities.round(6)
+        return Prediction(
+            file=file,
+            status=Status.OK,
+            model=self.model,
+            predicted_class=self.class_names[int(row.argmax())],
+            probabilities=dict(zip(self.class_names, row.tolist(), strict=True)),
+            decision=self._decision(row),
+        )
+
+    def _decision(self, probabilities: NDArray[np.float64]) -> dict[str, Any] | None:
+        point = self.operating_point
+        if point is None:
+            return None
+        (chosen,) = decide(probabilities[None], point)
+        return {
+            "class": self.class_names[int(chosen)],
+            "rule": point.rule,
+            "thresholds": dict(point.thresholds),
+        }
+
+    def _failure(self, file: str, error: Exception) -> Prediction:
+        chain = list(causes(error))
+        for cause in chain:
+            if isinstance(cause, RefusedImage):
+                return Prediction(
+                    file=file,
+                    status=Status.REFUSED,
+                    model=self.model,
+                    reason=str(cause.reason),
+                    detail=cause.detail,
+                )
+        readable = not any(isinstance(cause, UnreadableImage | OSError) for cause in chain)
+        ours = next((cause for cause in chain if isinstance(cause, UnreadableImage)), chain[-1])
+        logger.debug("%s could not be classified", file, exc_info=error)
+        return Prediction(
+            file=file,
+            status=Status.ERROR,
+            model=self.model,
+            reason="failed" if readable else "unreadable",
+            detail=f"{type(ours).__name__}: {first_line(ours)}" if readable else first_line(ours),
+        )
+
+
+def _batches(files: Iterator[str], size: int) -> Iterator[list[str]]:
+    while batch := list(islice(files, size)):
+        yield batch
+
+
+def _checked_operating_point(bundle: Bundle) -> OperatingPoint | None:
+    point = bundle.operating_point
+    if point is not None and point.class_names != bundle.class_names:
+        raise ValueError(
+            f"{bundle.operating_point_path} is for the classes {', '.join(point.class_names)}, the bundle "
+            f"for {', '.join(bundle.class_names)}: use the file of the bundle's own training run."
+        )
+    return point
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device, or the GPU if there is one.
+
+    Raises:
+        ValueError: If there is no such device.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"{name!r} is no device: give cpu, cuda or cuda:1.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"{name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices.")
+    return device

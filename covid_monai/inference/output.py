@@ -1,0 +1,107 @@
+"""Predictions to JSON Lines or CSV, a line as soon as it is known."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from covid_monai.inference.prediction import Prediction
+from covid_monai.vocabulary import RESEARCH_USE
+
+STDOUT = "-"
+SUFFIXES = (".jsonl", ".csv")
+Write = Callable[[Prediction], None]
+
+
+def check_output(output: str | Path) -> None:
+    """Refuse an output that `open_results` could not write, before any time is spent.
+
+    Raises:
+        ValueError: If the suffix is neither .jsonl nor .csv, or the path is a folder.
+    """
+    if str(output) == STDOUT:
+        return
+    if Path(output).suffix.lower() not in SUFFIXES:
+        raise ValueError(
+            f"{output}: results are written as {' or '.join(SUFFIXES)}; name a file that ends so."
+        )
+    if Path(output).is_dir():
+        raise ValueError(f"{output} is a folder; name a file in it.")
+
+
+def partial_path(output: str | Path) -> Path:
+    """Where the results stand until the run is complete."""
+    return Path(f"{output}.partial")
+
+
+@contextmanager
+def open_results(output: str | Path, *, class_names: Sequence[str]) -> Iterator[Write]:
+    """Give a function that writes one `Prediction`.
+
+    The file gets its name when the block ends without an error. Until then, and after an interruption,
+    the finished lines stand in `partial_path(output)`; each is on disk when the function returns.
+
+    Args:
+        output: A file ending in .jsonl or .csv, or "-" for JSON Lines on the standard output.
+        class_names: Columns of the CSV, in class order.
+
+    Raises:
+        ValueError: As `check_output`.
+        OSError: If the file cannot be written.
+    """
+    check_output(output)
+    if str(output) == STDOUT:
+        yield _json_lines(sys.stdout)
+        return
+    partial = partial_path(output)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    # A file name on disk may hold bytes that are no text; the result must still be valid UTF-8.
+    with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1) as file:
+        if Path(output).suffix.lower() == ".csv":
+            yield _csv_rows(file, class_names)
+        else:
+            yield _json_lines(file)
+    partial.replace(output)
+
+
+def _json_lines(file: TextIO) -> Write:
+    def write(prediction: Prediction) -> None:
+        file.write(json.dumps(prediction.to_json(), allow_nan=False) + "\n")
+        file.flush()
+
+    return write
+
+
+def _csv_rows(file: TextIO, class_names: Sequence[str]) -> Write:
+    """As JSON, but flat: `p_CLASS` and `threshold_CLASS` columns, and the parts of `model`."""
+    model_columns = ("name", "version", "weights_sha256", "preprocessing_digest")
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(
+        [
+            *("file", "status", "reason", "predicted_class", "decision"),
+            *(f"p_{name}" for name in class_names),
+            *(f"threshold_{name}" for name in class_names),
+            *("detail", "model", *model_columns[1:], "notice"),
+        ]
+    )
+
+    def write(prediction: Prediction) -> None:
+        probabilities, decision = prediction.probabilities or {}, prediction.decision or {}
+        thresholds = decision.get("thresholds", {})
+        rows.writerow(
+            [
+                *(prediction.file, str(prediction.status), prediction.reason),
+                *(prediction.predicted_class, decision.get("class")),
+                *(probabilities.get(name) for name in class_names),
+                *(thresholds.get(name) for name in class_names),
+                prediction.detail,
+                *(prediction.model[name] for name in model_columns),
+                RESEARCH_USE,
+            ]
+        )
+        file.flush()
+
+    return write

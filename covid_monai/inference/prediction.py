@@ -1,0 +1,54 @@
+"""The record that every consumer of the classifier gets: file, outcome, probabilities, model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from covid_monai.vocabulary import RESEARCH_USE, Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What became of one image file.
+
+    A file that was refused or could not be read has no class at all: it is never "normal".
+
+    Args:
+        file: The path as it was given or found.
+        status: Whether there is a prediction.
+        model: `name`, `version`, `weights_sha256`, `preprocessing_digest` of what made the prediction.
+        reason: One word for a program, None if the status is ok: a `RefusalReason`; for an error
+            "unreadable" (the file) or "failed" (the software).
+        detail: One sentence for a person that goes with the reason.
+        predicted_class: The most probable class.
+        probabilities: Class name to probability, in class order, rounded to 6 decimals.
+        decision: `class`, `rule` and `thresholds` at the bundle's stored operating point; None if the
+            bundle stores none.
+    """
+
+    file: str
+    status: Status
+    model: dict[str, str]
+    reason: str | None = None
+    detail: str | None = None
+    predicted_class: str | None = None
+    probabilities: dict[str, float] | None = None
+    decision: dict[str, Any] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the image was classified."""
+        return self.status is Status.OK
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`, in the order in which a person reads them."""
+        return {
+            "file": self.file,
+            "status": str(self.status),
+            "reason": self.reason,
+            "detail": self.detail,
+            "predicted_class": self.predicted_class,
+            "probabilities": self.probabilities,
+            "decision": self.decision,
+            "model": self.model,
+            "notice": RESEARCH_USE,
+        }

@@ -1,0 +1,71 @@
+"""Lower folders never import higher ones, and the light ones stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "covid_monai"
+# Lowest first; docs/architecture.md has the reasons.
+LAYERS = (
+    ("vocabulary", "files", "errors"),
+    ("readers",),
+    ("transforms",),
+    ("datasets",),
+    ("evaluation",),
+    ("networks",),
+    ("bundle",),
+    ("training",),
+    ("inference",),
+    ("cli", "commands"),
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def _part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imported_parts(path: Path) -> set[str]:
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        parts |= {name.split(".")[1] for name in names if name.startswith("covid_monai.")}
+    return parts
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_imports_only_from_the_same_layer_or_below(path):
+    part = _part(path)
+    if part == "__init__":
+        return
+    above = {name for name in _imported_parts(path) if RANK[name] > RANK[part]}
+    assert not above, f"{path.name} ({part}) imports from above: {above}"
+
+
+def test_only_tracking_imports_mlflow():
+    using = {
+        path.name
+        for path in PACKAGE.rglob("*.py")
+        if any(
+            isinstance(node, ast.Import | ast.ImportFrom) and "mlflow" in ast.unparse(node)
+            for node in ast.walk(ast.parse(path.read_text()))
+            if not (isinstance(node, ast.ImportFrom) and node.module == "monai.handlers")
+        )
+    }
+    assert using == {"tracking.py"}
+
+
+@pytest.mark.parametrize(
+    "module", ["cli", "vocabulary", "readers", "datasets.datalist", "evaluation.metrics"]
+)
+def test_light_modules_import_neither_torch_nor_mlflow(module):
+    heavy = "[name for name in ('torch', 'monai', 'mlflow') if name in sys.modules]"
+    code = f"import sys, covid_monai.{module}; print({heavy})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
