@@ -8,7 +8,7 @@ export MLFLOW_TRACKING_URI ?= sqlite:///mlruns.db
 # Without an NVIDIA GPU only the CPU build will do on Linux: the plain wheel brings gigabytes of CUDA.
 # If pip does not find it, name the package index of PyTorch's CPU builds: make setup PIP_EXTRA_INDEX_URL=...
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
-TORCH_LABEL := $(if $(shell command -v nvidia-smi),,$(if $(filter Linux,$(shell uname -s)),+cpu))
+TORCH_LABEL := $(if $(shell command -v nvidia-smi 2>/dev/null),,$(if $(filter Linux,$(shell uname -s)),+cpu))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick lint format mlflow clean
@@ -19,6 +19,7 @@ help:  ## List the targets
 setup: .venv/.installed  ## Create .venv with everything pinned (CPU build of torch where there is no GPU)
 
 .venv/.installed: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	@echo "Installing torch==$(TORCH_VERSION)$(TORCH_LABEL) and the pinned packages into .venv (2 to 4 minutes)..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check "torch==$(TORCH_VERSION)$(TORCH_LABEL)" || \
@@ -33,7 +34,8 @@ demo: setup  ## Phantoms, training, evaluation and a prediction in a few minutes
 	  --config_file "['$(BUNDLE)/configs/train.yaml','configs/experiments/demo.yaml']" \
 	  --datalist $(DEMO)/phantom/datalist.json --output_dir $(DEMO)/run
 	$(BIN)/covid-monai evaluate --bundle $(DEMO)/run --datalist $(DEMO)/phantom/datalist.json --output $(DEMO)/run/evaluation
-	$(BIN)/covid-monai predict --bundle $(DEMO)/run $$(find $(DEMO)/phantom -name '*.dcm' -not -path '*/ct/*' | sort | tail -n 3)
+	$(BIN)/covid-monai predict --bundle $(DEMO)/run \
+	  $$($(BIN)/python -c "import json; print(*['$(DEMO)/phantom/' + r['image'] for r in json.load(open('$(DEMO)/phantom/datalist.json'))['test'] if r['image'].endswith('.dcm')][:3])")
 	@echo
 	@echo "Report:  $(DEMO)/run/evaluation/report.html"
 	@echo "MLflow:  make mlflow"

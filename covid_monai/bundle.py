@@ -6,6 +6,7 @@ from the bundle's own `configs/inference.yaml`.
 
 import hashlib
 import json
+import re
 import shutil
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,8 @@ from covid_monai.evaluation.operating_point import OperatingPoint
 from covid_monai.files import replacing, write_atomically
 
 SETTINGS = ("class_names", "image_size", "network_name")
+# Where a config looks for its bundle when it does not run in the bundle's own folder.
+_ROOT_DEFAULT = re.compile(r"(^bundle_root: .* else )'[^']*'", re.MULTILINE)
 
 
 class CheckpointError(ValueError):
@@ -152,23 +155,27 @@ class Bundle:
                 shutil.copy2(source, folder / part)
         self._bake_settings(folder / "configs" / "inference.yaml")
         self._bake_metadata(folder / "configs" / "metadata.json")
+        _bake_root(folder)
         return Bundle(folder)
 
     def _bake_settings(self, path: Path) -> None:
         yaml = YAML()  # keeps comments and order
         yaml.width = 4096
-        config = yaml.load(path.read_text())
+        config = yaml.load(path.read_text(encoding="utf-8"))
         for key in SETTINGS:
             value = self._parser[key]
             if config[key] != value:
+                # Quoted: YAML takes bare words such as no for something else.
                 config[key] = (
-                    value if isinstance(value, str | int) else [DoubleQuotedScalarString(v) for v in value]
+                    value
+                    if isinstance(value, str | int)
+                    else [DoubleQuotedScalarString(name) for name in value]
                 )
-        with path.open("w") as file:
-            yaml.dump(config, file)
+        with replacing(path) as temporary:
+            yaml.dump(config, temporary)
 
     def _bake_metadata(self, path: Path) -> None:
-        metadata = json.loads(path.read_text())
+        metadata = json.loads(path.read_text(encoding="utf-8"))
         formats = metadata["network_data_format"]
         formats["inputs"]["image"]["spatial_shape"] = [self.image_size, self.image_size]
         names = {str(index): name for index, name in enumerate(self.class_names)}
@@ -183,6 +190,13 @@ class Bundle:
         if isinstance(config, str) and config.startswith("@"):
             return self._filled_in(self._parser[config[1:]])
         return config
+
+
+def _bake_root(folder: Path) -> None:
+    """Let the copied configs name their own folder where they named the one they were copied from."""
+    for path in (folder / "configs").glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        write_atomically(path, _ROOT_DEFAULT.sub(lambda match: match[1] + repr(str(folder)), text))
 
 
 def load_checkpoint(network: nn.Module, path: str | Path, *, bundle: Bundle) -> nn.Module:

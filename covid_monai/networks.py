@@ -84,8 +84,8 @@ def load_pretrained(network: nn.Module, weights: str | Path | None, *, name: str
 
     Args:
         network: From `build_network(name, ...)`; changed in place and returned.
-        weights: "imagenet" (fetched from the publisher, checked against its SHA-256), or a local file:
-            a state dict, or a dictionary with one under `model`, `state_dict` or `network`.
+        weights: "imagenet" (fetched from the publisher, checked against the head of its SHA-256), or a
+            local file: a state dict, or a dictionary with one under `model`, `state_dict` or `network`.
         name: The network's name.
 
     Raises:

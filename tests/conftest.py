@@ -21,3 +21,39 @@ def phantoms(tmp_path_factory) -> Path:
     from covid_monai.datasets.phantom_files import write_phantoms
 
     return write_phantoms(tmp_path_factory.mktemp("phantoms") / "films", patients=36, size=96, ct=False)
+
+
+@pytest.fixture(scope="session")
+def train():
+    """Run the bundle's training in this process: `train(output_dir, datalist, **overrides)`."""
+    from monai.bundle import ConfigWorkflow
+
+    bundle = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
+    small = {
+        "network_name": "resnet10",
+        "image_size": 64,
+        "batch_size": 8,
+        "max_epochs": 2,
+        "precision": "fp32",
+    }
+
+    def run(output_dir: Path, datalist: Path, **overrides) -> None:
+        workflow = ConfigWorkflow(
+            config_file=str(bundle / "configs" / "train.yaml"),
+            logging_file=False,
+            run_id="training",
+            bundle_root=str(bundle),
+            datalist=str(datalist),
+            output_dir=str(output_dir),
+            **(small | overrides),
+        )
+        workflow.initialize()
+        workflow.run()
+
+    return run
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--screenshots", metavar="DIR", help="keep the browser tests' screenshots in this folder"
+    )

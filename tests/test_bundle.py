@@ -58,7 +58,9 @@ def test_weights_made_under_another_preprocessing_are_refused(small_bundle):
 
 def test_weights_of_other_classes_are_refused(small_bundle):
     config = small_bundle.root / "configs" / "inference.yaml"
-    config.write_text(config.read_text().replace('"no", "yes"', '"yes", "no"'))
+    swapped = config.read_text().replace('- "no"\n- "yes"', '- "yes"\n- "no"')
+    assert swapped != config.read_text()
+    config.write_text(swapped)
     with pytest.raises(CheckpointError, match="trained on the classes no, yes"):
         Bundle(small_bundle.root).load_network()
 

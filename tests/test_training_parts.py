@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -13,8 +13,10 @@ from covid_monai.training import (
     AutocastInferer,
     BatchAugment,
     ClassificationScores,
+    EarlyStop,
     EpochSampler,
     PrepareClassificationBatch,
+    check_records,
     class_weights,
 )
 
@@ -26,9 +28,15 @@ def test_class_weights_are_scikit_learns_balanced_ones():
     np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-6)
 
 
-def test_a_class_without_training_images_is_named():
-    with pytest.raises(ValueError, match="no image of class 1"):
-        class_weights([{"label": 0}, {"label": 2}], 3)
+def test_splits_that_cannot_train_are_refused_by_class_and_with_a_way_out():
+    some = [{"label": 0}, {"label": 1}]
+    with pytest.raises(ValueError, match=r"no image of class b; .*--classes"):
+        check_records([{"label": 0}], some, class_names=["a", "b"])
+    with pytest.raises(ValueError, match="--validation-fraction"):
+        check_records(some, [{"label": 0}] * 5, class_names=["a", "b"])
+    with pytest.raises(ValueError, match="--validation-fraction"):
+        check_records(some, some, class_names=["a", "b"], world_size=3)
+    check_records(some, some, class_names=["a", "b"], world_size=2)
 
 
 @given(size=st.integers(2, 60), world_size=st.integers(1, 4), epoch=st.integers(0, 5))
@@ -76,12 +84,12 @@ def test_augmentation_of_nothing_changes_nothing():
 
 def test_rotation_keeps_a_disc_and_moves_a_corner():
     y, x = torch.meshgrid(torch.linspace(-1, 1, 65), torch.linspace(-1, 1, 65), indexing="ij")
-    disc = ((x**2 + y**2) < 0.5).float()[None, None]
+    disc = ((x**2 + y**2) < 0.5).float().expand(16, 1, -1, -1)
     turn = BatchAugment(rotate_degrees=30, zoom=0, shift=0, contrast=0, brightness=0, noise=0)
     torch.manual_seed(0)
-    assert (turn(disc) - disc).abs().mean() < 0.02
-    bar = (x.abs() < 0.1).float()[None, None]
-    assert (turn(bar) - bar).abs().mean() > 0.02
+    bar = (x.abs() < 0.1).float().expand(16, 1, -1, -1)
+    disc_change, bar_change = ((turn(film) - film).abs().mean() / film.mean() for film in (disc, bar))
+    assert disc_change < 0.05 < 0.3 < bar_change
 
 
 def test_batches_arrive_channels_last_with_labels_untouched():
@@ -119,6 +127,21 @@ def test_scores_are_scikit_learns():
     assert metrics["sensitivity_c"] == pytest.approx(
         (logits.argmax(1) == 2)[labels == 2].float().mean().item()
     )
+
+
+def test_early_stop_counts_from_the_best_epoch_even_after_a_resume():
+    evaluator = Engine(lambda engine, batch: None)
+    evaluator.state.best_metric_epoch = 2
+    stopped = []
+    for start in (0, 3):
+        trainer = Engine(lambda engine, batch: None)
+        trainer.add_event_handler(
+            Events.STARTED, lambda engine, start=start: setattr(engine.state, "epoch", start)
+        )
+        EarlyStop(evaluator, patience=3).attach(trainer)
+        trainer.run([0], max_epochs=20)
+        stopped.append(trainer.state.epoch)
+    assert stopped == [5, 5]
 
 
 def test_scores_of_no_images_are_an_error():

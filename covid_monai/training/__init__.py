@@ -1,9 +1,10 @@
 """What `train.yaml` composes beyond MONAI's own parts."""
 
 from covid_monai.training.augmentation import BatchAugment
-from covid_monai.training.data import EpochSampler, cached_dataset, class_weights
+from covid_monai.training.data import EpochSampler, cached_dataset, check_records, class_weights
 from covid_monai.training.finish import finish_training
-from covid_monai.training.handlers import ClipGradients, EarlyStop, FreezeBackbone, SeedEpoch, Throughput
+from covid_monai.training.flags import as_flag
+from covid_monai.training.handlers import ClipGradients, EarlyStop, FreezeBackbone, SeedEpoch, Throughput, use
 from covid_monai.training.learning_rate import find_learning_rate
 from covid_monai.training.progress import ProgressReport
 from covid_monai.training.run_folder import RunFolder
@@ -25,8 +26,11 @@ __all__ = [
     "RunTracker",
     "SeedEpoch",
     "Throughput",
+    "as_flag",
     "cached_dataset",
+    "check_records",
     "class_weights",
     "find_learning_rate",
     "finish_training",
+    "use",
 ]

@@ -52,25 +52,56 @@ def cached_dataset(
     if cache == "disk":
         if cache_dir is None:
             raise ValueError("cache 'disk' needs a folder: --cache_dir DIR")
-        return PersistentDataset(records, transform, cache_dir=cache_dir)
+        return PersistentDataset(
+            [_with_version(record) for record in records], transform, cache_dir=cache_dir
+        )
     if cache == "none":
         return Dataset(records, transform)
     raise ValueError(f"unknown cache {cache!r}; choose one of {', '.join(CACHES)}")
 
 
+def _with_version(record: dict) -> dict:
+    """The record with its file's size and time, which are then part of the cache's key."""
+    stat = Path(record["image"]).stat()
+    return {**record, "version": f"{stat.st_size}-{stat.st_mtime_ns}"}
+
+
+def check_records(
+    train_records: Sequence[dict],
+    val_records: Sequence[dict],
+    *,
+    class_names: Sequence[str],
+    world_size: int = 1,
+) -> None:
+    """Refuse, before anything is decoded, splits that would end a training in its first epoch.
+
+    Raises:
+        ValueError: If a class has no training image, if the validation split has fewer than two classes,
+            or fewer images than there are processes.
+    """
+    trained = {record["label"] for record in train_records}
+    missing = [name for label, name in enumerate(class_names) if label not in trained]
+    if missing:
+        raise ValueError(
+            f"the training split has no image of class {', '.join(missing)}; prepare the datalist without "
+            "it (--classes)"
+        )
+    if len({record["label"] for record in val_records}) < 2 or len(val_records) < world_size:
+        raise ValueError(
+            f"the validation split has {len(val_records)} images and fewer than two classes, or fewer images "
+            "than processes: prepare the datalist with a larger --validation-fraction"
+        )
+
+
 def class_weights(records: Sequence[dict], num_classes: int) -> torch.Tensor:
     """Weights for the loss, inversely proportional to the classes' counts, with mean 1 over the records.
 
-    Raises:
-        ValueError: If a class has no record: nothing can be learned about it.
+    Every class needs a record; `check_records` sees to it.
 
     >>> class_weights([{"label": 0}, {"label": 0}, {"label": 0}, {"label": 1}], 2)
     tensor([0.6667, 2.0000])
     """
     counts = np.bincount([record["label"] for record in records], minlength=num_classes)
-    if (counts == 0).any():
-        empty = ", ".join(str(index) for index in np.flatnonzero(counts == 0))
-        raise ValueError(f"the training split has no image of class {empty}; prepare the datalist without it")
     return torch.tensor(len(records) / (num_classes * counts), dtype=torch.float32)
 
 

@@ -1,7 +1,6 @@
 """The end of a training: best weights scored once more, thresholds chosen, everything tracked."""
 
 import logging
-from typing import Any
 
 import torch
 from monai.engines import Evaluator
@@ -11,9 +10,10 @@ from torch import nn
 from covid_monai.bundle import load_checkpoint
 from covid_monai.datasets.datalist import Datalist
 from covid_monai.evaluation.figures import confusion_figure, roc_figure
-from covid_monai.evaluation.operating_point import choose_operating_point, decide
+from covid_monai.evaluation.operating_point import OperatingPoint, choose_operating_point, decide
 from covid_monai.training.run_folder import RunFolder
 from covid_monai.training.scores import ClassificationScores
+from covid_monai.training.tracking import RunTracker
 
 logger = logging.getLogger("covid_monai.training")
 
@@ -25,7 +25,7 @@ def finish_training(
     evaluator: Evaluator,
     scores: ClassificationScores,
     datalist: Datalist,
-    tracker: Any,
+    tracker: RunTracker,
     rank: int = 0,
 ) -> None:
     """Choose the operating point on the validation split with the best weights, and close the run.
@@ -38,14 +38,31 @@ def finish_training(
         evaluator: Runs over the validation split.
         scores: The evaluator's metric.
         datalist: Named in the operating point.
-        tracker: `RunTracker`, or anything with its `finish`.
+        tracker: Gets pictures, weights and final metrics; marked as failed if anything here fails.
         rank: Only rank 0 writes.
     """
+    try:
+        _score_best_weights(run_folder, network, evaluator)
+        if rank == 0:
+            point = _choose_operating_point(run_folder, scores, datalist)
+            _track(tracker, run_folder, scores, point, evaluator.state.metrics)
+            _say_what_next(run_folder, datalist, evaluator.state.metrics["auroc"])
+    except BaseException as error:
+        tracker.abort(error)
+        raise
+
+
+def _score_best_weights(run_folder: RunFolder, network: nn.Module, evaluator: Evaluator) -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()  # rank 0 may still be writing the weights that all are about to read
     bundle = run_folder.bundle
     load_checkpoint(network, bundle.checkpoint_path, bundle=bundle)
     evaluator.run()
-    if rank != 0:
-        return
+
+
+def _choose_operating_point(
+    run_folder: RunFolder, scores: ClassificationScores, datalist: Datalist
+) -> OperatingPoint:
     chosen_on = {
         "split": "validation",
         "patients": len({record["patient"] for record in datalist.splits["validation"]}),
@@ -54,29 +71,35 @@ def finish_training(
     point = choose_operating_point(
         scores.labels, scores.probabilities, scores.class_names, chosen_on=chosen_on
     )
-    point.save(bundle.operating_point_path)
-    decisions = decide(scores.probabilities, point)
+    point.save(run_folder.bundle.operating_point_path)
+    return point
+
+
+def _track(
+    tracker: RunTracker,
+    run_folder: RunFolder,
+    scores: ClassificationScores,
+    point: OperatingPoint,
+    metrics: dict[str, float],
+) -> None:
+    labels, names, bundle = scores.labels, scores.class_names, run_folder.bundle
+    confusion = confusion_matrix(labels, decide(scores.probabilities, point), labels=range(len(names)))
     tracker.finish(
         figures={
             "validation_confusion_matrix": confusion_figure(
-                confusion_matrix(scores.labels, decisions, labels=range(len(scores.class_names))),
-                scores.class_names,
-                title="Validation split, thresholds chosen on it",
+                confusion, names, title="Validation split, thresholds chosen on it"
             ),
-            "validation_roc": roc_figure(
-                scores.labels, scores.probabilities, scores.class_names, title="ROC, validation split"
-            ),
+            "validation_roc": roc_figure(labels, scores.probabilities, names, title="ROC, validation split"),
         },
         files={"models": bundle.checkpoint_path, "operating_point": bundle.operating_point_path},
-        metrics={f"best/{name}": value for name, value in evaluator.state.metrics.items()},
+        metrics={f"best/{name}": value for name, value in metrics.items()},
     )
-    epoch = torch.load(bundle.checkpoint_path, map_location="cpu", weights_only=True)["epoch"]
+
+
+def _say_what_next(run_folder: RunFolder, datalist: Datalist, auroc: float) -> None:
+    root = run_folder.folder
+    epoch = torch.load(run_folder.bundle.checkpoint_path, map_location="cpu", weights_only=True)["epoch"]
+    logger.info("Finished. Best epoch %d: validation AUROC %.3f. The run is a bundle; next:", epoch, auroc)
     logger.info(
-        "Finished. Best epoch %d: validation AUROC %.3f. The run is a bundle; next: "
-        "covid-monai evaluate --bundle %s --datalist %s --output %s/evaluation",
-        epoch,
-        evaluator.state.metrics["auroc"],
-        bundle.root,
-        datalist.path,
-        bundle.root,
+        "  covid-monai evaluate --bundle %s --datalist %s --output %s/evaluation", root, datalist.path, root
     )

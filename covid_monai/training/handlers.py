@@ -3,6 +3,7 @@
 import logging
 import random
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,11 @@ from covid_monai.networks import backbone_parameters
 from covid_monai.training.data import EpochSampler
 
 logger = logging.getLogger("covid_monai.training")
+
+
+def use(handler: Any) -> Any:
+    """The handler itself, for a config that lists a component which it names elsewhere."""
+    return handler
 
 
 class SeedEpoch:

@@ -35,20 +35,24 @@ class ProgressReport:
         self._first_epoch = engine.state.epoch
 
     def _report(self, engine: Engine) -> None:
-        train, val = engine.state.metrics, self.evaluator.state.metrics
         done = engine.state.epoch - self._first_epoch
         left = (time.perf_counter() - self._started) / done * (engine.state.max_epochs - engine.state.epoch)
-        best = " (best)" if self.evaluator.state.best_metric_epoch == engine.state.epoch else ""
         logger.info(
-            "Epoch %d/%d  loss %.3f  validation: AUROC %.3f, balanced accuracy %.3f, loss %.3f%s  "
-            "%.0f images/s  %.0f min left",
+            "Epoch %d/%d  loss %.3f  %s%.0f images/s  %.0f min left",
             engine.state.epoch,
             engine.state.max_epochs,
-            train["loss"],
-            val.get("auroc", float("nan")),
-            val.get("balanced_accuracy", float("nan")),
-            val["loss"],
-            best,
-            train["images_per_second"],
+            engine.state.metrics["loss"],
+            self._describe_validation(engine.state.epoch),
+            engine.state.metrics["images_per_second"],
             left / 60,
         )
+
+    def _describe_validation(self, epoch: int) -> str:
+        seen = self.evaluator.state
+        if seen.epoch != epoch:
+            return ""
+        names = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy", "loss": "loss"}
+        figures = ", ".join(
+            f"{text} {seen.metrics[name]:.3f}" for name, text in names.items() if name in seen.metrics
+        )
+        return f"validation: {figures}{' (best)' if seen.best_metric_epoch == epoch else ''}  "

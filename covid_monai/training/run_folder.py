@@ -32,6 +32,7 @@ class RunFolder:
 
     Raises:
         FileExistsError: If the folder holds a run and `resume` is false.
+        ValueError: If the run there had other settings, which are named; nothing is changed then.
     """
 
     def __init__(
@@ -53,13 +54,10 @@ class RunFolder:
         self.settings = settings
         self.resume = resume
         self.rank = rank
-        if self.last_path.exists() and not resume:
-            raise FileExistsError(
-                f"{self.folder} already holds a training run. Add --resume true to continue it, or give "
-                "another --output_dir."
-            )
         self._source = bundle
-        if rank == 0:
+        self._check_folder()
+        # A folder with a state has its configs too, and a refused resume must not change them.
+        if rank == 0 and not self.last_path.exists():
             bundle.copy_to(self.folder)
 
     @property
@@ -96,18 +94,13 @@ class RunFolder:
         save_atomically(content | parts, self.last_path)
 
     def load(self, trainer: Engine) -> None:
-        """Continue from `models/last.pt`, if asked to and if it is there.
-
-        Raises:
-            ValueError: If the run there had other settings; names them.
-        """
+        """Continue from `models/last.pt`, if asked to and if it is there."""
         if not self.resume:
             return
         if not self.last_path.exists():
             logger.info("No complete epoch in %s yet: starting from the beginning.", self.folder)
             return
         content = torch.load(self.last_path, map_location=trainer.state.device, weights_only=True)
-        self._check_settings(content["settings"])
         self.network.load_state_dict(content["network"])
         for name, part in self._parts(trainer).items():
             part.load_state_dict(content[name])
@@ -122,12 +115,23 @@ class RunFolder:
         scaler = {} if trainer.scaler is None else {"scaler": trainer.scaler}
         return self.stateful | scaler
 
+    def _check_folder(self) -> None:
+        if self.folder.resolve() == self._source.root.resolve():
+            raise ValueError(f"{self.folder} is the bundle itself; give another --output_dir")
+        holds_run = self.last_path.exists() or (self.folder / "models" / "model.pt").exists()
+        if holds_run and not self.resume:
+            raise FileExistsError(
+                f"{self.folder} already holds a training run. Add --resume true to continue it, or give "
+                "another --output_dir."
+            )
+        if self.last_path.exists():
+            earlier = torch.load(self.last_path, map_location="cpu", weights_only=True, mmap=True)
+            self._check_settings(earlier["settings"])
+
     def _check_settings(self, earlier: dict[str, Any]) -> None:
         changed = sorted(key for key in self.settings if self.settings[key] != earlier.get(key))
         if changed:
-            listing = "; ".join(
-                f"{key}: {earlier.get(key)} then, {self.settings[key]} now" for key in changed
-            )
+            listing = "; ".join(f"{key} was {earlier.get(key)}, now {self.settings[key]}" for key in changed)
             raise ValueError(
                 f"{self.folder} was trained with other settings ({listing}). Resume with the same ones, or "
                 "train into another --output_dir."

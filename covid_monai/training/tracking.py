@@ -36,7 +36,7 @@ class RunTracker(MLFlowHandler):
         experiment_name: The bundle's name.
         run_name: The output folder's name.
         settings: Logged as parameters.
-        datalist: Its digest and counts are logged, the file is kept as an artifact.
+        datalist: Its digest and counts are logged; the file, which names patients, is not.
         evaluator: Whose metrics are the validation metrics.
         rank: Only rank 0 logs.
         tracking_uri: None for `MLFLOW_TRACKING_URI`, or without it `sqlite:///mlruns.db` in the current
@@ -54,7 +54,8 @@ class RunTracker(MLFlowHandler):
         rank: int = 0,
         tracking_uri: str | None = None,
     ) -> None:
-        super().__init__(tracking_uri, experiment_name=experiment_name, run_name=run_name)
+        if rank == 0:  # several processes would create the database at the same time
+            super().__init__(tracking_uri, experiment_name=experiment_name, run_name=run_name)
         self.settings = dict(settings)
         self.datalist = datalist
         self.evaluator = evaluator
@@ -96,15 +97,22 @@ class RunTracker(MLFlowHandler):
         """Log `train/...` and `val/...` of the epoch."""
         rates = [group["lr"] for group in engine.optimizer.param_groups]
         train = {f"train/{name}": value for name, value in engine.state.metrics.items()}
-        val = {f"val/{name}": value for name, value in self.evaluator.state.metrics.items()}
+        seen = self.evaluator.state
+        # After an epoch without validation the evaluator still holds the figures of the last one.
+        current = seen.metrics if seen.epoch == engine.state.epoch else {}
+        val = {f"val/{name}": value for name, value in current.items()}
         self._log_metrics({**train, **val, "train/learning_rate": max(rates)}, step=engine.state.epoch)
 
     def fail(self, engine: Engine, error: BaseException) -> None:
-        """Mark the run as failed, or as killed when a person stopped it, and let the error go on."""
-        status = RunStatus.KILLED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
-        if self.cur_run is not None:
-            self.client.set_terminated(self._run_id, RunStatus.to_string(status))
+        """Mark the run as failed and let the error go on."""
+        self.abort(error)
         raise error
+
+    def abort(self, error: BaseException) -> None:
+        """Mark the run as failed, or as killed when a person stopped it."""
+        status = RunStatus.KILLED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
+        if self.rank == 0 and self.cur_run is not None:
+            self.client.set_terminated(self._run_id, RunStatus.to_string(status))
 
     def finish(
         self, *, figures: Mapping[str, Figure], files: Mapping[str, Path], metrics: Mapping[str, float]
@@ -116,7 +124,7 @@ class RunTracker(MLFlowHandler):
             files: Path in the artifacts' folder, such as "models", to a file.
             metrics: Final values, such as `best/auroc`.
         """
-        if self.rank != 0 or self.cur_run is None:
+        if self.rank != 0:
             return
         for name, figure in figures.items():
             self.client.log_figure(self._run_id, figure, f"figures/{name}.png")
@@ -139,7 +147,6 @@ class RunTracker(MLFlowHandler):
             source=str(self.datalist.path.resolve()),
         )
         self.client.log_inputs(self._run_id, [DatasetInput(data)])
-        self.client.log_artifact(self._run_id, self.datalist.path, "data")
         self.client.log_text(
             self._run_id, yaml.safe_dump(self._config, sort_keys=False), "config/train_resolved.yaml"
         )
