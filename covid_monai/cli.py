@@ -41,6 +41,9 @@ def main() -> None:
     """
     try:
         app()
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:  # typer has turned its own into SystemExit already
         if os.environ.get(TRACEBACK):
             raise

@@ -2,6 +2,7 @@
 
 import _thread
 import json
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -146,6 +147,8 @@ def test_views_are_filtered_and_dicom_headers_fill_in_what_the_source_lacks(tmp_
 
 def test_interruption_stops_soon_and_leaves_no_file(folder, tmp_path, monkeypatch):
     opened = []
+    # A shell that starts the tests in the background has them ignore the signal.
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def slow(record: Record) -> Record | Excluded:
         opened.append(record)
@@ -158,6 +161,7 @@ def test_interruption_stops_soon_and_leaves_no_file(folder, tmp_path, monkeypatc
     (tmp_path / "list.json").write_text("before")
     with pytest.raises(KeyboardInterrupt):
         prepare([("folder", folder)], output=tmp_path / "list.json", workers=1)
+    signal.signal(signal.SIGINT, earlier)
     assert [path.name for path in tmp_path.iterdir()] == ["list.json"]
     assert (tmp_path / "list.json").read_text() == "before"
     assert len(opened) < 10

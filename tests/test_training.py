@@ -83,6 +83,7 @@ def test_mlflow_holds_what_a_person_looks_for(run, store):
     assert params["network_name"] == "resnet10" and params["datalist_digest"] == data.digest
     assert int(params["training/covid"]) == data.counts()["training"]["covid"]
     assert {
+        "val_best/auroc",
         "train/loss",
         "train/learning_rate",
         "train/images_per_second",

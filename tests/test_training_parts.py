@@ -1,14 +1,19 @@
 """The parts that train.yaml composes, one by one, against references."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
+from monai.transforms import Compose, RandLambdad
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
+from covid_monai.bundle import Bundle
+from covid_monai.datasets.datalist import read_datalist
 from covid_monai.training import (
     AutocastInferer,
     BatchAugment,
@@ -16,9 +21,14 @@ from covid_monai.training import (
     EarlyStop,
     EpochSampler,
     PrepareClassificationBatch,
+    cached_dataset,
     check_records,
     class_weights,
 )
+
+BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
+# Every change of BatchAugment but the rotation, switched off.
+STILL = dict.fromkeys(("zoom", "stretch", "shift", "blur_probability", "contrast", "brightness", "noise"), 0)
 
 
 def test_class_weights_are_scikit_learns_balanced_ones():
@@ -77,7 +87,7 @@ def test_augmentation_repeats_under_a_seed_and_differs_by_image():
 
 
 def test_augmentation_of_nothing_changes_nothing():
-    still = BatchAugment(rotate_degrees=0, zoom=0, shift=0, contrast=0, brightness=0, noise=0)
+    still = BatchAugment(rotate_degrees=0, **STILL)
     image = torch.rand(2, 1, 16, 16)
     torch.testing.assert_close(still(image), image, atol=1e-5, rtol=0)
 
@@ -85,7 +95,7 @@ def test_augmentation_of_nothing_changes_nothing():
 def test_rotation_keeps_a_disc_and_moves_a_corner():
     y, x = torch.meshgrid(torch.linspace(-1, 1, 65), torch.linspace(-1, 1, 65), indexing="ij")
     disc = ((x**2 + y**2) < 0.5).float().expand(16, 1, -1, -1)
-    turn = BatchAugment(rotate_degrees=30, zoom=0, shift=0, contrast=0, brightness=0, noise=0)
+    turn = BatchAugment(rotate_degrees=30, **STILL)
     torch.manual_seed(0)
     bar = (x.abs() < 0.1).float().expand(16, 1, -1, -1)
     disc_change, bar_change = ((turn(film) - film).abs().mean() / film.mean() for film in (disc, bar))
@@ -127,6 +137,21 @@ def test_scores_are_scikit_learns():
     assert metrics["sensitivity_c"] == pytest.approx(
         (logits.argmax(1) == 2)[labels == 2].float().mean().item()
     )
+
+
+def test_batches_are_plain_tensors_decoded_once(phantoms, monkeypatch):
+    records = read_datalist(phantoms).records("training")
+    preprocessing = Bundle(BUNDLE, image_size=64).preprocessing
+    shift = RandLambdad("image", func=lambda image: image + 1.0, prob=1.0)
+    dataset = cached_dataset(records, preprocessing, augmentation=Compose([shift]))
+    monkeypatch.setattr(
+        "covid_monai.readers.monai_readers.read_radiograph", lambda path: pytest.fail("decoded again")
+    )
+    first, second = dataset[0]["image"], dataset[0]["image"]
+    assert type(first) is torch.Tensor and torch.equal(first, second)
+    monkeypatch.undo()
+    still = cached_dataset(records, preprocessing, cache="none")[0]["image"]
+    torch.testing.assert_close(first, still + 1.0 / 0.226)
 
 
 def test_early_stop_counts_from_the_best_epoch_even_after_a_resume():

@@ -22,7 +22,9 @@ def by_monai(pixels, lower, upper):
 def test_small_images_match_monai(seed, low, high, side):
     pixels = np.random.RandomState(seed).gamma(2, 500, (1, side, side)).astype(np.float32)
     actual = PercentileRescale(lower=low, upper=high)(pixels)
-    np.testing.assert_allclose(actual, by_monai(pixels, low, high), atol=1e-4)
+    # Either end may be off by one of the histogram's 65,536 bins; a narrow window magnifies that.
+    one_bin = np.ptp(pixels) / 65536 / np.ptp(np.percentile(pixels, [low, high]))
+    np.testing.assert_allclose(actual, by_monai(pixels, low, high), atol=2 * one_bin + 1e-6, rtol=0)
 
 
 @pytest.mark.real_data

@@ -92,7 +92,7 @@ def _open_dicom(path: Path, head: bytes) -> Dataset:
 
 
 def _describe(error: Exception) -> str:
-    """Say in one line what went wrong, without the file's own text, which may name the patient."""
+    """Say in one line what went wrong; of a decoder's own message only its first line."""
     if isinstance(error, UnreadableImage):
         return str(error)
     if isinstance(error, FileNotFoundError):

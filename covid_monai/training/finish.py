@@ -92,7 +92,7 @@ def _track(
             "validation_roc": roc_figure(labels, scores.probabilities, names, title="ROC, validation split"),
         },
         files={"models": bundle.checkpoint_path, "operating_point": bundle.operating_point_path},
-        metrics={f"best/{name}": value for name, value in metrics.items()},
+        metrics={f"val_best/{name}": value for name, value in metrics.items()},
     )
 
 

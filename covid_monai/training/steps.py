@@ -25,7 +25,7 @@ class PrepareClassificationBatch(PrepareBatch):
         self, batchdata: dict[str, Tensor], device: Any = None, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Return image `[N, C, H, W]` and label `[N]`."""
-        image = torch.as_tensor(batchdata["image"]).to(device, non_blocking=non_blocking)
+        image = batchdata["image"].to(device, non_blocking=non_blocking)
         label = batchdata["label"].to(device, non_blocking=non_blocking)
         if self.augment is not None:
             image = self.augment(image)

@@ -122,7 +122,7 @@ class RunTracker(MLFlowHandler):
         Args:
             figures: Name without suffix to picture, kept under `figures/`.
             files: Path in the artifacts' folder, such as "models", to a file.
-            metrics: Final values, such as `best/auroc`.
+            metrics: Final values, such as `val_best/auroc`.
         """
         if self.rank != 0:
             return
