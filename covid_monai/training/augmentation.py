@@ -22,7 +22,7 @@ class BatchAugment:
         stretch: Largest relative change of one side alone, either way.
         shift: Largest shift as a share of the image's side.
         flip_probability: Of mirroring left and right; 0 keeps the heart on the left.
-        blur_probability: Of seeing the image at 40 to 90 % of its resolution.
+        blur_probability: Of seeing the image at 30 to 90 % of its resolution.
         contrast: Largest relative change of contrast around zero.
         brightness: Largest shift of brightness, in the input's units.
         noise: Largest standard deviation of Gaussian noise, in the input's units.
@@ -36,7 +36,7 @@ class BatchAugment:
         stretch: float = 0.15,
         shift: float = 0.08,
         flip_probability: float = 0.0,
-        blur_probability: float = 0.25,
+        blur_probability: float = 0.5,
         contrast: float = 0.3,
         brightness: float = 0.3,
         noise: float = 0.15,
@@ -74,7 +74,7 @@ class BatchAugment:
         blurred = _chosen(image, self.blur_probability).view(-1, 1, 1, 1)
         size = image.shape[-2:]
         # One resolution for the batch: images of several sizes cannot be resized together.
-        factor = 0.4 + 0.5 * float(torch.rand(()))
+        factor = 0.3 + 0.6 * float(torch.rand(()))
         small = interpolate(image, size=[max(1, int(side * factor)) for side in size], mode="area")
         return torch.where(blurred, interpolate(small, size=size, mode="bilinear"), image)
 
