@@ -538,3 +538,11 @@ def test_monai_does_not_fall_back_to_other_readers(tmp_path):
 def test_functions_need_no_torch():
     code = "import sys; from covid_monai.readers import read_radiograph; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+@pytest.mark.real_data
+def test_a_truncated_transfer_is_called_that(real_data, tmp_path):
+    whole = (real_data / "dicom" / "RG1_J2KI.dcm").read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(whole[:60_000])
+    with pytest.raises(UnreadableImage, match=r"cut\.dcm: a truncated or damaged DICOM file"):
+        read_radiograph(tmp_path / "cut.dcm")

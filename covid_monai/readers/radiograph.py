@@ -83,7 +83,7 @@ def _open_dicom(path: Path, head: bytes) -> Dataset:
         raise UnreadableImage("not a DICOM, JPEG or PNG file")
     ds = dcmread(path, force=True)
     if not ds:
-        raise UnreadableImage("not a DICOM, JPEG or PNG file")
+        raise UnreadableImage("a truncated or damaged DICOM file; fetch it from its source again")
     if "TransferSyntaxUID" not in ds.file_meta:
         implicit, little_endian = encoding(ds)
         explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
