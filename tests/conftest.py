@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +58,12 @@ def pytest_addoption(parser):
     parser.addoption(
         "--screenshots", metavar="DIR", help="keep the browser tests' screenshots in this folder"
     )
+
+
+# The gate draws the same examples every time, and a slow machine fails no deadline; to look for new ones:
+# HYPOTHESIS_PROFILE=explore make test-quick
+settings.register_profile(
+    "gate", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))

@@ -25,7 +25,7 @@ def test_linear_exposure_does_not_matter(seed, gain, offset):
     pixels = np.random.RandomState(seed).rand(1, 40, 50)
     exposed = pixels * gain + offset * (1 - gain)
     difference = np.abs(CLAHE()(exposed) - CLAHE()(pixels))
-    assert np.mean(difference) < 0.005  # rounding to histogram bins is all that may differ
+    assert np.mean(difference) < 0.01  # rounding to 256 histogram bins, twice, is all that may differ
 
 
 def test_higher_clip_limit_gives_more_contrast():
