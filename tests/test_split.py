@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from covid_monai.datasets.patients import link_shared_films, name_patients
 from covid_monai.datasets.sources import Record
-from covid_monai.datasets.split import Splits, split_by_patient
+from covid_monai.datasets.split import Splits, check_order, split_by_patient
 
 PARTS = ("training", "validation", "test")
 
@@ -47,9 +47,22 @@ FRACTION = st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.9])
 
 
 @settings(max_examples=150, deadline=None)
-@given(RECORDS, FRACTION, FRACTION, st.integers(0, 5), st.randoms(use_true_random=False))
-def test_every_record_once_no_patient_twice_whatever_the_order(records, validation, test, seed, rng):
-    splits = split_by_patient(records, validation_fraction=validation, test_fraction=test, seed=seed)
+@given(
+    RECORDS,
+    FRACTION,
+    FRACTION,
+    st.integers(0, 5),
+    st.sampled_from(["random", "first"]),
+    st.randoms(use_true_random=False),
+)
+def test_every_record_once_no_patient_twice_whatever_the_order(records, validation, test, seed, order, rng):
+    wishes = {
+        "validation_fraction": validation,
+        "test_fraction": test,
+        "seed": seed,
+        "validation_order": order,
+    }
+    splits = split_by_patient(records, **wishes)
     images = [record.image for part in PARTS for record in getattr(splits, part)]
     images += [left_out.image for left_out in splits.excluded]
     assert Counter(images) == Counter(record.image for record in records)
@@ -61,7 +74,7 @@ def test_every_record_once_no_patient_twice_whatever_the_order(records, validati
 
     shuffled = list(records)
     rng.shuffle(shuffled)
-    assert split_by_patient(shuffled, validation_fraction=validation, test_fraction=test, seed=seed) == splits
+    assert split_by_patient(shuffled, **wishes) == splits
 
 
 @settings(max_examples=80, deadline=None)
@@ -135,6 +148,23 @@ def test_a_source_with_validation_of_its_own_gives_no_more():
     splits = split_by_patient(own + other, validation_fraction=0.25, test_fraction=0, seed=0)
     assert {p for p in patients(splits, "validation") if p.startswith("own")} == {"own0", "own1"}
     assert len(patients(splits, "validation")) == 2 + 5
+
+
+def test_validation_of_the_first_numbers_in_every_source_and_class():
+    records = cohort({("a", "covid"): 20, ("a", "normal"): 20, ("b", "normal"): 10})
+    splits = split_by_patient(
+        records, validation_fraction=0.2, test_fraction=0, seed=0, validation_order="first"
+    )
+    assert patients(splits, "validation") == {
+        *(f"a:covid{i}" for i in range(4)),
+        *(f"a:normal{i}" for i in range(4)),
+        *(f"b:normal{i}" for i in range(2)),
+    }
+
+
+def test_unknown_validation_order_is_named():
+    with pytest.raises(ValueError, match="'last' is none of random, first"):
+        check_order("last")
 
 
 @pytest.mark.parametrize("fractions", [(1.0, 0.2), (-0.1, 0.2), (0.1, 1.5)])

@@ -43,6 +43,13 @@ def prepare(
         typer.Option(metavar="PART", help="Part of the patients; a collection's own test split is kept."),
     ] = 0.2,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    validation_order: Annotated[
+        str,
+        typer.Option(
+            metavar="ORDER",
+            help="Validation patients: random, or first by number, for a test split that is next in number.",
+        ),
+    ] = "random",
     classes: Annotated[
         str | None,
         typer.Option(
@@ -66,6 +73,7 @@ def prepare(
     from covid_monai.datasets.prepare import parse_sources
     from covid_monai.datasets.prepare import prepare as prepare_datalist
     from covid_monai.datasets.selection import parse_classes
+    from covid_monai.datasets.split import check_order
 
     datalist = prepare_datalist(
         parse_sources(tokens),
@@ -73,6 +81,7 @@ def prepare(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         seed=seed,
+        validation_order=check_order(validation_order),
         classes=parse_classes(classes) if classes else None,
         views=[view.strip() for view in views.split(",")] if views else None,
     )

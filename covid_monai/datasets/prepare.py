@@ -13,7 +13,7 @@ from covid_monai.datasets.patients import link_shared_films, name_patients
 from covid_monai.datasets.selection import keep_classes, keep_views, order_classes
 from covid_monai.datasets.sources import SOURCES, Excluded, Record
 from covid_monai.datasets.sources.base import relative_to
-from covid_monai.datasets.split import check_fractions, split_by_patient
+from covid_monai.datasets.split import ValidationOrder, check_fractions, split_by_patient
 
 
 def parse_sources(tokens: Sequence[str]) -> list[tuple[str, Path]]:
@@ -58,6 +58,7 @@ def prepare(
     validation_fraction: float = 0.15,
     test_fraction: float = 0.2,
     seed: int = 0,
+    validation_order: ValidationOrder = "random",
     classes: Mapping[str, str] | Sequence[str] | None = None,
     views: Sequence[str] | None = None,
     workers: int | None = None,
@@ -73,6 +74,7 @@ def prepare(
         validation_fraction: Part of the patients outside test, in [0, 1).
         test_fraction: Part of the patients of collections without their own test, in [0, 1).
         seed: Of the split.
+        validation_order: As `split_by_patient` has it.
         classes: Keep these only, in this order; a mapping merges (`parse_classes`). All by default.
         views: Keep these only, such as `PA`. By default all frontal and all unknown views: lateral ones go.
         workers: Threads that open files; the number of processors by default.
@@ -95,6 +97,7 @@ def prepare(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         seed=seed,
+        validation_order=validation_order,
     )
     items = {
         name: [record.to_item(root=root, class_names=class_names) for record in getattr(splits, name)]
@@ -110,7 +113,8 @@ def prepare(
             {"image": relative_to(left_out.image, root), "reason": left_out.reason}
             for left_out in (*excluded, *other_classes, *unreadable, *other_views, *splits.excluded)
         ],
-        description=f"{', '.join(dict.fromkeys(name for name, _ in sources))}; split by patient, seed {seed}",
+        description=f"{', '.join(dict.fromkeys(name for name, _ in sources))}; split by patient, "
+        f"seed {seed}, validation {validation_order}",
     )
 
 

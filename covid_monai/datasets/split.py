@@ -6,13 +6,17 @@ is a few lines without these faults.
 """
 
 import hashlib
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from covid_monai.datasets.sources.base import Excluded, Record, Split
 
 _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "training")
+ValidationOrder = Literal["random", "first"]
+_Order = Callable[[str], Any]  # sort key of a patient's name
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,21 @@ def check_fractions(**fractions: float) -> None:
             raise ValueError(f"{name} must be in [0, 1), got {fraction}")
 
 
+def check_order(text: str) -> ValidationOrder:
+    """Return `text` as the order of validation patients, or raise `ValueError`."""
+    for order in get_args(ValidationOrder):
+        if text == order:
+            return order
+    raise ValueError(f"validation order {text!r} is none of {', '.join(get_args(ValidationOrder))}")
+
+
 def split_by_patient(
-    records: Iterable[Record], *, validation_fraction: float, test_fraction: float, seed: int
+    records: Iterable[Record],
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+    validation_order: ValidationOrder = "random",
 ) -> Splits:
     """Assign every patient to one split.
 
@@ -48,11 +65,15 @@ def split_by_patient(
         validation_fraction: Part of the patients that are left after test, in [0, 1).
         test_fraction: Part of the patients of collections without their own test, in [0, 1).
         seed: Same seed, same patients, same split.
+        validation_order: `random`, or `first`: the patients whose names come first, numbers compared as
+            numbers. For collections that number their patients in the order of acquisition and whose test is
+            one end of that order: a validation next to it drifts as the test does (temporal validation).
 
     Raises:
-        ValueError: If a fraction is outside [0, 1) or a record has no patient.
+        ValueError: If a fraction is outside [0, 1), a record has no patient, or the order is unknown.
     """
     check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
+    check_order(validation_order)
     patients: dict[str, list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda record: str(record.image)):
         if record.patient is None:
@@ -63,7 +84,8 @@ def split_by_patient(
     undivided = {
         patient: films for patient, films in free.items() if all(film.split is None for film in films)
     }
-    for patient in _draw(undivided, test_fraction, key=f"{seed}/test", leave=2 if validation_fraction else 1):
+    shuffle = _shuffler(f"{seed}/test")
+    for patient in _draw(undivided, test_fraction, order=shuffle, leave=2 if validation_fraction else 1):
         assigned[patient] = "test"
     with_validation = {
         film.source for films in patients.values() for film in films if film.split == "validation"
@@ -73,7 +95,8 @@ def split_by_patient(
         for patient, films in free.items()
         if patient not in assigned and not with_validation & {film.source for film in films}
     }
-    for patient in _draw(left, validation_fraction, key=f"{seed}/validation", leave=1):
+    order = _by_number if validation_order == "first" else _shuffler(f"{seed}/validation")
+    for patient in _draw(left, validation_fraction, order=order, leave=1):
         assigned[patient] = "validation"
     return _collect(patients, assigned)
 
@@ -104,7 +127,9 @@ def _collect(patients: Mapping[str, Sequence[Record]], assigned: Mapping[str, Sp
     return Splits(tuple(kept["training"]), tuple(kept["validation"]), tuple(kept["test"]), tuple(excluded))
 
 
-def _draw(patients: Mapping[str, Sequence[Record]], fraction: float, *, key: str, leave: int) -> set[str]:
+def _draw(
+    patients: Mapping[str, Sequence[Record]], fraction: float, *, order: _Order, leave: int
+) -> set[str]:
     """Draw about `fraction` of the patients of each class, from every source alike.
 
     Rare classes go first, so that a patient of two classes counts for the rarer one. At least one patient of
@@ -121,24 +146,36 @@ def _draw(patients: Mapping[str, Sequence[Record]], fraction: float, *, key: str
     for class_name in sorted(of_class, key=lambda name: (len(of_class[name]), name)):
         members = of_class[class_name]
         wanted = min(max(round(fraction * len(members)), 1), max(len(members) - leave, 0))
-        queue = _in_turn({patient: patients[patient][0].source for patient in members - settled}, key=key)
+        queue = _in_turn({patient: patients[patient][0].source for patient in members - settled}, order=order)
         missing = min(wanted - len(members & drawn), len(queue) - leave)
         drawn.update(queue[: max(missing, 0)])
         settled |= members
     return drawn
 
 
-def _in_turn(source_of: Mapping[str, str], *, key: str) -> list[str]:
-    """Order patients so that any start of the list holds each source in proportion, shuffled by `key`.
-
-    A hash of the name instead of a random number: another patient more or less leaves the rest in order.
-    """
-    shuffled = sorted(source_of, key=lambda patient: hashlib.sha256(f"{key}/{patient}".encode()).digest())
+def _in_turn(source_of: Mapping[str, str], *, order: _Order) -> list[str]:
+    """Order patients so that any start of the list holds each source in proportion, each in its order."""
+    ordered = sorted(source_of, key=order)
     total = Counter(source_of.values())
     seen: Counter[str] = Counter()
     place = {}
-    for patient in shuffled:
+    for patient in ordered:
         source = source_of[patient]
         place[patient] = (seen[source] + 0.5) / total[source]
         seen[source] += 1
-    return sorted(shuffled, key=lambda patient: place[patient])
+    return sorted(ordered, key=lambda patient: place[patient])
+
+
+def _shuffler(key: str) -> _Order:
+    """Sort key of a shuffled order: a hash, so that another patient more or less leaves the rest in order."""
+    return lambda patient: hashlib.sha256(f"{key}/{patient}".encode()).digest()
+
+
+def _by_number(patient: str) -> list[tuple[bool, int, str]]:
+    """Sort key of names as a person sorts them.
+
+    >>> sorted(["a:IM-115", "a:IM-9", "a:person2"], key=_by_number)
+    ['a:IM-9', 'a:IM-115', 'a:person2']
+    """
+    parts = re.split(r"(\d+)", patient)
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
