@@ -11,6 +11,7 @@ import typer
 from covid_monai import __version__
 from covid_monai.commands import data, examples
 from covid_monai.commands import evaluate as evaluate_command
+from covid_monai.commands import experiment as experiment_command
 from covid_monai.commands import predict as predict_command
 from covid_monai.errors import causes, first_line
 from covid_monai.vocabulary import RESEARCH_USE
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.command(epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
+app.command(epilog=experiment_command.EXAMPLES)(experiment_command.experiment)
 app.command(epilog=predict_command.EXAMPLES)(predict_command.predict)
 
 

@@ -19,6 +19,7 @@ LAYERS = (
     ("bundle",),
     ("training",),
     ("inference",),
+    ("experiments",),
     ("cli", "commands"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,1 @@
+"""Published experiments, re-run whole: data, folds, trainings, one table beside the published figures."""

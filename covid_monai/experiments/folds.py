@@ -1,0 +1,101 @@
+"""Cross-validation by patient and duplicate group with scikit-learn's splitters, as datalists."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
+
+from covid_monai.datasets.datalist import Item
+
+Fold = dict[str, list[Item]]
+_VALIDATION_FOLDS = 6  # validation is a sixth of what is not test
+
+
+def make_folds(items: Sequence[Item], *, protocol: str, folds: int, seed: int) -> Iterator[tuple[str, Fold]]:
+    """Yield a name and the films of `training`, `validation` and `test`, fold by fold.
+
+    Patients and groups of duplicates are never divided. Validation is drawn from what is not test.
+
+    Args:
+        items: Films with `label`, `patient`, `source`, and `group` where a film has copies.
+        protocol: `folds`, `leave_one_patient_out` or `leave_one_source_out`. In the last one films whose
+            patient or copy is in the source left out are in no split of that fold.
+        folds: Of the protocol `folds`.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: If a class has too few patients, or there is only one source.
+    """
+    labels, clusters = np.array([item["label"] for item in items]), cluster_numbers(items)
+    for name, rest, test in _outer(items, labels, clusters, protocol=protocol, folds=folds, seed=seed):
+        train, held = _draw_validation(labels[rest], clusters[rest], seed=seed, fold=name)
+        parts = {"training": rest[train], "validation": rest[held], "test": test}
+        yield name, {split: [items[i] for i in rows] for split, rows in parts.items()}
+
+
+def _draw_validation(
+    labels: NDArray[np.int64], clusters: NDArray[np.int64], *, seed: int, fold: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of training and validation; both have every class that there is."""
+    classes = np.unique(labels)
+    fewest = min(len(np.unique(clusters[labels == label])) for label in classes)
+    if fewest >= 2:
+        splitter = StratifiedGroupKFold(min(_VALIDATION_FOLDS, fewest), shuffle=True, random_state=seed)
+        for train, held in splitter.split(labels, labels, clusters):
+            if all(len(np.unique(labels[rows])) == len(classes) for rows in (train, held)):
+                return train, held
+    raise ValueError(f"fold {fold}: a class has too few patients ({fewest}) for training and validation")
+
+
+def _outer(
+    items: Sequence[Item],
+    labels: NDArray[np.int64],
+    clusters: NDArray[np.int64],
+    *,
+    protocol: str,
+    folds: int,
+    seed: int,
+) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
+    rows = np.arange(len(items))
+    if protocol == "leave_one_source_out":
+        sources = np.array([item["source"] for item in items])
+        for rest, test in LeaveOneGroupOut().split(rows, labels, sources):
+            apart = ~np.isin(clusters[rest], clusters[test])
+            yield str(sources[test[0]]), rest[apart], test
+        return
+    splitter: Any = LeaveOneGroupOut()
+    if protocol == "folds":
+        fewest = min(len(np.unique(clusters[labels == label])) for label in np.unique(labels))
+        if fewest < folds:
+            raise ValueError(f"{folds} folds need as many patients in each class; one class has {fewest}")
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for number, (rest, test) in enumerate(splitter.split(rows, labels, clusters), start=1):
+        yield f"{number:02}", rest, test
+
+
+def cluster_numbers(items: Sequence[Item]) -> NDArray[np.int64]:
+    """Number the clusters of films that share a patient or a duplicate group, also through a third film.
+
+    Returns:
+        Shape [N].
+
+    >>> films = [{"patient": "a", "group": 1}, {"patient": "b"}, {"patient": "c", "group": 1}]
+    >>> cluster_numbers(films).tolist()
+    [0, 1, 0]
+    """
+    nodes: dict[tuple[str, Any], int] = defaultdict(lambda: len(items) + len(nodes))
+    edges = [
+        (film, nodes[key, item[key]])
+        for film, item in enumerate(items)
+        for key in ("patient", "group")
+        if item.get(key) is not None
+    ]
+    films, ends = np.array(edges).T
+    size = len(items) + len(nodes)
+    graph = coo_array((np.ones(len(edges)), (films, ends)), shape=(size, size))
+    return connected_components(graph, directed=False)[1][: len(items)].astype(np.int64)

@@ -1,0 +1,181 @@
+"""Run a study: prepare, train every fold of every variant, pool the test predictions."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.bundle import ConfigWorkflow
+
+from covid_monai.bundle import Bundle
+from covid_monai.datasets.datalist import SPLITS, Datalist, Item, read_datalist, write_datalist
+from covid_monai.datasets.prepare import prepare
+from covid_monai.evaluation.bootstrap import metrics_with_intervals
+from covid_monai.evaluation.operating_point import decide
+from covid_monai.evaluation.predictions import Predictions, read_predictions
+from covid_monai.experiments.folds import make_folds
+from covid_monai.experiments.study import Study, take_films
+from covid_monai.files import write_atomically
+
+logger = logging.getLogger("covid_monai.experiments")
+
+
+def run_study(
+    study: Study,
+    *,
+    data_dir: str | Path,
+    output: str | Path,
+    train_config: str | Path,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Run every fold of every variant and write `result.json`.
+
+    What is there already is not done again: a run that was interrupted continues with the fold, and the
+    epoch, that it was in.
+
+    Args:
+        study: From `read_study`.
+        data_dir: Folder that the study's collections lie in.
+        output: Folder for datalist, runs and result.
+        train_config: The bundle's train.yaml.
+        settings: Of train.yaml, for all variants; they win over the study's own.
+        seed: Of folds and trainings.
+
+    Returns:
+        `title`, `published`, `differs`, `variants`: name to the metrics of the pooled test predictions,
+        each with its interval.
+    """
+    output = Path(output)
+    everything = _prepared(study, Path(data_dir), output / "datalist.json", seed=seed)
+    folds = _write_folds(study, everything, output / "folds", seed=seed)
+    variants = {
+        name: _pool(
+            _run_folds(
+                folds,
+                output / name,
+                [train_config, study.path],
+                {**overrides, **(settings or {}), "seed": seed},
+            )
+        )
+        for name, overrides in study.variants.items()
+    }
+    keys = ("title", "protocol", "published", "differs")
+    result = {key: getattr(study, key) for key in keys} | {"datalist": str(output), "variants": variants}
+    write_atomically(output / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+    return result
+
+
+def _prepared(study: Study, data_dir: Path, path: Path, *, seed: int) -> Datalist:
+    if path.is_file():
+        return read_datalist(path)
+    sources = [(name, data_dir / folder) for name, folder in study.sources]
+    return prepare(sources, output=path, seed=seed)
+
+
+def _write_folds(study: Study, datalist: Datalist, folder: Path, *, seed: int) -> dict[str, Path]:
+    named = [
+        {**item, "class": datalist.class_names[item["label"]], "split": split}
+        for split in SPLITS
+        for item in datalist.splits[split]
+    ]
+    films = take_films(named, study.take)
+    class_names = study.classes or tuple(dict.fromkeys(film["class"] for film in films))
+    items = [
+        {**film, "label": class_names.index(film["class"])} for film in films if film["class"] in class_names
+    ]
+    if study.protocol == "official_test":
+        parts = {split: [item for item in items if item["split"] == split] for split in SPLITS}
+        folds = [("test", parts)]
+    else:
+        folds = list(make_folds(items, protocol=study.protocol, folds=study.folds, seed=seed))
+    return {
+        name: _write_fold(folder / f"{name}.json", fold, datalist, class_names=class_names, title=study.title)
+        for name, fold in folds
+    }
+
+
+def _write_fold(
+    path: Path,
+    fold: Mapping[str, Sequence[Item]],
+    datalist: Datalist,
+    *,
+    class_names: Sequence[str],
+    title: str,
+) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    splits = {
+        split: [
+            {key: value for key, value in item.items() if key not in ("class", "split")} for item in items
+        ]
+        for split, items in fold.items()
+    }
+    write_datalist(
+        path,
+        class_names=class_names,
+        splits=splits,
+        root=datalist.root,
+        sources=datalist.sources,
+        description=f"{title}; fold {path.stem}",
+    )
+    return path
+
+
+def _run_folds(
+    folds: Mapping[str, Path], folder: Path, configs: Sequence[str | Path], settings: Mapping[str, Any]
+) -> Iterator[tuple[Predictions, Bundle]]:
+    for number, (name, datalist) in enumerate(folds.items(), start=1):
+        run = folder / name
+        logger.info("%s: fold %s (%d of %d)", folder.name, name, number, len(folds))
+        if not (run / "evaluation" / "predictions.csv").is_file():
+            _train(configs, {**settings, "datalist": str(datalist), "output_dir": str(run), "resume": True})
+            _score(run, datalist)
+        yield read_predictions(run / "evaluation" / "predictions.csv").split("test"), Bundle(run)
+
+
+def _train(configs: Sequence[str | Path], settings: Mapping[str, Any]) -> None:
+    _run_workflow(configs, workflow_type="train", settings=settings)
+
+
+def _score(run: Path, datalist: Path) -> None:
+    """Write the fold's predictions.csv; a report is made of all folds together."""
+    paths = {"bundle_root": str(run), "datalist": str(datalist), "output_dir": str(run / "evaluation")}
+    # The key `run` of evaluate.yaml makes the report of a single fold too.
+    settings = {**paths, "run": ["$@evaluator.run()"]}
+    _run_workflow([run / "configs" / "evaluate.yaml"], workflow_type="infer", settings=settings)
+
+
+def _run_workflow(configs: Sequence[str | Path], *, workflow_type: str, settings: Mapping[str, Any]) -> None:
+    folder = Path(configs[0]).parent
+    workflow = ConfigWorkflow(
+        config_file=[str(path) for path in configs],
+        meta_file=str(folder / "metadata.json"),
+        logging_file=str(folder / "logging.conf"),
+        workflow_type=workflow_type,
+        **settings,
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+def _pool(folds: Iterator[tuple[Predictions, Bundle]]) -> dict[str, Any]:
+    """Metrics of all folds' test films together, each decided by the thresholds of its own fold."""
+    parts, decisions = [], []
+    for rows, bundle in folds:
+        point = bundle.operating_point
+        chosen = rows.probabilities.argmax(axis=1) if point is None else decide(rows.probabilities, point)
+        parts.append(rows)
+        decisions.append(chosen)
+    pooled = _concatenate(parts)
+    return metrics_with_intervals(
+        pooled.labels, np.concatenate(decisions), pooled.probabilities, pooled.patients, pooled.class_names
+    )
+
+
+def _concatenate(parts: Sequence[Predictions]) -> Predictions:
+    columns = [f.name for f in fields(Predictions) if f.name != "class_names"]
+    return replace(parts[0], **{name: np.concatenate([getattr(p, name) for p in parts]) for name in columns})
