@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from covid_monai import __version__
+from covid_monai.commands import compare as compare_command
 from covid_monai.commands import data, examples
 from covid_monai.commands import evaluate as evaluate_command
 from covid_monai.commands import experiment as experiment_command
@@ -31,6 +32,7 @@ app = typer.Typer(
     + f"\n\n{RESEARCH_USE}",
 )
 app.add_typer(data.app, name="data")
+app.command(epilog=compare_command.EXAMPLES)(compare_command.compare)
 app.command(epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
 app.command(epilog=experiment_command.EXAMPLES)(experiment_command.experiment)
 app.command(epilog=predict_command.EXAMPLES)(predict_command.predict)

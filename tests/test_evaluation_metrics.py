@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from covid_monai.evaluation.metrics import CLASS_METRICS, HEADLINE_METRICS, compute_metrics
+from covid_monai.evaluation.metrics import (
+    CLASS_METRICS,
+    HEADLINE_METRICS,
+    MORE_CLASS_METRICS,
+    MORE_HEADLINE_METRICS,
+    compute_metrics,
+)
 
 NAMES = ("normal", "pneumonia", "covid")
 
@@ -86,10 +92,63 @@ def test_class_without_cases_is_none_but_for_specificity():
     probabilities = [[0.8, 0.1, 0.1], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]]
     values = compute_metrics(labels, decisions, probabilities, NAMES)
     covid = values["per_class"]["covid"]
-    assert covid == dict.fromkeys(CLASS_METRICS) | {"specificity": 0.75, "support": 0}
+    undefined = dict.fromkeys(CLASS_METRICS + MORE_CLASS_METRICS)
+    assert covid == undefined | {"specificity": 0.75, "support": 0}
     assert values["classes_without_cases"] == ["covid"]
     assert values["balanced_accuracy"] == 0.75
     assert values["confusion_matrix"] == [[1, 0, 1], [0, 2, 0], [0, 0, 0]]
+
+
+@settings(deadline=None, max_examples=30)
+@given(evaluations())
+def test_more_metrics_equal_scikit_learn(evaluation):
+    labels, decisions, probabilities = evaluation
+    values = compute_metrics(*evaluation, NAMES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of kappa where all films are one class
+        kappa = reference.cohen_kappa_score(labels, decisions)
+    assert values["kappa"] == (None if np.isnan(kappa) else pytest.approx(kappa))
+    assert values["log_loss"] == pytest.approx(reference.log_loss(labels, probabilities, labels=range(3)))
+    brier = reference.brier_score_loss(labels, probabilities, labels=range(3), scale_by_half=True)
+    assert values["brier"] == pytest.approx(brier)
+    for k in set(labels.tolist()):
+        of_class, case, called = values["per_class"][NAMES[k]], labels == k, decisions == k
+        precision = reference.average_precision_score(case, probabilities[:, k])
+        assert of_class["average_precision"] == pytest.approx(precision)
+        assert of_class["brier"] == pytest.approx(np.mean((case - probabilities[:, k]) ** 2))
+        if case.any() and not case.all():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of ratios that are not defined
+                ratios = reference.class_likelihood_ratios(case, called, replace_undefined_by=np.nan)
+            found = of_class["lr_positive"], of_class["lr_negative"]
+            assert found == tuple(None if np.isnan(r) else pytest.approx(r) for r in ratios)
+
+
+def test_calibration_error_equals_netcal():
+    from netcal.metrics import ECE
+
+    rng = np.random.default_rng(1)
+    labels, scores = rng.integers(0, 3, 500), rng.dirichlet((1, 2, 3), 500)
+    values = compute_metrics(labels, labels, scores, NAMES)
+    netcal = ECE(10, equal_intervals=False)
+    top = scores.max(axis=1)
+    right = (scores.argmax(axis=1) == labels).astype(int)
+    assert values["ece"] == pytest.approx(netcal.measure(top, right))
+    for k, name in enumerate(NAMES):
+        expected = netcal.measure(scores[:, k], (labels == k).astype(int))
+        assert values["per_class"][name]["ece"] == pytest.approx(expected)
+
+
+def test_rounded_zeros_are_not_certainty():
+    values = compute_metrics([0], [1], [[0.0, 1.0]], ("no", "yes"))
+    assert values["log_loss"] == pytest.approx(-np.log(5e-7))
+
+
+def test_every_metric_has_a_place_in_the_lists():
+    values = compute_metrics([0, 1], [0, 1], np.eye(2), ("no", "yes"))
+    others = {"n", "per_class", "confusion_matrix", "classes_without_cases"}
+    assert set(values) == {*HEADLINE_METRICS, *MORE_HEADLINE_METRICS, *others}
+    assert set(values["per_class"]["no"]) == {*CLASS_METRICS, *MORE_CLASS_METRICS, "support"}
 
 
 @pytest.mark.parametrize(

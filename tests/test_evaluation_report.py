@@ -12,9 +12,12 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
+from covid_monai.evaluation.gallery import film_uri, overlay_uri
 from covid_monai.evaluation.operating_point import OperatingPoint, choose_operating_point, decide
 from covid_monai.evaluation.predictions import read_predictions, write_predictions
-from covid_monai.evaluation.report import summarise, write_report
+from covid_monai.evaluation.report import write_report
+from covid_monai.evaluation.saliency import summarise_lung_share, summarise_randomisation
+from covid_monai.evaluation.summary import summarise
 from covid_monai.vocabulary import RESEARCH_USE
 
 NAMES = ("normal", "pneumonia", "covid")
@@ -42,10 +45,33 @@ def make_rows(split, n, *, names=NAMES, source=lambda _label, i: f"hospital {i %
         }
 
 
-def make_report(folder, rows, *, names=NAMES, operating_point=None, provenance=PROVENANCE):
+CONTROLS = {
+    "sentence": "With the lungs hidden it still reaches AUROC 0.91: it does not need them.",
+    "shortcut": True,
+    "rows": [{"input": "lungs hidden", "auroc": {"value": 0.91, "low": 0.85, "high": 0.95}}],
+}
+CONFOUNDING = {"verdict": "No shortcut was found in the data.", "shortcut": False}
+
+
+def make_explanation(names=NAMES):
+    film, heat = np.linspace(0, 1, 4096).reshape(64, 64), np.eye(64)
+    region = heat > -1
+    shares, patients = [0.4, 0.6, 0.7, 0.5], list("abcd")
+    case = {"image": "folder/very/long/path/film.png", "truth": names[0], "decision": names[1]}
+    case |= {"probability": 0.9, "right": False, "film": film_uri(film)}
+    return {
+        "layer": "layer4",
+        "grid": [4, 4],
+        "gallery": [case | {"heatmap": overlay_uri(film, heat, region)}],
+        "saliency": summarise_lung_share(shares, [0.4] * 4, [0, 0, 1, 1], patients, names),
+        "randomisation": summarise_randomisation([None, (0.1, 0.2), (0.0, 0.1)], list("abc"), draws=1),
+    }
+
+
+def make_report(folder, rows, *, names=NAMES, operating_point=None, provenance=PROVENANCE, **checks):
     write_predictions(folder / "predictions.csv", rows, names)
     return write_report(
-        folder / "predictions.csv", folder, operating_point=operating_point, provenance=provenance
+        folder / "predictions.csv", folder, operating_point=operating_point, provenance=provenance, **checks
     )
 
 
@@ -78,7 +104,8 @@ class Page(HTMLParser):
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     rows = [*make_rows("validation", 90, seed=1), *make_rows("test", 120, seed=2)]
-    return make_report(folder, rows), folder
+    checks = {"explanation": make_explanation(), "shortcut_controls": CONTROLS, "confounding": CONFOUNDING}
+    return make_report(folder, rows, **checks), folder
 
 
 def test_metrics_json_is_what_was_returned_without_nan(report):
@@ -139,8 +166,10 @@ def test_page_is_well_formed_self_contained_and_accessible(report):
     assert not [tag for tag, _ in page.tags if tag in {"script", "link", "iframe"}]
     assert not re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r"base64,[\w+/=]+", "", text))
     images = page.all("img")
-    assert len(images) == 2
-    assert all(image["alt"] and image["src"].startswith("data:image/png;base64,") for image in images)
+    # Confusion, ROC, precision-recall, reliability, two per disease, one film with its heat map.
+    assert len(images) == 4 + 2 * 2 + 2
+    assert all(image["alt"] and image["src"].startswith("data:image/") for image in images)
+    assert len(text) < 6_000_000
     assert all("scope" in header for header in page.all("th"))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -154,6 +183,32 @@ def test_page_says_verdict_before_tables_and_shows_no_undefined_number(report):
     assert text.index(values["verdict"]["result"]) < text.index("Balanced accuracy")
     assert all(sentence in text for sentence in values["verdict"]["limits"])
     assert not re.search(r"\b(nan|None|Undefined)\b", text)
+
+
+def test_shortcut_is_said_before_the_result(report):
+    values, folder = report
+    text = Page((folder / "report.html").read_text()).text
+    assert text.index(CONTROLS["sentence"]) < text.index(values["verdict"]["result"])
+    assert CONFOUNDING["verdict"] in text
+    assert [check["shortcut"] for check in values["verdict"]["shortcuts"]] == [False, True]
+
+
+def test_without_checks_the_page_says_that_shortcuts_were_not_looked_for(tmp_path):
+    values = make_report(tmp_path, make_rows("test", 30))
+    assert "Shortcuts: not checked here" in Page((tmp_path / "report.html").read_text()).text
+    assert values["explanation"] is None and values["verdict"]["shortcuts"] == []
+
+
+def test_pictures_stay_out_of_metrics_json(report):
+    values, folder = report
+    (case,) = values["explanation"]["gallery"]
+    assert case["truth"] == "normal" and not {"film", "heatmap"} & set(case)
+    assert "data:image" not in (folder / "metrics.json").read_text()
+
+
+def test_sections_of_the_assessment_are_kept(report):
+    for key in ("operating_points", "calibration", "abstention", "prevalence", "decision_curve", "subgroups"):
+        assert report[0][key]
 
 
 def test_label_and_source_together_is_said_first(tmp_path):
@@ -245,7 +300,7 @@ def test_markup_in_names_stays_text(tmp_path):
     values = make_report(tmp_path, rows, names=names, provenance=provenance)
     page = Page((tmp_path / "report.html").read_text())
     assert not page.all("script")
-    assert len(page.all("img")) == 2
+    assert all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
     assert "<script>alert(1)</script>" in page.text
     assert "[red]covid" in printed(values)
 

@@ -1,31 +1,43 @@
-"""Intervals by resampling patients, since images of one patient are not independent.
+"""Metrics with intervals: patients resampled (`resampling`), resamples turned into ends (`intervals`)."""
 
-`scipy.stats.bootstrap` resamples rows, not groups of rows, hence this module. A resample is a vector of
-weights (how often each patient was drawn), so that confusion matrices are one matrix product and AUROC one
-pass over sorted scores for all resamples together.
-
-Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile interval);
-Field and Welsh, Bootstrapping clustered data, J R Stat Soc B 2007;69:369-390.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
 
+from covid_monai.evaluation.intervals import (
+    Interval,
+    area_interval,
+    biased_interval,
+    complement,
+    exact_interval,
+    mean_loss_interval,
+    ratio_interval,
+    share_interval,
+)
 from covid_monai.evaluation.metrics import (
     CLASS_METRICS,
     HEADLINE_METRICS,
-    Floats,
     check_shapes,
     compute_metrics,
+    mean_of_defined,
     metrics_from_confusion,
 )
+from covid_monai.evaluation.resampling import PatientBootstrap, clustered_means
+from covid_monai.evaluation.weighted import (
+    SMALLEST_PROBABILITY,
+    Floats,
+    by_score,
+    log_losses,
+    squared_errors,
+    weighted_auroc,
+    weighted_average_precision,
+    weighted_confusion,
+    weighted_ece,
+)
 
-# Weights of one block of resamples stay under about 16 MB.
-_BLOCK_ELEMENTS = 2_000_000
+_AREAS = ("auroc", "average_precision")
 
 
 def metrics_with_intervals(
@@ -39,7 +51,7 @@ def metrics_with_intervals(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """`compute_metrics`, each metric with its patient-clustered percentile bootstrap interval.
+    """`compute_metrics`, each metric with its patient-clustered bootstrap interval.
 
     Args:
         labels: Shape [N], true class indices.
@@ -47,7 +59,7 @@ def metrics_with_intervals(
         probabilities: Shape [N, K].
         patients: Shape [N], patient of each image.
         class_names: K names.
-        resamples: How often the patients are drawn, with replacement.
+        resamples: How often the patients are drawn.
         confidence: Coverage aimed at, between 0 and 1.
         seed: Same seed, same intervals.
 
@@ -57,152 +69,161 @@ def metrics_with_intervals(
         `high` are None where the metric is undefined or rests on fewer than two patients. Where every
         resample gives the same perfect (or worst) value, resampling shows no uncertainty: there the exact
         binomial interval for as many cases as there are patients is given, and `exact` names the metric.
+        A positive likelihood ratio without false positives is infinite: `value` and `high` are None, `low`
+        is not.
     """
     truth, decided, scores = check_shapes(labels, decisions, probabilities, class_names)
     values = compute_metrics(truth, decided, scores, class_names)
-    names, cluster = np.unique(np.asarray(patients), return_inverse=True)
-    draws, skipped = _resampled_metrics(truth, decided, scores, cluster, resamples=resamples, seed=seed)
-    basis = _patients_behind(truth, decided, cluster, len(class_names))
-    exact: list[str] = []
-
-    def interval(value: float | None, sample: Floats, n_patients: int, path: str) -> dict[str, float | None]:
-        low, high, is_exact = _interval(value, sample, n_patients, confidence)
-        if is_exact:
-            exact.append(path)
-        return {"value": value, "low": low, "high": high}
-
-    headline = {m: interval(values[m], draws[m], basis[m], m) for m in HEADLINE_METRICS}
-    per_class = {
-        name: {
-            m: interval(
-                values["per_class"][name][m],
-                draws["per_class"][m][:, k],
-                basis["per_class"][m][k],
-                f"{name}: {m}",
-            )
-            for m in CLASS_METRICS
-        }
-        | {"support": values["per_class"][name]["support"]}
-        for k, name in enumerate(class_names)
-    }
+    bootstrap = PatientBootstrap(truth, patients, resamples=resamples, seed=seed)
+    sample = _Resampled(truth, decided, scores, bootstrap, confidence)
+    headline = {m: sample.share(m, None, values[m]) for m in (*HEADLINE_METRICS, "average_precision")}
+    headline |= {"kappa": sample.kappa(values["kappa"]), "ece": sample.ece(None, values["ece"])}
+    headline |= {m: sample.loss(m, None, values[m]) for m in ("brier", "log_loss")}
+    per_class = {}
+    for k, name in enumerate(class_names):
+        of_class = values["per_class"][name]
+        per_class[name] = {
+            metric: interval.to_json() for metric, interval in sample.of_class(k, name, of_class).items()
+        } | {"support": of_class["support"]}
     settings = {
         "unit": "patient",
-        "patients": len(names),
+        "patients": bootstrap.n_patients,
         "resamples": resamples,
-        "skipped": skipped,
+        "skipped": sample.skipped,
         "confidence": confidence,
         "seed": seed,
-        "exact": exact,
+        "exact": sample.exact,
     }
-    return {**values, **headline, "per_class": per_class, "bootstrap": settings}
+    return {
+        **values,
+        **{metric: interval.to_json() for metric, interval in headline.items()},
+        "per_class": per_class,
+        "bootstrap": settings,
+    }
 
 
-def patient_weights(cluster: NDArray[np.int64], *, resamples: int, seed: int) -> Iterator[Floats]:
-    """Weights of images when whole patients are drawn with replacement, in blocks of resamples.
+class _Resampled:
+    """All metrics of all resamples that hold every class of the sample, and intervals from them."""
+
+    def __init__(
+        self,
+        labels: NDArray[np.int64],
+        decisions: NDArray[np.int64],
+        scores: Floats,
+        bootstrap: PatientBootstrap,
+        confidence: float,
+    ) -> None:
+        self.labels, self.decisions, self.bootstrap = labels, decisions, bootstrap
+        self.confidence = confidence
+        self.exact: list[str] = []
+        self.draws, self.skipped = resampled_metrics(labels, decisions, scores, bootstrap)
+        errors = squared_errors(labels, scores)
+        losses = np.column_stack([errors.sum(axis=1) / 2, log_losses(labels, scores), errors])
+        self._losses = clustered_means(losses, bootstrap)
+
+    def share(self, metric: str, k: int | None, value: float | None, name: str = "") -> Interval:
+        """Interval of what lies between 0 and 1, over the films that it rests on."""
+        if value is None:
+            return Interval(None, None, None)
+        draws = self.draws[metric] if k is None else self.draws["per_class"][metric][:, k]
+        rows = self._rows(metric, k)
+        n, effective = self.bootstrap.patients_of(rows)
+        if metric in _AREAS:
+            found = area_interval(
+                value,
+                draws,
+                effective_patients=effective,
+                films=int(rows.sum()),
+                confidence=self.confidence,
+            )
+        else:
+            found = share_interval(value, draws, effective_patients=effective, confidence=self.confidence)
+        if found.low is None and value in (0.0, 1.0) and n > 1:
+            return self._exact(value, n, f"{name}: {metric}" if name else metric)
+        return found
+
+    def kappa(self, value: float | None) -> Interval:
+        """Cohen's kappa, from -1 to 1: a share on half the scale."""
+        self.draws["agreement"] = (self.draws["kappa"] + 1) / 2
+        ends = self.share("agreement", None, None if value is None else (value + 1) / 2)
+        return Interval(value, *(None if end is None else 2 * end - 1 for end in ends[1:]))
+
+    def ece(self, k: int | None, value: float | None) -> Interval:
+        """Expected calibration error, overall or of a class."""
+        if value is None:
+            return Interval(None, None, None)
+        draws = self.draws["ece"][:, -1 if k is None else k]
+        _, effective = self.bootstrap.patients_of(np.ones(len(self.labels), dtype=bool))
+        return biased_interval(value, draws, effective_patients=effective, confidence=self.confidence)
+
+    def loss(self, metric: str, k: int | None, value: float | None) -> Interval:
+        """Brier score (overall or of a class) or log loss."""
+        column = 2 + k if k is not None else ("brier", "log_loss").index(metric)
+        mean, error, means, errors = (part[..., column] for part in self._losses)
+        if value is None or self.bootstrap.n_patients < 2:
+            return Interval(value, None, None)
+        most = -np.log(SMALLEST_PROBABILITY) if metric == "log_loss" else 1.0
+        return mean_loss_interval(
+            float(mean), float(error), means, errors, most=most, confidence=self.confidence
+        )
+
+    def of_class(self, k: int, name: str, values: dict[str, float | None]) -> dict[str, Interval]:
+        """Every interval of one class."""
+        found = {m: self.share(m, k, values[m], name) for m in (*CLASS_METRICS, "average_precision")}
+        sensitivity, specificity = found["sensitivity"], found["specificity"]
+        found["lr_positive"] = ratio_interval(sensitivity, complement(specificity))
+        found["lr_negative"] = ratio_interval(complement(sensitivity), specificity)
+        return found | {"brier": self.loss("brier", k, values["brier"]), "ece": self.ece(k, values["ece"])}
+
+    def _rows(self, metric: str, k: int | None) -> NDArray[np.bool_]:
+        """The films that a metric rests on: its denominator, the smaller group for what compares two."""
+        if metric in ("accuracy", "agreement"):
+            return np.ones(len(self.labels), dtype=bool)
+        if metric in ("ppv", "npv"):
+            return (self.decisions == k) == (metric == "ppv")
+        groups = [self.labels == c for c in np.unique(self.labels)]
+        if metric == "specificity":
+            return self.labels != k
+        if k is not None:
+            is_case = self.labels == k
+            groups = [is_case, ~is_case] if metric in _AREAS else [is_case]
+        return min(groups, key=lambda rows: self.bootstrap.patients_of(rows)[0])
+
+    def _exact(self, value: float, n_patients: int, path: str) -> Interval:
+        self.exact.append(path)
+        return exact_interval(value, n_patients, confidence=self.confidence)
+
+
+def resampled_metrics(
+    labels: NDArray[np.int64], decisions: NDArray[np.int64], scores: Floats, bootstrap: PatientBootstrap
+) -> tuple[dict[str, Any], int]:
+    """Metrics of all resamples that hold every class of the sample, and the number of the others.
 
     Args:
-        cluster: Shape [N], patient index of each image, 0 to P - 1.
-        resamples: Rows in all blocks together.
-        seed: Same seed, same weights, whatever the block size.
+        labels: Shape [N].
+        decisions: Shape [N].
+        scores: Shape [N, K], probabilities.
+        bootstrap: Of the same films.
 
-    Yields:
-        Arrays of shape [B, N]: how often the image's patient was drawn among P draws.
+    Returns:
+        As `metrics_from_confusion` with shapes [B] and [B, K], with `average_precision` likewise and `ece`
+        of shape [B, K + 1], the last column for all classes together; then the number left out.
     """
-    generator = np.random.default_rng(seed)
-    n_patients = int(cluster.max()) + 1
-    block = max(1, _BLOCK_ELEMENTS // len(cluster))
-    for start in range(0, resamples, block):
-        shape = (min(block, resamples - start), n_patients)
-        drawn = generator.integers(n_patients, size=shape) + n_patients * np.arange(shape[0])[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=shape[0] * n_patients).reshape(shape)
-        yield counts.astype(np.float64)[:, cluster]
-
-
-def weighted_confusion(
-    labels: NDArray[np.int64], decisions: NDArray[np.int64], weights: Floats, *, n_classes: int
-) -> Floats:
-    """Confusion matrices [B, K, K] of images under weights [B, N]; rows are the truth."""
-    cells = np.eye(n_classes * n_classes)[labels * n_classes + decisions]
-    return (weights @ cells).reshape(-1, n_classes, n_classes)
-
-
-def weighted_auroc(is_case: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
-    """Area under the ROC curve [B] of scores [N] under weights [B, N]; NaN without cases or without others.
-
-    The weighted Mann-Whitney statistic: the share of pairs (case, other) in which the case scores higher,
-    ties counting one half.
-
-    >>> weighted_auroc(np.array([True, False]), np.array([0.7, 0.2]), np.ones((1, 2)))
-    array([1.])
-    """
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
-    sorted_weights, sorted_cases = weights[:, order], is_case[order]
-    cases = np.add.reduceat(np.where(sorted_cases, sorted_weights, 0), starts, axis=1)
-    others = np.add.reduceat(np.where(sorted_cases, 0, sorted_weights), starts, axis=1)
-    below = np.cumsum(others, axis=1) - others / 2
-    pairs = cases.sum(axis=1) * others.sum(axis=1)
-    return np.divide((cases * below).sum(axis=1), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-
-
-def _resampled_metrics(
-    labels: NDArray[np.int64],
-    decisions: NDArray[np.int64],
-    scores: Floats,
-    cluster: NDArray[np.int64],
-    *,
-    resamples: int,
-    seed: int,
-) -> tuple[dict[str, Any], int]:
-    """Metrics of all resamples that hold every class of the sample, and the number of the others."""
-    n_classes = scores.shape[1]
-    confusions, aurocs = [], []
-    for weights in patient_weights(cluster, resamples=resamples, seed=seed):
-        confusions.append(weighted_confusion(labels, decisions, weights, n_classes=n_classes))
-        aurocs.append([weighted_auroc(labels == k, scores[:, k], weights) for k in range(n_classes)])
-    confusion = np.concatenate(confusions)
-    present = np.isin(np.arange(n_classes), labels)
+    classes = range(scores.shape[1])
+    top = scores.argmax(axis=1) == labels
+    confusions, blocks = [], []
+    for weights in bootstrap.film_weights():
+        confusions.append(weighted_confusion(labels, decisions, weights, n_classes=len(classes)))
+        sorted_films = [by_score(labels == k, scores[:, k], weights) for k in classes]
+        columns = [weighted_auroc(*films) for films in sorted_films]
+        columns += [weighted_average_precision(*films) for films in sorted_films]
+        columns += [weighted_ece(scores[:, k], labels == k, weights) for k in classes]
+        blocks.append(np.column_stack([*columns, weighted_ece(scores.max(axis=1), top, weights)]))
+    confusion, areas = np.concatenate(confusions), np.concatenate(blocks)
+    present = np.isin(np.arange(len(classes)), labels)
     complete = (confusion.sum(axis=2)[:, present] > 0).all(axis=1)
-    auroc = np.concatenate(aurocs, axis=1).T
-    return metrics_from_confusion(confusion[complete], auroc[complete]), int((~complete).sum())
-
-
-def _patients_behind(
-    labels: NDArray[np.int64], decisions: NDArray[np.int64], cluster: NDArray[np.int64], n_classes: int
-) -> dict[str, Any]:
-    """How many patients each metric rests on: those in its denominator, of the smaller group for AUROC."""
-
-    def count(rows: NDArray[np.bool_]) -> int:
-        return len(np.unique(cluster[rows]))
-
-    classes = range(n_classes)
-    cases, others = [count(labels == k) for k in classes], [count(labels != k) for k in classes]
-    fewest = min(n for n in cases if n > 0)
-    per_class = {
-        "auroc": [min(pair) for pair in zip(cases, others, strict=True)],
-        "sensitivity": cases,
-        "specificity": others,
-        "ppv": [count(decisions == k) for k in classes],
-        "npv": [count(decisions != k) for k in classes],
-        "f1": cases,
-    }
-    accuracy = count(np.ones(len(labels), dtype=bool))
-    macro = dict.fromkeys(("auroc", "balanced_accuracy", "macro_f1"), fewest)
-    return {**macro, "accuracy": accuracy, "per_class": per_class}
-
-
-def _interval(
-    value: float | None, sample: Floats, n_patients: int, confidence: float
-) -> tuple[float | None, float | None, bool]:
-    defined = sample[~np.isnan(sample)]
-    # Of a metric that most resamples leave undefined, the rest are no fair picture.
-    if value is None or n_patients < 2 or 2 * len(defined) < len(sample) or len(defined) == 0:
-        return None, None, False
-    tail = 50 * (1 - confidence)
-    low, high = (float(x) for x in np.percentile(defined, [tail, 100 - tail]))
-    if high - low > 1e-12:
-        return low, high, False
-    if value not in (0.0, 1.0):
-        return None, None, False
-    bounds = binomtest(round(value) * n_patients, n_patients).proportion_ci(confidence, method="exact")
-    return float(bounds.low), float(bounds.high), True
+    auroc, precision, ece = np.split(areas[complete], [len(classes), 2 * len(classes)], axis=1)
+    draws = metrics_from_confusion(confusion[complete], auroc)
+    draws["per_class"]["average_precision"] = precision
+    draws |= {"average_precision": mean_of_defined(precision), "ece": ece}
+    return draws, int((~complete).sum())

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import roc_curve
 
+from covid_monai.evaluation.thresholds import sensitivity_threshold, youden_threshold
 from covid_monai.files import write_atomically
 
 YOUDEN_RULE = (
@@ -18,6 +18,11 @@ YOUDEN_RULE = (
     "class if its probability is at least its threshold."
 )
 ARGMAX_RULE = "The class with the largest probability; no threshold was chosen."
+SENSITIVITY_RULE = (
+    "One class against the rest: the film is called if the probability of the class is at least its "
+    "threshold, the largest that reaches the wanted sensitivity on validation."
+)
+SENSITIVITY_TARGET = 0.95
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,9 @@ class OperatingPoint:
         chosen_on: What the thresholds were chosen on: `split`, `n` (images), `patients`,
             `datalist_digest`, `cases` (class name to images); empty if they were not chosen on data.
         notes: What a reader must know, for example a class without validation cases.
+        sensitivity_target: The sensitivity that `sensitivity_thresholds` were chosen for.
+        sensitivity_thresholds: Class name to the threshold of `SENSITIVITY_RULE`, for use with `call`;
+            classes without validation cases are absent, and all are in files of before 0.2.
 
     Raises:
         ValueError: If there are fewer than two classes or a threshold is no number from 0 to 1.
@@ -39,6 +47,8 @@ class OperatingPoint:
     thresholds: dict[str, float]
     chosen_on: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    sensitivity_target: float = SENSITIVITY_TARGET
+    sensitivity_thresholds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         values = np.array(list(self.thresholds.values()), dtype=float)
@@ -47,6 +57,14 @@ class OperatingPoint:
         if len(values) < 2 or not np.all((values >= smallest) & (values <= 1)):
             raise ValueError(
                 f"An operating point needs a threshold in (0, 1] per class; found {self.thresholds}."
+            )
+        wanted = [self.sensitivity_target, *self.sensitivity_thresholds.values()]
+        if not set(self.sensitivity_thresholds) <= set(self.thresholds) or not all(
+            0 <= value <= 1 for value in wanted
+        ):
+            raise ValueError(
+                "Sensitivity thresholds belong to the classes and lie in [0, 1]; found "
+                f"{self.sensitivity_thresholds} for a sensitivity of {self.sensitivity_target}."
             )
 
     @classmethod
@@ -67,6 +85,8 @@ class OperatingPoint:
             "thresholds": dict(self.thresholds),
             "chosen_on": dict(self.chosen_on),
             "notes": list(self.notes),
+            "sensitivity_target": self.sensitivity_target,
+            "sensitivity_thresholds": dict(self.sensitivity_thresholds),
         }
 
     @classmethod
@@ -79,8 +99,11 @@ class OperatingPoint:
         try:
             thresholds = {str(name): float(values["thresholds"][name]) for name in values["class_names"]}
             chosen_on, notes = dict(values["chosen_on"]), tuple(map(str, values["notes"]))
-            return cls(str(values["rule"]), thresholds, chosen_on, notes)
-        except (KeyError, TypeError) as error:
+            target = float(values.get("sensitivity_target", SENSITIVITY_TARGET))
+            of_target = values.get("sensitivity_thresholds", {}).items()
+            by_sensitivity = {str(name): float(threshold) for name, threshold in of_target}
+            return cls(str(values["rule"]), thresholds, chosen_on, notes, target, by_sensitivity)
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"Not an operating point: {type(error).__name__} {error}.") from error
 
     def save(self, path: Path) -> None:
@@ -107,14 +130,16 @@ def choose_operating_point(
     class_names: Sequence[str],
     *,
     chosen_on: Mapping[str, Any] | None = None,
+    sensitivity_target: float = SENSITIVITY_TARGET,
 ) -> OperatingPoint:
-    """Choose one threshold per class by Youden's index, on validation data.
+    """Choose one threshold per class by Youden's index, and one by sensitivity, on validation data.
 
     Args:
         labels: Shape [N], true class indices.
         probabilities: Shape [N, K].
         class_names: K names.
         chosen_on: What the data are (`split`, `patients`, `datalist_digest`); `n` and `cases` are added.
+        sensitivity_target: Sensitivity that the second threshold of a class is to reach.
 
     Returns:
         The operating point. A class that is absent, alone, or not separated at all by its probability
@@ -131,7 +156,7 @@ def choose_operating_point(
     if len(truth) == 0:
         raise ValueError("Thresholds cannot be chosen on no images.")
     names, n_classes = list(class_names), len(class_names)
-    chosen = {k: _youden_threshold(truth == k, scores[:, k]) for k in range(n_classes)}
+    chosen = {k: youden_threshold(truth == k, scores[:, k]) for k in range(n_classes)}
     if n_classes == 2:
         # One decision needs one threshold: that of the second class, usually the disease.
         chosen[0] = None if chosen[1] is None else 1 - chosen[1]
@@ -143,30 +168,19 @@ def choose_operating_point(
     ]
     thresholds = {names[k]: 1 / n_classes if t is None else t for k, t in chosen.items()}
     cases = {name: int(np.sum(truth == k)) for k, name in enumerate(names)}
+    by_sensitivity = {
+        name: sensitivity_threshold(truth == k, scores[:, k], sensitivity_target)
+        for k, name in enumerate(names)
+        if 0 < cases[name] < len(truth)
+    }
     return OperatingPoint(
-        YOUDEN_RULE, thresholds, {**(chosen_on or {}), "n": len(truth), "cases": cases}, tuple(notes)
+        YOUDEN_RULE,
+        thresholds,
+        {**(chosen_on or {}), "n": len(truth), "cases": cases},
+        tuple(notes),
+        sensitivity_target,
+        by_sensitivity,
     )
-
-
-def _youden_threshold(is_case: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
-    """Threshold (score >= t is positive) of the largest Youden index, halfway between neighbouring scores.
-
-    Of equally good cuts the one in the widest gap is taken: it is the least sensitive to small changes of
-    the scores.
-    """
-    if is_case.all() or not is_case.any():
-        return None
-    fpr, tpr, cuts = roc_curve(is_case, scores, drop_intermediate=False)
-    youden = np.round(tpr - fpr, 12)  # equal fractions may differ in the last bit
-    # The first cut calls nothing positive and the last everything: neither is between two scores.
-    best = 1 + np.flatnonzero(youden[1:-1] == youden.max())
-    if youden.max() <= 0 or len(best) == 0:
-        return None
-    chosen = best[np.argmax(cuts[best] - cuts[best + 1])]
-    upper, lower = cuts[chosen], cuts[chosen + 1]
-    middle = (upper + lower) / 2
-    # Between adjacent floats there is no middle; the upper one separates them.
-    return float(middle if middle > lower else upper)
 
 
 def decide(probabilities: ArrayLike, operating_point: OperatingPoint) -> NDArray[np.int64]:
@@ -190,3 +204,30 @@ def decide(probabilities: ArrayLike, operating_point: OperatingPoint) -> NDArray
         # The same rule as below where p_0 = 1 - p_1, without its rounding.
         return (scores[:, 1] >= thresholds[1]).astype(np.int64)
     return np.argmax(scores / thresholds, axis=1).astype(np.int64)
+
+
+def call(probabilities: ArrayLike, operating_point: OperatingPoint, class_name: str) -> NDArray[np.bool_]:
+    """Whether each film is called `class_name` at the threshold chosen for sensitivity.
+
+    Args:
+        probabilities: Shape [N, K], columns in the order of `operating_point.class_names`.
+        operating_point: With a sensitivity threshold for the class.
+        class_name: One of its classes.
+
+    Returns:
+        Shape [N]. One film may be called several classes, or none.
+
+    Raises:
+        ValueError: If no threshold was chosen for the class.
+
+    >>> point = OperatingPoint("", {"no": 0.5, "yes": 0.5}, sensitivity_thresholds={"yes": 0.1})
+    >>> call([[0.8, 0.2]], point, "yes")
+    array([ True])
+    """
+    threshold = operating_point.sensitivity_thresholds.get(class_name)
+    if threshold is None:
+        known = ", ".join(operating_point.sensitivity_thresholds) or "no class"
+        raise ValueError(f"The operating point has a sensitivity threshold for {known}, not {class_name}.")
+    column = operating_point.class_names.index(class_name)
+    called: NDArray[np.bool_] = np.asarray(probabilities, dtype=np.float64)[:, column] >= threshold
+    return called

@@ -51,7 +51,10 @@ class Predictions:
 
     def split(self, name: str) -> "Predictions":
         """Rows of one split; empty if there are none."""
-        rows = self.splits == name
+        return self.where(self.splits == name)
+
+    def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Predictions":
+        """Chosen rows: a mask [N], or their indices in the wanted order."""
         columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "class_names"}
         return replace(self, **columns)
 

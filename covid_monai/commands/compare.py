@@ -1,0 +1,80 @@
+"""`covid-monai compare`: two models on the same films, from their predictions.csv."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from covid_monai.commands import examples
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+EXAMPLES = examples(
+    "covid-monai compare runs/a/evaluation/predictions.csv runs/b/evaluation/predictions.csv",
+    "covid-monai compare a/predictions.csv b/predictions.csv --output comparison.json",
+)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="predictions.csv of one model.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="predictions.csv of the other.")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write the figures for a program as well.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which rows are compared.")] = "test",
+    resamples: Annotated[int, typer.Option(min=100, help="How often the patients are drawn.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Same seed, same figures.")] = 0,
+) -> None:
+    """Is one model better than another, or is it luck?
+
+    Compares two predictions.csv on the same films: the difference of each metric, B less A, with its 95 %
+    interval over resampled patients. An interval that does not hold 0 speaks for a difference.
+    """
+    from rich.console import Console
+
+    from covid_monai.evaluation.comparison import compare_predictions
+    from covid_monai.evaluation.predictions import read_predictions
+    from covid_monai.files import write_atomically
+
+    result = compare_predictions(
+        read_predictions(first), read_predictions(second), split=split, resamples=resamples, seed=seed
+    )
+    result = {"first_file": str(first), "second_file": str(second), **result}
+    Console().print(_table(result))
+    # typer.echo does not break paths over lines.
+    typer.echo(f"A: {first}\nB: {second}\nDecision: {result['rule']}.")
+    if output is not None:
+        write_atomically(output, json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+        typer.echo(f"Figures: {output}")
+
+
+def _table(result: Mapping[str, Any]) -> "Table":
+    from rich.table import Table
+
+    table = Table(
+        title=f"Split {result['split']}: {result['images']} images, {result['patients']} patients",
+        caption="B less A with its 95 % interval; p: chance of such a difference between equal models",
+    )
+    table.add_column("")
+    for heading in ("A", "B", "B less A", "95 % interval", "p"):
+        table.add_column(heading, justify="right")
+    for metric, values in result["metrics"].items():
+        difference, p = values["difference"], values["p_value"]
+        ends = "no interval"
+        if difference["low"] is not None:
+            ends = f"{difference['low']:+.3f} to {difference['high']:+.3f}"
+        table.add_row(
+            metric.replace("_", " ").replace("auroc", "AUROC"),
+            *(_number(values[which]["value"]) for which in ("first", "second")),
+            _number(difference["value"], sign="+"),
+            ends,
+            "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
+        )
+    return table
+
+
+def _number(value: float | None, *, sign: str = "") -> str:
+    return "not defined" if value is None else f"{value:{sign}.3f}"
