@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from covid_monai.cli import app
+from covid_monai.datasets.grouping import connected_groups
 from covid_monai.datasets.sources import SOURCES
-from covid_monai.experiments.folds import cluster_numbers, make_folds
+from covid_monai.experiments.folds import make_folds
 from covid_monai.experiments.study import read_study, take_films
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +48,7 @@ FILMS = st.lists(
 @settings(max_examples=100, deadline=None)
 @given(FILMS)
 def test_clusters_join_films_that_share_a_patient_or_a_group_and_no_others(films):
-    clusters = cluster_numbers(films)
+    clusters = connected_groups(films)
     for i, one in enumerate(films):
         for j, other in enumerate(films):
             shared = one["patient"] == other["patient"] or (
@@ -68,7 +69,7 @@ def test_clusters_join_films_that_share_a_patient_or_a_group_and_no_others(films
 @settings(max_examples=60, deadline=None)
 @given(FILMS, st.sampled_from(["folds", "leave_one_source_out", "leave_one_patient_out"]))
 def test_no_fold_divides_a_cluster_and_every_film_is_tested_once(films, protocol):
-    clusters = dict(zip((f["image"] for f in films), cluster_numbers(films), strict=True))
+    clusters = dict(zip((f["image"] for f in films), connected_groups(films), strict=True))
     tested: list[str] = []
     try:
         for _, fold in make_folds(films, protocol=protocol, folds=3, seed=0):

@@ -1,16 +1,14 @@
 """Cross-validation by patient and duplicate group with scikit-learn's splitters, as datalists."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 
 from covid_monai.datasets.datalist import Item
+from covid_monai.datasets.grouping import connected_groups
 
 Fold = dict[str, list[Item]]
 _VALIDATION_FOLDS = 6  # validation is a sixth of what is not test
@@ -31,7 +29,7 @@ def make_folds(items: Sequence[Item], *, protocol: str, folds: int, seed: int) -
     Raises:
         ValueError: If a class has too few patients, or there is only one source.
     """
-    labels, clusters = np.array([item["label"] for item in items]), cluster_numbers(items)
+    labels, clusters = np.array([item["label"] for item in items]), connected_groups(items)
     for name, rest, test in _outer(items, labels, clusters, protocol=protocol, folds=folds, seed=seed):
         train, held = _draw_validation(labels[rest], clusters[rest], seed=seed, fold=name)
         parts = {"training": rest[train], "validation": rest[held], "test": test}
@@ -76,26 +74,3 @@ def _outer(
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for number, (rest, test) in enumerate(splitter.split(rows, labels, clusters), start=1):
         yield f"{number:02}", rest, test
-
-
-def cluster_numbers(items: Sequence[Item]) -> NDArray[np.int64]:
-    """Number the clusters of films that share a patient or a duplicate group, also through a third film.
-
-    Returns:
-        Shape [N].
-
-    >>> films = [{"patient": "a", "group": 1}, {"patient": "b"}, {"patient": "c", "group": 1}]
-    >>> cluster_numbers(films).tolist()
-    [0, 1, 0]
-    """
-    nodes: dict[tuple[str, Any], int] = defaultdict(lambda: len(items) + len(nodes))
-    edges = [
-        (film, nodes[key, item[key]])
-        for film, item in enumerate(items)
-        for key in ("patient", "group")
-        if item.get(key) is not None
-    ]
-    films, ends = np.array(edges).T
-    size = len(items) + len(nodes)
-    graph = coo_array((np.ones(len(edges)), (films, ends)), shape=(size, size))
-    return connected_components(graph, directed=False)[1][: len(items)].astype(np.int64)

@@ -177,5 +177,6 @@ def _pool(folds: Iterator[tuple[Predictions, Bundle]]) -> dict[str, Any]:
 
 
 def _concatenate(parts: Sequence[Predictions]) -> Predictions:
-    columns = [f.name for f in fields(Predictions) if f.name != "class_names"]
-    return replace(parts[0], **{name: np.concatenate([getattr(p, name) for p in parts]) for name in columns})
+    names = [f.name for f in fields(Predictions) if f.name != "class_names"]
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return replace(parts[0], **columns)

@@ -6,6 +6,7 @@ array, torch tensor, MetaTensor) and the metadata of an image are kept.
 
 from covid_monai.transforms.crop_border import CropBorder, CropBorderd
 from covid_monai.transforms.equalize import CLAHE, CLAHEd
+from covid_monai.transforms.hide_region import HideRegion, HideRegiond
 from covid_monai.transforms.lung_window import CT_WINDOWS, LungWindow, LungWindowd, apply_lung_window
 from covid_monai.transforms.percentile_rescale import PercentileRescale, PercentileRescaled
 from covid_monai.transforms.rand_collimation import RandCollimation, RandCollimationd
@@ -18,6 +19,8 @@ __all__ = [
     "CLAHEd",
     "CropBorder",
     "CropBorderd",
+    "HideRegion",
+    "HideRegiond",
     "LungWindow",
     "LungWindowd",
     "PercentileRescale",

@@ -1,0 +1,120 @@
+"""Films with the lungs hidden, or with only their border shown: what is left to read a label from?
+
+A network that still tells the classes apart on such films uses something other than the lungs: markers,
+collimation, positioning, exposure, the scanner of a hospital.
+
+Reference: Maguolo and Nanni, A critic evaluation of methods for COVID-19 automatic detection from X-ray
+images, Information Fusion 2021;76:1-7 (the middle of every film painted over); DeGrave, Janizek and Lee, AI
+for radiographic COVID-19 detection selects shortcuts over signal, Nat Mach Intell 2021;3:610-619.
+
+To train with the lungs hidden, give a copy of the bundle one more line, so that training, evaluation and
+prediction all see the same films, and the checkpoint's digest says so:
+
+    cp -r bundles/covid_cxr_classification hidden
+    # in hidden/configs/inference.yaml, under `preprocessing`, right after LoadImaged:
+    #   - {_target_: covid_monai.transforms.hide_region.HideRegiond, keys: image, region: lungs}
+    python -m monai.bundle run training --config_file hidden/configs/train.yaml --bundle_root hidden \
+      --datalist my.json --output_dir runs/hidden
+
+`region: inside` instead leaves only the border.
+"""
+
+import numpy as np
+import torch
+from monai.config import KeysCollection, NdarrayOrTensor
+from monai.transforms import Transform
+from monai.utils import TransformBackends
+from numpy.typing import NDArray
+
+from covid_monai.transforms.base import EachKey, as_type_of, require_float
+
+REGIONS = ("lungs", "inside")
+# Half axes of the lungs' region as fractions of half the width and height; see `hidden_region`.
+_LUNGS_HALF_AXES = (0.96, 0.88)
+_LUNGS_EXPONENT = 4
+_BORDER = 1 / 16
+
+
+def hidden_region(region: str, height: int, width: int) -> NDArray[np.bool_]:
+    """Mark the pixels to hide.
+
+    The region is the same for every film. One that followed each film's own lungs would show their outline,
+    and with it the disease.
+
+    Args:
+        region: `lungs`: a rounded box that leaves the corners, the neck and the lowest part of the film;
+            `inside`: everything but a border as wide as 1/16 of each side.
+        height: Rows.
+        width: Columns.
+
+    Returns:
+        `[height, width]`, True where hidden.
+
+    Raises:
+        ValueError: If there is no such region.
+
+    >>> int(hidden_region("inside", 32, 32).sum())
+    784
+    """
+    if region not in REGIONS:
+        raise ValueError(f"no region {region!r}: choose from {', '.join(REGIONS)}")
+    x = np.abs(2 * (np.arange(width) + 0.5) / width - 1)
+    y = np.abs(2 * (np.arange(height) + 0.5) / height - 1)[:, np.newaxis]
+    if region == "inside":
+        return np.maximum(x, y) < 1 - 2 * _BORDER
+    across, down = _LUNGS_HALF_AXES
+    return (x / across) ** _LUNGS_EXPONENT + (y / down) ** _LUNGS_EXPONENT < 1
+
+
+class HideRegion(Transform):
+    """Paint a fixed region of a radiograph over with the mean of what stays visible.
+
+    Put it right after loading: a step that rescales by percentiles must not have seen the hidden part.
+
+    Args:
+        region: See `hidden_region`.
+
+    Raises:
+        ValueError: If there is no such region.
+    """
+
+    backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012  # MONAI's own attribute
+
+    def __init__(self, *, region: str = "lungs") -> None:
+        hidden_region(region, 1, 1)
+        self.region = region
+
+    def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
+        """Return a copy with the region painted over.
+
+        Args:
+            image: `[C, H, W]`, floating point.
+
+        Returns:
+            Same type, shape, dtype and metadata as `image`.
+
+        Raises:
+            ValueError: If `image` holds integers.
+        """
+        painted = require_float(image, "HideRegion").clone()
+        hidden = torch.from_numpy(hidden_region(self.region, *painted.shape[-2:])).to(painted.device)
+        # Of what stays, not of the whole picture: the mean of the lungs would tell of opacities.
+        painted[:, hidden] = painted[:, ~hidden].double().mean(dim=1, keepdim=True).to(painted)
+        return as_type_of(painted, image)
+
+
+class HideRegiond(EachKey):
+    """Dictionary version of `HideRegion`.
+
+    Args:
+        keys: Keys of the images.
+        region: See `hidden_region`.
+        allow_missing_keys: Skip a missing key instead of raising `KeyError`.
+    """
+
+    backend = HideRegion.backend
+
+    def __init__(
+        self, keys: KeysCollection, *, region: str = "lungs", allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, HideRegion(region=region), allow_missing_keys)
