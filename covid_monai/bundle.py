@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from torch import nn
 
+from covid_monai.evaluation.calibration import Calibration
 from covid_monai.evaluation.operating_point import OperatingPoint
 from covid_monai.files import replacing, write_atomically
 
@@ -43,6 +44,11 @@ class Bundle:
 
     def __init__(self, root: str | Path, **overrides: Any) -> None:
         self.root = Path(root)
+        models = self.root / "models"
+        self.checkpoint_path = models / "model.pt"  # weights of the network
+        self.calibration_path = models / "calibration.json"  # temperature and conformal thresholds
+        self.operating_point_path = models / "operating_point.json"  # thresholds of calibrated probabilities
+        self.gate_path = models / "gate.pt"  # the input gate's statistics of the training films
         config = self.root / "configs" / "inference.yaml"
         if not config.is_file():
             raise FileNotFoundError(
@@ -81,19 +87,14 @@ class Bundle:
         return self._parser["network_name"]
 
     @property
-    def checkpoint_path(self) -> Path:
-        """Where the weights of the network are kept."""
-        return self.root / "models" / "model.pt"
-
-    @property
-    def operating_point_path(self) -> Path:
-        """Where the thresholds chosen on the validation split are kept."""
-        return self.root / "models" / "operating_point.json"
-
-    @property
     def operating_point(self) -> OperatingPoint | None:
         """The thresholds that training chose on its validation split; None if the bundle stores none."""
         return OperatingPoint.load(self.operating_point_path) if self.operating_point_path.is_file() else None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What training fitted on its validation split; None if the bundle stores none."""
+        return Calibration.load(self.calibration_path) if self.calibration_path.is_file() else None
 
     @property
     def identity(self) -> dict[str, str]:

@@ -34,6 +34,11 @@ class RefusalReason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     BLANK = "blank"
+    # By the gate of a bundle (`inference.gate`); the others by the readers.
+    NOT_FRONTAL = "not_frontal"
+    NOT_UPRIGHT = "not_upright"
+    INVERTED = "inverted"
+    UNLIKE_TRAINING = "unlike_training"
 
 
 class RefusedImage(ValueError):

@@ -12,6 +12,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from covid_monai.bundle import Bundle, save_atomically
+from covid_monai.evaluation.calibration import Calibration
 from covid_monai.evaluation.operating_point import OperatingPoint
 from covid_monai.inference import find_files, readable_images
 from covid_monai.inference.classifier import Classifier, choose_device
@@ -104,6 +105,8 @@ def test_decision_at_the_stored_operating_point(tmp_path):
     ratios = np.array(list(prediction.probabilities.values())) / THRESHOLDS
     assert prediction.decision == {
         "class": CLASS_NAMES[int(ratios.argmax())],
+        "reason": None,  # without a calibration nothing is uncertain
+        "at_operating_point": CLASS_NAMES[int(ratios.argmax())],
         "rule": "the rule",
         "thresholds": dict(zip(CLASS_NAMES, THRESHOLDS, strict=True)),
     }
@@ -113,6 +116,41 @@ def test_no_operating_point_no_decision(classifier, tmp_path):
     (prediction,) = classifier.predict([write_png(tmp_path / "a.png")])
     assert prediction.ok
     assert prediction.decision is None
+
+
+def test_calibration_is_applied_and_gives_the_set(classifier, tmp_path):
+    bundle = small_bundle(tmp_path / "bundle")
+    OperatingPoint.argmax(CLASS_NAMES).save(bundle.operating_point_path)
+    Calibration(CLASS_NAMES, 3.0, dict.fromkeys(CLASS_NAMES, 0.0), 0.9).save(bundle.calibration_path)
+    file = write_png(tmp_path / "a.png")
+    (plain,) = classifier.predict([file])
+    (calibrated,) = Classifier(bundle.root, device="cpu").predict([file])
+    image = bundle.preprocessing({"image": str(file)})["image"].as_tensor()
+    with torch.no_grad():
+        expected = torch.softmax(bundle.load_network()(image[None]) / 3, dim=1)[0].numpy()
+    np.testing.assert_allclose(list(calibrated.probabilities.values()), expected, atol=3e-6)
+    assert plain.prediction_set is None
+    assert calibrated.prediction_set == list(CLASS_NAMES)
+    assert calibrated.decision["class"] == "uncertain"
+    assert "normal, pneumonia and covid are all possible" in calibrated.decision["reason"]
+    assert calibrated.decision["at_operating_point"] == calibrated.predicted_class
+
+
+def test_calibration_of_other_classes_is_refused(tmp_path):
+    bundle = small_bundle(tmp_path)
+    Calibration(("no", "yes"), 1.0, {"no": 0.1, "yes": 0.1}, 0.9).save(bundle.calibration_path)
+    with pytest.raises(ValueError, match=r"calibration\.json is for the classes no, yes"):
+        Classifier(bundle.root)
+
+
+def test_lateral_view_by_header_is_refused(classifier, phantoms, tmp_path):
+    ds = pydicom.dcmread(next(phantoms.parent.rglob("*.dcm")))
+    for view in ("PA", "LL"):
+        ds.ViewPosition = view
+        ds.save_as(tmp_path / f"{view}.dcm")
+    frontal, lateral = classifier.predict([tmp_path / "PA.dcm", tmp_path / "LL.dcm"])
+    assert frontal.ok
+    assert (lateral.status, lateral.reason) == (Status.REFUSED, "not_frontal")
 
 
 def test_operating_point_of_other_classes_is_refused(tmp_path):

@@ -39,10 +39,15 @@ RECORD = {
             "required": CLASS_NAMES,
             "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1},
         },
+        "prediction_set": {"type": ["array", "null"], "items": {"enum": CLASS_NAMES}},
         "decision": {
             "type": ["object", "null"],
-            "required": ["class", "rule", "thresholds"],
-            "properties": {"class": {"enum": CLASS_NAMES}},
+            "required": ["class", "reason", "at_operating_point", "rule", "thresholds"],
+            "properties": {
+                "class": {"enum": [*CLASS_NAMES, "uncertain"]},
+                "reason": {"type": ["string", "null"]},
+                "at_operating_point": {"enum": CLASS_NAMES},
+            },
         },
         "model": {
             "type": "object",
@@ -59,6 +64,7 @@ RECORD = {
             "detail": {"type": "string"},
             "predicted_class": {"type": "null"},
             "probabilities": {"type": "null"},
+            "prediction_set": {"type": "null"},
             "decision": {"type": "null"},
         }
     },
@@ -337,6 +343,7 @@ def test_installed_command(bundle, films, tmp_path):
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
+        f"{bundle.root} has no input gate (models/gate.pt): any grey picture is classified, whatever it shows.",
         f"2 files: 1 ok, 1 refused: not_a_projection_radiograph. Written to {tmp_path / 'o.jsonl'}.",
         RESEARCH_USE,
     ]

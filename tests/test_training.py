@@ -17,7 +17,10 @@ from monai.bundle import ConfigWorkflow
 from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import read_datalist
 from covid_monai.errors import causes
-from covid_monai.evaluation.operating_point import OperatingPoint
+from covid_monai.evaluation.calibration import Calibration
+from covid_monai.evaluation.operating_point import OperatingPoint, choose_operating_point
+from covid_monai.inference.gate import Gate
+from covid_monai.training.tracking import log_evaluation
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "bundles" / "covid_cxr_classification" / "configs"
@@ -73,6 +76,27 @@ def test_the_operating_point_was_chosen_on_validation(run):
     assert point.chosen_on["datalist_digest"] == data.digest
 
 
+def test_the_calibration_was_fitted_on_validation_patients(run):
+    calibration = Calibration.load(run / "models" / "calibration.json")
+    data = read_datalist(run.parent / "datalist.json")
+    validation = data.splits["validation"]
+    assert calibration.chosen_on["split"] == "validation"
+    assert calibration.chosen_on["n"] == len(validation)
+    assert calibration.chosen_on["patients"] == len({record["patient"] for record in validation})
+    assert calibration.chosen_on["datalist_digest"] == data.digest
+
+
+def test_the_thresholds_are_those_of_calibrated_probabilities(run):
+    bundle, data = Bundle(run), read_datalist(run.parent / "datalist.json")
+    network, records = bundle.load_network(), data.records("validation")
+    images = torch.stack([bundle.preprocessing({"image": r["image"]})["image"].as_tensor() for r in records])
+    with torch.no_grad():
+        own = torch.softmax(network(images).double(), dim=1).numpy()
+    labels = [record["label"] for record in records]
+    expected = choose_operating_point(labels, bundle.calibration.apply(own), bundle.class_names)
+    assert bundle.operating_point.thresholds == pytest.approx(expected.thresholds, abs=1e-4)
+
+
 def test_mlflow_holds_what_a_person_looks_for(run, store):
     client = mlflow.MlflowClient(store)
     experiment = client.get_experiment_by_name("covid_cxr_classification")
@@ -103,6 +127,33 @@ def test_mlflow_holds_what_a_person_looks_for(run, store):
     assert {"config", "figures", "models", "environment.txt"} <= top
     figures = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id, "figures")}
     assert figures == {"figures/validation_confusion_matrix.png", "figures/validation_roc.png"}
+
+
+def test_an_evaluation_joins_the_run_that_trained_the_bundle(run, store, tmp_path):
+    report = tmp_path / "report.html"
+    report.write_text("a report")
+    assert log_evaluation([report], bundle_root=run, metrics={"auroc": 0.75})
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name("covid_cxr_classification")
+    tracked = next(r for r in client.search_runs([experiment.experiment_id]) if r.info.run_name == "run")
+    assert tracked.data.metrics["test/auroc"] == 0.75
+    assert [a.path for a in client.list_artifacts(tracked.info.run_id, "evaluation")] == [
+        "evaluation/report.html"
+    ]
+
+
+def test_an_evaluation_without_its_run_is_not_logged_and_makes_no_store(run, tmp_path):
+    elsewhere = f"sqlite:///{tmp_path}/other.db"
+    assert not log_evaluation([], bundle_root=run, metrics={}, tracking_uri=elsewhere)
+    assert not list(tmp_path.iterdir())
+    assert not log_evaluation([], bundle_root=tmp_path, metrics={})
+
+
+def test_the_gate_belongs_to_the_weights(run):
+    gate = Gate.load(Bundle(run))
+    assert gate is not None
+    training = read_datalist(run.parent / "datalist.json").splits["training"]
+    assert gate.fitted_on["training_films"] == len(training)
 
 
 def test_the_resolved_config_shows_overrides_and_defaults(run, store):

@@ -45,6 +45,22 @@ def evaluate(
         overrides["dataset_dir"] = dataset_dir.absolute()
     _run(config, {key: _as_value(path) for key, path in overrides.items()}, device=device)
     _print_summary(output)
+    _log(output, folder)
+
+
+def _log(output: Path, bundle: Path) -> None:
+    """Put the report into the MLflow run of the training, where there is one."""
+    from covid_monai.evaluation.metrics import HEADLINE_METRICS
+
+    try:
+        from covid_monai.training.tracking import log_evaluation
+    except ImportError:  # mlflow comes with the extra `train`
+        return
+    test = json.loads((output / "metrics.json").read_text(encoding="utf-8"))["test"]
+    values = {name: test[name]["value"] for name in HEADLINE_METRICS if test[name]["value"] is not None}
+    files = [output / "report.html", output / "metrics.json"]  # predictions.csv names patients
+    if log_evaluation(files, bundle_root=bundle, metrics=values):
+        typer.echo("MLflow: report and metrics are in the run of the training")
 
 
 def _as_value(path: Path) -> str:
@@ -71,13 +87,14 @@ def _run(config: Path, overrides: dict[str, str], *, device: str | None) -> None
 def _print_summary(output: Path) -> None:
     from rich.console import Console
 
-    from covid_monai.evaluation.report import summarise
+    from covid_monai.evaluation.summary import summarise
 
     metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     console = Console()
     console.print(summarise(metrics))
     verdict = metrics["verdict"]
-    for sentence in (verdict["result"], *verdict["limits"]):
+    shortcuts = [check["sentence"] for check in verdict["shortcuts"]]
+    for sentence in (*shortcuts, verdict["result"], *verdict["limits"]):
         console.print(f"- {sentence}", markup=False, highlight=False)
     # typer.echo does not break the path over lines.
     typer.echo(f"Report: {output / 'report.html'}")

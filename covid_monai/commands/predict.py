@@ -132,10 +132,17 @@ def _table(records: list["Prediction"], class_names: tuple[str, ...]) -> "Table"
     for record in records:
         probabilities = record.probabilities or {}
         numbers = [f"{probabilities[name]:.3f}" for name in class_names]
-        decision = (record.decision or {}).get("class", "-")
+        decision = _decision(record)
         file = _printable(record.file.removeprefix(folder))
         table.add_row(*map(Text, (file, str(record.predicted_class), *numbers, decision)))
     return table
+
+
+def _decision(record: "Prediction") -> str:
+    decision = (record.decision or {}).get("class", "-")
+    if (record.decision or {}).get("reason") is None:
+        return str(decision)
+    return f"{decision}: {' or '.join(record.prediction_set or ['no class fits'])}"
 
 
 def _common_folder(files: list[str]) -> str:

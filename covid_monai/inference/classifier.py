@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
 from covid_monai.errors import causes, first_line
-from covid_monai.evaluation.operating_point import OperatingPoint, decide
+from covid_monai.evaluation.calibration import Calibration
+from covid_monai.evaluation.operating_point import OperatingPoint
+from covid_monai.inference.decision import make_decision, prediction_set
+from covid_monai.inference.gate import Gate, check_view
 from covid_monai.inference.prediction import Prediction
 from covid_monai.vocabulary import RefusedImage, Status, UnreadableImage
 
 logger = logging.getLogger(__name__)
+Part = TypeVar("Part", OperatingPoint | None, Calibration | None)
 
 
 class Classifier:
@@ -34,8 +38,8 @@ class Classifier:
 
     Raises:
         FileNotFoundError: If there is no bundle, or it has no weights.
-        ValueError: If weights, preprocessing and operating point do not belong together, or there is no
-            such device.
+        ValueError: If weights, preprocessing, gate, calibration and operating point do not belong
+            together, or there is no such device.
     """
 
     def __init__(
@@ -51,9 +55,16 @@ class Classifier:
         bundle = Bundle(bundle_dir)
         self.class_names = bundle.class_names
         self.device = choose_device(device)
-        self.operating_point = _checked_operating_point(bundle)
+        self.operating_point = _of_same_classes(bundle.operating_point, bundle.operating_point_path, bundle)
+        self.calibration = _of_same_classes(bundle.calibration, bundle.calibration_path, bundle)
         self._network = bundle.load_network(self.device).to(memory_format=torch.channels_last)
         self.model = bundle.identity
+        self.gate = Gate.load(bundle)
+        if self.gate is None:
+            logger.warning(
+                "%s has no input gate (models/gate.pt): any grey picture is classified, whatever it shows.",
+                bundle.root,
+            )
         self._preprocessing = bundle.preprocessing
         self._batch_size = batch_size
         self._workers = workers
@@ -82,7 +93,11 @@ class Classifier:
     def _load(self, file: str) -> torch.Tensor | Prediction:
         try:
             # Absolute, because MONAI expands a leading "~", which a file's name may start with.
-            return self._preprocessing({"image": os.path.abspath(file)})["image"].as_tensor()  # noqa: PTH100
+            image = self._preprocessing({"image": os.path.abspath(file)})["image"]  # noqa: PTH100
+            check_view(image.meta)
+            if self.gate is not None:
+                self.gate.check(image.as_tensor())
+            return image.as_tensor()
         except Exception as error:  # one bad file, whatever is wrong with it, must not stop the rest
             return self._failure(file, error)
 
@@ -115,32 +130,25 @@ class Classifier:
     @torch.inference_mode()
     def _forward(self, images: torch.Tensor) -> NDArray[np.float64]:
         logits = self._network(images.to(self.device, memory_format=torch.channels_last))
-        return torch.softmax(logits.double(), dim=1).cpu().numpy()
+        probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
+        return probabilities if self.calibration is None else self.calibration.apply(probabilities)
 
     def _success(self, file: str, probabilities: NDArray[np.float64]) -> Prediction:
         if not np.isfinite(probabilities).all():
             return self._failure(file, ArithmeticError("the network's output is not finite"))
         # Rounded first: class and decision then follow from the very numbers that are shown.
         row = probabilities.round(6)
+        possible = None if self.calibration is None else prediction_set(row, self.calibration)
+        point = self.operating_point
         return Prediction(
             file=file,
             status=Status.OK,
             model=self.model,
             predicted_class=self.class_names[int(row.argmax())],
             probabilities=dict(zip(self.class_names, row.tolist(), strict=True)),
-            decision=self._decision(row),
+            prediction_set=possible,
+            decision=None if point is None else make_decision(row, point, possible),
         )
-
-    def _decision(self, probabilities: NDArray[np.float64]) -> dict[str, Any] | None:
-        point = self.operating_point
-        if point is None:
-            return None
-        (chosen,) = decide(probabilities[None], point)
-        return {
-            "class": self.class_names[int(chosen)],
-            "rule": point.rule,
-            "thresholds": dict(point.thresholds),
-        }
 
     def _failure(self, file: str, error: Exception) -> Prediction:
         chain = list(causes(error))
@@ -170,14 +178,13 @@ def _batches(files: Iterator[str], size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def _checked_operating_point(bundle: Bundle) -> OperatingPoint | None:
-    point = bundle.operating_point
-    if point is not None and point.class_names != bundle.class_names:
+def _of_same_classes(part: Part, path: Path, bundle: Bundle) -> Part:
+    if part is not None and part.class_names != bundle.class_names:
         raise ValueError(
-            f"{bundle.operating_point_path} is for the classes {', '.join(point.class_names)}, the bundle "
-            f"for {', '.join(bundle.class_names)}: use the file of the bundle's own training run."
+            f"{path} is for the classes {', '.join(part.class_names)}, the bundle for "
+            f"{', '.join(bundle.class_names)}: use the file of the bundle's own training run."
         )
-    return point
+    return part
 
 
 def choose_device(name: str | None) -> torch.device:

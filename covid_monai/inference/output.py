@@ -76,7 +76,11 @@ def _json_lines(file: TextIO) -> Write:
 
 
 def _csv_rows(file: TextIO, class_names: Sequence[str]) -> Write:
-    """As JSON, but flat: `p_CLASS` and `threshold_CLASS` columns, and the parts of `model`."""
+    """As JSON, but flat: `p_CLASS` and `threshold_CLASS` columns, the parts of `decision` and `model`.
+
+    The classes of the prediction set are joined by "|"; an empty set is "none", as an empty field means
+    that there is no set.
+    """
     model_columns = ("name", "version", "weights_sha256", "preprocessing_digest")
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(
@@ -84,6 +88,7 @@ def _csv_rows(file: TextIO, class_names: Sequence[str]) -> Write:
             *("file", "status", "reason", "predicted_class", "decision"),
             *(f"p_{name}" for name in class_names),
             *(f"threshold_{name}" for name in class_names),
+            *("prediction_set", "decision_reason", "at_operating_point"),
             *("detail", "model", *model_columns[1:], "notice"),
         ]
     )
@@ -97,6 +102,8 @@ def _csv_rows(file: TextIO, class_names: Sequence[str]) -> Write:
                 *(prediction.predicted_class, decision.get("class")),
                 *(probabilities.get(name) for name in class_names),
                 *(thresholds.get(name) for name in class_names),
+                _joined(prediction.prediction_set),
+                *(decision.get("reason"), decision.get("at_operating_point")),
                 prediction.detail,
                 *(prediction.model[name] for name in model_columns),
                 RESEARCH_USE,
@@ -105,3 +112,9 @@ def _csv_rows(file: TextIO, class_names: Sequence[str]) -> Write:
         file.flush()
 
     return write
+
+
+def _joined(prediction_set: list[str] | None) -> str | None:
+    if prediction_set is None:
+        return None
+    return "|".join(prediction_set) or "none"

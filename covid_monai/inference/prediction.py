@@ -5,6 +5,8 @@ from typing import Any
 
 from covid_monai.vocabulary import RESEARCH_USE, Status
 
+UNCERTAIN = "uncertain"  # stands in the place of a class in a decision
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -20,9 +22,14 @@ class Prediction:
             "unreadable" (the file) or "failed" (the software).
         detail: One sentence for a person that goes with the reason.
         predicted_class: The most probable class.
-        probabilities: Class name to probability, in class order, rounded to 6 decimals.
-        decision: `class`, `rule` and `thresholds` at the bundle's stored operating point; None if the
-            bundle stores none.
+        probabilities: Class name to probability, in class order, rounded to 6 decimals; calibrated if the
+            bundle stores a calibration.
+        prediction_set: The classes that cannot be excluded (see `Calibration.prediction_sets`), in class
+            order; None if the bundle stores no calibration.
+        decision: None if the bundle stores no operating point. Else `class`: the class at the operating
+            point, or "uncertain" if the prediction set is not that class alone; `reason`: one sentence if
+            it is uncertain, else None; `at_operating_point`: the class whatever the set; `rule` and
+            `thresholds` of the operating point.
     """
 
     file: str
@@ -32,6 +39,7 @@ class Prediction:
     detail: str | None = None
     predicted_class: str | None = None
     probabilities: dict[str, float] | None = None
+    prediction_set: list[str] | None = None
     decision: dict[str, Any] | None = None
 
     @property
@@ -48,6 +56,7 @@ class Prediction:
             "detail": self.detail,
             "predicted_class": self.predicted_class,
             "probabilities": self.probabilities,
+            "prediction_set": self.prediction_set,
             "decision": self.decision,
             "model": self.model,
             "notice": RESEARCH_USE,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import Datalist
+from covid_monai.evaluation.calibration import Calibration
 from covid_monai.evaluation.predictions import write_predictions
 
 
@@ -19,12 +20,21 @@ class PredictionTable:
         path: `predictions.csv`; written in one step.
         records: What the evaluator's loader iterates, in its order, each with `split`.
         class_names: In the order of the logits.
+        calibration: The bundle's; None leaves the network's own probabilities.
     """
 
-    def __init__(self, path: str | Path, *, records: Sequence[dict], class_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        records: Sequence[dict],
+        class_names: Sequence[str],
+        calibration: Calibration | None = None,
+    ) -> None:
         self.path = Path(path)
         self.records = records
         self.class_names = tuple(class_names)
+        self.calibration = calibration
 
     def attach(self, engine: Engine) -> None:
         """Listen to the evaluator."""
@@ -39,11 +49,13 @@ class PredictionTable:
         self._logits.append(engine.state.output["pred"].cpu())
 
     def _write(self, engine: Engine) -> None:
+        probabilities = torch.softmax(torch.cat(self._logits).double(), dim=1).numpy()
+        if self.calibration is not None:
+            probabilities = self.calibration.apply(probabilities)
         # Six decimals as in `predict`: the same image gives the same digits in both.
-        probabilities = torch.softmax(torch.cat(self._logits).double(), dim=1).numpy().round(6)
         rows = [
             {**record, "probabilities": row}
-            for record, row in zip(self.records, probabilities.tolist(), strict=True)
+            for record, row in zip(self.records, probabilities.round(6).tolist(), strict=True)
         ]
         write_predictions(self.path, rows, self.class_names)
 

@@ -1,14 +1,20 @@
 """The end of a training: best weights scored once more, thresholds chosen, everything tracked."""
 
 import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from monai.engines import Evaluator
+from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 from torch import nn
 
-from covid_monai.bundle import load_checkpoint
+from covid_monai.bundle import Bundle, load_checkpoint
 from covid_monai.datasets.datalist import Datalist
+from covid_monai.evaluation.calibration import Calibration, fit_calibration
 from covid_monai.evaluation.figures import confusion_figure, roc_figure
 from covid_monai.evaluation.operating_point import OperatingPoint, choose_operating_point, decide
 from covid_monai.training.run_folder import RunFolder
@@ -16,6 +22,13 @@ from covid_monai.training.scores import ClassificationScores
 from covid_monai.training.tracking import RunTracker
 
 logger = logging.getLogger("covid_monai.training")
+
+
+class InputGate(Protocol):
+    """What `fit_gate` gives; prediction, which uses it, lies above training."""
+
+    def save(self, path: Path) -> None:
+        """Write it to the bundle."""
 
 
 def finish_training(
@@ -26,26 +39,34 @@ def finish_training(
     scores: ClassificationScores,
     datalist: Datalist,
     tracker: RunTracker,
+    fit_gate: Callable[[Bundle], InputGate] | None = None,
     rank: int = 0,
 ) -> None:
-    """Choose the operating point on the validation split with the best weights, and close the run.
+    """Fit calibration, operating point and gate with the best weights, and close the run.
+
+    The operating point is chosen on calibrated probabilities, both on the validation split.
 
     The test split is not read here. The network is left with the best weights.
 
     Args:
-        run_folder: Where the best weights are, and where `models/operating_point.json` goes.
+        run_folder: Where the best weights are, and where `calibration.json`, `operating_point.json` and
+            `gate.pt` go.
         network: Without any parallel wrapper.
         evaluator: Runs over the validation split.
         scores: The evaluator's metric.
-        datalist: Named in the operating point.
+        datalist: Named in what is fitted.
         tracker: Gets pictures, weights and final metrics; marked as failed if anything here fails.
+        fit_gate: Fits the input gate of a bundle; None leaves the bundle without one.
         rank: Only rank 0 writes.
     """
     try:
         _score_best_weights(run_folder, network, evaluator)
         if rank == 0:
-            point = _choose_operating_point(run_folder, scores, datalist)
-            _track(tracker, run_folder, scores, point, evaluator.state.metrics)
+            _fit_decision(run_folder.bundle, scores, datalist)
+            if fit_gate is not None:
+                logger.info("Fitting the input gate on training films.")
+                fit_gate(run_folder.bundle).save(run_folder.bundle.gate_path)
+            _track(tracker, run_folder.bundle, scores, evaluator.state.metrics)
             _say_what_next(run_folder, datalist, evaluator.state.metrics["auroc"])
     except BaseException as error:
         tracker.abort(error)
@@ -60,38 +81,51 @@ def _score_best_weights(run_folder: RunFolder, network: nn.Module, evaluator: Ev
     evaluator.run()
 
 
-def _choose_operating_point(
-    run_folder: RunFolder, scores: ClassificationScores, datalist: Datalist
-) -> OperatingPoint:
-    chosen_on = {
-        "split": "validation",
-        "patients": len({record["patient"] for record in datalist.splits["validation"]}),
-        "datalist_digest": datalist.digest,
-    }
-    point = choose_operating_point(
-        scores.labels, scores.probabilities, scores.class_names, chosen_on=chosen_on
+def _fit_decision(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
+    """Write temperature, conformal thresholds and operating point, all from the validation split."""
+    patients = _patients_in_order(datalist.splits["validation"], scores.labels)
+    origin: dict[str, Any] = {"split": "validation", "datalist_digest": datalist.digest}
+    calibration = fit_calibration(
+        scores.labels, scores.probabilities, patients, scores.class_names, chosen_on=origin
     )
-    point.save(run_folder.bundle.operating_point_path)
-    return point
+    calibrated = calibration.apply(scores.probabilities)
+    origin |= {"patients": len(set(patients))}
+    point = choose_operating_point(scores.labels, calibrated, scores.class_names, chosen_on=origin)
+    calibration.save(bundle.calibration_path)
+    point.save(bundle.operating_point_path)
+
+
+def _patients_in_order(records: Sequence[dict], labels: NDArray[np.int64]) -> list[str]:
+    """Patient of each image in the order of the scores, which several processes leave one after another."""
+    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    ordered = [record for rank in range(processes) for record in records[rank::processes]]
+    if [record["label"] for record in ordered] != labels.tolist():
+        raise ValueError("the evaluator's images are not the datalist's validation split in its order")
+    return [record["patient"] for record in ordered]
 
 
 def _track(
-    tracker: RunTracker,
-    run_folder: RunFolder,
-    scores: ClassificationScores,
-    point: OperatingPoint,
-    metrics: dict[str, float],
+    tracker: RunTracker, bundle: Bundle, scores: ClassificationScores, metrics: dict[str, float]
 ) -> None:
-    labels, names, bundle = scores.labels, scores.class_names, run_folder.bundle
-    confusion = confusion_matrix(labels, decide(scores.probabilities, point), labels=range(len(names)))
+    labels, names = scores.labels, scores.class_names
+    calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
+    decided = decide(calibrated, OperatingPoint.load(bundle.operating_point_path))
+    files = {
+        "models": bundle.checkpoint_path,
+        "operating_point": bundle.operating_point_path,
+        "calibration": bundle.calibration_path,
+        "gate": bundle.gate_path,
+    }
     tracker.finish(
         figures={
             "validation_confusion_matrix": confusion_figure(
-                confusion, names, title="Validation split, thresholds chosen on it"
+                confusion_matrix(labels, decided, labels=range(len(names))),
+                names,
+                title="Validation split, thresholds chosen on it",
             ),
-            "validation_roc": roc_figure(labels, scores.probabilities, names, title="ROC, validation split"),
+            "validation_roc": roc_figure(labels, calibrated, names, title="ROC, validation split"),
         },
-        files={"models": bundle.checkpoint_path, "operating_point": bundle.operating_point_path},
+        files={folder: path for folder, path in files.items() if path.is_file()},
         metrics={f"val_best/{name}": value for name, value in metrics.items()},
     )
 

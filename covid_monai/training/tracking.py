@@ -6,7 +6,7 @@ The only module that imports mlflow.
 import inspect
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow
+import torch
 import yaml
 from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
@@ -24,6 +25,8 @@ from monai.handlers import MLFlowHandler
 
 from covid_monai.datasets.datalist import Datalist
 from covid_monai.vocabulary import RESEARCH_USE
+
+_DEFAULT_STORE = "sqlite:///mlruns.db"
 
 
 class RunTracker(MLFlowHandler):
@@ -157,6 +160,39 @@ class RunTracker(MLFlowHandler):
             return self.client.get_run(run_id).info.lifecycle_stage == "active"
         except mlflow.MlflowException:
             return False  # another store than last time: a new run there
+
+
+def log_evaluation(
+    files: Sequence[Path], *, bundle_root: Path, metrics: Mapping[str, float], tracking_uri: str | None = None
+) -> bool:
+    """Add the files of an evaluation to the MLflow run that trained the bundle.
+
+    Args:
+        files: Kept under `evaluation/`; none of them may name a patient.
+        bundle_root: The output folder of a training; its `models/last.pt` names the run.
+        metrics: Logged as `test/...`.
+        tracking_uri: As `RunTracker`.
+
+    Returns:
+        Whether the run was found in the store. A bundle that came without its run is no error.
+    """
+    state_path = bundle_root / "models" / "last.pt"
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_STORE
+    # Asking for a run would make an empty database where there is none.
+    missing_store = uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file()
+    if missing_store or not state_path.is_file():
+        return False
+    run_id = torch.load(state_path, map_location="cpu", weights_only=True, mmap=True)["tracker"]["run_id"]
+    client = mlflow.MlflowClient(uri)
+    try:
+        client.get_run(run_id)
+    except mlflow.MlflowException:
+        return False
+    for file in files:
+        client.log_artifact(run_id, str(file), "evaluation")
+    for name, value in metrics.items():
+        client.log_metric(run_id, f"test/{name}", value)
+    return True
 
 
 def _running_config() -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""From calibrated probabilities to one class, or to "uncertain" with its reason."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_monai.evaluation.calibration import Calibration
+from covid_monai.evaluation.operating_point import OperatingPoint, decide
+from covid_monai.inference.prediction import UNCERTAIN
+
+
+def prediction_set(probabilities: NDArray[np.float64], calibration: Calibration) -> list[str]:
+    """The classes that cannot be excluded, in class order.
+
+    Args:
+        probabilities: Shape [K], calibrated.
+        calibration: Whose conformal thresholds are used.
+    """
+    (members,) = calibration.prediction_sets(probabilities[None])
+    return [name for name, member in zip(calibration.class_names, members, strict=True) if member]
+
+
+def make_decision(
+    probabilities: NDArray[np.float64], operating_point: OperatingPoint, possible: list[str] | None
+) -> dict[str, Any]:
+    """The class at the operating point, or "uncertain" if the prediction set is not that class alone.
+
+    Args:
+        probabilities: Shape [K], calibrated.
+        operating_point: Chosen on validation.
+        possible: The prediction set; None if the bundle stores no calibration, and nothing is uncertain.
+
+    Returns:
+        The `decision` of a `Prediction`.
+    """
+    (index,) = decide(probabilities[None], operating_point)
+    chosen = operating_point.class_names[int(index)]
+    reason = None if possible is None or possible == [chosen] else _reason(possible, chosen)
+    return {
+        "class": chosen if reason is None else UNCERTAIN,
+        "reason": reason,
+        "at_operating_point": chosen,
+        "rule": operating_point.rule,
+        "thresholds": dict(operating_point.thresholds),
+    }
+
+
+def _reason(possible: list[str], chosen: str) -> str:
+    if not possible:
+        return "The film fits no class well: each is less probable than on nearly all films of that class."
+    if len(possible) == 1:
+        return f"Only {possible[0]} is likely, but the threshold of the operating point calls it {chosen}."
+    return f"{', '.join(possible[:-1])} and {possible[-1]} are all possible; none can be excluded."

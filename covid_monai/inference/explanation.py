@@ -1,0 +1,158 @@
+"""Heat maps of a scored test split: pictures for the gallery, and figures on what the maps are worth."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+from covid_monai.evaluation.gallery import Case, choose_cases, film_uri, overlay_uri
+from covid_monai.evaluation.operating_point import OperatingPoint, decide
+from covid_monai.evaluation.predictions import Predictions, read_predictions
+from covid_monai.evaluation.report import operating_point_of
+from covid_monai.evaluation.saliency import (
+    lung_share,
+    similarity,
+    summarise_lung_share,
+    summarise_randomisation,
+)
+from covid_monai.inference.heatmap import Heatmap, with_random_weights
+from covid_monai.transforms.lung_region import lung_region
+
+_DRAWS = 3
+
+
+def explain(
+    network: nn.Module,
+    dataset: Sequence[Mapping[str, Any]],
+    predictions_csv: str | Path,
+    *,
+    operating_point: OperatingPoint | None,
+    films_per_class: int = 40,
+    randomised_films: int = 12,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Explain decisions on the test split with Grad-CAM.
+
+    Args:
+        network: With the bundle's weights, on its device.
+        dataset: Preprocessed images, `{"image": [C, H, W]}`, in the order of the predictions.
+        predictions_csv: As the evaluation wrote it.
+        operating_point: As for `write_report`, so that the decisions are the same.
+        films_per_class: Of each decided class so many films are measured, each of another patient.
+        randomised_films: Films in the weight-randomisation check.
+        seed: Chooses these films and draws the random weights.
+
+    Returns:
+        `layer`: where the maps come from. `grid`: their own rows and columns. `gallery`: one mapping per
+        film: `image`, `truth`, `decision` (names), `probability`, `right`, `film` and `heatmap` (data
+        URIs). `saliency`: as `summarise_lung_share`. `randomisation`: as `summarise_randomisation`.
+
+    Raises:
+        ValueError: If the network has no Grad-CAM layer, or the predictions have no test rows.
+    """
+    films = _Films(dataset, read_predictions(Path(predictions_csv)), operating_point, _device(network))
+    heatmap = Heatmap(network)
+    sample = _sample(films, per_class=films_per_class, seed=seed)
+    cases = choose_cases(films.test, films.decisions)
+    return {
+        "layer": heatmap.layer,
+        "grid": list(heatmap.grid(films.image(0))),
+        "gallery": [_picture(films, heatmap, case) for case in _shown(cases, "Heat maps: gallery")],
+        "saliency": _measure_shares(films, heatmap, sample),
+        "randomisation": _randomise(films, network, heatmap, sample[:randomised_films], seed=seed),
+    }
+
+
+class _Films:
+    """The test rows with their decisions, and the images that belong to them."""
+
+    def __init__(
+        self,
+        dataset: Sequence[Mapping[str, Any]],
+        predictions: Predictions,
+        operating_point: OperatingPoint | None,
+        device: torch.device,
+    ) -> None:
+        self._dataset, self.device = dataset, device
+        self._rows = np.flatnonzero(predictions.splits == "test")
+        self.test = predictions.split("test")
+        point = operating_point or operating_point_of(predictions)
+        self.decisions = decide(self.test.probabilities, point)
+
+    def image(self, index: int) -> torch.Tensor:
+        """Preprocessed test film [1, C, H, W] on the network's device."""
+        image = torch.as_tensor(self._dataset[int(self._rows[index])]["image"])
+        return image[None].float().to(self.device)
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def _shown(items: Sequence[Any], what: str) -> Iterable[Any]:
+    # On the standard error, and gone when it is done, as the scoring's own bar.
+    return track(items, what, transient=True, console=Console(stderr=True))
+
+
+def _map_of(films: _Films, heatmap: Heatmap, index: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """The film [H, W] as the network sees it, and the heat map [H, W] of its decided class."""
+    image = films.image(index)
+    return image[0, 0].cpu().numpy(), heatmap(image, int(films.decisions[index]))[0]
+
+
+def _picture(films: _Films, heatmap: Heatmap, case: Case) -> dict[str, Any]:
+    film, heat = _map_of(films, heatmap, case.index)
+    names = films.test.class_names
+    return {
+        "image": case.image,
+        "truth": names[case.truth],
+        "decision": names[case.decision],
+        "probability": case.probability,
+        "right": case.right,
+        "film": film_uri(film),
+        "heatmap": overlay_uri(film, heat, lung_region(film)),
+    }
+
+
+def _sample(films: _Films, *, per_class: int, seed: int) -> list[int]:
+    """Rows of the test split in turns of the decided classes, each row of another patient."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(films.test))
+    _, first = np.unique(films.test.patients[order], return_index=True)
+    rows = order[np.sort(first)]
+    classes = [rows[films.decisions[rows] == k][:per_class] for k in range(len(films.test.class_names))]
+    return [int(row) for turn in zip_longest(*classes) for row in turn if row is not None]
+
+
+def _measure_shares(films: _Films, heatmap: Heatmap, sample: Sequence[int]) -> dict[str, Any]:
+    shares, areas = [], []
+    for index in _shown(sample, "Heat maps: share in the lungs"):
+        film, heat = _map_of(films, heatmap, index)
+        region = lung_region(film)
+        shares.append(lung_share(heat, region))
+        areas.append(float(region.mean()))
+    test = films.test
+    return summarise_lung_share(
+        shares, areas, films.decisions[sample], test.patients[sample], class_names=test.class_names
+    )
+
+
+def _randomise(
+    films: _Films, network: nn.Module, heatmap: Heatmap, sample: Sequence[int], *, seed: int
+) -> dict[str, Any]:
+    """Compare maps of the trained network with those of the same network with random weights."""
+    similarities, patients = [], []
+    others = [Heatmap(with_random_weights(network, seed=seed + draw)) for draw in range(_DRAWS)]
+    for index in _shown(sample, "Heat maps: random weights"):
+        _, trained = _map_of(films, heatmap, index)
+        for other in others:
+            similarities.append(similarity(trained, _map_of(films, other, index)[1]))
+            patients.append(films.test.patients[index])
+    return summarise_randomisation(similarities, patients, draws=_DRAWS)

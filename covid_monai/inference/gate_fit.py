@@ -1,0 +1,117 @@
+"""Fit the gate on a bundle's own training films, and set its limit on the validation films."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from sklearn.covariance import LedoitWolf
+from sklearn.linear_model import LogisticRegression
+
+from covid_monai.bundle import Bundle
+from covid_monai.inference.film_descriptor import Floats, describe, thumbnail
+from covid_monai.inference.gate import MIN_UPRIGHT_PROBABILITY, POSES, Gate
+
+MAX_FILMS = 3000  # more change nothing that can be measured
+_MAX_POSE_FILMS = 1000
+REFUSED_SHARE = 0.005  # of the validation films, by the distance
+_DEVIATIONS = 3.0
+
+
+def fit_gate(
+    bundle: Bundle,
+    train_records: Sequence[dict],
+    val_records: Sequence[dict],
+    *,
+    seed: int = 0,
+    workers: int = 2,
+) -> Gate:
+    """Statistics of the training films, with the limit that lets nearly all validation films pass.
+
+    The distance is Mahalanobis', with the shrunk covariance of Ledoit and Wolf, which exists for few films
+    too. Outliers are no part of it. The pose is told by a logistic regression of training films turned and
+    inverted on purpose, and mirrored, as a mirrored film is not refused.
+
+    Args:
+        bundle: With its final weights.
+        train_records: `image` (path); at most `MAX_FILMS` of them, drawn at random, are used.
+        val_records: Likewise.
+        seed: Of the draw.
+        workers: Threads that read and preprocess.
+
+    Raises:
+        ValueError: If there are fewer than two films in either.
+
+    Reference: Lee 2018 (Mahalanobis distance against outliers); Ledoit and Wolf 2004.
+    """
+    if min(len(train_records), len(val_records)) < 2:
+        raise ValueError("the input gate needs two training films and two validation films at least")
+    training, validation = (
+        describe_files(bundle, _draw(records, seed), workers=workers)
+        for records in (train_records, val_records)
+    )
+    gate = _statistics(bundle, training)
+    return _with_limit(gate, validation, training_films=len(training))
+
+
+def _draw(records: Sequence[dict], seed: int) -> list[str]:
+    order = np.random.default_rng(seed).permutation(len(records))[:MAX_FILMS]
+    return [records[index]["image"] for index in order]
+
+
+def describe_files(bundle: Bundle, files: Sequence[str], *, workers: int = 2) -> Floats:
+    """Descriptors `[N, D]` of films, read as the bundle reads them."""
+    with ThreadPoolExecutor(workers, thread_name_prefix="describe") as pool:
+        rows = pool.map(lambda file: describe(bundle.preprocessing({"image": file})["image"]), files)
+        console = Console(stderr=True)
+        shown = track(rows, "Describing films", len(files), console=console, disable=not console.is_terminal)
+        return np.stack(list(shown))
+
+
+def _statistics(bundle: Bundle, training: Floats) -> Gate:
+    # Rounded as they will be stored: the limit then belongs to the very numbers that are used.
+    center, scale = _stored(training.mean(axis=0)), _stored(training.std(axis=0) + 1e-6)
+    covariance = LedoitWolf(assume_centered=True).fit((training - center) / scale)
+    weights, bias = _fit_poses(thumbnail(training[:_MAX_POSE_FILMS]))
+    return Gate(
+        center=center,
+        scale=scale,
+        precision=_stored(covariance.precision_),
+        distance_limit=float("inf"),
+        pose_weights=_stored(weights),
+        pose_bias=_stored(bias),
+        weights_sha256=bundle.identity["weights_sha256"],
+        preprocessing_digest=bundle.preprocessing_digest,
+        fitted_on={},
+    )
+
+
+def _fit_poses(upright: Floats) -> tuple[Floats, Floats]:
+    """Logistic regression on thumbnails [N, 16, 16] in each of `POSES`."""
+    films = np.concatenate([upright, upright[:, :, ::-1]])
+    posed = [*(np.rot90(films, turns, axes=(1, 2)) for turns in range(len(POSES) - 1)), 1 - films]
+    pixels = np.concatenate(posed).reshape(len(POSES) * len(films), -1)
+    # Strong regularisation: a pose shall be told by where lungs and abdomen lie, not by single pixels.
+    model = LogisticRegression(C=0.1, max_iter=300).fit(pixels, np.repeat(range(len(POSES)), len(films)))
+    return model.coef_, model.intercept_
+
+
+def _with_limit(gate: Gate, validation: Floats, *, training_films: int) -> Gate:
+    distances = gate.distance(validation)
+    logarithms = np.log(distances)
+    # Few films say little of their tail; the normal distribution of the logarithm stands in then.
+    spread = logarithms.mean() + _DEVIATIONS * logarithms.std(ddof=1)
+    limit = float(np.exp(max(np.quantile(logarithms, 1 - REFUSED_SHARE), spread)))
+    turned = gate.pose_probabilities(validation)[:, 0] < MIN_UPRIGHT_PROBABILITY
+    fitted_on = {
+        "training_films": training_films,
+        "validation_films": len(validation),
+        "validation_refused": float(np.mean((distances > limit) | turned)),
+    }
+    return replace(gate, distance_limit=limit, fitted_on=fitted_on)
+
+
+def _stored(values: Floats) -> Floats:
+    return values.astype(np.float32).astype(np.float64)

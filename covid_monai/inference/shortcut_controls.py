@@ -1,0 +1,136 @@
+"""Does a trained model need the lungs? Its test split scored with the lungs hidden, and with the border only.
+
+What the model saw in training were whole films: a film painted over is new to it, so a score at chance proves
+little. A score far above chance proves that it reads the label from something else.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose, LoadImaged
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+from covid_monai.bundle import Bundle
+from covid_monai.evaluation.bootstrap import metrics_with_intervals
+from covid_monai.evaluation.shortcut_rule import any_shortcut, is_shortcut, strongest_words
+from covid_monai.transforms.hide_region import HideRegion
+
+AS_IT_IS, LUNGS_HIDDEN, BORDER_ONLY = INPUTS = ("as it is", "lungs hidden", "border only")
+
+
+def shortcut_controls(
+    bundle: Bundle,
+    records: Sequence[dict[str, Any]],
+    *,
+    network: nn.Module | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int = 32,
+    workers: int = 2,
+) -> dict[str, Any]:
+    """Score images as they are, with the lungs hidden, and with only the border shown.
+
+    The region is painted over right after loading, before any step of the preprocessing can carry what was
+    in it to the rest.
+
+    Args:
+        bundle: Whose preprocessing is used.
+        records: `image` (absolute path), `label`, `patient`; the test split.
+        network: In evaluation mode on `device`; by default the bundle's own weights are loaded.
+        device: Where the network is.
+        batch_size: Films through the network at once, three pictures each.
+        workers: Threads that read and preprocess.
+
+    Returns:
+        Ready for JSON: `sentence`, `shortcut` (True, False, or None where there are too few cases to say)
+        and `rows`: for each of `INPUTS` its `auroc` (macro) and `per_class`, each `value`, `low`, `high`.
+
+    Raises:
+        ValueError: If there are no records, or the preprocessing does not begin with LoadImaged.
+        FileNotFoundError: If the bundle has no weights.
+    """
+    if not records:
+        raise ValueError("no records to score: the datalist needs a test split")
+    views = _views_of(bundle.preprocessing)
+    network = bundle.load_network(device) if network is None else network
+    batches = _batches(records, views, batch_size=batch_size, workers=workers)
+    steps = -(-len(records) // batch_size)
+    shown = track(
+        batches, "Scoring with the lungs hidden", steps, console=Console(stderr=True), transient=True
+    )
+    probabilities = np.concatenate([_probabilities(network, batch, device) for batch in shown], axis=1)
+    rows = [
+        {"input": name, **_auroc(records, scores, bundle.class_names)}
+        for name, scores in zip(INPUTS, probabilities, strict=True)
+    ]
+    shortcut = any_shortcut([is_shortcut(row["per_class"]) for row in rows[1:]])
+    return {"sentence": _sentence(shortcut, rows), "shortcut": shortcut, "rows": rows}
+
+
+def _views_of(preprocessing: Compose) -> Callable[[str], torch.Tensor]:
+    """Make the function from a path to its three network inputs, `[3, C, S, S]`."""
+    load, *steps = preprocessing.transforms
+    if not isinstance(load, LoadImaged):
+        raise ValueError("the preprocessing must begin with LoadImaged: the lungs are hidden right after it")
+    rest = Compose(steps)
+    hide = (lambda image: image, HideRegion(region="lungs"), HideRegion(region="inside"))
+
+    def views(path: str) -> torch.Tensor:
+        loaded = load({"image": str(Path(path).absolute())})
+        prepared = [rest({**loaded, "image": change(loaded["image"])})["image"] for change in hide]
+        return torch.stack([image.as_tensor() for image in prepared])
+
+    return views
+
+
+def _batches(
+    records: Sequence[dict[str, Any]], views: Callable[[str], torch.Tensor], *, batch_size: int, workers: int
+) -> Iterator[torch.Tensor]:
+    """Yield `[B, 3, C, S, S]`, one batch in memory."""
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(records), batch_size):
+            paths = [record["image"] for record in records[start : start + batch_size]]
+            yield torch.stack(list(pool.map(views, paths)))
+
+
+@torch.inference_mode()
+def _probabilities(
+    network: nn.Module, batch: torch.Tensor, device: torch.device | str
+) -> NDArray[np.float64]:
+    """Class probabilities, `[3, B, K]`."""
+    logits = network(batch.flatten(0, 1).to(device))
+    found = torch.softmax(logits.double(), dim=1).cpu().numpy()
+    return found.reshape(*batch.shape[:2], -1).swapaxes(0, 1)
+
+
+def _auroc(
+    records: Sequence[dict[str, Any]], scores: NDArray[np.float64], class_names: Sequence[str]
+) -> dict[str, Any]:
+    labels = [record["label"] for record in records]
+    patients = [str(record.get("patient") or record["image"]) for record in records]
+    found = metrics_with_intervals(labels, scores.argmax(axis=1), scores, patients, class_names)
+    per_class = {name: found["per_class"][name]["auroc"] for name in class_names}
+    return {
+        "auroc": found["auroc"],
+        "per_class": {name: auroc for name, auroc in per_class.items() if auroc["value"] is not None},
+    }
+
+
+def _sentence(shortcut: bool | None, rows: Sequence[dict[str, Any]]) -> str:
+    if not all(row["per_class"] for row in rows):
+        return "The images are of one class only: whether the model needs the lungs cannot be said."
+    hidden, border = (strongest_words(row["per_class"]) for row in rows[1:])
+    figures = f"AUROC {hidden} with the lungs hidden, {border} from the border only"
+    if shortcut:
+        return (
+            f"The model tells the classes apart without the lungs ({figures}): do not believe the headline."
+        )
+    if shortcut is None:
+        return f"There are too few patients to say whether the model needs the lungs ({figures})."
+    return f"Without the lungs the model is near chance ({figures})."
