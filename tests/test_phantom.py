@@ -19,7 +19,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from typer.testing import CliRunner
 
+from covid_monai.commands.data import app as data_app
 from covid_monai.datasets.datalist import SPLITS, Datalist, read_datalist
 from covid_monai.datasets.phantom import draw_film, plant_marker
 from covid_monai.datasets.phantom_ct import CT_SPACING_MM, draw_volume
@@ -269,6 +271,15 @@ def test_planted_marker_is_a_shortcut_of_one_class(tmp_path):
     for record in (item for split in SPLITS for item in datalist.records(split)):
         film = stored_film(Path(record["image"]))
         assert np.array_equal(film, plant_marker(film)) == (record["label"] == 2)
+
+
+def test_marker_can_be_asked_for_on_the_command_line(tmp_path):
+    options = ["--patients", "9", "--size", "64", "--format", "png", "--no-ct", "--marker", "pneumonia"]
+    result = CliRunner().invoke(data_app, ["phantom", str(tmp_path / "set"), *options])
+    assert result.exit_code == 0, result.output
+    for record in records(tmp_path / "set"):
+        film = stored_film(Path(record["image"]))
+        assert np.array_equal(film, plant_marker(film)) == (record["label"] == 1)
 
 
 @pytest.mark.parametrize(("name", "suffixes"), [("dicom", {".dcm"}), ("jpeg", {".jpg"}), ("png", {".png"})])

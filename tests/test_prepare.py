@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
+from typer.testing import CliRunner
 
+from covid_monai.commands.data import app
 from covid_monai.datasets import opening
 from covid_monai.datasets.datalist import SPLITS, read_datalist
 from covid_monai.datasets.prepare import parse_sources, prepare
@@ -30,9 +32,9 @@ def film(path: Path, seed: int = 0) -> Path:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("data") / "own"
-    for name in ("normal", "covid", "pneumonia"):
+    for number, name in enumerate(("normal", "covid", "pneumonia")):
         for index in range(6):
-            film(root / name / f"{index}.png", seed=index)
+            film(root / name / f"{index}.png", seed=10 * number + index)
     (root / "covid" / "broken.png").write_bytes((root / "covid" / "0.png").read_bytes()[:200])
     (root / "covid" / "page.webp").write_text("<html>not found</html>")
     return root
@@ -167,13 +169,57 @@ def test_interruption_stops_soon_and_leaves_no_file(folder, tmp_path, monkeypatc
     assert len(opened) < 10
 
 
+@pytest.fixture
+def repeated(tmp_path) -> Path:
+    """Six films a class; of three covid films a copy with the same pixels, and a smaller normal one."""
+    root = tmp_path / "repeated"
+    for number, name in enumerate(("normal", "covid")):
+        for index in range(6):
+            film(root / name / f"{name}{index}.png", seed=10 * number + index)
+    for index in range(3):
+        with Image.open(root / "covid" / f"covid{index}.png") as image:
+            image.save(root / "covid" / f"z{index}.png", compress_level=1)
+            image.resize((200, 200)).save(root / "normal" / f"small{index}.jpg", quality=60)
+    return root
+
+
+def test_copies_go_and_a_film_stays_on_one_side_of_the_split(repeated, tmp_path):
+    part = {"validation_fraction": 0.3, "test_fraction": 0.3}
+    datalist = prepare([("folder", repeated)], output=tmp_path / "list.json", **part)
+    records = {r["image"]: (split, r) for split in SPLITS for r in datalist.splits[split]}
+    assert {item["image"]: item["reason"] for item in datalist.excluded} == {
+        f"covid/z{index}.png": f"same pixels as covid/covid{index}.png" for index in range(3)
+    }
+    for index in range(3):
+        split, record = records[f"covid/covid{index}.png"]
+        other_split, other = records[f"normal/small{index}.jpg"]
+        assert split == other_split
+        assert record["group"] == other["group"] == f"covid/covid{index}.png"
+        assert record["patient"] == other["patient"]
+    assert sum("group" in record for _, record in records.values()) == 6
+    assert [len(conflict["images"]) for conflict in datalist.label_conflicts] == [3, 3, 3]
+
+    unchecked = prepare([("folder", repeated)], output=tmp_path / "all.json", check_duplicates=False, **part)
+    assert len(images(unchecked)) == 18 and not unchecked.excluded and not unchecked.label_conflicts
+
+
+def test_prepare_says_what_it_dropped_and_grouped(repeated, tmp_path):
+    command = ["prepare", "folder", str(repeated), "--output", str(tmp_path / "list.json")]
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "same pixels as a file that is kept" in result.output
+    assert "3 exact copies dropped, 6 images carry a group" in result.output
+    assert "Contradicting labels: 3 films carry two classes" in result.output
+    assert "normal/small2.jpg (normal)" in result.output
+
+
 @pytest.mark.real_data
 def test_real_collections_merge_and_shared_films_stay_on_one_side(real_data, tmp_path, monkeypatch):
     """Files are not opened here: their content has its own tests, and the fixture's time is better spent."""
     monkeypatch.setattr(opening, "open_one", lambda record: record)
     tokens = ["ieee8023", "covid-chestxray-dataset", "darkcovidnet", "darkcovidnet", "kermany", "chest_xray"]
     sources = [(name, real_data / root) for name, root in parse_sources(tokens)]
-    datalist = prepare(sources, output=tmp_path / "list.json")
+    datalist = prepare(sources, output=tmp_path / "list.json", check_duplicates=False)
     kermany = [r for r in datalist.splits["test"] if r["source"] == "kermany"]
     assert len(kermany) == 624
     split_of: dict[str, set] = {}

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from covid_monai.commands import audit as audit_command
 from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import SHIPPED_BUNDLE
+from covid_monai.datasets.duplicate_selection import COPY
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,8 +18,12 @@ if TYPE_CHECKING:
     from covid_monai.datasets.datalist import Datalist
 
 _REASONS_SHOWN = 12
+_CONFLICTS_SHOWN = 5
 
-app = typer.Typer(help="Make a datalist from public collections or your own images.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make a datalist from public collections or your own images, and audit it.", no_args_is_help=True
+)
+app.command(epilog=audit_command.EXAMPLES)(audit_command.audit)
 
 
 @app.command(
@@ -64,8 +70,11 @@ def prepare(
             metavar="LIST", help="Views to keep, such as PA,AP.", show_default="frontal and unknown"
         ),
     ] = None,
+    check_duplicates: Annotated[
+        bool, typer.Option(help="Find the same film under two names; keep it on one side of the split.")
+    ] = True,
 ) -> None:
-    """Open every image once, split by patient, write a datalist for training.
+    """Open every image once, find duplicates, split by patient, write a datalist for training.
 
     Sources: folder (one sub-folder a class), csv, dicom-folder, kermany, ieee8023, covid19-image-dataset,
     darkcovidnet, covid-cxnet, radiography, coronahack. See data/README.md.
@@ -84,6 +93,7 @@ def prepare(
         validation_order=check_order(validation_order),
         classes=parse_classes(classes) if classes else None,
         views=[view.strip() for view in views.split(",")] if views else None,
+        check_duplicates=check_duplicates,
     )
     _print_datalist(datalist)
     _print_next(output)
@@ -104,13 +114,27 @@ def phantom(
         str, typer.Option("--format", metavar="FORMAT", help="dicom, jpeg, png, or mixed.")
     ] = "mixed",
     ct: Annotated[bool, typer.Option(help="Small CT volumes too.")] = True,
+    marker: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Plant a bright corner marker into every film of a class: a shortcut for audits to find.",
+            show_default="none",
+        ),
+    ] = None,
 ) -> None:
     """Draw synthetic radiographs, to try the software without any patient's data."""
     from covid_monai.datasets.datalist import read_datalist
     from covid_monai.datasets.phantom_files import write_phantoms
 
     written = write_phantoms(
-        folder, patients=patients, seed=seed, size=size, image_format=image_format, ct=ct
+        folder,
+        patients=patients,
+        seed=seed,
+        size=size,
+        image_format=image_format,
+        ct=ct,
+        planted_marker=marker,
     )
     _print_datalist(read_datalist(written))
     _print_next(written)
@@ -123,6 +147,8 @@ def _print_datalist(datalist: "Datalist") -> None:
     console.print(_counts_table(datalist))
     if datalist.excluded:
         console.print(_excluded_table(datalist))
+    for sentence in _duplicate_sentences(datalist):
+        console.print(sentence, markup=False, highlight=False)
     typer.echo(f"Datalist: {datalist.path}")
 
 
@@ -155,7 +181,7 @@ def _excluded_table(datalist: "Datalist") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    reasons = Counter(str(item["reason"]) for item in datalist.excluded)
+    reasons = Counter(_short_reason(str(item["reason"])) for item in datalist.excluded)
     table = Table(title=f"Left out: {len(datalist.excluded)} files")
     table.add_column("files", justify="right")
     table.add_column("reason")
@@ -164,6 +190,31 @@ def _excluded_table(datalist: "Datalist") -> "Table":
     if len(reasons) > _REASONS_SHOWN:
         table.caption = f"{len(reasons) - _REASONS_SHOWN} more reasons; the datalist names each file"
     return table
+
+
+def _short_reason(reason: str) -> str:
+    """A reason without the name of the other file, so that copies are counted together."""
+    return f"{COPY} a file that is kept" if reason.startswith(COPY) else reason
+
+
+def _duplicate_sentences(datalist: "Datalist") -> list[str]:
+    grouped = [item["group"] for items in datalist.splits.values() for item in items if "group" in item]
+    copies = sum(str(item["reason"]).startswith(COPY) for item in datalist.excluded)
+    sentences = []
+    if grouped:
+        sentences.append(
+            f"Duplicates: {len(set(grouped))} films occur more than once or under other names; "
+            f"{copies} exact copies dropped, {len(grouped)} images carry a group, which no split divides."
+        )
+    if datalist.label_conflicts:
+        sentences.append(f"Contradicting labels: {len(datalist.label_conflicts)} films carry two classes:")
+    for conflict in datalist.label_conflicts[:_CONFLICTS_SHOWN]:
+        sentences.append(
+            "  " + ", ".join(f"{each['image']} ({each['class']})" for each in conflict["images"])
+        )
+    if len(datalist.label_conflicts) > _CONFLICTS_SHOWN:
+        sentences.append("  ... the datalist names all, under label_conflicts.")
+    return sentences
 
 
 def _print_next(datalist: Path) -> None:

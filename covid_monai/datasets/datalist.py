@@ -27,6 +27,8 @@ class Datalist:
         digest: SHA-256 of labels, paths and patients: the same data, whatever the order or the folder.
         sources: By source: root, counts, licence.
         excluded: What was left out at preparation: `image` and `reason`.
+        label_conflicts: Groups of one film with more than one label, found at preparation: `group` and
+            `images`, each with its class name.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class Datalist:
     digest: str
     sources: Mapping[str, Any] = field(default_factory=dict)
     excluded: tuple[Item, ...] = ()
+    label_conflicts: tuple[Item, ...] = ()
 
     def records(self, split: str, dataset_dir: str | Path | None = None) -> list[Item]:
         """Return the records of a split with absolute `image` paths.
@@ -83,10 +86,11 @@ def read_datalist(path: str | Path) -> Datalist:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not JSON, lacks keys, holds a label outside `labels` or a patient in two splits.
+        ValueError: If it is not JSON, lacks keys, holds a label outside `labels`, or a patient or a group
+            of one film is in two splits.
     """
     path = Path(path).absolute()
-    content = _load(path)
+    content = load_json(path)
     class_names = _class_names(content.get("labels"), path=path)
     splits = {
         split: _items(content.get(split, []), split=split, classes=len(class_names), path=path)
@@ -94,7 +98,8 @@ def read_datalist(path: str | Path) -> Datalist:
     }
     if not any(splits.values()):
         raise ValueError(f"{path}: expected records under {', '.join(SPLITS)}; found none")
-    _check_patients(splits, path=path)
+    for key in ("patient", "group"):
+        _check_apart(splits, key=key, path=path)
     return Datalist(
         path=path,
         root=path.parent / str(content.get("root", "")),
@@ -103,10 +108,12 @@ def read_datalist(path: str | Path) -> Datalist:
         digest=_digest(class_names, splits),
         sources=content.get("sources", {}),
         excluded=tuple(content.get("excluded", ())),
+        label_conflicts=tuple(content.get("label_conflicts", ())),
     )
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_json(path: Path) -> dict[str, Any]:
+    """Read a datalist's JSON object; `FileNotFoundError` or `ValueError` say what is wrong with the file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such datalist; make one with `covid-monai data prepare`")
     try:
@@ -144,13 +151,18 @@ def _item(item: object, *, where: str, classes: int) -> Item:
     return {**item, "patient": str(item.get("patient") or image)}
 
 
-def _check_patients(splits: Mapping[str, Sequence[Item]], *, path: Path) -> None:
+def _check_apart(splits: Mapping[str, Sequence[Item]], *, key: str, path: Path) -> None:
     split_of: dict[str, str] = {}
     for split, items in splits.items():
         for item in items:
-            first = split_of.setdefault(item["patient"], split)
+            if key not in item:
+                continue
+            first = split_of.setdefault(str(item[key]), split)
             if first != split:
-                raise ValueError(f"{path}: patient {item['patient']} is in {first} and in {split}")
+                raise ValueError(
+                    f"{path}: {key} {item[key]} is in {first} and in {split}; "
+                    "`covid-monai data audit` shows every such leak"
+                )
 
 
 def _digest(class_names: Sequence[str], splits: Mapping[str, Sequence[Item]]) -> str:
@@ -170,6 +182,7 @@ def write_datalist(
     root: Path,
     sources: Mapping[str, Any],
     excluded: Sequence[Item] = (),
+    label_conflicts: Sequence[Item] = (),
     name: str = "covid_monai",
     description: str = "Chest images in splits by patient",
 ) -> Datalist:
@@ -190,6 +203,7 @@ def write_datalist(
         "sources": dict(sources),
         **{split: list(splits[split]) for split in SPLITS},
         "excluded": list(excluded),
+        "label_conflicts": list(label_conflicts),
     }
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -1,13 +1,10 @@
 """Open every file once before training does: what fails is known by name, what DICOM headers tell is kept."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from covid_monai.datasets.progress import in_threads
 from covid_monai.datasets.sources import Excluded, Record
 from covid_monai.datasets.sources.base import to_age, to_sex, to_view
 from covid_monai.vocabulary import RefusedImage, UnreadableImage
@@ -16,22 +13,11 @@ from covid_monai.vocabulary import RefusedImage, UnreadableImage
 def open_all(records: Sequence[Record], *, workers: int | None = None) -> tuple[list[Record], list[Excluded]]:
     """Return the records whose file is a readable radiograph, in their order, and the others with the reason.
 
-    Threads do: decoding releases the interpreter lock, and a second process would import torch once more.
-
     Args:
         records: Where patient, view, sex or age is missing, a DICOM file's own is filled in.
         workers: Number of threads; by default Python's choice for the processors there are.
     """
-    with ThreadPoolExecutor(workers) as pool, _progress() as progress:
-        task = progress.add_task("opening files", total=len(records))
-        opened = []
-        try:
-            for result in pool.map(open_one, records):
-                opened.append(result)
-                progress.advance(task)
-        except BaseException:  # Ctrl-C too: do not open the thousands of files still waiting
-            pool.shutdown(cancel_futures=True)
-            raise
+    opened = list(in_threads(open_one, records, "opening files", total=len(records), workers=workers))
     return [r for r in opened if isinstance(r, Record)], [r for r in opened if isinstance(r, Excluded)]
 
 
@@ -56,9 +42,3 @@ def _complete(record: Record, meta: dict[str, Any]) -> Record:
         sex=record.sex or to_sex(meta.get("PatientSex")),
         age=record.age if record.age is not None else to_age(meta.get("PatientAge")),
     )
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

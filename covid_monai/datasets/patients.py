@@ -1,10 +1,11 @@
-"""Who is whom when collections are merged: identifiers, and films that two collections share by name."""
+"""Who is whom when collections are merged: identifiers, and films that two collections share."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from covid_monai.datasets.grouping import connected
 from covid_monai.datasets.sources.base import Record
 
 _SHORTEST_NAME = 8  # shorter names ("0105", "IMG_01") mean nothing outside their folder
@@ -22,29 +23,39 @@ def _path_below(image: Path, root: Path) -> str:
     return image.relative_to(root).as_posix()
 
 
-def link_shared_films(records: Sequence[Record]) -> list[Record]:
-    """Make one patient of those whose films two sources hold under one name.
+def link_shared_films(
+    records: Sequence[Record], *, same_film: Iterable[Collection[Path]] = ()
+) -> list[Record]:
+    """Make one patient of those whose films are the same: by name in two sources, or by their pixels.
 
     Collections copy from each other and keep the file names: `darkcovidnet` has 120 films of `ieee8023`.
-    Copies under new names are not seen here.
+    Copies under new names are found by `find_duplicates`. The smallest name of those linked stands for all.
+
+    Args:
+        records: With `patient` set; any order gives the same patients.
+        same_film: Groups of files that show one film; files that are in no record count for nothing.
     """
-    parent = {str(record.patient): str(record.patient) for record in records}
+    patient_of = {record.image: str(record.patient) for record in records}
+    films = [[image for image in group if image in patient_of] for group in same_film]
+    people = connected(
+        (patient_of[group[0]], patient_of[image])
+        for group in (*films, *_shared_names(records))
+        for image in group[1:]
+    )
+    smallest = {patient: group[0] for group in people for patient in group}
+    return [
+        replace(record, patient=smallest.get(str(record.patient), str(record.patient))) for record in records
+    ]
 
-    def first(patient: str) -> str:
-        while parent[patient] != patient:
-            parent[patient] = patient = parent[parent[patient]]
-        return patient
 
+def _shared_names(records: Sequence[Record]) -> list[list[Path]]:
+    """Return the files of each name that occurs in more than one source."""
     by_name: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        by_name[record.image.stem.lower()].append(record)
-    for name, films in by_name.items():
-        if len(name) >= _SHORTEST_NAME and len({film.source for film in films}) > 1:
-            patients = sorted(first(str(film.patient)) for film in films)
-            for patient in patients[1:]:
-                parent[patient] = patients[0]
-    # The smallest name of a group stands for it, whatever the order of the records.
-    smallest: dict[str, str] = {}
-    for patient in sorted(parent):
-        smallest.setdefault(first(patient), patient)
-    return [replace(record, patient=smallest[first(str(record.patient))]) for record in records]
+        if len(record.image.stem) >= _SHORTEST_NAME:
+            by_name[record.image.stem.lower()].append(record)
+    return [
+        [film.image for film in films]
+        for films in by_name.values()
+        if len({film.source for film in films}) > 1
+    ]

@@ -3,11 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, write_datalist
+from covid_monai.datasets.duplicate_selection import drop_copies, label_conflicts, name_groups
 from covid_monai.datasets.opening import open_all
 from covid_monai.datasets.patients import link_shared_films, name_patients
 from covid_monai.datasets.selection import keep_classes, keep_views, order_classes
@@ -61,12 +63,14 @@ def prepare(
     validation_order: ValidationOrder = "random",
     classes: Mapping[str, str] | Sequence[str] | None = None,
     views: Sequence[str] | None = None,
+    check_duplicates: bool = True,
     workers: int | None = None,
 ) -> Datalist:
     """Merge `sources` into one datalist.
 
     Every file is opened once: what cannot be read is left out with the reason, not found an hour into
-    training.
+    training. Films that occur twice are found: of exact copies one stays, near ones become one patient and
+    one group, which no split divides.
 
     Args:
         sources: Names out of `SOURCES` with a root each, as `parse_sources` gives them.
@@ -77,6 +81,7 @@ def prepare(
         validation_order: As `split_by_patient` has it.
         classes: Keep these only, in this order; a mapping merges (`parse_classes`). All by default.
         views: Keep these only, such as `PA`. By default all frontal and all unknown views: lateral ones go.
+        check_duplicates: Look for the same film under two names; two minutes for 7,000 films on two cores.
         workers: Threads that open files; the number of processors by default.
 
     Raises:
@@ -91,16 +96,20 @@ def prepare(
     order_classes(asked, class_map)  # an absent class is an error now, not after minutes of opening files
     opened, unreadable = open_all(asked, workers=workers)
     kept, other_views = keep_views(opened, views)  # after opening: a DICOM header may tell the view
-    class_names = order_classes(kept, class_map)
+    distinct = _without_copies(kept, root=root, check_duplicates=check_duplicates, workers=workers)
+    class_names = order_classes(distinct.records, class_map)
     splits = split_by_patient(
-        link_shared_films(name_patients(kept, root=root)),
+        distinct.records,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
         seed=seed,
         validation_order=validation_order,
     )
     items = {
-        name: [record.to_item(root=root, class_names=class_names) for record in getattr(splits, name)]
+        name: [
+            _to_item(record, distinct.group_of, root=root, class_names=class_names)
+            for record in getattr(splits, name)
+        ]
         for name in SPLITS
     }
     return write_datalist(
@@ -111,11 +120,45 @@ def prepare(
         sources=_describe(sources, items=[item for part in items.values() for item in part]),
         excluded=[
             {"image": relative_to(left_out.image, root), "reason": left_out.reason}
-            for left_out in (*excluded, *other_classes, *unreadable, *other_views, *splits.excluded)
+            for left_out in (
+                *(*excluded, *other_classes, *unreadable, *other_views),
+                *(*distinct.copies, *splits.excluded),
+            )
         ],
+        label_conflicts=distinct.label_conflicts,
         description=f"{', '.join(dict.fromkeys(name for name, _ in sources))}; split by patient, "
         f"seed {seed}, validation {validation_order}",
     )
+
+
+@dataclass(frozen=True)
+class _Distinct:
+    """Records without copies, by whom they are linked, and what was found on the way."""
+
+    records: list[Record]
+    copies: list[Excluded]
+    group_of: Mapping[Path, str]
+    label_conflicts: list[Item]
+
+
+def _without_copies(
+    records: Sequence[Record], *, root: Path, check_duplicates: bool, workers: int | None
+) -> _Distinct:
+    named = name_patients(records, root=root)
+    if not check_duplicates:
+        return _Distinct(link_shared_films(named), copies=[], group_of={}, label_conflicts=[])
+    from covid_monai.datasets.duplicates import find_duplicates  # imports OpenCV: only where it is needed
+
+    found = find_duplicates([record.image for record in records], workers=workers)
+    linked = link_shared_films(named, same_film=found.groups)
+    group_of = name_groups(found.groups, root=root)
+    kept, copies = drop_copies(linked, found.copies(), root=root)
+    return _Distinct(kept, copies, group_of, label_conflicts(linked, group_of, root=root))
+
+
+def _to_item(record: Record, group_of: Mapping[Path, str], *, root: Path, class_names: Sequence[str]) -> Item:
+    item = record.to_item(root=root, class_names=class_names)
+    return {**item, "group": group_of[record.image]} if record.image in group_of else item
 
 
 def _class_map(classes: Mapping[str, str] | Sequence[str] | None) -> Mapping[str, str] | None:

@@ -178,5 +178,7 @@ def _pool(folds: Iterator[tuple[Predictions, Bundle]]) -> dict[str, Any]:
 
 def _concatenate(parts: Sequence[Predictions]) -> Predictions:
     names = [f.name for f in fields(Predictions) if f.name != "class_names"]
-    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in names
+    }
     return replace(parts[0], **columns)

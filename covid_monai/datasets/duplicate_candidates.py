@@ -1,0 +1,105 @@
+"""Which pairs of pictures may be one film: perceptual hashes of the whole picture and of parts of it.
+
+A film and its crop have different hashes. So each picture is hashed in windows too that leave out a part at
+one side or more: one of them comes near to the crop.
+
+Reference: ImageHash (Buchner), pHash: the signs of the low frequencies of a cosine transform.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from covid_monai.datasets.duplicate_pictures import SIDE, Picture
+from covid_monai.datasets.duplicate_registration import Layout, band_pass
+
+_HASH_SIZE = 16
+_BITS = _HASH_SIZE**2
+_HASHED_SIDE = 64  # pixels
+# Starts and ends along an axis. Smaller parts were tried: crops that leave out a third come no nearer than
+# strangers do.
+_PARTS = ((0.0, 1.0), (0.0, 0.9), (0.1, 1.0), (0.05, 0.95))
+_WINDOWS = tuple((*rows, *columns) for rows, columns in product(_PARTS, _PARTS))
+_AT_ONCE = 64  # pictures compared with all others: bounds the memory
+_NEIGHBOURS = 12  # of each picture that may be crops or strangers, and as many that hardly can be strangers
+_HARDLY_STRANGERS = 0.7
+_LEAST_AGREEMENT = 0.30  # bits that agree less bits that differ, of all; strangers' films reach 0.5
+
+Signs = NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Two pictures by number that may be one film, and how the second may lie in the first."""
+
+    first: int
+    second: int
+    layout: Layout
+
+
+def hash_windows(picture: Picture) -> Signs:
+    """Hash a picture in each window, the first of which is the whole, and last the whole turned over.
+
+    Returns:
+        `[windows + 1, 256]`, each -1 or 1.
+    """
+    parts = [
+        picture[round(top * SIDE) : round(bottom * SIDE), round(left * SIDE) : round(right * SIDE)]
+        for top, bottom, left, right in _WINDOWS
+    ]
+    return np.stack([_signs(part) for part in (*parts, picture[:, ::-1])])
+
+
+def _signs(picture: Picture) -> Signs:
+    edges = np.clip(band_pass(picture, _HASHED_SIDE) * 50 + 128, 0, 255).astype(np.uint8)
+    bits = imagehash.phash(Image.fromarray(edges), hash_size=_HASH_SIZE).hash
+    return bits.ravel().astype(np.int8) * 2 - 1
+
+
+def candidates(hashes: Signs) -> Iterator[list[Candidate]]:
+    """Yield for each picture in turn those of its nearest neighbours that may be the same film.
+
+    All are compared with all: the time grows with the square, 7,000 pictures take seconds.
+
+    Args:
+        hashes: `[pictures, windows + 1, 256]`, from `hash_windows`.
+    """
+    whole = np.concatenate([hashes[:, 0], hashes[:, -1]]).astype(np.float32).T
+    for start in range(0, len(hashes), _AT_ONCE):
+        windows = hashes[start : start + _AT_ONCE, :-1].astype(np.float32) / _BITS
+        agreement = (windows.reshape(-1, _BITS) @ whole).reshape(*windows.shape[:2], -1)
+        for offset, of_windows in enumerate(agreement):
+            yield _nearest(of_windows, number=start + offset, count=len(hashes))
+
+
+def _nearest(agreement: NDArray[np.float32], *, number: int, count: int) -> list[Candidate]:
+    """Choose the neighbours of one picture; `agreement` is `[windows, others and others turned over]`."""
+    strength = np.abs(agreement)  # the negative of a film has the opposite signs
+    best = strength.argmax(axis=0)
+    nearness = strength[best, np.arange(2 * count)]
+    nearness[[number, count + number]] = 0
+    hardly = nearness >= _HARDLY_STRANGERS  # counted apart, so that many copies do not hide a crop
+    nearest = [*_top(np.where(hardly, nearness, 0)), *_top(np.where(hardly, 0, nearness))]
+    return [
+        Candidate(
+            first=number,
+            second=int(other % count),
+            layout=Layout(
+                window=_WINDOWS[best[other]],
+                mirrored=bool(other >= count),
+                inverted=bool(agreement[best[other], other] < 0),
+            ),
+        )
+        for other in nearest
+        if nearness[other] >= _LEAST_AGREEMENT
+    ]
+
+
+def _top(nearness: NDArray[np.float32]) -> list[int]:
+    kept = min(_NEIGHBOURS, len(nearness) - 1)
+    return [int(other) for other in np.argpartition(-nearness, kept)[:kept]]

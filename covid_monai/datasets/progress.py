@@ -1,0 +1,60 @@
+"""Long work in threads, with its progress on the standard error where a person is watching.
+
+Threads do: decoding and OpenCV release the interpreter lock, a second process would import everything again.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
+
+
+def in_threads(
+    work: Callable[[_Given], _Made],
+    items: Iterable[_Given],
+    description: str,
+    *,
+    total: int,
+    workers: int | None = None,
+) -> Iterator[_Made]:
+    """Yield `work(item)` for each item in turn, a few items ahead of the reader.
+
+    Items are drawn as they are needed, so that a generator of large ones does not fill the memory. What
+    `work` raises is raised here; items that wait are then dropped, on Ctrl-C too.
+
+    Args:
+        work: Called in threads.
+        items: In the order of the results.
+        description: What the bar says, such as "opening files".
+        total: Number of items.
+        workers: Threads; the number of processors by default.
+    """
+    threads = workers or os.cpu_count() or 1
+    waiting: deque[Future[_Made]] = deque()
+    with ThreadPoolExecutor(threads) as pool, _bar() as bar:
+        task = bar.add_task(description, total=total)
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 4 * threads:
+                    yield waiting.popleft().result()
+                    bar.advance(task)
+            while waiting:
+                yield waiting.popleft().result()
+                bar.advance(task)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _bar() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
