@@ -16,6 +16,7 @@ from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import read_datalist
 from covid_monai.training import (
     AutocastInferer,
+    AverageWeights,
     BatchAugment,
     ClassificationScores,
     EarlyStop,
@@ -174,3 +175,50 @@ def test_scores_of_no_images_are_an_error():
     scores.reset()
     with pytest.raises(ValueError, match="validation split is empty"):
         scores.compute()
+
+
+def _average(network, *, decay, steps, averaging=None, start=0):
+    """Train for some steps in which the weights are the step's number."""
+    averaging = averaging or AverageWeights(network, decay=decay)
+
+    def step(engine, batch):
+        for tensor in (*network.parameters(), network.running_mean):
+            tensor.data.fill_(batch)
+
+    engine = Engine(step)
+    averaging.attach(engine)
+    engine.run([float(number) for number in range(start, start + steps)], max_epochs=1)
+    return averaging
+
+
+def test_averaged_weights_and_statistics_follow_the_trained_ones_as_pandas_averages():
+    pandas = pytest.importorskip("pandas")
+    averaging = _average(torch.nn.BatchNorm1d(1), decay=0.1, steps=40)  # the warm-up starts at 0.1
+    expected = pandas.Series(range(40)).ewm(alpha=0.9, adjust=False).mean().iloc[-1]
+    kept = averaging.network
+    for tensor in (kept.weight, kept.running_mean):
+        assert tensor.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_short_training_does_not_average_in_its_start():
+    averaging = _average(torch.nn.BatchNorm1d(1), decay=0.999, steps=30)
+    assert averaging.network.weight.item() > 20
+
+
+def test_an_average_that_is_saved_and_restored_goes_on_as_if_never_interrupted():
+    network = torch.nn.BatchNorm1d(1)
+    whole = _average(network, decay=0.9, steps=20)
+    first = _average(torch.nn.BatchNorm1d(1), decay=0.9, steps=8)
+    network = torch.nn.BatchNorm1d(1)
+    again = AverageWeights(network, decay=0.9)
+    again.load_state_dict(first.state_dict())
+    _average(network, decay=0.9, steps=12, averaging=again, start=8)
+    assert torch.equal(whole.network.weight, again.network.weight)
+
+
+def test_without_a_decay_the_trained_network_itself_is_kept():
+    network = torch.nn.BatchNorm1d(1)
+    averaging = _average(network, decay=0, steps=3)
+    assert averaging.network is network and averaging.state_dict() == {}
+    with pytest.raises(ValueError, match="ema_decay"):
+        AverageWeights(network, decay=1.0)

@@ -1,6 +1,7 @@
 """What `train.yaml` composes beyond MONAI's own parts."""
 
 from covid_monai.training.augmentation import BatchAugment
+from covid_monai.training.averaging import AverageWeights
 from covid_monai.training.data import EpochSampler, cached_dataset, check_records, class_weights
 from covid_monai.training.finish import finish_training
 from covid_monai.training.flags import as_flag
@@ -14,6 +15,7 @@ from covid_monai.training.tracking import RunTracker
 
 __all__ = [
     "AutocastInferer",
+    "AverageWeights",
     "BatchAugment",
     "ClassificationScores",
     "ClipGradients",

@@ -23,9 +23,9 @@ class RunFolder:
     Args:
         folder: The run's own; refused if it holds a run already and `resume` is false.
         bundle: With this run's settings; its configs are copied here, so that the folder is a bundle.
-        network: Without any parallel wrapper.
+        network: What is kept as the run's model, without any parallel wrapper.
         evaluator: MONAI keeps the best key metric in its state.
-        stateful: Name to object with `state_dict` and `load_state_dict`: optimizer, scheduler, tracker...
+        stateful: Name to object with `state_dict` and `load_state_dict`: trained network, optimizer...
         settings: What a resumed run must share with its first part (data, network, schedule).
         resume: Continue from `models/last.pt`; without one, start from the beginning.
         rank: Only rank 0 writes.
@@ -84,7 +84,6 @@ class RunFolder:
             found = {"epoch": epoch, "metric": float(best.best_metric)}
             save_atomically(self._source.checkpoint(self.network) | found, self.bundle.checkpoint_path)
         content = {
-            "network": self.network.state_dict(),
             "epoch": epoch,
             "best_metric": best.best_metric,
             "best_metric_epoch": best.best_metric_epoch,
@@ -101,7 +100,6 @@ class RunFolder:
             logger.info("No complete epoch in %s yet: starting from the beginning.", self.folder)
             return
         content = torch.load(self.last_path, map_location=trainer.state.device, weights_only=True)
-        self.network.load_state_dict(content["network"])
         for name, part in self._parts(trainer).items():
             part.load_state_dict(content[name])
         trainer.state.epoch = content["epoch"]
