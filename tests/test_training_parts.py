@@ -1,5 +1,6 @@
 """The parts that train.yaml composes, one by one, against references."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from hypothesis import strategies as st
 from ignite.engine import Engine, Events
 from monai.transforms import Compose, RandLambdad
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
-from sklearn.utils.class_weight import compute_class_weight
 
 from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import read_datalist
@@ -24,19 +24,12 @@ from covid_monai.training import (
     PrepareClassificationBatch,
     cached_dataset,
     check_records,
-    class_weights,
+    source_weights,
 )
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 # Every change of BatchAugment but the rotation, switched off.
 STILL = dict.fromkeys(("scale", "shift", "blur_probability", "contrast", "brightness", "noise"), 0)
-
-
-def test_class_weights_are_scikit_learns_balanced_ones():
-    labels = [0] * 50 + [1] * 7 + [2] * 13
-    weights = class_weights([{"label": label} for label in labels], 3)
-    expected = compute_class_weight("balanced", classes=np.arange(3), y=np.array(labels))
-    np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-6)
 
 
 def test_splits_that_cannot_train_are_refused_by_class_and_with_a_way_out():
@@ -222,3 +215,32 @@ def test_without_a_decay_the_trained_network_itself_is_kept():
     assert averaging.network is network and averaging.state_dict() == {}
     with pytest.raises(ValueError, match="ema_decay"):
         AverageWeights(network, decay=1.0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abc")), min_size=1, max_size=60))
+def test_drawing_by_source_gives_classes_equal_and_sources_square_root_shares(cells):
+    records = [{"label": label, "source": source} for label, source in cells]
+    weights = source_weights(records).double().numpy()
+    labels = np.array([label for label, _ in cells])
+    present = np.unique(labels)
+    for label in present:
+        assert weights[labels == label].sum() == pytest.approx(1 / len(present), rel=1e-4)
+    share = {cell: weights[[cell == other for other in cells]].sum() for cell in cells}
+    for one, other in itertools.combinations(share, 2):
+        if one[0] == other[0]:
+            expected = (cells.count(one) / cells.count(other)) ** 0.5
+            assert share[one] / share[other] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_weighted_order_follows_the_weights_and_repeats_by_epoch():
+    weights = torch.tensor([0.0, 0.2, 0.8])
+    images = list(range(3)) * 1000
+    parts = [
+        EpochSampler(images, weights=weights.repeat(1000), seed=3, rank=rank, world_size=2) for rank in (0, 1)
+    ]
+    first, second = ([index % 3 for index in part] for part in parts)
+    assert len(first) == len(second) == 1500 and first != second
+    assert 0 not in first and np.mean(np.array(first + second) == 2) == pytest.approx(0.8, abs=0.03)
+    assert first == [index % 3 for index in parts[0]]
+    parts[0].set_epoch(1)
+    assert first != [index % 3 for index in parts[0]]

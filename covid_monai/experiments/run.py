@@ -73,7 +73,7 @@ def _prepared(study: Study, data_dir: Path, path: Path, *, seed: int) -> Datalis
     if path.is_file():
         return read_datalist(path)
     sources = [(name, data_dir / folder) for name, folder in study.sources]
-    return prepare(sources, output=path, seed=seed)
+    return prepare(sources, output=path, seed=seed, validation_order=study.validation_order)
 
 
 def _write_folds(study: Study, datalist: Datalist, folder: Path, *, seed: int) -> dict[str, Path]:

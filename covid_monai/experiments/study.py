@@ -10,6 +10,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from covid_monai.datasets.datalist import Item
+from covid_monai.datasets.split import ValidationOrder, check_order
 
 PROTOCOLS = ("official_test", "folds", "leave_one_patient_out", "leave_one_source_out")
 _RULE_KEYS = {"source", "class", "view", "image", "as", "at_most"}
@@ -27,6 +28,7 @@ class Study:
         classes: Final names in the order of their labels; empty takes them as the rules give them.
         protocol: One of `PROTOCOLS`.
         folds: Number of folds of the protocol `folds`.
+        validation_order: How the protocol `official_test` draws validation, see `split_by_patient`.
         variants: Name to settings of train.yaml, such as two networks; each is run.
         published: Name of a metric to the published value; `where` says who published it.
         differs: Sentences: what differs from the published experiment.
@@ -39,6 +41,7 @@ class Study:
     take: tuple[Mapping[str, Any], ...] = ()
     classes: tuple[str, ...] = ()
     folds: int = 5
+    validation_order: ValidationOrder = "random"
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"default": {}})
     published: Mapping[str, Any] = field(default_factory=dict)
     differs: tuple[str, ...] = ()
@@ -66,6 +69,7 @@ def read_study(path: str | Path) -> Study:
         )
     if content["protocol"] not in PROTOCOLS:
         raise ValueError(f"{path}: protocol {content['protocol']!r} is none of {', '.join(PROTOCOLS)}")
+    check_order(content.get("validation_order", "random"))
     for rule in content.get("take", ()):
         if not set(rule) <= _RULE_KEYS:
             raise ValueError(f"{path}: rule {rule} has keys other than {', '.join(sorted(_RULE_KEYS))}")

@@ -1,14 +1,10 @@
-"""Decoded images kept for the next epoch, class weights, and an order that a resumed run repeats."""
+"""Decoded images kept for the next epoch."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from monai.data import CacheDataset, Dataset, PersistentDataset
 from monai.transforms import Compose, EnsureTyped, NormalizeIntensityd, SelectItemsd
-from torch.utils.data import DistributedSampler
 
 CACHES = ("memory", "disk", "none")
 
@@ -91,33 +87,4 @@ def check_records(
         raise ValueError(
             f"the validation split has {len(val_records)} images and fewer than two classes, or fewer images "
             "than processes: prepare the datalist with a larger --validation-fraction"
-        )
-
-
-def class_weights(records: Sequence[dict], num_classes: int) -> torch.Tensor:
-    """Weights for the loss, inversely proportional to the classes' counts, with mean 1 over the records.
-
-    Every class needs a record; `check_records` sees to it.
-
-    >>> class_weights([{"label": 0}, {"label": 0}, {"label": 0}, {"label": 1}], 2)
-    tensor([0.6667, 2.0000])
-    """
-    counts = np.bincount([record["label"] for record in records], minlength=num_classes)
-    return torch.tensor(len(records) / (num_classes * counts), dtype=torch.float32)
-
-
-class EpochSampler(DistributedSampler):
-    """Shuffle by (seed, epoch) alone, on one process or several: no state to save, none to lose.
-
-    Args:
-        dataset: What to index.
-        seed: Same on every rank.
-        rank: This process.
-        world_size: Number of processes; each sees its own share, none twice in an epoch.
-    """
-
-    def __init__(self, dataset: Any, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
-        drop_last = world_size > 1  # padding would show some images twice
-        super().__init__(
-            dataset, num_replicas=world_size, rank=rank, shuffle=True, seed=seed, drop_last=drop_last
         )

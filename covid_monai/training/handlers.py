@@ -13,7 +13,7 @@ from monai.transforms import Randomizable
 from torch import nn
 
 from covid_monai.networks import backbone_parameters
-from covid_monai.training.data import EpochSampler
+from covid_monai.training.sampling import EpochSampler
 
 logger = logging.getLogger("covid_monai.training")
 

@@ -1,0 +1,93 @@
+"""Which image is seen how often, and in an order that a resumed run repeats."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor
+from torch.utils.data import DistributedSampler
+
+BALANCES = ("classes", "sources", "none")
+
+
+def check_balance(balance: str) -> str:
+    """The name itself.
+
+    Raises:
+        ValueError: If it is not one of `BALANCES`.
+    """
+    if balance not in BALANCES:
+        raise ValueError(f"unknown balance {balance!r}; choose one of {', '.join(BALANCES)}")
+    return balance
+
+
+def class_weights(records: Sequence[dict], num_classes: int) -> Tensor:
+    """Weights for the loss, inversely proportional to the classes' counts, with mean 1 over the records.
+
+    Every class needs a record; `check_records` sees to it.
+
+    >>> class_weights([{"label": 0}, {"label": 0}, {"label": 0}, {"label": 1}], 2)
+    tensor([0.6667, 2.0000])
+    """
+    labels = [record["label"] for record in records]
+    weights = compute_class_weight("balanced", classes=np.arange(num_classes), y=labels)
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def source_weights(records: Sequence[dict]) -> Tensor:
+    """How often to draw each image so that no source owns a class; they sum to 1.
+
+    Classes are drawn equally often. Within a class a source is drawn in proportion to the square root
+    of its images: equal shares would repeat the images of a small source too often.
+
+    Args:
+        records: With `label`; `source` may be missing, all images then count as one source.
+
+    >>> films = [{"label": 0, "source": "a"}] * 4 + [{"label": 0, "source": "b"}] + [{"label": 1}]
+    >>> source_weights(films)
+    tensor([0.0833, 0.0833, 0.0833, 0.0833, 0.1667, 0.5000])
+    """
+    cells = [(record["label"], record.get("source")) for record in records]
+    counts = Counter(cells)
+    share = {cell: count**0.5 for cell, count in counts.items()}
+    total = {label: sum(share[cell] for cell in share if cell[0] == label) for label, _ in counts}
+    weights = [share[cell] / total[cell[0]] / counts[cell] / len(total) for cell in cells]
+    return torch.tensor(weights)
+
+
+class EpochSampler(DistributedSampler):
+    """Draw by (seed, epoch) alone, on one process or several: no state to save, none to lose.
+
+    Args:
+        dataset: What to index.
+        weights: How often to draw each image, with replacement; None shows each once in an epoch.
+        seed: Same on every rank.
+        rank: This process.
+        world_size: Number of processes; each sees its own share.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        weights: Tensor | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        drop_last = world_size > 1  # padding would show some images twice
+        super().__init__(
+            dataset, num_replicas=world_size, rank=rank, shuffle=True, seed=seed, drop_last=drop_last
+        )
+        self.weights = weights
+
+    def __iter__(self) -> Iterator[int]:
+        """This process's indices of the epoch."""
+        if self.weights is None:
+            return super().__iter__()
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        drawn = torch.multinomial(self.weights, self.total_size, replacement=True, generator=generator)
+        return iter(drawn[self.rank : self.total_size : self.num_replicas].tolist())
