@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from covid_monai.evaluation.operating_point import OperatingPoint
 from covid_monai.files import replacing, write_atomically
 
 SETTINGS = ("class_names", "image_size", "network_name")
+SHIPPED_SECTION = "## The shipped weights"  # of the bundle's docs/README.md
 # Where a config looks for its bundle when it does not run in the bundle's own folder.
 _ROOT_DEFAULT = re.compile(r"(^bundle_root: .* else )'[^']*'", re.MULTILINE)
 
@@ -154,16 +156,19 @@ class Bundle:
                 shutil.copytree(source, folder / part, dirs_exist_ok=True)
             elif source.is_file():
                 shutil.copy2(source, folder / part)
-        self._bake_settings(folder / "configs" / "inference.yaml")
+        self._bake_settings(folder / "configs" / "inference.yaml", SETTINGS)
+        # Trained again, the copy stays what it is; its classes come from the datalist.
+        self._bake_settings(folder / "configs" / "train.yaml", ("image_size", "network_name"))
         self._bake_metadata(folder / "configs" / "metadata.json")
         _bake_root(folder)
+        _drop_shipped_weights(folder / "docs" / "README.md")
         return Bundle(folder)
 
-    def _bake_settings(self, path: Path) -> None:
+    def _bake_settings(self, path: Path, keys: Sequence[str]) -> None:
         yaml = YAML()  # keeps comments and order
         yaml.width = 4096
         config = yaml.load(path.read_text(encoding="utf-8"))
-        for key in SETTINGS:
+        for key in keys:
             value = self._parser[key]
             if config[key] != value:
                 # Quoted: YAML takes bare words such as no for something else.
@@ -198,6 +203,13 @@ def _bake_root(folder: Path) -> None:
     for path in (folder / "configs").glob("*.yaml"):
         text = path.read_text(encoding="utf-8")
         write_atomically(path, _ROOT_DEFAULT.sub(lambda match: match[1] + repr(str(folder)), text))
+
+
+def _drop_shipped_weights(path: Path) -> None:
+    """Take the section on the shipped weights out of a copied model card: the copy gets its own."""
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+        write_atomically(path, re.sub(rf"^{SHIPPED_SECTION}$.*?(?=^## |\Z)", "", text, flags=re.M | re.S))
 
 
 def load_checkpoint(network: nn.Module, path: str | Path, *, bundle: Bundle) -> nn.Module:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
-from covid_monai.bundle import Bundle, CheckpointError, load_checkpoint, save_atomically
+from covid_monai.bundle import SHIPPED_SECTION, Bundle, CheckpointError, load_checkpoint, save_atomically
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "covid_cxr_classification"
@@ -34,6 +34,23 @@ def test_copy_has_the_settings_baked_in_and_keeps_the_comments(small_bundle):
     copied = (small_bundle.root / "configs" / "inference.yaml").read_text()
     assert [line for line in copied.splitlines() if line.startswith("#")]
     assert (small_bundle.root / "LICENSE").is_file()
+
+
+def test_copy_trains_again_as_what_it_is(small_bundle):
+    original = ConfigParser.load_config_file(BUNDLE / "configs" / "train.yaml")
+    copied = ConfigParser.load_config_file(small_bundle.root / "configs" / "train.yaml")
+    original.pop("bundle_root"), copied.pop("bundle_root")  # each names its own
+    assert copied == original | {"network_name": "resnet10", "image_size": 64}
+
+
+def test_copied_model_card_does_not_speak_of_the_shipped_weights(small_bundle, tmp_path):
+    card = small_bundle.root / "docs" / "README.md"
+    text = card.read_text()
+    assert SHIPPED_SECTION not in text
+    before, after = text.split("## Input")
+    card.write_text(f"{before}{SHIPPED_SECTION}\n\nAUROC 0.99\n\n### Data\n\nSome.\n\n## Input{after}")
+    again = Bundle(small_bundle.root).copy_to(tmp_path / "again")
+    assert (again.root / "docs" / "README.md").read_text() == text
 
 
 def test_weights_come_back_as_they_were(small_bundle):
