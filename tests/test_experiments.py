@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from covid_monai.cli import app
 from covid_monai.datasets.grouping import connected_groups
 from covid_monai.datasets.sources import SOURCES
+from covid_monai.evaluation.predictions import read_predictions
 from covid_monai.experiments.folds import make_folds
 from covid_monai.experiments.study import read_study, take_films
 
@@ -165,6 +167,12 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
     folds = [json.loads(path.read_text()) for path in sorted((tmp_path / "out" / "folds").glob("*.json"))]
     assert len(folds) == 2
     assert result["variants"]["default"]["n"] == sum(len(fold["test"]) for fold in folds)
+    pooled = read_predictions(tmp_path / "out" / "default" / "predictions.csv")
+    tested = {item["image"] for fold in folds for item in fold["test"]}
+    assert set(pooled.splits) == {"test"} and len(pooled) == len(tested)
+    assert result["variants"]["default"]["auroc"]["value"] == pytest.approx(
+        roc_auc_score(pooled.labels, pooled.probabilities[:, 1])
+    )
     assert "| accuracy | 0.9 | " in (tmp_path / "out" / "table.md").read_text()
     weights = sorted((tmp_path / "out").rglob("model.pt"))
     times = [path.stat().st_mtime_ns for path in weights]

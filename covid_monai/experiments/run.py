@@ -1,5 +1,7 @@
 """Run a study: prepare, train every fold of every variant, pool the test predictions."""
 
+import csv
+import io
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +49,7 @@ def run_study(
 
     Returns:
         `title`, `published`, `differs`, `variants`: name to the metrics of the pooled test predictions,
-        each with its interval.
+        each with its interval. The predictions themselves stand in `VARIANT/predictions.csv`.
     """
     output = Path(output)
     everything = _prepared(study, Path(data_dir), output / "datalist.json", seed=seed)
@@ -63,6 +65,8 @@ def run_study(
         )
         for name, overrides in study.variants.items()
     }
+    for name in variants:
+        _join_test_rows([output / name / fold for fold in folds], output / name / "predictions.csv")
     keys = ("title", "protocol", "published", "differs")
     result = {key: getattr(study, key) for key in keys} | {"datalist": str(output), "variants": variants}
     write_atomically(output / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
@@ -174,6 +178,20 @@ def _pool(folds: Iterator[tuple[Predictions, Bundle]]) -> dict[str, Any]:
     return metrics_with_intervals(
         pooled.labels, np.concatenate(decisions), pooled.probabilities, pooled.patients, pooled.class_names
     )
+
+
+def _join_test_rows(runs: Sequence[Path], path: Path) -> None:
+    """Write the test rows of all folds as one predictions.csv, which `covid-monai compare` takes."""
+    joined = io.StringIO(newline="")
+    writer: csv.DictWriter | None = None
+    for run in runs:
+        with (run / "evaluation" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if writer is None:
+                writer = csv.DictWriter(joined, reader.fieldnames or ())
+                writer.writeheader()
+            writer.writerows(row for row in reader if row["split"] == "test")
+    write_atomically(path, joined.getvalue())
 
 
 def _concatenate(parts: Sequence[Predictions]) -> Predictions:
