@@ -78,11 +78,11 @@ def test_one_class_says_so(bundle, marked_films):
     assert found["rows"][0]["auroc"]["value"] is None
 
 
-def test_wrong_use_is_named(bundle, marked_films):
+def test_wrong_use_is_named(bundle, marked_films, tmp_path):
     with pytest.raises(ValueError, match="test split"):
         shortcut_controls(bundle, [])
     with pytest.raises(FileNotFoundError, match="no trained weights"):
-        shortcut_controls(bundle, marked_films)
+        shortcut_controls(bundle.copy_to(tmp_path / "untrained"), marked_films)
     other = Bundle(BUNDLE, image_size=64)
     other.preprocessing = Compose(bundle.preprocessing.transforms[1:])
     with pytest.raises(ValueError, match="begin with LoadImaged"):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -241,6 +242,42 @@ def _state(folder: Path) -> dict:
     return torch.load(folder / "models" / "last.pt", weights_only=True)
 
 
+def _start(
+    command: list[str], *, after_first_epoch_of: Path, streams: Any = subprocess.DEVNULL, **options
+) -> subprocess.Popen:
+    """A training in a process of its own that has just begun its second epoch."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=streams, stderr=streams, **options)
+    last = after_first_epoch_of / "models" / "last.pt"
+    deadline = time.monotonic() + 300
+    while not last.exists():
+        assert process.poll() is None and time.monotonic() < deadline, "the first epoch never ended"
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.slow
+def test_a_run_stopped_with_ctrl_c_says_how_to_go_on_and_is_marked_as_killed(phantoms, tmp_path):
+    store = f"sqlite:///{tmp_path}/mlruns.db"
+    command = _command(
+        tmp_path / "run", phantoms, "--config_file", str(CONFIGS / "train.yaml"), "--max_epochs", "50"
+    )
+    output = tmp_path / "output.txt"
+    with output.open("w") as file:
+        process = _start(
+            command,
+            after_first_epoch_of=tmp_path / "run",
+            streams=file,
+            env=os.environ | {"MLFLOW_TRACKING_URI": store},
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) == 130
+    said = output.read_text()
+    assert "--resume true" in said and "Traceback" not in said
+    client = mlflow.MlflowClient(store)
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert [run.info.status for run in runs] == ["KILLED"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(phantoms, tmp_path, precision):
@@ -248,17 +285,9 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(phantoms, tmp_path
     arguments += ("--precision", precision)
     _finish(_command(tmp_path / "whole", phantoms, *arguments))
 
-    victim = subprocess.Popen(
-        _command(tmp_path / "killed", phantoms, *arguments),
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    victim = _start(
+        _command(tmp_path / "killed", phantoms, *arguments), after_first_epoch_of=tmp_path / "killed"
     )
-    last = tmp_path / "killed" / "models" / "last.pt"
-    deadline = time.monotonic() + 300
-    while not last.exists():
-        assert victim.poll() is None and time.monotonic() < deadline, "the first epoch never ended"
-        time.sleep(0.01)
     victim.send_signal(signal.SIGKILL)  # the second epoch has just begun
     assert victim.wait(timeout=60) == -signal.SIGKILL
     assert _state(tmp_path / "killed")["epoch"] < 4

@@ -4,6 +4,7 @@ The only module that imports mlflow.
 """
 
 import inspect
+import logging
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,9 @@ from monai.handlers import MLFlowHandler
 from covid_monai.datasets.datalist import Datalist
 from covid_monai.vocabulary import RESEARCH_USE
 
+logger = logging.getLogger("covid_monai.training")
 _DEFAULT_STORE = "sqlite:///mlruns.db"
+_STOPPED_BY_HAND = 130  # as a shell reports SIGINT
 
 
 class RunTracker(MLFlowHandler):
@@ -107,13 +110,20 @@ class RunTracker(MLFlowHandler):
         self._log_metrics({**train, **val, "train/learning_rate": max(rates)}, step=engine.state.epoch)
 
     def fail(self, engine: Engine, error: BaseException) -> None:
-        """Mark the run as failed and let the error go on."""
+        """Mark the run as failed and let the error go on; Ctrl-C ends the program without a traceback."""
         self.abort(error)
+        if isinstance(error, KeyboardInterrupt):
+            logger.warning(
+                "Stopped in epoch %d. To go on after the last whole one, add --resume true to the command.",
+                engine.state.epoch,
+            )
+            raise SystemExit(_STOPPED_BY_HAND) from None
         raise error
 
     def abort(self, error: BaseException) -> None:
         """Mark the run as failed, or as killed when a person stopped it."""
-        status = RunStatus.KILLED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
+        by_hand = isinstance(error, KeyboardInterrupt | SystemExit)
+        status = RunStatus.KILLED if by_hand else RunStatus.FAILED
         if self.rank == 0 and self.cur_run is not None:
             self.client.set_terminated(self._run_id, RunStatus.to_string(status))
 
