@@ -297,6 +297,7 @@ def test_compare_prints_a_table_and_writes_json(tmp_path):
                 "image": part.images[r],
                 "split": "test",
                 "patient": part.patients[r],
+                "source": "ab"[r % 2],
                 "label": part.labels[r],
                 "probabilities": part.probabilities[r],
             }
@@ -311,4 +312,12 @@ def test_compare_prints_a_table_and_writes_json(tmp_path):
     assert result.exit_code == 0, result.output
     assert "AUROC" in result.output
     assert "most probable class" in result.output
-    assert json.loads(output.read_text())["metrics"]["auroc"]["difference"]["low"] > 0
+    whole = json.loads(output.read_text())
+    assert whole["metrics"]["auroc"]["difference"]["low"] > 0
+
+    part = ["--output", str(output), "--resamples", "100", "--source"]
+    result = CliRunner().invoke(app, [*paths, *part, "a"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(output.read_text())["images"] == whole["images"] / 2
+    result = CliRunner().invoke(app, [*paths, *part, "c"])
+    assert "No film of the source c; the sources here: a, b." in str(result.exception)

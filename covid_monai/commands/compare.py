@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "covid-monai compare runs/a/evaluation/predictions.csv runs/b/evaluation/predictions.csv",
-    "covid-monai compare a/predictions.csv b/predictions.csv --output comparison.json",
+    "covid-monai compare a/predictions.csv b/predictions.csv --source kermany --output comparison.json",
 )
 
 
@@ -25,6 +25,9 @@ def compare(
         Path | None, typer.Option(metavar="FILE.json", help="Write the figures for a program as well.")
     ] = None,
     split: Annotated[str, typer.Option(help="Which rows are compared.")] = "test",
+    source: Annotated[
+        str | None, typer.Option(help="Only the films of this collection or hospital.", show_default="all")
+    ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="How often the patients are drawn.")] = 2000,
     seed: Annotated[int, typer.Option(help="Same seed, same figures.")] = 0,
 ) -> None:
@@ -39,10 +42,11 @@ def compare(
     from covid_monai.evaluation.predictions import read_predictions
     from covid_monai.files import write_atomically
 
-    result = compare_predictions(
-        read_predictions(first), read_predictions(second), split=split, resamples=resamples, seed=seed
-    )
-    result = {"first_file": str(first), "second_file": str(second), **result}
+    both = [read_predictions(path) for path in (first, second)]
+    if source is not None:
+        both = [rows.of_source(source) for rows in both]
+    result = compare_predictions(*both, split=split, resamples=resamples, seed=seed)
+    result = {"first_file": str(first), "second_file": str(second), "source": source, **result}
     Console().print(_table(result))
     # typer.echo does not break paths over lines.
     typer.echo(f"A: {first}\nB: {second}\nDecision: {result['rule']}.")

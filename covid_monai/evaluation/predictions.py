@@ -53,6 +53,17 @@ class Predictions:
         """Rows of one split; empty if there are none."""
         return self.where(self.splits == name)
 
+    def of_source(self, name: str) -> "Predictions":
+        """Rows of one source.
+
+        Raises:
+            ValueError: If there are none; the message names the sources that there are.
+        """
+        if name not in self.sources:
+            known = ", ".join(sorted(set(self.sources.tolist()) - {""})) or "none"
+            raise ValueError(f"No film of the source {name}; the sources here: {known}.")
+        return self.where(self.sources == name)
+
     def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Predictions":
         """Chosen rows: a mask [N], or their indices in the wanted order."""
         columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "class_names"}
