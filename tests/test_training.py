@@ -267,6 +267,8 @@ def test_a_run_stopped_with_ctrl_c_says_how_to_go_on_and_is_marked_as_killed(pha
             command,
             after_first_epoch_of=tmp_path / "run",
             streams=file,
+            # A shell starts background jobs, such as a gate, with SIGINT ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             env=os.environ | {"MLFLOW_TRACKING_URI": store},
         )
         process.send_signal(signal.SIGINT)
