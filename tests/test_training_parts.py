@@ -24,12 +24,20 @@ from covid_monai.training import (
     PrepareClassificationBatch,
     cached_dataset,
     check_records,
+    class_weights,
     source_weights,
 )
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 # Every change of BatchAugment but the rotation, switched off.
 STILL = dict.fromkeys(("scale", "shift", "blur_probability", "contrast", "brightness", "noise"), 0)
+
+
+def test_class_weights_make_every_class_count_alike_and_every_image_once_on_average():
+    labels = [0] * 50 + [1] * 7 + [2] * 13
+    weights = class_weights([{"label": label} for label in labels], 3).numpy()
+    np.testing.assert_allclose(weights * np.bincount(labels), len(labels) / 3, rtol=1e-6)
+    assert weights[labels].mean() == pytest.approx(1, rel=1e-6)
 
 
 def test_splits_that_cannot_train_are_refused_by_class_and_with_a_way_out():
