@@ -16,6 +16,7 @@ from covid_monai.datasets.grouping import connected_groups
 from covid_monai.datasets.sources import SOURCES
 from covid_monai.evaluation.predictions import read_predictions
 from covid_monai.experiments.folds import make_folds
+from covid_monai.experiments.pool import pooled_metrics
 from covid_monai.experiments.study import read_study, take_films
 
 ROOT = Path(__file__).parents[1]
@@ -157,6 +158,7 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
         "network_name: resnet10\nimage_size: 32\nmax_epochs: 1\nbatch_size: 4\n"
         "study:\n  title: Phantoms\n  sources: [[csv, own]]\n  protocol: folds\n  folds: 2\n"
         "  take:\n  - {class: normal}\n  - {class: covid}\n  classes: [normal, covid]\n"
+        "  apart: {odd ones: '*[13579].png'}\n"
         "  published: {accuracy: 0.9, where: nobody}\n"
     )
     command = ["experiment", str(tmp_path / "study.yaml"), "--data", str(tmp_path)]
@@ -173,6 +175,13 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
     assert result["variants"]["default"]["auroc"]["value"] == pytest.approx(
         roc_auc_score(pooled.labels, pooled.probabilities[:, 1])
     )
+    odd = result["variants"]["default"]["apart"]["odd ones"]
+    assert (
+        odd["n"] == sum(name.endswith(("1.png", "3.png", "5.png", "7.png", "9.png")) for name in tested) > 0
+    )
+    assert 0 <= odd["accuracy"]["low"] <= odd["accuracy"]["value"] <= odd["accuracy"]["high"] <= 1
+    with pytest.raises(ValueError, match="no test film fits nothing"):
+        pooled_metrics(sorted((tmp_path / "out" / "default").glob("0?")), {"none": "nothing"})
     assert "| accuracy | 0.9 | " in (tmp_path / "out" / "table.md").read_text()
     weights = sorted((tmp_path / "out").rglob("model.pt"))
     times = [path.stat().st_mtime_ns for path in weights]

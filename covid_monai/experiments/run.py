@@ -1,24 +1,17 @@
 """Run a study: prepare, train every fold of every variant, pool the test predictions."""
 
-import csv
-import io
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monai.bundle import ConfigWorkflow
 
-from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, read_datalist, write_datalist
 from covid_monai.datasets.prepare import prepare
-from covid_monai.evaluation.bootstrap import metrics_with_intervals
-from covid_monai.evaluation.operating_point import decide
-from covid_monai.evaluation.predictions import Predictions, read_predictions
 from covid_monai.experiments.folds import make_folds
+from covid_monai.experiments.pool import join_test_rows, pooled_metrics
 from covid_monai.experiments.study import Study, take_films
 from covid_monai.files import write_atomically
 
@@ -49,24 +42,18 @@ def run_study(
 
     Returns:
         `title`, `published`, `differs`, `variants`: name to the metrics of the pooled test predictions,
-        each with its interval. The predictions themselves stand in `VARIANT/predictions.csv`.
+        each with its interval (see `pooled_metrics`). The predictions themselves stand in
+        `VARIANT/predictions.csv`.
     """
     output = Path(output)
     everything = _prepared(study, Path(data_dir), output / "datalist.json", seed=seed)
     folds = _write_folds(study, everything, output / "folds", seed=seed)
-    variants = {
-        name: _pool(
-            _run_folds(
-                folds,
-                output / name,
-                [train_config, study.path],
-                {**overrides, **(settings or {}), "seed": seed},
-            )
-        )
-        for name, overrides in study.variants.items()
-    }
-    for name in variants:
-        _join_test_rows([output / name / fold for fold in folds], output / name / "predictions.csv")
+    variants = {}
+    for name, overrides in study.variants.items():
+        configs, own = [train_config, study.path], {**overrides, **(settings or {}), "seed": seed}
+        runs = _run_folds(folds, output / name, configs, own)
+        join_test_rows(runs, output / name / "predictions.csv")
+        variants[name] = pooled_metrics(runs, study.apart)
     keys = ("title", "protocol", "published", "differs")
     result = {key: getattr(study, key) for key in keys} | {"datalist": str(output), "variants": variants}
     write_atomically(output / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
@@ -130,14 +117,15 @@ def _write_fold(
 
 def _run_folds(
     folds: Mapping[str, Path], folder: Path, configs: Sequence[str | Path], settings: Mapping[str, Any]
-) -> Iterator[tuple[Predictions, Bundle]]:
-    for number, (name, datalist) in enumerate(folds.items(), start=1):
-        run = folder / name
-        logger.info("%s: fold %s (%d of %d)", folder.name, name, number, len(folds))
+) -> list[Path]:
+    """Train and score what is not there yet; returns the folder of each fold's run."""
+    runs = [folder / name for name in folds]
+    for number, (run, datalist) in enumerate(zip(runs, folds.values(), strict=True), start=1):
+        logger.info("%s: fold %s (%d of %d)", folder.name, run.name, number, len(folds))
         if not (run / "evaluation" / "predictions.csv").is_file():
             _train(configs, {**settings, "datalist": str(datalist), "output_dir": str(run), "resume": True})
             _score(run, datalist)
-        yield read_predictions(run / "evaluation" / "predictions.csv").split("test"), Bundle(run)
+    return runs
 
 
 def _train(configs: Sequence[str | Path], settings: Mapping[str, Any]) -> None:
@@ -164,39 +152,3 @@ def _run_workflow(configs: Sequence[str | Path], *, workflow_type: str, settings
     workflow.initialize()
     workflow.run()
     workflow.finalize()
-
-
-def _pool(folds: Iterator[tuple[Predictions, Bundle]]) -> dict[str, Any]:
-    """Metrics of all folds' test films together, each decided by the thresholds of its own fold."""
-    parts, decisions = [], []
-    for rows, bundle in folds:
-        point = bundle.operating_point
-        chosen = rows.probabilities.argmax(axis=1) if point is None else decide(rows.probabilities, point)
-        parts.append(rows)
-        decisions.append(chosen)
-    pooled = _concatenate(parts)
-    return metrics_with_intervals(
-        pooled.labels, np.concatenate(decisions), pooled.probabilities, pooled.patients, pooled.class_names
-    )
-
-
-def _join_test_rows(runs: Sequence[Path], path: Path) -> None:
-    """Write the test rows of all folds as one predictions.csv, which `covid-monai compare` takes."""
-    joined = io.StringIO(newline="")
-    writer: csv.DictWriter | None = None
-    for run in runs:
-        with (run / "evaluation" / "predictions.csv").open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if writer is None:
-                writer = csv.DictWriter(joined, reader.fieldnames or ())
-                writer.writeheader()
-            writer.writerows(row for row in reader if row["split"] == "test")
-    write_atomically(path, joined.getvalue())
-
-
-def _concatenate(parts: Sequence[Predictions]) -> Predictions:
-    names = [f.name for f in fields(Predictions) if f.name != "class_names"]
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in names
-    }
-    return replace(parts[0], **columns)

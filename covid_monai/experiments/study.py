@@ -30,6 +30,7 @@ class Study:
         folds: Number of folds of the protocol `folds`.
         validation_order: How the protocol `official_test` draws validation, see `split_by_patient`.
         variants: Name to settings of train.yaml, such as two networks; each is run.
+        apart: Name to a pattern for image paths: test films that are reported on their own too.
         published: Name of a metric to the published value; `where` says who published it.
         differs: Sentences: what differs from the published experiment.
     """
@@ -43,6 +44,7 @@ class Study:
     folds: int = 5
     validation_order: ValidationOrder = "random"
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"default": {}})
+    apart: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, Any] = field(default_factory=dict)
     differs: tuple[str, ...] = ()
 

@@ -32,6 +32,9 @@ def markdown(result: Mapping[str, Any]) -> str:
         cells = [_cell(_find(values, metric)) for values in variants.values()]
         if any(cells):
             lines.append(f"| {metric} | {published.get(metric, '')} | {' | '.join(cells)} |")
+    for name, part in some.get("apart", {}).items():
+        cells = [_cell(values["apart"][name]["accuracy"]) for values in variants.values()]
+        lines.append(f"| accuracy, {name} ({part['n']} films) | | {' | '.join(cells)} |")
     lines += [
         "",
         f"Ours: {some['n']} test films of {some['bootstrap']['patients']} patients, "
