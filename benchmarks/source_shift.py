@@ -45,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "bundles" / "covid_cxr_classification"
 CONFIGS = (BUNDLE / "configs" / "train.yaml", ROOT / "configs" / "experiments" / "loso.yaml")
 ENSEMBLE_SEEDS = (0, 1, 2)
-PRETRAINING_EPOCHS = 8
+PRETRAINING_EPOCHS = 4
 Views = Callable[[int], Iterator[Tensor]]  # of an epoch
 
 
