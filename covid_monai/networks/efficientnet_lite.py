@@ -27,6 +27,7 @@ _BLOCKS = (
     "r4_k5_s22_e6_i112_o192",
     "r1_k3_s11_e6_i192_o320",
 )
+_SQUEEZE = ("_se_adaptpool", "_se_reduce", "_se_reduce_padding", "_se_expand", "_se_expand_padding")
 # Grey values were (x - 127) / 128 of 255 when the weights were made; here they are (x - 0.449) / 0.226 of 1.
 _SCALE = 0.226 * 255 / 128
 _OFFSET = (0.449 * 255 - 127) / 128
@@ -46,6 +47,10 @@ def build(*, num_classes: int, in_channels: int) -> nn.Module:
     for module in network.modules():
         if hasattr(module, "_swish"):
             module._swish = nn.ReLU6()
+        if getattr(module, "has_se", True) is False:
+            # TorchScript wants to see the layers of a branch that is never taken.
+            for layer in _SQUEEZE:
+                setattr(module, layer, nn.Identity())
     # MONAI draws the head by its few outputs: logits of 6 before anything is learned, which shakes pretrained
     # layers below. torch's own draw goes by the many inputs.
     network._fc.reset_parameters()
