@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from torch import nn
 
+from covid_monai.archive import check_sums
 from covid_monai.evaluation.calibration import Calibration
 from covid_monai.evaluation.operating_point import OperatingPoint
 from covid_monai.files import replacing, write_atomically
@@ -42,6 +43,7 @@ class Bundle:
 
     Raises:
         FileNotFoundError: If `root` is not a bundle.
+        ArchiveError: If it was exported, and is no longer as it was.
     """
 
     def __init__(self, root: str | Path, **overrides: Any) -> None:
@@ -57,6 +59,7 @@ class Bundle:
                 f"{self.root} is not a bundle: {config} is missing. Give the folder of a bundle, such as "
                 "bundles/covid_cxr_classification or the --output_dir of a training run."
             )
+        check_sums(self.root)
         self._parser = ConfigParser()
         self._parser.read_config(config)
         self._parser.read_meta(self.root / "configs" / "metadata.json")
@@ -119,6 +122,15 @@ class Bundle:
         text = json.dumps(self._filled_in(self._parser["preprocessing"]), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def preprocessing_contract(self) -> dict[str, Any]:
+        """What turns a file into the network's input, for those who do not read `inference.yaml`."""
+        return {
+            "steps": self._filled_in(self._parser["preprocessing"])["transforms"],
+            "image_size": [self.image_size, self.image_size],
+            "digest": self.preprocessing_digest,
+        }
+
     def build_network(self) -> nn.Module:
         """The network of `network_def` with random weights."""
         return self._parser.get_parsed_content("network_def", instantiate=True)
@@ -160,7 +172,7 @@ class Bundle:
         # Trained again, the copy stays what it is; its classes come from the datalist.
         self._bake_settings(folder / "configs" / "train.yaml", ("image_size", "network_name"))
         self._bake_metadata(folder / "configs" / "metadata.json")
-        _bake_root(folder)
+        bake_root(folder, str(folder))
         _drop_shipped_weights(folder / "docs" / "README.md")
         return Bundle(folder)
 
@@ -198,11 +210,11 @@ class Bundle:
         return config
 
 
-def _bake_root(folder: Path) -> None:
-    """Let the copied configs name their own folder where they named the one they were copied from."""
+def bake_root(folder: Path, root: str) -> None:
+    """Let the configs in `folder` look in `root` for their bundle where they do not run in its folder."""
     for path in (folder / "configs").glob("*.yaml"):
         text = path.read_text(encoding="utf-8")
-        write_atomically(path, _ROOT_DEFAULT.sub(lambda match: match[1] + repr(str(folder)), text))
+        write_atomically(path, _ROOT_DEFAULT.sub(lambda match: match[1] + repr(root), text))
 
 
 def _drop_shipped_weights(path: Path) -> None:

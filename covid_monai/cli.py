@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from covid_monai import __version__
+from covid_monai.commands import bundle as bundle_command
 from covid_monai.commands import compare as compare_command
 from covid_monai.commands import data, examples
 from covid_monai.commands import evaluate as evaluate_command
 from covid_monai.commands import experiment as experiment_command
+from covid_monai.commands import export as export_command
 from covid_monai.commands import predict as predict_command
 from covid_monai.errors import causes, first_line
 from covid_monai.vocabulary import RESEARCH_USE
@@ -31,10 +33,12 @@ app = typer.Typer(
     )
     + f"\n\n{RESEARCH_USE}",
 )
+app.add_typer(bundle_command.app, name="bundle")
 app.add_typer(data.app, name="data")
 app.command(epilog=compare_command.EXAMPLES)(compare_command.compare)
 app.command(epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
 app.command(epilog=experiment_command.EXAMPLES)(experiment_command.experiment)
+app.command(epilog=export_command.EXAMPLES)(export_command.export)
 app.command(epilog=predict_command.EXAMPLES)(predict_command.predict)
 
 
@@ -81,7 +85,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     # The outermost of these kinds: it names the file, what it was raised from may not.
     for cause in causes(error):
         if isinstance(cause, ImportError):
-            return f"{first_line(cause)}. Install what is missing: pip install 'covid-monai[train]'", 2
+            return f"{first_line(cause)}. Install what is missing: pip install 'covid-monai[train,export]'", 2
         if isinstance(cause, ValueError | OSError):
             return first_line(cause), 2
     *_, cause = causes(error)

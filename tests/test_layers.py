@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "covid_monai"
 # Lowest first; docs/architecture.md has the reasons.
 LAYERS = (
     ("vocabulary", "files", "errors"),
+    ("archive",),
     ("readers",),
     ("transforms",),
     ("datasets",),
@@ -19,7 +20,7 @@ LAYERS = (
     ("bundle",),
     ("training",),
     ("inference",),
-    ("experiments",),
+    ("experiments", "export"),
     ("cli", "commands"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

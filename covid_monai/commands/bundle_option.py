@@ -14,7 +14,7 @@ BundleOption = Annotated[
     typer.Option(
         "--bundle",
         metavar="DIR",
-        help="Bundle folder, or the output folder of a training run.",
+        help="Bundle folder, or the output folder of a training run; for predict also an exported zip.",
         show_default="the shipped bundle",
     ),
 ]

@@ -46,11 +46,13 @@ def predict(
     """
     output = _settled_output(output, json_lines=json_lines)
     files = _images(paths)
-    folder = bundle_folder(bundle)
+    place = bundle if bundle is not None and bundle.is_file() else bundle_folder(bundle)
 
+    from covid_monai.archive import opened
     from covid_monai.inference.classifier import Classifier
 
-    classifier = Classifier(folder, device=device, batch_size=batch_size, workers=workers)
+    with opened(place) as folder:
+        classifier = Classifier(folder, device=device, batch_size=batch_size, workers=workers)
     predictions = _with_progress(classifier.predict(files), total=len(files))
     if output is None:
         outcomes = _print_table(predictions, classifier.class_names)

@@ -1,0 +1,37 @@
+"""`covid-monai bundle`: what concerns a bundle as a whole."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covid_monai.commands import examples
+
+app = typer.Typer(no_args_is_help=True, help="Check a bundle that was exported.")
+
+EXAMPLES = examples(
+    "covid-monai bundle verify covid_cxr_classification-0.1.0.zip",
+    "covid-monai bundle verify /opt/models/covid_cxr_classification",
+)
+
+
+@app.command(epilog=EXAMPLES)
+def verify(
+    path: Annotated[
+        Path, typer.Argument(metavar="DIR|ZIP", help="An archive of covid-monai export, or its folder.")
+    ],
+) -> None:
+    """Check that an exported bundle is whole and of one piece; name what is wrong.
+
+    Every digest, weights against preprocessing and classes, and the probabilities of weights, TorchScript
+    and ONNX on twelve phantoms. Exit code: 0 if all is well, 2 if not.
+    """
+    from covid_monai.export import verify_bundle
+
+    record = verify_bundle(path)
+    parity = record["parity"]["max_abs_difference"]
+    differences = ", ".join(f"{name} {value:.0e}" for name, value in parity.items())
+    typer.echo(
+        f"{record['name']} {record['version']}: whole. Largest difference of a probability: {differences}"
+    )
+    typer.echo(f"Weights SHA-256 {record['weights_sha256']}")

@@ -1,0 +1,40 @@
+"""`covid-monai export`: a bundle as one file for clinical tooling."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covid_monai.commands import examples
+from covid_monai.commands.bundle_option import BundleOption, bundle_folder
+from covid_monai.vocabulary import RESEARCH_USE
+
+EXAMPLES = examples(
+    "covid-monai export --output dist/",
+    "covid-monai export --bundle runs/mine --images films/ --output dist/",
+)
+
+
+def export(
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for NAME-VERSION.zip.")],
+    bundle: BundleOption = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Films to compare the exported forms on, beside twelve phantoms."),
+    ] = None,
+) -> None:
+    """Write a bundle as one zip: configs, weights, TorchScript, ONNX, model card, wheel, digests.
+
+    Nothing is written if TorchScript or ONNX give other probabilities than the weights.
+    """
+    folder = bundle_folder(bundle)
+
+    from covid_monai.archive import sha256
+    from covid_monai.export import export_bundle
+
+    typer.echo("Converting, comparing, packing (half a minute)...", err=True)
+    path = export_bundle(folder, output, images=images or ())
+    typer.echo(f"{path} ({path.stat().st_size / 2**20:.1f} MiB)")
+    typer.echo(f"SHA-256 {sha256(path)}")
+    typer.echo(f"Check a copy of it: covid-monai bundle verify {path}", err=True)
+    typer.echo(RESEARCH_USE, err=True)

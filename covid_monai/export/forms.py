@@ -1,0 +1,118 @@
+"""The network as TorchScript and as ONNX, and what each says of an image.
+
+Both take the preprocessed tensor `image`, `[N, 1, S, S]` float32, and give `pred`, logits `[N, K]`.
+"""
+
+import json
+import logging
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from monai.data import save_net_with_metadata
+from monai.networks.utils import convert_to_onnx, convert_to_torchscript
+from numpy.typing import NDArray
+
+from covid_monai.bundle import Bundle
+from covid_monai.files import replacing
+
+TORCHSCRIPT, ONNX = "model.ts", "model.onnx"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def write_torchscript(bundle: Bundle, path: Path) -> None:
+    """Write the network with the bundle's metadata and inference.yaml inside, as MONAI's `ckpt_export` does.
+
+    Unlike there, the places of the source files on this machine are left out: the same weights give the same
+    bytes everywhere.
+    """
+    config = ConfigParser.load_config_file(str(bundle.root / "configs" / "inference.yaml"))
+    # The name of the file becomes part of the archive.
+    with replacing(path) as temporary, TemporaryDirectory() as folder, _quietly():
+        written = Path(folder) / TORCHSCRIPT
+        save_net_with_metadata(
+            # Traced: the scripted form lists the layers' constants in an order that differs from run to run.
+            convert_to_torchscript(bundle.load_network(), inputs=[_example(bundle)], use_trace=True),
+            str(written),
+            include_config_vals=False,
+            append_timestamp=False,
+            meta_values=dict(bundle.metadata),
+            more_extra_files={"inference.json": json.dumps(config).encode()},
+        )
+        _without_source_places(written, temporary)
+
+
+def write_onnx(bundle: Bundle, path: Path) -> None:
+    """Write the network for ONNX Runtime, for any number of images at once."""
+    with replacing(path) as temporary, _quietly():
+        model = convert_to_onnx(
+            bundle.load_network(),
+            [_example(bundle)],
+            input_names=["image"],
+            output_names=["pred"],
+            dynamic_shapes=({0: torch.export.Dim("images")},),
+            external_data=False,
+            verbose=False,
+        )
+        # The exporter notes for each node which line of which file on this machine it comes from.
+        for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+            part.ClearField("metadata_props")
+            part.ClearField("doc_string")
+        model.graph.ClearField("metadata_props")
+        identity = {**bundle.identity, "class_names": json.dumps(bundle.class_names)}
+        for key, value in sorted(identity.items()):
+            model.metadata_props.add(key=key, value=value)
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def torch_probabilities(network: torch.nn.Module, images: torch.Tensor) -> NDArray[np.float64]:
+    """Softmax of the network's logits: `[N, 1, S, S]` to `[N, K]`."""
+    with torch.inference_mode():
+        return torch.softmax(network(images).double(), dim=1).numpy()
+
+
+def torchscript_probabilities(path: Path, images: torch.Tensor) -> NDArray[np.float64]:
+    """The same from `model.ts`."""
+    with _quietly():
+        return torch_probabilities(torch.jit.load(str(path), map_location="cpu").eval(), images)
+
+
+def onnx_probabilities(path: Path, images: torch.Tensor) -> NDArray[np.float64]:
+    """The same from `model.onnx` by ONNX Runtime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["pred"], {"image": images.numpy()})
+    return torch.softmax(torch.from_numpy(logits).double(), dim=1).numpy()
+
+
+def _example(bundle: Bundle) -> torch.Tensor:
+    return torch.zeros(2, 1, bundle.image_size, bundle.image_size)
+
+
+def _without_source_places(written: Path, path: Path) -> None:
+    """Copy a TorchScript archive without debug records, and without the number that is drawn from them."""
+    with zipfile.ZipFile(written) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as new:
+        for name in old.namelist():
+            if not name.endswith((".debug_pkl", "/.data/serialization_id")):
+                new.writestr(zipfile.ZipInfo(name, date_time=_EPOCH), old.read(name))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without two complaints: TorchScript is deprecated (MONAI Label loads it), torchvision is not there."""
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exporter.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            exporter.setLevel(level)

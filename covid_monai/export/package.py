@@ -1,0 +1,151 @@
+"""`covid-monai export`: everything that a clinical tool needs of a bundle, in one zip."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import covid_monai
+from covid_monai.archive import sha256, write_sums, write_zip
+from covid_monai.bundle import Bundle, bake_root
+from covid_monai.export import forms
+from covid_monai.export.parity import TOLERANCE, check_parity, parity_images
+from covid_monai.files import write_atomically
+
+logger = logging.getLogger(__name__)
+
+RECORD = "export.json"
+WHEELS, PINS = "wheels", "requirements.txt"
+_PARTS = ("configs", "docs", "LICENSE")
+# `python -m monai.bundle run` parses its command line with fire, which MONAI does not require.
+_ROOTS = ("covid-monai", "fire", "onnxruntime")
+_SOURCES = ("covid_monai", "pyproject.toml", "LICENSE", "README.md")
+_SOURCE_DATE_EPOCH = "315532800"  # 1980-01-01: the wheel's files carry no time of their own
+
+
+def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequence[Path] = ()) -> Path:
+    """Write `NAME-VERSION.zip`, or nothing if an exported form differs from the checkpoint.
+
+    The same commit, weights and installed packages give the same bytes.
+
+    Args:
+        bundle_dir: With trained weights.
+        output: Folder for the archive.
+        images: Folders or files of films that the forms are compared on, beside twelve phantoms.
+
+    Returns:
+        Path of the archive.
+
+    Raises:
+        FileNotFoundError: If there is no bundle, no weights, or no source tree to build the wheel from.
+        ValueError: If weights, gate, calibration and operating point do not belong together.
+        ParityError: If `model.ts` or `model.onnx` gives other probabilities than `model.pt`.
+    """
+    source = Bundle(bundle_dir)
+    with TemporaryDirectory(prefix="covid_monai_export_") as temporary:
+        bundle = _copy(source, Path(temporary) / source.name)
+        models = bundle.checkpoint_path.parent
+        logger.info("Writing %s and %s", forms.TORCHSCRIPT, forms.ONNX)
+        forms.write_torchscript(bundle, models / forms.TORCHSCRIPT)
+        forms.write_onnx(bundle, models / forms.ONNX)
+        compared = parity_images(bundle, images)
+        differences = check_parity(bundle, compared)
+        logger.info("Building the wheel of covid_monai %s", covid_monai.__version__)
+        build_wheel(bundle.root / WHEELS)
+        write_atomically(bundle.root / WHEELS / PINS, "".join(f"{pin}\n" for pin in pins()))
+        record = _record(bundle, images=len(compared), differences=differences)
+        write_atomically(bundle.root / RECORD, json.dumps(record, indent=2) + "\n")
+        write_sums(bundle.root)
+        path = Path(output) / f"{bundle.name}-{bundle.metadata['version']}.zip"
+        write_zip(bundle.root, path)
+    return path
+
+
+def _copy(source: Bundle, folder: Path) -> Bundle:
+    for part in _PARTS:
+        if (source.root / part).is_dir():
+            shutil.copytree(source.root / part, folder / part)
+        elif (source.root / part).is_file():
+            shutil.copy2(source.root / part, folder / part)
+    parts = (source.checkpoint_path, source.calibration_path, source.operating_point_path, source.gate_path)
+    (folder / "models").mkdir()
+    for path in parts:
+        if path.is_file():
+            shutil.copy2(path, folder / "models" / path.name)
+    bake_root(folder, source.name)
+    path = folder / "configs" / "metadata.json"
+    metadata = {**source.metadata, "preprocessing": source.preprocessing_contract}
+    write_atomically(path, json.dumps(metadata, indent=4) + "\n")
+    return Bundle(folder)
+
+
+def _record(bundle: Bundle, *, images: int, differences: dict[str, float]) -> dict[str, Any]:
+    return {
+        **bundle.identity,
+        "covid_monai": covid_monai.__version__,
+        "class_names": list(bundle.class_names),
+        "sha256": {name: sha256(bundle.checkpoint_path.parent / name) for name in sorted(differences)},
+        "parity": {"images": images, "tolerance": TOLERANCE, "max_abs_difference": differences},
+    }
+
+
+def build_wheel(folder: Path) -> None:
+    """Build the wheel of this source tree, without the network and without touching the tree.
+
+    Raises:
+        FileNotFoundError: If covid_monai is not installed from a source tree.
+        RuntimeError: If the build fails; with pip's words.
+    """
+    tree = Path(covid_monai.__file__).parents[1]
+    if not (tree / "pyproject.toml").is_file():
+        raise FileNotFoundError(
+            f"{tree} holds no pyproject.toml: export from a clone of the repository, where the wheel "
+            "that goes into the archive can be built."
+        )
+    with TemporaryDirectory() as temporary:
+        for name in _SOURCES:
+            path = tree / name
+            if path.is_dir():
+                shutil.copytree(path, Path(temporary) / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(path, Path(temporary) / name)
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+        command += ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder), temporary]
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": _SOURCE_DATE_EPOCH}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(f"the wheel of covid_monai could not be built: {done.stderr.strip()[-500:]}")
+
+
+def pins() -> list[str]:
+    """What prediction needs besides our wheel, each with the version that is installed here.
+
+    >>> any(pin.startswith("monai==") for pin in pins())
+    True
+    """
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    found: dict[str, str] = {}
+    waiting = list(_ROOTS)
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in found:
+            continue
+        try:
+            found[name] = version(name).partition("+")[0]  # a CPU build is pinned like any other
+        except PackageNotFoundError:
+            continue
+        needed = [Requirement(text) for text in requires(name) or ()]
+        waiting += [
+            item.name for item in needed if item.marker is None or item.marker.evaluate({"extra": ""})
+        ]
+    found.pop("covid-monai", None)
+    return [f"{name}=={number}" for name, number in sorted(found.items())]

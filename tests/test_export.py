@@ -1,0 +1,297 @@
+"""One file for clinical tooling: whole, the same every time, and refused by name when it is not."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from covid_monai.archive import SUMS, write_sums, write_zip
+from covid_monai.bundle import Bundle
+from covid_monai.cli import app
+from covid_monai.datasets.phantom import draw_film
+from covid_monai.datasets.phantom_files import write_phantoms
+from covid_monai.export import export_bundle, verify_bundle
+from covid_monai.export.parity import parity_images
+from covid_monai.inference.classifier import Classifier
+
+pytestmark = pytest.mark.slow
+SHIPPED = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
+NAME = "covid_cxr_classification"
+EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "predict_onnx.py"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return export_bundle(SHIPPED, tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture
+def folder(archive, tmp_path):
+    """Unpacked by another program than ours."""
+    shutil.unpack_archive(archive, tmp_path / "un zip")
+    return tmp_path / "un zip" / NAME
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    write_phantoms(folder / "films", patients=9, size=256, image_format="dicom", ct=False)
+    return sorted((folder / "films").rglob("*.dcm"))
+
+
+def test_archive_is_whole_and_other_tools_agree_on_its_digests(archive, folder):
+    assert archive.name == f"{NAME}-{Bundle(SHIPPED).metadata['version']}.zip"
+    assert subprocess.run(["sha256sum", "-c", "--quiet", SUMS], cwd=folder).returncode == 0
+    record = verify_bundle(archive)
+    assert record == verify_bundle(folder)
+    assert max(record["parity"]["max_abs_difference"].values()) <= 1e-4
+    assert record["weights_sha256"] == Bundle(SHIPPED).identity["weights_sha256"]
+    contract = json.loads((folder / "configs" / "metadata.json").read_text())["preprocessing"]
+    assert contract["digest"] == Bundle(SHIPPED).preprocessing_digest
+    assert contract["steps"][0]["_target_"] == "LoadImaged"
+
+
+def test_the_same_weights_give_the_same_bytes(archive, tmp_path):
+    # Another process: order of sets and names of temporary files differ there.
+    command = [Path(sys.executable).with_name("covid-monai"), "export", "--output", tmp_path]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / archive.name).read_bytes() == archive.read_bytes()
+
+
+def test_onnx_runtime_and_torchscript_say_what_the_checkpoint_says(folder):
+    bundle = Bundle(folder)
+    images = parity_images(bundle)[:5]
+    with torch.inference_mode():
+        expected = bundle.load_network()(images)
+        script = torch.jit.load(folder / "models" / "model.ts")(images)
+    onnx.checker.check_model(folder / "models" / "model.onnx", full_check=True)
+    session = onnxruntime.InferenceSession(folder / "models" / "model.onnx")
+    (logits,) = session.run(["pred"], {"image": images.numpy()})
+    assert torch.allclose(script, expected, atol=1e-4)
+    assert np.allclose(logits, expected.numpy(), atol=1e-4)
+
+
+def test_the_archive_predicts_what_the_bundle_predicts(archive, films, tmp_path):
+    written = []
+    for number, bundle in enumerate((SHIPPED, archive)):
+        output = tmp_path / f"{number}.jsonl"
+        CliRunner().invoke(
+            app, ["predict", "--bundle", str(bundle), "--output", str(output), *map(str, films)]
+        )
+        written.append(output.read_text())
+    assert written[0] == written[1] and '"status": "ok"' in written[0]
+
+
+def test_the_onnx_example_needs_neither_torch_nor_monai_and_says_the_same(folder, films, tmp_path):
+    grey = Path(tmp_path / "film.png")
+    Image.fromarray((draw_film("covid", seed=3, size=300) * 255).astype(np.uint8)).save(grey)
+    blocked = "import sys; sys.modules.update(torch=None, monai=None, covid_monai=None); "
+    code = f"{blocked}import runpy; runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')"
+    command = [sys.executable, "-c", code, str(folder), str(grey), *map(str, films)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    ours = {record.file: record for record in Classifier(folder).predict([grey, *films])}
+    compared = 0
+    for line in map(json.loads, lines):
+        if ours[line["file"]].ok:
+            assert line["probabilities"] == pytest.approx(ours[line["file"]].probabilities, abs=1e-3)
+            compared += 1
+    assert compared >= len(films)
+
+
+def test_monai_runs_the_unpacked_bundle(folder, films, tmp_path):
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
+    command += ["--config_file", "configs/inference.yaml", "--dataset_dir", str(films[0].parent)]
+    command += ["--output_dir", str(tmp_path / "out")]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) >= len(films)
+
+
+def test_monais_own_exports_work_on_the_bundle(tmp_path):
+    common = ["--config_file", SHIPPED / "configs" / "inference.yaml", "--key_in_ckpt", "model"]
+    common += ["--meta_file", SHIPPED / "configs" / "metadata.json"]
+    common += ["--ckpt_file", SHIPPED / "models" / "model.pt", "--net_id", "network_def"]
+    for name, more in (("ckpt_export", ["--bundle_root", SHIPPED]), ("onnx_export", [])):
+        path = tmp_path / f"{name}.out"
+        command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", name, *common, *more]
+        subprocess.run([*map(str, command), "--filepath", str(path)], check=True, capture_output=True)
+        assert path.stat().st_size > 10 * 2**20
+
+
+OFFLINE = """
+set -e
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1"
+! touch "$1/x" 2>/dev/null
+cd "$1/{name}"
+"$2/covid-monai" predict --bundle . --output "$4/ours.jsonl" "$3"
+"$2/covid-monai" bundle verify .
+run="-m monai.bundle run --config_file configs/inference.yaml"
+"$2/python" -W ignore $run --dataset_dir "$3" --output_dir "$4"
+"""
+
+
+@pytest.mark.skipif(
+    "COVID_MONAI_CLEAN_ENVIRONMENT" not in os.environ,
+    reason="installs torch again: set COVID_MONAI_CLEAN_ENVIRONMENT=1",
+)
+def test_wheel_and_pins_are_all_that_is_needed_offline_and_read_only(folder, films, tmp_path):
+    """In a network of its own, without a way out, and from a mount that cannot be written."""
+    apart = ["unshare", "--net", "--mount"]
+    if subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to make namespaces (root)")
+    venv.create(tmp_path / "clean", with_pip=True)
+    binaries, wheels = tmp_path / "clean" / "bin", folder / "wheels"
+    install = [binaries / "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install += [next(wheels.glob("covid_monai-*.whl")), "-r", wheels / "requirements.txt"]
+    subprocess.run(install, check=True)
+    arguments = [folder.parent, binaries, films[0].parent, tmp_path]
+    command = [*apart, "bash", "-c", OFFLINE.format(name=NAME), "offline", *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len((tmp_path / "ours.jsonl").read_text().splitlines()) >= len(films)
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) >= len(films)
+
+
+def _repacked(folder, *, digests=True):
+    if digests:
+        write_sums(folder)
+    path = folder.parent / "changed.zip"
+    write_zip(folder, path)
+    return path
+
+
+def _flip_a_byte(folder, archive):
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    (folder.parent / "changed.zip").write_bytes(content)
+    return folder.parent / "changed.zip"
+
+
+def _cut_off(folder, archive):
+    (folder.parent / "changed.zip").write_bytes(archive.read_bytes()[:-100_000])
+    return folder.parent / "changed.zip"
+
+
+def _leave_out(folder, archive):
+    (folder / "models" / "gate.pt").unlink()
+    return _repacked(folder, digests=False)
+
+
+def _add(folder, archive):
+    (folder / "models" / "extra.bin").write_bytes(b"x")
+    return _repacked(folder, digests=False)
+
+
+def _without_digests(folder, archive):
+    (folder / SUMS).unlink()
+    return _repacked(folder, digests=False)
+
+
+def _wrong_digest(folder, archive):
+    (folder / "configs" / "inference.yaml").write_text("class_names: []\n")
+    return _repacked(folder, digests=False)
+
+
+def _traverse(folder, archive):
+    path = shutil.copy(archive, folder.parent / "changed.zip")
+    with zipfile.ZipFile(path, "a") as changed:
+        changed.writestr(f"{NAME}/../../escaped.txt", "x")
+    return path
+
+
+def _link(folder, archive):
+    path = shutil.copy(archive, folder.parent / "changed.zip")
+    with zipfile.ZipFile(path, "a") as changed:
+        entry = zipfile.ZipInfo(f"{NAME}/link")
+        entry.external_attr = 0o120777 << 16
+        changed.writestr(entry, "/etc/passwd")
+    return path
+
+
+def _other_preprocessing(folder, archive):
+    path = folder / "configs" / "inference.yaml"
+    path.write_text(path.read_text().replace("upper: 99.0", "upper: 99.9"))
+    return _repacked(folder)
+
+
+def _other_classes(folder, archive):
+    path = folder / "configs" / "inference.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["class_names"] = config["class_names"][::-1]
+    path.write_text(yaml.safe_dump(config))
+    return _repacked(folder)
+
+
+class _RunsCode:
+    def __reduce__(self):
+        return Path.touch, (Path("code_was_run"),)
+
+
+def _pickled_code(folder, archive):
+    torch.save({"model": _RunsCode()}, folder / "models" / "model.pt")
+    return _repacked(folder)
+
+
+def _other_weights(folder, archive):
+    content = torch.load(folder / "models" / "model.pt", weights_only=True)
+    content["model"]["_fc.bias"] += 1
+    torch.save(content, folder / "models" / "model.pt")
+    return _repacked(folder)
+
+
+CORRUPTIONS = {
+    _flip_a_byte: "damaged",
+    _cut_off: "is no zip archive, or is cut off or damaged",
+    _leave_out: "models/gate.pt is missing",
+    _add: "does not list: models/extra.bin",
+    _without_digests: "SHA256SUMS is missing",
+    _wrong_digest: "configs/inference.yaml is damaged or was changed",
+    _traverse: "escaped.txt' would be written outside",
+    _link: "link is a link or a device",
+    _other_preprocessing: "trained under another preprocessing",
+    _other_classes: "models/operating_point.json is for the classes normal, pneumonia, covid",
+    _pickled_code: "model.pt is no checkpoint of this project, or is damaged",
+    _other_weights: "gate.pt was fitted for other weights",
+}
+
+
+@pytest.mark.parametrize("corrupt", CORRUPTIONS, ids=lambda corrupt: corrupt.__name__)
+def test_what_was_changed_is_refused_by_name(corrupt, folder, archive, films, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    path = corrupt(folder, archive)
+    with pytest.raises(ValueError, match=CORRUPTIONS[corrupt]) as error:
+        verify_bundle(path)
+    assert "changed.zip" in str(error.value)
+    result = CliRunner().invoke(app, ["predict", "--bundle", str(path), str(films[0])])
+    assert isinstance(result.exception, ValueError)
+    assert CORRUPTIONS[corrupt] in str(result.exception)
+    assert not list(folder.parent.rglob("escaped.txt")) and not Path("code_was_run").exists()
+
+
+def test_an_exported_form_of_another_network_is_found(folder):
+    network = Bundle(folder).build_network().eval()
+    torch.jit.trace(network, torch.zeros(2, 1, 128, 128)).save(folder / "models" / "model.ts")
+    with pytest.raises(ValueError, match=r"by more than 0\.0001: models/model\.ts by"):
+        verify_bundle(_repacked(folder))
+
+
+def test_no_archive_is_written_when_a_form_differs(monkeypatch, tmp_path):
+    shifted = lambda path, images: np.full((len(images), 3), 1 / 3)  # noqa: E731
+    monkeypatch.setattr("covid_monai.export.forms.onnx_probabilities", shifted)
+    with pytest.raises(ValueError, match=r"models/model\.onnx by"):
+        export_bundle(SHIPPED, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
