@@ -52,7 +52,7 @@ class Bundle:
         self.checkpoint_path = models / "model.pt"  # weights of the network
         self.calibration_path = models / "calibration.json"  # temperature and conformal thresholds
         self.operating_point_path = models / "operating_point.json"  # thresholds of calibrated probabilities
-        self.gate_path = models / "gate.pt"  # the input gate's statistics of the training films
+        self.gate_path = models / "gate.npz"  # the input gate's statistics of the training films
         config = self.root / "configs" / "inference.yaml"
         if not config.is_file():
             raise FileNotFoundError(
@@ -100,6 +100,11 @@ class Bundle:
     def calibration(self) -> Calibration | None:
         """What training fitted on its validation split; None if the bundle stores none."""
         return Calibration.load(self.calibration_path) if self.calibration_path.is_file() else None
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by before softmax; 1 if the bundle stores no calibration."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
 
     @property
     def identity(self) -> dict[str, str]:

@@ -343,7 +343,7 @@ def test_installed_command(bundle, films, tmp_path):
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        f"{bundle.root} has no input gate (models/gate.pt): "
+        f"{bundle.root} has no input gate (models/gate.npz): "
         "any grey picture is classified, whatever it shows.",
         f"2 files: 1 ok, 1 refused: not_a_projection_radiograph. Written to {tmp_path / 'o.jsonl'}.",
         RESEARCH_USE,

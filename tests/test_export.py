@@ -187,7 +187,7 @@ def _cut_off(folder, archive):
 
 
 def _leave_out(folder, archive):
-    (folder / "models" / "gate.pt").unlink()
+    (folder / "models" / "gate.npz").unlink()
     return _repacked(folder, digests=False)
 
 
@@ -256,7 +256,7 @@ def _other_weights(folder, archive):
 CORRUPTIONS = {
     _flip_a_byte: "damaged",
     _cut_off: "is no zip archive, or is cut off or damaged",
-    _leave_out: "models/gate.pt is missing",
+    _leave_out: "models/gate.npz is missing",
     _add: "does not list: models/extra.bin",
     _without_digests: "SHA256SUMS is missing",
     _wrong_digest: "configs/inference.yaml is damaged or was changed",
@@ -265,7 +265,7 @@ CORRUPTIONS = {
     _other_preprocessing: "trained under another preprocessing",
     _other_classes: "models/operating_point.json is for the classes normal, pneumonia, covid",
     _pickled_code: "model.pt is no checkpoint of this project, or is damaged",
-    _other_weights: "gate.pt was fitted for other weights",
+    _other_weights: "gate.npz was fitted for other weights",
 }
 
 

@@ -62,7 +62,7 @@ class Classifier:
         self.gate = Gate.load(bundle)
         if self.gate is None:
             logger.warning(
-                "%s has no input gate (models/gate.pt): any grey picture is classified, whatever it shows.",
+                "%s has no input gate (models/gate.npz): any grey picture is classified, whatever it shows.",
                 bundle.root,
             )
         self._preprocessing = bundle.preprocessing

@@ -4,6 +4,7 @@ The readers have refused what the file's header or its colours tell (see `reader
 pixels are judged, by statistics of the training films that are stored beside the weights.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ import torch
 from scipy.special import softmax
 from torch import Tensor
 
-from covid_monai.bundle import Bundle, CheckpointError, save_atomically
+from covid_monai.bundle import Bundle, CheckpointError
+from covid_monai.files import replacing
 from covid_monai.inference.film_descriptor import LAYOUT, Floats, describe, thumbnail
 from covid_monai.vocabulary import RefusalReason, RefusedImage
 
@@ -29,6 +31,8 @@ POSES = (
 _INVERTED = POSES.index("with black and white swapped")
 # A film is refused only if another pose is nine times as probable as upright.
 MIN_UPRIGHT_PROBABILITY = 0.1
+_ARRAYS = ("center", "scale", "precision", "pose_weights", "pose_bias")
+_PLAIN = ("distance_limit", "weights_sha256", "preprocessing_digest", "fitted_on")
 # View Position (0018,5101), PS3.3 C.8.1.1.1 and C.8.7.1, with what consoles write in its place.
 _OTHER_VIEW = re.compile(
     r"[LR]|[LR]?(L|LAT|LATERAL)|(LEFT|RIGHT)-LATERAL|[LR]L[DO]|[LR][AP]O|OBLIQUE|DECUBITUS"
@@ -98,13 +102,11 @@ class Gate:
             )
 
     def save(self, path: Path) -> None:
-        """Write as tensors and plain values, in one step."""
-        arrays = ("center", "scale", "precision", "pose_weights", "pose_bias")
-        tensors = {name: torch.from_numpy(getattr(self, name)).float() for name in arrays}
-        plain = ("distance_limit", "weights_sha256", "preprocessing_digest", "fitted_on")
-        save_atomically(
-            {"layout": list(LAYOUT), **tensors, **{name: getattr(self, name) for name in plain}}, path
-        )
+        """Write as numpy's `.npz`, in one step; MONAI Label would take a `.pt` for weights of the network."""
+        plain = {name: getattr(self, name) for name in _PLAIN} | {"layout": LAYOUT}
+        arrays = {name: getattr(self, name).astype(np.float32) for name in _ARRAYS}
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, plain=json.dumps(plain), **arrays)
 
     @classmethod
     def load(cls, bundle: Bundle) -> "Gate | None":
@@ -117,10 +119,11 @@ class Gate:
         if not path.is_file():
             return None
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            layout = tuple(content.pop("layout"))
-            gate = cls(**{name: _as_array(value) for name, value in content.items()})
-        except Exception as error:  # torch.load raises many types for a damaged file
+            with np.load(path, allow_pickle=False) as content:
+                plain = json.loads(str(content["plain"]))
+                layout = tuple(plain.pop("layout"))
+                gate = cls(**{name: content[name].astype(np.float64) for name in _ARRAYS}, **plain)
+        except Exception as error:  # numpy and zipfile raise many types for a damaged file
             raise CheckpointError(
                 f"{path} is no input gate of this project, or is damaged: {error}"
             ) from error
@@ -161,7 +164,3 @@ def _refuse_pose(poses: Floats) -> None:
     if pose == _INVERTED:
         raise RefusedImage(RefusalReason.INVERTED, f"{found}; bright bone on dark air was expected.")
     raise RefusedImage(RefusalReason.NOT_UPRIGHT, f"{found}; turn it upright.")
-
-
-def _as_array(value: Any) -> Any:
-    return value.double().numpy() if isinstance(value, Tensor) else value

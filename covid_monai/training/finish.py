@@ -50,7 +50,7 @@ def finish_training(
 
     Args:
         run_folder: Where the best weights are, and where `calibration.json`, `operating_point.json` and
-            `gate.pt` go.
+            `gate.npz` go.
         network: Without any parallel wrapper.
         evaluator: Runs over the validation split.
         scores: The evaluator's metric.
