@@ -202,6 +202,20 @@ def test_grey_saved_as_rgb_gives_exactly_the_same(tmp_path):
         np.testing.assert_allclose(read_radiograph(tmp_path / name)[0], grey, atol=1e-7)
 
 
+def test_the_folder_of_a_series_of_one_film_is_that_film(tmp_path):
+    _, paths = ways_in(tmp_path)
+    (tmp_path / "series").mkdir()
+    paths[0].rename(tmp_path / "series" / "film.dcm")
+    alone, meta = read_radiograph(tmp_path / "series" / "film.dcm")
+    image, found = LoadImaged(keys="image", reader=RadiographReader, image_only=False)(
+        {"image": str(tmp_path / "series")}
+    ).values()
+    np.testing.assert_array_equal(image.numpy(), alone)
+    assert found["SOPInstanceUID"] == meta["SOPInstanceUID"]
+    with pytest.raises(UnreadableImage, match=f"a folder of {len(paths) - 1} files"):
+        read_radiograph(tmp_path)
+
+
 @pytest.mark.parametrize(
     "syntax",
     [

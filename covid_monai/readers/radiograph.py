@@ -37,7 +37,8 @@ def read_radiograph(path: str | Path) -> tuple[NDArray[np.float32], dict[str, An
     """Read one DICOM, JPEG or PNG radiograph as a viewer shows it.
 
     Args:
-        path: The file. Its content decides the format, not its name.
+        path: The file. Its content decides the format, not its name. Also the folder of a DICOM series that
+            is one film, as MONAI Label hands over what it fetched by DICOMweb.
 
     Returns:
         Image `[1, H, W]` in [0, 1], rows first, bone bright; and its metadata: always the same keys, never
@@ -51,6 +52,7 @@ def read_radiograph(path: str | Path) -> tuple[NDArray[np.float32], dict[str, An
     """
     path = Path(path)
     try:
+        path = _only_file(path) if path.is_dir() else path
         head = _read_head(path)
         if is_raster(head):
             return _with_metadata(read_raster(path), Dataset(), path=path)
@@ -66,10 +68,15 @@ def read_radiograph(path: str | Path) -> tuple[NDArray[np.float32], dict[str, An
         raise UnreadableImage(f"{path.name}: {_describe(error)}") from error
 
 
+def _only_file(folder: Path) -> Path:
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    if len(files) != 1:
+        raise UnreadableImage(f"a folder of {len(files)} files; give one image file")
+    return files[0]
+
+
 def _read_head(path: Path) -> bytes:
     """Read the bytes that tell the format."""
-    if path.is_dir():
-        raise UnreadableImage("a folder; give one image file")
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if not head:
