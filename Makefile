@@ -11,7 +11,7 @@ TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_LABEL := $(if $(shell command -v nvidia-smi 2>/dev/null),,$(if $(filter Linux,$(shell uname -s)),+cpu))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint format mlflow clean
+.PHONY: help setup demo test test-quick lint format mlflow monailabel monailabel-environment clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,36 @@ format: setup  ## Let ruff put the code in form
 
 mlflow: setup  ## Open the tracking UI at http://127.0.0.1:5000 (loopback only)
 	$(BIN)/mlflow server --backend-store-uri $(MLFLOW_TRACKING_URI) --host 127.0.0.1 --port 5000
+
+MONAILABEL := .venv-monailabel
+STUDIES ?= studies
+PORT ?= 8000
+# MONAI Label asks for torchvision, which has no CPU build to fetch by pip: its Python part is enough, without the
+# module that registers compiled operators. sam2 is left out: the server starts without it.
+$(MONAILABEL)/.installed: deploy/monailabel/requirements.txt
+	$(PYTHON) -m venv $(MONAILABEL)
+	@echo "Installing MONAI Label into $(MONAILABEL) (3 to 6 minutes)..."
+	$(MONAILABEL)/bin/pip install --quiet --disable-pip-version-check "torch==$(TORCH_VERSION)$(TORCH_LABEL)"
+	$(MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	$(MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --no-deps monailabel==0.8.5 torchvision==0.28.0
+	$(if $(TORCH_LABEL),: > $$(echo $(MONAILABEL)/lib/python*/site-packages/torchvision)/_meta_registrations.py)
+	@touch $@
+
+monailabel-environment: $(MONAILABEL)/.installed  ## Create the environment of MONAI Label, apart from .venv
+
+monailabel: setup monailabel-environment  ## Export the bundle and serve it: make monailabel STUDIES=films/ (loopback only)
+	@test -d "$(STUDIES)" || { case "$(STUDIES)" in http*) ;; *) echo "No folder $(STUDIES): make monailabel STUDIES=DIR, or the address of a DICOMweb server"; exit 1;; esac; }
+	rm -rf build/monailabel/app
+	mkdir -p build/monailabel/app/model
+	$(BIN)/covid-monai export $(if $(EXPORT),--bundle $(EXPORT)) --output build/monailabel
+	cp deploy/monailabel/main.py build/monailabel/app/
+	$(BIN)/python -m zipfile -e $$(ls -t build/monailabel/*.zip | head -1) build/monailabel/app/model
+	$(MONAILABEL)/bin/pip install --quiet --no-deps --force-reinstall build/monailabel/app/model/*/wheels/covid_monai-*.whl
+	PATH="$(CURDIR)/$(MONAILABEL)/bin:$$PATH" \
+	  MONAI_LABEL_DATASTORE_FILE_EXT='["*.dcm", "*.jpg", "*.jpeg", "*.png"]' \
+	  MONAI_LABEL_DICOMWEB_SEARCH_FILTER='{}' MONAI_LABEL_DICOMWEB_CONVERT_TO_NIFTI=false \
+	  monailabel start_server --app build/monailabel/app --studies "$(STUDIES)" --host 127.0.0.1 --port $(PORT) \
+	  --conf models $$(ls build/monailabel/app/model) --conf zoo_source local --conf sam2 false
 
 clean:  ## Remove what the demo has made; .venv and your own runs stay
 	rm -rf $(DEMO) build .pytest_cache .mypy_cache .ruff_cache

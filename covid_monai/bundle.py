@@ -67,6 +67,11 @@ class Bundle:
         self._parser.update({key: value for key, value in overrides.items() if value is not None})
 
     @property
+    def model_files(self) -> tuple[Path, ...]:
+        """All that a training run fits, whether it exists or not; `model.pt` first."""
+        return self.checkpoint_path, self.calibration_path, self.operating_point_path, self.gate_path
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """`configs/metadata.json`."""
         return self._parser["_meta_"]

@@ -74,9 +74,8 @@ def _copy(source: Bundle, folder: Path) -> Bundle:
             shutil.copytree(source.root / part, folder / part)
         elif (source.root / part).is_file():
             shutil.copy2(source.root / part, folder / part)
-    parts = (source.checkpoint_path, source.calibration_path, source.operating_point_path, source.gate_path)
     (folder / "models").mkdir()
-    for path in parts:
+    for path in source.model_files:
         if path.is_file():
             shutil.copy2(path, folder / "models" / path.name)
     bake_root(folder, source.name)

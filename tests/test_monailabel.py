@@ -1,0 +1,262 @@
+"""MONAI Label itself, in its own environment, serves the exported bundle unedited, and trains it in our app.
+
+`make monailabel-environment` makes the environment; COVID_MONAI_MONAILABEL names it.
+"""
+
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+from scipy.stats import entropy
+
+from covid_monai.archive import SUMS
+from covid_monai.datasets.phantom_files import write_phantoms
+from covid_monai.export import export_bundle
+from covid_monai.inference.classifier import Classifier
+
+ROOT = Path(__file__).parents[1]
+NAME = "covid_cxr_classification"
+ENVIRONMENT = os.environ.get("COVID_MONAI_MONAILABEL")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not ENVIRONMENT, reason="make monailabel-environment, then COVID_MONAI_MONAILABEL=.venv-monailabel"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def binaries():
+    return (ROOT / ENVIRONMENT / "bin").absolute()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, binaries):
+    """The exported archive unpacked, and its wheel in MONAI Label's environment."""
+    folder = tmp_path_factory.mktemp("export")
+    shutil.unpack_archive(export_bundle(ROOT / "bundles" / NAME, folder), folder)
+    (wheel,) = (folder / NAME / "wheels").glob("covid_monai-*.whl")
+    install = [binaries / "pip", "install", "--quiet", "--no-deps", "--no-index", "--force-reinstall", wheel]
+    subprocess.run(install, check=True)
+    return folder / NAME
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms") / "films"
+    datalist = json.loads(
+        write_phantoms(folder, patients=24, size=160, image_format="dicom", ct=False).read_text()
+    )
+    items = datalist["training"] + datalist["validation"] + datalist["test"]
+    return {folder / item["image"]: datalist["labels"][str(item["label"])] for item in items}
+
+
+@pytest.fixture
+def app(tmp_path, bundle, binaries):
+    """The stock app with nothing but the bundle put into `model/`."""
+    shutil.copytree(
+        binaries.parent / "monailabel" / "sample-apps" / "monaibundle",
+        tmp_path / "stock",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    shutil.copytree(bundle, tmp_path / "stock" / "model" / NAME)
+    # Without this name there it asks the internet for a tool that writes segmentations.
+    (tmp_path / "stock" / "bin").mkdir()
+    (tmp_path / "stock" / "bin" / "itkimage2segimage").touch()
+    return tmp_path / "stock"
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _request(url, *, method="GET", body=None, kind="application/json"):
+    request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": kind})
+    with urllib.request.urlopen(request, timeout=600) as response:
+        return json.loads(response.read() or b"{}")
+
+
+def _wait(url, process, log, seconds=180):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            break
+        try:
+            return _request(url)
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.5)
+    pytest.fail(f"{url} did not answer: {log.read_text()[-3000:]}")
+
+
+@contextmanager
+def _process(command, log, *, answers, **options):
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
+    try:
+        _wait(answers, process, log)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@contextmanager
+def served(app, studies, binaries, **environment):
+    """MONAI Label's server; gives its address."""
+    url = f"http://127.0.0.1:{(port := _free_port())}"
+    command = [binaries / "python", "-m", "monailabel.main", "start_server"]
+    command += ["--app", app, "--studies", studies, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--conf", "models", NAME, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
+    settings = {
+        "PATH": f"{binaries}:{os.environ['PATH']}",
+        "PYTHONPATH": "",
+        "MONAI_LABEL_DATASTORE_FILE_EXT": '["*.dcm", "*.jpg", "*.jpeg", "*.png"]',
+        "OMP_NUM_THREADS": "2",
+        **environment,
+    }
+    log = app.parent / "server.log"
+    with _process(command, log, answers=f"{url}/info/", env={**os.environ, **settings}, cwd=app.parent):
+        yield url
+
+
+def _scores(url, image):
+    found = _request(f"{url}/infer/{NAME}?{urlencode({'image': image, 'output': 'json'})}", method="POST")
+    return {row["label"]: row["score"] for row in found["prediction"]}
+
+
+def _ours(bundle, files):
+    return {
+        Path(record.file).stem: record.probabilities
+        for record in Classifier(bundle).predict(files)
+        if record.ok
+    }
+
+
+def _studies(folder, phantoms):
+    """DICOM of both polarities, JPEG 2000, JPEG."""
+    folder.mkdir()
+    films = list(phantoms)[:6]
+    for film in films:
+        shutil.copy(film, folder)
+    inverted = dcmread(films[0])
+    inverted.PixelData = (2**inverted.BitsStored - 1 - inverted.pixel_array).astype("uint16").tobytes()
+    swap = {"MONOCHROME1": "MONOCHROME2", "MONOCHROME2": "MONOCHROME1"}
+    inverted.PhotometricInterpretation = swap[inverted.PhotometricInterpretation]
+    inverted.SOPInstanceUID = inverted.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    inverted.SeriesInstanceUID = generate_uid()
+    inverted.save_as(folder / "other_polarity.dcm")
+    data = os.environ.get("COVID_MONAI_DATA")
+    if data:
+        shutil.copy(Path(data) / "dicom" / "RG1_J2KI.dcm", folder)
+        shutil.copy(Path(data) / "chest_xray" / "test" / "NORMAL" / "IM-0001-0001.jpeg", folder)
+    return sorted(folder.iterdir())
+
+
+def test_the_stock_app_serves_the_bundle_without_an_edit(app, bundle, phantoms, binaries, tmp_path):
+    files = _studies(tmp_path / "studies", phantoms)
+    with served(app, tmp_path / "studies", binaries) as url:
+        model = _request(f"{url}/info/")["models"][NAME]
+        assert model["type"] == "classification"
+        assert model["labels"] == {"normal": 0, "pneumonia": 1, "covid": 2}
+        ours = _ours(bundle, files)
+        assert len(ours) >= 6 and "other_polarity" in ours
+        for image, probabilities in ours.items():
+            assert _scores(url, image) == pytest.approx(probabilities, abs=1e-4), image
+
+
+@pytest.mark.skipif(shutil.which("Orthanc") is None, reason="needs Orthanc (apt-get install orthanc)")
+def test_the_same_through_dicomweb_on_orthanc(app, bundle, phantoms, binaries, tmp_path):
+    files = [path for path in _studies(tmp_path / "studies", phantoms) if path.suffix == ".dcm"]
+    plugins = [
+        path
+        for name in ("libOrthancDicomWeb.so", "libOrthancGdcm.so")  # the second decodes JPEG 2000
+        if (path := Path("/usr/share/orthanc/plugins") / name).is_file()
+    ]
+    port = _free_port()
+    settings = {
+        "StorageDirectory": str(tmp_path / "orthanc"),
+        "IndexDirectory": str(tmp_path / "orthanc"),
+        "HttpPort": port,
+        "DicomServerEnabled": False,
+        "RemoteAccessAllowed": False,
+        "Plugins": list(map(str, plugins)),
+    }
+    (tmp_path / "orthanc.json").write_text(json.dumps(settings))
+    orthanc = f"http://127.0.0.1:{port}"
+    environment = {
+        "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": "{}",
+        "MONAI_LABEL_DICOMWEB_CONVERT_TO_NIFTI": "false",
+        "MONAI_LABEL_DICOMWEB_CACHE_PATH": str(tmp_path / "fetched"),
+    }
+    with _process(
+        ["Orthanc", tmp_path / "orthanc.json"], tmp_path / "orthanc.log", answers=f"{orthanc}/system"
+    ):
+        for path in files:
+            _request(f"{orthanc}/instances", method="POST", body=path.read_bytes(), kind="application/dicom")
+        ours = _ours(bundle, files)
+        with served(app, f"{orthanc}/dicom-web", binaries, **environment) as url:
+            for path in [path for path in files if path.stem in ours]:
+                found = _scores(url, str(dcmread(path).SeriesInstanceUID))
+                assert found == pytest.approx(ours[path.stem], abs=1e-4), path.name
+
+
+def _save_label(url, image, name):
+    content = json.dumps({"label": name})
+    head = 'Content-Disposition: form-data; name="label"; filename="label.json"'
+    body = f"--x\r\n{head}\r\nContent-Type: application/json\r\n\r\n{content}\r\n--x--\r\n"
+    _request(
+        f"{url}/datastore/label?{urlencode({'image': image, 'tag': 'final'})}",
+        method="PUT",
+        body=body.encode(),
+        kind="multipart/form-data; boundary=x",
+    )
+
+
+def test_our_app_trains_on_labels_and_asks_where_it_doubts(app, bundle, phantoms, binaries, tmp_path):
+    shutil.copy(ROOT / "deploy" / "monailabel" / "main.py", app)
+    (tmp_path / "studies").mkdir()
+    for film in phantoms:
+        shutil.copy(film, tmp_path / "studies")
+    environment = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlruns.db",
+        "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",  # it would be busy with that when the test asks for it
+    }
+    with served(app, tmp_path / "studies", binaries, **environment) as url:
+        labelled = list(phantoms)[:-6]
+        for film in labelled:
+            _save_label(url, film.stem, phantoms[film])
+        body = json.dumps({"max_epochs": 1}).encode()
+        result = _request(f"{url}/train/{NAME}?run_sync=true", method="POST", body=body)
+        assert result["labelled"] == len(labelled) and result["updated"]
+        run = Path(result["run"])
+        assert (run / run.name / "models" / "model.pt").is_file()
+        served_bundle = app / "model" / NAME
+        weights = (served_bundle / "models" / "model.pt").read_bytes()
+        assert weights == (run / run.name / "models" / "model.pt").read_bytes()
+        assert (run / "replaced" / "models" / "model.pt").read_bytes() == (
+            bundle / "models" / "model.pt"
+        ).read_bytes()
+        assert not (served_bundle / SUMS).exists()
+        with sqlite3.connect(tmp_path / "mlruns.db") as database:
+            assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
+        # What is served from now on is the new network, and the most doubtful film comes next.
+        scored = _request(f"{url}/scoring/{NAME}_uncertainty?run_sync=true", method="POST", body=b"{}")
+        assert scored["scored"] + scored["refused"] == 6
+        ours = _ours(served_bundle, list(phantoms)[-6:])
+        next_film = _request(f"{url}/activelearning/uncertainty", method="POST", body=b"{}")["id"]
+        assert _scores(url, next_film) == pytest.approx(ours[next_film], abs=1e-4)
+        assert next_film == max(ours, key=lambda film: entropy(list(ours[film].values())))
