@@ -61,13 +61,14 @@ mlflow: setup  ## Open the tracking UI at http://127.0.0.1:5000 (loopback only)
 MONAILABEL := .venv-monailabel
 STUDIES ?= studies
 PORT ?= 8000
+# The list is complete, and its own requirements contradict each other (pydicom-seg: numpy 1), hence --no-deps.
 # MONAI Label asks for torchvision, which has no CPU build to fetch by pip: its Python part is enough, without the
 # module that registers compiled operators. sam2 is left out: the server starts without it.
 $(MONAILABEL)/.installed: deploy/monailabel/requirements.txt
 	$(PYTHON) -m venv $(MONAILABEL)
 	@echo "Installing MONAI Label into $(MONAILABEL) (3 to 6 minutes)..."
 	$(MONAILABEL)/bin/pip install --quiet --disable-pip-version-check "torch==$(TORCH_VERSION)$(TORCH_LABEL)"
-	$(MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	$(MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	$(MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --no-deps monailabel==0.8.5 torchvision==0.28.0
 	$(if $(TORCH_LABEL),: > $$(echo $(MONAILABEL)/lib/python*/site-packages/torchvision)/_meta_registrations.py)
 	@touch $@
