@@ -295,3 +295,9 @@ def test_no_archive_is_written_when_a_form_differs(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"models/model\.onnx by"):
         export_bundle(SHIPPED, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_named_at_once(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(FileExistsError, match="out is a file: name a folder"):
+        export_bundle(SHIPPED, tmp_path / "out")

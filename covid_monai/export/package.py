@@ -44,11 +44,14 @@ def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequenc
         Path of the archive.
 
     Raises:
+        FileExistsError: If `output` is a file.
         FileNotFoundError: If there is no bundle, no weights, or no source tree to build the wheel from.
         ValueError: If weights, gate, calibration and operating point do not belong together.
         ParityError: If `model.ts` or `model.onnx` gives other probabilities than `model.pt`.
     """
     source = Bundle(bundle_dir)
+    if Path(output).is_file():
+        raise FileExistsError(f"{output} is a file: name a folder for the archive.")
     with TemporaryDirectory(prefix="covid_monai_export_") as temporary:
         bundle = _copy(source, Path(temporary) / source.name)
         models = bundle.checkpoint_path.parent
