@@ -75,19 +75,22 @@ $(MONAILABEL)/.installed: deploy/monailabel/requirements.txt
 
 monailabel-environment: $(MONAILABEL)/.installed  ## Create the environment of MONAI Label, apart from .venv
 
+# Below runs/, which `make clean` leaves alone: what was trained in MONAI Label lies there. EXPORT=DIR replaces the
+# bundle that is served. The empty file keeps MONAI Label from fetching a tool that nothing here uses.
+LABEL_APP := runs/monailabel
 monailabel: setup monailabel-environment  ## Export the bundle and serve it: make monailabel STUDIES=films/ (loopback only)
 	@test -d "$(STUDIES)" || { case "$(STUDIES)" in http*) ;; *) echo "No folder $(STUDIES): make monailabel STUDIES=DIR, or the address of a DICOMweb server"; exit 1;; esac; }
-	rm -rf build/monailabel/app
-	mkdir -p build/monailabel/app/model
-	$(BIN)/covid-monai export $(if $(EXPORT),--bundle $(EXPORT)) --output build/monailabel
-	cp deploy/monailabel/main.py build/monailabel/app/
-	$(BIN)/python -m zipfile -e $$(ls -t build/monailabel/*.zip | head -1) build/monailabel/app/model
-	$(MONAILABEL)/bin/pip install --quiet --no-deps --force-reinstall build/monailabel/app/model/*/wheels/covid_monai-*.whl
+	mkdir -p $(LABEL_APP)/bin && touch $(LABEL_APP)/bin/itkimage2segimage && cp deploy/monailabel/main.py $(LABEL_APP)/
+	$(if $(EXPORT),rm -rf $(LABEL_APP)/model)
+	test -d $(LABEL_APP)/model || { rm -rf $(LABEL_APP)/export && mkdir -p $(LABEL_APP)/export && \
+	  $(BIN)/covid-monai export $(if $(EXPORT),--bundle $(EXPORT)) --output $(LABEL_APP)/export && \
+	  $(BIN)/python -m zipfile -e $(LABEL_APP)/export/*.zip $(LABEL_APP)/model; }
+	$(MONAILABEL)/bin/pip install --quiet --no-deps --force-reinstall $(LABEL_APP)/model/*/wheels/covid_monai-*.whl
 	PATH="$(CURDIR)/$(MONAILABEL)/bin:$$PATH" \
 	  MONAI_LABEL_DATASTORE_FILE_EXT='["*.dcm", "*.jpg", "*.jpeg", "*.png"]' \
 	  MONAI_LABEL_DICOMWEB_SEARCH_FILTER='{}' MONAI_LABEL_DICOMWEB_CONVERT_TO_NIFTI=false \
-	  monailabel start_server --app build/monailabel/app --studies "$(STUDIES)" --host 127.0.0.1 --port $(PORT) \
-	  --conf models $$(ls build/monailabel/app/model) --conf zoo_source local --conf sam2 false
+	  monailabel start_server --app $(LABEL_APP) --studies "$(STUDIES)" --host 127.0.0.1 --port $(PORT) \
+	  --conf models $$(ls $(LABEL_APP)/model) --conf zoo_source local --conf sam2 false
 
 clean:  ## Remove what the demo has made; .venv and your own runs stay
 	rm -rf $(DEMO) build .pytest_cache .mypy_cache .ruff_cache

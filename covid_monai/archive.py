@@ -1,8 +1,10 @@
 """A bundle as one file: digests of all that is in it, bytes that repeat, and unpacking that checks paths."""
 
+import errno
 import hashlib
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -12,6 +14,7 @@ from covid_monai.files import replacing, write_atomically
 
 SUMS = "SHA256SUMS"  # in the form of coreutils' sha256sum, so that `sha256sum -c SHA256SUMS` reads it
 _MAX_BYTES = 4 * 2**30  # unpacked; a bundle has tens of megabytes
+_USED = ("configs/", "models/")  # a bundle takes what it finds there
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 
 
@@ -33,19 +36,21 @@ def write_sums(folder: Path) -> None:
 def check_sums(folder: Path, *, shown: Path | None = None) -> None:
     """Compare a folder with its `SHA256SUMS`; one without is a bundle that was never exported.
 
-    Files that the list does not name are no concern of it: a run writes its results beside them.
+    Other files may lie beside them, such as results; in `configs/` and `models/` they would be used.
 
     Args:
         folder: That may hold the list.
         shown: What messages call it; None for the folder itself.
 
     Raises:
-        ArchiveError: Naming the files that are missing or changed.
+        ArchiveError: Naming the files that are missing, changed or added.
     """
     if not (folder / SUMS).is_file():
         return
-    problems = []
-    for name, digest in read_sums(folder / SUMS, shown=shown).items():
+    listed = read_sums(folder / SUMS, shown=shown)
+    used = [name for name in _files(folder) if name.startswith(_USED)]
+    problems = [f"{name} was added" for name in used if name not in listed]
+    for name, digest in listed.items():
         if not (folder / name).is_file():
             problems.append(f"{name} is missing")
         elif sha256(folder / name) != digest:
@@ -103,11 +108,11 @@ def unpack(path: Path, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(path) as archive:
             top = _check_entries(archive, path)
-            broken = archive.testzip()
-            if broken:
-                raise ArchiveError(f"{path}: {broken} is damaged. Copy or download the archive again.")
-            archive.extractall(folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+            archive.extractall(folder)  # compares what it unpacks with its check sums
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        # A damaged archive may ask for a place before its own beginning; a full disk is no fault of it.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise ArchiveError(
             f"{path} is no zip archive, or is cut off or damaged ({error}). Copy or download it again."
         ) from error
@@ -126,8 +131,8 @@ def opened(path: Path) -> Iterator[Path]:
     """The folder of a bundle that is given as a folder or as an archive; an archive's is temporary.
 
     Raises:
-        ArchiveError: As `unpack`; and in place of a ValueError about a file of the temporary folder, which
-            nobody could find afterwards.
+        ArchiveError: As `unpack`; and in place of an error about the temporary folder, which nobody could
+            find afterwards.
     """
     if not path.is_file():
         yield path
@@ -136,8 +141,9 @@ def opened(path: Path) -> Iterator[Path]:
         root = unpack(path, Path(folder))
         try:
             yield root
-        except ValueError as error:
-            raise ArchiveError(f"{path}: {str(error).replace(f'{root}/', '')}") from error
+        except (ValueError, FileNotFoundError) as error:
+            message = str(error).replace(f"{root}/", "").replace(str(root), str(path))
+            raise ArchiveError(message if str(path) in message else f"{path}: {message}") from error
 
 
 def _check_entries(archive: zipfile.ZipFile, path: Path) -> str:

@@ -107,11 +107,6 @@ class Bundle:
         return Calibration.load(self.calibration_path) if self.calibration_path.is_file() else None
 
     @property
-    def temperature(self) -> float:
-        """What the logits are divided by before softmax; 1 if the bundle stores no calibration."""
-        return 1.0 if self.calibration is None else self.calibration.temperature
-
-    @property
     def identity(self) -> dict[str, str]:
         """What names this model in every result: name, version, digests of weights and preprocessing."""
         return {
@@ -218,6 +213,15 @@ class Bundle:
         if isinstance(config, str) and config.startswith("@"):
             return self._filled_in(self._parser[config[1:]])
         return config
+
+
+def stored_temperature(root: str | Path) -> float:
+    """What a bundle's logits are divided by before softmax; 1 if it stores no calibration.
+
+    Read anew at each call: MONAI Label keeps its configs parsed while a training replaces the weights.
+    """
+    path = Path(root) / "models" / "calibration.json"
+    return Calibration.load(path).temperature if path.is_file() else 1.0
 
 
 def bake_root(folder: Path, root: str) -> None:

@@ -57,6 +57,25 @@ def test_any_changed_byte_is_named(tree, data):
         assert victim in str(error.value)
 
 
+def test_a_flipped_bit_anywhere_is_named_or_changes_nothing(tmp_path):
+    tree = {"a": bytes(range(256)) * 4, "b/c": b"text " * 100}
+    _write(tree, tmp_path / "bundle")
+    write_zip(tmp_path / "bundle", tmp_path / "a.zip")
+    whole = (tmp_path / "a.zip").read_bytes()
+    refused = 0
+    for position in range(0, len(whole), 3):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << position % 8
+        (tmp_path / "flipped.zip").write_bytes(flipped)
+        try:
+            with opened(tmp_path / "flipped.zip") as folder:
+                assert all((folder / name).read_bytes() == content for name, content in tree.items())
+        except ArchiveError as error:
+            assert "flipped.zip" in str(error)
+            refused += 1
+    assert refused > len(whole) / 6
+
+
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "b/../../x", "b\\..\\x", "C:x", "b/.."])
 def test_a_name_that_leaves_the_folder_is_refused_before_anything_is_written(name, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

@@ -239,17 +239,16 @@ def test_our_app_trains_on_labels_and_asks_where_it_doubts(app, bundle, phantoms
         labelled = list(phantoms)[:-6]
         for film in labelled:
             _save_label(url, film.stem, phantoms[film])
+        before = _scores(url, labelled[0].stem)  # MONAI Label keeps what it has loaded for it
         body = json.dumps({"max_epochs": 1}).encode()
         result = _request(f"{url}/train/{NAME}?run_sync=true", method="POST", body=body)
-        assert result["labelled"] == len(labelled) and result["updated"]
+        assert sum(result["films"].values()) == len(labelled) and result["updated"]
         run = Path(result["run"])
         assert (run / run.name / "models" / "model.pt").is_file()
         served_bundle = app / "model" / NAME
         weights = (served_bundle / "models" / "model.pt").read_bytes()
         assert weights == (run / run.name / "models" / "model.pt").read_bytes()
-        assert (run / "replaced" / "models" / "model.pt").read_bytes() == (
-            bundle / "models" / "model.pt"
-        ).read_bytes()
+        assert (run / "replaced" / "model.pt").read_bytes() == (bundle / "models" / "model.pt").read_bytes()
         assert not (served_bundle / SUMS).exists()
         with sqlite3.connect(tmp_path / "mlruns.db") as database:
             assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
@@ -259,4 +258,7 @@ def test_our_app_trains_on_labels_and_asks_where_it_doubts(app, bundle, phantoms
         ours = _ours(served_bundle, list(phantoms)[-6:])
         next_film = _request(f"{url}/activelearning/uncertainty", method="POST", body=b"{}")["id"]
         assert _scores(url, next_film) == pytest.approx(ours[next_film], abs=1e-4)
+        after = _scores(url, labelled[0].stem)
+        assert after != before
+        assert after == pytest.approx(_ours(served_bundle, labelled[:1])[labelled[0].stem], abs=1e-4)
         assert next_film == max(ours, key=lambda film: entropy(list(ours[film].values())))

@@ -7,7 +7,7 @@ import json
 import logging
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from covid_monai.bundle import Bundle
 from covid_monai.files import replacing
 
+Probabilities = Callable[[torch.Tensor], NDArray[np.float64]]
 TORCHSCRIPT, ONNX = "model.ts", "model.onnx"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -71,25 +72,33 @@ def write_onnx(bundle: Bundle, path: Path) -> None:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def torch_probabilities(network: torch.nn.Module, images: torch.Tensor) -> NDArray[np.float64]:
-    """Softmax of the network's logits: `[N, 1, S, S]` to `[N, K]`."""
-    with torch.inference_mode():
-        return torch.softmax(network(images).double(), dim=1).numpy()
+def of_network(network: torch.nn.Module) -> Probabilities:
+    """Softmax of the logits: a function of `[N, 1, S, S]` to `[N, K]`."""
+
+    def probabilities(images: torch.Tensor) -> NDArray[np.float64]:
+        with torch.inference_mode():
+            return torch.softmax(network(images).double(), dim=1).numpy()
+
+    return probabilities
 
 
-def torchscript_probabilities(path: Path, images: torch.Tensor) -> NDArray[np.float64]:
+def of_torchscript(path: Path) -> Probabilities:
     """The same from `model.ts`."""
     with _quietly():
-        return torch_probabilities(torch.jit.load(str(path), map_location="cpu").eval(), images)
+        return of_network(torch.jit.load(str(path), map_location="cpu").eval())
 
 
-def onnx_probabilities(path: Path, images: torch.Tensor) -> NDArray[np.float64]:
+def of_onnx(path: Path) -> Probabilities:
     """The same from `model.onnx` by ONNX Runtime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (logits,) = session.run(["pred"], {"image": images.numpy()})
-    return torch.softmax(torch.from_numpy(logits).double(), dim=1).numpy()
+
+    def probabilities(images: torch.Tensor) -> NDArray[np.float64]:
+        (logits,) = session.run(["pred"], {"image": images.numpy()})
+        return torch.softmax(torch.from_numpy(logits).double(), dim=1).numpy()
+
+    return probabilities
 
 
 def _example(bundle: Bundle) -> torch.Tensor:

@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
+from math import ceil, log10
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,8 +18,9 @@ import covid_monai
 from covid_monai.archive import sha256, write_sums, write_zip
 from covid_monai.bundle import Bundle, bake_root
 from covid_monai.export import forms
-from covid_monai.export.parity import TOLERANCE, check_parity, parity_images
+from covid_monai.export.parity import TOLERANCE, check_parity
 from covid_monai.files import write_atomically
+from covid_monai.inference.classifier import Classifier
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ _SOURCE_DATE_EPOCH = "315532800"  # 1980-01-01: the wheel's files carry no time 
 def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequence[Path] = ()) -> Path:
     """Write `NAME-VERSION.zip`, or nothing if an exported form differs from the checkpoint.
 
-    The same commit, weights and installed packages give the same bytes.
+    A clean checkout of the same commit, the same weights and installed packages give the same bytes.
 
     Args:
         bundle_dir: With trained weights.
@@ -44,31 +47,43 @@ def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequenc
         Path of the archive.
 
     Raises:
-        FileExistsError: If `output` is a file.
+        FileExistsError: If `output` is a file, or holds an export of other weights under the same name.
         FileNotFoundError: If there is no bundle, no weights, or no source tree to build the wheel from.
         ValueError: If weights, gate, calibration and operating point do not belong together.
         ParityError: If `model.ts` or `model.onnx` gives other probabilities than `model.pt`.
     """
     source = Bundle(bundle_dir)
-    if Path(output).is_file():
-        raise FileExistsError(f"{output} is a file: name a folder for the archive.")
+    path = Path(output) / f"{source.name}-{source.metadata['version']}.zip"
+    _check_target(path, source)
     with TemporaryDirectory(prefix="covid_monai_export_") as temporary:
         bundle = _copy(source, Path(temporary) / source.name)
+        Classifier(bundle.root, device="cpu")  # raises where its parts do not belong together
         models = bundle.checkpoint_path.parent
         logger.info("Writing %s and %s", forms.TORCHSCRIPT, forms.ONNX)
         forms.write_torchscript(bundle, models / forms.TORCHSCRIPT)
         forms.write_onnx(bundle, models / forms.ONNX)
-        compared = parity_images(bundle, images)
-        differences = check_parity(bundle, compared)
+        count, differences = check_parity(bundle, images)
         logger.info("Building the wheel of covid_monai %s", covid_monai.__version__)
         build_wheel(bundle.root / WHEELS)
         write_atomically(bundle.root / WHEELS / PINS, "".join(f"{pin}\n" for pin in pins()))
-        record = _record(bundle, images=len(compared), differences=differences)
+        record = _record(bundle, images=count, differences=differences)
         write_atomically(bundle.root / RECORD, json.dumps(record, indent=2) + "\n")
         write_sums(bundle.root)
-        path = Path(output) / f"{bundle.name}-{bundle.metadata['version']}.zip"
         write_zip(bundle.root, path)
     return path
+
+
+def _check_target(path: Path, source: Bundle) -> None:
+    if path.parent.is_file():
+        raise FileExistsError(f"{path.parent} is a file: name a folder for the archive.")
+    if path.is_file():
+        with zipfile.ZipFile(path) as archive:
+            found = json.loads(archive.read(f"{source.name}/{RECORD}"))["weights_sha256"]
+        if found != source.identity["weights_sha256"]:
+            raise FileExistsError(
+                f"{path} holds other weights ({found[:12]}): remove it, name another folder, or give this "
+                "bundle another version (configs/metadata.json)."
+            )
 
 
 def _copy(source: Bundle, folder: Path) -> Bundle:
@@ -89,12 +104,14 @@ def _copy(source: Bundle, folder: Path) -> Bundle:
 
 
 def _record(bundle: Bundle, *, images: int, differences: dict[str, float]) -> dict[str, Any]:
+    # The digits behind depend on the number of threads: rounded up, the archive stays the same.
+    rounded = {name: 10.0 ** ceil(log10(max(value, 1e-7))) for name, value in differences.items()}
     return {
         **bundle.identity,
         "covid_monai": covid_monai.__version__,
         "class_names": list(bundle.class_names),
         "sha256": {name: sha256(bundle.checkpoint_path.parent / name) for name in sorted(differences)},
-        "parity": {"images": images, "tolerance": TOLERANCE, "max_abs_difference": differences},
+        "parity": {"images": images, "tolerance": TOLERANCE, "max_abs_difference": rounded},
     }
 
 
@@ -121,7 +138,7 @@ def build_wheel(folder: Path) -> None:
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
         command += ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder), temporary]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": _SOURCE_DATE_EPOCH}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, umask=0o022)  # noqa: S603
     if done.returncode:
         raise RuntimeError(f"the wheel of covid_monai could not be built: {done.stderr.strip()[-500:]}")
 

@@ -11,6 +11,7 @@ import logging
 import math
 import shutil
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -30,12 +31,14 @@ from covid_monai.bundle import Bundle
 from covid_monai.datasets.prepare import prepare
 from covid_monai.export.forms import ONNX, TORCHSCRIPT
 from covid_monai.export.package import RECORD
+from covid_monai.files import replacing
 from covid_monai.inference.classifier import Classifier
 
 logger = logging.getLogger(__name__)
 
 STOCK = Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle" / "main.py"
 UNCERTAINTY = "uncertainty"
+_NEUTRAL = "class_{}"
 # Of an export, which all speak of the weights before.
 _EXPORTED = (SUMS, RECORD, f"models/{TORCHSCRIPT}", f"models/{ONNX}")
 
@@ -75,13 +78,12 @@ class ClassificationTrainTask(BundleTrainTask):
         bundle = Bundle(self.bundle_path)
         run = self.runs / datetime.now().strftime("monailabel-%Y%m%d-%H%M%S")
         run.mkdir(parents=True)
-        labels = write_labels(run / "labels.csv", datastore.datalist())
-        logger.info("Training on %d labelled films; the run: %s", labels, run)
+        write_labels(run / "labels.csv", datastore.datalist(), bundle.class_names)
         options = {**self.config(), **request}
-        prepare(
+        data = prepare(
             [("csv", run / "labels.csv")],
             output=run / "datalist.json",
-            classes=bundle.class_names,
+            classes={_NEUTRAL.format(i): name for i, name in enumerate(bundle.class_names)},
             validation_fraction=float(options["val_split"]),
             test_fraction=0.0,
         )
@@ -105,40 +107,47 @@ class ClassificationTrainTask(BundleTrainTask):
         workflow.finalize()
         if options["update_model"]:
             put_into_service(Bundle(run / run.name), bundle, previous=run / "replaced")
-        return {"run": str(run), "labelled": labels, "updated": bool(options["update_model"])}
+        films = {split: len(items) for split, items in data.splits.items()}
+        return {"run": str(run), "films": films, "updated": bool(options["update_model"])}
 
 
-def write_labels(path: Path, datalist: list[dict[str, str]]) -> int:
-    """Write `image,label` for `covid-monai data prepare csv`; returns the number of films.
+def write_labels(path: Path, datalist: Sequence[dict[str, str]], class_names: Sequence[str]) -> None:
+    """Write `image,label` for `covid-monai data prepare csv`.
+
+    Classes stand there by number: a collection's `viral_pneumonia` would be read as `pneumonia`.
 
     Raises:
-        ValueError: If no film has a class, or a label file is not `{"label": NAME}`.
+        ValueError: If no film has a label, or a label file is not `{"label": NAME}` with one of the classes.
     """
     rows = []
     for item in datalist:
         try:
-            rows.append((item["image"], json.loads(Path(item["label"]).read_text(encoding="utf-8"))["label"]))
+            label = json.loads(Path(item["label"]).read_text(encoding="utf-8"))["label"]
+            rows.append((item["image"], _NEUTRAL.format(class_names.index(label))))
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f'{item["label"]}: expected JSON like {{"label": "covid"}}') from error
+            known = ", ".join(class_names)
+            raise ValueError(f'{item["label"]}: expected {{"label": NAME}}, NAME one of {known}') from error
     if not rows:
         raise ValueError("no film has a label yet: save some with the tag `final` first")
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("image", "label"), *rows])
-    return len(rows)
 
 
 def put_into_service(trained: Bundle, served: Bundle, *, previous: Path) -> None:
-    """Copy weights, calibration, operating point and gate of a run into the served bundle.
+    """Give the served bundle the weights, calibration, operating point and gate of a run.
 
-    What they replace is kept in `previous`, as are TorchScript, ONNX and digests of the weights before.
+    What was there before is kept in `previous`. The server answers meanwhile: every file is replaced in one
+    step, so that there is no moment without weights. TorchScript, ONNX and digests of an export go.
     """
-    (previous / "models").mkdir(parents=True)
-    for name in (*_EXPORTED, *(path.relative_to(served.root) for path in served.model_files)):
-        if (served.root / name).is_file():
-            shutil.move(served.root / name, previous / name)
-    for path in trained.model_files:
-        if path.is_file():
-            shutil.copy(path, served.root / "models" / path.name)
+    shutil.copytree(served.root / "models", previous)
+    for name in _EXPORTED:
+        (served.root / name).unlink(missing_ok=True)
+    for old, new in zip(served.model_files, trained.model_files, strict=True):
+        if new.is_file():
+            with replacing(old) as temporary:
+                shutil.copy(new, temporary)
+        else:
+            old.unlink(missing_ok=True)
 
 
 class UncertaintyScoring(ScoringMethod):

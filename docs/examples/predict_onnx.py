@@ -25,7 +25,9 @@ KNOWN_STEPS = ["LoadImaged", "Resized", "covid_monai.transforms.PercentileRescal
 def read(path: str) -> np.ndarray:
     """Rows and columns as a viewer shows them, bone bright; [H, W], any range."""
     if not is_dicom(path):
-        return np.asarray(Image.open(path).convert("L"), dtype=np.float64)
+        picture = Image.open(path)
+        grey = picture if picture.mode in ("L", "I", "I;16") else picture.convert("L")
+        return np.asarray(grey, dtype=np.float64)
     dataset = dcmread(path)
     pixels = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset).astype(np.float64)
     return -pixels if dataset.PhotometricInterpretation == "MONOCHROME1" else pixels
@@ -57,7 +59,8 @@ def main(folder: str, files: list[str]) -> None:
     session = onnxruntime.InferenceSession(root / "models" / "model.onnx")
     names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
     # Temperature scaling: probabilities that mean what they say, on films like those of the training.
-    temperature = json.loads((root / "models" / "calibration.json").read_text())["temperature"]
+    calibration = root / "models" / "calibration.json"
+    temperature = json.loads(calibration.read_text())["temperature"] if calibration.is_file() else 1.0
     for file in files:
         (logits,) = session.run(["pred"], {"image": preprocess(read(file), steps)})
         odds = np.exp((logits[0].astype(float) - logits[0].max()) / temperature)
