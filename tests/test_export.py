@@ -195,7 +195,7 @@ def _leave_out(folder, archive):
 
 
 def _add(folder, archive):
-    (folder / "models" / "extra.bin").write_bytes(b"x")
+    (folder / "docs" / "extra.bin").write_bytes(b"x")
     return _repacked(folder, digests=False)
 
 
@@ -265,7 +265,7 @@ CORRUPTIONS = {
     _flip_a_byte: "damaged",
     _cut_off: "is no zip archive, or is cut off or damaged",
     _leave_out: "models/gate.npz is missing",
-    _add: "does not list: models/extra.bin",
+    _add: "does not list: docs/extra.bin",
     _without_digests: "SHA256SUMS is missing",
     _wrong_digest: "configs/inference.yaml is damaged or was changed",
     _traverse: "escaped.txt' would be written outside",
