@@ -49,7 +49,7 @@ def verify_bundle(path: str | Path) -> dict[str, Any]:
 def _read_record(bundle: Bundle) -> dict[str, Any]:
     try:
         record = json.loads((bundle.root / RECORD).read_text(encoding="utf-8"))
-        record["parity"]["max_abs_difference"]
+        record["parity"]["tolerance"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArchiveError(
             f"{bundle.root / RECORD} is missing or not as covid-monai export writes it"
