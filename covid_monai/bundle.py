@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from torch import nn
 
-from covid_monai.archive import check_sums
+from covid_monai.archive import check_sums, sha256
 from covid_monai.evaluation.calibration import Calibration
 from covid_monai.evaluation.operating_point import OperatingPoint
 from covid_monai.files import replacing, write_atomically
@@ -112,7 +112,7 @@ class Bundle:
         return {
             "name": self.name,
             "version": self.metadata["version"],
-            "weights_sha256": hashlib.sha256(self.checkpoint_path.read_bytes()).hexdigest(),
+            "weights_sha256": sha256(self.checkpoint_path),
             "preprocessing_digest": self.preprocessing_digest,
         }
 

@@ -7,7 +7,6 @@ Research software, not a medical device: not for diagnosis or treatment.
 
 import csv
 import json
-import logging
 import math
 import shutil
 import sys
@@ -33,8 +32,6 @@ from covid_monai.export.forms import ONNX, TORCHSCRIPT
 from covid_monai.export.package import RECORD
 from covid_monai.files import replacing
 from covid_monai.inference.classifier import Classifier
-
-logger = logging.getLogger(__name__)
 
 STOCK = Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle" / "main.py"
 UNCERTAINTY = "uncertainty"
