@@ -246,7 +246,7 @@ def test_our_app_trains_on_labels_and_asks_where_it_doubts(app, bundle, phantoms
         for film in labelled:
             _save_label(url, film.stem, phantoms[film])
         before = _scores(url, labelled[0].stem)  # MONAI Label keeps what it has loaded for it
-        body = json.dumps({"max_epochs": 1}).encode()
+        body = json.dumps({"max_epochs": 1, "device": "cpu"}).encode()
         result = _request(f"{url}/train/{NAME}?run_sync=true", method="POST", body=body)
         assert sum(result["films"].values()) == len(labelled) and result["updated"]
         run = Path(result["run"])

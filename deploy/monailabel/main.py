@@ -24,6 +24,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.epistemic import Epistemic
 from monailabel.tasks.train.bundle import BundleTrainTask
+from monailabel.utils.others.generic import device_list
 
 from covid_monai.archive import SUMS
 from covid_monai.bundle import Bundle
@@ -31,7 +32,7 @@ from covid_monai.datasets.prepare import prepare
 from covid_monai.export.forms import ONNX, TORCHSCRIPT
 from covid_monai.export.package import RECORD
 from covid_monai.files import replacing
-from covid_monai.inference.classifier import Classifier
+from covid_monai.inference.classifier import Classifier, choose_device
 
 STOCK = Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle" / "main.py"
 UNCERTAINTY = "uncertainty"
@@ -67,7 +68,7 @@ class ClassificationTrainTask(BundleTrainTask):
             "val_split": 0.2,
             "pretrained": True,
             "update_model": True,
-            "device": ["cpu", "cuda"],
+            "device": device_list(),
         }
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
@@ -91,6 +92,7 @@ class ClassificationTrainTask(BundleTrainTask):
             meta_file=str(configs / "metadata.json"),
             logging_file=str(configs / "logging.conf"),
             bundle_root=str(bundle.root),
+            device=f"$torch.device('{choose_device(request.get('device'))}')",
             datalist=str(run / "datalist.json"),
             output_dir=str(run / run.name),
             network_name=bundle.network_name,
