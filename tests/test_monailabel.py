@@ -3,6 +3,7 @@
 `make monailabel-environment` makes the environment; COVID_MONAI_MONAILABEL names it.
 """
 
+import filecmp
 import json
 import os
 import shutil
@@ -252,9 +253,9 @@ def test_our_app_trains_on_labels_and_asks_where_it_doubts(app, bundle, phantoms
         run = Path(result["run"])
         assert (run / run.name / "models" / "model.pt").is_file()
         served_bundle = app / "model" / NAME
-        weights = (served_bundle / "models" / "model.pt").read_bytes()
-        assert weights == (run / run.name / "models" / "model.pt").read_bytes()
-        assert (run / "replaced" / "model.pt").read_bytes() == (bundle / "models" / "model.pt").read_bytes()
+        weights, trained = (root / "models" / "model.pt" for root in (served_bundle, run / run.name))
+        assert filecmp.cmp(weights, trained, shallow=False)
+        assert filecmp.cmp(run / "replaced" / "model.pt", bundle / "models" / "model.pt", shallow=False)
         assert not (served_bundle / SUMS).exists()
         with sqlite3.connect(tmp_path / "mlruns.db") as database:
             assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]

@@ -5,6 +5,8 @@ Both take the preprocessed tensor `image`, `[N, 1, S, S]` float32, and give `pre
 
 import json
 import logging
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,6 +27,20 @@ from covid_monai.files import replacing
 Probabilities = Callable[[torch.Tensor], NDArray[np.float64]]
 TORCHSCRIPT, ONNX = "model.ts", "model.onnx"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def write_forms(bundle: Bundle) -> None:
+    """Write `model.ts` and `model.onnx` into the bundle's `models/`.
+
+    By a Python of their own: TorchScript numbers its types on from whatever a process has compiled before.
+
+    Raises:
+        RuntimeError: If the network cannot be exported; with the exporter's words.
+    """
+    command = [sys.executable, "-m", __name__, str(bundle.root)]
+    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(f"the network could not be exported: {done.stderr.strip()[-500:]}")
 
 
 def write_torchscript(bundle: Bundle, path: Path) -> None:
@@ -125,3 +141,9 @@ def _quietly() -> Iterator[None]:
             yield
         finally:
             exporter.setLevel(level)
+
+
+if __name__ == "__main__":
+    exported = Bundle(sys.argv[1])
+    write_torchscript(exported, exported.checkpoint_path.with_name(TORCHSCRIPT))
+    write_onnx(exported, exported.checkpoint_path.with_name(ONNX))

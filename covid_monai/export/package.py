@@ -57,10 +57,8 @@ def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequenc
     with TemporaryDirectory(prefix="covid_monai_export_") as temporary:
         bundle = _copy(source, Path(temporary) / source.name)
         Classifier(bundle.root, device="cpu")  # raises where its parts do not belong together
-        models = bundle.checkpoint_path.parent
         logger.info("Writing %s and %s", forms.TORCHSCRIPT, forms.ONNX)
-        forms.write_torchscript(bundle, models / forms.TORCHSCRIPT)
-        forms.write_onnx(bundle, models / forms.ONNX)
+        forms.write_forms(bundle)
         count, differences = check_parity(bundle, images)
         logger.info("Largest differences of a probability on %d images: %s", count, differences)
         logger.info("Building the wheel of covid_monai %s", covid_monai.__version__)
