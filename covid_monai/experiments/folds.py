@@ -14,6 +14,29 @@ Fold = dict[str, list[Item]]
 _VALIDATION_FOLDS = 6  # validation is a sixth of what is not test
 
 
+def join_patients(items: Sequence[Item], everything: Sequence[Item]) -> list[Item]:
+    """Give films one `patient` that a patient or a copy connects, be it over films that are not among them.
+
+    A collection that names no patients gets them so from those that it was copied from.
+
+    Args:
+        items: Some of the films.
+        everything: All films, with `image`, `patient`, and `group` where a film has copies.
+
+    >>> films = [{"image": str(number), "patient": patient} for number, patient in enumerate("abcab")]
+    >>> copies = [{**film, "group": "g"} for film in films[3:]]
+    >>> [film["patient"] for film in join_patients(films[:3], films[:3] + copies)]
+    ['a', 'a', 'c']
+    """
+    clusters = connected_groups(everything).tolist()
+    named: dict[int, str] = {}
+    joined = {
+        film["image"]: named.setdefault(cluster, film["patient"])
+        for film, cluster in zip(everything, clusters, strict=True)
+    }
+    return [{**item, "patient": joined[item["image"]]} for item in items]
+
+
 def make_folds(items: Sequence[Item], *, protocol: str, folds: int, seed: int) -> Iterator[tuple[str, Fold]]:
     """Yield a name and the films of `training`, `validation` and `test`, fold by fold.
 

@@ -10,7 +10,7 @@ from monai.bundle import ConfigWorkflow
 
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, read_datalist, write_datalist
 from covid_monai.datasets.prepare import prepare
-from covid_monai.experiments.folds import make_folds
+from covid_monai.experiments.folds import join_patients, make_folds
 from covid_monai.experiments.pool import join_test_rows, pooled_metrics
 from covid_monai.experiments.study import Study, take_films
 from covid_monai.files import write_atomically
@@ -73,7 +73,7 @@ def _write_folds(study: Study, datalist: Datalist, folder: Path, *, seed: int) -
         for split in SPLITS
         for item in datalist.splits[split]
     ]
-    films = take_films(named, study.take)
+    films = join_patients(take_films(named, study.take), named)
     class_names = study.classes or tuple(dict.fromkeys(film["class"] for film in films))
     items = [
         {**film, "label": class_names.index(film["class"])} for film in films if film["class"] in class_names
