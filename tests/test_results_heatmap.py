@@ -160,8 +160,13 @@ def test_dcmtk_shows_the_heat_map_as_it_was_drawn(classifier, tmp_path):
 GREY = {
     "window": {"WindowCenter": "1500", "WindowWidth": "2600"},
     "exact": {"WindowCenter": "1500", "WindowWidth": "2600", "VOILUTFunction": "LINEAR_EXACT"},
-    "rescale": {"WindowCenter": "1900", "WindowWidth": "2600", "RescaleSlope": "2", "RescaleIntercept": "-1000"},
-}  # fmt: skip
+    "rescale": {
+        "WindowCenter": "1900",
+        "WindowWidth": "2600",
+        "RescaleSlope": "2",
+        "RescaleIntercept": "-1000",
+    },
+}
 
 
 @pytest.mark.skipif(shutil.which("dcmp2pgm") is None, reason="needs DCMTK's dcmp2pgm")

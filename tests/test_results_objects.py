@@ -1,6 +1,5 @@
 """A prediction as DICOM objects: valid, in the film's study, the same every time, never about a non-film."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -164,7 +163,7 @@ def test_files_are_named_by_their_uid_and_replaced(results, classifier, films, t
     for _ in range(2):
         paths = write_results(objects, tmp_path / "new" / "folder")
         assert [path.name for path in paths] == [f"{ds.SOPInstanceUID}.dcm" for ds in objects]
-        assert sorted(os.listdir(tmp_path / "new" / "folder")) == sorted(path.name for path in paths)
+        assert set((tmp_path / "new" / "folder").iterdir()) == set(paths)
     assert all(pydicom.dcmread(path) == ds for path, ds in zip(paths, objects, strict=True))
 
 
