@@ -20,7 +20,7 @@ LAYERS = (
     ("bundle",),
     ("training",),
     ("inference",),
-    ("experiments", "export"),
+    ("experiments", "export", "results"),
     ("cli", "commands"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
