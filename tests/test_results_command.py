@@ -78,6 +78,21 @@ def test_a_second_run_writes_the_same_bytes(run, bundle, films, tmp_path):
     assert written[0] == written[1] and len(written[0]) == 7
 
 
+def test_two_files_of_one_uid_are_named_and_the_first_stays(run, bundle, films, tmp_path):
+    twin = pydicom.dcmread(films / "a.dcm")
+    twin.PixelData = twin.PixelData[::-1]
+    twin.save_as(films / "twin.dcm")
+    pair = (films / "a.dcm", films / "twin.dcm")
+    _, _, err = run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "both", *pair)
+    assert "3 DICOM objects of 1 films" in err and "1 same SOP Instance UID as a film before" in err
+    run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "first", pair[0])
+    both, first = (
+        {path.name: path.read_bytes() for path in folder.iterdir()}
+        for folder in (tmp_path / "both", tmp_path / "first")
+    )
+    assert both == first
+
+
 def test_without_the_option_nothing_is_written(run, bundle, films, tmp_path):
     run("predict", "--bundle", bundle, "--json", films / "a.dcm")
     assert {path.name for path in tmp_path.iterdir()} == {"films"}

@@ -45,6 +45,7 @@ class DicomOutput:
         self._written = 0
         self._films = 0
         self._without: Counter[str] = Counter()
+        self._written_uids: set[str] = set()
 
     def along(self, predictions: Iterator["Prediction"]) -> Iterator["Prediction"]:
         """The same predictions, each given on when its objects are on disk."""
@@ -71,7 +72,10 @@ class DicomOutput:
         except UnreadableImage:  # it was there for the prediction
             self._without["could not be read again"] += 1
             return
-        if objects:
+        if objects and objects[0].SOPInstanceUID in self._written_uids:
+            self._without["same SOP Instance UID as a film before"] += 1
+        elif objects:
+            self._written_uids.add(objects[0].SOPInstanceUID)
             self._films += 1
             self._written += len(write_results(objects, self._folder))
         else:
