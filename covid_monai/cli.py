@@ -20,6 +20,7 @@ from covid_monai.errors import causes, first_line
 from covid_monai.vocabulary import RESEARCH_USE
 
 TRACEBACK = "COVID_MONAI_TRACEBACK"
+_EXTRAS = "deidentify,export,train"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -85,7 +86,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     # The outermost of these kinds: it names the file, what it was raised from may not.
     for cause in causes(error):
         if isinstance(cause, ImportError):
-            return f"{first_line(cause)}. Install what is missing: pip install 'covid-monai[train,export]'", 2
+            return f"{first_line(cause)}. Install what is missing: pip install 'covid-monai[{_EXTRAS}]'", 2
         if isinstance(cause, ValueError | OSError):
             return first_line(cause), 2
     *_, cause = causes(error)
