@@ -1,7 +1,7 @@
-"""Marks in a picture that look like written text: rows of small shapes of one height, sharp and of even tone.
+"""Marks in a picture that look like a line of writing: thin strokes of even height, close together in a row.
 
 A search for what a person should look at, not a reading: no character is recognised. Single letters such as
-the side markers L and R make no row. How much it finds and how often it is wrong: docs/deidentification.md.
+the side markers L and R are no line. How much it finds and how often it is wrong: docs/deidentification.md.
 """
 
 from collections.abc import Iterator
@@ -11,41 +11,44 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_GLYPHS = 4  # shorter rows are side and view markers: L, R, PA, AP, SUP
-_MIN_HEIGHT, _MAX_HEIGHT = 5, 90  # pixels
-_MAX_SIDE = 3000  # larger films are halved: their writing is large too
-_MIN_CONTRAST = 0.25  # of a glyph against its surroundings, as a part of the picture's range
+_MAX_SIDE = 3000  # pixels; larger films are halved: their writing is large too
+# Kernels wider than the strokes of small and of large writing, with the least height of a line: what is lower
+# belongs to the smaller kernel, and in a large one the shade between two ribs may pass for it. In pixels.
+_SMALL, _LARGE = (9, 5), (25, 16)
+_CONTRAST = 0.2 * 255  # of a stroke against its surroundings, the picture's range being 255
+_MIN_ASPECT = 2.2  # width of a line to its height
+_MIN_STROKES = 5  # crossed by a line's typical row of pixels: L, R, PA, AP have fewer
 
 
-class Glyph(NamedTuple):
-    """Box of one connected shape, in pixels."""
+class Line(NamedTuple):
+    """Box around what may be writing, in pixels of the picture or of its half."""
 
     left: int
     top: int
     width: int
     height: int
 
-    @property
-    def right(self) -> int:
-        """First column behind it."""
-        return self.left + self.width
-
 
 def has_text_like_marks(image: NDArray[np.generic]) -> bool:
-    """Whether any row of glyphs stands in a picture.
+    """Whether anything in a picture looks like a line of writing.
 
     Args:
         image: [H, W] or [H, W, 3], any range.
     """
-    return any(True for _ in text_like_rows(image))
+    return any(True for _ in text_like_lines(image))
 
 
-def text_like_rows(image: NDArray[np.generic]) -> Iterator[list[Glyph]]:
-    """Yield rows of at least `MIN_GLYPHS` glyphs, brighter or darker than what is around them."""
+def text_like_lines(image: NDArray[np.generic]) -> Iterator[Line]:
+    """Yield what looks like writing, brighter or darker than its surroundings; large writing may come twice.
+
+    Args:
+        image: [H, W] or [H, W, 3], any range.
+    """
     grey = _to_bytes(image)
-    for picture in (grey, 255 - grey):
-        for size in (9, 25):  # wider than the strokes of small and of large writing
-            yield from _rows(_glyphs(picture, size))
+    half = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # for the largest writing
+    for picture, kernel in ((grey, _SMALL), (grey, _LARGE), (half, _LARGE)):
+        yield from _lines(picture, *kernel)
+        yield from _lines(255 - picture, *kernel)
 
 
 def _to_bytes(image: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -59,46 +62,26 @@ def _to_bytes(image: NDArray[np.generic]) -> NDArray[np.uint8]:
     return ((grey - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
 
 
-def _glyphs(picture: NDArray[np.uint8], size: int) -> list[Glyph]:
-    """Connected thin bright shapes whose form and tone could be a character's."""
+def _lines(picture: NDArray[np.uint8], size: int, min_height: int) -> Iterator[Line]:
+    """Bright strokes thinner than `size`, joined to lines where less than `size` lies between them."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    strokes = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, kernel)
-    mask = (strokes >= _MIN_CONTRAST * 255).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    glyphs = []
-    for label in range(1, count):
-        left, top, width, height, area = (int(value) for value in stats[label])
-        if not (
-            _MIN_HEIGHT <= height <= _MAX_HEIGHT and width <= 1.6 * height and area >= 0.12 * width * height
-        ):
-            continue
-        if height > 4 * size:
-            continue
-        box = np.s_[top : top + height, left : left + width]
-        tones = picture[box][labels[box] == label]
-        if tones.std() <= 0.15 * 255:
-            glyphs.append(Glyph(left, top, width, height))
-    return glyphs
+    strokes = (cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, kernel) >= _CONTRAST).astype(np.uint8)
+    padded = cv2.copyMakeBorder(strokes, 0, 0, size, size, cv2.BORDER_CONSTANT)
+    joined = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((1, size), np.uint8))[:, size:-size]
+    _, _, boxes, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    for *box, area in boxes[1:].tolist():
+        line = Line(*box)
+        flat = min_height <= line.height <= 2.5 * size and line.width >= _MIN_ASPECT * line.height
+        if flat and area >= 0.55 * line.width * line.height and _is_written(strokes, line):
+            yield line
 
 
-def _rows(glyphs: list[Glyph]) -> Iterator[list[Glyph]]:
-    """Chains of neighbours: about as high, on one line, no further apart than letters and words."""
-    remaining = sorted(glyphs)
-    while remaining:
-        row, rest = [remaining[0]], list[Glyph]()
-        for glyph in remaining[1:]:
-            (row if _follows(row[-1], glyph) else rest).append(glyph)
-        if len(row) >= MIN_GLYPHS:
-            yield row
-        remaining = rest
-
-
-def _follows(before: Glyph, after: Glyph) -> bool:
-    height = max(before.height, after.height)
-    baseline = abs(before.top + before.height - after.top - after.height)
-    gap = after.left - before.right
-    return (
-        min(before.height, after.height) >= 0.6 * height
-        and baseline <= 0.25 * height
-        and -2 <= gap <= 1.2 * height
-    )
+def _is_written(strokes: NDArray[np.uint8], line: Line) -> bool:
+    """Whether the rows through the middle of a line cross many strokes, as far apart as letters have them."""
+    margin = line.height // 5
+    middle = strokes[line.top + margin : line.top + line.height - margin, line.left : line.left + line.width]
+    crossed = (np.diff(middle, axis=1, prepend=0, append=0) == 1).sum(axis=1)
+    count = float(np.median(crossed))
+    if count < _MIN_STROKES:
+        return False
+    return 0.2 <= line.width / count / line.height <= 1.1 and 0.2 <= float(middle.mean()) <= 0.8

@@ -18,6 +18,7 @@ from covid_monai.readers.jpeg_stream import check_stream, is_jpeg, segments
 
 _PREFIX = "1.2.840.10008.5.1.4.1.1."
 _CAPTURES = (f"{_PREFIX}7", f"{_PREFIX}6.1", f"{_PREFIX}3.1")  # secondary capture, ultrasound
+_MORE_CAPTURES = f"{_PREFIX}7."  # with several frames
 _PHOTOGRAPHS = f"{_PREFIX}77.1."
 _CAPTURE_WORDS = ("SCREEN", "CAPTURE")
 _COMMENT = (0xFE, 0x64)  # COM of JPEG and JPEG-LS, CME of JPEG 2000
@@ -53,7 +54,8 @@ def _by_header(ds: Dataset) -> Iterator[Review]:
     if declared == "YES":
         yield Review.BURNED_IN_DECLARED
     # A gateway writes NO without having looked: for these kinds of picture it is not believed.
-    if sop_class.startswith(_CAPTURES) or any(word in image_type for word in _CAPTURE_WORDS):
+    capture = sop_class in _CAPTURES or sop_class.startswith(_MORE_CAPTURES)
+    if capture or any(word in image_type for word in _CAPTURE_WORDS):
         yield Review.SCREEN_OR_CAPTURE
     elif declared != "NO" and ("DERIVED" in image_type or "SECONDARY" in image_type):
         yield Review.DERIVED

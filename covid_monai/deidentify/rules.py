@@ -107,6 +107,8 @@ class Rules:
                 self._actions[tag] = Action.SHIFT
             elif vr_of(tag) == "SQ" and action is Action.DUMMY and tag not in _required_sequences():
                 self._actions[tag] = Action.REMOVE
+        # X/Z, but no IOD allows it without items.
+        self._actions[Tag("ReferencedStudySequence")] = Action.REMOVE
         self._actions |= {tag: _table()[tag] for tag in _tags(_COMMON_DATES)}
         for option in self.retain:
             self._actions |= dict.fromkeys(_tags(_RETAINED[option]), Action.KEEP)
