@@ -15,7 +15,7 @@ LAYERS = (
     ("readers",),
     ("transforms",),
     ("datasets",),
-    ("evaluation",),
+    ("deidentify", "evaluation"),
     ("networks",),
     ("bundle",),
     ("training",),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covid_monai.commands import audit as audit_command
+from covid_monai.commands import deidentify as deidentify_command
 from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import SHIPPED_BUNDLE
 from covid_monai.datasets.duplicate_selection import COPY
@@ -21,9 +22,11 @@ _REASONS_SHOWN = 12
 _CONFLICTS_SHOWN = 5
 
 app = typer.Typer(
-    help="Make a datalist from public collections or your own images, and audit it.", no_args_is_help=True
+    help="De-identify DICOM files; make a datalist from public collections or your own images, and audit it.",
+    no_args_is_help=True,
 )
 app.command(epilog=audit_command.EXAMPLES)(audit_command.audit)
+app.command(epilog=deidentify_command.EXAMPLES)(deidentify_command.deidentify)
 
 
 @app.command(

@@ -46,21 +46,21 @@ def check_stream(ds: Dataset) -> None:
     Raises:
         UnreadableImage: Headers missing, out of range, or of another size than Rows and Columns.
     """
-    segments = dict(_segments(_first_frame(ds)))
-    frame = next((marker for marker in segments if marker in _FRAME_HEADERS), None)
-    scan = segments.get(_SCAN_HEADER, b"")
-    if frame is None or len(segments[frame]) < 6 or len(scan) < 4:
+    found = dict(segments(_first_frame(ds)))
+    frame = next((marker for marker in found if marker in _FRAME_HEADERS), None)
+    scan = found.get(_SCAN_HEADER, b"")
+    if frame is None or len(found[frame]) < 6 or len(scan) < 4:
         raise UnreadableImage("its JPEG stream lacks a frame or scan header")
-    jfif, adobe = segments.get(0xE0, b""), segments.get(0xEE, b"")
+    jfif, adobe = found.get(0xE0, b""), found.get(0xEE, b"")
     if (jfif[:5] == _JFIF[:5] and jfif[:6] != _JFIF) or (adobe[:5] == b"Adobe" and adobe[11:12] > b"\x02"):
         raise UnreadableImage("its JPEG stream has a damaged application segment")
     lossless = frame in _LOSSLESS
-    precision, predictor = segments[frame][0], scan[-3]
+    precision, predictor = found[frame][0], scan[-3]
     if precision not in (range(2, 17) if lossless else (8, 12)):  # table B.2
         raise UnreadableImage(f"its JPEG stream claims {precision} bits a sample")
     if lossless and not 1 <= predictor <= 7:  # table H.1
         raise UnreadableImage(f"its JPEG stream claims predictor {predictor}")
-    rows, columns = (int.from_bytes(segments[frame][k : k + 2], "big") for k in (1, 3))
+    rows, columns = (int.from_bytes(found[frame][k : k + 2], "big") for k in (1, 3))
     if (rows, columns) != (int(ds.Rows), int(ds.Columns)):
         raise UnreadableImage(f"its JPEG stream is {columns} x {rows}, its header {ds.Columns} x {ds.Rows}")
 
@@ -102,7 +102,7 @@ def _first_frame(ds: Dataset) -> bytes:
     return bytes(next(iter(_frames(ds.PixelData))))
 
 
-def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
+def segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
     """Marker and content of each segment up to the first scan header (ITU T.81, B.1.1)."""
     position, marker = 2, 0  # behind the start of image
     while position + 4 <= len(stream) and stream[position] == 0xFF and marker != _SCAN_HEADER:

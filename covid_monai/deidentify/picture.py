@@ -1,0 +1,122 @@
+"""What may still identify a person in pixel data: nothing is altered, a person is asked to look."""
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import get_expected_length
+
+from covid_monai.deidentify.marks import has_text_like_marks
+from covid_monai.deidentify.outcome import Reason, Refused, Review
+from covid_monai.readers.dicom_pixels import decode
+from covid_monai.readers.elements import number, text
+from covid_monai.readers.jpeg_stream import check_stream, is_jpeg, segments
+
+_PREFIX = "1.2.840.10008.5.1.4.1.1."
+_CAPTURES = (f"{_PREFIX}7", f"{_PREFIX}6.1", f"{_PREFIX}3.1")  # secondary capture, ultrasound
+_MORE_CAPTURES = f"{_PREFIX}7."  # with several frames
+_PHOTOGRAPHS = f"{_PREFIX}77.1."
+_CAPTURE_WORDS = ("SCREEN", "CAPTURE")
+_COMMENT = (0xFE, 0x64)  # COM of JPEG and JPEG-LS, CME of JPEG 2000
+_APPLICATION = range(0xE1, 0xF0)
+_FIRST_TILE = 0x90
+_OF_ENCODER = re.compile(  # what encoders sign with
+    rb"(?i)(adobe|spiff|jfif|kakadu|openjpeg|jasper|lead ?tech|intel|ijg|accusoft|pegasus|aware|gdcm|dcmtk)"
+)
+
+
+def reviews(ds: Dataset) -> tuple[Review, ...]:
+    """Reasons to look at an image before it is handed on.
+
+    Args:
+        ds: A whole image, already cleaned: none of what is read here is ever removed.
+
+    Raises:
+        Refused: If its pixel data is shorter than its header says.
+    """
+    found = [*_by_header(ds), *_by_bytes(ds)]
+    try:
+        if has_text_like_marks(_first_frame(ds)):
+            found.append(Review.TEXT_LIKE_MARKS)
+    except Exception:  # decoders raise many types; what cannot be looked at here, a person must
+        found.append(Review.NOT_CHECKED)
+    return tuple(dict.fromkeys(found))
+
+
+def _by_header(ds: Dataset) -> Iterator[Review]:
+    declared = text(ds, "BurnedInAnnotation").upper()
+    image_type = text(ds, "ImageType").upper()
+    sop_class = text(ds, "SOPClassUID")
+    if declared == "YES":
+        yield Review.BURNED_IN_DECLARED
+    # A gateway writes NO without having looked: for these kinds of picture it is not believed.
+    capture = sop_class in _CAPTURES or sop_class.startswith(_MORE_CAPTURES)
+    if capture or any(word in image_type for word in _CAPTURE_WORDS):
+        yield Review.SCREEN_OR_CAPTURE
+    elif declared != "NO" and ("DERIVED" in image_type or "SECONDARY" in image_type):
+        yield Review.DERIVED
+    if sop_class.startswith(_PHOTOGRAPHS):
+        yield Review.PHOTOGRAPH
+    if (number(ds, "NumberOfFrames") or 1) > 1:
+        yield Review.MORE_FRAMES
+
+
+def _by_bytes(ds: Dataset) -> Iterator[Review]:
+    if "PixelData" not in ds:
+        return
+    if ds.file_meta.TransferSyntaxUID.is_encapsulated:
+        if any(_is_comment(marker, content) for marker, content in _stream_segments(ds)):
+            yield Review.STREAM_COMMENT
+        return
+    try:
+        surplus = len(ds.PixelData) - get_expected_length(ds)
+    except (AttributeError, TypeError, ValueError):  # Rows and the like missing: decoding will fail too
+        return
+    if surplus < 0:
+        raise Refused(Reason.TRUNCATED)
+    if surplus > 1:  # one byte makes an odd length even
+        yield Review.BYTES_AFTER_PIXELS
+    if _has_unused_bits(ds):
+        yield Review.UNUSED_BITS
+
+
+def _stream_segments(ds: Dataset) -> Iterator[tuple[int, bytes]]:
+    frames = int(number(ds, "NumberOfFrames") or 1)
+    for frame in generate_frames(ds.PixelData, number_of_frames=frames):
+        for marker, content in segments(frame):
+            if marker == _FIRST_TILE:
+                break
+            yield marker, content
+
+
+def _is_comment(marker: int, content: bytes) -> bool:
+    return (marker in _COMMENT or marker in _APPLICATION) and _OF_ENCODER.search(content) is None
+
+
+def _has_unused_bits(ds: Dataset) -> bool:
+    """Whether bits outside the stored ones hold anything: retired overlays were drawn there (PS3.5 8.1.1)."""
+    allocated, stored = int(ds.BitsAllocated), int(ds.BitsStored)
+    if allocated not in (8, 16) or stored >= allocated:
+        return False
+    order = "<" if ds.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    cells = np.frombuffer(ds.PixelData, f"{order}u{allocated // 8}", len(ds.PixelData) * 8 // allocated)
+    shift = int(ds.HighBit) + 1 - stored
+    used = ((1 << stored) - 1) << shift
+    unused = cells & ~np.asarray(used, cells.dtype)
+    if int(ds.PixelRepresentation):  # the sign may be carried on
+        negative = (cells >> int(ds.HighBit)) & 1
+        unused = np.where(negative & (unused == ~np.asarray(used, cells.dtype)), 0, unused)
+    return bool(unused.any())
+
+
+def _first_frame(ds: Dataset) -> NDArray[np.generic]:
+    """First frame, [H, W] or [H, W, 3]; stored values, since a window may hide what is written."""
+    if is_jpeg(ds):
+        check_stream(ds)  # some decoders end the process on what it refuses
+    single = int(ds.SamplesPerPixel) == 1 and (number(ds, "NumberOfFrames") or 1) <= 1
+    grey = text(ds, "PhotometricInterpretation").startswith("MONOCHROME") and "PixelData" in ds
+    return decode(ds)[0] if single and grey else np.asarray(pixel_array(ds, index=0))
