@@ -20,7 +20,8 @@ LAYERS = (
     ("bundle",),
     ("training",),
     ("inference",),
-    ("experiments", "export"),
+    ("experiments", "export", "results"),
+    ("worker",),
     ("cli", "commands"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
