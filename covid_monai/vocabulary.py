@@ -11,6 +11,8 @@ COVID = "covid"
 DEFAULT_CLASS_NAMES = (NORMAL, PNEUMONIA, COVID)
 
 RESEARCH_USE = "Research software, not a medical device: not for diagnosis or treatment."
+# Manufacturer's Model Name of the DICOM objects that hold results: the readers tell by it that they are no films.
+RESULT_DEVICE = "covid-monai results"
 
 
 class Status(StrEnum):

@@ -5,6 +5,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,7 @@ from covid_monai.evaluation.calibration import Calibration
 from covid_monai.evaluation.operating_point import OperatingPoint
 from covid_monai.inference.decision import make_decision, prediction_set
 from covid_monai.inference.gate import Gate, check_view
+from covid_monai.inference.heatmap import FilmHeatmap, Heatmap, film_indices
 from covid_monai.inference.prediction import Prediction
 from covid_monai.vocabulary import RefusedImage, Status, UnreadableImage
 
@@ -89,6 +91,28 @@ class Classifier:
                 yield from self._classify(ahead.popleft())
         finally:  # also where the caller stops early
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def explain(self, path: str | Path, class_name: str) -> FilmHeatmap:
+        """Show where on a film the evidence for a class lies.
+
+        The file is read once more: whole films of two batches would not fit into memory.
+
+        Args:
+            path: A file that `predict` has classified.
+            class_name: One of `class_names`.
+
+        Raises:
+            ValueError: If the file cannot be read, or the network has no layer for Grad-CAM.
+        """
+        film = self._preprocessing({"image": os.path.abspath(path)}, end=1)["image"]  # noqa: PTH100
+        image = self._preprocessing({"image": film}, start=1)["image"]
+        batch = image.as_tensor()[None].to(self.device)
+        (heat,) = self._heatmap(batch, self.class_names.index(class_name))
+        return FilmHeatmap(film[0].numpy(), heat, film_indices(film, image))
+
+    @cached_property
+    def _heatmap(self) -> Heatmap:
+        return Heatmap(self._network)
 
     def _load(self, file: str) -> torch.Tensor | Prediction:
         try:

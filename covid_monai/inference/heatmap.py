@@ -1,10 +1,12 @@
 """Grad-CAM: which parts of a film moved the network towards a class, by MONAI's own `GradCAM`."""
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.visualize import GradCAM
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -56,6 +58,39 @@ class Heatmap:
         with torch.enable_grad():
             maps = self._cam.compute_map(images.detach().clone().requires_grad_(), class_idx=0)
         return int(maps.shape[-2]), int(maps.shape[-1])
+
+
+@dataclass(frozen=True)
+class FilmHeatmap:
+    """A heat map and the film that it lies on.
+
+    Args:
+        film: Shape [H, W] in [0, 1], as a viewer shows the file.
+        heat: Shape [S, T] in [0, 1], on the grid of the network's input.
+        to_film: Shape [3, 3]: (row, column, 1) of a pixel of `heat` to (row, column, 1) of the film, both
+            counted from the centre of the first pixel.
+    """
+
+    film: NDArray[np.float32]
+    heat: NDArray[np.float32]
+    to_film: NDArray[np.float64]
+
+
+def film_indices(film: MetaTensor, image: MetaTensor) -> NDArray[np.float64]:
+    """Where on a film the pixels of its preprocessed image lie, by the affines that MONAI keeps.
+
+    Whatever spatial transforms the bundle's preprocessing holds (resize, crop, pad, flip) are in them.
+
+    Args:
+        film: Shape [C, H, W], as loaded.
+        image: Shape [C, S, T], after the preprocessing.
+
+    Returns:
+        Shape [3, 3], as `FilmHeatmap.to_film`.
+    """
+    moved = np.linalg.inv(np.asarray(film.affine)) @ np.asarray(image.affine)
+    in_plane = [0, 1, 3]
+    return moved[np.ix_(in_plane, in_plane)]
 
 
 def with_random_weights(network: nn.Module, *, seed: int) -> nn.Module:

@@ -5,7 +5,7 @@ import re
 from pydicom.dataset import Dataset
 
 from covid_monai.readers.elements import number, text
-from covid_monai.vocabulary import RefusalReason, RefusedImage
+from covid_monai.vocabulary import RESULT_DEVICE, RefusalReason, RefusedImage
 
 MIN_SIDE = 64
 MAX_ASPECT = 4.0
@@ -89,6 +89,8 @@ def _check_kind(ds: Dataset) -> None:
         raise RefusedImage(
             RefusalReason.REPORT, "A report or an encapsulated document; an image was expected."
         )
+    if text(ds, "ManufacturerModelName") == RESULT_DEVICE:  # else a heat map could be taken for a film
+        raise RefusedImage(RefusalReason.REPORT, "A result of covid-monai; a film was expected.")
     if sop_class == _DICOMDIR or "DirectoryRecordSequence" in ds:
         raise RefusedImage(RefusalReason.NO_PIXELS, "A DICOMDIR, which only lists files; give an image file.")
     if modality not in _PROJECTION_MODALITIES or (sop_class and sop_class not in _PROJECTION_CLASSES):

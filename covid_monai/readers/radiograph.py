@@ -68,6 +68,27 @@ def read_radiograph(path: str | Path) -> tuple[NDArray[np.float32], dict[str, An
         raise UnreadableImage(f"{path.name}: {_describe(error)}") from error
 
 
+class NotDicom(UnreadableImage):
+    """A file that is no DICOM file, though it may well be an image."""
+
+
+def read_header(path: str | Path) -> Dataset:
+    """Read the elements of a DICOM file that `read_radiograph` reads, without its pixel data.
+
+    Raises:
+        NotDicom: By its first bytes it is none.
+        UnreadableImage: Missing or damaged.
+    """
+    path = Path(path)
+    try:
+        path = _only_file(path) if path.is_dir() else path
+        return _open_dicom(path, _read_head(path), stop_before_pixels=True)
+    except NotDicom as error:
+        raise NotDicom(f"{path.name}: {error}") from error
+    except Exception as error:  # pydicom raises many types for damaged files
+        raise UnreadableImage(f"{path.name}: {_describe(error)}") from error
+
+
 def _only_file(folder: Path) -> Path:
     files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
     if len(files) != 1:
@@ -84,11 +105,11 @@ def _read_head(path: Path) -> bytes:
     return head
 
 
-def _open_dicom(path: Path, head: bytes) -> Dataset:
+def _open_dicom(path: Path, head: bytes, *, stop_before_pixels: bool = False) -> Dataset:
     """Parse a DICOM file, also one without preamble or transfer syntax."""
     if head[128:132] != b"DICM" and not head.startswith(_BARE_STARTS):
-        raise UnreadableImage("not a DICOM, JPEG or PNG file")
-    ds = dcmread(path, force=True)
+        raise NotDicom("not a DICOM file" if is_raster(head) else "not a DICOM, JPEG or PNG file")
+    ds = dcmread(path, force=True, stop_before_pixels=stop_before_pixels)
     if not ds:
         raise UnreadableImage("a truncated or damaged DICOM file; fetch it from its source again")
     if "TransferSyntaxUID" not in ds.file_meta:

@@ -1,0 +1,17 @@
+"""A prediction as DICOM objects: report, heat map, outlines on the film, PDF. Needs the extra `dicom`."""
+
+try:
+    import fpdf  # noqa: F401
+    import highdicom  # noqa: F401
+    import uharfbuzz  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"DICOM results need {error.name}, which is not installed: pip install 'covid-monai[dicom]'"
+    ) from error
+
+from covid_monai.results.files import write_results
+from covid_monai.results.objects import ResultObjects
+from covid_monai.results.source import NoResultObjects
+from covid_monai.results.uids import Kind, ResultUIDs, result_uids
+
+__all__ = ["Kind", "NoResultObjects", "ResultObjects", "ResultUIDs", "result_uids", "write_results"]

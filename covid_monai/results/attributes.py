@@ -1,0 +1,150 @@
+"""Patient and study attributes of a radiograph, copied into its results as the archive knows them."""
+
+import re
+
+from pydicom import config
+from pydicom.charset import python_encoding
+from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
+from pydicom.valuerep import validate_value
+
+# What archives match on: kept byte for byte, even where the value breaks the rules of its VR.
+IDENTITY = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "OtherPatientNames",
+    "AccessionNumber",
+    "StudyID",
+    "ReferringPhysicianName",
+)
+# The rest of the Patient, General Study, Patient Study and Clinical Trial modules (PS3.3 C.7.1.1, C.7.1.3,
+# C.7.2.1, C.7.2.2, C.7.2.3), and of SOP Common the offset that dates and times are given in.
+DESCRIPTION = (
+    *("TypeOfPatientID", "IssuerOfPatientIDQualifiersSequence", "OtherPatientIDsSequence"),
+    *("PatientBirthDate", "PatientBirthTime", "PatientSex", "QualityControlSubject", "PatientComments"),
+    *("EthnicGroupCodeSequence", "ReferencedPatientSequence"),
+    *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
+    *("StudyDate", "StudyTime", "StudyDescription", "IssuerOfAccessionNumberSequence"),
+    *("ReferringPhysicianIdentificationSequence", "ConsultingPhysicianName"),
+    *("ConsultingPhysicianIdentificationSequence", "ProcedureCodeSequence", "PhysiciansOfRecord"),
+    *("PhysiciansOfRecordIdentificationSequence", "NameOfPhysiciansReadingStudy"),
+    *("PhysiciansReadingStudyIdentificationSequence", "ReferencedStudySequence", "RequestingService"),
+    *("RequestingServiceCodeSequence", "ReasonForPerformedProcedureCodeSequence"),
+    *("AdmittingDiagnosesDescription", "AdmittingDiagnosesCodeSequence", "PatientAge", "PatientSize"),
+    *("PatientWeight", "MedicalAlerts", "Allergies", "Occupation", "SmokingStatus"),
+    *("AdditionalPatientHistory", "LastMenstrualDate", "ReasonForVisit", "ReasonForVisitCodeSequence"),
+    *("AdmissionID", "IssuerOfAdmissionIDSequence", "ServiceEpisodeID", "ServiceEpisodeDescription"),
+    *("IssuerOfServiceEpisodeIDSequence", "PatientState"),
+    *("ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialProtocolName"),
+    *("ClinicalTrialSiteID", "ClinicalTrialSiteName", "ClinicalTrialSubjectID"),
+    *("ClinicalTrialSubjectReadingID", "ClinicalTrialTimePointID", "ClinicalTrialTimePointDescription"),
+    "TimezoneOffsetFromUTC",
+)
+_TYPE_2 = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"),
+    *("AccessionNumber", "StudyID", "ReferringPhysicianName"),
+)
+_TRIAL = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
+_TERMS = {
+    "PatientSex": ("M", "F", "O"),
+    "QualityControlSubject": ("YES", "NO"),
+    "PatientIdentityRemoved": ("YES", "NO"),
+    "SmokingStatus": ("YES", "NO", "UNKNOWN"),
+    "TypeOfPatientID": ("TEXT", "RFID", "BARCODE"),
+}
+_TEXT_VRS = frozenset(
+    ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
+)
+_LONGEST = 65534  # bytes: the length of these VRs has 16 bits (PS3.5 7.1.2)
+
+
+def shared_attributes(ds: Dataset) -> Dataset:
+    """Character set, patient and study of a dataset, without decoding the values that an archive matches on.
+
+    A value that breaks its VR, or is none of the enumerated ones, stays empty where the attribute is
+    required (type 2) and away where it is not, except in `IDENTITY`.
+
+    Args:
+        ds: As read from a file, its elements not yet decoded.
+
+    Returns:
+        Elements to add to a result in the same study; all type 2 attributes are there.
+    """
+    shared = Dataset()
+    character_set = _character_set(ds)
+    if character_set:
+        shared.SpecificCharacterSet = character_set
+    for keyword in (*IDENTITY, *DESCRIPTION):
+        _copy(ds, keyword, shared, strict=keyword not in IDENTITY)
+    for keyword in (*_TYPE_2, *(_TRIAL if "ClinicalTrialSponsorName" in shared else ())):
+        if keyword not in shared:
+            setattr(shared, keyword, None)
+    return shared
+
+
+def _copy(source: Dataset, keyword: str, target: Dataset, *, strict: bool) -> None:
+    """Copy an element that has a value, if it can be written."""
+    tag = BaseTag(tag_for_keyword(keyword) or 0)
+    vr = dictionary_VR(tag)
+    if tag not in source:
+        return
+    if vr == "SQ":
+        items = [copied for item in _items(source, tag) if (copied := _item(item))]
+        if items:
+            setattr(target, keyword, items)
+        return
+    element = source.get_item(tag)
+    value = element.value if isinstance(element, RawDataElement) else None
+    if vr in _TEXT_VRS and value and value.strip(b" \0") and len(value) <= _LONGEST:
+        if not strict or _is_legal(source, tag, vr):
+            value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
+            target[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+
+
+def _item(item: Dataset) -> Dataset:
+    """The legal elements of a sequence's item; codes and references need no more."""
+    copied = Dataset()
+    for tag in item.keys():  # noqa: SIM118  # a Dataset iterates over decoded elements
+        keyword = "" if tag.is_private else keyword_for_tag(tag)
+        if keyword:
+            _copy(item, keyword, copied, strict=True)
+    return copied
+
+
+def _items(source: Dataset, tag: BaseTag) -> list[Dataset]:
+    try:
+        return list(source[tag].value)
+    except Exception:  # pydicom parses sequences on access, and a damaged one raises many types
+        return []
+
+
+def _is_legal(ds: Dataset, tag: BaseTag, vr: str) -> bool:
+    keyword = keyword_for_tag(tag)
+    try:
+        value = ds[tag].value
+        several = isinstance(value, MultiValue)
+        if several and dictionary_VM(tag) == "1":
+            return False
+        for part in value if several else [value]:
+            validate_value(vr, str(getattr(part, "original_string", part)), config.RAISE)
+    except Exception:  # as in `_items`
+        return False
+    return keyword not in _TERMS or value in _TERMS[keyword]
+
+
+def _character_set(ds: Dataset) -> list[str]:
+    """Specific Character Set in the standard's spelling; empty if it is absent or unknown."""
+    element = ds.get_item("SpecificCharacterSet")
+    value = element.value if isinstance(element, RawDataElement) else None
+    names = [_spelled(name.strip(" \0")) for name in (value or b"").decode("ascii", "replace").split("\\")]
+    return names if any(names) and all(name in python_encoding for name in names) else []
+
+
+def _spelled(name: str) -> str:
+    """The standard's spelling of what consoles write: "ISO-IR 100", "ISO_2022_IR_87"."""
+    name = re.sub(r"^ISO[ _-]2022[ _-]IR[ _-]", "ISO 2022 IR ", name)
+    return re.sub(r"^ISO[ _-]IR[ _-]", "ISO_IR ", name)
