@@ -3,6 +3,7 @@
 import ipaddress
 import tempfile
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -97,16 +98,18 @@ def _orthanc(client: ArchiveClient, name: str) -> Finding:
 
 
 def _search(client: ArchiveClient, settings: Settings) -> list[Notice]:
-    """Images of the last days that would be answered, of the first page."""
-    notices, _ = next(DicomWebSearch(client, settings.rules_of(client.archive)).pages(None), ([], None))
+    """Images that would be answered, of the first page; of Orthanc, which is not searched by date, of all."""
+    today = date.today if client.archive.source == "dicomweb" else lambda: date(1910, 1, 1)
+    source = DicomWebSearch(client, settings.rules_of(client.archive), today=today)
+    notices, _ = next(source.pages(None), ([], None))
     return [notice for notice in notices if not notice.refusal]
 
 
 def _fetch(client: ArchiveClient, settings: Settings, notices: list[Notice], name: str) -> Finding:
     if not notices:
         return warning(
-            f"{name}: no image of the last {client.archive.days} days would be answered, so fetching "
-            "(WADO-RS) was not tried. If there should be some, look at rules."
+            f"{name}: no image was found that would be answered, so fetching (WADO-RS) was not tried. If there "
+            "should be some, look at rules and days."
         )
     limits = settings.limits
     check = DecodeCheck(seconds=limits.decode_seconds, memory_mib=limits.decode_memory_mib)

@@ -55,6 +55,7 @@ def log_as_json() -> None:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(_OURS).setLevel(logging.INFO)
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # warns of oddities in every other real file
     threading.excepthook = _log_thread
 
 
