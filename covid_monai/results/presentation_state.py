@@ -148,7 +148,9 @@ def _voi(ds: Dataset) -> list[SoftcopyVOILUTTransformation] | None:
         return None
     if apply_window(np.zeros(1), center=center, width=width, function=function) is None:
         return None
-    return [SoftcopyVOILUTTransformation(window_center=center, window_width=width, voi_lut_function=function)]
+    return [
+        SoftcopyVOILUTTransformation(window_center=center, window_width=width, voi_lut_function=function)
+    ]
 
 
 def _stored_values(ds: Dataset) -> NDArray[np.float64]:
@@ -159,3 +161,4 @@ def _stored_values(ds: Dataset) -> NDArray[np.float64]:
 def _table(ds: Dataset, keyword: str, *, inputs: NDArray[np.float64]) -> LookupTable | None:
     tables = (read_lookup_table(item, inputs=inputs) for item in ds.get(keyword) or [])
     return next((table for table in tables if table is not None), None)
+
