@@ -171,8 +171,8 @@ class JobQueue:
             now: Seconds since 1970.
         """
         insert = (
-            "INSERT OR IGNORE INTO job (archive, study, series, instance, noticed, state, reason, finished) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO job (archive, study, series, instance, noticed, state, reason, finished) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (archive, instance) DO NOTHING"
         )
         with self._transaction() as database:
             for notice in notices:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from covid_monai.worker.settings import Archive, SettingsError
 
@@ -86,10 +87,20 @@ def bounded(response: requests.Response, *, limit: int, seconds: float) -> Itera
     """
     end, size = time.monotonic() + seconds, 0
     with response:
-        for piece in response.iter_content(_CHUNK):
+        while piece := _next_piece(response):
             size += len(piece)
             if size > limit:
                 raise TooMuch(f"more than {limit} bytes")
             if time.monotonic() > end:
                 raise requests.ReadTimeout(f"more than {seconds:g} s for one answer")
             yield piece
+
+
+def _next_piece(response: requests.Response) -> bytes:
+    """What has come; requests' own `iter_content` waits until a piece is full, however slowly it drips."""
+    try:
+        return response.raw.read1(_CHUNK, decode_content=True)
+    except ReadTimeoutError as error:
+        raise requests.ReadTimeout(str(error)) from error
+    except HTTPError as error:
+        raise requests.exceptions.ChunkedEncodingError(str(error)) from error
