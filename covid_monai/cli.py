@@ -87,7 +87,10 @@ def _explain(error: Exception) -> tuple[str, int]:
     # The outermost of these kinds: it names the file, what it was raised from may not.
     for cause in causes(error):
         if isinstance(cause, ImportError):
-            return f"{first_line(cause)}. Install what is missing: pip install 'covid-monai[train,export]'", 2
+            line = first_line(cause)
+            if "pip install" not in line:
+                line += ". Install what is missing: pip install 'covid-monai[train,export]'"
+            return line, 2
         if isinstance(cause, ValueError | OSError):
             return first_line(cause), 2
     *_, cause = causes(error)

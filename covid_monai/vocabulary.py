@@ -11,7 +11,7 @@ COVID = "covid"
 DEFAULT_CLASS_NAMES = (NORMAL, PNEUMONIA, COVID)
 
 RESEARCH_USE = "Research software, not a medical device: not for diagnosis or treatment."
-# Manufacturer's Model Name of the DICOM objects that hold results: the readers tell by it that they are no films.
+# Manufacturer's Model Name of our own DICOM objects, by which the readers tell that they are no films.
 RESULT_DEVICE = "covid-monai results"
 
 

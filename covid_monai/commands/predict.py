@@ -11,6 +11,7 @@ import typer
 
 from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import BundleOption, DeviceOption, bundle_folder
+from covid_monai.commands.dicom_output import DicomOutput, check_dicom_output
 from covid_monai.vocabulary import RESEARCH_USE, Status
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ EXAMPLES = examples(
     "covid-monai predict film.dcm",
     "covid-monai predict --output results.csv studies/",
     "covid-monai predict --bundle runs/mine --json films/*.png",
+    "covid-monai predict --dicom-output results/ --pdf studies/",
 )
 
 
@@ -34,6 +36,11 @@ def predict(
         typer.Option(metavar="FILE", help="FILE.jsonl or FILE.csv; - writes JSON Lines to the terminal."),
     ] = None,
     json_lines: Annotated[bool, typer.Option("--json", help="The same as --output -")] = False,
+    dicom_output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for a DICOM report and heat map of each DICOM film."),
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="With --dicom-output: a page for a person too.")] = False,
     device: DeviceOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images through the network at once.")] = 16,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read and preprocess.")] = 2,
@@ -45,6 +52,7 @@ def predict(
     Exit code: 0 if all files are ok, 1 if any was refused or failed, 2 for wrong usage.
     """
     output = _settled_output(output, json_lines=json_lines)
+    check_dicom_output(dicom_output, pdf=pdf)
     files = _images(paths)
     place = bundle if bundle is not None and bundle.is_file() else bundle_folder(bundle)
 
@@ -53,12 +61,19 @@ def predict(
 
     with opened(place) as folder:
         classifier = Classifier(folder, device=device, batch_size=batch_size, workers=workers)
-    predictions = _with_progress(classifier.predict(files), total=len(files))
+    predictions = classifier.predict(files)
+    written = None
+    if dicom_output is not None:
+        written = DicomOutput(classifier, dicom_output, pdf=pdf)
+        predictions = written.along(predictions)
+    predictions = _with_progress(predictions, total=len(files))
     if output is None:
         outcomes = _print_table(predictions, classifier.class_names)
     else:
         outcomes = _write(predictions, output, classifier.class_names)
     _print_summary(outcomes, output)
+    if written is not None:
+        typer.echo(written.summary(), err=True)
     if outcomes.total() > outcomes[str(Status.OK)]:
         raise typer.Exit(1)
 

@@ -102,9 +102,14 @@ class Classifier:
             class_name: One of `class_names`.
 
         Raises:
-            ValueError: If the file cannot be read, or the network has no layer for Grad-CAM.
+            UnreadableImage: If the file cannot be read any more.
+            ValueError: If the network has no layer for Grad-CAM.
         """
-        film = self._preprocessing({"image": os.path.abspath(path)}, end=1)["image"]  # noqa: PTH100
+        try:
+            film = self._preprocessing({"image": os.path.abspath(path)}, end=1)["image"]  # noqa: PTH100
+        except RuntimeError as error:  # MONAI's, around the reader's own
+            *_, cause = causes(error)
+            raise UnreadableImage(first_line(cause)) from error
         image = self._preprocessing({"image": film}, start=1)["image"]
         batch = image.as_tensor()[None].to(self.device)
         (heat,) = self._heatmap(batch, self.class_names.index(class_name))

@@ -59,6 +59,8 @@ _TERMS = {
 _TEXT_VRS = frozenset(
     ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
 )
+# Of the control characters, those that texts of several lines may hold (PS3.5 6.1.3).
+_LINE_CONTROLS = dict.fromkeys(("LT", "ST", "UT"), "\t\n\f\r")
 _LONGEST = 65534  # bytes: the length of these VRs has 16 bits (PS3.5 7.1.2)
 
 
@@ -99,10 +101,11 @@ def _copy(source: Dataset, keyword: str, target: Dataset, *, strict: bool) -> No
         return
     element = source.get_item(tag)
     value = element.value if isinstance(element, RawDataElement) else None
-    if vr in _TEXT_VRS and value and value.strip(b" \0") and len(value) <= _LONGEST:
-        if not strict or _is_legal(source, tag, vr):
-            value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
-            target[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+    if vr not in _TEXT_VRS or not value or not value.strip(b" \0") or len(value) > _LONGEST:
+        return
+    if not strict or _is_legal(source, tag, vr):
+        value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
+        target[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
 
 
 def _item(item: Dataset) -> Dataset:
@@ -129,8 +132,10 @@ def _is_legal(ds: Dataset, tag: BaseTag, vr: str) -> bool:
         several = isinstance(value, MultiValue)
         if several and dictionary_VM(tag) == "1":
             return False
-        for part in value if several else [value]:
-            validate_value(vr, str(getattr(part, "original_string", part)), config.RAISE)
+        for part in map(str, value if several else [value]):
+            validate_value(vr, part, config.RAISE)
+            if any(letter < " " for letter in part if letter not in _LINE_CONTROLS.get(vr, "")):
+                return False
     except Exception:  # as in `_items`
         return False
     return keyword not in _TERMS or value in _TERMS[keyword]
@@ -138,9 +143,8 @@ def _is_legal(ds: Dataset, tag: BaseTag, vr: str) -> bool:
 
 def _character_set(ds: Dataset) -> list[str]:
     """Specific Character Set in the standard's spelling; empty if it is absent or unknown."""
-    element = ds.get_item("SpecificCharacterSet")
-    value = element.value if isinstance(element, RawDataElement) else None
-    names = [_spelled(name.strip(" \0")) for name in (value or b"").decode("ascii", "replace").split("\\")]
+    value = ds.get("SpecificCharacterSet") or ""
+    names = [_spelled(name) for name in ([value] if isinstance(value, str) else value)]
     return names if any(names) and all(name in python_encoding for name in names) else []
 
 

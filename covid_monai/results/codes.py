@@ -29,6 +29,7 @@ def private(value: str, meaning: str) -> CodedConcept:
     return CodedConcept(value, PRIVATE_SCHEME, meaning)
 
 
+CLASS = private("CLASS", "Class")
 NO_CLASS_FITS = private("NO-CLASS-FITS", "No class fits")
 NOT_EXCLUDED = private("NOT-EXCLUDED", "Class that cannot be excluded")
 MOST_PROBABLE = private("MOST-PROBABLE", "Most probable class")

@@ -7,7 +7,7 @@ from pydicom.valuerep import DA, TM, validate_value
 from covid_monai.readers.elements import text
 
 _KINDS = ("Content", "Acquisition", "Series", "Study")
-# Of a radiograph without any date; a date is required in reports (PS3.3 C.17.2), and this one tells nobody a lie.
+# Of a radiograph without any date: reports must have one (PS3.3 C.17.2), and nobody believes this one.
 NO_DATE = "19000101"
 NO_TIME = "000000"
 

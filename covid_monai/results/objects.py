@@ -8,12 +8,14 @@ from pydicom.dataset import FileDataset
 
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
+from covid_monai.results.encapsulated_pdf import encapsulated_pdf
+from covid_monai.results.page import page
 from covid_monai.results.picture import heatmap_picture
 from covid_monai.results.presentation_state import has_presentation_state, presentation_state
 from covid_monai.results.report import report
 from covid_monai.results.secondary_capture import secondary_capture
 from covid_monai.results.series import ResultSeries
-from covid_monai.results.source import NoResultObjects, Source, read_source
+from covid_monai.results.source import Source, read_source
 from covid_monai.results.uids import Kind
 from covid_monai.results.wording import shown_class
 from covid_monai.vocabulary import RefusalReason, Status
@@ -73,6 +75,9 @@ class ResultObjects:
             if has_presentation_state(source.ds):
                 series = ResultSeries(source, Kind.PRESENTATION_STATE, self.model)
                 yield presentation_state(explained, prediction, series)
+        if self._pdf:
+            content = page(prediction, explained, source)
+            yield encapsulated_pdf(content, ResultSeries(source, Kind.PDF, self.model))
 
 
 def _settings_digest(classifier: Classifier) -> str:

@@ -1,7 +1,7 @@
-"""The outlines of the heat map as a Grayscale Softcopy Presentation State: drawn by the viewer on the film."""
+"""The heat map's outlines as a Grayscale Softcopy Presentation State: the viewer draws them on the film."""
 
 import numpy as np
-from highdicom import ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation, VOILUT
+from highdicom import VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation
 from highdicom.color import CIELabColor
 from highdicom.pr import (
     GraphicAnnotation,
@@ -68,7 +68,7 @@ def presentation_state(explained: FilmHeatmap, prediction: Prediction, series: R
         ),
         **series.arguments(),
     )
-    state.Laterality = None  # type 2C, and a chest has no side
+    state.BodyPartExamined = "CHEST"  # else it would need a Laterality
     return series.complete(state)
 
 
@@ -112,9 +112,10 @@ def _graphics(
 
 def _note(prediction: Prediction, film: Dataset, layer: GraphicLayer) -> GraphicAnnotation:
     class_name = shown_class(prediction)
+    label = class_label(class_name)
     words = (
-        f"{finding(prediction)}. Probability of {class_label(class_name)}: {percent(prediction, class_name)}.\r\n"
-        f"Outlines: evidence for {class_label(class_name)} (Grad-CAM, 50 % and 75 % of the strongest).\r\n"
+        f"{finding(prediction)}. Probability of {label}: {percent(prediction, class_name)}.\r\n"
+        f"Outlines: evidence for {label} (Grad-CAM, 50 % and 75 % of the strongest).\r\n"
         f"{RESEARCH_USE}"
     )
     box = (0.02, 0.9, 0.98, 0.99)  # of what is displayed: left, top, right, bottom
@@ -148,9 +149,7 @@ def _voi(ds: Dataset) -> list[SoftcopyVOILUTTransformation] | None:
         return None
     if apply_window(np.zeros(1), center=center, width=width, function=function) is None:
         return None
-    return [
-        SoftcopyVOILUTTransformation(window_center=center, window_width=width, voi_lut_function=function)
-    ]
+    return [SoftcopyVOILUTTransformation(window_center=center, window_width=width, voi_lut_function=function)]
 
 
 def _stored_values(ds: Dataset) -> NDArray[np.float64]:
@@ -161,4 +160,3 @@ def _stored_values(ds: Dataset) -> NDArray[np.float64]:
 def _table(ds: Dataset, keyword: str, *, inputs: NDArray[np.float64]) -> LookupTable | None:
     tables = (read_lookup_table(item, inputs=inputs) for item in ds.get(keyword) or [])
     return next((table for table in tables if table is not None), None)
-

@@ -130,8 +130,9 @@ def _measurements(prediction: Prediction) -> Iterator[Measurement]:
             measurement = Measurement(
                 name=name_of(class_name), value=round(value, 6), unit=codes.UCUM.NoUnits
             )
+            # Not "Finding": a program that looks for findings must meet one, not every class.
             about = CodeContentItem(
-                codes.DCM.Finding, own.class_concept(class_name), RelationshipTypeValues.HAS_CONCEPT_MOD
+                own.CLASS, own.class_concept(class_name), RelationshipTypeValues.HAS_CONCEPT_MOD
             )
             measurement[0].ContentSequence = [about]
             yield measurement

@@ -44,8 +44,7 @@ def secondary_capture(picture: Picture, series: ResultSeries) -> FileDataset:
     # What is burnt in names no patient; whether the film itself does only its own header can tell.
     if text(source.ds, "BurnedInAnnotation") in ("YES", "NO"):
         image.BurnedInAnnotation = text(source.ds, "BurnedInAnnotation")
-    if text(source.ds, "BodyPartExamined") == "CHEST":
-        image.BodyPartExamined = "CHEST"
+    image.BodyPartExamined = "CHEST"
     return series.complete(image)
 
 

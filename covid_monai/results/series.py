@@ -53,7 +53,7 @@ class ResultSeries:
             "instance_number": 1,
             "manufacturer": MANUFACTURER,
             "manufacturer_model_name": RESULT_DEVICE,
-            "software_versions": (f"covid-monai {__version__}", f"model {self.model['version']}"),
+            "software_versions": [f"covid-monai {__version__}", f"model {self.model['version']}"],
             "device_serial_number": self.model["weights_sha256"][:16],
             "series_description": f"{_DESCRIPTIONS[self.kind]} (research, not for diagnosis)",
         }

@@ -40,7 +40,8 @@ def result(prediction: Prediction) -> str:
     if prediction.decision is None:
         return f"{odds}. The model has no operating point, so nothing was decided."
     if is_uncertain(prediction):
-        return f"Uncertain: no class decided. {ascii_text(str(prediction.decision['reason']))} {odds}."
+        reason = ascii_text(str(prediction.decision["reason"]))
+        return f"{finding(prediction)}. {reason[:1].upper()}{reason[1:]} {odds}."
     decided = shown_class(prediction)
     words = f"Decision: {class_label(decided)} ({percent(prediction, decided)})"
     return f"{words}." if decided == probable else f"{words}, by its threshold; {odds}."
