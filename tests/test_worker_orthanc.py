@@ -321,3 +321,52 @@ def test_the_check_says_what_is_wrong_and_leaves_nothing(orthanc, tmp_path):
     )
     assert IDENTITY["PatientID"] not in good.stdout + forbidden.stdout
     proxy.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_delays_the_work_and_loses_nothing(orthanc, started, tmp_path, small_disk):
+    worker = started(of(orthanc), state_dir=str(small_disk / "state"))
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    sent = films(tmp_path / "films", 4)
+    orthanc.send(sent)
+    wait_until(lambda: worker.health()["local_trouble"], seconds=60, what="notice of the full disk")
+    assert worker.health()["status"] == "failing" and worker.metric("local_trouble") == 1
+    assert "local_trouble" in worker.log.read_text()
+    filler.unlink()
+    wait_for_answers(orthanc, len(sent), seconds=90)
+    wait_until(lambda: worker.health()["status"] == "ok", seconds=30)
+    assert worker.stop() == 0
+    assert queue_of(worker).dead_letters() == []
+    worker.assert_names_nobody()
+
+
+def test_a_damaged_queue_stops_the_start_and_set_aside_gives_a_way_out(orthanc, started, tmp_path):
+    sent = films(tmp_path / "films", 2)
+    orthanc.send(sent)
+    worker = started(of(orthanc, start="now"), ready=False)
+    worker.end()
+    path = worker.state / "queue.sqlite"
+    worker.state.mkdir(exist_ok=True)
+    for part in worker.state.glob("queue.sqlite*"):
+        part.unlink()
+    path.write_bytes(b"no database at all " * 1000)
+    said = worker.command()
+    assert said.returncode == 2 and "is damaged" in said.stderr and "set-aside" in said.stderr
+    assert "FAIL" in worker.command("check").stdout
+    assert worker.command("set-aside").returncode == 0
+    (kept,) = worker.state.glob("queue.2*.sqlite")
+    assert kept.read_bytes() == b"no database at all " * 1000
+    worker.start()
+    wait_for_answers(orthanc, len(sent), seconds=90)  # from the start of the feed, whatever `start` says
