@@ -112,16 +112,27 @@ def damage_tag(data, header, rng):
         put(data, found, struct.pack("<HH", other.group, other.element))
 
 
-DAMAGES = {
-    damage_value: 10,
-    damage_tag: 3,
-    lambda data, header, rng: put(data, rng.randrange(128, header), bytes([rng.randrange(256)])): 4,
-    lambda data, header, rng: put(data, rng.randrange(128, header), rng.choice(WORDS)): 4,
-    lambda data, header, rng: put(data, rng.randrange(128, header), struct.pack("<I", rng.choice(LENGTHS))): 2,
-    lambda data, header, rng: data.__delitem__(slice(at := rng.randrange(128, header), at + rng.randrange(64))): 1,
-    lambda data, header, rng: put(data, at := rng.randrange(128, header), data[at : at + 99] * 2): 1,
-    lambda data, header, rng: data.__delitem__(slice(rng.randrange(140, len(data)), None)): 1,
-}  # fmt: skip
+def damage_anything(data, header, rng):
+    """A byte, a word that means something in DICOM, or a length, anywhere."""
+    length = struct.pack("<I", rng.choice(LENGTHS))
+    put(
+        data, rng.randrange(128, header), rng.choice((bytes([rng.randrange(256)]), rng.choice(WORDS), length))
+    )
+
+
+def lose_or_double(data, header, rng):
+    """A piece of the header is lost, or there twice."""
+    at = rng.randrange(128, header)
+    piece = data[at : at + rng.randrange(64)]
+    data[at : at + len(piece)] = piece * rng.choice((0, 2))
+
+
+def cut_off(data, header, rng):
+    """The file ends early."""
+    del data[rng.randrange(140, len(data)) :]
+
+
+DAMAGES = {damage_value: 10, damage_tag: 3, damage_anything: 10, lose_or_double: 2, cut_off: 1}
 
 
 def mutate(content, header, rng):
@@ -133,7 +144,7 @@ def mutate(content, header, rng):
 
 
 class FixedHeatMap:
-    """Stands for the classifier: the network has nothing to do with headers, and would take most of the time."""
+    """Stands for the classifier: the network has nothing to do with headers, and would take long."""
 
     def __init__(self, classifier):
         self.model, self.gate = classifier.model, None
@@ -178,7 +189,7 @@ def outcome(number, classifier, path, model):
     except UnreadableImage:
         return "unreadable", []
     try:
-        if number % 100 == 0:
+        if number % 200 == 0:
             objects = ResultObjects(classifier, pdf=True).of(prediction)
         elif prediction.reason in _NO_RADIOGRAPH:
             return "no radiograph", []
@@ -197,13 +208,13 @@ def fuzz(classifier, folder, *, count, seed):
     counts, path = Counter(), folder / "film.dcm"
     for number in range(count):
         path.write_bytes(mutate(*rng.choice(films), rng))
-        start = time.perf_counter()
+        start = time.process_time()  # of this process: other work on the machine is no hang
         try:
             kind, objects = outcome(number, classifier, path, model)
         except Exception as error:
             kept = path.rename(folder / f"crash-{seed}-{number}.dcm")
             raise AssertionError(f"{kept}: {type(error).__name__}: {error}") from error
-        took = time.perf_counter() - start
+        took = time.process_time() - start
         assert took < LONGEST_S, f"file {number} of seed {seed} took {took:.1f} s"
         counts[kind] += 1
         for result in objects:

@@ -1,0 +1,110 @@
+"""`covid-monai predict --dicom-output`: objects beside the records, as the predictions come."""
+
+import json
+import sys
+
+import pydicom
+import pytest
+from dicom_made_here import make_ds, picture, save
+from PIL import Image
+from results_made_here import small_classifier
+
+from covid_monai.cli import main
+from covid_monai.vocabulary import RESEARCH_USE
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    small_classifier(folder)
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """`covid-monai ARGUMENTS` in this process: exit code, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["covid-monai", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def films(tmp_path):
+    """Two films, a hand, a picture, a film without a study, a text called an image."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for name in ("a.dcm", "Doe_Jane.dcm"):
+        save(make_ds(picture()), folder / name)
+    save(make_ds(picture(), BodyPartExamined="HAND"), folder / "hand.dcm")
+    ds = make_ds(picture())
+    del ds.StudyInstanceUID
+    save(ds, folder / "nowhere.dcm")
+    Image.fromarray(picture()).save(folder / "picture.png")
+    (folder / "text.jpg").write_text("no image at all")
+    return folder
+
+
+def test_objects_and_records_are_written_side_by_side(run, bundle, films, tmp_path):
+    output, folder = tmp_path / "out.jsonl", tmp_path / "dicom"
+    command = ("predict", "--bundle", bundle, "--dicom-output", folder, "--pdf", "--output", output, films)
+    code, _, err = run(*command)
+    assert code == 1  # one refused, one error, as without the option
+    assert len(output.read_text().splitlines()) == 6
+    kinds = sorted(str(pydicom.dcmread(path).Modality) for path in folder.iterdir())
+    assert kinds == ["DOC"] * 2 + ["OT"] * 2 + ["PR"] * 2 + ["SR"] * 3
+    assert f"9 DICOM objects of 3 films in {folder}." in err
+    assert "No DICOM objects for 3 files, because: " in err
+    for cause in ("1 not a DICOM file", "1 no StudyInstanceUID", "1 error (unreadable)"):
+        assert cause in err
+    assert RESEARCH_USE in err
+    assert not [path for path in folder.iterdir() if "Doe" in path.name]
+
+
+def test_a_second_run_writes_the_same_bytes(run, bundle, films, tmp_path):
+    written = []
+    for _ in range(2):
+        run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "dicom", films)
+        written.append({path.name: path.read_bytes() for path in (tmp_path / "dicom").iterdir()})
+    assert written[0] == written[1] and len(written[0]) == 7
+
+
+def test_without_the_option_nothing_is_written(run, bundle, films, tmp_path):
+    run("predict", "--bundle", bundle, "--json", films / "a.dcm")
+    assert {path.name for path in tmp_path.iterdir()} == {"films"}
+
+
+def test_json_lines_on_the_terminal_stay_clean(run, bundle, films, tmp_path):
+    dicom = tmp_path / "dicom"
+    code, out, _ = run("predict", "--bundle", bundle, "--json", "--dicom-output", dicom, films / "a.dcm")
+    assert code == 0 and json.loads(out)["status"] == "ok"
+
+
+def test_pdf_asks_for_a_folder(run, bundle, films):
+    code, _, err = run("predict", "--bundle", bundle, "--pdf", films)
+    assert code == 2 and "--pdf belongs to --dicom-output DIR" in err
+
+
+def test_a_file_is_no_folder(run, bundle, films, tmp_path):
+    (tmp_path / "taken").touch()
+    code, _, err = run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "taken", films)
+    assert code == 2 and "is a file; name a folder" in err
+
+
+@pytest.mark.parametrize("package", ["highdicom", "fpdf", "uharfbuzz"])
+def test_a_missing_extra_is_named(run, bundle, films, tmp_path, monkeypatch, package):
+    for name in [name for name in sys.modules if name.startswith("covid_monai.results")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    code, _, err = run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "dicom", films)
+    assert code == 2 and "pip install 'covid-monai[dicom]'" in err and "[train" not in err
+    assert not (tmp_path / "dicom").exists()
