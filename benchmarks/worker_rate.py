@@ -1,4 +1,4 @@
-"""The worker beside a real Orthanc: images a second while work waits, seconds for a single one, memory over time.
+"""The worker beside a real Orthanc: images a second while work waits, seconds for a single one, memory.
 
     python benchmarks/worker_rate.py --images 500 --singles 20
     python benchmarks/worker_rate.py --images 5000 --singles 0        # is memory flat?
@@ -20,7 +20,9 @@ from pydicom import dcmread
 from rich.console import Console
 from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # Orthanc and the service are started as in the tests
+sys.path.insert(
+    0, str(Path(__file__).parents[1] / "tests")
+)  # Orthanc and the service are started as in the tests
 
 from archive_made_here import Orthanc, Worker, films, memory_mib, wait_until
 

@@ -168,6 +168,57 @@ class Orthanc:
             subprocess.run([*command, "127.0.0.1", str(self.dimse), *names], check=True, timeout=120)
 
 
+def read_body(handler):
+    """The body of a request, in one piece or in chunks."""
+    if "chunked" not in handler.headers.get("Transfer-Encoding", ""):
+        return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    pieces = []
+    while size := int(handler.rfile.readline(), 16):
+        pieces.append(handler.rfile.read(size))
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return b"".join(pieces)
+
+
+class _ProxyHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def handle_request(self):
+        body = read_body(self)
+        self.server.owner.seen.append((self.command, self.path))
+        if not self.server.owner.spoil(self):
+            self.forward(body)
+
+    do_GET = do_POST = do_PUT = handle_request  # noqa: N815
+
+    def forward(self, body=b"", *, cut=None):
+        try:
+            connection = http.client.HTTPConnection(
+                self.server.owner.target.hostname, self.server.owner.target.port, timeout=60
+            )
+            kept = ("accept", "content-type", "authorization")
+            headers = {name: value for name, value in self.headers.items() if name.lower() in kept}
+            connection.request(self.command, self.path, body or None, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except OSError:
+            return self.answer(502)
+        kind = answer.headers.get("Content-Type", "application/octet-stream")
+        return self.answer(answer.status, content, kind=kind, cut=cut)
+
+    def answer(self, status, content=b"", *, kind="text/plain", cut=None):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content if cut is None else content[:cut])
+        if cut is not None:
+            self.close_connection = True
+
+    def log_message(self, *arguments):
+        pass
+
+
 class Proxy:
     """Stands before an archive; `spoil(handler)` may answer in its place and returns whether it has."""
 
@@ -175,57 +226,8 @@ class Proxy:
         self.target = urlsplit(target)
         self.spoil = lambda handler: False
         self.seen = []
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_request(self):
-                body = self._body()
-                proxy.seen.append((self.command, self.path))
-                if not proxy.spoil(self):
-                    self.forward(body)
-
-            do_GET = do_POST = do_PUT = handle_request  # noqa: N815
-
-            def _body(self):
-                if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-                    return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                pieces = []
-                while size := int(self.rfile.readline(), 16):
-                    pieces.append(self.rfile.read(size))
-                    self.rfile.readline()
-                self.rfile.readline()
-                return b"".join(pieces)
-
-            def forward(self, body=b"", *, cut=None):
-                try:
-                    connection = http.client.HTTPConnection(
-                        proxy.target.hostname, proxy.target.port, timeout=60
-                    )
-                    kept = ("accept", "content-type", "authorization")
-                    headers = {name: value for name, value in self.headers.items() if name.lower() in kept}
-                    connection.request(self.command, self.path, body or None, headers)
-                    answer = connection.getresponse()
-                    content = answer.read()
-                except OSError:
-                    return self.answer(502)
-                kind = answer.headers.get("Content-Type", "application/octet-stream")
-                return self.answer(answer.status, content, kind=kind, cut=cut)
-
-            def answer(self, status, content=b"", *, kind="text/plain", cut=None):
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content if cut is None else content[:cut])
-                if cut is not None:
-                    self.close_connection = True
-
-            def log_message(self, *arguments):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _ProxyHandler)
+        self.server.owner = self
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()

@@ -3,6 +3,7 @@
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 import requests
@@ -59,7 +60,7 @@ def server():
 
     class Handler(BaseHTTPRequestHandler):
         plan = (200, b"", 0.0)
-        headers_seen: list = []
+        headers_seen: ClassVar[list] = []
 
         def do_GET(self):
             self.headers_seen.append(dict(self.headers))
@@ -180,7 +181,7 @@ def test_every_instance_must_be_acknowledged():
 
 @given(st.integers(1, 10_000), st.floats(0.01, 1000))
 def test_a_pause_is_jittered_and_bounded(failures, longest):
-    assert 0 <= full_jitter(failures, longest=longest) <= min(longest, 2.0**min(failures, 60))
+    assert 0 <= full_jitter(failures, longest=longest) <= min(longest, 2.0 ** min(failures, 60))
 
 
 def test_an_archive_is_up_again_after_a_success_and_news_are_told_once():

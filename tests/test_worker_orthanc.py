@@ -1,6 +1,6 @@
 """The service beside a real Orthanc: what goes in by DIMSE comes back as results, whatever happens meanwhile.
 
-COVID_MONAI_WORKER_SOAK=1 runs the long form: 500 images, 20 kills, 2 stops of the archive (about half an hour).
+COVID_MONAI_WORKER_SOAK=1 runs the long form: 500 images, 20 kills, 2 stops of the archive.
 """
 
 import os
@@ -112,9 +112,11 @@ def test_results_stand_in_the_study_within_seconds_and_a_second_run_adds_nothing
         begin = time.monotonic()
         study = str(dcmread(path).StudyInstanceUID)
         wait_until(
-            lambda study=study: {SR, SC} <= {class_of(orthanc, found) for found in orthanc.find(StudyInstanceUID=study)},
+            lambda study=study: (
+                {SR, SC} <= {class_of(orthanc, one) for one in orthanc.find(StudyInstanceUID=study)}
+            ),
             seconds=60,
-        )  # fmt: skip
+        )
         seconds.append(time.monotonic() - begin)
     assert statistics.median(seconds) < 5, seconds
     print("seconds from storescu's end to results:", [round(value, 2) for value in seconds])
@@ -290,7 +292,7 @@ def test_what_the_gate_refuses_gets_an_audit_line_and_a_report_only_on_request(o
 
 
 def test_thousands_of_notices_wait_on_disk_and_not_in_memory(orthanc, started, tmp_path):
-    """Work stands still, as the model's archive refuses fetches; what is noticed must not grow the process."""
+    """Nothing can be fetched, so work stands still; what is noticed must not grow the process."""
     proxy = Proxy(orthanc.url)
     sent = ineligible(tmp_path / "others", 200)
     proxy.spoil = lambda handler: "/dicom-web/" in handler.path and (handler.answer(503) or True)

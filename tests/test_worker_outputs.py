@@ -100,13 +100,26 @@ def test_metrics_and_health_are_served_and_nothing_else(tmp_path):
 
 def test_drift_is_told_once_there_are_enough_answers():
     reference = fit_score_reference([[i / 200, 1 - i / 200] for i in range(200)], ("a", "b"), chosen_on={})
-    state = {"queued": {"main": 3}, "dead": {}, "oldest_seconds": {}, "up": {"main": 0.0}, "local": {"trouble": 0.0}}
+    state = {
+        "queued": {"main": 3},
+        "dead": {},
+        "oldest_seconds": {},
+        "up": {"main": 0.0},
+        "local": {"trouble": 0.0},
+    }
     drift = Drift(reference, [[0.9, 0.1]] * (DRIFT_LEAST - 1))
     registry = CollectorRegistry()
     registry.register(StateCollector(lambda: state, drift))
     assert 'psi{class="a"}' not in generate_latest(registry).decode()
     drift.add([0.9, 0.1])
     text = generate_latest(registry).decode()
-    (value,) = [float(line.split()[1]) for line in text.splitlines() if line.startswith('covid_monai_score_drift_psi{class="a"}')]
+    (value,) = [
+        float(line.split()[1])
+        for line in text.splitlines()
+        if line.startswith('covid_monai_score_drift_psi{class="a"}')
+    ]
     assert value > 0.25
-    assert 'covid_monai_queue_jobs{archive="main"} 3.0' in text and 'covid_monai_archive_up{archive="main"} 0.0' in text
+    assert (
+        'covid_monai_queue_jobs{archive="main"} 3.0' in text
+        and 'covid_monai_archive_up{archive="main"} 0.0' in text
+    )

@@ -143,7 +143,7 @@ def test_a_damaged_queue_is_told_and_kept(tmp_path, damage):
     content = bytearray(path.read_bytes())
     content[0 if damage == "no database" else 8192 : 12288] = b"\xff" * 4096
     path.write_bytes(content)
-    with pytest.raises(QueueError, match="is damaged.*Nothing was changed.*set-aside"):
+    with pytest.raises(QueueError, match=r"is damaged.*Nothing was changed.*set-aside"):
         JobQueue(tmp_path)
     assert path.read_bytes() == content
     kept = move_aside(tmp_path)

@@ -42,7 +42,9 @@ def test_a_misspelled_key_is_named_with_what_is_meant_and_allowed(tmp_path):
     said = with_archive(tmp_path, pol_seconds=3)
     assert "archives.0.pol_seconds: no such key (do you mean poll_seconds?)" in said
     assert "allowed here: name, source, url" in said
-    assert "limits.object_mb: no such key (do you mean object_mib?)" in complaint(tmp_path, limits={"object_mb": 1})
+    assert "limits.object_mb: no such key (do you mean object_mib?)" in complaint(
+        tmp_path, limits={"object_mb": 1}
+    )
     assert "archives.0.rules.view: no such key" in with_archive(tmp_path, rules={"view": ["PA"]})
 
 
@@ -83,7 +85,9 @@ def test_two_archives_of_one_name_are_refused(tmp_path):
     assert "a name of its own" in complaint(tmp_path, archives=[ARCHIVE, ARCHIVE])
 
 
-@pytest.mark.parametrize(("text", "words"), [("a: [", "not valid YAML in line"), ("- 1", "expected keys such as")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("a: [", "not valid YAML in line"), ("- 1", "expected keys such as")]
+)
 def test_what_is_no_configuration_is_said(tmp_path, text, words):
     with pytest.raises(SettingsError, match=words):
         load_settings(written(tmp_path, text))

@@ -108,8 +108,8 @@ def _search(client: ArchiveClient, settings: Settings) -> list[Notice]:
 def _fetch(client: ArchiveClient, settings: Settings, notices: list[Notice], name: str) -> Finding:
     if not notices:
         return warning(
-            f"{name}: no image was found that would be answered, so fetching (WADO-RS) was not tried. If there "
-            "should be some, look at rules and days."
+            f"{name}: no image was found that would be answered, so fetching (WADO-RS) was not tried. If "
+            "there should be some, look at rules and days."
         )
     limits = settings.limits
     check = DecodeCheck(seconds=limits.decode_seconds, memory_mib=limits.decode_memory_mib)
