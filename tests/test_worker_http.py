@@ -1,12 +1,20 @@
 """What comes over the wire: multipart answers, bounds, and whose fault a failure is."""
 
+import ssl
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from typing import ClassVar
 
 import pytest
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
@@ -188,3 +196,49 @@ def test_an_archive_is_up_again_after_a_success_and_news_are_told_once():
     availability = Availability(longest=1, stop=threading.Event())
     assert [availability.failed("x"), availability.failed("x"), availability.up] == [True, False, False]
     assert [availability.worked(), availability.worked(), availability.up] == [True, False, True]
+
+
+def _certificates(folder):
+    """An authority and a certificate of it for 127.0.0.1, with the `cryptography` package."""
+    now = datetime.now(UTC)
+
+    def made(name, issuer=None, *, issuer_key=None):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer or subject)
+        builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+        builder = builder.add_extension(names, critical=False)
+        builder = builder.add_extension(
+            x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True
+        )
+        certificate = builder.sign(issuer_key or key, hashes.SHA256())
+        path = folder / f"{name}.pem"
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+        return path, subject, key
+
+    authority, subject, key = made("authority")
+    return authority, *(made(name, subject, issuer_key=key)[0] for name in ("server", "client"))
+
+
+def test_certificates_are_checked_on_both_sides(server, tmp_path):
+    authority, own, client_certificate = _certificates(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority)
+    context.load_cert_chain(own)
+    context.verify_mode = ssl.CERT_REQUIRED
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handler.plan = (200, message(b"film"), 0.0)
+    address = {"name": "a", "source": "dicomweb", "url": f"https://127.0.0.1:{server.server_address[1]}"}
+
+    def client(**settings):
+        return ArchiveClient(Archive(**address, **settings), max_object_bytes=1000)
+
+    client(ca_file=authority, client_certificate=client_certificate).fetch(JOB, tmp_path / "1.dcm")
+    assert (tmp_path / "1.dcm").read_bytes() == b"film"
+    assert fetched(client(client_certificate=client_certificate), tmp_path) == ("SSLError", Fault.ARCHIVE)
+    with pytest.raises(Trouble):  # without a certificate of ours
+        client(ca_file=authority).fetch(JOB, tmp_path / "1.dcm")
+    with pytest.raises(FileNotFoundError, match="archive a: no file"):
+        client(ca_file=tmp_path / "none.pem")

@@ -52,7 +52,6 @@ class Courier:
         self._common = common
         self._availability = availability
         self._spool = spool
-        self._unclear: dict[int, int] = {}  # job to what the archive had answered when it failed
         self._open: dict[int, Job] = {}
 
     def step(self) -> bool:
@@ -150,7 +149,7 @@ class Courier:
 
     def _settled(self, job: Job) -> None:
         self._open.pop(job.number, None)
-        self._unclear.pop(job.number, None)
+        self._availability.unclear.pop(job.number, None)
 
     @contextmanager
     def _failures(self, job: Job, stage: str) -> Iterator[None]:
@@ -177,15 +176,16 @@ class Courier:
             logger.warning("archive_in_trouble", extra=fields)
         if trouble.fault is Fault.UNCLEAR:  # others go first: their fate tells whose fault it is
             seconds = full_jitter(_RETRY_LATER, longest=self._longest)
-            self._unclear[job.number] = self._availability.successes
+            self._availability.unclear.setdefault(job.number, self._availability.successes)
             self._common.queue.postpone(job, trouble.reason, seconds=seconds, counts=False)
             self._open.pop(job.number, None)
         raise _GivenUp from trouble
 
     def _proved_able(self, job: Job, trouble: Trouble) -> bool:
-        """Whether the archive has answered another image to the end since this one failed before."""
-        before = self._unclear.get(job.number)
-        return trouble.fault is Fault.UNCLEAR and before is not None and self._availability.successes > before
+        """Whether the archive is up, and has answered another image since this one first failed."""
+        before = self._availability.unclear.get(job.number)
+        able = before is not None and self._availability.successes > before and self._availability.up
+        return able and trouble.fault is Fault.UNCLEAR
 
     @property
     def _longest(self) -> float:
@@ -197,7 +197,7 @@ class Courier:
             return
         seconds = full_jitter(job.attempts + _RETRY_LATER, longest=self._longest)
         self._common.queue.postpone(job, reason, seconds=seconds, counts=True)
-        self._settled(job)
+        self._open.pop(job.number, None)
 
     def _bury(self, job: Job, reason: str) -> None:
         self._common.audit.write(

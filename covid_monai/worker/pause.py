@@ -34,6 +34,7 @@ class Availability:
         self._lock = threading.Lock()
         self._failures = 0
         self.successes = 0  # jobs that were answered to the end
+        self.unclear: dict[int, int] = {}  # jobs that failed with nobody to blame: successes at that time
         self.trouble: str | None = None
 
     @property

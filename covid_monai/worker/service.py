@@ -11,7 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from covid_monai.worker.archive import ArchiveClient
 from covid_monai.worker.audit import AuditTrail, Identifiers
@@ -57,6 +62,7 @@ class Service:
         queue = JobQueue(settings.state_dir)
         identifiers = Identifiers(settings.audit.identifiers, settings.state_dir)
         model = Model(settings, bundle_dir)
+        disable_created_metrics()
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
