@@ -354,21 +354,19 @@ def test_a_full_disk_delays_the_work_and_loses_nothing(orthanc, started, tmp_pat
     worker.assert_names_nobody()
 
 
-def test_a_damaged_queue_stops_the_start_and_set_aside_gives_a_way_out(orthanc, started, tmp_path):
+def test_a_damaged_queue_stops_the_start_and_set_aside_gives_a_way_out(orthanc, tmp_path):
     sent = films(tmp_path / "films", 2)
     orthanc.send(sent)
-    worker = started(of(orthanc, start="now"), ready=False)
-    worker.end()
-    path = worker.state / "queue.sqlite"
-    worker.state.mkdir(exist_ok=True)
-    for part in worker.state.glob("queue.sqlite*"):
-        part.unlink()
-    path.write_bytes(b"no database at all " * 1000)
+    worker = Worker(tmp_path / "worker", of(orthanc, start="now"))
+    worker.state.mkdir()
+    (worker.state / "queue.sqlite").write_bytes(b"no database at all " * 1000)
     said = worker.command()
     assert said.returncode == 2 and "is damaged" in said.stderr and "set-aside" in said.stderr
-    assert "FAIL" in worker.command("check").stdout
     assert worker.command("set-aside").returncode == 0
     (kept,) = worker.state.glob("queue.2*.sqlite")
     assert kept.read_bytes() == b"no database at all " * 1000
-    worker.start()
-    wait_for_answers(orthanc, len(sent), seconds=90)  # from the start of the feed, whatever `start` says
+    try:
+        worker.start()
+        wait_for_answers(orthanc, len(sent), seconds=90)  # from the start of the feed, whatever `start` says
+    finally:
+        worker.end()

@@ -30,12 +30,13 @@ CREATE TABLE IF NOT EXISTS job (
     not_before REAL NOT NULL DEFAULT 0,
     starts INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0,
+    deferrals INTEGER NOT NULL DEFAULT 0,
     finished REAL,
     reason TEXT,
     probabilities TEXT,
     UNIQUE (archive, instance)
 );
-CREATE INDEX IF NOT EXISTS waiting ON job (archive, number) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS waiting ON job (archive, deferrals, number) WHERE state = 'waiting';
 CREATE INDEX IF NOT EXISTS dead ON job (archive, number) WHERE state = 'dead';
 CREATE INDEX IF NOT EXISTS finished ON job (finished);
 CREATE TABLE IF NOT EXISTS position (archive TEXT PRIMARY KEY, position TEXT NOT NULL);
@@ -57,6 +58,7 @@ class Job:
         noticed: When, in seconds since 1970.
         starts: How often work on it has begun without any outcome, this time included.
         attempts: How often it has failed through a fault of its own.
+        deferrals: How often it has failed with nobody to blame, and gone behind the others.
         reason: Of the last failure.
     """
 
@@ -68,6 +70,7 @@ class Job:
     noticed: float
     starts: int
     attempts: int
+    deferrals: int = 0
     reason: str | None = None
 
 
@@ -75,7 +78,7 @@ _INDEXED = {
     "waiting": "waiting",
     "dead": "dead",
 }  # spelled out in the query: a partial index is found only so
-_COLUMNS = "number, archive, study, series, instance, noticed, starts, attempts, reason"
+_COLUMNS = "number, archive, study, series, instance, noticed, starts, attempts, deferrals, reason"
 
 
 class JobQueue:
@@ -185,7 +188,8 @@ class JobQueue:
     def claim(self, archive: str, limit: int, *, alone_after: int = 3) -> list[Job]:
         """The oldest jobs that are due, noted as begun.
 
-        A job that was begun several times without an outcome may be what ends the process: it goes alone.
+        A job that was begun several times without an outcome may be what ends the process, and one that
+        failed with nobody to blame may be what stops its batch: they go alone, the latter behind the others.
         """
         with self._lock:  # until they are noted as running: two threads must not get the same job
             with self._transaction() as database:
@@ -198,11 +202,11 @@ class JobQueue:
     def _due(self, archive: str, limit: int, *, alone_after: int) -> list[Job]:
         rows = self._database.execute(
             f"SELECT {_COLUMNS} FROM job WHERE state='waiting' AND archive=? AND not_before<=? "  # noqa: S608
-            "ORDER BY number LIMIT ?",
+            "ORDER BY deferrals, number LIMIT ?",
             (archive, time.time(), limit + len(self._running)),
         )
         jobs = [job for job in map(_job, rows) if job.number not in self._running][:limit]
-        suspects = [index for index, job in enumerate(jobs) if job.starts >= alone_after]
+        suspects = [i for i, job in enumerate(jobs) if job.starts >= alone_after or job.deferrals]
         return jobs[: max(1, suspects[0])] if suspects else jobs
 
     def put_back(self, jobs: Sequence[Job]) -> None:
@@ -235,8 +239,9 @@ class JobQueue:
         """Try again later; a failure of the job's own counts as an attempt."""
         with self._transaction() as database:
             database.execute(
-                "UPDATE job SET attempts=attempts+?, starts=0, reason=?, not_before=? WHERE number=?",
-                (int(counts), reason, time.time() + seconds, job.number),
+                "UPDATE job SET attempts=attempts+?, deferrals=deferrals+?, starts=0, reason=?, not_before=? "
+                "WHERE number=?",
+                (int(counts), int(not counts), reason, time.time() + seconds, job.number),
             )
             self._running.discard(job.number)
 
@@ -278,7 +283,9 @@ class JobQueue:
 
     def revive(self, numbers: Sequence[int]) -> list[int]:
         """Let dead letters be tried again; returns those that were."""
-        return self._settle(numbers, "state='waiting', attempts=0, starts=0, not_before=0, finished=NULL")
+        return self._settle(
+            numbers, "state='waiting', attempts=0, deferrals=0, starts=0, not_before=0, finished=NULL"
+        )
 
     def drop(self, numbers: Sequence[int]) -> list[int]:
         """Close dead letters for good; returns those that were."""
