@@ -137,12 +137,22 @@ def test_a_failure_with_nobody_to_blame_counts_once_others_have_succeeded(scene)
     ]
 
 
-def test_an_image_that_ends_the_process_time_and_again_is_given_up(scene):
+def test_an_image_that_ends_the_process_time_and_again_is_given_up_once_others_have_been_answered(scene):
+    _, *others = scene.queue.claim("a", 3)
+    scene.queue.put_back(others)
+    scene.queue._running.clear()  # as after a start
     scene.queue._database.execute("UPDATE job SET starts=? WHERE number=1", (MAX_STARTS,))
+    scene.queue.add("a", [_notice(4)], position=None, now=time.time())
     scene.steps(1)
-    assert scene.events() == [("dead_letter", 1, "ends_the_service")] and scene.fetched == []
+    assert [event[:2] for event in scene.events()] == [("answered", number) for number in (2, 3, 4)]
     scene.steps(1)
-    assert [event[:2] for event in scene.events()[1:]] == [("answered", 2), ("answered", 3)]
+    assert scene.events()[3:] == [("dead_letter", 1, "ends_the_service")] and 1 not in scene.fetched
+
+
+def test_a_service_that_is_killed_again_and_again_before_any_answer_blames_no_image(scene):
+    scene.queue._database.execute("UPDATE job SET starts=100, first_start=0")
+    scene.steps(3)
+    assert {event[:2] for event in scene.events()} == {("answered", number) for number in (1, 2, 3)}
 
 
 def test_a_stop_in_the_middle_leaves_the_rest_in_the_queue_and_no_file(scene):

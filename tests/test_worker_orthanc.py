@@ -173,7 +173,7 @@ def test_killed_at_random_moments_and_without_its_archive_it_answers_each_image_
         orthanc.send(mixed[kill * share : (kill + 1) * share])
         if kill == KILLS:
             break
-        time.sleep(moments.uniform(0, 6))  # the moment is the matter of this test, not a wait
+        time.sleep(moments.uniform(0, 12))  # the moment is the matter of this test, not a wait
         worker.kill()
         if kill in (KILLS // 3, 2 * KILLS // 3):
             worker.start()

@@ -20,6 +20,7 @@ from covid_monai.worker.trouble import Fault, Trouble
 logger = logging.getLogger(__name__)
 
 MAX_STARTS = 10  # without any outcome: the service itself ended each time
+PROOF = 3  # other images answered meanwhile: the service can work, it is this one that ends it
 _RETRY_LATER = 3  # an object's own failures are given more time than a first retry: 2**3 s at least
 
 
@@ -93,7 +94,7 @@ class Courier:
         """Fetch an image; False if it could not be had."""
         if self._common.stop.is_set():
             raise _GivenUp
-        if job.starts > MAX_STARTS:
+        if job.starts > MAX_STARTS and self._common.queue.answered_since_first_start(job) >= PROOF:
             self._bury(job, "ends_the_service")
             return False
         with self._failures(job, "fetch"):

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS job (
     noticed REAL NOT NULL,
     not_before REAL NOT NULL DEFAULT 0,
     starts INTEGER NOT NULL DEFAULT 0,
+    first_start REAL,
     attempts INTEGER NOT NULL DEFAULT 0,
     deferrals INTEGER NOT NULL DEFAULT 0,
     finished REAL,
@@ -189,25 +190,38 @@ class JobQueue:
         """The oldest jobs that are due, noted as begun.
 
         A job that was begun several times without an outcome may be what ends the process, and one that
-        failed with nobody to blame may be what stops its batch: they go alone, the latter behind the others.
+        failed with nobody to blame may be what stops its batch: they go alone, behind the others.
         """
         with self._lock:  # until they are noted as running: two threads must not get the same job
             with self._transaction() as database:
                 jobs = self._due(archive, limit, alone_after=alone_after)
                 for job in jobs:
-                    database.execute("UPDATE job SET starts=starts+1 WHERE number=?", (job.number,))
+                    database.execute(
+                        "UPDATE job SET starts=starts+1, first_start=iif(starts=0, ?, first_start) "
+                        "WHERE number=?",
+                        (time.time(), job.number),
+                    )
             self._running |= {job.number for job in jobs}
         return [replace(job, starts=job.starts + 1) for job in jobs]
 
     def _due(self, archive: str, limit: int, *, alone_after: int) -> list[Job]:
         rows = self._database.execute(
             f"SELECT {_COLUMNS} FROM job WHERE state='waiting' AND archive=? AND not_before<=? "  # noqa: S608
-            "ORDER BY deferrals, number LIMIT ?",
-            (archive, time.time(), limit + len(self._running)),
+            "ORDER BY starts>=?, deferrals, number LIMIT ?",
+            (archive, time.time(), alone_after, limit + len(self._running)),
         )
         jobs = [job for job in map(_job, rows) if job.number not in self._running][:limit]
         suspects = [i for i, job in enumerate(jobs) if job.starts >= alone_after or job.deferrals]
         return jobs[: max(1, suspects[0])] if suspects else jobs
+
+    def answered_since_first_start(self, job: Job) -> int:
+        """How many other images of the archive got their outcome since the job was first begun in vain."""
+        query = (
+            "SELECT count(*) FROM job WHERE archive=? AND state IN ('done', 'refused') "
+            "AND finished>(SELECT first_start FROM job WHERE number=?)"
+        )
+        with self._lock:
+            return self._database.execute(query, (job.archive, job.number)).fetchone()[0]
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Give jobs up that are no worse for it: an archive is down, or the service stops."""
