@@ -1,6 +1,7 @@
 """A prediction as DICOM objects: valid, in the film's study, the same every time, never about a non-film."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -92,6 +93,13 @@ def test_a_bare_film_gets_valid_objects(results, classifier, tmp_path):
     objects = results.of(classified(classifier, film))
     assert complaints(objects, tmp_path) == []
     assert {ds.StudyInstanceUID for ds in objects} == {pydicom.dcmread(film).StudyInstanceUID}
+
+
+@NEEDS_DCIODVFY
+def test_a_model_without_thresholds_and_calibration_gets_all_objects(results, classifier, films, tmp_path):
+    bare = replace(classified(classifier, films[0]), decision=None, prediction_set=None)
+    objects = results.of(bare)
+    assert len(objects) == 4 and complaints(objects, tmp_path) == []
 
 
 @pytest.mark.parametrize("syntax", ["JPEG2000Lossless", "RLELossless", "JPEGLSLossless"])

@@ -1,13 +1,7 @@
 """One page for a person, as PDF with text to select: film, heat map, result in words, numbers, limits."""
 
-import io
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
-from fpdf import FPDF
-from fpdf.enums import TableBordersLayout
-from fpdf.fonts import FontFace
-from PIL import Image
 from pydicom.dataset import Dataset
 
 from covid_monai import __version__
@@ -16,15 +10,13 @@ from covid_monai.inference.prediction import Prediction
 from covid_monai.readers.elements import text
 from covid_monai.results.codes import ascii_text, class_label
 from covid_monai.results.fonts import fallback_fonts, spell_out
-from covid_monai.results.picture import Picture, dejavu, film_picture, overlay
+from covid_monai.results.page_layout import Page
+from covid_monai.results.picture import film_picture, overlay
 from covid_monai.results.source import Source
 from covid_monai.results.wording import finding, percent, possible_classes, result, shown_class
 from covid_monai.vocabulary import RESEARCH_USE
 
-_MARGIN, _WIDTH = 15, 180  # mm of A4
-_PICTURE, _GAP = (88, 92), 4  # width and height at most, space between
-_ALERT, _DIM, _LINE = (170, 60, 0), (90, 90, 90), (190, 190, 190)
-_JPEG_QUALITY = 90
+_TITLE = "Chest radiograph: automatic classification"
 LIMITS = (
     "Not validated for clinical use, and not checked by a physician. Trained on public collections, where "
     "class and hospital go together: the model may have learned to tell hospitals apart.",
@@ -49,121 +41,26 @@ def page(prediction: Prediction, explained: FilmHeatmap, source: Source) -> byte
     words = "".join(facts.values())
     fonts = fallback_fonts(words)
     shown = {name: spell_out(value, fonts) for name, value in facts.items()}
-    pdf = _Page(source, [str(path) for path in fonts])
-    pdf.heading("Chest radiograph: automatic classification", RESEARCH_USE)
+    label = class_label(shown_class(prediction))
+    pdf = Page(_TITLE, RESEARCH_USE, source.date, fonts)
+    pdf.heading(_TITLE, RESEARCH_USE)
     pdf.facts(shown)
-    pdf.pictures(explained, class_label(shown_class(prediction)))
+    pdf.pictures(
+        ("Film as displayed", film_picture(explained)),
+        (f"Heat map (Grad-CAM): evidence for {label}", overlay(explained)),
+    )
     pdf.result(finding(prediction), result(prediction))
-    pdf.numbers(prediction)
+    pdf.numbers(("Class", "Probability", "Threshold", "Can be excluded"), _rows(prediction))
     pdf.small(_fine_print(prediction, source, complete=all(shown[name] == facts[name] for name in facts)))
     return bytes(pdf.output())
 
 
-class _Page(FPDF):
-    """A4 page with our fonts; the parts are written from top to bottom."""
-
-    def __init__(self, source: Source, fallbacks: list[str]) -> None:
-        super().__init__(format="A4")
-        date = "".join(letter for letter in source.date if letter.isdigit())
-        self.set_creation_date(datetime.strptime(date, "%Y%m%d").replace(tzinfo=UTC))
-        self.set_title("Chest radiograph: automatic classification")
-        self.set_subject(RESEARCH_USE)
-        self.set_lang("en")
-        self.set_margins(_MARGIN, 12, _MARGIN)
-        self.set_auto_page_break(auto=False)
-        self.add_font("dejavu", fname=dejavu())
-        self.add_font("dejavu", style="B", fname=dejavu(bold=True))
-        for number, path in enumerate(fallbacks):
-            self.add_font(f"fallback{number}", fname=path)
-        self.set_fallback_fonts([f"fallback{number}" for number in range(len(fallbacks))], exact_match=False)
-        self.set_text_shaping(True)
-        self.add_page()
-
-    def heading(self, title: str, notice: str) -> None:
-        self.set_font("dejavu", "B", 15)
-        self.cell(_WIDTH, 8, title, new_x="LMARGIN", new_y="NEXT")
-        self.set_fill_color(255, 240, 225)
-        self.set_text_color(*_ALERT)
-        self.set_font("dejavu", "B", 9.5)
-        self.cell(_WIDTH, 7, notice, fill=True, new_x="LMARGIN", new_y="NEXT")
-        self.set_text_color(0)
-        self.set_fill_color(255)
-        self.ln(2)
-
-    def facts(self, facts: dict[str, str]) -> None:
-        """Names and values in two columns of pairs."""
-        self.set_font("dejavu", "", 8.5)
-        items = [(name, value or "not given") for name, value in facts.items()]
-        dim = FontFace(color=_DIM)
-        with self.table(
-            col_widths=(24, 66, 26, 64),
-            width=_WIDTH,
-            borders_layout=TableBordersLayout.NONE,
-            first_row_as_headings=False,
-            line_height=4.6,
-            text_align="LEFT",
-        ) as table:
-            for left, right in zip(items[::2], items[1::2], strict=True):
-                row = table.row()
-                for name, value in (left, right):
-                    row.cell(name, style=dim)
-                    row.cell(value)
-        self.ln(2)
-
-    def pictures(self, explained: FilmHeatmap, label: str) -> None:
-        """Film and heat map side by side, at the aspect ratio of the film."""
-        captions = ("Film as displayed", f"Heat map (Grad-CAM): evidence for {label}")
-        rows, columns = explained.film.shape
-        scale = min(_PICTURE[0] / columns, _PICTURE[1] / rows)
-        top = self.get_y()
-        for number, picture in enumerate((film_picture(explained), overlay(explained))):
-            left = _MARGIN + number * (_PICTURE[0] + _GAP)
-            indent = (_PICTURE[0] - columns * scale) / 2
-            self.image(
-                _jpeg(picture), left + indent, top, columns * scale, rows * scale, alt_text=captions[number]
-            )
-            self.set_xy(left, top + rows * scale + 1)
-            self.set_font("dejavu", "", 8)
-            self.set_text_color(*_DIM)
-            self.cell(_PICTURE[0], 4, captions[number], align="C")
-        self.set_text_color(0)
-        self.set_xy(_MARGIN, top + rows * scale + 7)
-
-    def result(self, short: str, long: str) -> None:
-        self.set_font("dejavu", "B", 14)
-        self.cell(_WIDTH, 8, f"Result: {short}", new_x="LMARGIN", new_y="NEXT")
-        self.set_font("dejavu", "", 9.5)
-        self.multi_cell(_WIDTH, 4.8, long, align="L", new_x="LMARGIN", new_y="NEXT")
-        self.ln(2)
-
-    def numbers(self, prediction: Prediction) -> None:
-        """One line a class: probability, threshold, whether it can be excluded."""
-        thresholds = (prediction.decision or {}).get("thresholds", {})
-        possible = prediction.prediction_set
-        self.set_font("dejavu", "", 9)
-        self.set_draw_color(*_LINE)
-        with self.table(
-            col_widths=(60, 40, 40, 40),
-            width=_WIDTH,
-            borders_layout=TableBordersLayout.HORIZONTAL_LINES,
-            line_height=5,
-            text_align=("LEFT", "RIGHT", "RIGHT", "RIGHT"),
-            headings_style=FontFace(emphasis="B"),
-        ) as table:
-            table.row(("Class", "Probability", "Threshold", "Can be excluded"))
-            for name in prediction.probabilities or {}:
-                excluded = "not known" if possible is None else "no" if name in possible else "yes"
-                threshold = f"{thresholds[name]:.1%}".replace("%", " %") if name in thresholds else "none"
-                table.row((class_label(name), percent(prediction, name), threshold, excluded))
-        self.ln(2)
-
-    def small(self, paragraphs: Iterator[tuple[str, str]]) -> None:
-        for name, words in paragraphs:
-            self.set_font("dejavu", "", 7.5)
-            self.multi_cell(
-                _WIDTH, 3.7, f"**{name}** {words}", align="L", markdown=True, new_x="LMARGIN", new_y="NEXT"
-            )
-            self.ln(0.8)
+def _rows(prediction: Prediction) -> Iterator[tuple[str, str, str, str]]:
+    thresholds, possible = (prediction.decision or {}).get("thresholds", {}), prediction.prediction_set
+    for name in prediction.probabilities or {}:
+        excluded = "not known" if possible is None else "no" if name in possible else "yes"
+        threshold = f"{thresholds[name]:.1%}".replace("%", " %") if name in thresholds else "none"
+        yield class_label(name), percent(prediction, name), threshold, excluded
 
 
 def _fine_print(prediction: Prediction, source: Source, *, complete: bool) -> Iterator[tuple[str, str]]:
@@ -214,10 +111,3 @@ def _name(ds: Dataset) -> str:
 
 def _date(value: str) -> str:
     return f"{value[:4]}-{value[4:6]}-{value[6:]}" if len(value) == 8 and value.isdigit() else value
-
-
-def _jpeg(picture: Picture) -> io.BytesIO:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    buffer.seek(0)
-    return buffer
