@@ -8,6 +8,7 @@ import random
 import shutil
 import statistics
 import subprocess
+import threading
 import time
 from collections import Counter
 
@@ -370,3 +371,17 @@ def test_a_damaged_queue_stops_the_start_and_set_aside_gives_a_way_out(orthanc, 
         wait_for_answers(orthanc, len(sent), seconds=90)  # from the start of the feed, whatever `start` says
     finally:
         worker.end()
+
+
+def test_a_stop_in_the_middle_of_a_fetch_is_done_in_time(orthanc, started, tmp_path):
+    proxy = Proxy(orthanc.url)
+    held = threading.Event()
+    proxy.spoil = lambda handler: "/dicom-web/" in handler.path and (held.wait(60) or True)
+    worker = started(of(proxy, timeout_seconds=60), limits={"stop_seconds": 2})
+    orthanc.send(films(tmp_path / "films", 1))
+    wait_until(lambda: any("/dicom-web/" in path for _, path in proxy.seen), seconds=60)
+    begin = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - begin < 15
+    held.set()
+    proxy.close()

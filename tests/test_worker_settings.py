@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from covid_monai.cli import app
 from covid_monai.worker.rules import Rules, judged
-from covid_monai.worker.settings import Archive, SettingsError, load_settings
+from covid_monai.worker.settings import Archive, SettingsError
+from covid_monai.worker.settings_file import load_settings
 
 ARCHIVE = {"name": "main", "source": "orthanc", "url": "http://127.0.0.1:8042"}
 

@@ -130,7 +130,7 @@ def _settings(config: Path) -> "Settings":
         import dicomweb_client  # noqa: F401
         import prometheus_client  # noqa: F401
 
-        from covid_monai.worker.settings import load_settings
+        from covid_monai.worker.settings_file import load_settings
     except ImportError as error:
         raise ValueError(f"the worker needs {error.name}: pip install 'covid-monai[worker]'") from error
     return load_settings(config)

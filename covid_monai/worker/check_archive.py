@@ -144,8 +144,7 @@ def _transfer_syntax(path: Path) -> str:
 
 
 def _job(notice: Notice, archive: str) -> Job:
-    uids = {"study": notice.study, "series": notice.series, "instance": notice.instance}
-    return Job(number=0, archive=archive, **uids, noticed=0, starts=0, attempts=0)
+    return Job(0, archive, notice.study, notice.series, notice.instance, noticed=0, starts=0, attempts=0)
 
 
 def _store(client: ArchiveClient, name: str) -> Finding:
