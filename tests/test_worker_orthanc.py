@@ -3,6 +3,7 @@
 COVID_MONAI_WORKER_SOAK=1 runs the long form: 500 images, 20 kills, 2 stops of the archive.
 """
 
+import json
 import os
 import random
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from archive_made_here import (
     IDENTITY,
     NEEDS_ORTHANC,
+    ROOT,
     Orthanc,
     Proxy,
     Worker,
@@ -385,3 +387,24 @@ def test_a_stop_in_the_middle_of_a_fetch_is_done_in_time(orthanc, started, tmp_p
     assert time.monotonic() - begin < 15
     held.set()
     proxy.close()
+
+
+def test_the_routing_rule_sends_results_on_and_nothing_else(tmp_path):
+    pacs = Orthanc(tmp_path / "pacs", DicomAet="PACS")
+    example = json.loads((ROOT / "deploy" / "worker" / "orthanc.json").read_text())
+    example["DicomModalities"]["pacs"] |= {"Host": "127.0.0.1", "Port": pacs.dimse}
+    rule = str(ROOT / "deploy" / "worker" / "forward.lua")
+    kept = {key: example[key] for key in ("DicomModalities", "OverwriteInstances", "DicomWeb")}
+    orthanc = Orthanc(tmp_path / "orthanc", LuaScripts=[rule], **kept)
+    film, result = films(tmp_path / "films", 2)
+    ds = dcmread(result)
+    ds.ManufacturerModelName = "covid-monai results"
+    ds.save_as(result)
+    try:
+        orthanc.send([film, result])
+        wait_until(lambda: pacs.get("/instances"), seconds=30, what="a forwarded result")
+        assert len(orthanc.get("/jobs")) == 1  # the film has caused none
+        assert [found["MainDicomTags"]["SOPInstanceUID"] for found in pacs.find()] == [str(ds.SOPInstanceUID)]
+    finally:
+        orthanc.stop()
+        pacs.stop()
