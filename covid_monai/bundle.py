@@ -22,6 +22,7 @@ from torch import nn
 from covid_monai.archive import check_sums, sha256
 from covid_monai.evaluation.calibration import Calibration
 from covid_monai.evaluation.operating_point import OperatingPoint
+from covid_monai.evaluation.score_reference import ScoreReference
 from covid_monai.files import replacing, write_atomically
 
 SETTINGS = ("class_names", "image_size", "network_name")
@@ -53,6 +54,7 @@ class Bundle:
         self.calibration_path = models / "calibration.json"  # temperature and conformal thresholds
         self.operating_point_path = models / "operating_point.json"  # thresholds of calibrated probabilities
         self.gate_path = models / "gate.npz"  # the input gate's statistics of the training films
+        self.score_reference_path = models / "score_reference.json"  # what drift is measured against
         config = self.root / "configs" / "inference.yaml"
         if not config.is_file():
             raise FileNotFoundError(
@@ -69,7 +71,8 @@ class Bundle:
     @property
     def model_files(self) -> tuple[Path, ...]:
         """All that a training run fits, whether it exists or not; `model.pt` first."""
-        return self.checkpoint_path, self.calibration_path, self.operating_point_path, self.gate_path
+        fitted = (self.calibration_path, self.operating_point_path, self.gate_path, self.score_reference_path)
+        return self.checkpoint_path, *fitted
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -105,6 +108,12 @@ class Bundle:
     def calibration(self) -> Calibration | None:
         """What training fitted on its validation split; None if the bundle stores none."""
         return Calibration.load(self.calibration_path) if self.calibration_path.is_file() else None
+
+    @property
+    def score_reference(self) -> ScoreReference | None:
+        """How the probabilities were spread on the validation split; None if the bundle stores none."""
+        path = self.score_reference_path
+        return ScoreReference.load(path) if path.is_file() else None
 
     @property
     def identity(self) -> dict[str, str]:

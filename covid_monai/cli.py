@@ -16,6 +16,7 @@ from covid_monai.commands import evaluate as evaluate_command
 from covid_monai.commands import experiment as experiment_command
 from covid_monai.commands import export as export_command
 from covid_monai.commands import predict as predict_command
+from covid_monai.commands import worker as worker_command
 from covid_monai.errors import causes, first_line
 from covid_monai.vocabulary import RESEARCH_USE
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(bundle_command.app, name="bundle")
 app.add_typer(data.app, name="data")
+app.add_typer(worker_command.app, name="worker")
 app.command(epilog=compare_command.EXAMPLES)(compare_command.compare)
 app.command(epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
 app.command(epilog=experiment_command.EXAMPLES)(experiment_command.experiment)

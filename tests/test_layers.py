@@ -21,6 +21,7 @@ LAYERS = (
     ("training",),
     ("inference",),
     ("experiments", "export", "results"),
+    ("worker",),
     ("cli", "commands"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

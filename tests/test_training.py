@@ -88,6 +88,12 @@ def test_the_calibration_was_fitted_on_validation_patients(run):
     assert calibration.chosen_on["datalist_digest"] == data.digest
 
 
+def test_drift_is_measured_against_the_films_of_the_calibration(run):
+    bundle = Bundle(run)
+    origin, calibrated_on = bundle.score_reference.chosen_on, bundle.calibration.chosen_on
+    assert all(origin[key] == calibrated_on[key] for key in ("split", "n", "patients", "datalist_digest"))
+
+
 def test_the_thresholds_are_those_of_calibrated_probabilities(run):
     bundle, data = Bundle(run), read_datalist(run.parent / "datalist.json")
     network, records = bundle.load_network(), data.records("validation")

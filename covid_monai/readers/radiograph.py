@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from covid_monai.readers.acceptance import check_object, sop_class_uid
+from covid_monai.readers.deflated import check_inflated_size
 from covid_monai.readers.dicom_pixels import decode, has_pixels_described
 from covid_monai.readers.elements import encoding, numbers, text
 from covid_monai.readers.grayscale import render
@@ -109,6 +110,8 @@ def _open_dicom(path: Path, head: bytes, *, stop_before_pixels: bool = False) ->
     """Parse a DICOM file, also one without preamble or transfer syntax."""
     if head[128:132] != b"DICM" and not head.startswith(_BARE_STARTS):
         raise NotDicom("not a DICOM file" if is_raster(head) else "not a DICOM, JPEG or PNG file")
+    if head[128:132] == b"DICM":
+        check_inflated_size(path)
     ds = dcmread(path, force=True, stop_before_pixels=stop_before_pixels)
     if not ds:
         raise UnreadableImage("a truncated or damaged DICOM file; fetch it from its source again")

@@ -17,6 +17,7 @@ from covid_monai.datasets.datalist import Datalist
 from covid_monai.evaluation.calibration import Calibration, fit_calibration
 from covid_monai.evaluation.figures import confusion_figure, roc_figure
 from covid_monai.evaluation.operating_point import OperatingPoint, choose_operating_point, decide
+from covid_monai.evaluation.score_reference import fit_score_reference
 from covid_monai.training.run_folder import RunFolder
 from covid_monai.training.scores import ClassificationScores
 from covid_monai.training.tracking import RunTracker
@@ -49,8 +50,8 @@ def finish_training(
     The test split is not read here. The network is left with the best weights.
 
     Args:
-        run_folder: Where the best weights are, and where `calibration.json`, `operating_point.json` and
-            `gate.npz` go.
+        run_folder: Where the best weights are, and where `calibration.json`, `operating_point.json`,
+            `score_reference.json` and `gate.npz` go.
         network: Without any parallel wrapper.
         evaluator: Runs over the validation split.
         scores: The evaluator's metric.
@@ -82,7 +83,7 @@ def _score_best_weights(run_folder: RunFolder, network: nn.Module, evaluator: Ev
 
 
 def _fit_decision(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
-    """Write temperature, conformal thresholds and operating point, all from the validation split."""
+    """Write temperature, conformal thresholds, operating point and score reference: all from validation."""
     patients = _patients_in_order(datalist.splits["validation"], scores.labels)
     origin: dict[str, Any] = {"split": "validation", "datalist_digest": datalist.digest}
     calibration = fit_calibration(
@@ -91,7 +92,9 @@ def _fit_decision(bundle: Bundle, scores: ClassificationScores, datalist: Datali
     calibrated = calibration.apply(scores.probabilities)
     origin |= {"patients": len(set(patients))}
     point = choose_operating_point(scores.labels, calibrated, scores.class_names, chosen_on=origin)
+    reference = fit_score_reference(calibrated, scores.class_names, chosen_on=origin)
     calibration.save(bundle.calibration_path)
+    reference.save(bundle.score_reference_path)
     point.save(bundle.operating_point_path)
 
 
@@ -115,6 +118,7 @@ def _track(
         "operating_point": bundle.operating_point_path,
         "calibration": bundle.calibration_path,
         "gate": bundle.gate_path,
+        "score_reference": bundle.score_reference_path,
     }
     tracker.finish(
         figures={
