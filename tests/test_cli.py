@@ -292,6 +292,7 @@ def test_folder_of_real_dicom_files(run, bundle, real_data, tmp_path):
     assert statuses["693_UNCR.dcm"] == "refused"
 
 
+@pytest.mark.slow
 def test_phantoms_prepare_evaluate(run, bundle, tmp_path):
     phantoms, merged, results = tmp_path / "phantoms", tmp_path / "merged.json", tmp_path / "res#ults"
     code, out, _ = run("data", "phantom", phantoms, "--patients", 18, "--size", 128, "--no-ct")

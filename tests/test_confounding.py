@@ -49,6 +49,7 @@ def test_without_the_marker_it_is_not(tmp_path):
     assert audit["unreadable"] == []
 
 
+@pytest.mark.slow
 def test_class_and_source_that_coincide_are_said_to(tmp_path):
     noise_films(tmp_path, 120)
     items = [{"image": f"{i}.png", "label": i % 2, "source": "AB"[i % 2]} for i in range(120)]
@@ -98,6 +99,7 @@ def test_the_rule():
     assert any_shortcut([]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_covid_of_adults_against_normal_children_is_a_shortcut(real_data):
     covid = sorted((real_data / "covid-19-detection-50" / "covid").iterdir())

@@ -97,6 +97,7 @@ def phantom_files(tmp_path_factory):
     return [write_edits(folder, number, film) for number, film in enumerate(films)]
 
 
+@pytest.mark.slow
 def test_groups_do_not_depend_on_the_order_of_the_files(phantom_files):
     files = [file for files in phantom_files for file in files]
     found = find_duplicates(files)

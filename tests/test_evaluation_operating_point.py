@@ -59,6 +59,7 @@ def crossing(mean: float, deviation: float) -> float:
     return brentq(difference, 0, mean)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mean", "deviation"), [(2.0, 1.0), (4.0, 1.0), (3.0, 2.0)])
 def test_threshold_is_nearer_to_the_true_one_than_the_unsmoothed_youden_index(mean, deviation):
     rng = np.random.default_rng(0)

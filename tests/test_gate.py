@@ -222,6 +222,7 @@ def test_too_few_films_are_an_error(bundle, data):
         fit_gate(bundle, data.records("training")[:1], data.records("validation"))
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_films_pass_and_their_outliers_do_not(real_data, tmp_path):
     train, test = (

@@ -112,6 +112,7 @@ def test_what_is_the_images_fault_makes_a_dead_letter_after_its_tries_and_stops_
     assert [job.number for job in scene.queue.dead_letters()] == [2]
 
 
+@pytest.mark.slow
 def test_an_archive_in_trouble_costs_no_tries_however_long_it_lasts(scene):
     scene.troubles = dict.fromkeys((1, 2, 3), Fault.ARCHIVE)
     scene.steps(8)
@@ -123,6 +124,7 @@ def test_an_archive_in_trouble_costs_no_tries_however_long_it_lasts(scene):
     assert scene.availability.up
 
 
+@pytest.mark.slow
 def test_a_failure_with_nobody_to_blame_counts_once_others_have_succeeded(scene):
     scene.troubles = dict.fromkeys((1, 2, 3), Fault.UNCLEAR)
     scene.steps(9)

@@ -115,6 +115,7 @@ def test_what_takes_too_much_memory_ends_the_child_and_not_us(tmp_path):
     small.close()
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_or_crashes_the_child_costs_only_the_child(tmp_path):
     fifo, film = tmp_path / "fifo", save(make_ds(picture()), tmp_path / "film.dcm")
     os.mkfifo(fifo)  # reading it never ends
