@@ -21,7 +21,6 @@ from covid_monai.errors import causes, first_line
 from covid_monai.vocabulary import RESEARCH_USE
 
 TRACEBACK = "COVID_MONAI_TRACEBACK"
-_EXTRAS = "deidentify,export,train"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -90,7 +89,7 @@ def _explain(error: Exception) -> tuple[str, int]:
         if isinstance(cause, ImportError):
             line = first_line(cause)
             if "pip install" not in line:
-                line += f". Install what is missing: pip install 'covid-monai[{_EXTRAS}]'"
+                line += ". Install what is missing: pip install 'covid-monai[export,train]'"
             return line, 2
         if isinstance(cause, ValueError | OSError):
             return first_line(cause), 2

@@ -1,6 +1,7 @@
-"""From a wrapped exception back to what went wrong."""
+"""From an exception to what a person is told of it."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -28,3 +29,22 @@ def first_line(error: BaseException, *, limit: int = 400) -> str:
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Import what an extra of this package brings.
+
+    Raises:
+        ImportError: If it is missing; names what is missing and the extra.
+
+    >>> with extra("dicom"):
+    ...     import no_such_package
+    Traceback (most recent call last):
+    ImportError: no_such_package is not installed: pip install 'covid-monai[dicom]'
+    """
+    try:
+        yield
+    except ImportError as error:
+        missing = error.name or first_line(error)
+        raise ImportError(f"{missing} is not installed: pip install 'covid-monai[{name}]'") from error

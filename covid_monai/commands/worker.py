@@ -8,6 +8,7 @@ import typer
 
 from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import bundle_folder
+from covid_monai.errors import extra
 from covid_monai.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -126,13 +127,11 @@ def drop(config: ConfigOption, numbers: Numbers = None, everything: AllOption = 
 
 
 def _settings(config: Path) -> "Settings":
-    try:
+    with extra("worker"):
         import dicomweb_client  # noqa: F401
         import prometheus_client  # noqa: F401
 
         from covid_monai.worker.settings_file import load_settings
-    except ImportError as error:
-        raise ValueError(f"the worker needs {error.name}: pip install 'covid-monai[worker]'") from error
     return load_settings(config)
 
 

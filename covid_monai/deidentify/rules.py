@@ -13,6 +13,8 @@ from typing import NamedTuple
 from pydicom.datadict import dictionary_is_retired, dictionary_VR, tag_for_keyword
 from pydicom.tag import BaseTag, Tag
 
+from covid_monai.errors import extra
+
 EDITION = "2026c"
 
 
@@ -150,12 +152,8 @@ def _beyond_table(tag: BaseTag) -> Action:
 
 @cache
 def _table() -> Mapping[BaseTag, Action]:
-    try:
+    with extra("deidentify"):
         table = import_module(f"dicomanonymizer.dicom_anonymization_databases.dicomfields_{EDITION}")
-    except ImportError as error:
-        raise ImportError(
-            "the extra deidentify is not installed: dicom-anonymizer 2.1 brings the standard's table"
-        ) from error
     return {
         Tag(*found): action
         for group, action in _ACTION_OF_GROUP.items()

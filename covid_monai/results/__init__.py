@@ -1,13 +1,11 @@
 """A prediction as DICOM objects: report, heat map, outlines on the film, PDF. Needs the extra `dicom`."""
 
-try:
+from covid_monai.errors import extra
+
+with extra("dicom"):
     import fpdf  # noqa: F401
     import highdicom  # noqa: F401
     import uharfbuzz  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        f"DICOM results need {error.name}, which is not installed: pip install 'covid-monai[dicom]'"
-    ) from error
 
 from covid_monai.results.files import write_results
 from covid_monai.results.objects import ResultObjects
