@@ -1,6 +1,8 @@
 """Fixtures that several test modules share."""
 
+import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,39 @@ def train():
         workflow.run()
 
     return run
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """`covid-monai ARGUMENTS` in this process: exit code, standard output, standard error."""
+    from covid_monai.cli import main
+
+    # `evaluate` sets logging up for its process, with a stream that ends with the test.
+    for logger in (logging.getLogger(), logging.getLogger("covid_monai")):
+        monkeypatch.setattr(logger, "handlers", list(logger.handlers))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["covid-monai", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        else:
+            code = 0
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory):
+    """A small one, with random weights, an operating point and a calibration."""
+    from results_made_here import small_classifier
+
+    return small_classifier(tmp_path_factory.mktemp("bundle"))
 
 
 def pytest_addoption(parser):

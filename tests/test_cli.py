@@ -17,7 +17,6 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 
 import covid_monai
 from covid_monai.bundle import Bundle, save_atomically
-from covid_monai.cli import main
 from covid_monai.evaluation.operating_point import OperatingPoint
 from covid_monai.inference.classifier import Classifier
 from covid_monai.vocabulary import RESEARCH_USE
@@ -83,26 +82,6 @@ def bundle(tmp_path_factory):
         bundle.operating_point_path
     )
     return bundle
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`covid-monai ARGUMENTS` in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["covid-monai", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        else:
-            code = 0
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        return code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from dicom_made_here import make_ds, picture, save
 from PIL import Image
 from results_made_here import small_classifier
 
-from covid_monai.cli import main
 from covid_monai.vocabulary import RESEARCH_USE
 
 
@@ -18,24 +17,6 @@ def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
     small_classifier(folder)
     return folder
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`covid-monai ARGUMENTS` in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["covid-monai", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from results_made_here import (
     classified,
     complaints,
     run,
-    small_classifier,
 )
 
 from covid_monai.results import ResultObjects, write_results
@@ -39,11 +38,6 @@ NAMES = {
     "mixed utf-8": ("ISO_IR 192", "Жуков^王^محمد"),
 }
 CJK = pytest.mark.skipif(not _system_fonts(), reason="needs fonts-droid-fallback or another CJK font")
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    return small_classifier(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="module")

@@ -26,11 +26,6 @@ CLASSES = {
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    return small_classifier(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
 def results(classifier):
     return ResultObjects(classifier, pdf=True)
 

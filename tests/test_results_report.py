@@ -14,7 +14,6 @@ from results_made_here import (
     complaints,
     refused,
     run,
-    small_classifier,
 )
 
 from covid_monai.inference.prediction import Prediction
@@ -23,11 +22,6 @@ from covid_monai.results.codes import class_concept, probability_of
 from covid_monai.vocabulary import RESEARCH_USE, Status
 
 PROBABILITIES = {"normal": 0.01, "pneumonia": 0.02, "covid": 0.97}
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    return small_classifier(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="module")
