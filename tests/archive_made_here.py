@@ -23,6 +23,8 @@ from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 from covid_monai.datasets.phantom import draw_film
 from covid_monai.datasets.phantom_dicom import PhantomPatient, radiograph_dataset
 from covid_monai.vocabulary import DEFAULT_CLASS_NAMES
+from covid_monai.worker.queue import JobQueue
+from covid_monai.worker.state_folder import claimed
 
 ROOT = Path(__file__).parents[1]
 _COMMAND = Path(sys.executable).parent / "covid-monai"
@@ -37,6 +39,9 @@ IDENTITY = {
     "AccessionNumber": "ACC-998877",
 }
 WORDS_OF_IDENTITY = ("Nightingale", "Florence", "PLANTED-4711", "18200512", "1820-05-12", "ACC-998877")
+
+
+SR, SC = "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.7"
 
 
 def free_port():
@@ -75,10 +80,10 @@ def planted(ds, path):
     return path
 
 
-def ineligible(folder, count=4):
+def ineligible(folder, count=4, *, size=256):
     """Lateral films, knees, CT slices and secondary captures, in turn."""
     folder.mkdir(parents=True, exist_ok=True)
-    film = draw_film("normal", seed=99, size=256)
+    film = draw_film("normal", seed=99, size=size)
     changes = (
         {"ViewPosition": "LL"},
         {"BodyPartExamined": "KNEE"},
@@ -94,6 +99,23 @@ def ineligible(folder, count=4):
         ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
         files.append(planted(ds, folder / f"other{number:04d}.dcm"))
     return files
+
+
+def of(archive, **settings):
+    """Settings of an archive."""
+    url = getattr(archive, "url", archive)
+    return {
+        "name": "main",
+        "source": "orthanc",
+        "url": url,
+        "start": "beginning",
+        "poll_seconds": 0.3,
+        **settings,
+    }
+
+
+def class_of(orthanc, found):
+    return orthanc.get(f"/instances/{found['ID']}/metadata/SopClassUid").decode()
 
 
 class Orthanc:
@@ -321,3 +343,12 @@ def memory_mib(process):
     import psutil
 
     return psutil.Process(process.pid).memory_info().rss / 2**20
+
+
+def wait_for_answers(orthanc, count, *, seconds):
+    wait_until(lambda: len(orthanc.find(SOPClassUID=SR)) >= count, seconds=seconds, what=f"{count} reports")
+
+
+def queue_of(worker):
+    with claimed(worker.state):
+        return JobQueue(worker.state)

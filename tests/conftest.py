@@ -89,6 +89,34 @@ def classifier(tmp_path_factory):
     return small_classifier(tmp_path_factory.mktemp("bundle"))
 
 
+@pytest.fixture
+def orthanc(tmp_path):
+    """A real one, empty."""
+    from archive_made_here import Orthanc
+
+    archive = Orthanc(tmp_path / "orthanc")
+    yield archive
+    archive.stop()
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Make workers that end with the test."""
+    from archive_made_here import Worker
+
+    workers = []
+
+    def make(*archives, name="worker", ready=True, **settings):
+        worker = Worker(tmp_path / name, *archives, **settings)
+        workers.append(worker)
+        worker.start(ready=ready)
+        return worker
+
+    yield make
+    for worker in workers:
+        worker.end()
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--screenshots", metavar="DIR", help="keep the browser tests' screenshots in this folder"

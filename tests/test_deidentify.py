@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from covid_monai.cli import app
 from covid_monai.datasets.phantom_files import write_phantoms
+from covid_monai.deidentify.rules import _table
 from covid_monai.readers import read_radiograph
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -176,6 +177,17 @@ def test_a_key_is_made_once_for_its_owner_alone_and_never_in_the_output(tmp_path
     assert "secret" not in str(caught.value)
     with pytest.raises(ValueError, match="leaves the house"):
         command("--key-file", tmp_path / "out" / "k", "--new-key", export, tmp_path / "out")
+
+
+def test_a_missing_extra_is_named_before_a_key_is_made(run, tmp_path, export, monkeypatch):
+    _table.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("dicomanonymizer")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "dicomanonymizer", None)
+    key = tmp_path / "new.key"
+    code, _, err = run("data", "deidentify", "--key-file", key, "--new-key", export, tmp_path / "out")
+    assert code == 2 and "pip install 'covid-monai[deidentify]'" in err
+    assert not key.exists() and not (tmp_path / "out").exists()
 
 
 def test_the_crosswalk_leads_back_and_is_for_its_owner_alone(tmp_path, export):

@@ -1,6 +1,7 @@
 """One batch on its way: whose fault counts, what goes back to the queue, what a stop leaves."""
 
 import json
+import sqlite3
 import threading
 import time
 
@@ -89,6 +90,11 @@ class Scene:
         return self.queue.counts("waiting").get("a", 0)
 
 
+def _write(queue, statement, values=()):
+    with sqlite3.connect(queue.path) as database:
+        database.execute(statement, values)
+
+
 def _notice(number):
     return Notice(study="1.2", series="1.3", instance=f"1.4.{number}")
 
@@ -143,7 +149,7 @@ def test_an_image_that_ends_the_process_time_and_again_is_given_up_once_others_h
     _, *others = scene.queue.claim("a", 3)
     scene.queue.put_back(others)
     scene.queue._running.clear()  # as after a start
-    scene.queue._database.execute("UPDATE job SET starts=? WHERE number=1", (MAX_STARTS,))
+    _write(scene.queue, "UPDATE job SET starts=? WHERE number=1", (MAX_STARTS,))
     scene.queue.add("a", [_notice(4)], position=None, now=time.time())
     scene.steps(1)
     assert [event[:2] for event in scene.events()] == [("answered", number) for number in (2, 3, 4)]
@@ -152,7 +158,7 @@ def test_an_image_that_ends_the_process_time_and_again_is_given_up_once_others_h
 
 
 def test_a_service_that_is_killed_again_and_again_before_any_answer_blames_no_image(scene):
-    scene.queue._database.execute("UPDATE job SET starts=100, first_start=0")
+    _write(scene.queue, "UPDATE job SET starts=100, first_start=0")
     scene.steps(3)
     assert {event[:2] for event in scene.events()} == {("answered", number) for number in (1, 2, 3)}
 

@@ -11,6 +11,8 @@ from covid_monai.commands import examples
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from covid_monai.deidentify.rules import Rules
+
 EXAMPLES = examples(
     "covid-monai data deidentify --new-key --key-file ~/study.key export/ research/",
     "covid-monai data deidentify --key-file ~/study.key --retain patient-characteristics export/ research/",
@@ -62,7 +64,7 @@ def deidentify(
     from covid_monai.deidentify.run import Settings
     from covid_monai.deidentify.run import deidentify as run
 
-    options = _options(retain or [])
+    rules = _rules(retain or [])  # before a key is made: the extra may be missing
     for name, path in (("--key-file", key_file), ("--crosswalk", crosswalk)):
         if path is not None and path.resolve().is_relative_to(output.resolve()):
             raise ValueError(f"{name} lies in the output folder, which leaves the house: put it elsewhere.")
@@ -71,21 +73,21 @@ def deidentify(
         typer.echo(f"New key in {key_file}. {KEY_ADVICE}", err=True)
     else:
         pseudonyms = load_key(key_file)
-    settings = Settings(pseudonyms, options, allow_burned_in=allow_burned_in, workers=workers)
+    settings = Settings(pseudonyms, rules, allow_burned_in=allow_burned_in, workers=workers)
     report = run(inputs, output, settings, crosswalk=crosswalk)
     _print_report(report, output)
     if report["refused"]:
         raise typer.Exit(1)
 
 
-def _options(retain: list[str]) -> list[Any]:
-    from covid_monai.deidentify.rules import Retain
+def _rules(retain: list[str]) -> "Rules":
+    from covid_monai.deidentify.rules import Retain, Rules
 
     known = [str(option) for option in Retain]
     for option in retain:
         if option not in known:
             raise ValueError(f"--retain {option}: choose from {', '.join(known)}.")
-    return [Retain(option) for option in retain]
+    return Rules([Retain(option) for option in retain])
 
 
 def _print_report(report: dict[str, Any], output: Path) -> None:

@@ -1,7 +1,7 @@
 """De-identify files: plan, write what is missing, account for it."""
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from covid_monai.deidentify.outcome import Done, Reason, Refused
 from covid_monai.deidentify.picture import reviews
 from covid_monai.deidentify.plan import Planned, plan, without_collisions
 from covid_monai.deidentify.pseudonyms import Pseudonyms, patient_of
-from covid_monai.deidentify.rules import EDITION, Retain, Rules
+from covid_monai.deidentify.rules import EDITION, Rules
 from covid_monai.files import replacing
 
 
@@ -29,22 +29,22 @@ class Settings:
 
     Args:
         pseudonyms: Made from the key.
-        retain: Options of the profile that keep more.
+        rules: What becomes of each attribute.
         allow_burned_in: Let in what says that identity may stand in its picture.
         workers: Threads; the number of processors by default.
     """
 
     pseudonyms: Pseudonyms
-    retain: Collection[Retain] = ()
+    rules: Rules
     allow_burned_in: bool = False
     workers: int | None = None
 
-    def to_json(self, rules: Rules) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """What decides the copies."""
         return {
             "key_id": self.pseudonyms.key_id,
             "profile": f"PS3.15 {EDITION} Table E.1-1",
-            "options": [{"code": code.value, "meaning": code.meaning} for code in rules.codes],
+            "options": [{"code": code.value, "meaning": code.meaning} for code in self.rules.codes],
             "allow_burned_in": self.allow_burned_in,
         }
 
@@ -67,17 +67,15 @@ def deidentify(
         The content of `deidentification.json`.
 
     Raises:
-        ImportError: If the extra `deidentify` is not installed.
         FileNotFoundError: If an input does not exist.
         ValueError: If output and inputs lie inside each other, or the output belongs to another run.
     """
-    rules = Rules(settings.retain)
     files = input_files(inputs)
     _keep_apart(inputs, output)
-    with _silent_pydicom(), Journal(output, settings.to_json(rules)).opened() as journal:
+    with _silent_pydicom(), Journal(output, settings.to_json()).opened() as journal:
         planned = _plan(files, settings)
         refused = {each.number: each.refused for each in planned if each.refused}
-        for each, made in _copies(planned, output, settings, rules, journal):
+        for each, made in _copies(planned, output, settings, journal):
             if isinstance(made, Done):
                 journal.add(made)
             else:
@@ -104,9 +102,9 @@ def _plan(files: Sequence[Path], settings: Settings) -> list[Planned]:
 
 
 def _copies(
-    planned: Sequence[Planned], output: Path, settings: Settings, rules: Rules, journal: Journal
+    planned: Sequence[Planned], output: Path, settings: Settings, journal: Journal
 ) -> Iterator[tuple[Planned, Done | Reason]]:
-    cleaner = Cleaner(rules, settings.pseudonyms)
+    cleaner = Cleaner(settings.rules, settings.pseudonyms)
     wanted = [each for each in planned if each.path and not each.repeats and each.path not in journal.done]
 
     def work(each: Planned) -> tuple[Planned, Done | Reason]:

@@ -1,49 +1,19 @@
 """What is to be done, on disk: jobs, the position in each archive's change feed, and which results are ours.
 
-SQLite in WAL mode with synchronous=FULL: what a method has returned from survives a power cut. One process
-serves a queue (`state_folder.claimed`); the commands for dead letters may look into it meanwhile.
+What a method has returned from survives a power cut. One process serves a queue (`state_folder.claimed`); the
+commands for dead letters may look into it meanwhile.
 """
 
 import json
-import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from covid_monai.worker.queue_file import QueueFile
 from covid_monai.worker.rules import Notice
-from covid_monai.worker.state_folder import QueueError, damaged, queue_path
 
 BEGINNING = "0"
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS job (
-    number INTEGER PRIMARY KEY,
-    archive TEXT NOT NULL,
-    study TEXT NOT NULL,
-    series TEXT NOT NULL,
-    instance TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'refused', 'dead', 'dropped')),
-    noticed REAL NOT NULL,
-    not_before REAL NOT NULL DEFAULT 0,
-    starts INTEGER NOT NULL DEFAULT 0,
-    first_start REAL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    deferrals INTEGER NOT NULL DEFAULT 0,
-    finished REAL,
-    reason TEXT,
-    probabilities TEXT,
-    UNIQUE (archive, instance)
-);
-CREATE INDEX IF NOT EXISTS waiting ON job (archive, deferrals, number) WHERE state = 'waiting';
-CREATE INDEX IF NOT EXISTS dead ON job (archive, number) WHERE state = 'dead';
-CREATE INDEX IF NOT EXISTS finished ON job (finished);
-CREATE TABLE IF NOT EXISTS position (archive TEXT PRIMARY KEY, position TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS result (archive TEXT NOT NULL, instance TEXT NOT NULL, job INTEGER NOT NULL,
-    PRIMARY KEY (archive, instance)) WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True)
@@ -94,65 +64,22 @@ class JobQueue:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path = queue_path(folder)
-        self._lock = threading.RLock()
+        self._file = QueueFile(folder)
+        self.path = self._file.path
         self._running: set[int] = set()
-        try:
-            self._database = sqlite3.connect(
-                self.path, check_same_thread=False, isolation_level=None, timeout=20
-            )
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=FULL")
-            self._check()
-            with self._transaction():
-                for statement in _SCHEMA.split(";"):
-                    self._database.execute(statement)
-                self._database.execute(f"PRAGMA user_version={_VERSION}")
-        except sqlite3.OperationalError as error:  # locked, full, no permission: not damaged
-            raise OSError(f"{self.path}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise damaged(self.path, str(error)) from error
-
-    def _check(self) -> None:
-        (verdict,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise damaged(self.path, verdict.splitlines()[0])
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
-            raise QueueError(
-                f"{self.path} was written by another version of covid_monai (format {version}, not "
-                f"{_VERSION}): run that version until the queue is empty, or set it aside "
-                "(covid-monai worker set-aside --config FILE)."
-            )
 
     def close(self) -> None:
         """Close the file; waits for no one."""
-        self._database.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:  # a full disk has rolled back on its own
-                    self._database.execute("ROLLBACK")
-                raise
+        self._file.close()
 
     def position(self, archive: str) -> str | None:
         """Where to go on in the archive's change feed; None before the first look."""
-        with self._lock:
-            row = self._database.execute(
-                "SELECT position FROM position WHERE archive=?", (archive,)
-            ).fetchone()
-        return row[0] if row else None
+        rows = self._file.read("SELECT position FROM position WHERE archive=?", (archive,))
+        return rows[0][0] if rows else None
 
     def unknown(self, archive: str, notices: Sequence[Notice]) -> list[Notice]:
         """Those that are neither in the queue nor results of ours, each once."""
-        with self._lock:
+        with self._file.lock:
             found = {
                 notice.instance: notice for notice in notices if not self._knows(archive, notice.instance)
             }
@@ -160,10 +87,7 @@ class JobQueue:
 
     def _knows(self, archive: str, instance: str) -> bool:
         query = "SELECT 1 FROM {} WHERE archive=? AND instance=?"
-        return any(
-            self._database.execute(query.format(table), (archive, instance)).fetchone()
-            for table in ("job", "result")
-        )
+        return any(self._file.read(query.format(table), (archive, instance)) for table in ("job", "result"))
 
     def add(self, archive: str, notices: Sequence[Notice], *, position: str | None, now: float) -> None:
         """Add jobs and the position they bring the change feed to, in one transaction.
@@ -178,7 +102,7 @@ class JobQueue:
             "INSERT INTO job (archive, study, series, instance, noticed, state, reason, finished) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (archive, instance) DO NOTHING"
         )
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             for notice in notices:
                 state, finished = ("refused", now) if notice.refusal else ("waiting", None)
                 uids = (notice.study, notice.series, notice.instance)
@@ -192,8 +116,8 @@ class JobQueue:
         A job that was begun several times without an outcome may be what ends the process, and one that
         failed with nobody to blame may be what stops its batch: they go alone, behind the others.
         """
-        with self._lock:  # until they are noted as running: two threads must not get the same job
-            with self._transaction() as database:
+        with self._file.lock:  # until they are noted as running: two threads must not get the same job
+            with self._file.transaction() as database:
                 jobs = self._due(archive, limit, alone_after=alone_after)
                 for job in jobs:
                     database.execute(
@@ -205,7 +129,7 @@ class JobQueue:
         return [replace(job, starts=job.starts + 1) for job in jobs]
 
     def _due(self, archive: str, limit: int, *, alone_after: int) -> list[Job]:
-        rows = self._database.execute(
+        rows = self._file.read(
             f"SELECT {_COLUMNS} FROM job WHERE state='waiting' AND archive=? AND not_before<=? "  # noqa: S608
             "ORDER BY starts>=?, deferrals, number LIMIT ?",
             (archive, time.time(), alone_after, limit + len(self._running)),
@@ -220,20 +144,20 @@ class JobQueue:
             "SELECT count(*) FROM job WHERE archive=? AND state IN ('done', 'refused') "
             "AND finished>(SELECT first_start FROM job WHERE number=?)"
         )
-        with self._lock:
-            return self._database.execute(query, (job.archive, job.number)).fetchone()[0]
+        ((count,),) = self._file.read(query, (job.archive, job.number))
+        return count
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Give jobs up that are no worse for it: an archive is down, or the service stops."""
-        with self._lock:
+        with self._file.lock:
             self._running -= {job.number for job in jobs}
-            with self._transaction() as database:
+            with self._file.transaction() as database:
                 for job in jobs:
                     database.execute("UPDATE job SET starts=max(starts-1, 0) WHERE number=?", (job.number,))
 
     def note_results(self, job: Job, instances: Sequence[str]) -> None:
         """Remember which objects are ours, before they are sent: they never become jobs."""
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             rows = [(job.archive, instance, job.number) for instance in instances]
             database.executemany("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", rows)
 
@@ -242,7 +166,7 @@ class JobQueue:
     ) -> None:
         """Close a job: `done` (the archive has confirmed), `refused` or `dead`."""
         scores = None if probabilities is None else json.dumps(list(probabilities))
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             database.execute(
                 "UPDATE job SET state=?, reason=?, probabilities=?, finished=? WHERE number=?",
                 (state, reason, scores, time.time(), job.number),
@@ -251,7 +175,7 @@ class JobQueue:
 
     def postpone(self, job: Job, reason: str, *, seconds: float, counts: bool) -> None:
         """Try again later; a failure of the job's own counts as an attempt."""
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             database.execute(
                 "UPDATE job SET attempts=attempts+?, deferrals=deferrals+?, starts=0, reason=?, not_before=? "
                 "WHERE number=?",
@@ -261,29 +185,25 @@ class JobQueue:
 
     def counts(self, state: str) -> dict[str, int]:
         """Number of jobs that are `waiting` or `dead`, by archive."""
-        with self._lock:
-            query = f"SELECT archive, count(*) FROM job WHERE state='{_INDEXED[state]}' GROUP BY archive"  # noqa: S608
-            return dict(self._database.execute(query).fetchall())
+        query = f"SELECT archive, count(*) FROM job WHERE state='{_INDEXED[state]}' GROUP BY archive"  # noqa: S608
+        return dict(self._file.read(query))
 
     def oldest(self) -> dict[str, float]:
         """When the oldest waiting job of each archive was noticed."""
-        with self._lock:
-            query = "SELECT archive, min(noticed) FROM job WHERE state='waiting' GROUP BY archive"
-            return dict(self._database.execute(query).fetchall())
+        query = "SELECT archive, min(noticed) FROM job WHERE state='waiting' GROUP BY archive"
+        return dict(self._file.read(query))
 
     def latest_probabilities(self, count: int) -> list[list[float]]:
         """Class probabilities of the latest answers, oldest first."""
-        with self._lock:
-            rows = self._database.execute(
-                "SELECT probabilities FROM job WHERE probabilities IS NOT NULL "
-                "ORDER BY finished DESC LIMIT ?",
-                (count,),
-            ).fetchall()
+        rows = self._file.read(
+            "SELECT probabilities FROM job WHERE probabilities IS NOT NULL ORDER BY finished DESC LIMIT ?",
+            (count,),
+        )
         return [json.loads(text) for (text,) in reversed(rows)]
 
     def forget(self, *, before: float) -> None:
         """Drop what was finished long ago; dead letters stay."""
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             database.execute(
                 "DELETE FROM job WHERE state IN ('done', 'refused', 'dropped') AND finished<?", (before,)
             )
@@ -291,9 +211,8 @@ class JobQueue:
 
     def dead_letters(self) -> list[Job]:
         """Jobs that were given up, oldest first."""
-        with self._lock:
-            query = f"SELECT {_COLUMNS} FROM job WHERE state='dead' ORDER BY number"  # noqa: S608
-            return [_job(row) for row in self._database.execute(query)]
+        query = f"SELECT {_COLUMNS} FROM job WHERE state='dead' ORDER BY number"  # noqa: S608
+        return [_job(row) for row in self._file.read(query)]
 
     def revive(self, numbers: Sequence[int]) -> list[int]:
         """Let dead letters be tried again; returns those that were."""
@@ -307,7 +226,7 @@ class JobQueue:
 
     def _settle(self, numbers: Sequence[int], change: str) -> list[int]:
         settled = []
-        with self._transaction() as database:
+        with self._file.transaction() as database:
             for number in numbers:
                 query = f"UPDATE job SET {change} WHERE number=? AND state='dead'"  # noqa: S608 (no outside text)
                 if database.execute(query, (number,)).rowcount:
