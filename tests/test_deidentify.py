@@ -157,6 +157,16 @@ def test_wrong_usage_ends_with_code_2_and_names_no_input(tmp_path, export):
     assert not out.exists() and not (export / "out").exists()
 
 
+def test_inputs_without_a_file_are_an_error_before_a_key_is_made(run, tmp_path):
+    (tmp_path / "export").mkdir()
+    key = tmp_path / "new.key"
+    code, _, err = run(
+        "data", "deidentify", "--key-file", key, "--new-key", tmp_path / "export", tmp_path / "out"
+    )
+    assert code == 2 and "there is no file in the inputs" in err
+    assert not key.exists() and not (tmp_path / "out").exists()
+
+
 def test_a_key_is_made_once_for_its_owner_alone_and_never_in_the_output(tmp_path, export):
     key = tmp_path / "new.key"
     with pytest.raises(FileNotFoundError, match="--new-key"):

@@ -60,21 +60,23 @@ def deidentify(
 
     Exit code: 0 if all files have a copy, 1 if any was refused or failed, 2 for wrong usage.
     """
+    from covid_monai.deidentify.opening import input_files
     from covid_monai.deidentify.pseudonyms import KEY_ADVICE, create_key, load_key
     from covid_monai.deidentify.run import Settings
     from covid_monai.deidentify.run import deidentify as run
 
-    rules = _rules(retain or [])  # before a key is made: the extra may be missing
+    rules = _rules(retain or [])  # this and the inputs before a key is made: either may be missing
     for name, path in (("--key-file", key_file), ("--crosswalk", crosswalk)):
         if path is not None and path.resolve().is_relative_to(output.resolve()):
             raise ValueError(f"{name} lies in the output folder, which leaves the house: put it elsewhere.")
+    files = input_files(inputs, output=output)
     if new_key:
         pseudonyms = create_key(key_file)
         typer.echo(f"New key in {key_file}. {KEY_ADVICE}", err=True)
     else:
         pseudonyms = load_key(key_file)
     settings = Settings(pseudonyms, rules, allow_burned_in=allow_burned_in, workers=workers)
-    report = run(inputs, output, settings, crosswalk=crosswalk)
+    report = run(files, output, settings, crosswalk=crosswalk)
     _print_report(report, output)
     if report["refused"]:
         raise typer.Exit(1)

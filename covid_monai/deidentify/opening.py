@@ -42,22 +42,39 @@ class Directory(Exception):
     """A DICOMDIR: it only lists files, by their old names and with every patient's name."""
 
 
-def input_files(inputs: Sequence[Path]) -> list[Path]:
+def input_files(inputs: Sequence[Path], *, output: Path) -> list[Path]:
     """All files of the inputs, folders to the bottom in sorted order, no file twice.
 
+    Args:
+        inputs: Files, or folders that are searched to the bottom.
+        output: Where copies will go; outside the inputs.
+
     Raises:
-        FileNotFoundError: If an input does not exist; named by its number, as its name may be a patient's.
+        FileNotFoundError: If an input does not exist, or there is no file in any; named by its number, as
+            its name may be a patient's.
         PermissionError: If a folder cannot be opened.
+        ValueError: If output and inputs lie inside each other.
     """
     for number, path in enumerate(inputs, start=1):
         if not path.is_file() and not path.is_dir():
             raise FileNotFoundError(f"input {number} is neither a file nor a folder.")
+        _keep_apart(path.resolve(), output.resolve(), number)
     found = (
         file
         for number, path in enumerate(inputs, start=1)
         for file in ([path] if path.is_file() else _files_below(path, number))
     )
-    return list(dict.fromkeys(found))
+    files = list(dict.fromkeys(found))
+    if not files:
+        raise FileNotFoundError(
+            "there is no file in the inputs: give DICOM files, or folders that hold some."
+        )
+    return files
+
+
+def _keep_apart(source: Path, target: Path, number: int) -> None:
+    if source == target or source in target.parents or target in source.parents:
+        raise ValueError(f"input {number} and the output lie inside each other: give a folder elsewhere.")
 
 
 def read_header(path: Path) -> Dataset:

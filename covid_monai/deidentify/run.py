@@ -14,7 +14,7 @@ from covid_monai.datasets.progress import in_threads
 from covid_monai.deidentify.clean import Cleaner
 from covid_monai.deidentify.crosswalk import write_crosswalk
 from covid_monai.deidentify.journal import Journal
-from covid_monai.deidentify.opening import input_files, read_image
+from covid_monai.deidentify.opening import read_image
 from covid_monai.deidentify.outcome import Done, Reason, Refused
 from covid_monai.deidentify.picture import reviews
 from covid_monai.deidentify.plan import Planned, plan, without_collisions
@@ -50,7 +50,7 @@ class Settings:
 
 
 def deidentify(
-    inputs: Sequence[Path], output: Path, settings: Settings, *, crosswalk: Path | None = None
+    files: Sequence[Path], output: Path, settings: Settings, *, crosswalk: Path | None = None
 ) -> dict[str, Any]:
     """Write de-identified copies of DICOM images, and an account of them.
 
@@ -58,7 +58,7 @@ def deidentify(
     made again. Inputs are only read.
 
     Args:
-        inputs: Files, or folders that are searched to the bottom.
+        files: As `input_files` lists them.
         output: A new folder, or that of an earlier run.
         settings: Key and options.
         crosswalk: Where to write the table of old and new names, if at all.
@@ -67,11 +67,8 @@ def deidentify(
         The content of `deidentification.json`.
 
     Raises:
-        FileNotFoundError: If an input does not exist.
-        ValueError: If output and inputs lie inside each other, or the output belongs to another run.
+        ValueError: If the output belongs to another run.
     """
-    files = input_files(inputs)
-    _keep_apart(inputs, output)
     with _silent_pydicom(), Journal(output, settings.to_json()).opened() as journal:
         planned = _plan(files, settings)
         refused = {each.number: each.refused for each in planned if each.refused}
@@ -138,14 +135,6 @@ def _new_file_meta(ds: FileDataset) -> FileMetaDataset:
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     meta.TransferSyntaxUID = ds.file_meta.TransferSyntaxUID
     return meta
-
-
-def _keep_apart(inputs: Sequence[Path], output: Path) -> None:
-    target = output.resolve()
-    for number, path in enumerate(inputs, start=1):
-        source = path.resolve()
-        if source == target or source in target.parents or target in source.parents:
-            raise ValueError(f"input {number} and the output lie inside each other: give a folder elsewhere.")
 
 
 @contextmanager
