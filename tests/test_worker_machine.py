@@ -1,7 +1,9 @@
 """The service and its machine: the check, a full disk, a damaged queue, a stop; and Orthanc's routing."""
 
 import json
+import shutil
 import subprocess
+import sys
 import threading
 import time
 
@@ -22,6 +24,37 @@ from archive_made_here import (
 from pydicom import dcmread
 
 pytestmark = [pytest.mark.slow, NEEDS_ORTHANC]
+DEPLOY = ROOT / "deploy" / "worker"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd's own check of units")
+def test_the_unit_passes_systemds_check_and_gives_the_service_few_rights(tmp_path):
+    text = (DEPLOY / "covid-monai-worker.service").read_text()
+    unit = tmp_path / "covid-monai-worker.service"
+    unit.write_text(text.replace("/opt/covid-monai/.venv/bin/covid-monai", shutil.which("true")))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    rating = [
+        "systemd-analyze",
+        "security",
+        "--offline=true",
+        "--threshold=20",
+        unit,
+    ]  # 20: exposure 2.0 of 10
+    assert subprocess.run(rating, capture_output=True, timeout=60).returncode == 0
+
+
+def test_the_image_is_built_from_what_the_package_needs(tmp_path):
+    """The Dockerfile's own COPY lines into a folder, then a build of the package there."""
+    for line in (DEPLOY / "Dockerfile").read_text().splitlines():
+        match line.split():
+            case ["COPY", *sources, target]:
+                for source in sources:
+                    copy_of = shutil.copytree if (ROOT / source).is_dir() else shutil.copy2
+                    copy_of(ROOT / source, tmp_path / (target if target != "./" else source))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, tmp_path, "--wheel-dir", tmp_path / "wheels"], check=True, timeout=120)
+    assert list((tmp_path / "wheels").glob("covid_monai-*.whl"))
 
 
 def test_the_check_says_what_is_wrong_and_leaves_nothing(orthanc, tmp_path):
@@ -108,9 +141,9 @@ def test_a_stop_in_the_middle_of_a_fetch_is_done_in_time(orthanc, started, tmp_p
 
 def test_the_routing_rule_sends_results_on_and_nothing_else(tmp_path):
     pacs = Orthanc(tmp_path / "pacs", DicomAet="PACS")
-    example = json.loads((ROOT / "deploy" / "worker" / "orthanc.json").read_text())
+    example = json.loads((DEPLOY / "orthanc.json").read_text())
     example["DicomModalities"]["pacs"] |= {"Host": "127.0.0.1", "Port": pacs.dimse}
-    rule = str(ROOT / "deploy" / "worker" / "forward.lua")
+    rule = str(DEPLOY / "forward.lua")
     kept = {key: example[key] for key in ("DicomModalities", "OverwriteInstances", "DicomWeb")}
     orthanc = Orthanc(tmp_path / "orthanc", LuaScripts=[rule], **kept)
     film, result = films(tmp_path / "films", 2)
