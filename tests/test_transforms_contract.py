@@ -12,7 +12,7 @@ from monai.transforms import Compose, MapTransform, Randomizable, Transform
 
 from covid_monai import transforms
 
-RANDOM = ["RandCollimation", "RandExposure", "RandMarker"]
+RANDOM = ["RandExposure"]
 DETERMINISTIC = ["CLAHE", "CropBorder", "PercentileRescale"]
 RADIOGRAPH = RANDOM + DETERMINISTIC
 CONTAINERS = {
@@ -159,7 +159,7 @@ def test_probability_is_checked(name, prob):
 
 
 def augmentation():
-    return Compose([make(f"{name}d", "image", prob=0.5) for name in RANDOM])
+    return Compose([make(f"{name}d", "image") for name in RANDOM])
 
 
 def test_compose_is_reproducible_under_a_seed():
@@ -180,5 +180,5 @@ def test_data_loader_worker_draws_anew_for_each_image():
 
     first = epoch()
     assert first.shape == (8, 1, 80, 96)
-    assert len({image.numpy().tobytes() for image in first}) > 4
+    assert len({image.numpy().tobytes() for image in first}) == 8
     assert torch.equal(epoch(), first)
