@@ -19,13 +19,14 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from monai.bundle import ConfigParser
+from monai.data import DataLoader, Dataset
 from monai.losses import ContrastiveLoss
 from monai.utils import set_determinism
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, softmax
-from torch.utils.data import DataLoader, StackDataset
+from torch.utils.data import BatchSampler
 
 from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import Datalist, read_datalist
@@ -37,7 +38,9 @@ from covid_monai.training import (
     AverageWeights,
     BatchAugment,
     EpochSampler,
-    cached_dataset,
+    FilmDataset,
+    PrepareClassificationBatch,
+    normalization,
     source_weights,
 )
 
@@ -170,7 +173,7 @@ def score(data: Datalist, method: str, seed: int, path: Path) -> dict[str, np.nd
             network_name=settings["network_name"],
         )
         network = train(bundle, data, METHODS[method], settings, seed=seed, title=path.stem)
-        films = cached_dataset(data.records("test"), bundle.preprocessing, cache="none")
+        films = Dataset([{"image": record["image"]} for record in data.records("test")], bundle.preprocessing)
         parts = [probabilities(network, batch["image"]) for batch in DataLoader(films, batch_size=64)]
         np.savez(path, **{key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
     return dict(np.load(path))
@@ -194,29 +197,30 @@ def train(
 ) -> nn.Module:
     """Train one network by one method; returns the moving average of its weights."""
     set_determinism(seed=seed)
-    records, augment = data.records("training"), BatchAugment()
+    records = data.records("training")
     sources = sorted({record["source"] for record in records})
-    films = cached_dataset(records, bundle.preprocessing, augmentation=settings["augmentation"])
-    paired = StackDataset(films, [sources.index(record["source"]) for record in records])
-    sampler = EpochSampler(paired, weights=source_weights(records), seed=seed)
-    loader = DataLoader(paired, batch_size=settings["batch_size"], sampler=sampler, drop_last=True)
+    films = FilmDataset(records, bundle.preprocessing, image_size=settings["image_size"])
+    prepare = PrepareClassificationBatch(
+        normalization(bundle.preprocessing), augmentation=settings["augmentation"], augment=BatchAugment()
+    )
+    source_of = torch.tensor([sources.index(record["source"]) for record in records])
+    sampler = EpochSampler(films, weights=source_weights(records), seed=seed)
+    batches = BatchSampler(sampler, settings["batch_size"], drop_last=True)
     network = bundle.build_network().to(memory_format=torch.channels_last)
     learner = method(network, sources=len(sources), precision=settings["precision"])
 
     def views(epoch: int) -> Iterator[Tensor]:
         sampler.set_epoch(epoch)
-        return (augment(batch["image"]) for batch, _ in loader)
+        return (prepare(films.__getitems__(batch), "cpu")[0] for batch in batches)
 
     learner.pretrain(views)
-    optimizer, schedule = make_optimizer(learner, settings, steps=len(loader))
+    optimizer, schedule = make_optimizer(learner, settings, steps=len(batches))
 
-    def step(engine: Engine, batch: Any) -> float:
-        films, source = batch
-        features, logits = learner.forward(augment(films["image"]))
-        risks = cross_entropy(
-            logits, films["label"], reduction="none", label_smoothing=settings["label_smoothing"]
-        )
-        loss = learner.loss(features, risks, source, engine.state.iteration / total)
+    def step(engine: Engine, batch: list[int]) -> float:
+        image, label = prepare(films.__getitems__(batch), "cpu")
+        features, logits = learner.forward(image)
+        risks = cross_entropy(logits, label, reduction="none", label_smoothing=settings["label_smoothing"])
+        loss = learner.loss(features, risks, source_of[batch], engine.state.iteration / total)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), settings["max_norm"])
@@ -224,12 +228,12 @@ def train(
         schedule.step()
         return loss.item()
 
-    total, engine = settings["max_epochs"] * len(loader), Engine(step)
+    total, engine = settings["max_epochs"] * len(batches), Engine(step)
     averaging = AverageWeights(network, decay=settings["ema_decay"])
     averaging.attach(engine)
     engine.add_event_handler(Events.EPOCH_STARTED, lambda: sampler.set_epoch(engine.state.epoch))
     ProgressBar(desc=title).attach(engine, output_transform=lambda loss: {"loss": loss})
-    engine.run(loader, max_epochs=settings["max_epochs"])
+    engine.run(batches, max_epochs=settings["max_epochs"])
     return averaging.network.eval()
 
 

@@ -27,7 +27,7 @@ def phantoms(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def train():
+def train(tmp_path_factory):
     """Run the bundle's training in this process: `train(output_dir, datalist, **overrides)`."""
     from monai.bundle import ConfigWorkflow
 
@@ -38,6 +38,7 @@ def train():
         "batch_size": 8,
         "max_epochs": 2,
         "precision": "fp32",
+        "cache_dir": str(tmp_path_factory.mktemp("films")),
     }
 
     def run(output_dir: Path, datalist: Path, **overrides) -> None:

@@ -16,7 +16,7 @@ LAYERS = (
     ("transforms",),
     ("datasets",),
     ("deidentify", "evaluation"),
-    ("networks",),
+    ("networks", "cache"),
     ("bundle",),
     ("training",),
     ("inference",),

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
-from monai.transforms import Compose, RandLambdad
+from monai.transforms import Compose, NormalizeIntensityd
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import read_datalist
+from covid_monai.errors import causes
 from covid_monai.training import (
     AutocastInferer,
     AverageWeights,
@@ -21,12 +22,14 @@ from covid_monai.training import (
     ClassificationScores,
     EarlyStop,
     EpochSampler,
+    FilmDataset,
     PrepareClassificationBatch,
-    cached_dataset,
     check_records,
     class_weights,
+    normalization,
     source_weights,
 )
+from covid_monai.vocabulary import UnreadableImage
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 # Every change of BatchAugment but the rotation, switched off.
@@ -105,10 +108,21 @@ def test_rotation_keeps_a_disc_and_moves_a_corner():
 
 
 def test_batches_arrive_channels_last_with_labels_untouched():
-    batch = {"image": torch.rand(3, 2, 8, 8), "label": torch.tensor([0, 1, 2])}
-    image, label = PrepareClassificationBatch()(batch, "cpu")
+    batch = {"image": torch.randint(256, (3, 2, 8, 8), dtype=torch.uint8), "label": torch.tensor([0, 1, 2])}
+    image, label = PrepareClassificationBatch((0.0, 1.0))(batch, "cpu")
     assert image.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(image, batch["image"]) and torch.equal(label, batch["label"])
+    assert torch.equal(image, batch["image"] / 255) and torch.equal(label, batch["label"])
+
+
+def test_augmentation_comes_before_the_normalisation_and_after_it():
+    batch = {"image": torch.full((1, 1, 4, 4), 255, dtype=torch.uint8), "label": torch.tensor([0])}
+    seen = []
+    PrepareClassificationBatch(
+        (0.5, 0.25),
+        augmentation=lambda image: seen.append(image.unique().tolist()) or image / 2 + 0.25,
+        augment=lambda image: seen.append(image.unique().tolist()) or image,
+    )(batch, "cpu")
+    assert seen == [[1.0], [1.0]]
 
 
 def test_bf16_computes_in_bf16_and_returns_float32():
@@ -141,19 +155,57 @@ def test_scores_are_scikit_learns():
     )
 
 
-def test_batches_are_plain_tensors_decoded_once(phantoms, monkeypatch):
+@pytest.mark.parametrize("cache", ["disk", "memory"])
+def test_batches_are_the_preprocessed_films_to_half_a_grey_level_decoded_once(
+    phantoms, tmp_path, monkeypatch, cache
+):
     records = read_datalist(phantoms).records("training")
     preprocessing = Bundle(BUNDLE, image_size=64).preprocessing
-    shift = RandLambdad("image", func=lambda image: image + 1.0, prob=1.0)
-    dataset = cached_dataset(records, preprocessing, augmentation=Compose([shift]))
+    films = FilmDataset(records, preprocessing, image_size=64, cache=cache, cache_dir=tmp_path / "films")
+    expected = torch.stack([preprocessing({"image": r["image"]})["image"].as_tensor() for r in records])
     monkeypatch.setattr(
         "covid_monai.readers.monai_readers.read_radiograph", lambda path: pytest.fail("decoded again")
     )
-    first, second = dataset[0]["image"], dataset[0]["image"]
-    assert type(first) is torch.Tensor and torch.equal(first, second)
-    monkeypatch.undo()
-    still = cached_dataset(records, preprocessing, cache="none")[0]["image"]
-    torch.testing.assert_close(first, still + 1.0 / 0.226)
+    indices = [5, 0, 5, *range(len(records))]
+    batch = films.__getitems__(indices)
+    assert type(batch["image"]) is torch.Tensor
+    assert batch["label"].tolist() == [records[index]["label"] for index in indices]
+    image, _ = PrepareClassificationBatch(normalization(preprocessing))(batch, "cpu")
+    assert (image - expected[indices]).abs().max() * 0.226 * 255 <= 0.5 + 1e-3
+    assert torch.equal(films[3]["image"], batch["image"][6])
+
+
+def test_a_film_that_cannot_be_read_is_named_with_the_cause(phantoms, tmp_path):
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    records = [
+        *read_datalist(phantoms).records("training"),
+        {"image": str(tmp_path / "torn.png"), "label": 0},
+    ]
+    for cache in ("disk", "memory"):
+        with pytest.raises(RuntimeError) as error:
+            FilmDataset(
+                records,
+                Bundle(BUNDLE, image_size=64).preprocessing,
+                image_size=64,
+                cache=cache,
+                cache_dir=tmp_path / "films",
+            )
+        assert any(
+            isinstance(cause, UnreadableImage) and str(cause).startswith("torn.png: cannot be decoded")
+            for cause in causes(error.value)
+        )
+
+
+def test_a_preprocessing_that_uint8_cannot_hold_is_refused(phantoms):
+    records = read_datalist(phantoms).records("training")
+    steps = list(Bundle(BUNDLE, image_size=64).preprocessing.transforms)
+    for last in (steps[:-1], [*steps[:-1], NormalizeIntensityd("image")]):
+        with pytest.raises(ValueError, match="must end in NormalizeIntensityd"):
+            FilmDataset(records, Compose(last), image_size=64)
+    with pytest.raises(ValueError, match=r"in \[0, 1\] before"):
+        FilmDataset(records, Compose([*steps, steps[-1]]), image_size=64)
+    with pytest.raises(ValueError, match="disk, memory"):
+        FilmDataset(records, Compose(steps), image_size=64, cache="none")
 
 
 def test_early_stop_counts_from_the_best_epoch_even_after_a_resume():

@@ -2,7 +2,7 @@
 
 from covid_monai.training.augmentation import BatchAugment
 from covid_monai.training.averaging import AverageWeights
-from covid_monai.training.data import cached_dataset, check_records
+from covid_monai.training.data import FilmDataset, check_records, normalization
 from covid_monai.training.finish import finish_training
 from covid_monai.training.flags import as_flag
 from covid_monai.training.handlers import ClipGradients, EarlyStop, FreezeBackbone, SeedEpoch, Throughput, use
@@ -11,6 +11,7 @@ from covid_monai.training.progress import ProgressReport
 from covid_monai.training.run_folder import RunFolder
 from covid_monai.training.sampling import EpochSampler, check_balance, class_weights, source_weights
 from covid_monai.training.scores import ClassificationScores
+from covid_monai.training.shortcuts import RandomCollimation, RandomGamma, RandomMarkers
 from covid_monai.training.steps import AutocastInferer, PrepareClassificationBatch
 from covid_monai.training.tracking import RunTracker
 
@@ -22,20 +23,24 @@ __all__ = [
     "ClipGradients",
     "EarlyStop",
     "EpochSampler",
+    "FilmDataset",
     "FreezeBackbone",
     "PrepareClassificationBatch",
     "ProgressReport",
+    "RandomCollimation",
+    "RandomGamma",
+    "RandomMarkers",
     "RunFolder",
     "RunTracker",
     "SeedEpoch",
     "Throughput",
     "as_flag",
-    "cached_dataset",
     "check_balance",
     "check_records",
     "class_weights",
     "find_learning_rate",
     "finish_training",
+    "normalization",
     "source_weights",
     "use",
 ]

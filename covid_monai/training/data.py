@@ -1,66 +1,118 @@
-"""Decoded images kept for the next epoch."""
+"""Films for training and validation: decoded once, handed out by the batch as uint8."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from monai.data import CacheDataset, Dataset, PersistentDataset
-from monai.transforms import Compose, EnsureTyped, NormalizeIntensityd, SelectItemsd
+import torch
+from monai.transforms import Compose, NormalizeIntensityd
+from torch import Tensor
+from torch.utils.data import Dataset
 
-CACHES = ("memory", "disk", "none")
+from covid_monai.cache import FilmCache
+from covid_monai.datasets.progress import in_threads
+
+CACHES = ("disk", "memory")
+_SHARE_OF_DEVICE = 0.5  # of its free memory, for films
 
 
-def cached_dataset(
-    records: Sequence[dict],
-    preprocessing: Compose,
-    *,
-    augmentation: Compose | None = None,
-    cache: str = "memory",
-    cache_gib: float = 4.0,
-    cache_dir: str | Path | None = None,
-    num_workers: int = 2,
-) -> Dataset:
-    """Dataset of preprocessed images, decoded once and kept in memory or on disk.
+class FilmDataset(Dataset):
+    """Preprocessed films up to, but without, the normalisation, as uint8 of [0, 1].
+
+    A `DataLoader` asks for a whole batch at once and gets it in one gather: give it a `collate_fn` that
+    changes nothing, and no workers. `PrepareClassificationBatch` turns a batch into the network's input.
+    Where the films of the split fit half of a GPU's free memory, they lie there.
 
     Args:
-        records: `image` (path) and `label` (class index); other keys are dropped.
+        records: `image` (path) and `label` (class index), at least one; other keys are dropped.
         preprocessing: The bundle's own, `{"image": path}` to `{"image": [1, S, S]}`.
-        augmentation: Random transforms of images in [0, 1], drawn anew each epoch.
-        cache: "memory", "disk" (below `cache_dir`, kept for the next run) or "none".
-        cache_gib: Bound for "memory"; images beyond it are decoded each time.
-        cache_dir: Folder for "disk"; name it after the preprocessing, as train.yaml does.
-        num_workers: Threads that decode.
+        image_size: S.
+        cache: "disk" (below `cache_dir`, shared with other runs and processes) or "memory" (of this process).
+        cache_dir: Folder for "disk", of this preprocessing alone.
+        workers: Threads that decode; the number of processors by default.
+        device: Where the batches go.
 
     Raises:
-        ValueError: If `cache` is unknown, "disk" comes without `cache_dir`, or the preprocessing does not
-            end in the normalisation.
+        ValueError: If `cache` is unknown, or the preprocessing does not end in the normalisation of [0, 1].
+        RuntimeError: If a file cannot be read; MONAI's, with the reader's own error as its cause.
+        OSError: If the cache cannot be written.
     """
-    *steps, normalize = preprocessing.transforms
-    if not isinstance(normalize, NormalizeIntensityd):
-        raise ValueError("the preprocessing must end in NormalizeIntensityd: augmentation goes before it")
-    # MONAI's own transforms give MetaTensors again: every operation on those is slower, and so is stacking.
-    plain = EnsureTyped("image", track_meta=False)
-    random = augmentation.transforms if augmentation else []
-    transform = Compose([*steps, SelectItemsd(["image", "label"]), plain, *random, normalize, plain])
-    if cache == "memory":
-        # The first image tells the size of all: the preprocessing ends in one size.
-        size = transform(dict(records[0]))["image"].nbytes
-        room = int(cache_gib * 2**30 / size)
-        return CacheDataset(records, transform, cache_num=room, num_workers=num_workers, copy_cache=False)
-    if cache == "disk":
-        if cache_dir is None:
-            raise ValueError("cache 'disk' needs a folder: --cache_dir DIR")
-        return PersistentDataset(
-            [_with_version(record) for record in records], transform, cache_dir=cache_dir
-        )
-    if cache == "none":
-        return Dataset(records, transform)
-    raise ValueError(f"unknown cache {cache!r}; choose one of {', '.join(CACHES)}")
+
+    def __init__(
+        self,
+        records: Sequence[dict],
+        preprocessing: Compose,
+        *,
+        image_size: int,
+        cache: str = "memory",
+        cache_dir: str | Path = "cache",
+        workers: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        normalization(preprocessing)
+        files = [record["image"] for record in records]
+        decode = partial(decode_film, steps=Compose(preprocessing.transforms[:-1]))
+        if cache == "disk":
+            self._films = FilmCache(cache_dir, size=image_size).films(files, decode, workers=workers)
+        elif cache == "memory":
+            films = in_threads(decode, files, "decoding films", total=len(files), workers=workers)
+            self._films = torch.stack(list(films))
+        else:
+            raise ValueError(f"unknown cache {cache!r}; choose one of {', '.join(CACHES)}")
+        self._labels = torch.tensor([record["label"] for record in records])
+        self._device = torch.device(device)
+        if self._device.type == "cuda" and len(files) * image_size**2 < _free_bytes(self._device):
+            self._films = self._films[torch.arange(len(files))].to(self._device)
+
+    def __len__(self) -> int:
+        """Count the films."""
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """One film, `image` `[1, S, S]` uint8, and its `label`."""
+        return {key: value[0] for key, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """`image` `[N, 1, S, S]` uint8 and `label` `[N]`."""
+        positions = torch.as_tensor(indices)
+        held_by = self._films.device if isinstance(self._films, Tensor) else positions.device
+        return {"image": self._films[positions.to(held_by)], "label": self._labels[positions]}
 
 
-def _with_version(record: dict) -> dict:
-    """The record with its file's size and time, which are then part of the cache's key."""
-    stat = Path(record["image"]).stat()
-    return {**record, "version": f"{stat.st_size}-{stat.st_mtime_ns}"}
+def _free_bytes(device: torch.device) -> float:
+    free, _ = torch.cuda.mem_get_info(device)
+    return free * _SHARE_OF_DEVICE
+
+
+def decode_film(file: str, steps: Compose) -> Tensor:
+    """Read one film as uint8 `[1, S, S]`: the nearest of 256 levels between 0 and 1, which `steps` give.
+
+    Raises:
+        ValueError: If `steps` leave values outside [0, 1].
+        RuntimeError: If the file cannot be read; MONAI's, with the reader's own error as its cause.
+    """
+    image = torch.as_tensor(steps({"image": file})["image"].as_tensor())
+    low, high = image.aminmax()
+    if low < 0 or high > 1:
+        raise ValueError("the preprocessing must leave films in [0, 1] before its normalisation")
+    return image.mul(255).round_().to(torch.uint8)
+
+
+def normalization(preprocessing: Compose) -> tuple[float, float]:
+    """What the preprocessing's last step subtracts from films in [0, 1], and then divides by.
+
+    Raises:
+        ValueError: If the last step is no `NormalizeIntensityd` with two numbers.
+    """
+    last = preprocessing.transforms[-1]
+    if isinstance(last, NormalizeIntensityd):
+        constants = (last.normalizer.subtrahend, last.normalizer.divisor)
+        if all(isinstance(constant, int | float) for constant in constants):
+            return constants
+    raise ValueError(
+        "the preprocessing must end in NormalizeIntensityd with a number as subtrahend and as divisor: "
+        "augmentation goes before it"
+    )
 
 
 def check_records(

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
-from monai.transforms import Randomizable
 from torch import nn
 
 from covid_monai.networks import backbone_parameters
@@ -32,14 +31,12 @@ class SeedEpoch:
     Args:
         seed: The run's seed.
         sampler: Told the epoch.
-        transform: Random transforms of the training dataset.
         rank: Processes of one run draw different augmentation.
     """
 
-    def __init__(self, seed: int, *, sampler: EpochSampler, transform: Randomizable, rank: int = 0) -> None:
+    def __init__(self, seed: int, *, sampler: EpochSampler, rank: int = 0) -> None:
         self.seed = seed
         self.sampler = sampler
-        self.transform = transform
         self.rank = rank
 
     def attach(self, engine: Engine) -> None:
@@ -53,7 +50,6 @@ class SeedEpoch:
         random.seed(seed)
         np.random.seed(seed)  # libraries below us draw from the global generator
         torch.manual_seed(seed)
-        self.transform.set_random_state(seed=seed)
         self.sampler.set_epoch(epoch)
 
 

@@ -12,21 +12,42 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 class PrepareClassificationBatch(PrepareBatch):
-    """Move image and label to the device, channels last, and augment there.
+    """Move films and labels to the device; bring the films to [0, 1], augment, normalise, augment there.
 
     Args:
-        augment: Takes and returns `[N, C, H, W]` on the device; None for validation.
+        normalization: What is subtracted from films in [0, 1], and what they are then divided by; see
+            `covid_monai.training.data.normalization`.
+        augmentation: Takes and returns `[N, C, H, W]` in [0, 1]; None for validation.
+        augment: Takes and returns the normalised `[N, C, H, W]`; None for validation.
     """
 
-    def __init__(self, augment: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        normalization: tuple[float, float],
+        *,
+        augmentation: Callable[[Tensor], Tensor] | None = None,
+        augment: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.subtrahend, self.divisor = normalization
+        self.augmentation = augmentation
         self.augment = augment
 
     def __call__(
         self, batchdata: dict[str, Tensor], device: Any = None, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Return image `[N, C, H, W]` and label `[N]`."""
-        image = batchdata["image"].to(device, non_blocking=non_blocking)
+        """Return image `[N, C, H, W]`, float32 and channels last, and label `[N]`.
+
+        Args:
+            batchdata: `image` `[N, C, H, W]` uint8, `label` `[N]`.
+            device: Where to.
+            non_blocking: See `torch.Tensor.to`.
+            kwargs: Unused.
+        """
         label = batchdata["label"].to(device, non_blocking=non_blocking)
+        image = batchdata["image"].to(device, non_blocking=non_blocking).float().div_(255)
+        if self.augmentation is not None:
+            image = self.augmentation(image)
+        image = image.sub(self.subtrahend).div_(self.divisor)
         if self.augment is not None:
             image = self.augment(image)
         return image.contiguous(memory_format=torch.channels_last), label

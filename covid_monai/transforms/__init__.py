@@ -9,9 +9,6 @@ from covid_monai.transforms.equalize import CLAHE, CLAHEd
 from covid_monai.transforms.hide_region import HideRegion, HideRegiond
 from covid_monai.transforms.lung_window import CT_WINDOWS, LungWindow, LungWindowd, apply_lung_window
 from covid_monai.transforms.percentile_rescale import PercentileRescale, PercentileRescaled
-from covid_monai.transforms.rand_collimation import RandCollimation, RandCollimationd
-from covid_monai.transforms.rand_exposure import RandExposure, RandExposured
-from covid_monai.transforms.rand_marker import RandMarker, RandMarkerd
 
 __all__ = [
     "CLAHE",
@@ -25,11 +22,5 @@ __all__ = [
     "LungWindowd",
     "PercentileRescale",
     "PercentileRescaled",
-    "RandCollimation",
-    "RandCollimationd",
-    "RandExposure",
-    "RandExposured",
-    "RandMarker",
-    "RandMarkerd",
     "apply_lung_window",
 ]
