@@ -253,10 +253,8 @@ def add_slopes(rows: list[dict]) -> list[dict]:
     for row in rows:
         last = before.get(row["stage"])
         step = math.log(row["films"] / last["films"]) if last else 0.0
-        row["time_slope"] = math.log(row["seconds"] / last["seconds"]) / step if last else float("nan")
-        row["memory_slope"] = (
-            math.log(row["memory_mib"] / last["memory_mib"]) / step if last else float("nan")
-        )
+        row["time_slope"] = math.log(row["seconds"] / last["seconds"]) / step if last else None
+        row["memory_slope"] = math.log(row["memory_mib"] / last["memory_mib"]) / step if last else None
         before[row["stage"]] = row
     return sorted(rows, key=lambda row: list(STAGES).index(row["stage"]))
 

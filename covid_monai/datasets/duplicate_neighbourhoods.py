@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 # Entries that a picture is compared with; a picture is two of them, as it is and turned over. Up to half as
 # many pictures nothing is left out. With a fifth of the entries of 8,747 real films, which is what 100,000
-# would have, 98.6 % of the pairs are found that comparing all finds; the others are crops, hardly nearer than
+# would have, 98.7 % of the pairs are found that comparing all finds; the others are crops, hardly nearer than
 # strangers.
 COMPARED = 40_960
 _AT_ONCE = 64  # pictures compared with all others: bounds the memory
