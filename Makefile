@@ -11,7 +11,7 @@ TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_LABEL := $(if $(shell command -v nvidia-smi 2>/dev/null),,$(if $(filter Linux,$(shell uname -s)),+cpu))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint format mlflow monailabel monailabel-environment clean
+.PHONY: help setup demo test test-quick bench lint format mlflow monailabel monailabel-environment clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ test: setup  ## All tests; those that need the real images say so and skip witho
 
 test-quick: setup  ## The tests that take seconds, under 3 minutes in all
 	$(BIN)/python -m pytest -m "not slow"
+
+bench: setup  ## Time everything that docs/performance.md has a table for (20 minutes), into build/bench/
+	$(BIN)/python benchmarks/run_all.py --output build/bench
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

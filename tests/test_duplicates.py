@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from pydicom.data import get_testdata_file
 
+from covid_monai.datasets.duplicate_candidates import candidates
+from covid_monai.datasets.duplicate_neighbourhoods import neighbourhoods
 from covid_monai.datasets.duplicates import find_duplicates
 from covid_monai.datasets.grouping import connected
 from covid_monai.datasets.phantom import draw_film
@@ -145,6 +147,31 @@ def test_dicom_colour_and_16_bit_files_are_compared(phantom_files, tmp_path):
     copy = tmp_path / "copy.dcm"
     copy.write_bytes(ct.read_bytes())
     assert find_duplicates([ct, copy]).copies() == [(copy, ct)]
+
+
+@pytest.mark.slow
+def test_a_search_among_like_pictures_finds_the_copies_that_comparing_all_finds():
+    rng = np.random.default_rng(0)
+    kinds = rng.choice([-1, 1], (12, 256))  # films are alike within a kind, not only at random
+    bits = kinds[rng.integers(12, size=600)] * rng.choice([-1, 1], (600, 256), p=[0.25, 0.75])
+    bits[500:] = bits[:100] * rng.choice([-1, 1], (100, 256), p=[0.08, 0.92])  # copies
+    bits[550:] *= -1  # negatives of copies
+    hashes = np.stack([bits] * 3, axis=1).astype(np.int8)
+    hashes[:, -1] *= np.tile([1, -1], 128).astype(np.int8)  # turned over: odd frequencies change their sign
+    near = 0.7 * 256
+
+    def close_pairs(compared):
+        found = [candidate for found in candidates(hashes, compared=compared) for candidate in found]
+        pairs = {(each.first, each.second) for each in found}
+        assert {each.layout.inverted for each in found} == {False, True}
+        return {pair for pair in pairs if abs(bits[pair[0]] @ bits[pair[1]]) >= near}
+
+    everything = close_pairs(1200)
+    assert everything >= {(number, number + 500) for number in range(100)}
+    assert close_pairs(240) == everything
+    found = list(neighbourhoods(hashes[:, 0], hashes[:, :-1], compared=240))
+    assert [near.number for near in found] == list(range(600))
+    assert all(len(np.unique(near.entries)) == len(near.entries) <= 480 for near in found)
 
 
 @given(st.lists(st.tuples(NAMES, NAMES), max_size=12), st.randoms(use_true_random=False))

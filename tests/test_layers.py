@@ -20,7 +20,7 @@ LAYERS = (
     ("bundle",),
     ("training",),
     ("inference",),
-    ("experiments", "export", "results"),
+    ("cluster", "experiments", "export", "results"),
     ("worker",),
     ("cli", "commands"),
 )

@@ -316,19 +316,6 @@ def _finish(command: list[str], **options) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_score_every_image_once(phantoms, tmp_path):
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    configs = str([str(CONFIGS / "train.yaml"), str(CONFIGS / "multi_gpu_train.yaml")])
-    command = _command(
-        tmp_path / "run", phantoms, "--config_file", configs, "--max_epochs", "1", launcher=torchrun
-    )
-    _finish(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    point = OperatingPoint.load(tmp_path / "run" / "models" / "operating_point.json")
-    assert point.chosen_on["n"] == len(read_datalist(phantoms).splits["validation"])
-    assert Bundle(tmp_path / "run").load_network()
-
-
-@pytest.mark.slow
 def test_the_learning_rate_finder_writes_its_curve(phantoms, tmp_path):
     workflow = ConfigWorkflow(
         config_file=str(CONFIGS / "train.yaml"),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from covid_monai.datasets.duplicate_neighbourhoods import COMPARED, Neighbourhood, neighbourhoods
 from covid_monai.datasets.duplicate_pictures import SIDE, Picture
 from covid_monai.datasets.duplicate_registration import Layout, band_pass
 
@@ -25,7 +26,7 @@ _HASHED_SIDE = 64  # pixels
 # strangers do.
 _PARTS = ((0.0, 1.0), (0.0, 0.9), (0.1, 1.0), (0.05, 0.95))
 _WINDOWS = tuple((*rows, *columns) for rows, columns in product(_PARTS, _PARTS))
-_AT_ONCE = 64  # pictures compared with all others: bounds the memory
+SIGNS_SHAPE = (len(_WINDOWS) + 1, _BITS)
 _NEIGHBOURS = 12  # of each picture that may be crops or strangers, and as many that hardly can be strangers
 _HARDLY_STRANGERS = 0.7
 _LEAST_AGREEMENT = 0.30  # bits that agree less bits that differ, of all; strangers' films reach 0.5
@@ -61,45 +62,41 @@ def _signs(picture: Picture) -> Signs:
     return bits.ravel().astype(np.int8) * 2 - 1
 
 
-def candidates(hashes: Signs) -> Iterator[list[Candidate]]:
+def candidates(hashes: Signs, *, compared: int = COMPARED) -> Iterator[list[Candidate]]:
     """Yield for each picture in turn those of its nearest neighbours that may be the same film.
 
-    All are compared with all: the time grows with the square, 7,000 pictures take seconds.
+    Up to 20,000 pictures all are compared with all; beyond, the work for each does not grow any more.
 
     Args:
         hashes: `[pictures, windows + 1, 256]`, from `hash_windows`.
+        compared: Entries that each is compared with, two a picture (see `neighbourhoods`).
     """
-    whole = np.concatenate([hashes[:, 0], hashes[:, -1]]).astype(np.float32).T
-    for start in range(0, len(hashes), _AT_ONCE):
-        windows = hashes[start : start + _AT_ONCE, :-1].astype(np.float32) / _BITS
-        agreement = (windows.reshape(-1, _BITS) @ whole).reshape(*windows.shape[:2], -1)
-        for offset, of_windows in enumerate(agreement):
-            yield _nearest(of_windows, number=start + offset, count=len(hashes))
+    whole = np.concatenate([hashes[:, 0], hashes[:, -1]])
+    for near in neighbourhoods(whole, hashes[:, :-1], compared=compared):
+        yield _nearest(near, count=len(hashes))
 
 
-def _nearest(agreement: NDArray[np.float32], *, number: int, count: int) -> list[Candidate]:
-    """Choose the neighbours of one picture; `agreement` is `[windows, others and others turned over]`."""
-    strength = np.abs(agreement)  # the negative of a film has the opposite signs
-    best = strength.argmax(axis=0)
-    nearness = strength[best, np.arange(2 * count)]
-    nearness[[number, count + number]] = 0
+def _nearest(near: Neighbourhood, *, count: int) -> list[Candidate]:
+    """Choose the neighbours of one picture; entries from `count` on are pictures turned over."""
+    nearness = np.abs(near.agreement)
+    nearness[near.entries % count == near.number] = 0
     hardly = nearness >= _HARDLY_STRANGERS  # counted apart, so that many copies do not hide a crop
     nearest = [*_top(np.where(hardly, nearness, 0)), *_top(np.where(hardly, 0, nearness))]
     return [
         Candidate(
-            first=number,
-            second=int(other % count),
+            first=near.number,
+            second=int(near.entries[place] % count),
             layout=Layout(
-                window=_WINDOWS[best[other]],
-                mirrored=bool(other >= count),
-                inverted=bool(agreement[best[other], other] < 0),
+                window=_WINDOWS[near.window[place]],
+                mirrored=bool(near.entries[place] >= count),
+                inverted=bool(near.agreement[place] < 0),
             ),
         )
-        for other in nearest
-        if nearness[other] >= _LEAST_AGREEMENT
+        for place in nearest
+        if nearness[place] >= _LEAST_AGREEMENT
     ]
 
 
 def _top(nearness: NDArray[np.float32]) -> list[int]:
     kept = min(_NEIGHBOURS, len(nearness) - 1)
-    return [int(other) for other in np.argpartition(-nearness, kept)[:kept]]
+    return [int(place) for place in np.argpartition(-nearness, kept)[:kept]]

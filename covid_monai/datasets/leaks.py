@@ -92,7 +92,8 @@ def find_label_conflicts(records: Sequence[Item], groups: Sequence[Sequence[str]
     for record in records:
         if record["class"] is not None:
             classes[str(record["image"])].add(record["class"])
-    alone = [[image] for image in sorted(classes) if image not in {i for group in groups for i in group}]
+    grouped = {image for group in groups for image in group}
+    alone = [[image] for image in sorted(classes) if image not in grouped]
     conflicts = []
     for group in (*groups, *alone):
         labelled = {image: sorted(classes[image]) for image in group if image in classes}

@@ -7,6 +7,13 @@ from covid_monai.training.finish import finish_training
 from covid_monai.training.flags import as_flag
 from covid_monai.training.handlers import ClipGradients, EarlyStop, FreezeBackbone, SeedEpoch, Throughput, use
 from covid_monai.training.learning_rate import find_learning_rate
+from covid_monai.training.processes import (
+    SharedLoss,
+    join_processes,
+    leave_processes,
+    share_norms,
+    summed_weight,
+)
 from covid_monai.training.progress import ProgressReport
 from covid_monai.training.run_folder import RunFolder
 from covid_monai.training.sampling import EpochSampler, check_balance, class_weights, source_weights
@@ -33,6 +40,7 @@ __all__ = [
     "RunFolder",
     "RunTracker",
     "SeedEpoch",
+    "SharedLoss",
     "Throughput",
     "as_flag",
     "check_balance",
@@ -40,7 +48,11 @@ __all__ = [
     "class_weights",
     "find_learning_rate",
     "finish_training",
+    "join_processes",
+    "leave_processes",
     "normalization",
+    "share_norms",
     "source_weights",
+    "summed_weight",
     "use",
 ]

@@ -1,0 +1,284 @@
+"""How time and memory grow with the number of films: preparing, auditing, an epoch of training, evaluating.
+
+    python benchmarks/growth.py                                  # 1,000 and 4,000 films: about three minutes
+    python benchmarks/growth.py --full --plot growth.png         # 1,000, 10,000 and 100,000: about two hours
+    python benchmarks/growth.py --sizes 10000 100000 --stages evaluate
+
+Films are phantoms of 192 x 192, each bent anew, so that no two are one film; one in fifty is then put in once
+more, resized: what `prepare` and `audit` find is checked against that. Each measurement has a process of its
+own. Memory is what that process keeps for itself (Linux: RssAnon), with the libraries. The slope is that of
+the logarithms, between each size and the next: 1 is linear. The network is small and sees 32 x 32 pixels, so
+that it does not hide what loading and bookkeeping cost.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from common import table
+
+ROOT = Path(__file__).parents[1]
+BUNDLE = ROOT / "bundles" / "covid_cxr_classification"
+CLASSES = ("normal", "pneumonia", "covid")
+SIZES, FULL_SIZES = (1000, 4000), (1000, 10_000, 100_000)
+SIDE = 192  # pixels
+DRAWN = 60  # phantoms that all films are bent from
+COPIED = 50  # one film in so many occurs again
+
+
+def main() -> None:
+    """Measure each stage at each size, show a table, and fail where the answers are wrong."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--full", action="store_true", help="the sizes of docs/performance.md")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=tuple(STAGES))
+    parser.add_argument("--output", type=Path, default=Path("growth.json"))
+    parser.add_argument("--plot", type=Path, help="PNG to draw")
+    parser.add_argument("--one", nargs=2, metavar=("STAGE", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measured(STAGES[options.one[0]], Path(options.one[1]))))
+        return
+    sizes = sorted(FULL_SIZES if options.full else options.sizes)
+    with tempfile.TemporaryDirectory() as name:
+        rows = add_slopes(list(measure_all(Path(name), sizes, options.stages)))
+    options.output.write_text(json.dumps(rows, indent=2))
+    table(rows, f"Growth, {os.cpu_count()} cores")
+    if options.plot:
+        plot(rows, options.plot)
+    if not all(row["right"] for row in rows):
+        raise SystemExit("wrong answers: the figures above say nothing")
+
+
+def measure_all(folder: Path, sizes: list[int], stages: tuple[str, ...]) -> Iterator[dict]:
+    """One row for each stage and size, each from a process of its own."""
+    films = folder / "films"
+    if set(stages) - {"evaluate"}:
+        write_films(films, max(sizes))
+    for size in sizes:
+        place = folder / str(size)
+        link_films(films, place / "films", size)
+        (place / "size").write_text(str(size))
+        for stage in STAGES:  # in this order: training reads what preparing has written
+            if stage in stages or (stage == "prepare" and set(stages) & {"audit", "train"}):
+                command = [sys.executable, "-W", "ignore", __file__, "--one", stage, str(place)]
+                env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{place / 'mlruns.db'}"}
+                done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=env)
+                yield {"stage": stage, "films": size, **json.loads(done.stdout.splitlines()[-1])}
+
+
+def write_films(folder: Path, count: int) -> None:
+    """Write `count` films in a folder a class: phantoms bent at random, some of them twice."""
+    import cv2
+
+    from covid_monai.datasets.phantom import draw_film
+
+    bases = [(draw_film(CLASSES[i % 3], seed=i, size=SIDE) * 255).astype(np.uint8) for i in range(DRAWN)]
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        copied = number % COPIED == COPIED - 1
+        rng = np.random.default_rng(number - copied)  # a copy is the film before it
+        base = bases[(number - copied) % DRAWN]
+        bent = rng.normal(0, 0.035 * SIDE, (4, 4, 2)).astype(np.float32)
+        bent = cv2.resize(bent, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        film = cv2.remap(base, x + bent[..., 0], y + bent[..., 1], cv2.INTER_LINEAR)
+        if copied:
+            film = cv2.resize(film, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
+        path = folder / CLASSES[(number - copied) % 3] / f"{number:06d}.jpg"
+        cv2.imwrite(str(path), film, [cv2.IMWRITE_JPEG_QUALITY, 85])
+
+
+def link_films(films: Path, folder: Path, count: int) -> None:
+    """Give the first `count` films a folder of their own; without films just the folder."""
+    folder.mkdir(parents=True)
+    for path in films.glob("*/*.jpg"):
+        if int(path.stem) < count:
+            (folder / path.parent.name).mkdir(exist_ok=True)
+            (folder / path.parent.name / path.name).hardlink_to(path)
+
+
+def measured(stage: Callable[[Path], Callable[[], bool]], folder: Path) -> dict:
+    """Seconds and memory of what a stage returns; importing and making its input do not count."""
+    work = stage(folder)
+    with peak_memory() as peak:
+        begin = time.perf_counter()
+        right = work()
+        seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "memory_mib": peak[0], "right": right}
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[float]]:
+    """The most that this process keeps for itself in MiB, looked at every 20 ms; no files' pages."""
+    peak, over = [0.0], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            status = Path("/proc/self/status").read_text()
+            own = next(line for line in status.splitlines() if line.startswith("RssAnon"))
+            peak[0] = max(peak[0], int(own.split()[1]) / 1024)
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        over.set()
+        watcher.join()
+
+
+def prepare_stage(folder: Path) -> Callable[[], bool]:
+    """`covid-monai data prepare folder DIR`."""
+    from covid_monai.datasets import duplicates, prepare
+    from covid_monai.readers import radiograph
+
+    assert duplicates and radiograph  # imported before the clock starts
+
+    def work() -> bool:
+        data = prepare.prepare([("folder", folder / "films")], output=folder / "datalist.json")
+        groups = {item["group"] for items in data.splits.values() for item in items if "group" in item}
+        return len(groups) == planted(folder)
+
+    return work
+
+
+def audit_stage(folder: Path) -> Callable[[], bool]:
+    """`covid-monai data audit datalist.json`."""
+    import typer
+
+    from covid_monai.commands.audit import audit
+    from covid_monai.datasets import leaks
+    from covid_monai.evaluation import audit_page, confounding
+
+    assert leaks and audit_page and confounding
+
+    def work() -> bool:
+        try:
+            audit(folder / "datalist.json", output=folder / "audit")
+        except typer.Exit as end:
+            report = json.loads((folder / "audit" / "audit.json").read_text())
+            counts = report["counts"]
+            return end.exit_code == 0 and counts["duplicate_groups"] == counts["near_pairs"] == planted(
+                folder
+            )
+        return False
+
+    return work
+
+
+def train_stage(folder: Path) -> Callable[[], bool]:
+    """One epoch with its validation, and what ends a training, on decoded films that are kept in memory."""
+    from monai.bundle import ConfigWorkflow
+
+    settings = {"datalist": str(folder / "datalist.json"), "output_dir": str(folder / "run")}
+    settings |= {"network_name": "resnet10", "image_size": 32, "max_epochs": 1, "batch_size": 64}
+    workflow = ConfigWorkflow(
+        config_file=str(BUNDLE / "configs" / "train.yaml"),
+        logging_file=False,
+        run_id="training",
+        bundle_root=str(BUNDLE),
+        **settings,
+    )
+
+    def work() -> bool:
+        workflow.initialize()
+        workflow.run()
+        return (folder / "run" / "models" / "model.pt").is_file()
+
+    return work
+
+
+def evaluate_stage(folder: Path) -> Callable[[], bool]:
+    """`metrics.json` and `report.html` from predictions; for validation a fifth as many as for test."""
+    from sklearn.metrics import roc_auc_score
+
+    from covid_monai.evaluation.predictions import read_predictions, write_predictions
+    from covid_monai.evaluation.report import write_report
+
+    size, rng = int((folder / "size").read_text()), np.random.default_rng(0)
+    write_predictions(folder / "predictions.csv", predictions(size, rng), CLASSES)
+
+    def work() -> bool:
+        report = write_report(
+            folder / "predictions.csv", folder / "report", operating_point=None, provenance={}
+        )
+        test = read_predictions(folder / "predictions.csv").split("test")
+        expected = roc_auc_score(test.labels, test.probabilities, multi_class="ovr", average="macro")
+        return math.isclose(report["test"]["auroc"]["value"], expected, abs_tol=1e-9)
+
+    return work
+
+
+def predictions(size: int, rng: np.random.Generator) -> Iterator[dict]:
+    """Rows of a middling network; three films in two patients, three sources, sexes, views and ages."""
+    for number in range(size + size // 5):
+        label = int(rng.integers(3))
+        logits = rng.normal(0, 1, 3) + 1.5 * np.eye(3)[label]
+        probabilities = np.exp(logits) / np.exp(logits).sum()
+        yield {
+            "image": f"{number:07d}.jpg",
+            "split": "test" if number < size else "validation",
+            "patient": f"p{number * 2 // 3}" if number < size else f"v{number * 2 // 3}",
+            "source": "abc"[int(rng.integers(3))],
+            "view": ("PA", "AP")[number % 2],
+            "sex": "FM"[int(rng.integers(2))],
+            "age": int(rng.integers(5, 90)),
+            "label": label,
+            "probabilities": probabilities.round(6).tolist(),
+        }
+
+
+def planted(folder: Path) -> int:
+    """How many films stand there twice."""
+    return int((folder / "size").read_text()) // COPIED
+
+
+def add_slopes(rows: list[dict]) -> list[dict]:
+    """Add the slope from the size before, of time and of memory."""
+    before: dict[str, dict] = {}
+    for row in rows:
+        last = before.get(row["stage"])
+        step = math.log(row["films"] / last["films"]) if last else 0.0
+        row["time_slope"] = math.log(row["seconds"] / last["seconds"]) / step if last else None
+        row["memory_slope"] = math.log(row["memory_mib"] / last["memory_mib"]) / step if last else None
+        before[row["stage"]] = row
+    return sorted(rows, key=lambda row: list(STAGES).index(row["stage"]))
+
+
+def plot(rows: list[dict], path: Path) -> None:
+    """Seconds and memory over films, both axes logarithmic, with a linear line to compare."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, key, label in zip(
+        figure.subplots(1, 2), ("seconds", "memory_mib"), ("seconds", "memory, MiB"), strict=True
+    ):
+        for stage in dict.fromkeys(row["stage"] for row in rows):
+            points = [(row["films"], row[key]) for row in rows if row["stage"] == stage]
+            axes.loglog(*zip(*points, strict=True), marker="o", label=stage)
+        sizes = sorted({row["films"] for row in rows})
+        start = max(row[key] for row in rows if row["films"] == sizes[0])
+        axes.loglog(sizes, [start * size / sizes[0] for size in sizes], "k:", label="linear")
+        axes.set(xlabel="films", ylabel=label)
+        axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+STAGES = {"prepare": prepare_stage, "audit": audit_stage, "train": train_stage, "evaluate": evaluate_stage}
+
+if __name__ == "__main__":
+    main()
