@@ -5,8 +5,17 @@ import os
 import sys
 from pathlib import Path
 
+import monai  # noqa: F401  # whole, before `covid-monai predict` in this process imports less of it
 import pytest
 from hypothesis import HealthCheck, settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory) -> Path:
+    """Folder of converted networks, for this process and those that it starts."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["COVID_MONAI_CACHE"] = str(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
