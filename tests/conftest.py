@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-import monai  # noqa: F401  # whole, before `covid-monai predict` in this process imports less of it
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -68,6 +67,8 @@ def train():
 @pytest.fixture
 def run(monkeypatch, capsys):
     """`covid-monai ARGUMENTS` in this process: exit code, standard output, standard error."""
+    import monai  # noqa: F401  # the whole, before `predict` imports less of it into this process
+
     from covid_monai.cli import main
 
     # `evaluate` sets logging up for its process, with a stream that ends with the test.

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "covid_monai"
 # Lowest first; docs/architecture.md has the reasons.
 LAYERS = (
-    ("vocabulary", "files", "errors"),
+    ("vocabulary", "files", "errors", "imports"),
     ("archive",),
     ("readers",),
     ("transforms",),

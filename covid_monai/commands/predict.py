@@ -18,7 +18,7 @@ from covid_monai.commands.bundle_option import (
     bundle_folder,
 )
 from covid_monai.commands.dicom_output import DicomOutput, check_dicom_output
-from covid_monai.commands.light_import import import_lightly
+from covid_monai.imports import NOT_FOR_PREDICTION, without
 from covid_monai.vocabulary import RESEARCH_USE, Status
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def predict(
     files = _images(paths)
     place = bundle if bundle is not None and bundle.is_file() else bundle_folder(bundle)
 
-    with import_lightly():
+    with without(*NOT_FOR_PREDICTION):
         import monai  # noqa: F401
     from covid_monai.archive import opened
     from covid_monai.inference.classifier import Classifier

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from covid_monai import __version__
 from covid_monai.bundle import Bundle
 from covid_monai.errors import extra
+from covid_monai.imports import without
 from covid_monai.inference.backends.choice import Backend
 from covid_monai.inference.backends.int8 import read_quantised
 from covid_monai.inference.backends.store import Parts, kept
@@ -22,9 +23,7 @@ def load(bundle: Bundle, *, precision: str, device: torch.device, parallel: int)
     Raises:
         ValueError: If bf16 is wanted of a processor without it.
     """
-    with extra("fast"):
-        import openvino
-
+    openvino = _openvino()
     if precision == "bf16" and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ValueError("This processor does not compute in bf16: use fp32.")
     if precision == "int8":
@@ -39,6 +38,14 @@ def load(bundle: Bundle, *, precision: str, device: torch.device, parallel: int)
     return run(model, bundle.image_size, weights=weights, precision=precision, parallel=parallel)
 
 
+def _openvino() -> Any:
+    """Without its converter, which reports its use to its makers, and changes the whole process's logging."""
+    with extra("fast"), without("openvino.tools.ovc"):
+        import openvino
+
+    return openvino
+
+
 def run(model: bytes, size: int, *, precision: str, parallel: int, weights: bytes = b"") -> Backend:
     """A network ready to run; one image a time on each core, so that each is computed as if it were alone.
 
@@ -49,8 +56,7 @@ def run(model: bytes, size: int, *, precision: str, parallel: int, weights: byte
         parallel: Images at once.
         weights: Of OpenVINO's own form.
     """
-    import openvino
-
+    openvino = _openvino()
     core = openvino.Core()
     form = (model, openvino.Tensor(np.frombuffer(weights, np.uint8))) if weights else (model,)
     network = core.read_model(*form)
@@ -80,8 +86,8 @@ def _keep(request: Any, place: tuple[list[Any], int]) -> None:
 
 
 def _convert(bundle: Bundle) -> Parts:
-    """By OpenVINO's front end itself: `openvino.convert_model` reports its use to its makers."""
-    import openvino
+    """By OpenVINO's front end itself, without `openvino.convert_model` (see `_openvino`)."""
+    openvino = _openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 

@@ -1,4 +1,4 @@
-"""MONAI without what a prediction does not need of it."""
+"""Imports without what they would bring along."""
 
 import sys
 from collections.abc import Iterator
@@ -6,20 +6,26 @@ from contextlib import contextmanager
 
 # Plots, tables, metrics, training and its tracking: MONAI imports each of them where it is installed, and
 # does without it where it is not. Together they take longer than all the rest of a prediction.
-NOT_NEEDED = (
+NOT_FOR_PREDICTION = (
     *("fire", "ignite", "IPython", "jsonschema", "lightning", "matplotlib", "mlflow", "pandas", "psutil"),
     *("pynvml", "scipy.signal", "sklearn", "tensorboard", "tensorboardX", "torchvision", "transformers"),
 )
 
 
 @contextmanager
-def import_lightly() -> Iterator[None]:
-    """Hide `NOT_NEEDED` for the block, in which MONAI is imported for the first time in this process.
+def without(*names: str) -> Iterator[None]:
+    """Let modules that are not imported yet seem missing for the block.
 
-    MONAI's parts that need them then raise its `OptionalImportError`, for as long as the process lives:
-    for a command that only predicts.
+    What is imported in the block does without them for as long as the process lives, also where it would
+    use them later: not for a process that goes on to do other work.
+
+    >>> with without("mailbox"):
+    ...     import mailbox
+    Traceback (most recent call last):
+    ModuleNotFoundError: import of mailbox halted; None in sys.modules
+    >>> import mailbox
     """
-    hidden = [name for name in NOT_NEEDED if name not in sys.modules]
+    hidden = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None makes an import fail
     try:
         yield
