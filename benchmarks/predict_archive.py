@@ -1,10 +1,10 @@
 """An archive of films to probabilities: images a second, and what faster arithmetic costs in AUROC.
 
-    python benchmarks/predict_archive.py                    # 400 files
+    python benchmarks/predict_archive.py                    # 600 films
     python benchmarks/predict_archive.py --files 2000
 
 Films of three public collections in COVID_MONAI_DATA, in turns as they are (JPEG, PNG) and as uncompressed
-DICOM of a detector's size; beyond `--films` files are links to the same films. Peer: the loop of a stock MONAI
+DICOM of a detector's size; files beyond `--films` are links to the same films. Peer: the loop of a MONAI
 bundle (SupervisedEvaluator, eager fp32, PydicomReader and PILReader), without and with two loader processes.
 Check: no file fails, and the AUROC falls by no more than 0.002 from that of PyTorch in fp32. The
 shipped weights have seen some of the films: the AUROC is no estimate of anything but that fall.
@@ -50,8 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--files", type=int, default=400)
-    parser.add_argument("--films", type=int, default=240, help="different ones")
+    parser.add_argument("--files", type=int, default=600)
+    parser.add_argument("--films", type=int, default=600, help="different ones")
     parser.add_argument("--dicom-size", type=int, default=1024, help="rows and columns of the DICOM files")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="without int8 and ONNX Runtime")
