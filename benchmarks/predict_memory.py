@@ -1,66 +1,76 @@
 """Resident memory while a folder is classified: it must not grow with the number of files.
 
-    python benchmarks/predict_memory.py --files 2000
+    python benchmarks/predict_memory.py                    # 1,000 files
+    python benchmarks/predict_memory.py --files 100000
 
 Phantoms are drawn once and linked under as many names as asked for; the network is small (resnet10 with
-random weights), because the question is what reading and bookkeeping keep, not how fast a network is.
+random weights), because the question is what reading and bookkeeping keep, not how fast a network is. The
+list of the files is made before the first reading, as `covid-monai predict` makes it. Check: after the first
+tenth the memory grows by less than `--limit`.
 """
 
 import argparse
 import json
+import sys
 import tempfile
-from itertools import cycle
+from collections.abc import Iterator
+from itertools import cycle, islice
 from pathlib import Path
 
 import psutil
 import torch
-from rich.console import Console
-from rich.table import Table
+from common import table
 
 from covid_monai.bundle import Bundle, save_atomically
 from covid_monai.datasets.datalist import SPLITS, read_datalist
 from covid_monai.datasets.phantom_files import write_phantoms
+from covid_monai.inference import find_files
 from covid_monai.inference.classifier import Classifier
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 
 
 def main() -> None:
-    """Classify the files and note the resident memory at four points."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=2000)
-    parser.add_argument("--size", type=int, default=512, help="rows and columns of a film")
+    """Classify the files and note the resident memory after each tenth."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--size", type=int, default=256, help="rows and columns of a film")
+    parser.add_argument("--limit", type=float, default=24, help="MiB of growth that are let pass")
     parser.add_argument("--output", type=Path, default=Path("predict_memory.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        rows = measure(Path(name), files=options.files, size=options.size)
+        rows = list(measure(Path(name), files=options.files, size=options.size))
     options.output.write_text(json.dumps(rows, indent=2))
-    table = Table("files done", "resident MiB", title="covid_monai.inference.Classifier")
-    for row in rows:
-        table.add_row(str(row["files"]), f"{row['resident_mib']:.0f}")
-    Console().print(table)
+    table(rows, "Resident memory of covid_monai.inference.Classifier")
+    growth = max(row["resident MiB"] for row in rows[2:]) - rows[1]["resident MiB"]
+    if growth > options.limit:
+        sys.exit(f"the memory grew by {growth:.0f} MiB after the first tenth of the files")
 
 
-def measure(folder: Path, *, files: int, size: int) -> list[dict[str, float]]:
-    """Resident memory after a tenth, a quarter, half and all of the files."""
+def measure(folder: Path, *, files: int, size: int) -> Iterator[dict[str, float]]:
+    """Resident memory before the first file and after each tenth of the files."""
     torch.manual_seed(0)
     bundle = Bundle(BUNDLE, network_name="resnet10", image_size=64).copy_to(folder / "bundle")
     save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
     data = read_datalist(write_phantoms(folder / "films", patients=30, size=size, ct=False))
-    films = cycle(record["image"] for split in SPLITS for record in data.records(split))
-    paths = []
-    for number in range(files):
-        film = Path(next(films))
-        path = folder / f"{number:06d}{film.suffix}"
-        path.symlink_to(film)
-        paths.append(path)
-    marks, rows = {files // 10, files // 4, files // 2, files}, []
-    for done, prediction in enumerate(Classifier(bundle.root).predict(paths), start=1):
+    films = cycle(Path(record["image"]) for split in SPLITS for record in data.records(split))
+    (folder / "archive").mkdir()
+    for number, film in enumerate(islice(films, files)):
+        (folder / "archive" / f"{number:06d}{film.suffix}").symlink_to(film)
+    classifier = Classifier(bundle.root, device="cpu")
+    yield {"files": 0, "resident MiB": _resident_mib()}
+    paths = find_files([folder / "archive"]).files
+    for done, prediction in enumerate(classifier.predict(paths), start=1):
         if not prediction.ok:
             raise SystemExit(f"{prediction.file}: {prediction.detail}")
-        if done in marks:
-            rows.append({"files": done, "resident_mib": psutil.Process().memory_info().rss / 2**20})
-    return rows
+        if done * 10 // files > (done - 1) * 10 // files:
+            yield {"files": done, "resident MiB": _resident_mib()}
+
+
+def _resident_mib() -> float:
+    return psutil.Process().memory_info().rss / 2**20
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
-from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from torch import nn
 
 from covid_monai.archive import check_sums, sha256
@@ -55,6 +53,8 @@ class Bundle:
         self.operating_point_path = models / "operating_point.json"  # thresholds of calibrated probabilities
         self.gate_path = models / "gate.npz"  # the input gate's statistics of the training films
         self.score_reference_path = models / "score_reference.json"  # what drift is measured against
+        self.quantised_path = models / "model_int8.onnx"  # the network in 8 bits, if somebody made it
+        self.quantised_record_path = models / "model_int8.json"  # which weights it is of, and what it loses
         config = self.root / "configs" / "inference.yaml"
         if not config.is_file():
             raise FileNotFoundError(
@@ -70,9 +70,9 @@ class Bundle:
 
     @property
     def model_files(self) -> tuple[Path, ...]:
-        """All that a training run fits, whether it exists or not; `model.pt` first."""
+        """All that is made of films, whether it exists or not; `model.pt` first."""
         fitted = (self.calibration_path, self.operating_point_path, self.gate_path, self.score_reference_path)
-        return self.checkpoint_path, *fitted
+        return self.checkpoint_path, *fitted, self.quantised_path, self.quantised_record_path
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -124,6 +124,19 @@ class Bundle:
             "weights_sha256": sha256(self.checkpoint_path),
             "preprocessing_digest": self.preprocessing_digest,
         }
+
+    @property
+    def network_digest(self) -> str:
+        """SHA-256 of the weights and of all that `load_network` builds them into or checks them against.
+
+        Raises:
+            FileNotFoundError: If the bundle has no weights.
+        """
+        _require_weights(self.checkpoint_path)
+        definition = self._filled_in(self._parser["network_def"])
+        weights = [sha256(self.checkpoint_path), self.preprocessing_digest]
+        made_of = [*weights, self.class_names, self.image_size, definition]
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def preprocessing(self) -> Any:
@@ -191,6 +204,9 @@ class Bundle:
         return Bundle(folder)
 
     def _bake_settings(self, path: Path, keys: Sequence[str]) -> None:
+        from ruamel.yaml import YAML
+        from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
         yaml = YAML()  # keeps comments and order
         yaml.width = 4096
         config = yaml.load(path.read_text(encoding="utf-8"))
@@ -261,11 +277,7 @@ def load_checkpoint(network: nn.Module, path: str | Path, *, bundle: Bundle) -> 
             network.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no trained weights at {path}. Train the bundle (python -m monai.bundle run training ...) or "
-            "give the --output_dir of a finished run as the bundle."
-        )
+    _require_weights(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         digest, classes, weights = (content[key] for key in ("preprocessing_digest", "class_names", "model"))
@@ -286,6 +298,14 @@ def load_checkpoint(network: nn.Module, path: str | Path, *, bundle: Bundle) -> 
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit the network of this bundle: {error}") from error
     return network
+
+
+def _require_weights(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no trained weights at {path}. Train the bundle (python -m monai.bundle run training ...) or "
+            "give the --output_dir of a finished run as the bundle."
+        )
 
 
 def save_atomically(content: Any, path: str | Path) -> None:

@@ -9,6 +9,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory) -> Path:
+    """Folder of converted networks, for this process and those that it starts."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["COVID_MONAI_CACHE"] = str(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of the public images; the test is skipped where they are absent."""
@@ -60,6 +68,8 @@ def train(tmp_path_factory):
 @pytest.fixture
 def run(monkeypatch, capsys):
     """`covid-monai ARGUMENTS` in this process: exit code, standard output, standard error."""
+    import monai  # noqa: F401  # the whole, before `predict` imports less of it into this process
+
     from covid_monai.cli import main
 
     # `evaluate` sets logging up for its process, with a stream that ends with the test.

@@ -181,14 +181,14 @@ def test_network_failure_on_one_image_spares_the_batch(bundle, tmp_path, monkeyp
     classifier = Classifier(bundle.root, device="cpu", batch_size=4)
     files = [write_png(tmp_path / f"{seed}.png", seed=seed) for seed in range(4)]
     poison = classifier._load(str(files[2]))
-    forward = classifier._network.forward
+    logits = classifier._logits
 
     def failing(images):
-        if any(torch.equal(image, poison) for image in images):
+        if any(np.array_equal(image, poison) for image in images):
             raise RuntimeError("out of memory")
-        return forward(images)
+        return logits(images)
 
-    monkeypatch.setattr(classifier._network, "forward", failing)
+    monkeypatch.setattr(classifier, "_logits", failing)
     predictions = list(classifier.predict(files))
     assert [prediction.ok for prediction in predictions] == [True, True, False, True]
     assert predictions[2].detail == "RuntimeError: out of memory"

@@ -18,6 +18,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 import covid_monai
 from covid_monai.bundle import Bundle, save_atomically
 from covid_monai.evaluation.operating_point import OperatingPoint
+from covid_monai.inference.backends import choose_backend
 from covid_monai.inference.classifier import Classifier
 from covid_monai.vocabulary import RESEARCH_USE
 
@@ -174,7 +175,8 @@ def test_predict_writes_json_lines(run, bundle, films, tmp_path):
     records = records_of(output)
     assert [Path(record["file"]).name for record in records] == ["a.png", "b.jpg", "c.png"]
     assert [record["status"] for record in records] == ["ok", "error", "ok"]
-    assert records[0]["model"] == bundle.identity
+    computed = {"backend": choose_backend(None, "fp32", torch.device("cpu")), "precision": "fp32"}
+    assert records[0]["model"] == bundle.identity | computed
     assert records[0]["decision"]["thresholds"] == {"normal": 0.6, "pneumonia": 0.2, "covid": 0.3}
     assert list(output.parent.iterdir()) == [output]
 
@@ -188,7 +190,8 @@ def test_csv_says_the_same_as_json_lines(run, bundle, films, tmp_path):
         for key in ("file", "status", "reason", "detail", "predicted_class"):
             assert row[key] == (record[key] or "")
         assert row["decision"] == (record["decision"] or {"class": ""})["class"]
-        assert row["weights_sha256"] == record["model"]["weights_sha256"]
+        for key in ("weights_sha256", "backend", "precision"):
+            assert row[key] == record["model"][key]
         for name in CLASS_NAMES:
             probability = (record["probabilities"] or {}).get(name)
             assert row[f"p_{name}"] == ("" if probability is None else str(probability))

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 PACKAGE = Path(__file__).parents[1] / "covid_monai"
 # Lowest first; docs/architecture.md has the reasons.
 LAYERS = (
-    ("vocabulary", "files", "errors"),
+    ("vocabulary", "files", "errors", "imports"),
     ("archive",),
     ("readers",),
     ("transforms",),
@@ -72,3 +74,20 @@ def test_light_modules_import_neither_torch_nor_mlflow(module):
     code = f"import sys, covid_monai.{module}; print({heavy})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_prediction_imports_nothing_for_training_and_plots(tmp_path):
+    film = np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)
+    Image.fromarray(film).save(tmp_path / "film.png")
+    heavy = "('mlflow', 'ignite', 'pandas', 'matplotlib', 'sklearn', 'statsmodels', 'SimpleITK')"
+    code = f"""
+import atexit, sys
+atexit.register(lambda: print([name for name in {heavy} if name in sys.modules]))
+sys.argv = ["covid-monai", "predict", "--json", {str(tmp_path / "film.png")!r}]
+from covid_monai.cli import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "1 files:" in result.stderr
+    assert result.stdout.splitlines()[-1] == "[]"

@@ -22,6 +22,23 @@ DeviceOption = Annotated[
     str | None,
     typer.Option(metavar="cpu|cuda", help="Where the network runs.", show_default="the GPU if there is one"),
 ]
+BackendOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="Who computes the network: openvino, onnxruntime, torch.",
+        show_default="the first of these that is installed and runs on the device",
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="fp32, bf16 (where the processor has it) or int8 (after `covid-monai bundle quantize`).",
+    ),
+]
 
 
 def bundle_folder(given: Path | None) -> Path:

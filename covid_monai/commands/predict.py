@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covid_monai.commands import examples
-from covid_monai.commands.bundle_option import BundleOption, DeviceOption, bundle_folder
+from covid_monai.commands.bundle_option import (
+    BackendOption,
+    BundleOption,
+    DeviceOption,
+    PrecisionOption,
+    bundle_folder,
+)
 from covid_monai.commands.dicom_output import DicomOutput, check_dicom_output
+from covid_monai.imports import NOT_FOR_PREDICTION, without
 from covid_monai.vocabulary import RESEARCH_USE, Status
 
 if TYPE_CHECKING:
@@ -42,6 +49,8 @@ def predict(
     ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="With --dicom-output: a page for a person too.")] = False,
     device: DeviceOption = None,
+    backend: BackendOption = None,
+    precision: PrecisionOption = "fp32",
     batch_size: Annotated[int, typer.Option(min=1, help="Images through the network at once.")] = 16,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read and preprocess.")] = 2,
 ) -> None:
@@ -56,15 +65,25 @@ def predict(
     files = _images(paths)
     place = bundle if bundle is not None and bundle.is_file() else bundle_folder(bundle)
 
+    with without(*NOT_FOR_PREDICTION):
+        import monai  # noqa: F401
     from covid_monai.archive import opened
     from covid_monai.inference.classifier import Classifier
 
-    with opened(place) as folder:
-        classifier = Classifier(folder, device=device, batch_size=batch_size, workers=workers)
-    predictions = classifier.predict(files)
     written = None
-    if dicom_output is not None:
-        written = DicomOutput(classifier, dicom_output, pdf=pdf)
+    with opened(place) as folder:
+        classifier = Classifier(
+            folder,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            backend=backend,
+            precision=precision,
+        )
+        if dicom_output is not None:
+            written = DicomOutput(classifier, dicom_output, pdf=pdf)
+    predictions = classifier.predict(files)
+    if written is not None:
         predictions = written.along(predictions)
     predictions = _with_progress(predictions, total=len(files))
     if output is None:

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_monai.evaluation.predictions import Predictions
-from covid_monai.evaluation.resampling import share_with_interval
 from covid_monai.evaluation.weighted import Floats
 
 
@@ -69,6 +68,9 @@ def abstention(
         `{"value", "low", "high"}`; `empty` and `several`: shares of the films; `per_class`: name to
         `coverage`, `single`, `n` (films).
     """
+    # Here: statsmodels brings pandas, and a prediction comes by this module too.
+    from covid_monai.evaluation.resampling import share_with_interval
+
     sizes = sets.sum(axis=1)
     holds, single = sets[np.arange(len(rows)), rows.labels], sizes == 1
 

@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr
-from sklearn.metrics import roc_curve
 
 _SMALLEST = 1e-6  # probabilities nearer to 0 or 1 count as this
 _NARROWEST = 0.1  # of a kernel, in log odds: equal scores have no spread of their own
@@ -28,7 +27,7 @@ def youden_threshold(is_case: NDArray[np.bool_], scores: NDArray[np.float64]) ->
     """
     if is_case.all() or not is_case.any():
         return None
-    fpr, tpr, _ = roc_curve(is_case, scores)
+    fpr, tpr, _ = _roc_curve(is_case, scores)
     if np.max(tpr - fpr) <= 0:
         return None
     log_odds = logit(np.clip(scores, _SMALLEST, 1 - _SMALLEST))
@@ -37,6 +36,16 @@ def youden_threshold(is_case: NDArray[np.bool_], scores: NDArray[np.float64]) ->
     # Far apart classes leave a plateau: its middle is the safest.
     plateau = np.flatnonzero(youden >= youden.max() - 1e-9)
     return float(expit(cuts[plateau].mean()))
+
+
+def _roc_curve(
+    is_case: NDArray[np.bool_], scores: NDArray[np.float64], **options: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    from sklearn.metrics import roc_curve  # half a second, for which no prediction should wait
+
+    found: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+    found = roc_curve(is_case, scores, **options)
+    return found
 
 
 def _smooth_cdf(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -56,7 +65,7 @@ def sensitivity_threshold(is_case: NDArray[np.bool_], scores: NDArray[np.float64
     >>> round(sensitivity_threshold(np.array([False, True, True]), np.array([0.1, 0.4, 0.8]), 0.9), 3)
     0.25
     """
-    _, tpr, cuts = roc_curve(is_case, scores, drop_intermediate=False)
+    _, tpr, cuts = _roc_curve(is_case, scores, drop_intermediate=False)
     # At least one case, so that a target of 0 does not ask for the infinite first cut.
     first = int(np.argmax(tpr >= max(target - 1e-12, 1e-12)))
     return _between(cuts[first], cuts[first + 1]) if first + 1 < len(cuts) else float(cuts[first])

@@ -4,13 +4,10 @@ Both take the preprocessed tensor `image`, `[N, 1, S, S]` float32, and give `pre
 """
 
 import json
-import logging
 import subprocess
 import sys
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,11 +15,12 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import save_net_with_metadata
-from monai.networks.utils import convert_to_onnx, convert_to_torchscript
+from monai.networks.utils import convert_to_torchscript
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
 from covid_monai.files import replacing
+from covid_monai.inference.backends.onnx_form import example, onnx_bytes, quietly
 
 Probabilities = Callable[[torch.Tensor], NDArray[np.float64]]
 TORCHSCRIPT, ONNX = "model.ts", "model.onnx"
@@ -51,11 +49,11 @@ def write_torchscript(bundle: Bundle, path: Path) -> None:
     """
     config = ConfigParser.load_config_file(str(bundle.root / "configs" / "inference.yaml"))
     # The name of the file becomes part of the archive.
-    with replacing(path) as temporary, TemporaryDirectory() as folder, _quietly():
+    with replacing(path) as temporary, TemporaryDirectory() as folder, quietly():
         written = Path(folder) / TORCHSCRIPT
         save_net_with_metadata(
             # Traced: the scripted form lists the layers' constants in an order that differs from run to run.
-            convert_to_torchscript(bundle.load_network(), inputs=[_example(bundle)], use_trace=True),
+            convert_to_torchscript(bundle.load_network(), inputs=[example(bundle)], use_trace=True),
             str(written),
             include_config_vals=False,
             append_timestamp=False,
@@ -67,25 +65,8 @@ def write_torchscript(bundle: Bundle, path: Path) -> None:
 
 def write_onnx(bundle: Bundle, path: Path) -> None:
     """Write the network for ONNX Runtime, for any number of images at once."""
-    with replacing(path) as temporary, _quietly():
-        model = convert_to_onnx(
-            bundle.load_network(),
-            [_example(bundle)],
-            input_names=["image"],
-            output_names=["pred"],
-            dynamic_shapes=({0: torch.export.Dim("images")},),
-            external_data=False,
-            verbose=False,
-        )
-        # The exporter notes for each node which line of which file on this machine it comes from.
-        for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
-            part.ClearField("metadata_props")
-            part.ClearField("doc_string")
-        model.graph.ClearField("metadata_props")
-        identity = {**bundle.identity, "class_names": json.dumps(bundle.class_names)}
-        for key, value in sorted(identity.items()):
-            model.metadata_props.add(key=key, value=value)
-        temporary.write_bytes(model.SerializeToString(deterministic=True))
+    with replacing(path) as temporary:
+        temporary.write_bytes(onnx_bytes(bundle))
 
 
 def of_network(network: torch.nn.Module) -> Probabilities:
@@ -100,7 +81,7 @@ def of_network(network: torch.nn.Module) -> Probabilities:
 
 def of_torchscript(path: Path) -> Probabilities:
     """The same from `model.ts`."""
-    with _quietly():
+    with quietly():
         return of_network(torch.jit.load(str(path), map_location="cpu").eval())
 
 
@@ -117,30 +98,12 @@ def of_onnx(path: Path) -> Probabilities:
     return probabilities
 
 
-def _example(bundle: Bundle) -> torch.Tensor:
-    return torch.zeros(2, 1, bundle.image_size, bundle.image_size)
-
-
 def _without_source_places(written: Path, path: Path) -> None:
     """Copy a TorchScript archive without debug records, and without the number that is drawn from them."""
     with zipfile.ZipFile(written) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as new:
         for name in old.namelist():
             if not name.endswith((".debug_pkl", "/.data/serialization_id")):
                 new.writestr(zipfile.ZipInfo(name, date_time=_EPOCH), old.read(name))
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without two complaints: TorchScript is deprecated (MONAI Label loads it), torchvision is not there."""
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        exporter.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            exporter.setLevel(level)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,9 @@ def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequenc
     _check_target(path, source)
     with TemporaryDirectory(prefix="covid_monai_export_") as temporary:
         bundle = _copy(source, Path(temporary) / source.name)
-        Classifier(bundle.root, device="cpu")  # raises where its parts do not belong together
+        Classifier(
+            bundle.root, device="cpu", backend="torch"
+        )  # raises where its parts do not belong together
         logger.info("Writing %s and %s", forms.TORCHSCRIPT, forms.ONNX)
         forms.write_forms(bundle)
         count, differences = check_parity(bundle, images)

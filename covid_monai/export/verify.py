@@ -72,7 +72,7 @@ def _contract(bundle: Bundle, record: dict[str, Any]) -> list[str]:
 
 def _parts(bundle: Bundle, _: dict[str, Any]) -> list[str]:
     """Weights, gate, calibration and operating point, loaded as a prediction loads them."""
-    return _attempt(lambda: Classifier(bundle.root, device="cpu"))
+    return _attempt(lambda: Classifier(bundle.root, device="cpu", backend="torch"))
 
 
 def _wheel(bundle: Bundle, _: dict[str, Any]) -> list[str]:

@@ -13,15 +13,18 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from covid_monai.bundle import Bundle
 from covid_monai.errors import causes, first_line
 from covid_monai.evaluation.calibration import Calibration
 from covid_monai.evaluation.operating_point import OperatingPoint
+from covid_monai.inference.backends import choose_backend, load_backend
 from covid_monai.inference.decision import make_decision, prediction_set
 from covid_monai.inference.gate import Gate, check_view
 from covid_monai.inference.heatmap import FilmHeatmap, Heatmap, film_indices
 from covid_monai.inference.prediction import Prediction
+from covid_monai.inference.probabilities import to_probabilities
 from covid_monai.readers import read_radiograph
 from covid_monai.vocabulary import RefusedImage, Status, UnreadableImage
 
@@ -35,14 +38,19 @@ class Classifier:
     Args:
         bundle_dir: Folder of the bundle.
         device: "cpu", "cuda", "cuda:1"...; None takes the GPU if there is one.
-        batch_size: Images through the network at once. It also fixes which images go together, so that
-            a run repeated gives the same numbers.
+        batch_size: Images handed to the network at once. It also fixes which images go together, so that
+            a run repeated gives the same numbers in torch too; see `backends`.
         workers: Threads that read and preprocess ahead of the network.
+        backend: "openvino", "onnxruntime" or "torch"; None takes the first of these that is installed and
+            runs on the device.
+        precision: "fp32", "bf16" or "int8". The same whatever the processor can do: bf16 and int8 are
+            faster, but change a probability by up to some hundredths, and with it some decisions.
 
     Raises:
         FileNotFoundError: If there is no bundle, or it has no weights.
         ValueError: If weights, preprocessing, gate, calibration and operating point do not belong
-            together, or there is no such device.
+            together, or there is no such device, backend or precision.
+        ImportError: If the backend that is named is not installed.
     """
 
     def __init__(
@@ -52,16 +60,23 @@ class Classifier:
         device: str | None = None,
         batch_size: int = 16,
         workers: int = 2,
+        backend: str | None = None,
+        precision: str = "fp32",
     ) -> None:
         if batch_size < 1 or workers < 1:
             raise ValueError(f"batch_size and workers must be 1 or more; found {batch_size} and {workers}.")
         bundle = Bundle(bundle_dir)
         self.class_names = bundle.class_names
-        self.device = choose_device(device)
+        cpu_only = device is None and backend not in (None, "torch")
+        self.device = choose_device("cpu" if cpu_only else device)
         self.operating_point = _of_same_classes(bundle.operating_point, bundle.operating_point_path, bundle)
         self.calibration = _of_same_classes(bundle.calibration, bundle.calibration_path, bundle)
-        self._network = bundle.load_network(self.device).to(memory_format=torch.channels_last)
-        self.model = bundle.identity
+        name = choose_backend(backend, precision, self.device)
+        self._logits = load_backend(
+            name, bundle, precision=precision, device=self.device, parallel=min(batch_size, _cores())
+        )
+        self.model = bundle.identity | {"backend": name, "precision": precision}
+        self._bundle = bundle
         self.gate = Gate.load(bundle)
         if self.gate is None:
             logger.warning(
@@ -81,7 +96,10 @@ class Classifier:
         Args:
             paths: Files; DICOM, JPEG or PNG.
         """
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="preprocess")
+        # Files side by side use the cores better than torch's own threads within one file.
+        pool = ThreadPoolExecutor(
+            self._workers, thread_name_prefix="preprocess", initializer=torch.set_num_threads, initargs=(1,)
+        )
         ahead: deque[list[tuple[str, Future]]] = deque()
         try:
             for files in _batches(map(str, paths), self._batch_size):
@@ -92,6 +110,14 @@ class Classifier:
                 yield from self._classify(ahead.popleft())
         finally:  # also where the caller stops early
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def load_explainer(self) -> None:
+        """Load what `explain` needs at once, and not for the first film: the bundle's folder may go.
+
+        Raises:
+            ValueError: If the network has no layer for Grad-CAM.
+        """
+        self._heatmap  # noqa: B018
 
     def explain(self, path: str | Path, class_name: str) -> FilmHeatmap:
         """Show where on a film the evidence for a class lies.
@@ -116,20 +142,26 @@ class Classifier:
     def _heatmap(self) -> Heatmap:
         return Heatmap(self._network)
 
-    def _load(self, file: str) -> torch.Tensor | Prediction:
+    @cached_property
+    def _network(self) -> nn.Module:
+        """In PyTorch whatever the backend, as Grad-CAM needs gradients."""
+        return self._bundle.load_network(self.device)
+
+    def _load(self, file: str) -> NDArray[np.float32] | Prediction:
         try:
             # Absolute, because MONAI expands a leading "~", which a file's name may start with.
             image = self._preprocessing({"image": os.path.abspath(file)})["image"]  # noqa: PTH100
             check_view(image.meta)
             if self.gate is not None:
                 self.gate.check(image.as_tensor())
-            return image.as_tensor()
+            pixels: NDArray[np.float32] = image.numpy()
+            return pixels
         except Exception as error:  # one bad file, whatever is wrong with it, must not stop the rest
             return self._failure(file, error)
 
     def _classify(self, batch: list[tuple[str, Future]]) -> Iterator[Prediction]:
         loaded = [(file, future.result()) for file, future in batch]
-        images = [content for _, content in loaded if isinstance(content, torch.Tensor)]
+        images = [content for _, content in loaded if isinstance(content, np.ndarray)]
         outcomes = iter(self._probabilities(images))
         for file, content in loaded:
             if isinstance(content, Prediction):
@@ -141,23 +173,17 @@ class Classifier:
             else:
                 yield self._success(file, outcome)
 
-    def _probabilities(self, images: list[torch.Tensor]) -> list[NDArray[np.float64] | Exception]:
+    def _probabilities(self, images: list[NDArray[np.float32]]) -> list[NDArray[np.float64] | Exception]:
         """One row of shape [K], or what went wrong, per image."""
         if not images:
             return []
         try:
-            return list(self._forward(torch.stack(images)))
+            return list(to_probabilities(self._logits(np.stack(images)), self.calibration))
         except Exception as error:
             if len(images) == 1:
                 return [error]
             # Out of memory, or one image of the batch: each on its own gets its own outcome.
             return [outcome for image in images for outcome in self._probabilities([image])]
-
-    @torch.inference_mode()
-    def _forward(self, images: torch.Tensor) -> NDArray[np.float64]:
-        logits = self._network(images.to(self.device, memory_format=torch.channels_last))
-        probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
-        return probabilities if self.calibration is None else self.calibration.apply(probabilities)
 
     def _success(self, file: str, probabilities: NDArray[np.float64]) -> Prediction:
         if not np.isfinite(probabilities).all():
@@ -202,6 +228,11 @@ class Classifier:
 def _batches(files: Iterator[str], size: int) -> Iterator[list[str]]:
     while batch := list(islice(files, size)):
         yield batch
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _of_same_classes(part: Part, path: Path, bundle: Bundle) -> Part:

@@ -81,7 +81,7 @@ def _csv_rows(file: TextIO, class_names: Sequence[str]) -> Write:
     The classes of the prediction set are joined by "|"; an empty set is "none", as an empty field means
     that there is no set.
     """
-    model_columns = ("name", "version", "weights_sha256", "preprocessing_digest")
+    model_columns = ("name", "version", "weights_sha256", "preprocessing_digest", "backend", "precision")
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(
         [

@@ -10,7 +10,6 @@ from monai.utils import ensure_tuple
 from numpy.typing import NDArray
 
 from covid_monai.readers.radiograph import read_radiograph
-from covid_monai.readers.volume import read_volume
 
 Paths = Sequence[str | Path] | str | Path
 
@@ -75,6 +74,8 @@ class VolumeReader(_DeferredReader):
             UnreadableImage: Missing, damaged, or no regular stack of slices.
             ValueError: More than one path was asked for.
         """
+        from covid_monai.readers.volume import read_volume  # needs ITK, which radiographs do not
+
         return read_volume(_only(img), series_uid=self.series_uid)
 
 

@@ -41,6 +41,8 @@ class ResultObjects:
     def __init__(self, classifier: Classifier, *, heatmap: bool = True, pdf: bool = False) -> None:
         self._classifier = classifier
         self._heatmap, self._pdf = heatmap, pdf
+        if heatmap or pdf:
+            classifier.load_explainer()
         self.model = classifier.model | {"settings_digest": _settings_digest(classifier)}
 
     def of(self, prediction: Prediction) -> list[FileDataset]:

@@ -32,7 +32,12 @@ class Model:
 
     def __init__(self, settings: Settings, bundle_dir: Path) -> None:
         self._classifier = Classifier(
-            bundle_dir, device=settings.device, batch_size=settings.batch_size, workers=1
+            bundle_dir,
+            device=settings.device,
+            batch_size=settings.batch_size,
+            workers=1,
+            backend=settings.backend,
+            precision=settings.precision,
         )
         results = settings.results
         self._results = ResultObjects(self._classifier, heatmap=results.heatmap, pdf=results.pdf)

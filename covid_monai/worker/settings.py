@@ -186,7 +186,9 @@ class Settings(_Section):
 
     Args:
         bundle: Folder of the bundle; None takes the shipped one.
-        device: As for the class `Classifier`.
+        device: As for the class `Classifier`, like the next two.
+        backend: Who computes the network.
+        precision: In how many bits.
         state_dir: Where the queue and fetched files lie; for this service alone.
         batch_size: Images through the network at once while work waits.
         rules: What is answered; see `Rules`.
@@ -195,6 +197,8 @@ class Settings(_Section):
 
     bundle: Path | None = None
     device: str | None = None
+    backend: Literal["openvino", "onnxruntime", "torch"] | None = None
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
     state_dir: Path
     batch_size: int = Field(default=8, ge=1, le=256)
     audit: Audit = Audit()

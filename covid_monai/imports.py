@@ -1,0 +1,34 @@
+"""Imports without what they would bring along."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Plots, tables, metrics, training and its tracking: MONAI imports each of them where it is installed, and
+# does without it where it is not. Together they take longer than all the rest of a prediction.
+NOT_FOR_PREDICTION = (
+    *("fire", "ignite", "IPython", "jsonschema", "lightning", "matplotlib", "mlflow", "pandas", "psutil"),
+    *("pynvml", "scipy.signal", "sklearn", "tensorboard", "tensorboardX", "torchvision", "transformers"),
+)
+
+
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """Let modules that are not imported yet seem missing for the block.
+
+    What is imported in the block does without them for as long as the process lives, also where it would
+    use them later: not for a process that goes on to do other work.
+
+    >>> with without("mailbox"):
+    ...     import mailbox
+    Traceback (most recent call last):
+    ModuleNotFoundError: import of mailbox halted; None in sys.modules
+    >>> import mailbox
+    """
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None makes an import fail
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]

@@ -1,0 +1,56 @@
+"""The network in ONNX Runtime."""
+
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from covid_monai import __version__
+from covid_monai.bundle import Bundle
+from covid_monai.errors import extra
+from covid_monai.inference.backends.choice import Backend
+from covid_monai.inference.backends.int8 import read_quantised
+from covid_monai.inference.backends.store import kept
+
+
+def load(bundle: Bundle, *, precision: str, device: torch.device, parallel: int) -> Backend:
+    """As `load_backend`."""
+    with extra("export"):
+        import onnxruntime  # noqa: F401  # before seconds are spent on converting
+    return run(read_quantised(bundle) if precision == "int8" else _converted(bundle), parallel)
+
+
+def run(content: bytes, parallel: int) -> Backend:
+    """An ONNX file, ready to run; images side by side, so that each is computed as if it were alone."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    pool = ThreadPoolExecutor(parallel, thread_name_prefix="onnxruntime")
+
+    def row(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        (logits,) = session.run(["pred"], {"image": image[None]})
+        found: NDArray[np.float32] = logits[0]
+        return found
+
+    return lambda images: np.stack(list(pool.map(row, images)))
+
+
+def _converted(bundle: Bundle) -> bytes:
+    def convert() -> dict[str, bytes]:
+        with extra("export"):
+            from covid_monai.inference.backends.onnx_form import onnx_bytes
+
+            return {"model.onnx": onnx_bytes(bundle)}
+
+    made_of = {
+        "form": "onnx",
+        "network": bundle.network_digest,
+        "identity": bundle.identity,
+        "exporter": [torch.__version__, version("onnxscript"), __version__],
+    }
+    return kept(made_of, convert)["model.onnx"]

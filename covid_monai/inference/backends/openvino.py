@@ -1,0 +1,102 @@
+"""The network in OpenVINO, for the CPU."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from covid_monai import __version__
+from covid_monai.bundle import Bundle
+from covid_monai.errors import extra
+from covid_monai.imports import without
+from covid_monai.inference.backends.choice import Backend
+from covid_monai.inference.backends.int8 import read_quantised
+from covid_monai.inference.backends.store import Parts, kept
+
+
+def load(bundle: Bundle, *, precision: str, device: torch.device, parallel: int) -> Backend:
+    """As `load_backend`.
+
+    Raises:
+        ValueError: If bf16 is wanted of a processor without it.
+    """
+    openvino = _openvino()
+    if precision == "bf16" and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise ValueError("This processor does not compute in bf16: use fp32.")
+    if precision == "int8":
+        return run(read_quantised(bundle), bundle.image_size, precision=precision, parallel=parallel)
+    made_of = {
+        "form": "openvino",
+        "network": bundle.network_digest,
+        "converter": [openvino.get_version(), torch.__version__, __version__],
+    }
+    parts = kept(made_of, lambda: _convert(bundle))
+    model, weights = parts["model.xml"], parts["model.bin"]
+    return run(model, bundle.image_size, weights=weights, precision=precision, parallel=parallel)
+
+
+def _openvino() -> Any:
+    """Without its converter, which reports its use to its makers, and changes the whole process's logging."""
+    with extra("fast"), without("openvino.tools.ovc"):
+        import openvino
+
+    return openvino
+
+
+def run(model: bytes, size: int, *, precision: str, parallel: int, weights: bytes = b"") -> Backend:
+    """A network ready to run; one image a time on each core, so that each is computed as if it were alone.
+
+    Args:
+        model: An ONNX file, or the XML of OpenVINO's own form.
+        size: Rows and columns of an image.
+        precision: "bf16", or what the file says.
+        parallel: Images at once.
+        weights: Of OpenVINO's own form.
+    """
+    openvino = _openvino()
+    core = openvino.Core()
+    form = (model, openvino.Tensor(np.frombuffer(weights, np.uint8))) if weights else (model,)
+    network = core.read_model(*form)
+    network.reshape([1, 1, size, size])
+    settings = {
+        "NUM_STREAMS": parallel,
+        "INFERENCE_NUM_THREADS": parallel,
+        # OpenVINO's own choice is bf16 wherever a processor has it.
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+    }
+    queue = openvino.AsyncInferQueue(core.compile_model(network, "CPU", settings), parallel)
+    queue.set_callback(_keep)
+
+    def logits(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        rows: list[Any] = [None] * len(images)
+        for index, image in enumerate(images):
+            queue.start_async([image[None]], userdata=(rows, index))
+        queue.wait_all()
+        return np.stack(rows)
+
+    return logits
+
+
+def _keep(request: Any, place: tuple[list[Any], int]) -> None:
+    rows, index = place
+    rows[index] = request.get_output_tensor(0).data[0].copy()
+
+
+def _convert(bundle: Bundle) -> Parts:
+    """By OpenVINO's front end itself, without `openvino.convert_model` (see `_openvino`)."""
+    openvino = _openvino()
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    from covid_monai.inference.backends.onnx_form import example, quietly
+
+    front_end = FrontEndManager().load_by_framework("pytorch")
+    with quietly(), TemporaryDirectory(prefix="covid_monai_") as name:
+        decoder = TorchScriptPythonDecoder(bundle.load_network(), example_input=example(bundle))
+        model = front_end.convert(front_end.load(decoder))
+        paths = Path(name) / "model.xml", Path(name) / "model.bin"
+        openvino.serialize(model, *paths)
+        return {path.name: path.read_bytes() for path in paths}
