@@ -225,6 +225,19 @@ def test_blank_films_are_refused_and_grainy_ones_as_before(tmp_path, way):
     assert read_radiograph(grainy, target_size=32)[0].shape[1] < ROWS
 
 
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["RG1_J2KI.dcm", "Fake_MONOHR1.dcm", "vlut_04.dcm", "mlut_18.dcm"])
+def test_real_dicom_files_reach_the_network_within_two_grey_levels(real_data, name):
+    resize = Resized("image", (TARGET, TARGET), mode="area")
+    whole, small = (
+        Compose([LoadImaged("image", reader=RadiographReader, **options), resize])(
+            {"image": str(real_data / "dicom" / name)}
+        )["image"]
+        for options in ({}, {"target_size": TARGET})
+    )
+    assert (whole - small).abs().mean() * 255 < 1
+
+
 @pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize("folder", ["covid-chestxray-dataset/images", "darkcovidnet", "covid-cxnet/covid19"])

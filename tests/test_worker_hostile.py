@@ -89,7 +89,7 @@ def test_a_deflate_bomb_is_refused_before_it_unfolds(bomb):
 
 @pytest.fixture(scope="module")
 def check():
-    found = DecodeCheck(seconds=20, memory_mib=1024)
+    found = DecodeCheck(seconds=20, memory_mib=1024, target_size=8)
     yield found
     found.close()
 

@@ -1,0 +1,100 @@
+"""JPEG of 2048 x 2048 pixels to the network's tensor: the bundle's preprocessing against Pillow and MONAI.
+
+    python benchmarks/jpeg_to_tensor.py
+
+The peer is MONAI's `LoadImaged` with `PILReader`, `Resized` and its percentile scaling. One thread; the ways
+take turns, the median counts. Ends with an error if a tensor is more than two grey levels off, in the mean,
+from that of the picture decoded whole, or from the peer's.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from common import alternate, table
+from monai.data import PILReader
+from monai.transforms import (
+    Compose,
+    EnsureChannelFirstd,
+    LoadImaged,
+    NormalizeIntensityd,
+    Resized,
+    ScaleIntensityRangePercentilesd,
+)
+from PIL import Image
+from reading import ToTensor, as_way, film, finish, grey_levels, options, our_ways
+
+from covid_monai.readers.shrinking import SPARE
+
+
+def peer(size: int) -> ToTensor:
+    """What a MONAI user writes: whole picture, then the same steps as the bundle's."""
+    reader = PILReader(converter=lambda image: image.convert("L"), reverse_indexing=False)
+    return as_way(
+        Compose(
+            [
+                LoadImaged("image", reader=reader),
+                EnsureChannelFirstd("image", channel_dim="no_channel"),
+                Resized("image", (size, size), mode="area"),
+                ScaleIntensityRangePercentilesd("image", 1, 99, 0, 1, clip=True),
+                NormalizeIntensityd("image", 0.449, 0.226),
+            ]
+        )
+    )
+
+
+def write_jpegs(folder: Path) -> dict[str, Path]:
+    """One film in the kinds that collections hold."""
+    image = Image.fromarray((film() * 255).round().astype(np.uint8))
+    kinds = {
+        "grey, quality 75": (image, {"quality": 75}),
+        "grey, quality 90": (image, {"quality": 90}),
+        "RGB, quality 75": (image.convert("RGB"), {"quality": 75}),
+        "progressive, 75": (image, {"quality": 75, "progressive": True}),
+    }
+    for number, (picture, settings) in enumerate(kinds.values()):
+        picture.save(folder / f"{number}.jpg", **settings)
+    return {name: folder / f"{number}.jpg" for number, name in enumerate(kinds)}
+
+
+def _decode_alone(path: Path, size: int, repeats: int) -> float:
+    """Milliseconds for the reduced decoding in Pillow, of which Huffman decoding is most: the limit."""
+
+    def decode() -> None:
+        with Image.open(path) as image:
+            image.draft(None, (SPARE * size, SPARE * size))
+            image.load()
+
+    return alternate({"": decode}, repeats)[""] * 1e3
+
+
+def main() -> None:
+    """Measure each kind and show one table."""
+    chosen = options(__doc__, "jpeg_to_tensor.json")
+    ours, whole = our_ways(chosen.size)
+    theirs = peer(chosen.size)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in write_jpegs(Path(folder)).items():
+            ways = {"ours": ours, "whole": whole, "Pillow + MONAI": theirs}
+            tensors = {way: read(path) for way, read in ways.items()}
+            taken = alternate(
+                {way: lambda r=read, p=path: r(p) for way, read in ways.items()}, chosen.repeats
+            )
+            rows.append(
+                {
+                    "JPEG": name,
+                    "kB": path.stat().st_size // 1000,
+                    "decoding alone": _decode_alone(path, chosen.size, chosen.repeats),
+                    **{way: seconds * 1e3 for way, seconds in taken.items()},
+                    "ratio": taken["Pillow + MONAI"] / taken["ours"],
+                    "off whole": grey_levels(tensors["ours"], tensors["whole"]),
+                    "off peer": grey_levels(tensors["ours"], tensors["Pillow + MONAI"]),
+                }
+            )
+    table(rows, f"JPEG 2048 x 2048 to {chosen.size} x {chosen.size}: ms on one thread; grey levels of 255")
+    finish(rows, chosen, ("off whole", "off peer"))
+
+
+if __name__ == "__main__":
+    main()
