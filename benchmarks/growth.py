@@ -7,8 +7,8 @@
 Films are phantoms of 192 x 192, each bent anew, so that no two are one film; one in fifty is then put in once
 more, resized: what `prepare` and `audit` find is checked against that. Each measurement has a process of its
 own. Memory is what that process keeps for itself (Linux: RssAnon), with the libraries. The slope is that of
-the logarithms, between each size and the next: 1 is linear. The network is small and sees 32 x 32 pixels, so
-that it does not hide what loading and bookkeeping cost.
+the logarithms of processor time and of memory, from each size to the next: 1 is linear. The network is small
+and sees 32 x 32 pixels, so that it does not hide what loading and bookkeeping cost.
 """
 
 import argparse
@@ -115,10 +115,10 @@ def measured(stage: Callable[[Path], Callable[[], bool]], folder: Path) -> dict:
     """Seconds and memory of what a stage returns; importing and making its input do not count."""
     work = stage(folder)
     with peak_memory() as peak:
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), time.process_time()
         right = work()
-        seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "memory_mib": peak[0], "right": right}
+        seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - used
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "memory_mib": peak[0], "right": right}
 
 
 @contextmanager
@@ -248,12 +248,12 @@ def planted(folder: Path) -> int:
 
 
 def add_slopes(rows: list[dict]) -> list[dict]:
-    """Add the slope from the size before, of time and of memory."""
+    """Add the slope from the size before, of processor time and of memory."""
     before: dict[str, dict] = {}
     for row in rows:
         last = before.get(row["stage"])
         step = math.log(row["films"] / last["films"]) if last else 0.0
-        row["time_slope"] = math.log(row["seconds"] / last["seconds"]) / step if last else None
+        row["time_slope"] = math.log(row["cpu_seconds"] / last["cpu_seconds"]) / step if last else None
         row["memory_slope"] = math.log(row["memory_mib"] / last["memory_mib"]) / step if last else None
         before[row["stage"]] = row
     return sorted(rows, key=lambda row: list(STAGES).index(row["stage"]))
