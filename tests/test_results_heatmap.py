@@ -22,7 +22,7 @@ from covid_monai.results.picture import LONG_SIDE, heat_on_film, heatmap_picture
 from covid_monai.results.presentation_state import outlines
 from covid_monai.transforms import CropBorderd
 
-SPOT = 32  # pixels wide
+SPOT = 32  # pixels wide, at least
 
 
 class Brightness(nn.Module):
@@ -47,7 +47,7 @@ def classifier(tmp_path_factory):
 def film_with_spot(rows, columns, row, column):
     """A dark film with one bright square around (row, column)."""
     pixels = np.linspace(20, 60, rows).astype(np.uint8)[:, None].repeat(columns, axis=1)
-    half = SPOT // 2
+    half = max(SPOT, rows // 10) // 2
     pixels[row - half : row + half, column - half : column + half] = 255
     return pixels
 
@@ -57,7 +57,14 @@ def centre_of(curve):
     return (curve.min(axis=0) + curve.max(axis=0)) / 2
 
 
-PLACES = [(300, 200, 60, 150), (200, 300, 150, 40), (256, 256, 20, 236), (400, 130, 370, 20)]
+# The last is read at a third of its size for the network, and shown whole.
+PLACES = [
+    (300, 200, 60, 150),
+    (200, 300, 150, 40),
+    (256, 256, 20, 236),
+    (400, 130, 370, 20),
+    (1201, 790, 240, 600),
+]
 
 
 @pytest.mark.parametrize(("rows", "columns", "row", "column"), PLACES)
@@ -106,7 +113,7 @@ def test_whatever_the_preprocessing_the_spot_lies_where_it_was(name):
     place = (90 + 40 * (name == "crop"), 140)
     film = MetaTensor(pixels[None], affine=np.diag([0.2, 0.1, 1, 1]))
     image = Compose(STEPS[name])({"image": film})["image"]
-    explained = FilmHeatmap(pixels, image[0].numpy(), film_indices(film, image))
+    explained = FilmHeatmap(pixels, image[0].numpy(), film_indices(np.asarray(film.affine), image))
     hot = np.argwhere(heat_on_film(explained, pixels.shape) > 0.5).mean(axis=0) + 0.5
     np.testing.assert_allclose(hot, place, atol=3.5)
     (curve,) = outlines(explained, 0.5)

@@ -105,7 +105,7 @@ def _picture_facts(image: Image.Image, path: Path) -> FilmFacts:
     if mode.startswith("I"):
         from covid_monai.readers.raster import read_raster
 
-        grey, depth = _resized(read_raster(path)), "grey, 16 bit"
+        grey, depth = _resized(read_raster(path)[0]), "grey, 16 bit"
     else:
         image.draft("L", (_WORKING_SIZE, _WORKING_SIZE))
         upright = ImageOps.exif_transpose(image).convert("L")

@@ -25,6 +25,7 @@ from covid_monai.inference.gate import Gate, check_view
 from covid_monai.inference.heatmap import FilmHeatmap, Heatmap, film_indices
 from covid_monai.inference.prediction import Prediction
 from covid_monai.inference.probabilities import to_probabilities
+from covid_monai.readers import read_radiograph
 from covid_monai.vocabulary import RefusedImage, Status, UnreadableImage
 
 logger = logging.getLogger(__name__)
@@ -131,15 +132,11 @@ class Classifier:
             UnreadableImage: If the file cannot be read any more.
             ValueError: If the network has no layer for Grad-CAM.
         """
-        try:
-            film = self._preprocessing({"image": os.path.abspath(path)}, end=1)["image"]  # noqa: PTH100
-        except RuntimeError as error:  # MONAI's, around the reader's own
-            *_, cause = causes(error)
-            raise UnreadableImage(first_line(cause)) from error
-        image = self._preprocessing({"image": film}, start=1)["image"]
+        film, meta = read_radiograph(path)  # whole: the preprocessing reads no more than the network needs
+        image = self._preprocessing({"image": os.path.abspath(path)})["image"]  # noqa: PTH100
         batch = image.as_tensor()[None].to(self.device)
         (heat,) = self._heatmap(batch, self.class_names.index(class_name))
-        return FilmHeatmap(film[0].numpy(), heat, film_indices(film, image))
+        return FilmHeatmap(film[0], heat, film_indices(meta["affine"], image))
 
     @cached_property
     def _heatmap(self) -> Heatmap:

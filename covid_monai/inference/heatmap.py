@@ -76,19 +76,19 @@ class FilmHeatmap:
     to_film: NDArray[np.float64]
 
 
-def film_indices(film: MetaTensor, image: MetaTensor) -> NDArray[np.float64]:
+def film_indices(film_affine: NDArray[np.float64], image: MetaTensor) -> NDArray[np.float64]:
     """Where on a film the pixels of its preprocessed image lie, by the affines that MONAI keeps.
 
     Whatever spatial transforms the bundle's preprocessing holds (resize, crop, pad, flip) are in them.
 
     Args:
-        film: Shape [C, H, W], as loaded.
+        film_affine: Shape [4, 4], of the whole film, as read.
         image: Shape [C, S, T], after the preprocessing.
 
     Returns:
         Shape [3, 3], as `FilmHeatmap.to_film`.
     """
-    moved = np.linalg.inv(np.asarray(film.affine)) @ np.asarray(image.affine)
+    moved = np.linalg.inv(film_affine) @ np.asarray(image.affine)
     in_plane = [0, 1, 3]
     return moved[np.ix_(in_plane, in_plane)]
 

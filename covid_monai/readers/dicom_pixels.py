@@ -17,7 +17,8 @@ except ImportError:  # pydicom 2
     from pydicom.pixel_data_handlers.util import apply_color_lut, convert_color_space
 
 _RLE = "1.2.840.10008.1.2.5"
-_UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
+_LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
+_UNCOMPRESSED = (*_LITTLE_ENDIAN, "1.2.840.10008.1.2.2")
 
 
 def decode(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
@@ -68,7 +69,8 @@ def _decode_grey(ds: Dataset, *, bits_stored: int) -> NDArray[np.unsignedinteger
     high_bit = int(ds.HighBit)
     ds.BitsStored, ds.HighBit = ds.BitsAllocated, ds.BitsAllocated - 1
     try:
-        cells = _unsigned(_pixel_array(ds))
+        cells = _cells_in_place(ds)
+        cells = _unsigned(_pixel_array(ds)) if cells is None else cells
     finally:
         ds.BitsStored, ds.HighBit = bits_stored, high_bit
     shift = high_bit + 1 - bits_stored
@@ -76,7 +78,20 @@ def _decode_grey(ds: Dataset, *, bits_stored: int) -> NDArray[np.unsignedinteger
         raise UnreadableImage(f"High Bit {high_bit} cannot hold {bits_stored} bits of {ds.BitsAllocated}")
     if shift:
         cells = np.right_shift(cells, shift, dtype=cells.dtype)
-    return cells & mask if shift + bits_stored < int(ds.BitsAllocated) else cells
+    return cells & mask if cells.max() > mask else cells
+
+
+def _cells_in_place(ds: Dataset) -> NDArray[np.unsignedinteger] | None:
+    """Look at plain 16-bit cells where they are: pydicom would copy them twice.
+
+    Returns:
+        `[H, W]`, read-only; None for any other layout, and where cells are missing.
+    """
+    shape, syntax = (int(ds.Rows), int(ds.Columns)), text(ds.file_meta, "TransferSyntaxUID")
+    if syntax not in _LITTLE_ENDIAN or int(ds.BitsAllocated) != 16:
+        return None
+    whole = len(ds.PixelData) == 2 * shape[0] * shape[1]
+    return np.frombuffer(ds.PixelData, "<u2").reshape(shape).astype(np.uint16, copy=False) if whole else None
 
 
 def _pixel_array(ds: Dataset) -> NDArray[Any]:

@@ -46,7 +46,7 @@ def check_stream(ds: Dataset) -> None:
     Raises:
         UnreadableImage: Headers missing, out of range, or of another size than Rows and Columns.
     """
-    found = dict(segments(_first_frame(ds)))
+    found = dict(segments(first_frame(ds)))
     frame = next((marker for marker in found if marker in _FRAME_HEADERS), None)
     scan = found.get(_SCAN_HEADER, b"")
     if frame is None or len(found[frame]) < 6 or len(scan) < 4:
@@ -77,7 +77,7 @@ def decode_extended(ds: Dataset) -> NDArray[np.uint16]:
     import gdcm  # type: ignore[import-untyped]
 
     fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(_first_frame(ds))
+    fragment.SetByteStringValue(first_frame(ds))
     fragments = gdcm.SequenceOfFragments.New()
     fragments.AddFragment(fragment)
     element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
@@ -98,7 +98,8 @@ def decode_extended(ds: Dataset) -> NDArray[np.uint16]:
     return cells.reshape(int(ds.Rows), int(ds.Columns))
 
 
-def _first_frame(ds: Dataset) -> bytes:
+def first_frame(ds: Dataset) -> bytes:
+    """The first frame of encapsulated pixel data."""
     return bytes(next(iter(_frames(ds.PixelData))))
 
 

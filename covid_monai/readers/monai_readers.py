@@ -35,9 +35,16 @@ class _DeferredReader(ImageReader):
 class RadiographReader(_DeferredReader):
     """Reads one chest radiograph (DICOM, JPEG, PNG); see `read_radiograph`.
 
+    Args:
+        target_size: Rows and columns that the following steps resize the picture to. Not more than a few
+            times as many are then read of it, which is much faster; None reads the whole picture.
+
     >>> from monai.transforms import LoadImaged
     >>> load = LoadImaged(keys="image", reader=RadiographReader)
     """
+
+    def __init__(self, target_size: int | None = None) -> None:
+        self.target_size = target_size
 
     def get_data(self, img: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Read the file: `[1, H, W]` in [0, 1] and its metadata.
@@ -47,7 +54,7 @@ class RadiographReader(_DeferredReader):
             UnreadableImage: Missing or damaged.
             ValueError: More than one file was asked for.
         """
-        return read_radiograph(_only(img))
+        return read_radiograph(_only(img), target_size=self.target_size)
 
 
 class VolumeReader(_DeferredReader):

@@ -15,6 +15,8 @@ from covid_monai.readers.dicom_pixels import decode, has_pixels_described
 from covid_monai.readers.elements import encoding, numbers, text
 from covid_monai.readers.grayscale import render
 from covid_monai.readers.raster import is_raster, read_raster
+from covid_monai.readers.reduced_dicom import decode_reduced
+from covid_monai.readers.shrinking import shrink, shrunk_affine
 from covid_monai.vocabulary import RefusedImage, UnreadableImage
 
 IDENTIFIERS = (
@@ -34,16 +36,22 @@ _HEAD_BYTES = 132
 _BARE_STARTS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
 
 
-def read_radiograph(path: str | Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
+def read_radiograph(
+    path: str | Path, *, target_size: int | None = None
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Read one DICOM, JPEG or PNG radiograph as a viewer shows it.
 
     Args:
         path: The file. Its content decides the format, not its name. Also the folder of a DICOM series that
             is one film, as MONAI Label hands over what it fetched by DICOMweb.
+        target_size: Rows and columns that the picture will be resized to. A picture much larger is shrunk
+            (see `shrink_factor`), where its format allows already while it is decoded: many times as fast.
+            None: the whole picture.
 
     Returns:
         Image `[1, H, W]` in [0, 1], rows first, bone bright; and its metadata: always the same keys, never
-        None ("" where the file does not say). `spacing_mm` is (row, column) and (1, 1) where
+        None ("" where the file does not say). `spatial_shape`, `spacing_mm` and `original_affine` are those
+        of the file, `affine` is that of the image. `spacing_mm` is (row, column) and (1, 1) where
         `spacing_source` is "none"; ImagerPixelSpacing is measured at the detector, where the patient
         appears larger.
 
@@ -56,17 +64,30 @@ def read_radiograph(path: str | Path) -> tuple[NDArray[np.float32], dict[str, An
         path = _only_file(path) if path.is_dir() else path
         head = _read_head(path)
         if is_raster(head):
-            return _with_metadata(read_raster(path), Dataset(), path=path)
+            image, whole = read_raster(path, target_size=target_size)
+            return _with_metadata(image, Dataset(), path=path, whole=whole)
         ds = _open_dicom(path, head)
         check_object(ds)
         if not has_pixels_described(ds):
             raise UnreadableImage("Rows, Columns or Bits Allocated missing")
-        codes, bits_stored = decode(ds)
-        return _with_metadata(render(codes, ds, bits_stored=bits_stored), ds, path=path)
+        image = _show(ds, target_size)
+        return _with_metadata(image, ds, path=path, whole=(int(ds.Rows), int(ds.Columns)))
     except RefusedImage as error:
         raise RefusedImage(error.reason, f"{path.name}: {error.detail}") from error
     except Exception as error:  # every decoder has exceptions of its own
         raise UnreadableImage(f"{path.name}: {_describe(error)}") from error
+
+
+def _show(ds: Dataset, target_size: int | None) -> NDArray[np.float32]:
+    """Decode and render; where it can be, at a reduced size."""
+    codes = None if target_size is None else decode_reduced(ds, target_size)
+    if codes is not None:
+        try:
+            return shrink(render(codes, ds, bits_stored=int(ds.BitsStored)), target_size)
+        except RefusedImage:  # fewer pixels, smoother ones: the whole picture decides
+            pass
+    codes, bits_stored = decode(ds)
+    return shrink(render(codes, ds, bits_stored=bits_stored), target_size)
 
 
 class NotDicom(UnreadableImage):
@@ -135,7 +156,7 @@ def _describe(error: Exception) -> str:
 
 
 def _with_metadata(
-    image: NDArray[np.float32], ds: Dataset, *, path: Path
+    image: NDArray[np.float32], ds: Dataset, *, path: Path, whole: tuple[int, int]
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Add the channel and describe the image."""
     spacing, source = _spacing(ds)
@@ -143,9 +164,9 @@ def _with_metadata(
     meta: dict[str, Any] = {
         "filename_or_obj": str(path),
         "original_channel_dim": 0,
-        "spatial_shape": np.asarray(image.shape),
-        "affine": affine,
-        "original_affine": affine.copy(),
+        "spatial_shape": np.asarray(whole),
+        "affine": shrunk_affine(affine, whole, image.shape),
+        "original_affine": affine,
         "spacing_mm": np.asarray(spacing),
         "spacing_source": source,
         "SOPClassUID": sop_class_uid(ds),

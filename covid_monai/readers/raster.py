@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from covid_monai.readers.acceptance import check_size
-from covid_monai.readers.grayscale import check_not_blank, count_codes, stretch_percentiles
+from covid_monai.readers.grayscale import check_not_blank, count_codes, look_up, stretch_percentiles
 from covid_monai.readers.greyness import grey_from_rgb
+from covid_monai.readers.shrinking import SPARE, shrink
 from covid_monai.vocabulary import RefusalReason, RefusedImage
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -19,7 +20,7 @@ def is_raster(head: bytes) -> bool:
     return head.startswith(_SIGNATURES)
 
 
-def read_raster(path: Path) -> NDArray[np.float32]:
+def read_raster(path: Path, *, target_size: int | None = None) -> tuple[NDArray[np.float32], tuple[int, int]]:
     """Read a JPEG or PNG file as a viewer shows it.
 
     8-bit pictures are shown over their full range. 16-bit PNG too, if their highest bit is used; else they
@@ -28,14 +29,26 @@ def read_raster(path: Path) -> NDArray[np.float32]:
 
     Args:
         path: The file; EXIF orientation is applied, transparency laid over black.
+        target_size: Rows and columns that the picture will be resized to. A picture much larger is shrunk
+            (see `shrink_factor`), a JPEG already while it is decoded. None: the whole picture.
 
     Returns:
-        `[H, W]` in [0, 1].
+        `[H, W]` in [0, 1], and rows and columns of the whole picture.
 
     Raises:
         RefusedImage: TOO_LARGE or TOO_SMALL before decoding; COLOUR, MULTI_FRAME or BLANK.
         Exception: Pillow's, of many types, for damaged files.
     """
+    if target_size is None:
+        return _read(path, None)
+    try:
+        image, whole = _read(path, target_size)
+    except RefusedImage:  # fewer pixels, smoother ones: the whole picture decides
+        image, whole = _read(path, None)
+    return shrink(image, target_size), whole
+
+
+def _read(path: Path, target_size: int | None) -> tuple[NDArray[np.float32], tuple[int, int]]:
     try:
         image = Image.open(path, formats=("JPEG", "PNG"))
     except Image.DecompressionBombError as error:
@@ -44,8 +57,12 @@ def read_raster(path: Path) -> NDArray[np.float32]:
         check_size(image.height, image.width)
         if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
             raise RefusedImage(RefusalReason.MULTI_FRAME, "An animated PNG; a single picture was expected.")
+        columns, rows = image.size
+        if target_size is not None:  # at most an eighth, in powers of two; nothing happens to PNG
+            image.draft(None, (SPARE * target_size, SPARE * target_size))
         grey = _to_grey(ImageOps.exif_transpose(image))
-    return _scale(grey)
+        turned = image.getexif().get(ExifTags.Base.Orientation) in range(5, 9)
+    return _scale(grey), (columns, rows) if turned else (rows, columns)
 
 
 def _to_grey(image: Image.Image) -> NDArray[np.unsignedinteger]:
@@ -70,4 +87,4 @@ def _scale(grey: NDArray[np.unsignedinteger]) -> NDArray[np.float32]:
     raw = highest > 255 and int(grey.max()) <= highest // 2
     shown = stretch_percentiles(values, counts) if raw else values / highest
     check_not_blank(shown, counts)
-    return shown.astype(np.float32)[grey]
+    return look_up(shown, grey)

@@ -42,16 +42,19 @@ class DecodeCheck:
     Args:
         seconds: Longest time for one file.
         memory_mib: Address space for reading, in MiB.
+        target_size: Of the classifier's reader, whose reduced reading may take another decoder; None reads
+            the whole picture only.
     """
 
-    def __init__(self, *, seconds: float, memory_mib: int) -> None:
+    def __init__(self, *, seconds: float, memory_mib: int, target_size: int | None = None) -> None:
         self._seconds = seconds
         self._memory_mib = memory_mib
+        self._target_size = target_size
         self._child: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
     def check(self, path: Path) -> Verdict:
-        """Read a file as the classifier will."""
+        """Read a file as the classifier and its heat map will."""
         with self._lock:
             child = self._running()
             assert child.stdin is not None and child.stdout is not None
@@ -74,8 +77,8 @@ class DecodeCheck:
         if self._child is None or self._child.poll() is not None:
             # One thread each: the address space of idle threads' stacks counts, too.
             environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
-            limits = (str(self._memory_mib), str(math.ceil(self._seconds) + 1))
-            command = [sys.executable, "-m", "covid_monai.worker.decode_check", *limits]
+            limits = (self._memory_mib, math.ceil(self._seconds) + 1, self._target_size or 0)
+            command = [sys.executable, "-m", "covid_monai.worker.decode_check", *map(str, limits)]
             self._child = subprocess.Popen(  # noqa: S603
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
                 start_new_session=True,  # Ctrl-C in a terminal is for the service
@@ -99,12 +102,14 @@ class DecodeCheck:
             self._end()
 
 
-def _read(path: str) -> tuple[str, str | None, str | None]:
+def _read(path: str, target_size: int) -> tuple[str, str | None, str | None]:
     from covid_monai.errors import causes, first_line
     from covid_monai.readers.radiograph import read_radiograph
 
     try:
         read_radiograph(path)
+        if target_size:
+            read_radiograph(path, target_size=target_size)
     except RefusedImage as error:
         return Status.REFUSED, str(error.reason), error.detail
     except Exception as error:  # MemoryError, too: that is what the limit is for
@@ -114,7 +119,7 @@ def _read(path: str) -> tuple[str, str | None, str | None]:
     return Status.OK, None, None
 
 
-def _serve(memory_mib: int, seconds: int) -> None:
+def _serve(memory_mib: int, seconds: int, target_size: int) -> None:
     """Answer paths on the standard input until it closes, which it does when the service dies."""
     import warnings
 
@@ -129,9 +134,9 @@ def _serve(memory_mib: int, seconds: int) -> None:
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         signal.alarm(seconds)  # ends a child whose service was killed meanwhile
-        print(json.dumps(_read(line.rstrip("\n"))), file=answers, flush=True)
+        print(json.dumps(_read(line.rstrip("\n"), target_size)), file=answers, flush=True)
         signal.alarm(0)
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), int(sys.argv[2]))
+    _serve(*map(int, sys.argv[1:]))

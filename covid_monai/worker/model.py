@@ -44,7 +44,9 @@ class Model:
         self._report_refused = results.report_refused
         self._lock = threading.Lock()
         self.class_names = self._classifier.class_names
-        self.reference = Bundle(bundle_dir).score_reference
+        bundle = Bundle(bundle_dir)
+        self.reference = bundle.score_reference
+        self.image_size = bundle.image_size
 
     def predict(self, files: Sequence[Path], verdicts: Sequence[Verdict]) -> list[Prediction]:
         """Classify the files that the decode check has let pass; the others get its verdict.

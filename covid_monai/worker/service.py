@@ -91,7 +91,11 @@ class Service:
         source = source_class(client, self._settings.rules_of(archive))
         work = threading.Event()
         watcher = Watcher(archive, source, self._common, work)
-        check = DecodeCheck(seconds=limits.decode_seconds, memory_mib=limits.decode_memory_mib)
+        check = DecodeCheck(
+            seconds=limits.decode_seconds,
+            memory_mib=limits.decode_memory_mib,
+            target_size=self._common.model.image_size,
+        )
         availability = Availability(longest=limits.longest_pause_seconds, stop=self._stop)
         self._checks.append(check)
         self._availabilities[archive.name] = [watcher.availability, availability]
