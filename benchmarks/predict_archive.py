@@ -31,7 +31,7 @@ from sklearn.metrics import roc_auc_score
 from covid_monai.bundle import Bundle
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
-from covid_monai.inference.quantize import quantise
+from covid_monai.inference.quantize import MAX_AUROC_LOSS, QuantisationError, quantise
 
 WAYS = (
     ("torch", "fp32"),
@@ -42,7 +42,6 @@ WAYS = (
     ("onnxruntime", "int8"),
 )
 QUICK = (("torch", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
-MAX_AUROC_LOSS = 0.002
 
 
 def main() -> None:
@@ -80,8 +79,11 @@ def measure(folder: Path, data: Path, options: argparse.Namespace) -> list[dict]
     files = [str(path) for path in link(folder, films, options.files)]
     bundle = Bundle(shutil.copytree(SHIPPED, folder / "bundle"))
     if not options.quick:
-        others = labelled_films(data, 200, begin=60)
-        quantise(bundle, others[::2], others[1::2])
+        others = labelled_films(data, 480, begin=100)  # of each folder other films than those of the archive
+        try:
+            quantise(bundle, others[::4], [film for number, film in enumerate(others) if number % 4])
+        except (ImportError, QuantisationError) as error:
+            print(f"no int8: {error}")
     network, size = bundle.load_network(), bundle.image_size
     ways: dict[str, Callable[[], list[Prediction] | None]] = {
         "stock loop": partial(stock_loop, network, files, size=size, loaders=0),
@@ -90,7 +92,7 @@ def measure(folder: Path, data: Path, options: argparse.Namespace) -> list[dict]
     for name, precision in QUICK if options.quick else WAYS:
         try:
             classifier = Classifier(bundle.root, device="cpu", backend=name, precision=precision)
-        except (ImportError, ValueError) as error:
+        except (FileNotFoundError, ImportError, ValueError) as error:
             print(f"left out: {error}")
             continue
         ways[f"{name} {precision}"] = partial(_predict, classifier, files)
