@@ -148,7 +148,7 @@ def _done(partial: Path, model: dict[str, str]) -> tuple[Counter[str], set[str]]
             if not line.endswith(b"\n"):
                 break
             record = json.loads(line)
-            if record["model"] != model:
+            if not model.items() <= record["model"].items():  # it names backend and precision besides
                 raise ValueError(
                     f"{partial} was begun with another model: remove it, or name another output."
                 )
