@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# The resize that follows still averages over 4 x 4 pixels or more, nearly as on the whole picture. With 2 x 2
-# the worst of 500 public films differed by 4 grey levels in the mean at 64 pixels, with 4 x 4 by 1.3.
+# The resize that follows still averages over 4 x 4 pixels or more, nearly as on the whole picture. Of 443
+# public films at 64 pixels 99 % stayed within 1.3 grey levels of 255 in the mean; with 2 x 2 within 3.8.
 SPARE = 4
 
 
