@@ -76,12 +76,12 @@ def test_renamed_files_and_copies_are_found_and_a_changed_one_is_not(tmp_path, f
 def test_an_unchanged_file_is_not_read_again_and_a_young_one_is(tmp_path, files, monkeypatch):
     index = FilmIndex(tmp_path / "index.sqlite")
     before = index.contents(files)
-    monkeypatch.setattr("covid_monai.cache.index._hash", lambda file: b"read again")
+    monkeypatch.setattr("covid_monai.cache.index.content_of", lambda file: b"read again")
     assert index.contents(files) == [b"read again"] * len(files)  # written this very second
     monkeypatch.undo()
     monkeypatch.setattr("covid_monai.cache.index._SETTLED_SECONDS", -1.0)
     assert index.contents(files) == before
-    monkeypatch.setattr("covid_monai.cache.index._hash", refuse)
+    monkeypatch.setattr("covid_monai.cache.index.content_of", refuse)
     assert index.contents(files) == before
 
 
@@ -126,6 +126,17 @@ def test_what_was_decoded_before_a_failure_is_kept(tmp_path, files):
         files, lambda file: decoded.append(file) or picture(file)
     )
     assert files[200] in decoded and len(decoded) < 300
+    assert torch.equal(everything(films), expected(files))
+
+
+def test_a_file_that_changes_before_it_is_decoded_is_not_taken_for_the_old_one(tmp_path, files):
+    def late(file):
+        Path(file).write_bytes((4711).to_bytes(6, "big"))
+        return picture(file)
+
+    with pytest.raises(OSError, match="film0 was changed while"):
+        FilmCache(tmp_path / "cache", size=SIZE).films(files[:1], late)
+    films = FilmCache(tmp_path / "cache", size=SIZE).films(files, picture)
     assert torch.equal(everything(films), expected(files))
 
 

@@ -225,7 +225,8 @@ def test_pretrained_weights_from_a_file_start_the_network(phantoms, train, run, 
 
 
 def _command(output_dir: Path, datalist: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> list[str]:
-    settings = [word for key, value in SMALL_RUN.items() for word in (f"--{key}", str(value))]
+    values = SMALL_RUN | {"cache_dir": output_dir.parent / "films"}
+    settings = [word for key, value in values.items() for word in (f"--{key}", str(value))]
     return [
         *(launcher or (sys.executable,)),
         *(
@@ -324,6 +325,7 @@ def test_the_learning_rate_finder_writes_its_curve(phantoms, tmp_path):
         bundle_root=str(CONFIGS.parent),
         datalist=str(phantoms),
         output_dir=str(tmp_path),
+        cache_dir=str(tmp_path / "films"),
         **SMALL_RUN,
     )
     workflow.initialize()

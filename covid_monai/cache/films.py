@@ -6,21 +6,17 @@
 A film goes by the hash of its file's bytes: a renamed file or a copy is found again, a changed one is not.
 """
 
-import logging
 import os
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from covid_monai.cache.index import WAY_OUT, FilmIndex, Row, file_version
+from covid_monai.cache.index import WAY_OUT, FilmIndex, content_of
+from covid_monai.cache.opened import CachedFilms, Decode, checksum
 from covid_monai.datasets.progress import in_threads
 
-logger = logging.getLogger(__name__)
-
-Decode = Callable[[str], Tensor]  # a path to uint8 [1, S, S]
 _AT_ONCE = 128  # films in one transaction: what a crash can cost
 
 
@@ -44,7 +40,7 @@ class FilmCache:
         self.path.touch()
         self.index = FilmIndex(self.folder / "index.sqlite")
 
-    def films(self, files: Sequence[str], decode: Decode, *, workers: int | None = None) -> "CachedFilms":
+    def films(self, files: Sequence[str], decode: Decode, *, workers: int | None = None) -> CachedFilms:
         """Decode what is missing, and open the films of `files` in their order.
 
         What has been decoded stays if it is interrupted or fails.
@@ -74,8 +70,9 @@ class FilmCache:
         Rows that a truncated file has lost come as zeros, which their checksums tell.
         """
         needed = rows * self.size**2
-        if self.path.stat().st_size < needed:
-            os.truncate(self.path, needed)
+        with self.index.exclusive():  # it must not become shorter if another process is writing
+            if self.path.stat().st_size < needed:
+                os.truncate(self.path, needed)
         flat = torch.from_file(str(self.path), shared=False, size=needed, dtype=torch.uint8)
         return flat.view(rows, 1, self.size, self.size)
 
@@ -90,6 +87,21 @@ class FilmCache:
         """
         entries = [(content, checksum(content, film)) for content, film in films]
         self.index.enter(entries, lambda numbers: self._write([film for _, film in films], numbers))
+
+    def decoded(self, content: bytes, file: str, decode: Decode) -> Tensor:
+        """Decode one film.
+
+        Raises:
+            ValueError: If `decode` does not give uint8 `[1, S, S]`.
+            OSError: If the file's content is another one by now.
+        """
+        film = decode(file)
+        if film.shape != (1, self.size, self.size) or film.dtype != torch.uint8:
+            expected = f"uint8 [1, {self.size}, {self.size}]"
+            raise ValueError(f"the preprocessing gave {film.dtype} {list(film.shape)}, not {expected}")
+        if content_of(file) != content:
+            raise OSError(f"{file} was changed while the film cache was being filled: start again")
+        return film
 
     def _write(self, films: Sequence[Tensor], numbers: Sequence[int]) -> None:
         try:
@@ -106,12 +118,7 @@ class FilmCache:
 
     def _fill(self, missing: dict[bytes, str], decode: Decode, workers: int | None) -> None:
         def work(item: tuple[bytes, str]) -> tuple[bytes, Tensor]:
-            content, file = item
-            version = file_version(file)
-            film = _decoded(decode, file, self.size)
-            if file_version(file) != version:
-                raise OSError(f"{file} was changed while it was being read: start again")
-            return content, film
+            return item[0], self.decoded(*item, decode)
 
         done: list[tuple[bytes, Tensor]] = []
         try:
@@ -133,66 +140,3 @@ class FilmCache:
             for content, file in items[start * _AT_ONCE : (start + 1) * _AT_ONCE]:
                 if not self.index.has(content):
                     yield content, file
-
-
-class CachedFilms:
-    """The films of some files, in their order.
-
-    A film's checksum is compared when it is read for the first time; a damaged one is decoded again.
-
-    Args:
-        cache: Where they lie.
-        files: Their paths.
-        contents: Their hashes.
-        rows: Their rows.
-        decode: Decodes a damaged film again.
-    """
-
-    def __init__(
-        self, cache: FilmCache, files: list[str], contents: list[bytes], rows: list[Row], decode: Decode
-    ) -> None:
-        self._cache = cache
-        self._files = files
-        self._contents = contents
-        self._rows = rows
-        self._decode = decode
-        self._numbers = torch.tensor([row.number for row in rows], dtype=torch.long)
-        self._unchecked = torch.ones(len(rows), dtype=torch.bool)
-        self._map = cache.map(int(self._numbers.max()) + 1)
-
-    def __len__(self) -> int:
-        """Count the films."""
-        return len(self._files)
-
-    def __getitem__(self, positions: Tensor) -> Tensor:
-        """Films `[N, 1, S, S]` uint8 at `positions` `[N]` int64; a copy."""
-        unchecked = positions[self._unchecked[positions]].tolist()
-        damaged = [position for position in unchecked if self._is_damaged(position)]
-        if damaged:
-            self._mend(damaged)
-        self._unchecked[positions] = False
-        return self._map[self._numbers[positions]]
-
-    def _is_damaged(self, position: int) -> bool:
-        row = self._rows[position]
-        return checksum(self._contents[position], self._map[row.number]) != row.checksum
-
-    def _mend(self, positions: Sequence[int]) -> None:
-        logger.warning("%d films in %s are damaged: decoding them again.", len(positions), self._cache.folder)
-        size = self._cache.size
-        films = [_decoded(self._decode, self._files[position], size) for position in positions]
-        self._cache.write([(self._contents[at], film) for at, film in zip(positions, films, strict=True)])
-
-
-def _decoded(decode: Decode, file: str, size: int) -> Tensor:
-    film = decode(file)
-    if film.shape != (1, size, size) or film.dtype != torch.uint8:
-        raise ValueError(
-            f"the preprocessing gave {film.dtype} {list(film.shape)}, not uint8 [1, {size}, {size}]"
-        )
-    return film
-
-
-def checksum(content: bytes, film: Tensor) -> int:
-    """CRC-32 of the content's hash and the pixels: a film in another's row is told, too."""
-    return zlib.crc32(film.numpy(), zlib.crc32(content))

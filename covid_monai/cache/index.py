@@ -50,7 +50,9 @@ class FilmIndex:
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._explained():
-            self._database = sqlite3.connect(path, isolation_level=None, timeout=_LOCK_SECONDS)
+            self._database = sqlite3.connect(
+                path, isolation_level=None, timeout=_LOCK_SECONDS, check_same_thread=False
+            )
             self._database.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -70,15 +72,15 @@ class FilmIndex:
             known = {path: (version, content) for path, version, content in entries}
         found, news = [], []
         for file in files:
-            version = file_version(file)
+            version = _version(file)
             before, content = known.get(file, ("", b""))
             if before != version:
-                content = _hash(file)
+                content = content_of(file)
                 if _is_settled(version):
                     news.append((file, version, content))
             found.append(content)
         if news:
-            with self._transaction():
+            with self.exclusive():
                 self._database.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", news)
         return found
 
@@ -94,6 +96,13 @@ class FilmIndex:
             query = "SELECT 1 FROM film WHERE content = ?"
             return self._database.execute(query, (content,)).fetchone() is not None
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other writers out."""
+        with self._explained(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+
     def enter(self, films: Iterable[tuple[bytes, int]], write: Callable[[list[int]], None]) -> None:
         """Take a row for each film, call `write` with the rows' numbers, and enter them once it is done.
 
@@ -101,7 +110,7 @@ class FilmIndex:
             films: Content and checksum; a content that is entered already keeps its row.
             write: Returns when the rows are on disk. Nothing is entered if it fails.
         """
-        with self._transaction():
+        with self.exclusive():
             (free,) = self._database.execute("SELECT COALESCE(MAX(number), -1) + 1 FROM film").fetchone()
             entries = []
             for content, checksum in films:
@@ -111,12 +120,6 @@ class FilmIndex:
                 free += known is None
             write([number for _, number, _ in entries])
             self._database.executemany("INSERT OR REPLACE INTO film VALUES (?, ?, ?)", entries)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._explained(), self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            yield
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -134,7 +137,7 @@ class FilmIndex:
 WAY_OUT = "free space there, give another --cache_dir, or --cache memory"
 
 
-def file_version(file: str) -> str:
+def _version(file: str) -> str:
     """What changes when a file does: its size, and when its content and its entry were changed last."""
     stat = os.stat(file)  # noqa: PTH116  # of 100,000 files, making Paths takes longer than all else
     return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}"
@@ -145,6 +148,7 @@ def _is_settled(version: str) -> bool:
     return time.time() - changed > _SETTLED_SECONDS
 
 
-def _hash(file: str) -> bytes:
+def content_of(file: str) -> bytes:
+    """Hash a file's bytes: BLAKE2b, 16 bytes of it."""
     with Path(file).open("rb") as opened:
         return hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).digest()

@@ -7,6 +7,7 @@ from covid_monai.training.finish import finish_training
 from covid_monai.training.flags import as_flag
 from covid_monai.training.handlers import ClipGradients, EarlyStop, FreezeBackbone, SeedEpoch, Throughput, use
 from covid_monai.training.learning_rate import find_learning_rate
+from covid_monai.training.markers import RandomMarkers
 from covid_monai.training.processes import (
     SharedLoss,
     join_processes,
@@ -18,7 +19,7 @@ from covid_monai.training.progress import ProgressReport
 from covid_monai.training.run_folder import RunFolder
 from covid_monai.training.sampling import EpochSampler, check_balance, class_weights, source_weights
 from covid_monai.training.scores import ClassificationScores
-from covid_monai.training.shortcuts import RandomCollimation, RandomGamma, RandomMarkers
+from covid_monai.training.shortcuts import RandomCollimation, RandomGamma
 from covid_monai.training.steps import AutocastInferer, PrepareClassificationBatch
 from covid_monai.training.tracking import RunTracker
 

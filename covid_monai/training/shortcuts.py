@@ -1,20 +1,12 @@
-"""Random changes that fight shortcuts: borders, letters and display curves that carry no label.
+"""Random changes that fight shortcuts: borders and curves that carry no label; letters are in `markers.py`.
 
 Each works on a whole batch in [0, 1] at once, on its device, and draws from torch's global generator, so a
 seeded run repeats exactly. Every image is computed and the drawn ones are chosen afterwards: on a GPU nothing
 waits, on a CPU a batch costs less than image by image.
 """
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, pad
-
-MARKER_TEXTS = ("L", "R", "AP", "PA", "SUPINE", "ERECT", "PORTABLE")
-_LEAST_HEIGHT = 6.0  # of a marker's letters, in pixels: below, they are no letters
 
 
 class RandomCollimation:
@@ -42,7 +34,7 @@ class RandomCollimation:
         side_probability: float = 0.6,
         bright_probability: float = 0.2,
     ) -> None:
-        _check_probabilities(probability, side_probability, bright_probability)
+        check_probabilities(probability, side_probability, bright_probability)
         if not 0 < max_fraction <= 0.25:
             raise ValueError(f"max_fraction must lie in (0, 0.25], got {max_fraction}")
         self.probability = probability
@@ -72,106 +64,6 @@ def _outside(side: int, before: Tensor, after: Tensor, device: torch.device) -> 
     return (pixel < (before * side).round()) | (pixel >= side - (after * side).round())
 
 
-class RandomMarkers:
-    """Draw one bright marker (side, projection, "PORTABLE") near a corner of some images.
-
-    Burned-in letters tell one hospital, or a bedside film of a sick patient, from another; a network reads
-    the class off them. Letters at random carry no label. Letters that do not fit are cut off.
-
-    Args:
-        probability: That an image is changed, in [0, 1].
-        texts: What may stand on a marker.
-        size: Smallest and largest letter size as a fraction of the image's height, in (0, 0.25].
-
-    Raises:
-        ValueError: If an argument is empty or out of its range.
-    """
-
-    def __init__(
-        self,
-        probability: float,
-        *,
-        texts: Sequence[str] = MARKER_TEXTS,
-        size: tuple[float, float] = (0.035, 0.075),
-    ) -> None:
-        _check_probabilities(probability)
-        if isinstance(texts, str) or not texts or not all(texts):
-            raise ValueError(f"texts must be a list of non-empty words, got {texts!r}")
-        if not 0 < size[0] <= size[1] <= 0.25:
-            raise ValueError(f"size must be two increasing numbers in (0, 0.25], got {size}")
-        self.probability = probability
-        self.texts = tuple(texts)
-        self.size = size
-        self._page: tuple[Tensor, Tensor] | None = None
-        self._page_height = 0
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Change some of `[N, C, H, W]`; shape, dtype and device stay."""
-        if self.probability == 0:
-            return image
-        count, device = len(image), image.device
-        letters, extents = self._letters(image)
-        text = torch.randint(len(self.texts), (count,), device=device)
-        low, high = (max(share * image.shape[-2], _LEAST_HEIGHT) for share in self.size)
-        scale = (low + torch.rand(count, device=device) * (high - low)) / high
-        # The outer quarter at either end of both axes: near a corner, off the lung fields as a rule.
-        corner = torch.randint(2, (count, 2), device=device)
-        share = torch.rand(count, 2, device=device) / 4 + 0.75 * corner
-        sides = torch.tensor(image.shape[-2:], device=device)
-        start = (share * (sides - extents[text] * scale[:, None])).round().clamp_min(0)
-        mask = _placed(letters[text], start, scale, (image.shape[-2], image.shape[-1])).to(image.dtype)
-        drawn = torch.rand(count, device=device) < self.probability
-        level = 0.85 + 0.15 * torch.rand(count, device=device)
-        return image.lerp(level.to(image.dtype).view(-1, 1, 1, 1), mask * drawn.view(-1, 1, 1, 1))
-
-    def _letters(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """All texts at the largest size `[T, 1, H, W]`, top left, and their rows and columns `[T, 2]`."""
-        height = round(max(self.size[1] * image.shape[-2], _LEAST_HEIGHT))
-        if self._page is None or self._page_height != height or self._page[0].device != image.device:
-            self._page_height = height
-            masks = [marker_mask(text, height) for text in self.texts]
-            extents = torch.tensor([mask.shape for mask in masks])
-            rows, columns = extents.amax(0).tolist()
-            padded = [pad(mask, (0, columns - mask.shape[1], 0, rows - mask.shape[0])) for mask in masks]
-            self._page = torch.stack(padded)[:, None].to(image.device), extents.to(image.device)
-        return self._page
-
-
-def _placed(masks: Tensor, start: Tensor, scale: Tensor, sides: tuple[int, int]) -> Tensor:
-    """Masks `[N, 1, h, w]`, each scaled and with its top left at `start` `[N, 2]`, on `[N, 1, *sides]`."""
-    count, _, rows, columns = masks.shape
-    factor, zero = 1 / scale, torch.zeros_like(scale)
-    across = torch.stack([factor, zero, factor - 1], 1)
-    down = torch.stack([zero, factor, factor - 1], 1)
-    grid = affine_grid(torch.stack([across, down], 1), list(masks.shape), align_corners=False)
-    letters = grid_sample(masks, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    # With room for what is cut off; only the letters' own window is sampled and written.
-    page = masks.new_zeros(count, 1, sides[0] + rows, sides[1] + columns)
-    top, left = start.long().unbind(1)
-    down_index = (top[:, None] + torch.arange(rows, device=masks.device))[:, :, None]
-    across_index = (left[:, None] + torch.arange(columns, device=masks.device))[:, None, :]
-    image_index = torch.arange(count, device=masks.device)[:, None, None]
-    page[image_index, 0, down_index, across_index] = letters[:, 0]
-    return page[..., : sides[0], : sides[1]]
-
-
-def marker_mask(text: str, height: int) -> Tensor:
-    """Draw `text` with Pillow's built-in font.
-
-    Args:
-        text: One line.
-        height: Font size in pixels, at least 1.
-
-    Returns:
-        `[rows, columns]`, tightly around the letters: 0 outside them, 1 inside, between on their edges.
-    """
-    font = ImageFont.load_default(height)
-    left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
-    canvas = Image.new("L", (max(1, right - left), max(1, bottom - top)))
-    ImageDraw.Draw(canvas).text((-left, -top), text, font=font, fill=255)
-    return torch.from_numpy(np.asarray(canvas, dtype=np.float32) / np.float32(255))
-
-
 class RandomGamma:
     """Show every image through a display curve of its own: hospitals, and years in one, differ in it.
 
@@ -196,6 +88,7 @@ class RandomGamma:
         return image.pow(gamma.view(-1, 1, 1, 1))
 
 
-def _check_probabilities(*values: float) -> None:
+def check_probabilities(*values: float) -> None:
+    """Raise `ValueError` unless all lie in [0, 1]."""
     if not all(0 <= value <= 1 for value in values):
         raise ValueError(f"probabilities must lie in [0, 1], got {', '.join(map(str, values))}")
