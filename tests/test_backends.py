@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,7 @@ def test_a_network_is_converted_once_and_nobody_is_told(bundle, empty_cache, mon
     assert [kept] == list((empty_cache / "networks").iterdir())
 
 
+@pytest.mark.slow
 def test_other_weights_are_another_network(bundle, tmp_path):
     load("openvino", bundle)
     other = small_bundle(tmp_path, seed=1)
@@ -120,7 +122,7 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=20)  # each writes two files to the disk
+@settings(max_examples=10)  # each writes two files to the disk
 @given(st.dictionaries(st.text(), plain, max_size=3), st.dictionaries(st.text(), plain, max_size=3))
 def test_what_is_made_of_other_things_is_never_taken(one, other):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -171,6 +173,29 @@ def test_the_record_says_what_computed_it(bundle, tmp_path, run):
     assert (code, "'abacus' is no backend" in message) == (2, True)
     code, _, message = run(*command, "openvino", "--precision", "int8")
     assert (code, "covid-monai bundle quantize" in message) == (2, True)
+
+
+def test_heat_maps_can_be_made_after_an_unpacked_bundle_is_gone(bundle, tmp_path):
+    copy, film = shutil.copytree(bundle.root, tmp_path / "unpacked"), tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)).save(film)
+    classifier = Classifier(copy, device="cpu")
+    classifier.load_explainer()
+    shutil.rmtree(copy)
+    (prediction,) = classifier.predict([film])
+    assert prediction.ok
+    assert classifier.explain(film, "covid").heat.shape == (64, 64)
+
+
+def test_the_caller_keeps_its_threads(bundle, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)).save(tmp_path / "a.png")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        list(Classifier(bundle.root, device="cpu").predict([tmp_path / "a.png"]))
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 # -- real films --

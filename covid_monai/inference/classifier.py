@@ -96,7 +96,9 @@ class Classifier:
         Args:
             paths: Files; DICOM, JPEG or PNG.
         """
-        # Files side by side use the cores better than torch's own threads within one file.
+        # Files side by side use the cores better than torch's own threads within one file. Setting their
+        # number in one thread sets it for all that come after, hence back at the end.
+        threads = torch.get_num_threads()
         pool = ThreadPoolExecutor(
             self._workers, thread_name_prefix="preprocess", initializer=torch.set_num_threads, initargs=(1,)
         )
@@ -110,6 +112,7 @@ class Classifier:
                 yield from self._classify(ahead.popleft())
         finally:  # also where the caller stops early
             pool.shutdown(wait=True, cancel_futures=True)
+            torch.set_num_threads(threads)
 
     def load_explainer(self) -> None:
         """Load what `explain` needs at once, and not for the first film: the bundle's folder may go.
