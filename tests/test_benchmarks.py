@@ -18,7 +18,7 @@ def measure(tmp_path, script, *arguments):
     command = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / script), "--output", str(output)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     return json.loads(output.read_text())

@@ -14,6 +14,12 @@ from covid_monai.datasets.datalist import SPLITS, read_datalist
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def not_behind_all_others(monkeypatch):
+    """Ray's workers are nice to everything else; beside a busy gate they would hardly start."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+
+
 @pytest.fixture(scope="module")
 def archive(phantoms, tmp_path_factory):
     """Some films and what is none, a bundle, and the classifier's own records by file."""

@@ -75,7 +75,7 @@ def test_metrics_of_an_uneven_number_of_images_are_those_of_one_process(phantoms
     assert len(validation) % 2 == 1
     assert two[0]["validation"] == two[1]["validation"]
     for mine, theirs in zip(one["validation"], two[0]["validation"], strict=True):
-        assert theirs == pytest.approx(mine, abs=1e-6)
+        assert theirs == pytest.approx(mine, abs=1e-3)
     point = OperatingPoint.load(folder / "models" / "operating_point.json")
     assert point.chosen_on["n"] == len(validation)
     assert Bundle(folder).load_network()

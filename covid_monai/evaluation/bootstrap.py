@@ -29,7 +29,9 @@ from covid_monai.evaluation.weighted import (
     SMALLEST_PROBABILITY,
     Floats,
     by_score,
+    equal_mass_bins,
     log_losses,
+    ranked,
     squared_errors,
     weighted_auroc,
     weighted_average_precision,
@@ -210,15 +212,19 @@ def resampled_metrics(
         of shape [B, K + 1], the last column for all classes together; then the number left out.
     """
     classes = range(scores.shape[1])
-    top = scores.argmax(axis=1) == labels
+    top, highest = scores.argmax(axis=1) == labels, scores.max(axis=1)
+    # Once, not in each block: with many films blocks are many, and sorting would grow with the square.
+    rankings = [ranked(scores[:, k]) for k in classes]
+    bins, bins_of_highest = [equal_mass_bins(scores[:, k]) for k in classes], equal_mass_bins(highest)
     confusions, blocks = [], []
     for weights in bootstrap.film_weights():
         confusions.append(weighted_confusion(labels, decisions, weights, n_classes=len(classes)))
-        sorted_films = [by_score(labels == k, scores[:, k], weights) for k in classes]
+        sorted_films = [by_score(labels == k, scores[:, k], weights, ranking=rankings[k]) for k in classes]
         columns = [weighted_auroc(*films) for films in sorted_films]
         columns += [weighted_average_precision(*films) for films in sorted_films]
-        columns += [weighted_ece(scores[:, k], labels == k, weights) for k in classes]
-        blocks.append(np.column_stack([*columns, weighted_ece(scores.max(axis=1), top, weights)]))
+        columns += [weighted_ece(scores[:, k], labels == k, weights, bins=bins[k]) for k in classes]
+        columns.append(weighted_ece(highest, top, weights, bins=bins_of_highest))
+        blocks.append(np.column_stack(columns))
     confusion, areas = np.concatenate(confusions), np.concatenate(blocks)
     present = np.isin(np.arange(len(classes)), labels)
     complete = (confusion.sum(axis=2)[:, present] > 0).all(axis=1)

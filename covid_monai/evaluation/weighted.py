@@ -22,10 +22,25 @@ def weighted_confusion(
     return (weights @ cells).reshape(-1, n_classes, n_classes)
 
 
-def by_score(is_case: NDArray[np.bool_], scores: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Weights [B, N] of cases and of others [B, S] at each of S different scores, ascending."""
+def ranked(scores: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Order of N scores, ascending, and where in it each different score starts."""
     order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
+    return order, np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
+
+
+def by_score(
+    is_case: NDArray[np.bool_],
+    scores: Floats,
+    weights: Floats,
+    *,
+    ranking: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+) -> tuple[Floats, Floats]:
+    """Weights [B, N] of cases and of others [B, S] at each of S different scores, ascending.
+
+    `ranking` is `ranked(scores)`, for who calls this block after block: sorting each time would take longer
+    than the rest.
+    """
+    order, starts = ranking or ranked(scores)
     both = weights[:, order]
     cases = np.add.reduceat(both * is_case[order], starts, axis=1)
     return cases, np.add.reduceat(both, starts, axis=1) - cases
@@ -61,7 +76,13 @@ def weighted_average_precision(cases: Floats, others: Floats) -> Floats:
     return np.divide(gained, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def weighted_ece(probabilities: Floats, outcomes: NDArray[np.bool_], weights: Floats) -> Floats:
+def weighted_ece(
+    probabilities: Floats,
+    outcomes: NDArray[np.bool_],
+    weights: Floats,
+    *,
+    bins: NDArray[np.int64] | None = None,
+) -> Floats:
     """Expected calibration error [B]: mean distance of probability and frequency over ten bins.
 
     The bins hold equally many films each (by their unweighted quantiles), so that none is empty where the
@@ -71,13 +92,14 @@ def weighted_ece(probabilities: Floats, outcomes: NDArray[np.bool_], weights: Fl
         probabilities: Shape [N], in [0, 1].
         outcomes: Shape [N], whether what was given this probability came true.
         weights: Shape [B, N].
+        bins: `equal_mass_bins(probabilities)`, for who calls this block after block.
 
     Reference: Nguyen and O'Connor, Posterior calibration and exploratory analysis, EMNLP 2015.
 
     >>> weighted_ece(np.array([0.9, 0.9]), np.array([True, False]), np.ones((1, 2))).round(3)
     array([0.4])
     """
-    bins = equal_mass_bins(probabilities)
+    bins = equal_mass_bins(probabilities) if bins is None else bins
     members = np.eye(bins.max() + 1)[bins] * (outcomes - probabilities)[:, None]
     return np.abs(weights @ members).sum(axis=1) / weights.sum(axis=1)
 
