@@ -33,6 +33,7 @@ def _write(tree, folder):
 
 
 @given(TREES)
+@pytest.mark.slow
 def test_what_is_packed_comes_out_and_packs_to_the_same_bytes(tree):
     with TemporaryDirectory() as name:
         root = Path(name)

@@ -21,8 +21,9 @@ ALONE = [str(BUNDLE / "configs" / "train.yaml")]
 TOGETHER = [*ALONE, str(BUNDLE / "configs" / "multi_gpu_train.yaml")]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 SMALL = {"network_name": "resnet10", "image_size": 64, "precision": "fp32"}
-# Each process draws its own random numbers, so that what is compared has none.
-STILL = {"train::augmentation::transforms": [], "train::prepare_batch::augment": None}
+# Each process draws its own random numbers, so that what is compared has none. A low rate, because AdamW's first
+# steps follow the sign of the smallest gradient: they let rounding of 5e-7 grow to 3e-3 in six steps of 1e-3.
+STILL = {"train::augmentation::transforms": [], "train::prepare_batch::augment": None, "learning_rate": 2e-4}
 SECONDS = 300
 
 pytestmark = pytest.mark.slow
@@ -56,7 +57,7 @@ def test_every_step_has_the_loss_that_one_process_has(notes):
     one, two, _ = notes
     assert len(one["loss"]) >= 9
     assert two[0]["loss"] == two[1]["loss"] == pytest.approx(one["loss"], abs=1e-3)
-    assert min(one["loss"]) < 0.5 * one["loss"][0], "a training that stands still shows nothing"
+    assert one["loss"][-1] < 0.8 * one["loss"][0], "a training that stands still shows nothing"
 
 
 def test_every_step_sees_the_images_that_one_process_sees_and_none_twice(notes):
