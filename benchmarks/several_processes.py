@@ -3,9 +3,9 @@
     python benchmarks/several_processes.py --output several_processes.json
 
 Phantoms, ResNet10 at 64 pixels, fp32, augmentation off, because each process draws its own random numbers.
-Every process has one thread: another number rounds otherwise. The learning rate is low, because AdamW's first
-steps follow the sign of the smallest gradient: rounding of 5e-7 in the first loss grows to 3e-3 in six steps of
-1e-3. The check: every step sees the same images and has the same loss within 1e-3, and so do the
+Every process has one thread: another number rounds otherwise. The learning rate is low, because AdamW's
+first steps follow the sign of the smallest gradient: rounding of 5e-7 in the first loss grows to 3e-3 in six
+steps of 1e-3. The check: every step sees the same images and has the same loss within 1e-3, and so do the
 validation metrics.
 """
 
