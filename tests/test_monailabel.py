@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import generate_uid
+from pydicom.uid import JPEG2000TransferSyntaxes, generate_uid
 from scipy.stats import entropy
 
 from covid_monai.archive import SUMS
@@ -217,8 +217,11 @@ def test_the_same_through_dicomweb_on_orthanc(app, bundle, phantoms, binaries, t
         ours = _ours(bundle, files)
         with served(app, f"{orthanc}/dicom-web", binaries, **environment) as url:
             for path in [path for path in files if path.stem in ours]:
-                found = _scores(url, str(dcmread(path).SeriesInstanceUID))
-                assert found == pytest.approx(ours[path.stem], abs=1e-4), path.name
+                ds = dcmread(path)
+                # Orthanc has unpacked it: raw films shrink by block averages, not by wavelet levels.
+                near = 0.05 if ds.file_meta.TransferSyntaxUID in JPEG2000TransferSyntaxes else 1e-4
+                found = _scores(url, str(ds.SeriesInstanceUID))
+                assert found == pytest.approx(ours[path.stem], abs=near), path.name
 
 
 def _save_label(url, image, name):
