@@ -11,6 +11,8 @@ from covid_monai.datasets.phantom_files import write_phantoms
 from covid_monai.evaluation.confounding import audit_confounding
 from covid_monai.evaluation.shortcut_rule import any_shortcut, is_shortcut
 
+pytestmark = pytest.mark.slow
+
 PROBES = ["border", "lungs hidden", "file", "whole film", "source"]
 
 
@@ -49,7 +51,6 @@ def test_without_the_marker_it_is_not(tmp_path):
     assert audit["unreadable"] == []
 
 
-@pytest.mark.slow
 def test_class_and_source_that_coincide_are_said_to(tmp_path):
     noise_films(tmp_path, 120)
     items = [{"image": f"{i}.png", "label": i % 2, "source": "AB"[i % 2]} for i in range(120)]

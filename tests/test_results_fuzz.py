@@ -28,6 +28,8 @@ from covid_monai.results.series import ResultSeries
 from covid_monai.results.source import read_source
 from covid_monai.vocabulary import RefusedImage, UnreadableImage
 
+pytestmark = pytest.mark.slow
+
 LONGEST_S = 5.0
 HEADER = {
     "SpecificCharacterSet": ["", "ISO 2022 IR 87"],

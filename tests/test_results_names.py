@@ -23,6 +23,8 @@ from covid_monai.results import ResultObjects, write_results
 from covid_monai.results.attributes import DESCRIPTION, IDENTITY
 from covid_monai.results.fonts import _system_fonts
 
+pytestmark = pytest.mark.slow
+
 # Names of PS3.5 annexes H to K, and of pydicom's own test files.
 NAMES = {
     "latin": ("ISO_IR 100", "Buc^Jérôme"),

@@ -17,6 +17,8 @@ from covid_monai.readers import read_radiograph
 from covid_monai.results import Kind, NoResultObjects, ResultObjects, result_uids, write_results
 from covid_monai.vocabulary import RefusalReason, RefusedImage, Status
 
+pytestmark = pytest.mark.slow
+
 CLASSES = {
     "1.2.840.10008.5.1.4.1.1.88.33": "SR",
     "1.2.840.10008.5.1.4.1.1.7": "OT",

@@ -12,6 +12,8 @@ from covid_monai.datasets.datalist import SPLITS, read_datalist
 from covid_monai.datasets.phantom_files import write_phantoms
 from covid_monai.inference.shortcut_controls import INPUTS, shortcut_controls
 
+pytestmark = pytest.mark.slow
+
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 
 
