@@ -18,6 +18,7 @@ from covid_monai.commands.bundle_option import (
     bundle_folder,
 )
 from covid_monai.commands.dicom_output import DicomOutput, check_dicom_output
+from covid_monai.commands.images import image_files
 from covid_monai.imports import NOT_FOR_PREDICTION, without
 from covid_monai.vocabulary import RESEARCH_USE, Status
 
@@ -62,7 +63,7 @@ def predict(
     """
     output = _settled_output(output, json_lines=json_lines)
     check_dicom_output(dicom_output, pdf=pdf)
-    files = _images(paths)
+    files = image_files(paths)
     place = bundle if bundle is not None and bundle.is_file() else bundle_folder(bundle)
 
     with without(*NOT_FOR_PREDICTION):
@@ -106,18 +107,6 @@ def _settled_output(output: str | None, *, json_lines: bool) -> str | None:
     if output is not None:
         check_output(output)
     return STDOUT if json_lines else output
-
-
-def _images(paths: list[Path]) -> list[Path]:
-    from covid_monai.inference.files import find_files
-
-    files, left_out = find_files(paths)
-    if not files:
-        places = ", ".join(map(str, paths))
-        raise ValueError(f"no image in {places}: expected DICOM, JPEG or PNG (other files: {left_out}).")
-    if left_out:
-        typer.echo(f"Left out, being no DICOM, JPEG or PNG: {left_out} files.", err=True)
-    return files
 
 
 def _write(predictions: Iterable["Prediction"], output: str, class_names: tuple[str, ...]) -> Counter[str]:

@@ -7,6 +7,7 @@ import typer
 
 from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import BundleOption, DeviceOption, bundle_folder
+from covid_monai.commands.images import image_files
 from covid_monai.vocabulary import RESEARCH_USE, Status
 
 EXAMPLES = examples(
@@ -40,16 +41,11 @@ def score_archive(
     Exit code: 0 if all files are ok, 1 if any was refused or failed, 2 for wrong usage.
     """
     from covid_monai.cluster import score_archive as score
-    from covid_monai.inference.files import find_files
 
-    files = [path.absolute() for path in find_files(paths).files]
-    if not files:
-        raise ValueError(f"no image in {', '.join(map(str, paths))}: expected DICOM, JPEG or PNG.")
-    folder = bundle_folder(bundle)
     outcomes = score(
-        files,
+        [path.absolute() for path in image_files(paths)],
         output,
-        bundle_dir=folder,
+        bundle_dir=bundle_folder(bundle),
         address=address,
         workers=workers,
         device=device,
