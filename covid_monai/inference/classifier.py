@@ -97,10 +97,15 @@ class Classifier:
             paths: Files; DICOM, JPEG or PNG.
         """
         # Files side by side use the cores better than torch's own threads within one file. Setting their
-        # number in one thread sets it for all that come after, hence back at the end.
+        # number in one thread sets it for all that come after, hence back at the end, and not where torch
+        # computes the network: that would run on one core.
         threads = torch.get_num_threads()
+        alone = threads if self.model["backend"] == "torch" else 1
         pool = ThreadPoolExecutor(
-            self._workers, thread_name_prefix="preprocess", initializer=torch.set_num_threads, initargs=(1,)
+            self._workers,
+            thread_name_prefix="preprocess",
+            initializer=torch.set_num_threads,
+            initargs=(alone,),
         )
         ahead: deque[list[tuple[str, Future]]] = deque()
         try:
