@@ -20,7 +20,7 @@ from common import table
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "covid_cxr_classification"
-PROGRAM = [sys.executable, "-m", "covid_monai.cli"]
+PROGRAM = [sys.executable, "-m", "covid_monai"]
 
 
 def main() -> None:

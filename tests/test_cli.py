@@ -105,6 +105,12 @@ def records_of(path: Path) -> list[dict]:
     return records
 
 
+def test_python_m_is_the_same_program():
+    command = [sys.executable, "-m", "covid_monai", "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout == f"covid-monai {covid_monai.__version__}\n"
+
+
 def test_version_and_help(run):
     assert run("--version") == (0, f"covid-monai {covid_monai.__version__}\n", "")
     for command in ([], ["data", "prepare"], ["data", "phantom"], ["evaluate"], ["predict"]):

@@ -25,6 +25,7 @@ LAYERS = (
     ("cluster", "experiments", "export", "results"),
     ("worker",),
     ("cli", "commands"),
+    ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
