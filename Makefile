@@ -40,11 +40,14 @@ demo: setup  ## Phantoms, training, evaluation and a prediction in a few minutes
 	@echo "Report:  $(DEMO)/run/evaluation/report.html"
 	@echo "MLflow:  make mlflow"
 
+# Two processes at most: a worker takes up to 2 GB, and the servers that tests start want a core too.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 2 --dist worksteal
+
 test: setup  ## All tests; those that need the real images say so and skip without COVID_MONAI_DATA
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-quick: setup  ## The tests that take seconds, under 3 minutes in all
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 bench: setup  ## Time everything that docs/performance.md has a table for (20 minutes), into build/bench/
 	$(BIN)/python benchmarks/run_all.py --output build/bench

@@ -204,6 +204,7 @@ def read_body(handler):
 
 class _ProxyHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # header and body go out apart, and the second would wait 40 ms
 
     def handle_request(self):
         body = read_body(self)
@@ -223,6 +224,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
             connection.request(self.command, self.path, body or None, headers)
             answer = connection.getresponse()
             content = answer.read()
+            connection.close()
         except OSError:
             return self.answer(502)
         kind = answer.headers.get("Content-Type", "application/octet-stream")
