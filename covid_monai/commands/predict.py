@@ -1,6 +1,5 @@
 """`covid-monai predict`: image files in, one record each out."""
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ from covid_monai.commands.bundle_option import (
 )
 from covid_monai.commands.dicom_output import DicomOutput, check_dicom_output
 from covid_monai.commands.images import image_files
+from covid_monai.commands.pdf_report import PdfReport, check_report
 from covid_monai.imports import NOT_FOR_PREDICTION, without
 from covid_monai.vocabulary import RESEARCH_USE, Status
 
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from covid_monai.inference import Prediction
+    from covid_monai.inference.classifier import Classifier
 
 
 EXAMPLES = examples(
     "covid-monai predict film.dcm",
     "covid-monai predict --output results.csv studies/",
     "covid-monai predict --bundle runs/mine --json films/*.png",
+    "covid-monai predict --report film.pdf film.png",
     "covid-monai predict --dicom-output results/ --pdf studies/",
 )
 
@@ -49,6 +51,10 @@ def predict(
         typer.Option(metavar="DIR", help="Folder for a DICOM report and heat map of each DICOM film."),
     ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="With --dicom-output: a page for a person too.")] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.pdf", help="A page on one film with its heat map, or a table of many."),
+    ] = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
     precision: PrecisionOption = "fp32",
@@ -64,6 +70,7 @@ def predict(
     output = _settled_output(output, json_lines=json_lines)
     check_dicom_output(dicom_output, pdf=pdf)
     files = image_files(paths)
+    check_report(report, films=len(files))
     place = bundle if bundle is not None and bundle.is_file() else bundle_folder(bundle)
 
     with without(*NOT_FOR_PREDICTION):
@@ -71,7 +78,6 @@ def predict(
     from covid_monai.archive import opened
     from covid_monai.inference.classifier import Classifier
 
-    written = None
     with opened(place) as folder:
         classifier = Classifier(
             folder,
@@ -81,21 +87,32 @@ def predict(
             backend=backend,
             precision=precision,
         )
-        if dicom_output is not None:
-            written = DicomOutput(classifier, dicom_output, pdf=pdf)
+        others = _other_outputs(classifier, dicom_output, report, pdf=pdf, films=len(files))
     predictions = classifier.predict(files)
-    if written is not None:
-        predictions = written.along(predictions)
+    for other in others:
+        predictions = other.along(predictions)
     predictions = _with_progress(predictions, total=len(files))
     if output is None:
         outcomes = _print_table(predictions, classifier.class_names)
     else:
         outcomes = _write(predictions, output, classifier.class_names)
     _print_summary(outcomes, output)
-    if written is not None:
-        typer.echo(written.summary(), err=True)
+    for other in others:
+        typer.echo(other.summary(), err=True)
     if outcomes.total() > outcomes[str(Status.OK)]:
         raise typer.Exit(1)
+
+
+def _other_outputs(
+    classifier: "Classifier", dicom_output: Path | None, report: Path | None, *, pdf: bool, films: int
+) -> list[DicomOutput | PdfReport]:
+    """What is written beside the records, as the predictions come."""
+    others: list[DicomOutput | PdfReport] = []
+    if dicom_output is not None:
+        others.append(DicomOutput(classifier, dicom_output, pdf=pdf))
+    if report is not None:
+        others.append(PdfReport(classifier, report, films=films))
+    return others
 
 
 def _settled_output(output: str | None, *, json_lines: bool) -> str | None:
@@ -147,7 +164,9 @@ def _table(records: list["Prediction"], class_names: tuple[str, ...]) -> "Table"
     from rich.table import Table
     from rich.text import Text
 
-    folder = _common_folder([record.file for record in records])
+    from covid_monai.inference.files import common_folder
+
+    folder = common_folder([record.file for record in records])
     table = Table(box=box.SIMPLE_HEAD, title=Text(folder) if folder else None, caption=RESEARCH_USE)
     table.add_column("file", overflow="fold", min_width=16)
     table.add_column("class")
@@ -168,12 +187,6 @@ def _decision(record: "Prediction") -> str:
     if (record.decision or {}).get("reason") is None:
         return str(decision)
     return f"{decision}: {' or '.join(record.prediction_set or ['no class fits'])}"
-
-
-def _common_folder(files: list[str]) -> str:
-    """The folder that all files lie in, with its separator; "" if there is nothing to save."""
-    parents = {str(Path(file).parent) for file in files}
-    return parents.pop() + os.sep if len(parents) == 1 and len(files) > 1 else ""
 
 
 def _printable(text: str) -> str:
