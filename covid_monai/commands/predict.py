@@ -1,8 +1,7 @@
 """`covid-monai predict`: image files in, one record each out."""
 
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +19,7 @@ from covid_monai.commands.dicom_output import DicomOutput, check_dicom_output
 from covid_monai.commands.images import image_files
 from covid_monai.commands.pdf_report import PdfReport, check_report
 from covid_monai.imports import NOT_FOR_PREDICTION, without
+from covid_monai.progress import shown
 from covid_monai.vocabulary import RESEARCH_USE, Status
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from covid_monai.inference import Prediction
     from covid_monai.inference.classifier import Classifier
 
+
+_TROUBLES_TOLD = 20
 
 EXAMPLES = examples(
     "covid-monai predict film.dcm",
@@ -91,7 +93,7 @@ def predict(
     predictions = classifier.predict(files)
     for other in others:
         predictions = other.along(predictions)
-    predictions = _with_progress(predictions, total=len(files))
+    predictions = shown(predictions, "classifying", total=len(files))
     if output is None:
         outcomes = _print_table(predictions, classifier.class_names)
     else:
@@ -130,16 +132,35 @@ def _write(predictions: Iterable["Prediction"], output: str, class_names: tuple[
     from covid_monai.inference.output import STDOUT, open_results, partial_path
 
     outcomes: Counter[str] = Counter()
+    troubles: list[str] = []
     try:
         with open_results(output, class_names=class_names) as write:
             for prediction in predictions:
                 write(prediction)
                 outcomes[_outcome(prediction)] += 1
+                if not prediction.ok and len(troubles) < _TROUBLES_TOLD:
+                    troubles.append(_trouble(prediction))
     except BaseException:  # above all Ctrl-C: say what is left of the work
         if output != STDOUT and outcomes:
             typer.echo(f"Stopped: {outcomes.total()} results stand in {partial_path(output)}", err=True)
         raise
+    if output != STDOUT:
+        _tell(troubles, outcomes.total() - outcomes[str(Status.OK)], output)
     return outcomes
+
+
+def _tell(troubles: list[str], total: int, output: str) -> None:
+    """What has no result and why: a file of results says it, but a person does not look there first."""
+    for trouble in troubles:
+        typer.echo(trouble, err=True)
+    if total > len(troubles):
+        more = total - len(troubles)
+        typer.echo(f"{more} more were refused or failed: see the reason of each in {output}.", err=True)
+
+
+def _trouble(record: "Prediction") -> str:
+    detail = str(record.detail).removeprefix(f"{Path(record.file).name}: ")
+    return f"{_printable(record.file)}: {_outcome(record)}: {_printable(detail)}"
 
 
 def _outcome(prediction: "Prediction") -> str:
@@ -154,8 +175,7 @@ def _print_table(predictions: Iterable["Prediction"], class_names: tuple[str, ..
         Console().print(_table([record for record in records if record.ok], class_names))
     for record in records:
         if not record.ok:
-            detail = str(record.detail).removeprefix(f"{Path(record.file).name}: ")
-            typer.echo(f"{_printable(record.file)}: {_outcome(record)}: {_printable(detail)}")
+            typer.echo(_trouble(record))
     return Counter(map(_outcome, records))
 
 
@@ -201,25 +221,3 @@ def _print_summary(outcomes: Counter[str], output: str | None) -> None:
     typer.echo(f"{outcomes.total()} files: {counts}.{written}", err=True)
     if output is not None:  # the table has it below itself
         typer.echo(RESEARCH_USE, err=True)
-
-
-def _with_progress(predictions: Iterator["Prediction"], *, total: int) -> Iterator["Prediction"]:
-    """The same records, with a bar on the standard error while a person looks at it."""
-    if not sys.stderr.isatty():
-        yield from predictions
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total, speed="")
-        for prediction in predictions:
-            yield prediction
-            speed = progress.tasks[0].speed
-            progress.update(task, advance=1, speed=f"{speed:.1f} images/s" if speed else "")
