@@ -17,6 +17,7 @@ from covid_monai.commands import experiment as experiment_command
 from covid_monai.commands import export as export_command
 from covid_monai.commands import predict as predict_command
 from covid_monai.commands import score_archive as score_archive_command
+from covid_monai.commands import serve as serve_command
 from covid_monai.commands import worker as worker_command
 from covid_monai.errors import causes, first_line
 from covid_monai.vocabulary import RESEARCH_USE
@@ -25,7 +26,6 @@ TRACEBACK = "COVID_MONAI_TRACEBACK"
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples(
@@ -44,6 +44,7 @@ app.command(epilog=experiment_command.EXAMPLES)(experiment_command.experiment)
 app.command(epilog=export_command.EXAMPLES)(export_command.export)
 app.command(epilog=predict_command.EXAMPLES)(predict_command.predict)
 app.command(epilog=score_archive_command.EXAMPLES)(score_archive_command.score_archive)
+app.command(epilog=serve_command.EXAMPLES)(serve_command.serve)
 
 
 def main() -> None:
