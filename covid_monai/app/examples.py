@@ -41,5 +41,6 @@ EXAMPLES = (
     Example("Clear lungs", "normal", 4),
     Example("One lobe dense", "pneumonia", 1),
     Example("Haze on both sides", "covid", 2),
+    Example("Hard to tell", "covid", 13),
     Example("Lying on its side", "normal", 7, turned=True),
 )

@@ -32,9 +32,10 @@ class FilmDetail:
     async def show(self, film: Film) -> None:
         """Lay out the film; its picture and heat map come as soon as they are made."""
         with ui.element("div").classes("detail"):
+            head = ui.element("div").classes("detail-head")
             picture = ui.element("div").classes("detail-film card")
             with ui.element("div").classes("detail-cards"):
-                self._cards(film)
+                self._cards(film, head)
         with picture:
             await self._picture(film)
 
@@ -47,7 +48,7 @@ class FilmDetail:
             return look_of_not_called(str(self._settings.choice.class_name))
         return look_of_class(decided)
 
-    def _cards(self, film: Film) -> None:
+    def _cards(self, film: Film, head: ui.element) -> None:
         @ui.refreshable
         def first() -> None:
             outcome_card(film, self.look(film), self._sentence(film))
@@ -63,7 +64,8 @@ class FilmDetail:
             first.refresh()
             rest.refresh()
 
-        first()
+        with head:
+            first()
         if film.prediction.ok:
             operating_point_card(self._settings, changed)
             rest()
