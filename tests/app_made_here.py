@@ -117,7 +117,9 @@ class Page:
 
     def downloaded(self, suffix: str) -> Path:
         def there():
-            return next((p for p in self.downloads.iterdir() if p.suffix == suffix and p.stat().st_size), None)
+            return next(
+                (p for p in self.downloads.iterdir() if p.suffix == suffix and p.stat().st_size), None
+            )
 
         return until(there, f"a downloaded {suffix}")
 
