@@ -71,7 +71,7 @@ def meaning_card(settings: Settings, prediction: Prediction, figures: Figures | 
     class_name = choice.class_name or str(prediction.predicted_class)
     with ui.element("section").classes("card").props("aria-label='What it means'"):
         heading(f"How often it is right: {label(class_name)}")
-        rates = figures and figures.rates(choice, class_name)
+        rates = None if figures is None else figures.rates(choice, class_name)
         if figures is None or rates is None:
             ui.label(about if figures is None else "Not measured for this class.").classes("no-figures")
             return
@@ -92,7 +92,7 @@ def _prevalence(settings: Settings, rates: Mapping[str, Figure], class_name: str
 
     with ui.row().classes("prevalence"):
         field = ui.number(
-            f"Films that are {label(class_name)}, of 100",
+            f"Prevalence: share of films that are {label(class_name)}",
             value=settings.prevalence(class_name),
             min=_LEAST,
             max=_MOST,
