@@ -284,6 +284,7 @@ def test_examples_come_with_every_outcome_but_an_error(page, server, shots):
     page.click(".film-button", "hard-to-tell")
     page.wait_for(".outcome-large.outcome-uncertain", "Uncertain")
     assert len(page.all(".set .chip")) == 2
+    page.wait_for(".sentence", "Pneumonia and COVID-19 are possible")
     page.wait_for(".stage-note")
     if shots:
         page.screenshot(shots / "app-uncertain-1280-dark.png")
