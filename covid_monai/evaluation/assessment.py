@@ -24,6 +24,7 @@ The keys of what `evaluate_all` returns:
 - `prevalence`: name to list of `{"prevalence", "ppv": figure, "npv": figure}`.
 - `decision_curve`: name to `{"threshold", "model", "low", "high", "treat_all", "treat_none"}`: lists of the
   same length, net benefit per film; only classes with test cases and others.
+- `roc`: class name to the curve of the test split, as `roc_curves`; `point` is that of `operating_point`.
 - `subgroups`: `{"rule": str, "rows": list of {"by" ("view", "sex", "age", "source"), "name", "images",
   "patients", "cases": name to patients, "thin": bool, "auroc", "balanced_accuracy", "per_class": name to
   {"auroc", "sensitivity", "specificity"}}}`: figures.
@@ -51,6 +52,7 @@ from covid_monai.evaluation.predictions import Predictions
 from covid_monai.evaluation.prevalence import predictive_values
 from covid_monai.evaluation.reliability import reliability_bins
 from covid_monai.evaluation.resampling import share_with_interval
+from covid_monai.evaluation.roc import roc_curves
 from covid_monai.evaluation.subgroups import subgroup_table
 
 _PROBABILITY_METRICS = ("ece", "brier", "log_loss")
@@ -107,6 +109,9 @@ def evaluate_all(
             for k, name in enumerate(test.class_names)
             if 0 < np.sum(test.labels == k) < len(test)
         },
+        "roc": roc_curves(
+            test.labels, test.probabilities, test.class_names, decide(test.probabilities, point)
+        ),
         "subgroups": subgroup_table(test, point, **settings),
     }
 

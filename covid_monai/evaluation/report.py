@@ -54,7 +54,7 @@ def write_report(
         - `verdict`: `result` (one sentence), `shortcuts` (`sentence`, `shortcut`), `limits` (sentences,
           gravest first).
         - All keys of `evaluate_all`: `test`, `validation`, `operating_point`, `operating_points`,
-          `calibration`, `abstention`, `prevalence`, `decision_curve`, `subgroups`.
+          `calibration`, `abstention`, `prevalence`, `decision_curve`, `roc`, `subgroups`.
         - `classification_report`: scikit-learn's, of the test rows, as a mapping.
         - `data`: `datalist`, `datalist_digest`, `class_names`, `splits` (split to `images`, `patients`,
           `classes`: name to `images`, `patients`, `sources`: source to images).
