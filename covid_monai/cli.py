@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from covid_monai import __version__
+from covid_monai.commands import app as app_command
 from covid_monai.commands import bundle as bundle_command
 from covid_monai.commands import compare as compare_command
 from covid_monai.commands import data, examples
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(bundle_command.app, name="bundle")
 app.add_typer(data.app, name="data")
 app.add_typer(worker_command.app, name="worker")
+app.command(epilog=app_command.EXAMPLES)(app_command.app)
 app.command(epilog=compare_command.EXAMPLES)(compare_command.compare)
 app.command(epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
 app.command(epilog=experiment_command.EXAMPLES)(experiment_command.experiment)

@@ -24,6 +24,8 @@ LAYERS = (
     ("inference",),
     ("cluster", "experiments", "export", "results"),
     ("worker",),
+    ("service",),
+    ("app",),
     ("cli", "commands"),
     ("__main__",),
 )

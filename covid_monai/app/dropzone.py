@@ -1,0 +1,101 @@
+"""A place to drop files on, or to pick them: into memory and nowhere else, and no more than is allowed."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from fastapi import HTTPException, Request
+from nicegui import app, events
+from nicegui.element import Element
+
+from covid_monai.service.uploads import Limits, Upload, UploadError, unpack
+
+ACCEPT = ".dcm,.dicom,.ima,.jpg,.jpeg,.png,.zip,application/dicom,image/jpeg,image/png"
+
+
+@dataclass(kw_only=True, slots=True)
+class Dropped(events.UiEventArguments):
+    """What came with one file: itself, or the members of a zip archive."""
+
+    uploads: list[Upload]
+
+
+@dataclass(kw_only=True, slots=True)
+class Rejected(events.UiEventArguments):
+    """A file that was not taken."""
+
+    name: str
+    problem: str
+
+
+class Dropzone(Element, component="dropzone.js"):
+    """Takes files from the browser, one request each, with the file itself as its body.
+
+    NiceGUI's own `ui.upload` parses a form, which puts what exceeds a megabyte into a file on the server's
+    disk, and has no limit that the server enforces.
+
+    Args:
+        limits: Counted while a body arrives.
+        on_files: Called in the visitor's page for each file.
+        on_rejected: Likewise for each that was not taken.
+        title: What it says in large letters.
+        multiple: Whether several files can be dropped at once.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        on_files: Callable[[Dropped], Awaitable[None] | None],
+        on_rejected: Callable[[Rejected], None],
+        title: str = "Drop films here, or choose files",
+        multiple: bool = True,
+    ) -> None:
+        super().__init__()
+        self._limits, self._on_files = limits, on_files
+        self._url = f"/_covid_monai/{self.client.id}/{self.id}"
+        self._props.update(
+            url=self._url,
+            title=title,
+            hint=f"DICOM, JPEG, PNG or a zip of them; {limits.max_file_bytes >> 20} MiB a file at most",
+            accept=ACCEPT,
+            multiple=multiple,
+            maxBytes=limits.max_file_bytes,
+        )
+        app.post(self._url, include_in_schema=False)(self._receive)
+        self.on(
+            "rejected",
+            lambda event: events.handle_event(on_rejected, self._rejected(event.args)),
+        )
+
+    async def _receive(self, request: Request) -> dict[str, int]:
+        name = unquote(request.headers.get("x-file-name", "film"))
+        try:
+            data = await read_body(request, name, self._limits)
+            uploads = list(unpack(name, data, self._limits))
+        except UploadError as error:
+            raise HTTPException(413, str(error)) from error
+        arguments = Dropped(sender=self, client=self.client, uploads=uploads)
+        events.handle_event(self._on_files, arguments)
+        return {"files": len(uploads)}
+
+    def _rejected(self, found: dict[str, str]) -> Rejected:
+        return Rejected(sender=self, client=self.client, name=found["name"], problem=found["problem"])
+
+    def _handle_delete(self) -> None:
+        app.remove_route(self._url)
+        super()._handle_delete()
+
+
+async def read_body(request: Request, name: str, limits: Limits) -> bytes:
+    """The body of a request, in memory, as far as it is allowed.
+
+    Raises:
+        LimitExceeded: Before the first byte is read where the request says its length, else while it comes.
+    """
+    limits.check_file(name, int(request.headers.get("content-length", 0)))
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        limits.check_file(name, len(body))
+    return bytes(body)

@@ -1,0 +1,58 @@
+"""How an outcome looks: words, icon and colour, never the colour alone."""
+
+from typing import NamedTuple
+
+from covid_monai.inference.prediction import UNCERTAIN, Prediction
+from covid_monai.vocabulary import NORMAL, Status
+
+
+class Look(NamedTuple):
+    """How one outcome is shown.
+
+    Args:
+        kind: normal, finding, uncertain, refused or error: the CSS class is `outcome-` and this.
+        words: One or two words, the same wherever the outcome is shown.
+        icon: Name of a Material icon.
+        meaning: One sentence.
+    """
+
+    kind: str
+    words: str
+    icon: str
+    meaning: str
+
+
+def look_of(prediction: Prediction) -> Look:
+    """How a prediction is shown, at the bundle's own operating point."""
+    if prediction.status is Status.REFUSED:
+        return Look(
+            "refused", "Refused", "block", "Not classified, and in particular not normal: see the reason."
+        )
+    if prediction.status is Status.ERROR:
+        return Look(
+            "error", "Error", "broken_image", "Could not be read or computed; nothing was classified."
+        )
+    decided = str((prediction.decision or {}).get("class", prediction.predicted_class))
+    return look_of_class(decided)
+
+
+def look_of_class(decided: str) -> Look:
+    """How a decision is shown.
+
+    Args:
+        decided: A class name, or "uncertain".
+    """
+    if decided == UNCERTAIN:
+        return Look(
+            "uncertain", "Uncertain", "help", "The model does not decide: several classes, or none, fit."
+        )
+    if decided == NORMAL:
+        meaning = "Called normal at this operating point. That excludes nothing that the model does not know."
+        return Look("normal", "Normal", "check_circle", meaning)
+    return Look("finding", label(decided), "warning", f"Called {label(decided)} at this operating point.")
+
+
+def label(class_name: str) -> str:
+    """A class for a person to read."""
+    known = {"normal": "Normal", "pneumonia": "Pneumonia", "covid": "COVID-19"}
+    return known.get(class_name, class_name)

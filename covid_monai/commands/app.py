@@ -1,0 +1,95 @@
+"""`covid-monai app`: the page in the browser."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from covid_monai.commands import examples
+from covid_monai.commands.bundle_option import BackendOption, BundleOption, DeviceOption, bundle_folder
+from covid_monai.errors import extra
+
+if TYPE_CHECKING:
+    from covid_monai.app.desk import Model
+
+EXAMPLES = examples(
+    "covid-monai app",
+    "covid-monai app --compare runs/mine",
+    "covid-monai app --folder films/ --max-upload-mib 32",
+)
+
+
+def app(
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8501,
+    bundle: BundleOption = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A second bundle, to compare with on the same film.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Let visitors choose films below this folder.")
+    ] = None,
+    allow_urls: Annotated[
+        bool, typer.Option("--allow-urls", help="Let visitors name a URL, which this machine fetches.")
+    ] = False,
+    url_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="With --allow-urls: a host whose address may be private."),
+    ] = None,
+    max_upload_mib: Annotated[int, typer.Option(min=1, help="Largest file that is taken, in MiB.")] = 64,
+    device: DeviceOption = None,
+    backend: BackendOption = None,
+) -> None:
+    """Show the page in the browser: films in, probabilities, decision, heat map and reports out.
+
+    Uploads stay in memory. There is no login: whoever reaches the address sees the page.
+
+    Exit code: 0 after Ctrl-C, 2 for wrong usage.
+    """
+    folders = [bundle_folder(bundle)] + ([bundle_folder(compare)] if compare else [])
+    if folder is not None and not folder.is_dir():
+        raise FileNotFoundError(f"--folder {folder} is not a folder.")
+    if url_host and not allow_urls:
+        raise ValueError("--url-host belongs to --allow-urls: give both.")
+    with extra("app"):
+        import nicegui  # noqa: F401
+    with extra("dicom"):
+        import covid_monai.results  # noqa: F401
+
+    from covid_monai.app.desk import Desk
+    from covid_monai.app.server import is_loopback, serve
+    from covid_monai.service.uploads import MIB, Limits
+
+    with ExitStack() as stack:
+        models = {}
+        for place in folders:
+            model = _open(place, stack, taken=set(models), device=device, backend=backend)
+            models[model.name] = model
+        limits = Limits(max_file_bytes=max_upload_mib * MIB)
+        desk = Desk(models, limits, folder and folder.resolve(), allow_urls, frozenset(url_host or ()))
+        if not is_loopback(host):
+            typer.echo(
+                f"Warning: {host} can be reached from other machines, and nobody has to log in: put a "
+                "reverse proxy with authentication and TLS before it.",
+                err=True,
+            )
+        typer.echo(f"http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)", err=True)
+        serve(desk, host=host, port=port)
+
+
+def _open(
+    folder: Path, stack: ExitStack, *, taken: set[str], device: str | None, backend: str | None
+) -> "Model":
+    from covid_monai.app.desk import Model
+    from covid_monai.bundle import Bundle
+    from covid_monai.inference.classifier import Classifier
+    from covid_monai.service.engine import Engine
+
+    bundle = Bundle(folder)
+    engine = Engine(Classifier(folder, device=device, backend=backend))
+    stack.callback(engine.close)
+    name = f"{bundle.name} {bundle.metadata['version']}"
+    if name in taken:
+        name += f" ({folder.resolve().name})"
+    return Model(name, bundle, engine)
