@@ -1,10 +1,192 @@
 """The batch tab: many films in a table."""
 
-from nicegui import ui
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
+from nicegui import run, ui
+
+from covid_monai.app.batch import Batch, Handed, OnServer, Source, classify
+from covid_monai.app.batch_table import BatchTable
 from covid_monai.app.desk import Desk
+from covid_monai.app.dropzone import Dropped, Dropzone, Rejected
+from covid_monai.app.film_details import FilmDetails
+from covid_monai.app.status import look_of
+from covid_monai.inference.files import find_files
+from covid_monai.service.engine import Busy
+from covid_monai.service.uploads import LimitExceeded, Limits
+
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def build(desk: Desk) -> None:
     """Show the tab for one visitor."""
-    ui.label(f"Up to {desk.limits.max_files} films at once.")
+    BatchTab(desk)
+
+
+class BatchTab:
+    """One visitor's batch: films come in, are classified one after the other, and stand in a table.
+
+    Args:
+        desk: Whose first model is used.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._engine = desk.model.engine
+        self._class_names = desk.model.bundle.class_names
+        self._batch = Batch(0)
+        self._batch.end()
+        self._waiting: list[Source] = []
+        self._bytes = 0
+        self._place_inputs()
+        self._place_progress()
+        with ui.element("div").classes("card"):
+            self._table = BatchTable(self._class_names, self._open)
+        self._details = FilmDetails(self._engine)
+        self._timer = ui.timer(_SECONDS_BETWEEN_LOOKS, self._show, active=False)
+        ui.context.client.on_delete(self._cancel)
+        self._show()
+
+    def _place_inputs(self) -> None:
+        zone = Dropzone(
+            self._desk.limits,
+            on_files=self._take,
+            on_rejected=_say_rejected,
+            title=f"Drop up to {self._desk.limits.max_files} films, or a zip of them",
+        )
+        zone.on("done", self._start)
+        if self._desk.folder is not None:
+            with ui.row().classes("filters"):
+                names = folders_in(self._desk.folder)
+                choice = ui.select(names, value=names[0], label="Folder on the server")
+                choice.props("outlined dense options-dense").classes("choice")
+                ui.button("Classify the folder", icon="folder", on_click=lambda: self._start_folder(choice.value))
+
+    def _place_progress(self) -> None:
+        with ui.element("div").classes("card") as self._progress_card:
+            with ui.row().classes("filters"):
+                self._words = ui.label().props("role=status").classes("number")
+                self._cancel_button = ui.button("Cancel", icon="stop", on_click=self._cancel)
+                self._csv_button = ui.button("CSV", icon="download", on_click=self._download_csv)
+                self._csv_button.props("outline")
+            self._bar = ui.linear_progress(0, show_value=False).props("aria-label=Progress")
+            self._counts = ui.row().classes("counts")
+
+    def _take(self, dropped: Dropped) -> None:
+        """Files arrive one request after the other; the batch starts when all are there."""
+        limits = self._desk.limits
+        try:
+            limits.check_count(len(self._waiting) + len(dropped.uploads))
+            size = self._bytes + sum(len(upload.data) for upload in dropped.uploads)
+            limits.check_total(size)
+        except LimitExceeded as error:
+            ui.notify(str(error), type="warning", multi_line=True)
+            return
+        self._bytes = size
+        self._waiting += [Handed(upload) for upload in dropped.uploads]
+
+    async def _start(self) -> None:
+        sources, self._waiting, self._bytes = self._waiting, [], 0
+        if sources:
+            await self._run(sources)
+
+    async def _start_folder(self, name: str) -> None:
+        folder = self._desk.folder
+        assert folder is not None
+        sources = await run.io_bound(films_in, folder, name, self._desk.limits)
+        try:
+            self._desk.limits.check_count(len(sources))
+        except LimitExceeded as error:
+            ui.notify(f"{error} For a large folder use covid-monai predict.", type="warning", multi_line=True)
+            return
+        if not sources:
+            ui.notify("There is no film in this folder.", type="warning")
+            return
+        await self._run(sources)
+
+    async def _run(self, sources: Sequence[Source]) -> None:
+        self._cancel()
+        batch = self._batch = Batch(len(sources))
+        self._timer.activate()
+        films = classify(self._engine, sources)
+        try:
+            while not batch.cancelled and (film := await run.io_bound(next, films, None)):
+                batch.films.append(film)
+        except Busy as error:
+            ui.notify(str(error), type="warning")
+        finally:
+            await run.io_bound(films.close)
+            batch.end()
+
+    def _cancel(self) -> None:
+        self._batch.cancelled = True
+
+    def _show(self) -> None:
+        batch = self._batch
+        if not batch.running:
+            self._timer.deactivate()
+        self._progress_card.set_visibility(batch.total > 0)
+        self._words.set_text(progress_words(batch))
+        self._bar.set_value(len(batch.films) / max(batch.total, 1))
+        self._cancel_button.set_visibility(batch.running)
+        self._csv_button.set_enabled(bool(batch.films))
+        self._show_counts()
+        self._table.show(batch.films)
+
+    def _show_counts(self) -> None:
+        looks = [look_of(film.prediction) for film in self._batch.films]
+        self._counts.clear()
+        with self._counts:
+            for look, count in Counter((look.kind, look.icon, look.words) for look in looks).most_common():
+                kind, icon, words = look
+                with ui.element("div").classes(f"outcome outcome-{kind}"):
+                    ui.icon(icon).props("aria-hidden=true")
+                    ui.label(f"{count} {words}")
+
+    async def _open(self, number: int) -> None:
+        await self._details.open(self._batch.films[number])
+
+    def _download_csv(self) -> None:
+        ui.download.content(self._batch.to_csv(self._class_names), "covid-monai.csv", "text/csv")
+
+
+def progress_words(batch: Batch) -> str:
+    """How far a batch is, in one line."""
+    done = f"{len(batch.films)} of {batch.total} films"
+    if not batch.running:
+        ended = "Cancelled: " if batch.cancelled and len(batch.films) < batch.total else ""
+        return f"{ended}{done} in {len(batch.films) / batch.images_per_second:.1f} s" if batch.films else done
+    if batch.seconds_left is None:
+        return done
+    return f"{done}, {batch.images_per_second:.1f} images/s, about {batch.seconds_left:.0f} s left"
+
+
+def folders_in(folder: Path) -> list[str]:
+    """The folder itself, as ".", and the folders right in it, without hidden ones."""
+    with os.scandir(folder) as entries:
+        names = sorted(each.name for each in entries if each.is_dir() and not each.name.startswith("."))
+    return [".", *names]
+
+
+def films_in(folder: Path, name: str, limits: Limits) -> list[OnServer]:
+    """Films below a folder of the server that can be read and are not too large, in sorted order.
+
+    Args:
+        folder: Which the operator opened to visitors.
+        name: One of `folders_in`.
+        limits: A larger file is left out.
+    """
+    found = find_files([folder / name]).files
+    return [
+        OnServer(path, str(path.relative_to(folder)))
+        for path in found
+        if os.access(path, os.R_OK) and path.stat().st_size <= limits.max_file_bytes
+    ]
+
+
+def _say_rejected(rejected: Rejected) -> None:
+    ui.notify(f"{rejected.name}: {rejected.problem}", type="warning", multi_line=True)
+
+

@@ -24,7 +24,8 @@ The keys of what `evaluate_all` returns:
 - `prevalence`: name to list of `{"prevalence", "ppv": figure, "npv": figure}`.
 - `decision_curve`: name to `{"threshold", "model", "low", "high", "treat_all", "treat_none"}`: lists of the
   same length, net benefit per film; only classes with test cases and others.
-- `roc`: class name to the curve of the test split, as `roc_curves`; `point` is that of `operating_point`.
+- `roc`: name to `{"sensitivity", "one_minus_specificity"}`: lists of the same length, the corners of the
+  curve of the test split from (0, 0) to (1, 1); only classes with test cases and others.
 - `subgroups`: `{"rule": str, "rows": list of {"by" ("view", "sex", "age", "source"), "name", "images",
   "patients", "cases": name to patients, "thin": bool, "auroc", "balanced_accuracy", "per_class": name to
   {"auroc", "sensitivity", "specificity"}}}`: figures.
@@ -36,6 +37,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
 
 from covid_monai.evaluation.bootstrap import metrics_with_intervals
 from covid_monai.evaluation.calibration import Calibration, fit_calibration
@@ -52,7 +54,6 @@ from covid_monai.evaluation.predictions import Predictions
 from covid_monai.evaluation.prevalence import predictive_values
 from covid_monai.evaluation.reliability import reliability_bins
 from covid_monai.evaluation.resampling import share_with_interval
-from covid_monai.evaluation.roc import roc_curves
 from covid_monai.evaluation.subgroups import subgroup_table
 
 _PROBABILITY_METRICS = ("ece", "brier", "log_loss")
@@ -109,11 +110,18 @@ def evaluate_all(
             for k, name in enumerate(test.class_names)
             if 0 < np.sum(test.labels == k) < len(test)
         },
-        "roc": roc_curves(
-            test.labels, test.probabilities, test.class_names, decide(test.probabilities, point)
-        ),
+        "roc": {
+            name: _roc(test.labels == k, test.probabilities[:, k])
+            for k, name in enumerate(test.class_names)
+            if 0 < np.sum(test.labels == k) < len(test)
+        },
         "subgroups": subgroup_table(test, point, **settings),
     }
+
+
+def _roc(is_case: NDArray[np.bool_], scores: NDArray[np.float64]) -> dict[str, list[float]]:
+    called_wrongly, found, _ = roc_curve(is_case, scores)
+    return {"sensitivity": found.round(5).tolist(), "one_minus_specificity": called_wrongly.round(5).tolist()}
 
 
 def _check(test: Predictions, *parts: OperatingPoint | Calibration | None) -> None:

@@ -8,9 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve
-
-from covid_monai.evaluation.roc import roc_curves, shown_classes
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 # Okabe and Ito: told apart by colour-blind readers too. Line styles tell them apart in grey print.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -37,33 +35,27 @@ def roc_figure(
     Returns:
         A square figure. A class without cases, or without others, has a legend entry but no curve.
     """
-    return roc_curves_figure(roc_curves(labels, probabilities, class_names, decisions), title=title)
-
-
-def roc_curves_figure(curves: Mapping[str, Mapping[str, Any]], *, title: str = "ROC") -> Figure:
-    """As `roc_figure`, from what `roc_curves` gave.
-
-    Args:
-        curves: Class name to its curve; `roc` of `metrics.json`.
-        title: What the images are, for example "ROC, test split".
-    """
+    truth, scores = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     figure, axes = _square(title)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=(0, (1, 2)), label="chance (AUROC 0.5)")
-    for i, (name, curve) in enumerate(curves.items()):
-        colour, counts = _COLOURS[i % len(_COLOURS)], f"n = {curve['cases']} against {curve['others']}"
-        if not curve["fpr"]:
-            axes.plot([], [], color=colour, label=f"{name}: no curve, {counts}")
+    for i, k in enumerate(_shown_classes(class_names)):
+        is_case, colour = truth == k, _COLOURS[i % len(_COLOURS)]
+        counts = f"n = {is_case.sum()} against {np.sum(~is_case)}"
+        if is_case.all() or not is_case.any():
+            axes.plot([], [], color=colour, label=f"{class_names[k]}: no curve, {counts}")
             continue
-        label = f"{name}: AUROC {auc(curve['fpr'], curve['tpr']):.3f}, {counts}"
-        style = _STYLES[i % len(_STYLES)]
-        axes.plot(curve["fpr"], curve["tpr"], color=colour, linestyle=style, label=label)
-        if curve["point"]:
-            axes.plot(*curve["point"], "o", color=colour, markersize=8)
+        fpr, tpr, _ = roc_curve(is_case, scores[:, k], drop_intermediate=False)
+        label = f"{class_names[k]}: AUROC {roc_auc_score(is_case, scores[:, k]):.3f}, {counts}"
+        axes.plot(fpr, tpr, color=colour, linestyle=_STYLES[i % len(_STYLES)], label=label)
+        if decisions is not None:
+            decided = np.asarray(decisions) == k
+            axes.plot(np.mean(decided[~is_case]), np.mean(decided[is_case]), "o", color=colour, markersize=8)
     axes.set(
         xlabel="1 - specificity (share of others called so)", ylabel="Sensitivity (share of cases found)"
     )
-    has_points = any(curve["point"] for curve in curves.values())
-    axes.legend(loc="lower right", fontsize="small", title="dot: operating point" if has_points else None)
+    axes.legend(
+        loc="lower right", fontsize="small", title=None if decisions is None else "dot: operating point"
+    )
     return figure
 
 
@@ -83,7 +75,7 @@ def precision_recall_figure(
     """
     truth, scores = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     figure, axes = _square(title)
-    for i, k in enumerate(shown_classes(class_names)):
+    for i, k in enumerate(_shown_classes(class_names)):
         is_case, colour = truth == k, _COLOURS[i % len(_COLOURS)]
         if not is_case.any():
             axes.plot([], [], color=colour, label=f"{class_names[k]}: no curve, n = 0")
@@ -219,6 +211,11 @@ def _square(title: str) -> tuple[Figure, Any]:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", title=title)
     axes.grid(color="0.9")
     return figure, axes
+
+
+def _shown_classes(class_names: Sequence[str]) -> Sequence[int]:
+    """Every class against the rest; of two classes the second, since the first only mirrors it."""
+    return range(len(class_names)) if len(class_names) > 2 else [1]
 
 
 def _floats(values: Sequence[float | None]) -> NDArray[np.float64]:

@@ -67,6 +67,7 @@ class Classifier:
             raise ValueError(f"batch_size and workers must be 1 or more; found {batch_size} and {workers}.")
         bundle = Bundle(bundle_dir)
         self.class_names = bundle.class_names
+        self.image_size = bundle.image_size
         cpu_only = device is None and backend not in (None, "torch")
         self.device = choose_device("cpu" if cpu_only else device)
         self.operating_point = _of_same_classes(bundle.operating_point, bundle.operating_point_path, bundle)

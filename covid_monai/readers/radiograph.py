@@ -101,10 +101,20 @@ def read_header(path: str | Path) -> Dataset:
         NotDicom: By its first bytes it is none.
         UnreadableImage: Missing or damaged.
     """
+    return read_elements(path, stop_before_pixels=True)
+
+
+def read_elements(path: str | Path, *, stop_before_pixels: bool = False) -> Dataset:
+    """Read a DICOM file that `read_radiograph` reads, its pixel data not decoded.
+
+    Raises:
+        NotDicom: By its first bytes it is none.
+        UnreadableImage: Missing or damaged.
+    """
     path = Path(path)
     try:
         path = _only_file(path) if path.is_dir() else path
-        return _open_dicom(path, _read_head(path), stop_before_pixels=True)
+        return _open_dicom(path, _read_head(path), stop_before_pixels=stop_before_pixels)
     except NotDicom as error:
         raise NotDicom(f"{path.name}: {error}") from error
     except Exception as error:  # pydicom raises many types for damaged files
