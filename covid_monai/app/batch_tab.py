@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from nicegui import run, ui
+from anyio import to_thread
+from nicegui import ui
 
 from covid_monai.app.batch import Batch, Handed, OnServer, Source, classify
 from covid_monai.app.batch_table import BatchTable
@@ -62,7 +63,9 @@ class BatchTab:
                 names = folders_in(self._desk.folder)
                 choice = ui.select(names, value=names[0], label="Folder on the server")
                 choice.props("outlined dense options-dense").classes("choice")
-                ui.button("Classify the folder", icon="folder", on_click=lambda: self._start_folder(choice.value))
+                ui.button(
+                    "Classify the folder", icon="folder", on_click=lambda: self._start_folder(choice.value)
+                )
 
     def _place_progress(self) -> None:
         with ui.element("div").classes("card") as self._progress_card:
@@ -95,7 +98,7 @@ class BatchTab:
     async def _start_folder(self, name: str) -> None:
         folder = self._desk.folder
         assert folder is not None
-        sources = await run.io_bound(films_in, folder, name, self._desk.limits)
+        sources = await to_thread.run_sync(films_in, folder, name, self._desk.limits)
         try:
             self._desk.limits.check_count(len(sources))
         except LimitExceeded as error:
@@ -112,12 +115,12 @@ class BatchTab:
         self._timer.activate()
         films = classify(self._engine, sources)
         try:
-            while not batch.cancelled and (film := await run.io_bound(next, films, None)):
+            while not batch.cancelled and (film := await to_thread.run_sync(next, films, None)):
                 batch.films.append(film)
         except Busy as error:
             ui.notify(str(error), type="warning")
         finally:
-            await run.io_bound(films.close)
+            await to_thread.run_sync(films.close)
             batch.end()
 
     def _cancel(self) -> None:
@@ -188,5 +191,3 @@ def films_in(folder: Path, name: str, limits: Limits) -> list[OnServer]:
 
 def _say_rejected(rejected: Rejected) -> None:
     ui.notify(f"{rejected.name}: {rejected.problem}", type="warning", multi_line=True)
-
-

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from nicegui import run, ui
+from anyio import to_thread
+from nicegui import ui
 
 from covid_monai.app import parts
 from covid_monai.app.comparison import agreement, difference_picture, probability_rows, shared_classes
@@ -23,7 +24,9 @@ def build(desk: Desk) -> None:
     if len(desk.models) < 2:
         with ui.element("div").classes("card"):
             parts.heading("One model only")
-            ui.label(f"This page was started with one bundle, {desk.model.name}. To see two on the same film:")
+            ui.label(
+                f"This page was started with one bundle, {desk.model.name}. To see two on the same film:"
+            )
             ui.label("covid-monai app --bundle FIRST --compare SECOND").classes("code")
         return
     first, second = list(desk.models.values())[:2]
@@ -118,7 +121,7 @@ class _HeatMaps:
         with self._pictures:
             waiting = ui.spinner(size="3em")
             try:
-                views = await run.io_bound(self._views, class_name)
+                views = await to_thread.run_sync(self._views, class_name)
             except (Busy, UnreadableImage, ValueError) as error:
                 ui.label(str(error)).props("role=alert")
                 return
@@ -137,7 +140,7 @@ class _HeatMaps:
 
 
 async def _predict(model: Model, upload: Upload) -> Prediction:
-    return (await run.io_bound(lambda: list(model.engine.predict([upload]))))[0]
+    return (await to_thread.run_sync(lambda: list(model.engine.predict([upload]))))[0]
 
 
 def _rows(first: Prediction, second: Prediction) -> list[list[str]]:

@@ -11,9 +11,11 @@ from covid_monai.app.model_card import model_card
 from covid_monai.app.pictures import data_uri
 
 _NOT_KNOWN = (
-    "Not known: no evaluation of these weights lies beside them, so whether the model reads the disease or the "
-    "hospital was not checked here. What its makers say stands in the model card below."
+    "Not known: no evaluation of these weights lies beside them, so whether the model reads the disease or "
+    "the hospital was not checked here. What its makers say stands in the model card below."
 )
+# Class in the style sheet, and icon.
+_VERDICTS = {True: ("found", "warning"), False: ("clear", "check_circle"), None: ("unknown", "help")}
 
 
 def build(desk: Desk) -> None:
@@ -27,7 +29,7 @@ def build(desk: Desk) -> None:
             _show(desk.models[name])
 
     if len(names) > 1:
-        choice = ui.select(names, value=names[0], label="Model", on_change=lambda: show(str(choice.value)))
+        choice = ui.select(names, value=names[0], label="Model", on_change=lambda event: show(event.value))
         choice.props("outlined dense").classes("choice").move(target_index=0)
     show(names[0])
 
@@ -42,11 +44,10 @@ def _show(model: Model) -> None:
         _show_decision(model)
     with _card("Evaluation"):
         _show_evaluation(model, evidence)
-    with _card("From a file to the network"):
-        with ui.element("ol").classes("steps"):
-            for step in model_facts.preprocessing_steps(model):
-                with ui.element("li"):
-                    ui.label(step).classes("code")
+    with _card("From a file to the network"), ui.element("ol").classes("steps"):
+        for step in model_facts.preprocessing_steps(model):
+            with ui.element("li"):
+                ui.label(step).classes("code")
     with _card("Model card"):
         _show_card(model)
 
@@ -63,10 +64,7 @@ def _show_verdict(evidence: Evidence | None) -> None:
     if not checks:
         _verdict("unknown", "help", _NOT_KNOWN)
     for check in checks:
-        kind, icon = {True: ("found", "warning"), False: ("clear", "check_circle")}.get(
-            check.shortcut, ("unknown", "help")
-        )
-        _verdict(kind, icon, check.sentence)
+        _verdict(*_VERDICTS[check.shortcut], check.sentence)
 
 
 def _verdict(kind: str, icon: str, words: str) -> None:
@@ -81,7 +79,9 @@ def _show_decision(model: Model) -> None:
     if found is not None:
         parts.table(*found)
     if point is None:
-        ui.label("The bundle stores no operating point: the most probable class is shown, nothing is decided.")
+        ui.label(
+            "The bundle stores no operating point: the most probable class is shown, nothing is decided."
+        )
     else:
         ui.label(point.rule)
         ui.label(model_facts.chosen_on(point)).classes("dim")

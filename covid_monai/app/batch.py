@@ -1,0 +1,152 @@
+"""Many films through one engine: what is done so far, how fast, and the results as CSV."""
+
+import io
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from covid_monai.app.pictures import THUMBNAIL_SIDE, jpeg
+from covid_monai.inference.output import csv_writer
+from covid_monai.inference.prediction import Prediction
+from covid_monai.readers import read_radiograph
+from covid_monai.service.uploads import Upload, in_memory
+from covid_monai.vocabulary import RefusedImage, Status, UnreadableImage
+
+if TYPE_CHECKING:
+    from covid_monai.service.engine import Engine
+
+
+class Source(Protocol):
+    """Where a film comes from; it can be asked again."""
+
+    def load(self) -> Upload:
+        """The file, in memory."""
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A film that a visitor handed in: its bytes are held as long as the batch is."""
+
+    upload: Upload
+
+    def load(self) -> Upload:
+        """As it was handed in."""
+        return self.upload
+
+
+@dataclass(frozen=True)
+class OnServer:
+    """A film in the server's folder, read when it is needed.
+
+    Args:
+        path: The file.
+        name: What it is called, relative to the folder.
+    """
+
+    path: Path
+    name: str
+
+    def load(self) -> Upload:
+        """As it lies on disk now; without content if it can no longer be read, which no reader takes."""
+        try:
+            return Upload(self.name, self.path.read_bytes())
+        except OSError:
+            return Upload(self.name, b"")
+
+
+@dataclass(frozen=True)
+class Film:
+    """One finished film of a batch.
+
+    Args:
+        prediction: What became of it.
+        thumbnail: JPEG, the longer side `THUMBNAIL_SIDE` pixels; None where the file shows no film.
+        source: Where its file is.
+    """
+
+    prediction: Prediction
+    thumbnail: bytes | None
+    source: Source
+
+
+@dataclass
+class Batch:
+    """The films of one batch, in the order given; those that are done.
+
+    Args:
+        total: How many there are to be done.
+    """
+
+    total: int
+    films: list[Film] = field(default_factory=list)
+    cancelled: bool = False
+    _started: float = field(default_factory=time.monotonic)
+    _ended: float | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether films are still to come."""
+        return self._ended is None
+
+    def end(self) -> None:
+        """Nothing more will come: all are done, or it was cancelled."""
+        self._ended = time.monotonic()
+
+    @property
+    def images_per_second(self) -> float:
+        """Mean speed since the start."""
+        elapsed = (self._ended or time.monotonic()) - self._started
+        return len(self.films) / max(elapsed, 1e-6)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the mean speed; None before the first film is done."""
+        left = self.total - len(self.films)
+        return left / self.images_per_second if self.films else None
+
+    def to_csv(self, class_names: Sequence[str]) -> bytes:
+        """The results so far, with the columns of `covid-monai predict --output FILE.csv`."""
+        text = io.StringIO()
+        write = csv_writer(text, class_names)
+        for film in self.films:
+            write(film.prediction)
+        return text.getvalue().encode("utf-8", errors="backslashreplace")
+
+
+def classify(engine: "Engine", sources: Iterable[Source]) -> Generator[Film, None, None]:
+    """Classify films in their order, each with its thumbnail; close the generator to stop.
+
+    Args:
+        engine: Others may use it at the same time.
+        sources: Loaded as the engine comes to them, so that a folder is never in memory as a whole.
+
+    Raises:
+        Busy: At the first film, if too many callers are served.
+    """
+    ahead: deque[tuple[Source, Upload]] = deque()
+
+    def loaded() -> Iterator[Upload]:
+        for source in sources:
+            ahead.append((source, source.load()))
+            yield ahead[-1][1]
+
+    for prediction in engine.predict(loaded()):
+        source, upload = ahead.popleft()
+        # What could not be read may have ended the process that tried: it is not tried again in this one.
+        readable = prediction.status is not Status.ERROR
+        yield Film(prediction, thumbnail(upload) if readable else None, source)
+
+
+def thumbnail(upload: Upload) -> bytes | None:
+    """The film as a viewer shows it, small, as JPEG; None if the file shows no single grey film."""
+    try:
+        with in_memory(upload) as path:
+            film, _ = read_radiograph(path, target_size=THUMBNAIL_SIDE)
+    except (RefusedImage, UnreadableImage):
+        return None
+    return jpeg((np.clip(film[0], 0, 1) * 255).round().astype(np.uint8), side=THUMBNAIL_SIDE)

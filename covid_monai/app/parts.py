@@ -1,0 +1,81 @@
+"""Pieces of a page that several tabs show in the same way."""
+
+from collections.abc import Mapping, Sequence
+
+from nicegui import ui
+
+from covid_monai.app.status import Look, label, look_of
+from covid_monai.inference.prediction import Prediction
+
+
+def badge(look: Look, *, words: str | None = None) -> None:
+    """An outcome in colour, with its icon and its words.
+
+    Args:
+        look: How it is shown.
+        words: In the place of the outcome's own words.
+    """
+    with ui.element("div").classes(f"outcome outcome-{look.kind}"):
+        ui.icon(look.icon).props("aria-hidden=true")
+        ui.label(words or look.words)
+
+
+def heading(words: str, *, level: int = 2) -> ui.label:
+    """A heading that a screen reader finds."""
+    return ui.label(words).props(f"role=heading aria-level={level}").classes(f"heading-{level}")
+
+
+def show_answer(prediction: Prediction) -> None:
+    """What a prediction says: outcome, its meaning, and the reason where there is one."""
+    look = look_of(prediction)
+    badge(look)
+    ui.label(look.meaning)
+    reason = prediction.detail if not prediction.ok else (prediction.decision or {}).get("reason")
+    if reason:
+        ui.label(reason)
+    if prediction.prediction_set is not None:
+        possible = ", ".join(map(label, prediction.prediction_set)) or "no class fits"
+        ui.label(f"Cannot be excluded: {possible}.")
+
+
+def picture(source: str, caption: str) -> None:
+    """A picture with what it shows below it.
+
+    Args:
+        source: A data URI.
+        caption: Read out in the picture's place too.
+    """
+    with ui.element("figure").classes("picture"):
+        image = ui.element("img")
+        image.props["src"], image.props["alt"] = source, caption
+        with ui.element("figcaption").classes("dim small"):
+            ui.label(caption)
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of words and numbers; the first column names the row, and it scrolls where it is too wide."""
+    with ui.element("div").classes("scrolls"), ui.element("table").classes("plain"):
+        with ui.element("thead"), ui.element("tr"):
+            for title in titles:
+                _cell("th", title).props("scope=col")
+        with ui.element("tbody"):
+            for name, *values in rows:
+                with ui.element("tr"):
+                    _cell("th", name).props("scope=row")
+                    for value in values:
+                        _cell("td", value)
+
+
+def facts(values: Mapping[str, str]) -> None:
+    """Names and values, one below the other."""
+    with ui.element("dl").classes("facts"):
+        for name, value in values.items():
+            _cell("dt", name)
+            _cell("dd", value)
+
+
+def _cell(tag: str, words: str) -> ui.element:
+    cell = ui.element(tag)
+    with cell:
+        ui.label(words)
+    return cell
