@@ -7,7 +7,7 @@ import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
 
-from covid_monai.app import layout
+from covid_monai.app import blobs, layout
 from covid_monai.app.desk import Desk
 
 _SECONDS_TO_RECONNECT = 5.0  # a visitor who is away longer has left: what they uploaded is freed
@@ -16,6 +16,8 @@ _SECONDS_TO_RECONNECT = 5.0  # a visitor who is away longer has left: what they 
 def create_app(desk: Desk) -> FastAPI:
     """The page at /, on one FastAPI application."""
     app = FastAPI(title="covid-monai", docs_url=None, redoc_url=None, openapi_url=None)
+
+    blobs.add_route(app)
 
     @ui.page("/")
     def page() -> None:
