@@ -8,6 +8,7 @@ from pathlib import Path
 from anyio import to_thread
 from nicegui import ui
 
+from covid_monai.app import parts
 from covid_monai.app.batch import Batch, Handed, OnServer, Source, classify
 from covid_monai.app.batch_table import BatchTable
 from covid_monai.app.desk import Desk
@@ -60,20 +61,18 @@ class BatchTab:
         zone.on("done", self._start)
         if self._desk.folder is not None:
             with ui.row().classes("filters"):
-                names = folders_in(self._desk.folder)
-                choice = ui.select(names, value=names[0], label="Folder on the server")
+                names = {name: name for name in folders_in(self._desk.folder)} | {".": "all of it"}
+                choice = ui.select(names, value=".", label="Folder on the server")
                 choice.props("outlined dense options-dense").classes("choice")
-                ui.button(
-                    "Classify the folder", icon="folder", on_click=lambda: self._start_folder(choice.value)
-                )
+                start = parts.button("Classify the folder", "folder")
+                start.on_click(lambda: self._start_folder(str(choice.value)))
 
     def _place_progress(self) -> None:
         with ui.element("div").classes("card") as self._progress_card:
             with ui.row().classes("filters"):
                 self._words = ui.label().props("role=status").classes("number")
-                self._cancel_button = ui.button("Cancel", icon="stop", on_click=self._cancel)
-                self._csv_button = ui.button("CSV", icon="download", on_click=self._download_csv)
-                self._csv_button.props("outline")
+                self._cancel_button = parts.button("Cancel", "stop").on_click(self._cancel)
+                self._csv_button = parts.button("CSV", "download").on_click(self._download_csv)
             self._bar = ui.linear_progress(0, show_value=False).props("aria-label=Progress")
             self._counts = ui.row().classes("counts")
 
@@ -113,6 +112,7 @@ class BatchTab:
         self._cancel()
         batch = self._batch = Batch(len(sources))
         self._timer.activate()
+        self._show()
         films = classify(self._engine, sources)
         try:
             while not batch.cancelled and (film := await to_thread.run_sync(next, films, None)):
@@ -142,11 +142,8 @@ class BatchTab:
         looks = [look_of(film.prediction) for film in self._batch.films]
         self._counts.clear()
         with self._counts:
-            for look, count in Counter((look.kind, look.icon, look.words) for look in looks).most_common():
-                kind, icon, words = look
-                with ui.element("div").classes(f"outcome outcome-{kind}"):
-                    ui.icon(icon).props("aria-hidden=true")
-                    ui.label(f"{count} {words}")
+            for look, count in Counter(looks).most_common():
+                parts.badge(look, words=f"{count} {look.words}")
 
     async def _open(self, number: int) -> None:
         await self._details.open(self._batch.films[number])

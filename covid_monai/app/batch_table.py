@@ -1,11 +1,12 @@
 """The table of a batch: one row per film, sorted in the browser, filtered here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from nicegui import events, ui
 
 from covid_monai.app.batch import Film
+from covid_monai.app.parts import reason_of
 from covid_monai.app.pictures import data_uri
 from covid_monai.app.status import label, look_of
 
@@ -27,6 +28,13 @@ _CELLS = {
     "reason": '<q-td :props="props"><div class="reason">{{ props.value }}</div></q-td>',
 }
 
+# Quasar sorts by the mouse only; its own class tells by which column.
+_HEADER = """
+    <q-th :props="props" tabindex="0" @keydown.enter="props.sort(props.col)"
+      @keydown.space.prevent="props.sort(props.col)"
+      :aria-sort="!/ sorted/.test(props.col.__thClass) ? 'none'
+        : / sort-desc/.test(props.col.__thClass) ? 'descending' : 'ascending'">{{ props.col.label }}</q-th>"""
+
 
 class BatchTable:
     """Rows of the films that are done, as text and select boxes let through.
@@ -36,7 +44,7 @@ class BatchTable:
         on_open: Called with the number of the film whose row a visitor opens.
     """
 
-    def __init__(self, class_names: Sequence[str], on_open: Callable[[int], Any]) -> None:
+    def __init__(self, class_names: Sequence[str], on_open: Callable[[int], Awaitable[None]]) -> None:
         self._rows: list[dict[str, Any]] = []
         with ui.row().classes("filters"):
             text = ui.input("Search").props("outlined dense clearable type=search")
@@ -52,11 +60,12 @@ class BatchTable:
             "flat :rows-per-page-options=[10,25,50,0] no-results-label='No film fits the filter'"
         )
         self._table.props("no-data-label='No film yet' binary-state-sort").classes("batch-table")
+        self._table.add_slot("header-cell", _HEADER)
         for name, template in _CELLS.items():
             self._table.add_slot(f"body-cell-{name}", template)
 
-        def open_row(event: events.GenericEventArguments) -> None:
-            on_open(int(event.args))
+        def open_row(event: events.GenericEventArguments) -> Awaitable[None]:
+            return on_open(int(event.args))
 
         self._table.on("open", open_row)
 
@@ -88,7 +97,6 @@ def row_of(number: int, film: Film) -> dict[str, Any]:
     """
     prediction = film.prediction
     look = look_of(prediction)
-    reason = prediction.detail if not prediction.ok else (prediction.decision or {}).get("reason")
     return {
         "number": number,
         "thumbnail": film.thumbnail and data_uri(film.thumbnail),
@@ -98,7 +106,7 @@ def row_of(number: int, film: Film) -> dict[str, Any]:
         "icon": look.icon,
         "status": str(prediction.status),
         "class_name": label(prediction.predicted_class) if prediction.predicted_class else "",
-        "reason": reason or "",
+        "reason": reason_of(prediction),
     } | {f"p_{name}": value for name, value in (prediction.probabilities or {}).items()}
 
 

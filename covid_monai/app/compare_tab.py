@@ -18,6 +18,8 @@ from covid_monai.service.engine import Busy
 from covid_monai.service.uploads import Upload
 from covid_monai.vocabulary import UnreadableImage
 
+_PLACES = "First", "Second"
+
 
 def build(desk: Desk) -> None:
     """Show the tab for one visitor."""
@@ -81,16 +83,15 @@ class CompareTab:
             parts.heading(upload.name).classes("file-name")
             ui.label(agreement(first, second)).props("role=status").classes("agreement")
         with ui.element("div").classes("side-by-side"):
-            for model, prediction in zip(self._models, (first, second), strict=True):
-                with ui.element("div").classes("card"):
-                    parts.heading(model.name, level=3)
+            for place, model, prediction in zip(_PLACES, self._models, (first, second), strict=True):
+                with ui.element("div").classes("card stack"):
+                    parts.heading(f"{place}: {model.name}", level=3)
                     parts.show_answer(prediction)
         if not (first.ok or second.ok):
             return
         with ui.element("div").classes("card"):
             parts.heading("Probabilities", level=3)
-            names = [model.name for model in self._models]
-            parts.table(["Class", *names, "Difference"], _rows(first, second))
+            parts.table(["Class", *_PLACES, "Difference"], _rows(first, second))
         if classes := shared_classes(first, second):
             _HeatMaps(self._models, upload, classes, shown_class(first))
 
@@ -102,16 +103,13 @@ class _HeatMaps:
         self, models: tuple[Model, Model], upload: Upload, classes: list[str], class_name: str
     ) -> None:
         self._models, self._upload = models, upload
-        with ui.element("div").classes("card"):
+        with ui.element("div").classes("card stack"):
             parts.heading("Where each model looks", level=3)
             names = {name: label(name) for name in classes}
-            self._choice = ui.select(
-                names,
-                value=class_name if class_name in names else classes[0],
-                label="Evidence for",
-                on_change=self._draw,
-            )
-            self._choice.props("outlined dense").classes("choice")
+            with ui.row().classes("filters"):
+                shown = class_name if class_name in names else classes[0]
+                self._choice = ui.select(names, value=shown, label="Evidence for", on_change=self._draw)
+                self._choice.props("outlined dense").classes("choice")
             self._pictures = ui.row().classes("pictures")
         ui.timer(0, self._draw, once=True)
 
@@ -129,9 +127,12 @@ class _HeatMaps:
                 waiting.delete()
             if class_name != self._choice.value:
                 return  # another class was chosen meanwhile, and is being drawn
-            for model, view in zip(self._models, views, strict=False):
-                parts.picture(view, f"{model.name}: evidence for {label(class_name)}")
-            parts.picture(views[2], "Difference: orange where the first is hotter, blue where the second is")
+            *both, difference = views
+            for place, view in zip(_PLACES, both, strict=True):
+                parts.picture(view, f"{place}: evidence for {label(class_name)}")
+            parts.picture(
+                difference, "Difference: orange where the first is hotter, blue where the second is"
+            )
 
     def _views(self, class_name: str) -> list[str]:
         explained = [model.engine.explain(self._upload, class_name) for model in self._models]

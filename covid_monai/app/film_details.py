@@ -25,7 +25,7 @@ class FilmDetails:
         with ui.dialog() as self._dialog, ui.card().classes("details"):
             with ui.row().classes("details-head"):
                 self._title = parts.heading("").classes("file-name")
-                ui.button(icon="close", on_click=self._dialog.close).props("flat round aria-label=Close")
+                parts.close_button(self._dialog)
             self._body = ui.column().classes("details-body")
 
     async def open(self, film: Film) -> None:

@@ -21,6 +21,7 @@ _VERDICTS = {True: ("found", "warning"), False: ("clear", "check_circle"), None:
 def build(desk: Desk) -> None:
     """Show the tab for one visitor."""
     names = list(desk.models)
+    choices = ui.row().classes("filters")
     body = ui.column().classes("model-body")
 
     def show(name: str) -> None:
@@ -29,8 +30,11 @@ def build(desk: Desk) -> None:
             _show(desk.models[name])
 
     if len(names) > 1:
-        choice = ui.select(names, value=names[0], label="Model", on_change=lambda event: show(event.value))
-        choice.props("outlined dense").classes("choice").move(target_index=0)
+        with choices:
+            choice = ui.select(
+                names, value=names[0], label="Model", on_change=lambda event: show(event.value)
+            )
+            choice.props("outlined dense").classes("choice")
     show(names[0])
 
 
@@ -53,7 +57,7 @@ def _show(model: Model) -> None:
 
 
 def _card(title: str) -> ui.element:
-    card = ui.element("section").classes("card")
+    card = ui.element("section").classes("card stack")
     with card:
         parts.heading(title)
     return card
@@ -110,14 +114,14 @@ def _show_evaluation(model: Model, evidence: Evidence | None) -> None:
             with ui.element("li"):
                 ui.label(sentence)
     if evidence.report is not None:
-        ui.button("Open the report", icon="article", on_click=lambda: _open_report(model, evidence))
+        parts.button("Open the report", "article").on_click(lambda: _open_report(model, evidence))
 
 
 def _open_report(model: Model, evidence: Evidence) -> None:
     with ui.dialog(value=True).props("maximized") as dialog, ui.card().classes("report-card"):
         with ui.row().classes("details-head"):
             parts.heading(f"Evaluation of {model.name}")
-            ui.button(icon="close", on_click=dialog.close).props("flat round aria-label=Close")
+            parts.close_button(dialog)
         frame = ui.element("iframe").classes("report-frame")
         # No script runs in it, and it reaches neither this page nor the network.
         frame.props["sandbox"], frame.props["srcdoc"] = "", evidence.report

@@ -20,6 +20,16 @@ def badge(look: Look, *, words: str | None = None) -> None:
         ui.label(words or look.words)
 
 
+def button(words: str, icon: str) -> ui.button:
+    """A button with words and icon; what it does is up to the caller."""
+    return ui.button(words, icon=icon).props("no-caps unelevated")
+
+
+def close_button(dialog: ui.dialog) -> None:
+    """A cross that closes a dialog."""
+    ui.button(icon="close", on_click=dialog.close).props("flat round aria-label=Close")
+
+
 def heading(words: str, *, level: int = 2) -> ui.label:
     """A heading that a screen reader finds."""
     return ui.label(words).props(f"role=heading aria-level={level}").classes(f"heading-{level}")
@@ -30,12 +40,18 @@ def show_answer(prediction: Prediction) -> None:
     look = look_of(prediction)
     badge(look)
     ui.label(look.meaning)
-    reason = prediction.detail if not prediction.ok else (prediction.decision or {}).get("reason")
-    if reason:
+    if reason := reason_of(prediction):
         ui.label(reason)
     if prediction.prediction_set is not None:
         possible = ", ".join(map(label, prediction.prediction_set)) or "no class fits"
         ui.label(f"Cannot be excluded: {possible}.")
+
+
+def reason_of(prediction: Prediction) -> str:
+    """Why a film was refused, could not be read or is uncertain, without its name; else an empty text."""
+    if prediction.ok:
+        return str((prediction.decision or {}).get("reason") or "")
+    return str(prediction.detail).removeprefix(f"{prediction.file}: ")
 
 
 def picture(source: str, caption: str) -> None:
