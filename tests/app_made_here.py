@@ -1,121 +1,91 @@
-"""The page as a process, and a real browser that looks at it."""
+"""The page on a real server, and a real browser that visits it."""
 
 import base64
 import os
-import shutil
+import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
-from archive_made_here import free_port, wait_until
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 
-NEEDS_BROWSER = pytest.mark.skipif(
-    not shutil.which("chromedriver"), reason="needs chromium and chromium-driver"
-)
-# Text may be cut nowhere: what is too wide scrolls in a box of its own.
+from covid_monai.vocabulary import RESEARCH_USE
+
+SECONDS = 60  # until anything must have happened
 _CUT_OFF = """
     return [...document.querySelectorAll('p, li, h1, h2, h3, figure, dd, .card, .outcome, button, label')]
     .filter(e => e.offsetParent && !e.closest('.q-table__middle, .scrolls, pre, .q-tabs'))
     .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"""
 
 
-class App:
-    """`covid-monai app` on a free port.
+class Server:
+    """`covid-monai app` as a process of its own."""
 
-    Args:
-        log: File for what it prints.
-        arguments: As on the command line.
-    """
-
-    def __init__(self, log: Path, *arguments: object) -> None:
-        port = free_port()
-        self.url, self._log = f"http://127.0.0.1:{port}", log
-        command = [sys.executable, "-m", "covid_monai", "app", "--port", port, *arguments]
-        with log.open("wb") as file:
-            self._process = subprocess.Popen(
-                list(map(str, command)),
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )
+    def __init__(self, folder: Path, *arguments: object) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "app.log"
+        command = [sys.executable, "-m", "covid_monai", "app", "--port", self.port, *arguments]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp")}
+        (folder / "tmp").mkdir()
+        self.temporary = folder / "tmp"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(list(map(str, command)), stderr=log, stdout=log, env=environment)
         try:
-            wait_until(self._answers, seconds=120, what="answer of the page")
+            until(self._answers, "the page answers", ignored=OSError)
         except BaseException:
             self.stop()
             raise
 
     def _answers(self) -> bool:
-        assert self._process.poll() is None, self.printed
-        try:
-            with urllib.request.urlopen(self.url, timeout=10) as answer:
-                return answer.status == 200
-        except urllib.error.URLError:
-            return False
-
-    @property
-    def printed(self) -> str:
-        """What it has said so far."""
-        return self._log.read_text(errors="replace")
+        assert self.process.poll() is None, self.log.read_text()
+        with urllib.request.urlopen(self.url, timeout=SECONDS) as answer:
+            return RESEARCH_USE.encode() in answer.read()
 
     def stop(self) -> None:
-        """End it."""
-        self._process.terminate()
+        self.process.terminate()
         try:
-            self._process.wait(20)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(20)
+            self.process.kill()
 
 
-class Browser:
-    """Chromium, and what tests ask of it again and again.
+class Page:
+    """A browser that looks at the page, and the few things that a person does there."""
 
-    Args:
-        folder: For its profile and for what it downloads.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.downloads = folder / "downloads"
-        self.downloads.mkdir(parents=True)
+    def __init__(self, profile: Path, downloads: Path) -> None:
         options = webdriver.ChromeOptions()
         for flag in (
-            *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
-            *("--disable-background-networking", "--disable-component-update"),
-            f"--user-data-dir={folder / 'profile'}",
+            *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            f"--user-data-dir={profile}",
         ):
             options.add_argument(flag)
-        options.add_experimental_option("prefs", {"download.default_directory": str(self.downloads)})
-        service = webdriver.ChromeService(shutil.which("chromedriver"))
-        self.driver = webdriver.Chrome(options=options, service=service)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options)
+        self.downloads = downloads
+        behaviour = {"behavior": "allow", "downloadPath": str(downloads)}
+        self.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+        self.width = 1280
 
-    def resize(self, width: int, *, dark: bool = False) -> None:
-        """Set the width of the screen, and whether its owner likes it dark."""
-        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-        liking = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": liking})
+    def screen(self, width: int, *, dark: bool = False) -> None:
+        self.width = width
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 
-    def find(self, selector: str) -> list:
-        """All visible elements that fit."""
+    def open(self, url: str) -> None:
+        self.driver.get(url)
+        self.wait_for(".dropzone")
+
+    def all(self, selector: str):
         return [e for e in self.driver.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()]
-
-    def await_one(self, selector: str, *, text: str = "", seconds: float = 60):
-        """The first visible element that fits and holds a text, as soon as there is one."""
-
-        def found():
-            try:
-                return next((e for e in self.find(selector) if text in e.text), None)
-            except StaleElementReferenceException:  # drawn anew meanwhile
-                return None
-
-        return wait_until(found, seconds=seconds, what=f"{selector} with {text!r}")
 
     def texts(self, selector: str) -> list[str]:
         """What all visible elements that fit say, at one moment."""
@@ -123,51 +93,74 @@ class Browser:
             .filter(e => e.offsetParent).map(e => e.innerText)"""
         return self.driver.execute_script(script, selector)
 
-    def open_tab(self, name: str) -> None:
-        """Show one of the page's tabs."""
-        self.await_one(".q-tab", text=name).click()
-        wait_until(
-            lambda: any(name in e.text for e in self.find(".q-tab--active")), seconds=20, what=f"tab {name}"
+    def wait_for(self, selector: str, text: str = ""):
+        def there():
+            return next((e for e in self.all(selector) if text in e.text), None)
+
+        return until(there, f"{selector} with {text!r}")
+
+    def wait_until_gone(self, selector: str) -> None:
+        until(lambda: not self.all(selector), f"no {selector}")
+
+    def click(self, selector: str, text: str = "") -> None:
+        element = self.wait_for(selector, text)
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
+    def upload(self, *files: Path) -> None:
+        if not self.all(".dropzone"):
+            self.click(".sources .q-item", "Add films")
+        chosen = self.wait_for(".dropzone").find_element(By.CSS_SELECTOR, ".dropzone-input")
+        chosen.send_keys("\n".join(map(str, files)))
+
+    def slide(self, name: str, value: float) -> None:
+        self.driver.execute_script(
+            "const slider = document.querySelector(`input[name=${arguments[0]}]`);"
+            "slider.value = arguments[1]; slider.dispatchEvent(new Event('input', {bubbles: true}));",
+            *(name, value),
         )
 
-    def hand_in(self, *files: Path) -> None:
-        """Choose files in the dropzone of the tab that is shown."""
-        zones = [e for e in self.driver.find_elements(By.CSS_SELECTOR, ".dropzone") if e.is_displayed()]
-        zones[0].find_element(By.CSS_SELECTOR, "input").send_keys("\n".join(map(str, files)))
+    def choose(self, selector: str, option: str) -> None:
+        self.click(selector)
+        self.click(".q-menu .q-item", option)
 
-    def choose(self, label: str, option: str) -> None:
-        """Choose an option of a select box."""
-        self.await_one(f".q-select [aria-label='{label}'], .q-select", text=label).click()
-        self.await_one(".q-menu .q-item", text=option).click()
-        wait_until(lambda: not self.find(".q-menu"), seconds=20, what="menu to close")
+    def downloaded(self, suffix: str) -> Path:
+        def there():
+            return next(
+                (p for p in self.downloads.iterdir() if p.suffix == suffix and p.stat().st_size), None
+            )
 
-    def downloaded(self, suffix: str) -> bytes:
-        """The one file with this suffix that was downloaded, which is then removed."""
+        return until(there, f"a downloaded {suffix}")
 
-        def complete():
-            return next((p for p in self.downloads.iterdir() if p.suffix == suffix), None)
+    def fits(self) -> bool:
+        return self.driver.execute_script("return document.documentElement.scrollWidth") <= self.width
 
-        path = wait_until(complete, seconds=60, what=f"download of {suffix}")
-        content = path.read_bytes()
-        path.unlink()
-        return content
+    def cut_off(self) -> list[str]:
+        """Words and boxes that reach over the edge and cannot be scrolled to."""
+        return self.driver.execute_script(_CUT_OFF)
 
-    def check_layout(self, width: int) -> None:
-        """Nothing is wider than the screen, no text is cut, no picture is broken."""
-        assert self.driver.execute_script("return document.documentElement.scrollWidth") <= width
-        assert self.driver.execute_script(_CUT_OFF) == []
-        broken = "return [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.alt)"
-        assert self.driver.execute_script(broken) == []
+    def screenshot(self, path: Path) -> None:
+        height = self.driver.execute_script("return document.documentElement.scrollHeight")
+        area = {"x": 0, "y": 0, "width": self.width, "height": height, "scale": 1}
+        wanted = {"captureBeyondViewport": True, "clip": area}
+        shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", wanted)
+        path.write_bytes(base64.b64decode(shot["data"]))
 
-    def shoot(self, folder: str | None, name: str) -> None:
-        """Keep a picture of the whole page, if a folder is given."""
-        if not folder:
-            return
-        time.sleep(0.5)  # for the picture only: animations end
-        size = "return [innerWidth, Math.min(document.documentElement.scrollHeight, 4000)]"
-        width, height = self.driver.execute_script(size)
-        area = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-        shot = self.driver.execute_cdp_cmd(
-            "Page.captureScreenshot", {"captureBeyondViewport": True, "clip": area}
-        )
-        (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+
+def until(condition, what: str, *, seconds: float = SECONDS, ignored=WebDriverException):
+    """Poll; what the condition gives once it is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if found := condition():
+                return found
+        except ignored:
+            pass
+        time.sleep(0.1)
+    return pytest.fail(f"waited {seconds} s in vain for: {what}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

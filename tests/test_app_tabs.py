@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from app_made_here import NEEDS_BROWSER, App, Browser
-from archive_made_here import wait_until
+from app_made_here import Page, Server, until
 from dicom_made_here import make_ds, picture, save
 from results_made_here import SHIPPED, small_classifier
 from selenium.webdriver.common.by import By
@@ -24,8 +23,12 @@ from covid_monai.datasets.phantom_files import write_phantoms
 from covid_monai.evaluation.predictions import write_predictions
 from covid_monai.evaluation.report import write_report
 
-pytestmark = [pytest.mark.slow, NEEDS_BROWSER]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("chromedriver"), reason="needs chromium and chromium-driver"),
+]
 NAMES = ("normal", "pneumonia", "covid")
+BROKEN_PICTURES = "return [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.alt)"
 HOSTILE = "<script>document.title = 'taken over'; top.document.title = 'taken over'</script>"
 
 
@@ -72,26 +75,41 @@ def other_bundle(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory, films, other_bundle):
-    log = tmp_path_factory.mktemp("app") / "app.log"
-    server = App(log, "--compare", other_bundle, "--folder", films)
-    yield server
-    server.stop()
+def server(tmp_path_factory, films, other_bundle):
+    running = Server(tmp_path_factory.mktemp("server"), "--compare", other_bundle, "--folder", films)
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    made = Browser(tmp_path_factory.mktemp("chromium"))
+def visitor(tmp_path_factory):
+    made = Page(tmp_path_factory.mktemp("chromium"), tmp_path_factory.mktemp("downloads"))
     yield made
     made.driver.quit()
 
 
 @pytest.fixture
-def page(app, browser):
+def page(server, visitor):
     """The page, fresh, on a desk's screen."""
-    browser.resize(1280)
-    browser.driver.get(app.url)
-    return browser
+    visitor.screen(1280)
+    visitor.open(server.url)
+    return visitor
+
+
+@pytest.fixture
+def look(page, request):
+    """Check how the page looks on a screen, and keep a picture of it where one is wanted."""
+    folder = request.config.getoption("--screenshots")
+
+    def check(name, width, *, dark=False):
+        page.screen(width, dark=dark)
+        assert page.fits()
+        until(lambda: not page.cut_off(), f"nothing cut off: {page.cut_off()}")
+        assert page.driver.execute_script(BROKEN_PICTURES) == []
+        if folder:
+            page.screenshot(Path(folder) / f"app-{name}-{width}{'-dark' * dark}.png")
+
+    return check
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +120,24 @@ def by_command(films, tmp_path_factory) -> dict:
     done = subprocess.run(list(map(str, command)), capture_output=True, timeout=300, check=False)
     assert done.returncode == 1, done.stderr
     return {Path(row["file"]).name: row for row in csv.DictReader(output.open())}
+
+
+def open_tab(page, name):
+    page.click(".q-tab", name)
+    page.wait_for(".q-tab--active", name)
+
+
+def choose(page, label, option):
+    page.choose(f".q-select:has([aria-label='{label}'])", option)
+    page.wait_until_gone(".q-menu")
+
+
+def csv_of(page):
+    page.click("button", "CSV")
+    path = page.downloaded(".csv")
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    path.unlink()
+    return rows
 
 
 def rows_of(page, column):
@@ -118,16 +154,11 @@ def outcomes_of(page):
     return dict(page.driver.execute_script(script))
 
 
-def batch_ended(page, words="20 of 20 films in"):
-    page.await_one("[role=status]", text=words, seconds=120)
-
-
-def test_batch_of_twenty_one_corrupt_one_a_hand(page, films, by_command, request):
-    shots = request.config.getoption("--screenshots")
-    page.open_tab("Batch")
-    page.hand_in(*sorted(films.iterdir()))
-    batch_ended(page)
-    page.await_one(".batch-table tbody", text="hand.dcm")
+def test_batch_of_twenty_one_corrupt_one_a_hand(page, films, by_command, look):
+    open_tab(page, "Batch")
+    page.upload(*sorted(films.iterdir()))
+    page.wait_for("[role=status]", "20 of 20 films in")
+    page.wait_for(".batch-table tbody", "hand.dcm")
 
     # Every status is that of the command; refused and error say why, and look like nothing else.
     shown = dict(zip(rows_of(page, 2), rows_of(page, 8), strict=True))
@@ -143,46 +174,42 @@ def test_batch_of_twenty_one_corrupt_one_a_hand(page, films, by_command, request
     assert "chest" in reason
 
     # Sorting, by the mouse and by the keyboard.
-    page.find(".batch-table th")[4].click()
-    page.await_one(".batch-table th[aria-sort=ascending]", text="Pneumonia")
+    page.all(".batch-table th")[4].click()
+    page.wait_for(".batch-table th[aria-sort=ascending]", "Pneumonia")
     in_order = [float(text) for text in rows_of(page, 5) if text]
     assert in_order == sorted(in_order) and len(in_order) == 18
-    page.find(".batch-table th")[4].send_keys(Keys.ENTER)
-    page.await_one(".batch-table th[aria-sort=descending]", text="Pneumonia")
+    page.all(".batch-table th")[4].send_keys(Keys.ENTER)
+    page.wait_for(".batch-table th[aria-sort=descending]", "Pneumonia")
     assert [float(text) for text in rows_of(page, 5) if text] == in_order[::-1]
 
     # A row, opened with the keyboard.
-    first = next(e for e in page.find(".film-button") if "PHANTOM" in e.get_attribute("aria-label"))
+    first = next(e for e in page.all(".row-button") if "PHANTOM" in e.get_attribute("aria-label"))
     first.send_keys(Keys.ENTER)
-    wait_until(lambda: len(page.find(".details .picture img")) == 2, seconds=60)
-    assert "Grad-CAM" in page.find(".details")[0].text
-    page.check_layout(1280)
-    page.shoot(shots, "batch-details-1280")
-    page.await_one(".details [aria-label=Close]").click()
-    wait_until(lambda: not page.find(".details"), seconds=20)
+    until(lambda: len(page.all(".details .picture img")) == 2, "film and heat map")
+    assert "Grad-CAM" in page.all(".details")[0].text
+    look("batch-details", 1280)
+    page.click(".details [aria-label=Close]")
+    page.wait_until_gone(".details")
 
     # Filters, by a box and by text.
-    page.choose("Decision", "Refused")
-    wait_until(lambda: rows_of(page, 2) == ["hand.dcm"], seconds=20)
-    page.choose("Decision", "Any")
-    search = page.find("input[type=search]")[0]
+    choose(page, "Decision", "Refused")
+    until(lambda: rows_of(page, 2) == ["hand.dcm"], "the refused film alone")
+    choose(page, "Decision", "Any")
+    search = page.all("input[type=search]")[0]
     search.send_keys("0011")
-    wait_until(lambda: len(rows_of(page, 2)) == 2, seconds=20)
+    until(lambda: len(rows_of(page, 2)) == 2, "two films of one patient")
     search.send_keys(Keys.BACKSPACE * 4)
-    wait_until(lambda: len(rows_of(page, 2)) == 20, seconds=20)
+    until(lambda: len(rows_of(page, 2)) == 20, "all films")
 
-    for width, dark in ((1280, False), (390, True)):
-        page.resize(width, dark=dark)
-        page.check_layout(width)
-        page.shoot(shots, f"batch-{width}")
+    look("batch", 1280)
+    look("batch", 390, dark=True)
 
 
 def test_csv_of_a_folder_on_the_server_is_that_of_the_command(page, by_command):
-    page.open_tab("Batch")
-    page.await_one("button", text="Classify the folder").click()
-    batch_ended(page)
-    page.await_one("button", text="CSV").click()
-    found = list(csv.DictReader(io.StringIO(page.downloaded(".csv").decode())))
+    open_tab(page, "Batch")
+    page.click("button", "Classify the folder")
+    page.wait_for("[role=status]", "20 of 20 films in")
+    found = csv_of(page)
     assert [row["file"] for row in found] == sorted(by_command)
     for row in found:
         expected = by_command[row["file"]]
@@ -196,66 +223,60 @@ def test_csv_of_a_folder_on_the_server_is_that_of_the_command(page, by_command):
 
 def test_cancelled_batch_stops_and_keeps_what_is_done(page, films, tmp_path):
     archive = tmp_path / "many.zip"
-    chest = sorted(films.glob("PHANTOM*"))
     with zipfile.ZipFile(archive, "w") as file:
         for turn in range(10):
-            for path in chest:
+            for path in sorted(films.glob("PHANTOM*")):
                 file.write(path, f"deep/er/{turn}-{path.name}")
-    page.open_tab("Batch")
-    page.hand_in(archive)
-    status = page.await_one("[role=status]", text="images/s", seconds=120)
+    open_tab(page, "Batch")
+    page.upload(archive)
+    status = page.wait_for("[role=status]", "images/s")
     assert re.search(r"about \d+ s left", status.text)
     before = int(status.text.split()[0])
-    page.await_one("button", text="Cancel").click()
-    page.await_one("[role=status]", text="Cancelled")
+    page.click("button", "Cancel")
+    page.wait_for("[role=status]", "Cancelled")
     done = int(re.search(r"Cancelled: (\d+) of 180 films", status.text)[1])
     assert before <= done < 180
-    assert not [e for e in page.find("button") if "Cancel" in e.text]
-    page.await_one("button", text="CSV").click()
-    assert len(list(csv.DictReader(io.StringIO(page.downloaded(".csv").decode())))) == done
+    assert "Cancel" not in page.texts("button")
+    assert len(csv_of(page)) == done
 
 
-def test_model_tab_tells_what_the_models_are_and_what_was_found(page, other_bundle, request):
-    shots = request.config.getoption("--screenshots")
-    page.open_tab("Model")
-    text = page.await_one(".model-body", text="SHA-256").text
+def test_model_tab_tells_what_the_models_are_and_what_was_found(page, other_bundle, look):
+    open_tab(page, "Model")
+    text = page.wait_for(".model-body", "SHA-256").text
     assert sha256(SHIPPED / "models" / "model.pt") in text
     thresholds = json.loads((SHIPPED / "models" / "operating_point.json").read_text())["thresholds"]
     assert all(f"{value:.3f}" in text for value in thresholds.values())
     assert "Do not believe the headline" in text  # of its model card
-    for width, dark in ((1280, True), (390, False)):
-        page.resize(width, dark=dark)
-        page.check_layout(width)
-        page.shoot(shots, f"model-{width}")
-    page.resize(1280)
+    look("model", 1280, dark=True)
+    look("model", 390)
+    page.screen(1280)
 
-    page.choose("Model", "other")
-    body = page.await_one(".model-body", text=sha256(other_bundle / "models" / "model.pt"))
-    assert "Shortcut: the label can be predicted from the border alone." in body.text
-    assert page.find(".verdict-found")
+    choose(page, "Model", "other")
+    page.wait_for(".model-body", sha256(other_bundle / "models" / "model.pt"))
+    text = page.wait_for(".model-body").text
+    assert "Shortcut: the label can be predicted from the border alone." in text
+    assert page.all(".verdict-found")
     metrics = json.loads((other_bundle / "evaluation" / "metrics.json").read_text())
-    assert metrics["verdict"]["result"] in body.text
-    roc = next(e for e in page.find(".picture img") if "operating point" in e.get_attribute("alt"))
-    assert int(roc.get_attribute("naturalWidth")) > 300
-    page.shoot(shots, "model-evaluated-1280")
+    assert metrics["verdict"]["result"] in text
+    assert len(page.all(".rocs .roc-curve")) == len(page.all(".rocs .roc-point")) == 3
+
     # Neither card nor report runs a script, nor fetches a picture.
-    page.await_one("button", text="Open the report").click()
-    frame = page.await_one("iframe")
-    page.driver.switch_to.frame(frame)
-    page.await_one("body", text="What was found")
-    page.driver.switch_to.default_content()
-    assert frame.get_attribute("sandbox") == ""
-    assert "taken over" not in page.driver.title
     assert not page.driver.find_elements(By.CSS_SELECTOR, ".model-card script, .model-card img")
-    page.shoot(shots, "model-report-1280")
+    page.click("button", "Open the report")
+    frame = page.wait_for("iframe")
+    assert frame.get_attribute("sandbox") == ""
+    page.driver.switch_to.frame(frame)
+    page.wait_for("body", "What was found")
+    page.driver.switch_to.default_content()
+    look("model-report", 1280)
+    assert "taken over" not in page.driver.title
 
 
-def test_compare_shows_two_models_on_one_film(page, films, by_command, request):
-    shots = request.config.getoption("--screenshots")
+def test_compare_shows_two_models_on_one_film(page, films, by_command, look):
     film = sorted(films.glob("*.jpg"))[0]
-    page.open_tab("Compare")
-    page.hand_in(film)
-    wait_until(lambda: len(page.find(".compare-body .picture img")) == 3, seconds=120)
+    open_tab(page, "Compare")
+    page.upload(film)
+    until(lambda: len(page.all(".compare-body .picture img")) == 3, "two heat maps and their difference")
     cards = page.texts(".side-by-side .card")
     assert len(cards) == 2 and "(other)" in cards[1] and "(other)" not in cards[0]
     table = [text.split() for text in page.texts(".compare-body table tbody tr")]
@@ -263,20 +284,17 @@ def test_compare_shows_two_models_on_one_film(page, films, by_command, request):
         assert float(first) == pytest.approx(float(by_command[film.name][f"p_{name}"]), abs=6e-4)
         assert float(second) - float(first) == pytest.approx(float(difference), abs=2e-3)
     assert any(first != second for _, first, second, _ in table)
-    pictures = [e.get_attribute("src") for e in page.find(".compare-body .picture img")]
+    pictures = [e.get_attribute("src") for e in page.all(".compare-body .picture img")]
     assert len(set(pictures)) == 3
-    page.choose("Evidence for", "COVID-19")
-    wait_until(
-        lambda: page.texts(".compare-body figcaption")[:1] == ["First: evidence for COVID-19"],
-        seconds=60,
-    )
-    for width, dark in ((1280, False), (390, True)):
-        page.resize(width, dark=dark)
-        page.check_layout(width)
-        page.shoot(shots, f"compare-{width}")
+    choose(page, "Evidence for", "COVID-19")
+    captions = ["First: evidence for COVID-19", "Second: evidence for COVID-19"]
+    until(lambda: page.texts(".compare-body figcaption")[:2] == captions, "heat maps of another class")
+    look("compare", 1280)
+    look("compare", 390, dark=True)
 
 
-def test_nothing_is_said_of_the_films(app, films):
+def test_nothing_is_said_of_the_films(server, films):
     """Runs last: all the above is in the log."""
-    assert not [path.name for path in films.iterdir() if path.stem in app.printed]
-    assert "Traceback" not in app.printed
+    said = server.log.read_text()
+    assert not [path.name for path in films.iterdir() if path.stem in said]
+    assert "Traceback" not in said

@@ -15,7 +15,6 @@ from covid_monai.evaluation.figures import (
     prevalence_figure,
     reliability_figure,
     roc_figure,
-    stored_roc_figure,
 )
 
 
@@ -41,21 +40,6 @@ def test_roc_figure_of_an_absent_class_says_so():
         .get_texts()
     ]
     assert texts[-1] == "covid: no curve, n = 0 against 3"
-
-
-def test_stored_roc_figure_draws_the_curve_and_the_point_of_metrics_json():
-    def figure_of(value):
-        return {"value": value, "low": None, "high": None}
-
-    of_class = {"auroc": figure_of(0.75), "specificity": figure_of(0.9), "sensitivity": figure_of(0.5)}
-    curve = {"one_minus_specificity": [0.0, 0.5, 1.0], "sensitivity": [0.0, 1.0, 1.0]}
-    absent = {key: figure_of(None) for key in of_class}
-    metrics = {"roc": {"b": curve}, "test": {"per_class": {"a": of_class, "b": of_class, "c": absent}}}
-    axes = stored_roc_figure(metrics).axes[0]
-    _, drawn, dot = axes.lines
-    assert drawn.get_xydata().tolist() == [[0.0, 0.0], [0.5, 1.0], [1.0, 1.0]]
-    assert dot.get_xydata().tolist() == [[pytest.approx(0.1), 0.5]]
-    assert axes.get_legend().get_texts()[-1].get_text() == "b: AUROC 0.750"
 
 
 def test_confusion_figure_shows_counts_and_shares():

@@ -4,17 +4,18 @@ import io
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from covid_monai.app.folder import read_upload
 from covid_monai.app.pictures import THUMBNAIL_SIDE, jpeg
 from covid_monai.inference.output import csv_writer
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
-from covid_monai.service.uploads import Upload, in_memory
+from covid_monai.service.uploads import LimitExceeded, Limits, Upload, in_memory
 from covid_monai.vocabulary import RefusedImage, Status, UnreadableImage
 
 if TYPE_CHECKING:
@@ -24,8 +25,17 @@ if TYPE_CHECKING:
 class Source(Protocol):
     """Where a film comes from; it can be asked again."""
 
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
     def load(self) -> Upload:
-        """The file, in memory."""
+        """The file, in memory.
+
+        Raises:
+            LimitExceeded: If it is too large.
+            OSError: If it cannot be read.
+        """
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,11 @@ class Handed:
     """A film that a visitor handed in: its bytes are held as long as the batch is."""
 
     upload: Upload
+
+    @property
+    def name(self) -> str:
+        """As it was handed in."""
+        return self.upload.name
 
     def load(self) -> Upload:
         """As it was handed in."""
@@ -46,17 +61,16 @@ class OnServer:
     Args:
         path: The file.
         name: What it is called, relative to the folder.
+        limits: Of its size.
     """
 
     path: Path
     name: str
+    limits: Limits
 
     def load(self) -> Upload:
-        """As it lies on disk now; without content if it can no longer be read, which no reader takes."""
-        try:
-            return Upload(self.name, self.path.read_bytes())
-        except OSError:
-            return Upload(self.name, b"")
+        """As it lies on disk now."""
+        return replace(read_upload(self.path, self.limits), name=self.name)
 
 
 @dataclass(frozen=True)
@@ -129,17 +143,41 @@ def classify(engine: "Engine", sources: Iterable[Source]) -> Generator[Film, Non
         Busy: At the first film, if too many callers are served.
     """
     ahead: deque[tuple[Source, Upload]] = deque()
+    lost: deque[tuple[int, Film]] = deque()  # each with its place
 
     def loaded() -> Iterator[Upload]:
-        for source in sources:
-            ahead.append((source, source.load()))
-            yield ahead[-1][1]
+        for place, source in enumerate(sources):
+            try:
+                ahead.append((source, source.load()))
+            except (OSError, LimitExceeded) as error:
+                lost.append((place, _lost(engine, source, error)))
+            else:
+                yield ahead[-1][1]
 
+    done = 0
     for prediction in engine.predict(loaded()):
+        while lost and lost[0][0] == done:
+            done += 1
+            yield lost.popleft()[1]
+        done += 1
         source, upload = ahead.popleft()
         # What could not be read may have ended the process that tried: it is not tried again in this one.
         readable = prediction.status is not Status.ERROR
         yield Film(prediction, thumbnail(upload) if readable else None, source)
+    yield from (film for _, film in lost)
+
+
+def _lost(engine: "Engine", source: Source, error: OSError | LimitExceeded) -> Film:
+    """A film whose file cannot be had: its record says why, without the path, and the others go on."""
+    detail = error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
+    prediction = Prediction(
+        file=source.name,
+        status=Status.ERROR,
+        model=engine.classifier.model,
+        reason="unreadable",
+        detail=f"{source.name}: {detail}",
+    )
+    return Film(prediction, None, source)
 
 
 def thumbnail(upload: Upload) -> bytes | None:

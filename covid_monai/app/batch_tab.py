@@ -1,23 +1,23 @@
 """The batch tab: many films in a table."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from anyio import to_thread
 from nicegui import ui
 
 from covid_monai.app import parts
+from covid_monai.app.badge import badge
 from covid_monai.app.batch import Batch, Handed, OnServer, Source, classify
 from covid_monai.app.batch_table import BatchTable
 from covid_monai.app.desk import Desk
-from covid_monai.app.dropzone import Dropped, Dropzone, Rejected
+from covid_monai.app.dropzone import Dropped, Dropzone
 from covid_monai.app.film_details import FilmDetails
+from covid_monai.app.folder import films_in, folders_below
+from covid_monai.app.sources import show_rejected
 from covid_monai.app.status import look_of
-from covid_monai.inference.files import find_files
 from covid_monai.service.engine import Busy
-from covid_monai.service.uploads import LimitExceeded, Limits
+from covid_monai.service.uploads import LimitExceeded, UploadError
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -55,13 +55,13 @@ class BatchTab:
         zone = Dropzone(
             self._desk.limits,
             on_files=self._take,
-            on_rejected=_say_rejected,
+            on_rejected=show_rejected,
             title=f"Drop up to {self._desk.limits.max_files} films, or a zip of them",
         )
         zone.on("done", self._start)
         if self._desk.folder is not None:
             with ui.row().classes("filters"):
-                names = {name: name for name in folders_in(self._desk.folder)} | {".": "all of it"}
+                names = {name: name for name in folders_below(self._desk.folder)} | {".": "all of it"}
                 choice = ui.select(names, value=".", label="Folder on the server")
                 choice.props("outlined dense options-dense").classes("choice")
                 start = parts.button("Classify the folder", "folder")
@@ -97,16 +97,13 @@ class BatchTab:
     async def _start_folder(self, name: str) -> None:
         folder = self._desk.folder
         assert folder is not None
-        sources = await to_thread.run_sync(films_in, folder, name, self._desk.limits)
         try:
-            self._desk.limits.check_count(len(sources))
-        except LimitExceeded as error:
-            ui.notify(f"{error} For a large folder use covid-monai predict.", type="warning", multi_line=True)
+            files = await to_thread.run_sync(films_in, folder, name, self._desk.limits)
+        except UploadError as error:
+            ui.notify(str(error), type="warning", multi_line=True)
             return
-        if not sources:
-            ui.notify("There is no film in this folder.", type="warning")
-            return
-        await self._run(sources)
+        limits = self._desk.limits
+        await self._run([OnServer(file, str(file.relative_to(folder)), limits) for file in files])
 
     async def _run(self, sources: Sequence[Source]) -> None:
         self._cancel()
@@ -143,7 +140,7 @@ class BatchTab:
         self._counts.clear()
         with self._counts:
             for look, count in Counter(looks).most_common():
-                parts.badge(look, words=f"{count} {look.words}")
+                badge(look._replace(words=f"{count} {look.words}"))
 
     async def _open(self, number: int) -> None:
         await self._details.open(self._batch.films[number])
@@ -161,30 +158,3 @@ def progress_words(batch: Batch) -> str:
     if batch.seconds_left is None:
         return done
     return f"{done}, {batch.images_per_second:.1f} images/s, about {batch.seconds_left:.0f} s left"
-
-
-def folders_in(folder: Path) -> list[str]:
-    """The folder itself, as ".", and the folders right in it, without hidden ones."""
-    with os.scandir(folder) as entries:
-        names = sorted(each.name for each in entries if each.is_dir() and not each.name.startswith("."))
-    return [".", *names]
-
-
-def films_in(folder: Path, name: str, limits: Limits) -> list[OnServer]:
-    """Films below a folder of the server that can be read and are not too large, in sorted order.
-
-    Args:
-        folder: Which the operator opened to visitors.
-        name: One of `folders_in`.
-        limits: A larger file is left out.
-    """
-    found = find_files([folder / name]).files
-    return [
-        OnServer(path, str(path.relative_to(folder)))
-        for path in found
-        if os.access(path, os.R_OK) and path.stat().st_size <= limits.max_file_bytes
-    ]
-
-
-def _say_rejected(rejected: Rejected) -> None:
-    ui.notify(f"{rejected.name}: {rejected.problem}", type="warning", multi_line=True)

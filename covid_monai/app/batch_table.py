@@ -15,7 +15,7 @@ ANY = "Any"
 # Cells are templates of Vue, which shows what it is given as text.
 _CELLS = {
     "film": """
-        <q-td :props="props"><q-btn flat no-caps padding="2px" class="film-button"
+        <q-td :props="props"><q-btn flat no-caps padding="2px" class="row-button"
           :aria-label="'Details of ' + props.row.file" @click="$parent.$emit('open', props.row.number)">
           <img v-if="props.row.thumbnail" :src="props.row.thumbnail" alt="" class="thumbnail" />
           <q-icon v-else name="hide_image" class="thumbnail" aria-hidden="true" />

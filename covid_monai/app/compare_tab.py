@@ -6,10 +6,12 @@ from anyio import to_thread
 from nicegui import ui
 
 from covid_monai.app import parts
+from covid_monai.app.badge import heading
 from covid_monai.app.comparison import agreement, difference_picture, probability_rows, shared_classes
 from covid_monai.app.desk import Desk, Model
-from covid_monai.app.dropzone import Dropped, Dropzone, Rejected
+from covid_monai.app.dropzone import Dropped, Dropzone
 from covid_monai.app.pictures import data_uri, jpeg
+from covid_monai.app.sources import show_rejected
 from covid_monai.app.status import label
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results.picture import overlay
@@ -25,7 +27,7 @@ def build(desk: Desk) -> None:
     """Show the tab for one visitor."""
     if len(desk.models) < 2:
         with ui.element("div").classes("card"):
-            parts.heading("One model only")
+            heading("One model only")
             ui.label(
                 f"This page was started with one bundle, {desk.model.name}. To see two on the same film:"
             )
@@ -50,7 +52,7 @@ class CompareTab:
         zone = Dropzone(
             desk.limits,
             on_files=self._take,
-            on_rejected=_say_rejected,
+            on_rejected=show_rejected,
             title="Drop the film that both models shall see",
             multiple=False,
         )
@@ -80,17 +82,17 @@ class CompareTab:
 
     def _show(self, upload: Upload, first: Prediction, second: Prediction) -> None:
         with ui.element("div").classes("card"):
-            parts.heading(upload.name).classes("file-name")
+            heading(upload.name)
             ui.label(agreement(first, second)).props("role=status").classes("agreement")
         with ui.element("div").classes("side-by-side"):
             for place, model, prediction in zip(_PLACES, self._models, (first, second), strict=True):
                 with ui.element("div").classes("card stack"):
-                    parts.heading(f"{place}: {model.name}", level=3)
+                    heading(f"{place}: {model.name}")
                     parts.show_answer(prediction)
         if not (first.ok or second.ok):
             return
         with ui.element("div").classes("card"):
-            parts.heading("Probabilities", level=3)
+            heading("Probabilities")
             parts.table(["Class", *_PLACES, "Difference"], _rows(first, second))
         if classes := shared_classes(first, second):
             _HeatMaps(self._models, upload, classes, shown_class(first))
@@ -104,7 +106,7 @@ class _HeatMaps:
     ) -> None:
         self._models, self._upload = models, upload
         with ui.element("div").classes("card stack"):
-            parts.heading("Where each model looks", level=3)
+            heading("Where each model looks")
             names = {name: label(name) for name in classes}
             with ui.row().classes("filters"):
                 shown = class_name if class_name in names else classes[0]
@@ -158,7 +160,3 @@ def _rows(first: Prediction, second: Prediction) -> list[list[str]]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _say_rejected(rejected: Rejected) -> None:
-    ui.notify(f"{rejected.name}: {rejected.problem}", type="warning", multi_line=True)

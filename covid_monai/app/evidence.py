@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from covid_monai.app.figures import FOLDER
 from covid_monai.bundle import Bundle
 from covid_monai.errors import first_line
-from covid_monai.evaluation.figures import png_bytes, stored_roc_figure
 
 logger = logging.getLogger(__name__)
-FOLDER = "evaluation"  # of the bundle; where its evaluate.yaml writes
 CLASS_FIGURES = ("auroc", "sensitivity", "specificity")
 # Whoever wrote the report: it may show itself, and fetch nothing.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -38,7 +37,7 @@ class Evidence:
         checks: The confounding verdict: what the checks for shortcuts say; empty if none was run.
         limits: What a reader must know, gravest first.
         per_class: Class name to `support` (films) and to figures (`value`, `low`, `high`) of `CLASS_FIGURES`.
-        roc_png: The ROC curves with the operating point; None if the figures have none.
+        rocs: Class name to its ROC curve, (1 - specificity, sensitivity) from (0, 0) to (1, 1).
         report: The page `report.html`, closed to the network; None if only the figures are there.
         same_weights: Whether it was made with the very weights that are loaded.
     """
@@ -47,7 +46,7 @@ class Evidence:
     checks: tuple[Check, ...]
     limits: tuple[str, ...]
     per_class: Mapping[str, Mapping[str, Any]]
-    roc_png: bytes | None
+    rocs: Mapping[str, list[tuple[float, float]]]
     report: str | None
     same_weights: bool
 
@@ -83,11 +82,10 @@ def _evidence(metrics: Mapping[str, Any], page: str | None, weights_sha256: str)
             str(name): {key: values[key] for key in ("support", *CLASS_FIGURES)}
             for name, values in metrics["test"]["per_class"].items()
         },
-        roc_png=_roc_png(metrics) if metrics.get("roc") else None,
+        rocs={
+            str(name): list(zip(curve["one_minus_specificity"], curve["sensitivity"], strict=True))
+            for name, curve in metrics.get("roc", {}).items()
+        },
         report=page and tag + page,
         same_weights=metrics["model"].get("weights_sha256") == weights_sha256,
     )
-
-
-def _roc_png(metrics: Mapping[str, Any]) -> bytes:
-    return png_bytes(stored_roc_figure(metrics, title="ROC, test split"))

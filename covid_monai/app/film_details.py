@@ -24,7 +24,8 @@ class FilmDetails:
         self._engine = engine
         with ui.dialog() as self._dialog, ui.card().classes("details"):
             with ui.row().classes("details-head"):
-                self._title = parts.heading("").classes("file-name")
+                with ui.element("h3"):
+                    self._title = ui.label().classes("file-name")
                 parts.close_button(self._dialog)
             self._body = ui.column().classes("details-body")
 

@@ -1,10 +1,98 @@
-"""The image tab: one film at a time, with all that is known about it."""
+"""The image tab: films come in, one at a time is looked at."""
 
 from nicegui import ui
 
+from covid_monai.app.badge import badge, legend
+from covid_monai.app.decision_card import Settings
 from covid_monai.app.desk import Desk
+from covid_monai.app.figures import read_figures
+from covid_monai.app.film_detail import FilmDetail, announcement
+from covid_monai.app.operating_points import choices
+from covid_monai.app.sources import build_sources
+from covid_monai.app.visit import Film, Visit
+from covid_monai.service.engine import Busy
+from covid_monai.service.uploads import LimitExceeded, Upload
 
 
 def build(desk: Desk) -> None:
     """Show the tab for one visitor."""
-    ui.label(desk.model.name)
+    _ImageTab(desk)
+
+
+class _ImageTab:
+    def __init__(self, desk: Desk) -> None:
+        classifier = desk.model.engine.classifier
+        self._visit = Visit(desk.model, desk.limits)
+        self._settings = Settings(choices(classifier.operating_point, classifier.class_names))
+        self._detail = FilmDetail(self._visit, self._settings, *read_figures(desk.model.bundle))
+        self._selected: Film | None = None
+        self._sources = build_sources(desk, self.add)
+        self._live = ui.label().classes("sr-only").props("role=status aria-live=polite")
+        self._list = ui.element("nav").classes("films").props("aria-label=Films")
+        self._place = ui.element("div").classes("place")
+        with self._place:
+            legend()
+        ui.context.client.on_delete(self._visit.clear)
+
+    async def add(self, uploads: list[Upload]) -> None:
+        """Classify films, and show the first of them."""
+        for number, upload in enumerate(uploads):
+            self._live.text = f"Reading {upload.name}"
+            with self._list:
+                waiting = ui.spinner().props("aria-label=Working")
+            try:
+                film = await self._visit.add(upload)
+            except (Busy, LimitExceeded) as error:
+                ui.notify(str(error), type="warning", close_button="Close", timeout=0)
+                return
+            finally:
+                waiting.delete()
+            self._live.text = announcement(film, self._detail.look(film))
+            if number == 0:
+                await self.select(film)
+            else:
+                self._show_list()
+
+    async def select(self, film: Film) -> None:
+        """Look at another film."""
+        self._selected = film
+        self._show_list()
+        self._place.clear()
+        with self._place:
+            await self._detail.show(film)
+
+    async def remove(self, film: Film) -> None:
+        """Forget a film; its bytes are freed."""
+        self._visit.remove(film)
+        self._place.clear()
+        self._selected = None
+        self._show_list()
+        if left := list(self._visit):
+            await self.select(left[-1])
+        else:
+            self._sources.open()
+            with self._place:
+                legend()
+
+    def _show_list(self) -> None:
+        if len(self._visit):
+            self._sources.close()
+        self._list.clear()
+        with self._list:
+            for film in self._visit:
+                self._entry(film)
+
+    def _entry(self, film: Film) -> None:
+        current = film is self._selected
+        with ui.element("div").classes("film-entry" + " current" * current):
+            button = ui.element("button").classes("film-button").on("click", lambda: self.select(film))
+            button.props(f"type=button aria-current={str(current).lower()}")
+            with button:
+                ui.label(film.upload.name).classes("film-name")
+                badge(self._detail.look(film))
+            remove = ui.button(icon="close", on_click=lambda: self.remove(film))
+            remove.props(f'flat dense round size=sm aria-label="Remove {_quoted(film.upload.name)}"')
+
+
+def _quoted(name: str) -> str:
+    return name.replace("\\", " ").replace('"', "'")

@@ -5,10 +5,13 @@ from functools import lru_cache
 from nicegui import ui
 
 from covid_monai.app import model_facts, parts
+from covid_monai.app.badge import heading
 from covid_monai.app.desk import Desk, Model
-from covid_monai.app.evidence import FOLDER, Evidence, find_evidence
+from covid_monai.app.evidence import Evidence, find_evidence
+from covid_monai.app.figures import FOLDER
 from covid_monai.app.model_card import model_card
-from covid_monai.app.pictures import data_uri
+from covid_monai.app.roc import roc_svg
+from covid_monai.app.status import label
 
 _NOT_KNOWN = (
     "Not known: no evaluation of these weights lies beside them, so whether the model reads the disease or "
@@ -59,7 +62,7 @@ def _show(model: Model) -> None:
 def _card(title: str) -> ui.element:
     card = ui.element("section").classes("card stack")
     with card:
-        parts.heading(title)
+        heading(title)
     return card
 
 
@@ -106,9 +109,7 @@ def _show_evaluation(model: Model, evidence: Evidence | None) -> None:
         _verdict("unknown", "help", "This evaluation is of other weights than those that are loaded.")
     ui.label(evidence.result)
     parts.table(*model_facts.figures_table(evidence))
-    if evidence.roc_png:
-        caption = "ROC of the test split, one class against the rest; the dot is the operating point."
-        parts.picture(data_uri(evidence.roc_png, kind="png"), caption)
+    _show_rocs(evidence)
     with ui.element("ul").classes("limits"):
         for sentence in evidence.limits:
             with ui.element("li"):
@@ -117,10 +118,22 @@ def _show_evaluation(model: Model, evidence: Evidence | None) -> None:
         parts.button("Open the report", "article").on_click(lambda: _open_report(model, evidence))
 
 
+def _show_rocs(evidence: Evidence) -> None:
+    with ui.row().classes("rocs"):
+        for name, curve in evidence.rocs.items():
+            found = evidence.per_class[name]
+            title = f"ROC of {label(name)} against the rest; the dot is the operating point"
+            with ui.element("figure").classes("roc-box"):
+                point = found["sensitivity"], found["specificity"]
+                ui.html(roc_svg(curve, point, title=title), sanitize=False)
+                with ui.element("figcaption").classes("dim small"):
+                    ui.label(title)
+
+
 def _open_report(model: Model, evidence: Evidence) -> None:
     with ui.dialog(value=True).props("maximized") as dialog, ui.card().classes("report-card"):
         with ui.row().classes("details-head"):
-            parts.heading(f"Evaluation of {model.name}")
+            heading(f"Evaluation of {model.name}")
             parts.close_button(dialog)
         frame = ui.element("iframe").classes("report-frame")
         # No script runs in it, and it reaches neither this page nor the network.

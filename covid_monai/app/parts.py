@@ -4,35 +4,19 @@ from collections.abc import Mapping, Sequence
 
 from nicegui import ui
 
-from covid_monai.app.status import Look, label, look_of
+from covid_monai.app.badge import badge
+from covid_monai.app.status import label, look_of
 from covid_monai.inference.prediction import Prediction
-
-
-def badge(look: Look, *, words: str | None = None) -> None:
-    """An outcome in colour, with its icon and its words.
-
-    Args:
-        look: How it is shown.
-        words: In the place of the outcome's own words.
-    """
-    with ui.element("div").classes(f"outcome outcome-{look.kind}"):
-        ui.icon(look.icon).props("aria-hidden=true")
-        ui.label(words or look.words)
 
 
 def button(words: str, icon: str) -> ui.button:
     """A button with words and icon; what it does is up to the caller."""
-    return ui.button(words, icon=icon).props("no-caps unelevated")
+    return ui.button(words, icon=icon).props("no-caps outline")
 
 
 def close_button(dialog: ui.dialog) -> None:
     """A cross that closes a dialog."""
     ui.button(icon="close", on_click=dialog.close).props("flat round aria-label=Close")
-
-
-def heading(words: str, *, level: int = 2) -> ui.label:
-    """A heading that a screen reader finds."""
-    return ui.label(words).props(f"role=heading aria-level={level}").classes(f"heading-{level}")
 
 
 def show_answer(prediction: Prediction) -> None:

@@ -9,6 +9,7 @@ from nicegui import ui
 
 from covid_monai.app import blobs, layout
 from covid_monai.app.desk import Desk
+from covid_monai.app.headers import SafeHeaders
 
 _SECONDS_TO_RECONNECT = 5.0  # a visitor who is away longer has left: what they uploaded is freed
 
@@ -17,6 +18,7 @@ def create_app(desk: Desk) -> FastAPI:
     """The page at /, on one FastAPI application."""
     app = FastAPI(title="covid-monai", docs_url=None, redoc_url=None, openapi_url=None)
 
+    app.add_middleware(SafeHeaders)
     blobs.add_route(app)
 
     @ui.page("/")

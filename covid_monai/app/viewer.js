@@ -92,7 +92,6 @@ export default {
     const data = await answer.arrayBuffer();
     this.pixels = { shown: new Uint8Array(data, 0, PADDING + 1), codes: new Uint16Array(data, PADDING + 1) };
     this.draw();
-    this.$el.dataset.drawn = "yes";
   },
   methods: {
     number(value) {
@@ -130,6 +129,7 @@ export default {
         const { codes } = this.pixels;
         for (let i = 0; i < codes.length; i += 1) words[i] = 0xff000000 | (grey[codes[i]] * 0x010101);
         pen.putImageData(picture, 0, 0);
+        this.$el.dataset.drawn = "yes";
       });
     },
     setWindow(c, w) {

@@ -59,30 +59,6 @@ def roc_figure(
     return figure
 
 
-def stored_roc_figure(metrics: Mapping[str, Any], *, title: str = "ROC") -> Figure:
-    """ROC curves with the operating point from what `metrics.json` holds, without a row of a patient.
-
-    Args:
-        metrics: `roc` and `test`, as `evaluate_all` gives them.
-        title: What the images are, for example "ROC, test split".
-    """
-    figure, axes = _square(title)
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=(0, (1, 2)), label="chance (AUROC 0.5)")
-    names = list(metrics["test"]["per_class"])
-    for i, name in enumerate(names[k] for k in _shown_classes(names) if names[k] in metrics["roc"]):
-        curve, found = metrics["roc"][name], metrics["test"]["per_class"][name]
-        colour, label = _COLOURS[i % len(_COLOURS)], f"{name}: AUROC {found['auroc']['value']:.3f}"
-        line = {"color": colour, "linestyle": _STYLES[i % len(_STYLES)]}
-        axes.plot(curve["one_minus_specificity"], curve["sensitivity"], label=label, **line)
-        point = 1 - found["specificity"]["value"], found["sensitivity"]["value"]
-        axes.plot(*point, "o", color=colour, markersize=8)
-    axes.set(
-        xlabel="1 - specificity (share of others called so)", ylabel="Sensitivity (share of cases found)"
-    )
-    axes.legend(loc="lower right", fontsize="small", title="dot: operating point")
-    return figure
-
-
 def precision_recall_figure(
     labels: ArrayLike,
     probabilities: ArrayLike,

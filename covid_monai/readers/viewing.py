@@ -113,7 +113,8 @@ def _first_window(
     function = text(ds, "VOILUTFunction").upper()
     function = function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"
     if center is not None and width is not None:
-        if apply_window(modality[:1], center=center, width=width, function=function) is not None:
+        valid = apply_window(modality[:1], center=center, width=width, function=function) is not None
+        if valid:
             return center, width, function
     if bits <= FULL_RANGE_BITS:
         low, high = float(modality.min()), float(modality.max())

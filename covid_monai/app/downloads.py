@@ -1,0 +1,88 @@
+"""What a visitor takes away of one film: PDF, JSON, DICOM report and heat map, made in memory."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+from nicegui import run, ui
+
+from covid_monai.app.badge import heading
+from covid_monai.app.desk import Model
+from covid_monai.app.visit import Film
+from covid_monai.results.source import NoResultObjects
+from covid_monai.service.engine import Busy
+from covid_monai.vocabulary import UnreadableImage
+
+
+class Made(NamedTuple):
+    """A file to save."""
+
+    name: str
+    data: bytes
+    media_type: str
+
+
+def download_card(model: Model, film: Film) -> None:
+    """One button a file; those that cannot be made are left out, and it is said why."""
+    with ui.element("section").classes("card").props("aria-label=Downloads"):
+        heading("Take away")
+        with ui.row().classes("downloads"):
+            if film.prediction.ok:
+                _button("PDF report", "picture_as_pdf", lambda: pdf(model, film))
+            _button("JSON", "data_object", lambda: record(film))
+            if film.is_dicom:
+                _button("DICOM SR", "description", lambda: dicom(model, film, "report"))
+            if film.is_dicom and film.prediction.ok:
+                _button("Secondary Capture", "image", lambda: dicom(model, film, "heatmap"))
+        if not film.is_dicom:
+            words = "DICOM SR and Secondary Capture belong to a study: they are made for DICOM films only."
+            ui.label(words).classes("dim small")
+
+
+def _button(words: str, icon: str, make: Callable[[], Made]) -> None:
+    async def save() -> None:
+        button.props("loading")
+        try:
+            made = await run.io_bound(make)
+            ui.download.content(made.data, made.name, made.media_type)
+        except (Busy, NoResultObjects, UnreadableImage) as error:
+            ui.notify(str(error), type="warning", close_button="Close", timeout=0)
+        finally:
+            button.props(remove="loading")
+
+    button = ui.button(words, icon=icon, on_click=save).props("outline no-caps")
+
+
+def pdf(model: Model, film: Film) -> Made:
+    """The page for a physician."""
+    return Made(_name(film, "pdf"), model.engine.page_pdf(film.upload, film.prediction), "application/pdf")
+
+
+def record(film: Film) -> Made:
+    """The record of `covid-monai predict --json`."""
+    text = json.dumps(film.prediction.to_json(), indent=2, ensure_ascii=False)
+    return Made(_name(film, "json"), text.encode(), "application/json")
+
+
+def dicom(model: Model, film: Film, kind: str) -> Made:
+    """One of the DICOM objects.
+
+    Args:
+        model: Who made the prediction.
+        film: A DICOM film.
+        kind: report or heatmap.
+
+    Raises:
+        NoResultObjects: If there is none for this film.
+    """
+    objects = model.engine.dicom_objects(film.upload, film.prediction, heatmap=kind == "heatmap")
+    for made in objects:
+        if made.kind == kind:
+            return Made(made.name, made.data, "application/dicom")
+    raise NoResultObjects("no radiograph", f"{film.upload.name}: no radiograph that a report could be about.")
+
+
+def _name(film: Film, suffix: str) -> str:
+    """Tells films apart and names nobody."""
+    return f"covid-monai-{hashlib.sha256(film.upload.data).hexdigest()[:10]}.{suffix}"

@@ -1,0 +1,129 @@
+"""One film with all that is known about it: viewer to the left, cards to the right."""
+
+from nicegui import ui
+
+from covid_monai.app.cards import gate_line, outcome_card, probability_card, reason_card
+from covid_monai.app.decision_card import Settings, meaning_card, operating_point_card
+from covid_monai.app.downloads import download_card
+from covid_monai.app.figures import Figures
+from covid_monai.app.status import Look, label, look_of, look_of_class, look_of_not_called
+from covid_monai.app.viewer import Viewer
+from covid_monai.app.visit import Film, Visit, without_name
+from covid_monai.inference.prediction import UNCERTAIN
+from covid_monai.results.wording import shown_class
+from covid_monai.service.engine import Busy
+from covid_monai.vocabulary import UnreadableImage
+
+
+class FilmDetail:
+    """Shows one film of a visit.
+
+    Args:
+        visit: Whose film it is.
+        settings: What the visitor has chosen.
+        figures: Of the model, if it has any.
+        about: What the figures are, or why there are none.
+    """
+
+    def __init__(self, visit: Visit, settings: Settings, figures: Figures | None, about: str) -> None:
+        self._visit, self._settings = visit, settings
+        self._figures, self._about = figures, about
+
+    async def show(self, film: Film) -> None:
+        """Lay out the film; its picture and heat map come as soon as they are made."""
+        with ui.element("div").classes("detail"):
+            head = ui.element("div").classes("detail-head")
+            picture = ui.element("div").classes("detail-film card")
+            with ui.element("div").classes("detail-cards"):
+                self._cards(film, head)
+        with picture:
+            await self._picture(film)
+
+    def look(self, film: Film) -> Look:
+        """How the film is shown at the operating point that the visitor has chosen."""
+        if not film.prediction.ok:
+            return look_of(film.prediction)
+        decided = self._settings.choice.decide(film.prediction)["class"]
+        if decided is None:
+            return look_of_not_called(str(self._settings.choice.class_name))
+        return look_of_class(decided)
+
+    def _cards(self, film: Film, head: ui.element) -> None:
+        @ui.refreshable
+        def first() -> None:
+            outcome_card(film, self.look(film), self._sentence(film))
+
+        @ui.refreshable
+        def rest() -> None:
+            calibration = self._visit.model.engine.classifier.calibration
+            coverage = None if calibration is None else calibration.coverage
+            probability_card(film.prediction, self._settings.choice.thresholds, coverage)
+            meaning_card(self._settings, film.prediction, self._figures, self._about)
+
+        def changed() -> None:
+            first.refresh()
+            rest.refresh()
+
+        with head:
+            first()
+        if film.prediction.ok:
+            operating_point_card(self._settings, changed)
+            rest()
+            gate_line(self._visit.model)
+        else:
+            reason_card(film)
+        download_card(self._visit.model, film)
+
+    def _sentence(self, film: Film) -> str:
+        prediction = film.prediction
+        if not prediction.ok:
+            return look_of(prediction).meaning
+        decision = self._settings.choice.decide(prediction)
+        if decision["class"] == UNCERTAIN:
+            return str(decision["reason"])
+        probable = str(prediction.predicted_class)
+        value = (prediction.probabilities or {})[probable]
+        return f"Most probable: {label(probable)}, {value * 100:.1f} %."
+
+    async def _picture(self, film: Film) -> None:
+        name = film.upload.name
+        if not film.can_be_shown:
+            with ui.element("div").classes("no-picture"):
+                ui.icon("image_not_supported", size="3rem").props("aria-hidden=true")
+                ui.label("No picture: the file was not read as a chest radiograph.")
+            return
+        waiting = ui.spinner(size="lg").props("aria-label='The film is being read'")
+        try:
+            viewer = Viewer(await self._visit.view(film), label=f"Film {name}")
+        except Exception as error:  # decoders raise what they like; the result stands without the picture
+            ui.label(f"The film cannot be shown: {type(error).__name__}.")
+            return
+        finally:
+            waiting.delete()
+        if film.prediction.ok:
+            await self._heat(film, viewer)
+
+    async def _heat(self, film: Film, viewer: Viewer) -> None:
+        async def explain() -> None:
+            try:
+                explained = await self._visit.explain(film, select.value)
+            except (Busy, UnreadableImage, ValueError) as error:
+                ui.notify(str(error), type="warning")
+                return
+            viewer.show_heat(explained, label(select.value))
+
+        names = {name: label(name) for name in film.prediction.probabilities or {}}
+        with ui.row().classes("heat-row"):
+            select = ui.select(names, value=shown_class(film.prediction), label="Heat map (Grad-CAM) for")
+            select.classes("heat-class").on_value_change(explain)
+        words = (
+            "What moved the model, not where disease is: coarse, and relative to this film's hottest place."
+        )
+        ui.label(words).classes("dim small")
+        await explain()
+
+
+def announcement(film: Film, look: Look) -> str:
+    """One sentence for a screen reader when a result has come."""
+    reason = without_name(film.prediction, film.upload.name).detail
+    return f"{film.upload.name}: {look.words}." + (f" {reason}" if reason else "")

@@ -1,0 +1,118 @@
+"""What one visitor has handed in, and what came of it: in memory, bounded, gone when they go."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import cast
+
+from nicegui import run
+
+from covid_monai.app.desk import Model
+from covid_monai.inference.heatmap import FilmHeatmap
+from covid_monai.inference.prediction import Prediction
+from covid_monai.readers.viewing import ViewedFilm, read_for_viewer
+from covid_monai.service.uploads import Limits, Upload, in_memory
+from covid_monai.vocabulary import RefusalReason, Status
+
+# Refused by the gate or the view: read, so that it can be shown. What the readers refuse is not decoded here.
+_SHOWN_ALTHOUGH_REFUSED = frozenset(
+    {
+        *(RefusalReason.NOT_FRONTAL, RefusalReason.NOT_UPRIGHT),
+        *(RefusalReason.INVERTED, RefusalReason.UNLIKE_TRAINING),
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """One film of a visitor.
+
+    Args:
+        upload: As it was handed in.
+        prediction: What the model said.
+    """
+
+    upload: Upload
+    prediction: Prediction
+
+    @property
+    def can_be_shown(self) -> bool:
+        """Whether its pixels were read."""
+        return self.prediction.ok or self.prediction.reason in _SHOWN_ALTHOUGH_REFUSED
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether results can be attached to it; errors are no films."""
+        return self.prediction.status is not Status.ERROR and not self.upload.data.startswith(
+            (b"\xff\xd8\xff", b"\x89PNG")
+        )
+
+
+class Visit:
+    """The films of one visitor, in the order in which they came.
+
+    Args:
+        model: Who classifies.
+        limits: Of all that is kept together.
+    """
+
+    def __init__(self, model: Model, limits: Limits) -> None:
+        self.model = model
+        self._limits = limits
+        self._films: list[Film] = []
+
+    def __iter__(self) -> Iterator[Film]:
+        return iter(self._films)
+
+    def __len__(self) -> int:
+        return len(self._films)
+
+    async def add(self, upload: Upload) -> Film:
+        """Classify a film and keep it.
+
+        Raises:
+            LimitExceeded: If there is no more room for this visitor.
+            Busy: If too many callers are served.
+        """
+        kept = [film.upload for film in self._films] + [upload]
+        self._limits.check_count(len(kept))
+        self._limits.check_total(sum(len(one.data) for one in kept))
+        prediction = cast(Prediction, await run.io_bound(_predict, self.model, upload))
+        film = Film(upload, prediction)
+        self._films.append(film)
+        return film
+
+    def remove(self, film: Film) -> None:
+        """Forget a film."""
+        self._films.remove(film)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._films.clear()
+
+    async def view(self, film: Film) -> ViewedFilm:
+        """The film for the viewer."""
+        return cast(ViewedFilm, await run.io_bound(_view, film.upload))
+
+    async def explain(self, film: Film, class_name: str) -> FilmHeatmap:
+        """Its heat map for a class.
+
+        Raises:
+            Busy: If too many callers are served.
+        """
+        return cast(FilmHeatmap, await run.io_bound(self.model.engine.explain, film.upload, class_name))
+
+
+def _predict(model: Model, upload: Upload) -> Prediction:
+    (prediction,) = model.engine.predict([upload])
+    return prediction
+
+
+def _view(upload: Upload) -> ViewedFilm:
+    with in_memory(upload) as path:
+        return read_for_viewer(path)
+
+
+def without_name(prediction: Prediction, name: str) -> Prediction:
+    """The prediction with its detail rid of the file's name, which stands beside it anyway."""
+    detail = prediction.detail
+    return replace(prediction, detail=detail and detail.removeprefix(f"{name}: "))

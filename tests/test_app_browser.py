@@ -1,0 +1,285 @@
+"""The page in a real browser, on the real server with the shipped bundle: what a person does with one film."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from app_made_here import Page, Server, until
+from PIL import Image
+from pydicom import dcmread
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from covid_monai.app.examples import EXAMPLES, Example
+from covid_monai.readers import read_radiograph
+from covid_monai.readers.grayscale import apply_window
+from covid_monai.vocabulary import RESEARCH_USE
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("chromedriver"), reason="needs chromium and chromium-driver"),
+]
+GREY = """const stage = document.querySelector('.stage canvas');
+return [...stage.getContext('2d').getImageData(0, 0, stage.width, stage.height).data].filter((_, i) => i % 4 == 0)"""
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """A film with a window of its own, one that is refused, a picture, and a file that is damaged."""
+    folder = tmp_path_factory.mktemp("films")
+    film = dcmread(io.BytesIO(Example("film", "normal", 4).draw().data))
+    film.PatientName, film.PatientID = "Secret^Patient", "SECRET-1"
+    film.save_as(folder / "film.dcm")
+    (folder / "damaged.dcm").write_bytes((folder / "film.dcm").read_bytes()[:3000])
+    (folder / "turned.dcm").write_bytes(EXAMPLES[-1].draw().data)
+    grey = (read_radiograph(folder / "film.dcm")[0][0] * 255).astype(np.uint8)
+    Image.fromarray(grey).save(folder / "film.jpg", quality=95)
+    Image.fromarray(grey).save(folder / "film.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, films):
+    running = Server(tmp_path_factory.mktemp("server"), "--folder", films, "--max-upload-mib", 8)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    visitor = Page(tmp_path_factory.mktemp("chromium"), tmp_path_factory.mktemp("downloads"))
+    yield visitor
+    visitor.driver.quit()
+
+
+@pytest.fixture
+def shots(request):
+    folder = request.config.getoption("--screenshots")
+    return Path(folder) if folder else None
+
+
+def grey_of(page):
+    found = np.array(page.driver.execute_script(GREY))
+    return found.reshape(512, 512)
+
+
+def test_a_dicom_film_from_upload_to_report(page, server, films, shots):
+    page.screen(1280)
+    page.open(server.url)
+    page.upload(films / "film.dcm")
+    page.wait_for(".outcome-large", "Normal")
+    page.wait_for(".viewer[data-drawn=yes]")
+
+    # The film as the file wants it shown, to one grey level of 255.
+    shown = read_radiograph(films / "film.dcm")[0][0] * 255
+    until(lambda: np.abs(grey_of(page) - shown).max() <= 1, "the film as it is read")
+
+    # Heat map: there, for the class, and as strong as the slider says.
+    page.wait_for(".stage-note", "Normal")
+    heat = page.driver.find_element(By.CSS_SELECTOR, ".stage .heat")
+    until(lambda: heat.get_property("naturalWidth"), "the heat map")
+    assert heat.value_of_css_property("opacity") == "0.55"
+    page.slide("opacity", 0.2)
+    until(lambda: heat.value_of_css_property("opacity") == "0.2", "a fainter heat map")
+    page.choose(".heat-class", "COVID-19")
+    page.wait_for(".stage-note", "COVID-19")
+
+    # Window: as apply_window computes it from the stored values; then back to the file's own.
+    ds = dcmread(films / "film.dcm")
+    page.slide("center", 1500)
+    expected = apply_window(ds.pixel_array.astype(float), center=1500, width=ds.WindowWidth) * 255
+    until(lambda: np.abs(grey_of(page) - expected).max() <= 1, "another window")
+    page.click(".view-button", "Invert")
+    until(lambda: np.abs(grey_of(page) - (255 - expected)).max() <= 1, "an inverted film")
+    page.click(".view-button", "File's window")
+    until(lambda: np.abs(grey_of(page) - shown).max() <= 1, "the file's own window")
+    page.click(".view-button[aria-label='Zoom in']")
+    page.wait_for(".stage-zoom", "1.5")
+    page.click(".view-button", "Fit")
+    page.wait_until_gone(".stage-zoom")
+    if shots:
+        page.screenshot(shots / "app-image-1280-light.png")
+
+    # What it means depends on the prevalence and on the operating point.
+    field = page.wait_for(".prevalence-field input")
+    seen = []
+    for value in ("1", "20"):
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(value, Keys.TAB)
+        page.wait_for(".thousand", f"{int(value) * 10} are Normal")
+        seen.append(float(re.search(r"in ([\d.]+) %", page.wait_for(".ppv").text)[1]))
+    assert seen[0] < seen[1]
+    page.choose(".operating-point", "Find 95 % of COVID-19")
+    page.wait_for(".outcome-large.outcome-not-called", "Not called COVID-19")
+    page.wait_for(".roc-point")
+    page.choose(".operating-point", "The model's own thresholds")
+    page.wait_for(".outcome-large.outcome-normal")
+
+
+def test_downloads_are_what_they_say(page, server, films):
+    page.open(server.url)
+    page.upload(films / "film.dcm")
+    page.wait_for(".viewer[data-drawn=yes]")
+    for name in ("PDF report", "JSON", "DICOM SR"):
+        page.click(".downloads button", name)
+    pdf, record, report = (page.downloaded(suffix) for suffix in (".pdf", ".json", ".dcm"))
+    assert "SECRET" not in pdf.name + record.name + report.name
+    assert json.loads(record.read_text())["predicted_class"] == "normal"
+    if shutil.which("pdftotext"):
+        words = subprocess.run(["pdftotext", pdf, "-"], capture_output=True, timeout=60, check=True).stdout
+        assert b"Secret" in words and b"Normal" in words and RESEARCH_USE.encode() in words
+    if shutil.which("dsrdump"):
+        dump = subprocess.run(["dsrdump", report], capture_output=True, timeout=60, check=True).stdout
+        assert b"Probability of Normal" in dump and b"Secret^Patient" in dump
+    report.unlink()
+    page.click(".downloads button", "Secondary Capture")
+    capture = dcmread(page.downloaded(".dcm"))
+    assert capture.Modality == "OT" or capture.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7"
+    assert capture.pixel_array.ndim == 3
+
+
+def test_refused_and_damaged_files_and_pictures_look_unlike_a_normal_film(page, server, films, shots):
+    page.screen(390, dark=True)
+    page.open(server.url)
+    page.upload(films / "film.jpg", films / "turned.dcm", films / "damaged.dcm")
+    until(lambda: len(page.all(".film-entry")) == 3, "three films")
+    page.wait_for(".viewer[data-drawn=yes]")
+    assert page.fits()
+    page.wait_for(".viewer-sliders", "Brightness")
+    assert not any("SR" in button.text for button in page.all(".downloads button"))
+    if shots:
+        page.screenshot(shots / "app-image-390-dark.png")
+    page.click(".film-button", "turned.dcm")
+    page.wait_for(".outcome-large.outcome-refused", "Refused")
+    page.wait_for(".detail-cards", "turned to the left")
+    assert page.fits()
+    if shots:
+        page.screenshot(shots / "app-refused-390-dark.png")
+    page.click(".film-button", "damaged.dcm")
+    page.wait_for(".outcome-large.outcome-error", "Error")
+    assert "Normal" not in page.wait_for(".detail").text.replace("not normal", "")
+    page.screen(1280)
+    looks = set()
+    for kind in ("normal", "refused", "error"):
+        small = page.wait_for(f".film-entry .outcome-{kind}")
+        icon = small.find_element(By.CSS_SELECTOR, ".q-icon").get_attribute("textContent")
+        looks.add((small.value_of_css_property("color"), icon, small.text.split()[-1]))
+    colours, icons, words = zip(*looks, strict=True)
+    assert len(set(colours)) == len(set(icons)) == len(set(words)) == 3
+
+
+def test_the_way_with_the_keyboard_alone(page, server, films):
+    page.screen(1280)
+    page.open(server.url)
+    keys = page.driver.switch_to.active_element
+
+    def focused():
+        return page.driver.switch_to.active_element
+
+    def tab_to(what, most=60):
+        for _ in range(most):
+            focused().send_keys(Keys.TAB)
+            here = focused()
+            if what in (here.text, here.get_attribute("aria-label"), here.get_attribute("class")):
+                return here
+        return pytest.fail(f"Tab never reaches {what}")
+
+    keys.send_keys(Keys.TAB)
+    assert focused().text == "Skip to the content"
+    focused().send_keys(Keys.ENTER)
+    tab_to("dropzone-input")
+    tab_to("Clear lungs").send_keys(Keys.ENTER)
+    page.wait_for(".viewer[data-drawn=yes]")
+    page.wait_for(".stage-note")
+    assert "Normal" in until(
+        lambda: page.driver.find_element(By.CSS_SELECTOR, "[aria-live]").get_attribute("textContent"), "news"
+    )
+    stage = tab_to("stage")
+    assert stage.value_of_css_property("outline-style") == "solid"
+    stage.send_keys("+", Keys.ARROW_LEFT)
+    page.wait_for(".stage-zoom")
+    before = grey_of(page)
+    stage.send_keys("0", "i", "h")
+    page.wait_until_gone(".stage-zoom")
+    page.wait_until_gone(".stage-note")
+    until(lambda: (grey_of(page) != before).mean() > 0.5, "an inverted film")
+    tab_to("PDF report")
+    focused().send_keys(Keys.ALT, Keys.SHIFT, "3")
+    until(lambda: page.all(".q-tab--active")[0].text == "Model", "the tab Model")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_words_can_be_read_and_nothing_is_cut_off(page, server, shots, width, dark):
+    page.screen(width, dark=dark)
+    page.open(server.url)
+    page.wait_for(".legend")
+    assert page.driver.title and page.driver.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en-US"
+    assert RESEARCH_USE in page.wait_for(".banner").text
+    assert page.fits()
+    for kind in ("normal", "finding", "uncertain", "refused", "error"):
+        assert contrast(page, f".legend .outcome-{kind}") >= 4.5, kind
+    for selector in (".banner", ".dim", ".examples button", ".dropzone-title"):
+        assert contrast(page, selector) >= 4.5, selector
+    if shots:
+        page.screenshot(shots / f"app-start-{width}-{'dark' if dark else 'light'}.png")
+    page.driver.execute_script("scrollTo(0, document.body.scrollHeight)")
+    assert page.wait_for(".banner").rect["y"] <= page.driver.execute_script("return scrollY") + 1
+
+
+def contrast(page, selector) -> float:
+    """Contrast ratio of WCAG 2 between a text and what lies behind it."""
+    colours = page.driver.execute_script(
+        """const pen = new OffscreenCanvas(1, 1).getContext('2d');
+        const numbers = colour => { pen.clearRect(0, 0, 1, 1); pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
+            return [...pen.getImageData(0, 0, 1, 1).data]; };
+        let element = arguments[0];
+        const text = numbers(getComputedStyle(element).color);
+        while (element && numbers(getComputedStyle(element).backgroundColor)[3] < 255) element = element.parentElement;
+        return [text, numbers(getComputedStyle(element || document.body).backgroundColor)]""",
+        page.wait_for(selector),
+    )
+    light, dark = sorted((luminance(colour[:3]) for colour in colours), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour) -> float:
+    share = np.array(colour) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_the_server_folder_gives_its_films_and_no_request_leaves_the_server(page, server, films):
+    page.screen(1280)
+    page.driver.get_log("performance")
+    page.open(server.url)
+    page.click(".source-row button", "Add its films")
+    until(lambda: len(page.all(".film-entry")) == 5, "all films of the folder")
+    asked = re.findall(r'"url":"((?:https?|wss?)://[^"]+)"', " ".join(map(str, log(page, "performance"))))
+    assert len(asked) > 5 and all(f"127.0.0.1:{server.port}" in url for url in asked)
+    complaints = [entry["message"] for entry in log(page, "browser") if entry["level"] == "SEVERE"]
+    assert not complaints
+
+
+def log(page, kind):
+    return page.driver.get_log(kind)
+
+
+def test_what_a_visitor_left_is_gone_and_no_name_is_in_the_log(page, server, films):
+    page.open(server.url)
+    page.upload(films / "film.dcm")
+    page.wait_for(".viewer[data-drawn=yes]")
+    film = page.driver.execute_script(
+        "return performance.getEntriesByType('resource').map(e => e.name).find(n => n.includes('/blob/'))"
+    )
+    assert film.startswith(server.url)
+    fetched = "return fetch(arguments[0], {cache: 'no-store'}).then(answer => answer.status)"
+    assert page.driver.execute_script(fetched, film) == 200
+    page.driver.get(f"{server.url}/v1/nothing")
+    until(lambda: page.driver.execute_script(fetched, film) == 404, "the film is forgotten")
+    assert not re.search("secret|film|patient|Traceback", server.log.read_text(), re.IGNORECASE)
