@@ -23,10 +23,7 @@ class FilmDetails:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         with ui.dialog() as self._dialog, ui.card().classes("details"):
-            with ui.row().classes("details-head"):
-                with ui.element("h3"):
-                    self._title = ui.label().classes("file-name")
-                parts.close_button(self._dialog)
+            self._title = parts.dialog_head(self._dialog, "")
             self._body = ui.column().classes("details-body")
 
     async def open(self, film: Film) -> None:

@@ -37,7 +37,7 @@ def build(desk: Desk) -> None:
             choice = ui.select(
                 names, value=names[0], label="Model", on_change=lambda event: show(event.value)
             )
-            choice.props("outlined dense").classes("choice")
+            choice.props("outlined dense").classes("choice wide")
     show(names[0])
 
 
@@ -132,9 +132,7 @@ def _show_rocs(evidence: Evidence) -> None:
 
 def _open_report(model: Model, evidence: Evidence) -> None:
     with ui.dialog(value=True).props("maximized") as dialog, ui.card().classes("report-card"):
-        with ui.row().classes("details-head"):
-            heading(f"Evaluation of {model.name}")
-            parts.close_button(dialog)
+        parts.dialog_head(dialog, f"Evaluation of {model.name}")
         frame = ui.element("iframe").classes("report-frame")
         # No script runs in it, and it reaches neither this page nor the network.
         frame.props["sandbox"], frame.props["srcdoc"] = "", evidence.report

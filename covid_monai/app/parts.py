@@ -7,6 +7,7 @@ from nicegui import ui
 from covid_monai.app.badge import badge
 from covid_monai.app.status import label, look_of
 from covid_monai.inference.prediction import Prediction
+from covid_monai.vocabulary import RESEARCH_USE
 
 
 def button(words: str, icon: str) -> ui.button:
@@ -14,9 +15,18 @@ def button(words: str, icon: str) -> ui.button:
     return ui.button(words, icon=icon).props("no-caps outline")
 
 
-def close_button(dialog: ui.dialog) -> None:
-    """A cross that closes a dialog."""
-    ui.button(icon="close", on_click=dialog.close).props("flat round aria-label=Close")
+def dialog_head(dialog: ui.dialog, title: str) -> ui.label:
+    """Title of a dialog and the cross that closes it; what hides the page's banner says itself what it says.
+
+    Returns:
+        The title, whose words may change.
+    """
+    with ui.row().classes("details-head"):
+        with ui.element("h3"):
+            words = ui.label(title).classes("file-name")
+        ui.button(icon="close", on_click=dialog.close).props("flat round aria-label=Close")
+    ui.label(RESEARCH_USE).classes("small dim")
+    return words
 
 
 def show_answer(prediction: Prediction) -> None:
