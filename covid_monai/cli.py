@@ -18,6 +18,7 @@ from covid_monai.commands import experiment as experiment_command
 from covid_monai.commands import export as export_command
 from covid_monai.commands import predict as predict_command
 from covid_monai.commands import score_archive as score_archive_command
+from covid_monai.commands import serve as serve_command
 from covid_monai.commands import worker as worker_command
 from covid_monai.errors import causes, first_line
 from covid_monai.vocabulary import RESEARCH_USE
@@ -46,6 +47,7 @@ app.command(epilog=experiment_command.EXAMPLES)(experiment_command.experiment)
 app.command(epilog=export_command.EXAMPLES)(export_command.export)
 app.command(epilog=predict_command.EXAMPLES)(predict_command.predict)
 app.command(epilog=score_archive_command.EXAMPLES)(score_archive_command.score_archive)
+app.command(epilog=serve_command.EXAMPLES)(serve_command.serve)
 
 
 def main() -> None:

@@ -93,13 +93,14 @@ class FilmDetail:
                 ui.label("No picture: the file was not read as a chest radiograph.")
             return
         waiting = ui.spinner(size="lg").props("aria-label='The film is being read'")
-        try:
-            viewer = Viewer(await self._visit.view(film), label=f"Film {name}")
-        except Exception as error:  # decoders raise what they like; the result stands without the picture
-            ui.label(f"The film cannot be shown: {type(error).__name__}.")
+        viewed = await self._visit.view(film)
+        if waiting.is_deleted:  # the visitor looks at another film by now
             return
-        finally:
-            waiting.delete()
+        waiting.delete()
+        if viewed is None:
+            ui.label("The film cannot be shown.")
+            return
+        viewer = Viewer(viewed, label=f"Film {name}")
         if film.prediction.ok:
             await self._heat(film, viewer)
 
@@ -109,6 +110,8 @@ class FilmDetail:
                 explained = await self._visit.explain(film, select.value)
             except (Busy, UnreadableImage, ValueError) as error:
                 ui.notify(str(error), type="warning")
+                return
+            if viewer.is_deleted:
                 return
             viewer.show_heat(explained, label(select.value))
 

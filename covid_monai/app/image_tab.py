@@ -1,5 +1,7 @@
 """The image tab: films come in, one at a time is looked at."""
 
+import asyncio
+
 from nicegui import ui
 
 from covid_monai.app.badge import badge, legend
@@ -26,8 +28,11 @@ class _ImageTab:
         self._settings = Settings(choices(classifier.operating_point, classifier.class_names))
         self._detail = FilmDetail(self._visit, self._settings, *read_figures(desk.model.bundle))
         self._selected: Film | None = None
+        self._one_at_a_time = asyncio.Lock()
         self._sources = build_sources(desk, self.add)
         self._live = ui.label().classes("sr-only").props("role=status aria-live=polite")
+        self._working = ui.spinner(size="lg").props("aria-label=Working").classes("working")
+        self._working.visible = False
         self._list = ui.element("nav").classes("films").props("aria-label=Films")
         self._place = ui.element("div").classes("place")
         with self._place:
@@ -35,23 +40,24 @@ class _ImageTab:
         ui.context.client.on_delete(self._visit.clear)
 
     async def add(self, uploads: list[Upload]) -> None:
-        """Classify films, and show the first of them."""
-        for number, upload in enumerate(uploads):
-            self._live.text = f"Reading {upload.name}"
-            with self._list:
-                waiting = ui.spinner().props("aria-label=Working")
+        """Classify films, in the order in which they came, and show the first."""
+        async with self._one_at_a_time:
+            self._working.visible = True
             try:
-                film = await self._visit.add(upload)
+                for upload in uploads:
+                    await self._add(upload)
             except (Busy, LimitExceeded) as error:
                 ui.notify(str(error), type="warning", close_button="Close", timeout=0)
-                return
             finally:
-                waiting.delete()
-            self._live.text = announcement(film, self._detail.look(film))
-            if number == 0:
-                await self.select(film)
-            else:
-                self._show_list()
+                self._working.visible = False
+        if self._selected is None and len(self._visit):
+            await self.select(next(iter(self._visit)))
+
+    async def _add(self, upload: Upload) -> None:
+        self._live.text = f"Reading {upload.name}"
+        film = await self._visit.add(upload)
+        self._live.text = announcement(film, self._detail.look(film))
+        self._show_list()
 
     async def select(self, film: Film) -> None:
         """Look at another film."""

@@ -1,23 +1,24 @@
-"""The server that shows the page."""
+"""The page in the browser and the REST service on one application."""
 
-import ipaddress
-import logging
-
-import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
 
 from covid_monai.app import blobs, layout
 from covid_monai.app.desk import Desk
 from covid_monai.app.headers import SafeHeaders
+from covid_monai.service.api import Settings, create_api
 
-_SECONDS_TO_RECONNECT = 5.0  # a visitor who is away longer has left: what they uploaded is freed
+SECONDS_TO_RETURN = 5.0  # a visitor who is away longer has left: what they uploaded is freed
 
 
-def create_app(desk: Desk) -> FastAPI:
-    """The page at /, on one FastAPI application."""
-    app = FastAPI(title="covid-monai", docs_url=None, redoc_url=None, openapi_url=None)
+def create_app(desk: Desk, *, loopback: bool) -> FastAPI:
+    """The page at /, and beside it what `covid_monai.service.api` serves, with the same engine and limits.
 
+    Args:
+        desk: What the page works with; its first model answers under /v1.
+        loopback: Whether to answer only to the names of loopback.
+    """
+    app = create_api(desk.model.engine, Settings(limits=desk.limits, loopback=loopback))
     app.add_middleware(SafeHeaders)
     blobs.add_route(app)
 
@@ -30,26 +31,7 @@ def create_app(desk: Desk) -> FastAPI:
         title=layout.TITLE,
         dark=None,
         language="en-US",
-        reconnect_timeout=_SECONDS_TO_RECONNECT,
+        reconnect_timeout=SECONDS_TO_RETURN,
         show_welcome_message=False,
     )
     return app
-
-
-def serve(desk: Desk, *, host: str, port: int) -> None:
-    """Serve the page until SIGTERM or Ctrl-C."""
-    logging.getLogger("nicegui").setLevel(logging.WARNING)
-    # No access log: it would say who looked at what, and when.
-    uvicorn.run(create_app(desk), host=host, port=port, log_level="warning", access_log=False)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server on `host`.
-
-    >>> is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,5 +1,6 @@
 """What one visitor has handed in, and what came of it: in memory, bounded, gone when they go."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import cast
@@ -13,6 +14,7 @@ from covid_monai.readers.viewing import ViewedFilm, read_for_viewer
 from covid_monai.service.uploads import Limits, Upload, in_memory
 from covid_monai.vocabulary import RefusalReason, Status
 
+logger = logging.getLogger(__name__)
 # Refused by the gate or the view: read, so that it can be shown. What the readers refuse is not decoded here.
 _SHOWN_ALTHOUGH_REFUSED = frozenset(
     {
@@ -89,9 +91,9 @@ class Visit:
         """Forget all."""
         self._films.clear()
 
-    async def view(self, film: Film) -> ViewedFilm:
-        """The film for the viewer."""
-        return cast(ViewedFilm, await run.io_bound(_view, film.upload))
+    async def view(self, film: Film) -> ViewedFilm | None:
+        """The film for the viewer; None if it cannot be read after all."""
+        return cast(ViewedFilm | None, await run.io_bound(_view, film.upload))
 
     async def explain(self, film: Film, class_name: str) -> FilmHeatmap:
         """Its heat map for a class.
@@ -107,9 +109,13 @@ def _predict(model: Model, upload: Upload) -> Prediction:
     return prediction
 
 
-def _view(upload: Upload) -> ViewedFilm:
+def _view(upload: Upload) -> ViewedFilm | None:
     with in_memory(upload) as path:
-        return read_for_viewer(path)
+        try:
+            return read_for_viewer(path)
+        except Exception:  # decoders raise what they like; the result stands without the picture
+            logger.debug("a film cannot be shown", exc_info=True)
+            return None
 
 
 def without_name(prediction: Prediction, name: str) -> Prediction:

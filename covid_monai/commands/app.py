@@ -8,21 +8,28 @@ import typer
 
 from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import BackendOption, BundleOption, DeviceOption, bundle_folder
+from covid_monai.commands.serve import OPEN_TO_OTHERS
 from covid_monai.errors import extra
+from covid_monai.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from covid_monai.app.desk import Model
+    from socket import socket
 
-EXAMPLES = examples(
-    "covid-monai app",
-    "covid-monai app --compare runs/mine",
-    "covid-monai app --folder films/ --max-upload-mib 32",
+    from covid_monai.app.desk import Desk, Model
+
+EXAMPLES = (
+    examples(
+        "covid-monai app",
+        "covid-monai app --compare runs/mine",
+        "covid-monai app --folder films/ --max-upload-mib 32",
+    )
+    + f"\n\n{RESEARCH_USE}"
 )
 
 
 def app(
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8501,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8501,
     bundle: BundleOption = None,
     compare: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A second bundle, to compare with on the same film.")
@@ -43,7 +50,8 @@ def app(
 ) -> None:
     """Show the page in the browser: films in, probabilities, decision, heat map and reports out.
 
-    Uploads stay in memory. There is no login: whoever reaches the address sees the page.
+    Uploads stay in memory. There is no login: whoever reaches the address sees the page. Programs find the
+    service of `covid-monai serve` at the same address.
 
     Exit code: 0 after Ctrl-C, 2 for wrong usage.
     """
@@ -54,28 +62,35 @@ def app(
         raise ValueError("--url-host belongs to --allow-urls: give both.")
     with extra("app"):
         import nicegui  # noqa: F401
-    with extra("dicom"):
-        import covid_monai.results  # noqa: F401
 
+        import covid_monai.results
+        import covid_monai.service.api  # noqa: F401
     from covid_monai.app.desk import Desk
-    from covid_monai.app.server import is_loopback, serve
+    from covid_monai.service.server import is_loopback, listen
     from covid_monai.service.uploads import MIB, Limits
 
-    with ExitStack() as stack:
-        models = {}
+    with listen(host, port) as listening, ExitStack() as stack:
+        models: dict[str, Model] = {}
         for place in folders:
             model = _open(place, stack, taken=set(models), device=device, backend=backend)
             models[model.name] = model
-        limits = Limits(max_file_bytes=max_upload_mib * MIB)
+        limits = Limits(max_file_bytes=max_upload_mib * MIB, max_total_bytes=8 * max_upload_mib * MIB)
         desk = Desk(models, limits, folder and folder.resolve(), allow_urls, frozenset(url_host or ()))
-        if not is_loopback(host):
-            typer.echo(
-                f"Warning: {host} can be reached from other machines, and nobody has to log in: put a "
-                "reverse proxy with authentication and TLS before it.",
-                err=True,
-            )
-        typer.echo(f"http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)", err=True)
-        serve(desk, host=host, port=port)
+        _serve(listening, desk, loopback=is_loopback(host))
+
+
+def _serve(listening: "socket", desk: "Desk", *, loopback: bool) -> None:
+    from covid_monai.app.server import create_app
+    from covid_monai.service.server import address_of, run
+    from covid_monai.worker.logs import log_as_json
+
+    log_as_json()
+    app = create_app(desk, loopback=loopback)
+    address = address_of(listening)
+    typer.echo(f"Open {address} in a browser; Ctrl-C ends it. Programs: {address}/docs. {RESEARCH_USE}")
+    if not loopback:
+        typer.echo(OPEN_TO_OTHERS, err=True)
+    run(app, listening)
 
 
 def _open(

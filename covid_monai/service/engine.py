@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -82,6 +82,7 @@ class Engine:
         decode_memory_mib: int = 3072,
     ) -> None:
         self.classifier = classifier
+        self.max_callers = max_callers
         self._batch_size = batch_size
         self._places = threading.BoundedSemaphore(max_callers)
         self._waiting: deque[_Job] = deque()
@@ -90,7 +91,7 @@ class Engine:
             seconds=decode_seconds, memory_mib=decode_memory_mib, target_size=classifier.image_size
         )
 
-    def predict(self, uploads: Iterable[Upload]) -> Iterator[Prediction]:
+    def predict(self, uploads: Iterable[Upload]) -> Generator[Prediction]:
         """Classify uploads in their order; a record's `file` is the upload's name.
 
         The next uploads are read while these are classified. A caller who stops early, or closes the
@@ -111,6 +112,13 @@ class Engine:
             finally:
                 for future in ahead:
                     future.cancel()
+
+    def has_place(self) -> bool:
+        """Whether one more caller would be served now."""
+        free = self._places.acquire(blocking=False)
+        if free:
+            self._places.release()
+        return free
 
     def explain(self, upload: Upload, class_name: str | None = None) -> FilmHeatmap:
         """Film as displayed, and where on it the evidence for a class lies.

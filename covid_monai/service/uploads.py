@@ -4,7 +4,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -90,7 +90,7 @@ def unpack(name: str, data: bytes, limits: Limits) -> Iterator[Upload]:
     archive in an archive is not opened: it comes out as it is, and no reader takes it.
 
     Args:
-        name: As the caller calls it; folders in it are dropped.
+        name: As the caller calls it; see `plain_name`.
         data: The content, which decides what it is.
         limits: Sizes are counted while inflating; what an archive says of itself is not believed.
 
@@ -98,10 +98,9 @@ def unpack(name: str, data: bytes, limits: Limits) -> Iterator[Upload]:
         LimitExceeded: If it is too much.
         UploadError: If an archive is damaged or encrypted.
 
-    >>> [upload.name for upload in unpack("C:/films/film.dcm", b"", Limits())]
+    >>> [upload.name for upload in unpack("film.dcm", b"", Limits())]
     ['film.dcm']
     """
-    name = plain_name(name)
     limits.check_file(name, len(data))
     if not data.startswith(_ZIP):
         yield Upload(name, data)
@@ -115,6 +114,23 @@ def unpack(name: str, data: bytes, limits: Limits) -> Iterator[Upload]:
         raise UploadError(
             f"{name} is a zip archive that is damaged, encrypted or packed in an unusual way: pack it again."
         ) from error
+
+
+def unpack_all(uploads: Iterable[Upload], limits: Limits) -> Iterator[Upload]:
+    """As `unpack`, of several; the limits hold for all of them together.
+
+    Raises:
+        LimitExceeded: If it is too much, when the file that is too much is reached.
+        UploadError: If an archive is damaged or encrypted.
+    """
+    count = total = 0
+    for upload in uploads:
+        for one in unpack(upload.name, upload.data, limits):
+            count += 1
+            total += len(one.data)
+            limits.check_count(count)
+            limits.check_total(total)
+            yield one
 
 
 def _members(archive: zipfile.ZipFile, limits: Limits) -> Iterator[Upload]:

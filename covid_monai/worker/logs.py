@@ -12,7 +12,7 @@ import threading
 import traceback
 from datetime import UTC, datetime
 
-_OURS = "covid_monai.worker"
+_OURS = ("covid_monai.worker", "covid_monai.service")
 # What callers may say, by the argument `extra`.
 FIELDS = (
     "archive",
@@ -26,6 +26,9 @@ FIELDS = (
     "address",
     "signal",
     "psi",
+    "method",
+    "route",
+    "status",
 )
 
 
@@ -54,11 +57,12 @@ def log_as_json() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger(_OURS).setLevel(logging.INFO)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("pydicom").setLevel(logging.ERROR)  # warns of oddities in every other real file
     threading.excepthook = _log_thread
 
 
 def _log_thread(arguments: threading.ExceptHookArgs) -> None:
     if arguments.exc_value is not None:
-        logging.getLogger(_OURS).critical("thread_ended", exc_info=arguments.exc_value)
+        logging.getLogger(__name__).critical("thread_ended", exc_info=arguments.exc_value)
