@@ -76,7 +76,7 @@ def bundle(tmp_path_factory):
     """A bundle like that of a finished training, but with random weights."""
     torch.manual_seed(0)
     bundle = Bundle(SHIPPED, image_size=64, network_name="resnet10").copy_to(
-        tmp_path_factory.mktemp("bundle")
+        tmp_path_factory.mktemp("bundle") / "o'brien #1"
     )
     save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
     OperatingPoint("the rule", {"normal": 0.6, "pneumonia": 0.2, "covid": 0.3}).save(
@@ -185,6 +185,17 @@ def test_predict_writes_json_lines(run, bundle, films, tmp_path):
     assert records[0]["model"] == bundle.identity | computed
     assert records[0]["decision"]["thresholds"] == {"normal": 0.6, "pneumonia": 0.2, "covid": 0.3}
     assert list(output.parent.iterdir()) == [output]
+
+
+def test_what_went_wrong_is_told_beside_a_file_of_results(run, bundle, films, tmp_path):
+    for number in range(30):
+        (films / f"d{number:02}.jpg").write_text("no image")
+    code, out, err = run("predict", "--bundle", bundle.root, "--output", tmp_path / "out.csv", films)
+    assert (code, out) == (1, "")
+    told = [line for line in err.splitlines() if ": error: unreadable: " in line]
+    assert told[0] == f"{films / 'b.jpg'}: error: unreadable: not a DICOM, JPEG or PNG file"
+    assert len(told) == 20
+    assert f"11 more were refused or failed: see the reason of each in {tmp_path / 'out.csv'}." in err
 
 
 def test_csv_says_the_same_as_json_lines(run, bundle, films, tmp_path):
@@ -334,6 +345,8 @@ def test_installed_command(bundle, films, tmp_path):
     assert done.stderr.splitlines() == [
         f"{bundle.root} has no input gate (models/gate.npz): "
         "any grey picture is classified, whatever it shows.",
+        f"{ct}: refused: not_a_projection_radiograph: Modality CT, SOP Class 1.2.840.10008.5.1.4.1.1.2; "
+        "a projection radiograph (CR, DX, RG or a secondary capture of one) was expected.",
         f"2 files: 1 ok, 1 refused: not_a_projection_radiograph. Written to {tmp_path / 'o.jsonl'}.",
         RESEARCH_USE,
     ]

@@ -252,7 +252,7 @@ def test_source_words_on_the_command_line():
         ("csv", Path("c")),
     ]
     with pytest.raises(
-        ValueError, match=r"'kermani' is not a source; did you mean kermany\? Sources: folder, csv"
+        ValueError, match=r"'kermani' is no source; did you mean kermany\? There are: folder, csv"
     ):
         parse_sources(["kermani", "a"])
     with pytest.raises(ValueError, match="source folder has no root"):
