@@ -191,7 +191,14 @@ def test_batch_of_twenty_one_corrupt_one_a_hand(page, films, by_command, look):
     page.click(".details [aria-label=Close]")
     page.wait_until_gone(".details")
 
-    # Filters, by a box and by text.
+    # The document; filters, by a box and by text.
+    page.click("button", "PDF")
+    pdf = page.downloaded(".pdf")
+    if shutil.which("pdftotext"):
+        done = subprocess.run(["pdftotext", "-layout", pdf, "-"], capture_output=True, timeout=60, check=True)
+        words = done.stdout.decode()
+        assert all(path.stem in words for path in films.iterdir())
+        assert "not a medical device" in words and "HAND" in words
     choose(page, "Decision", "Refused")
     until(lambda: rows_of(page, 2) == ["hand.dcm"], "the refused film alone")
     choose(page, "Decision", "Any")

@@ -2,8 +2,8 @@
 
 import io
 import time
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -122,6 +122,25 @@ class Batch:
         """At the mean speed; None before the first film is done."""
         left = self.total - len(self.films)
         return left / self.images_per_second if self.films else None
+
+    def to_pdf(self, model: Mapping[str, str]) -> bytes:
+        """The results so far as a document: a summary, then a table with small pictures.
+
+        Args:
+            model: As `Classifier.model`.
+        """
+        from covid_monai.results.batch_page import batch_page
+
+        films = list(self.films)
+        # The document knows films by their names: of two with one name it would show one picture twice.
+        names = Counter(film.prediction.file for film in films)
+        thumbnails = {
+            film.prediction.file: film.thumbnail
+            for film in films
+            if film.thumbnail and names[film.prediction.file] == 1
+        }
+        predictions = [film.prediction for film in films]
+        return batch_page(predictions, thumbnails, model, f"{len(films)} chest radiographs")
 
     def to_csv(self, class_names: Sequence[str]) -> bytes:
         """The results so far, with the columns of `covid-monai predict --output FILE.csv`."""

@@ -73,6 +73,7 @@ class BatchTab:
                 self._words = ui.label().props("role=status").classes("number")
                 self._cancel_button = parts.button("Cancel", "stop").on_click(self._cancel)
                 self._csv_button = parts.button("CSV", "download").on_click(self._download_csv)
+                self._pdf_button = parts.button("PDF", "picture_as_pdf").on_click(self._download_pdf)
             self._bar = ui.linear_progress(0, show_value=False).props("aria-label=Progress")
             self._counts = ui.row().classes("counts")
 
@@ -132,6 +133,7 @@ class BatchTab:
         self._bar.set_value(len(batch.films) / max(batch.total, 1))
         self._cancel_button.set_visibility(batch.running)
         self._csv_button.set_enabled(bool(batch.films))
+        self._pdf_button.set_enabled(bool(batch.films))
         self._show_counts()
         self._table.show(batch.films)
 
@@ -147,6 +149,14 @@ class BatchTab:
 
     def _download_csv(self) -> None:
         ui.download.content(self._batch.to_csv(self._class_names), "covid-monai.csv", "text/csv")
+
+    async def _download_pdf(self) -> None:
+        self._pdf_button.props("loading")
+        try:
+            pdf = await to_thread.run_sync(self._batch.to_pdf, self._engine.classifier.model)
+        finally:
+            self._pdf_button.props(remove="loading")
+        ui.download.content(pdf, "covid-monai.pdf", "application/pdf")
 
 
 def progress_words(batch: Batch) -> str:

@@ -67,7 +67,7 @@ def difference_picture(first: FilmHeatmap, second: FilmHeatmap) -> Picture:
         Shape [h, w, 3], as `film_picture`: `FIRST_HOTTER` where the first map is hotter, `SECOND_HOTTER`
         where the second is.
     """
-    film = film_picture(first).astype(np.float64)
+    film = film_picture(first.film).astype(np.float64)
     size = film.shape[:2]
     difference = heat_on_film(first, size) - heat_on_film(second, size)
     colours = np.where(difference[..., None] > 0, FIRST_HOTTER, SECOND_HOTTER)

@@ -50,7 +50,7 @@ class FilmDetails:
         try:
             explained = await to_thread.run_sync(self._engine.explain, film.source.load(), class_name)
             views = await to_thread.run_sync(
-                lambda: [jpeg(film_picture(explained)), jpeg(overlay(explained))]
+                lambda: [jpeg(film_picture(explained.film)), jpeg(overlay(explained))]
             )
         except (Busy, UnreadableImage, ValueError) as error:
             ui.label(str(error)).props("role=alert")

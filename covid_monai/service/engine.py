@@ -170,19 +170,11 @@ class Engine:
 
         Raises:
             Busy: If too many callers are served.
-            NoResultObjects: If the film is not DICOM, or lacks a UID that the page names.
             ImportError: If the extra `dicom` is not installed.
         """
-        from covid_monai.results.page import page
-        from covid_monai.results.source import read_source
-        from covid_monai.results.wording import shown_class
+        from covid_monai.results.film_page import film_page
 
-        def make(path: Path) -> bytes:
-            source = read_source(path)
-            explained = self.classifier.explain(path, shown_class(prediction))
-            return page(_at(path, prediction, upload), explained, source)
-
-        return self._with_path(upload, make)
+        return self._with_path(upload, lambda path: film_page(self.classifier, prediction, path))
 
     def close(self) -> None:
         """Give up what waits, finish what is under way, and end the processes."""
