@@ -103,6 +103,7 @@ def look(page, request):
 
     def check(name, width, *, dark=False):
         page.screen(width, dark=dark)
+        page.driver.execute_script("scrollTo(0, 0)")
         assert page.fits()
         until(lambda: not page.cut_off(), f"nothing cut off: {page.cut_off()}")
         assert page.driver.execute_script(BROKEN_PICTURES) == []
@@ -238,6 +239,8 @@ def test_cancelled_batch_stops_and_keeps_what_is_done(page, films, tmp_path):
     page.upload(archive)
     status = page.wait_for("[role=status]", "images/s")
     assert re.search(r"about \d+ s left", status.text)
+    page.upload(sorted(films.iterdir())[0])  # would sweep the running batch away
+    page.wait_for(".q-notification", "A batch is under way")
     before = int(status.text.split()[0])
     page.click("button", "Cancel")
     page.wait_for("[role=status]", "Cancelled")

@@ -42,6 +42,7 @@ class BatchTab:
         self._batch.end()
         self._waiting: list[Source] = []
         self._bytes = 0
+        self._problem = ""
         self._place_inputs()
         self._place_progress()
         with ui.element("div").classes("card"):
@@ -79,19 +80,24 @@ class BatchTab:
 
     def _take(self, dropped: Dropped) -> None:
         """Files arrive one request after the other; the batch starts when all are there."""
+        if self._problem:
+            return
         limits = self._desk.limits
         try:
             limits.check_count(len(self._waiting) + len(dropped.uploads))
             size = self._bytes + sum(len(upload.data) for upload in dropped.uploads)
             limits.check_total(size)
         except LimitExceeded as error:
-            ui.notify(str(error), type="warning", multi_line=True)
+            self._problem = f"{dropped.uploads[0].name} and what came after it are left out. {error}"
             return
         self._bytes = size
         self._waiting += [Handed(upload) for upload in dropped.uploads]
 
     async def _start(self) -> None:
         sources, self._waiting, self._bytes = self._waiting, [], 0
+        problem, self._problem = self._problem, ""
+        if problem or not sources:
+            _warn(problem or "There is no film to classify.")
         if sources:
             await self._run(sources)
 
@@ -101,13 +107,15 @@ class BatchTab:
         try:
             files = await to_thread.run_sync(films_in, folder, name, self._desk.limits)
         except UploadError as error:
-            ui.notify(str(error), type="warning", multi_line=True)
+            _warn(str(error))
             return
         limits = self._desk.limits
         await self._run([OnServer(file, str(file.relative_to(folder)), limits) for file in files])
 
     async def _run(self, sources: Sequence[Source]) -> None:
-        self._cancel()
+        if self._batch.running:
+            _warn("A batch is under way: wait until it is done, or cancel it, and hand in the films again.")
+            return
         batch = self._batch = Batch(len(sources))
         self._timer.activate()
         self._show()
@@ -116,7 +124,7 @@ class BatchTab:
             while not batch.cancelled and (film := await to_thread.run_sync(next, films, None)):
                 batch.films.append(film)
         except Busy as error:
-            ui.notify(str(error), type="warning")
+            _warn(str(error))
         finally:
             await to_thread.run_sync(films.close)
             batch.end()
@@ -157,6 +165,10 @@ class BatchTab:
         finally:
             self._pdf_button.props(remove="loading")
         ui.download.content(pdf, "covid-monai.pdf", "application/pdf")
+
+
+def _warn(words: str) -> None:
+    ui.notify(words, type="warning", multi_line=True, close_button="Close", timeout=0)
 
 
 def progress_words(batch: Batch) -> str:
