@@ -140,6 +140,7 @@ class Page:
         return self.driver.execute_script(_CUT_OFF)
 
     def screenshot(self, path: Path) -> None:
+        self.driver.execute_script("scrollTo(0, 0)")
         height = self.driver.execute_script("return document.documentElement.scrollHeight")
         area = {"x": 0, "y": 0, "width": self.width, "height": height, "scale": 1}
         wanted = {"captureBeyondViewport": True, "clip": area}

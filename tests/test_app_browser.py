@@ -1,14 +1,18 @@
-"""The page in a real browser, on the real server with the shipped bundle: what a person does with one film."""
+"""The page in a real browser, on the real server with the shipped bundle: one film and all about it."""
 
+import http.client
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from app_made_here import Page, Server, until
 from PIL import Image
 from pydicom import dcmread
@@ -25,8 +29,10 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("chromedriver"), reason="needs chromium and chromium-driver"),
 ]
+MIB = 1 << 20
 GREY = """const stage = document.querySelector('.stage canvas');
-return [...stage.getContext('2d').getImageData(0, 0, stage.width, stage.height).data].filter((_, i) => i % 4 == 0)"""
+const picture = stage.getContext('2d').getImageData(0, 0, stage.width, stage.height);
+return [...picture.data].filter((_, i) => i % 4 == 0)"""
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +115,7 @@ def test_a_dicom_film_from_upload_to_report(page, server, films, shots):
     # What it means depends on the prevalence and on the operating point.
     field = page.wait_for(".prevalence-field input")
     seen = []
-    for value in ("1", "20"):
+    for value in ("50", "95"):
         field.send_keys(Keys.CONTROL, "a")
         field.send_keys(value, Keys.TAB)
         page.wait_for(".thousand", f"{int(value) * 10} are Normal")
@@ -211,7 +217,7 @@ def test_the_way_with_the_keyboard_alone(page, server, films):
     tab_to("PDF report")
     chord = ActionChains(page.driver).key_down(Keys.ALT).key_down(Keys.SHIFT).send_keys("3")
     chord.key_up(Keys.SHIFT).key_up(Keys.ALT).perform()
-    until(lambda: page.all(".q-tab--active")[0].text == "Model", "the tab Model")
+    until(lambda: "Model" in page.all(".q-tab--active")[0].text, "the tab Model")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -239,11 +245,13 @@ def contrast(page, selector) -> float:
     """Contrast ratio of WCAG 2 between a text and what lies behind it."""
     colours = page.driver.execute_script(
         """const pen = new OffscreenCanvas(1, 1).getContext('2d');
-        const numbers = colour => { pen.clearRect(0, 0, 1, 1); pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
+        const numbers = colour => {
+            pen.clearRect(0, 0, 1, 1); pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
             return [...pen.getImageData(0, 0, 1, 1).data]; };
         let element = arguments[0];
         const text = numbers(getComputedStyle(element).color);
-        while (element && numbers(getComputedStyle(element).backgroundColor)[3] < 255) element = element.parentElement;
+        while (element && numbers(getComputedStyle(element).backgroundColor)[3] < 255)
+            element = element.parentElement;
         return [text, numbers(getComputedStyle(element || document.body).backgroundColor)]""",
         page.wait_for(selector),
     )
@@ -281,8 +289,57 @@ def test_what_a_visitor_left_is_gone_and_no_name_is_in_the_log(page, server, fil
         "return performance.getEntriesByType('resource').map(e => e.name).find(n => n.includes('/blob/'))"
     )
     assert film.startswith(server.url)
-    fetched = "return fetch(arguments[0], {cache: 'no-store'}).then(answer => answer.status)"
-    assert page.driver.execute_script(fetched, film) == 200
-    page.driver.get(f"{server.url}/v1/nothing")
-    until(lambda: page.driver.execute_script(fetched, film) == 404, "the film is forgotten")
+    assert requests.get(film, timeout=60).headers["Cache-Control"] == "no-store"
+    page.driver.get("about:blank")
+    until(lambda: requests.get(film, timeout=60).status_code == 404, "the film is forgotten")
     assert not re.search("secret|film|patient|Traceback", server.log.read_text(), re.IGNORECASE)
+
+
+def upload_path(server) -> str:
+    with urllib.request.urlopen(server.url, timeout=60) as answer:
+        return re.search(r"/_covid_monai/[0-9a-f-]{36}/\d+", answer.read().decode())[0]
+
+
+def post(server, body, **headers) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", upload_path(server), body=body, headers=headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def written(process: int) -> int:
+    """Bytes that a process has caused to be written to any disk."""
+    counters = Path(f"/proc/{process}/io").read_text()
+    return int(re.search(r"^write_bytes: (\d+)", counters, re.MULTILINE)[1])
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_before_any_byte_of_it_came(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.putrequest("POST", upload_path(server))
+    connection.putheader("Content-Length", str(10**12))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+
+
+def test_a_body_that_does_not_say_its_length_is_refused_when_it_is_too_large(server):
+    def pieces():
+        for _ in range(20):
+            yield bytes(MIB)
+
+    try:
+        status = post(server, pieces())
+    except (BrokenPipeError, ConnectionResetError):  # the server may close before all is sent
+        status = 413
+    assert status == 413
+
+
+def test_nothing_of_an_upload_is_written_to_a_disk(server, tmp_path):
+    before = written(os.getpid())
+    (tmp_path / "file").write_bytes(bytes(7 * MIB))
+    assert written(os.getpid()) - before >= 7 * MIB, "this counter counts nothing here"
+    before, files = written(server.process.pid), set(server.temporary.rglob("*"))
+    assert post(server, b"\x00" * (7 * MIB), **{"X-File-Name": "secret-film.dcm"}) == 200
+    assert written(server.process.pid) - before < MIB
+    assert set(server.temporary.rglob("*")) == files
+    assert "secret" not in server.log.read_text()

@@ -10,7 +10,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from app_made_here import Page, Server, until
 from dicom_made_here import make_ds, picture, save
@@ -20,8 +19,6 @@ from selenium.webdriver.common.keys import Keys
 
 from covid_monai.archive import sha256
 from covid_monai.datasets.phantom_files import write_phantoms
-from covid_monai.evaluation.predictions import write_predictions
-from covid_monai.evaluation.report import write_report
 
 pytestmark = [
     pytest.mark.slow,
@@ -52,30 +49,33 @@ def other_bundle(tmp_path_factory) -> Path:
     """Random weights, with an evaluation and a model card that tries to run a script."""
     folder = tmp_path_factory.mktemp("bundles") / "other"
     model = small_classifier(folder).model
-    rng, rows = np.random.default_rng(0), []
-    for i in range(90):
-        weights = np.exp(rng.normal(size=3) + 2 * np.eye(3)[i % 3])
-        known = {"image": f"{i}.png", "split": "test", "patient": str(i), "label": i % 3, "source": ""}
-        rows.append(known | {"probabilities": weights / weights.sum()})
     evaluation = folder / "evaluation"
-    write_predictions(evaluation / "predictions.csv", rows, NAMES)
-    found = {"verdict": "Shortcut: the label can be predicted from the border alone.", "shortcut": True}
-    write_report(
-        evaluation / "predictions.csv",
-        evaluation,
-        operating_point=None,
-        provenance={"model": dict(model)},
-        confounding=found,
-    )
-    report = evaluation / "report.html"
-    report.write_text(report.read_text() + HOSTILE)
+    evaluation.mkdir()
+    metrics = json.loads((SHIPPED / "evaluation" / "metrics.json").read_text())
+    metrics["model"] = dict(model)
+    metrics["verdict"]["shortcuts"] = [
+        {"sentence": "The label can be predicted from the border alone.", "shortcut": True}
+    ]
+    (evaluation / "metrics.json").write_text(json.dumps(metrics))
+    (evaluation / "report.html").write_text(f"<html><h1>What was found</h1>{HOSTILE}</html>")
     card = folder / "docs" / "README.md"
     card.write_text(card.read_text() + "\n\n" + HOSTILE + "\n\n![x](http://127.0.0.1:9/x.png)\n")
     return folder
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, films, other_bundle):
+def predicting(films, tmp_path_factory):
+    """The command, at work while the server starts."""
+    output = tmp_path_factory.mktemp("predict") / "results.csv"
+    command = [sys.executable, "-m", "covid_monai", "predict", "--output", output, *sorted(films.iterdir())]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    yield process, output
+    process.kill()
+    process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, films, other_bundle, predicting):
     running = Server(tmp_path_factory.mktemp("server"), "--compare", other_bundle, "--folder", films)
     yield running
     running.stop()
@@ -114,13 +114,13 @@ def look(page, request):
 
 
 @pytest.fixture(scope="module")
-def by_command(films, tmp_path_factory) -> dict:
+def by_command(films, predicting) -> dict:
     """What `covid-monai predict` says of the same files."""
-    output = tmp_path_factory.mktemp("predict") / "results.csv"
-    command = [sys.executable, "-m", "covid_monai", "predict", "--output", output, *sorted(films.iterdir())]
-    done = subprocess.run(list(map(str, command)), capture_output=True, timeout=300, check=False)
-    assert done.returncode == 1, done.stderr
-    return {Path(row["file"]).name: row for row in csv.DictReader(output.open())}
+    process, output = predicting
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 1, said
+    with output.open() as file:
+        return {Path(row["file"]).name: row for row in csv.DictReader(file)}
 
 
 def open_tab(page, name):
@@ -264,7 +264,7 @@ def test_model_tab_tells_what_the_models_are_and_what_was_found(page, other_bund
     choose(page, "Model", "other")
     page.wait_for(".model-body", sha256(other_bundle / "models" / "model.pt"))
     text = page.wait_for(".model-body").text
-    assert "Shortcut: the label can be predicted from the border alone." in text
+    assert "The label can be predicted from the border alone." in text
     assert page.all(".verdict-found")
     metrics = json.loads((other_bundle / "evaluation" / "metrics.json").read_text())
     assert metrics["verdict"]["result"] in text

@@ -11,9 +11,10 @@ from covid_monai.app.operating_points import Choice, Figure, of_thousand, values
 from covid_monai.app.roc import roc_svg
 from covid_monai.app.status import label
 from covid_monai.inference.prediction import Prediction
+from covid_monai.vocabulary import NORMAL
 
-_PREVALENCES = (1, 5, 20)  # percent, to choose with one click
-_LEAST, _MOST = 0.1, 90.0
+_RARE, _COMMON = (1, 5, 20), (50, 80, 95)  # percent, to choose with one click; the middle one at first
+_LEAST, _MOST = 0.1, 99.0
 
 
 class Settings:
@@ -26,11 +27,24 @@ class Settings:
     def __init__(self, offered: list[Choice]) -> None:
         self.offered = offered
         self.choice = offered[0]
-        self.prevalence = 5.0  # percent
+        self._prevalences: dict[str, float] = {}
+
+    def prevalence(self, class_name: str) -> float:
+        """Percent of films that are of a class."""
+        return self._prevalences.get(class_name, float(usual(class_name)[1]))
+
+    def set_prevalence(self, class_name: str, percents: float) -> None:
+        """Take another one."""
+        self._prevalences[class_name] = percents
 
     def choose(self, title: str) -> None:
         """Take another operating point."""
         self.choice = next(choice for choice in self.offered if choice.title == title)
+
+
+def usual(class_name: str) -> tuple[int, int, int]:
+    """Prevalences to choose from, in percent: most films of a ward are normal, few show a given disease."""
+    return _COMMON if class_name == NORMAL else _RARE
 
 
 def operating_point_card(settings: Settings, on_change: Callable[[], None]) -> None:
@@ -57,7 +71,7 @@ def meaning_card(settings: Settings, prediction: Prediction, figures: Figures | 
     class_name = choice.class_name or str(prediction.predicted_class)
     with ui.element("section").classes("card").props("aria-label='What it means'"):
         heading(f"How often it is right: {label(class_name)}")
-        rates = figures and figures.rates(choice, class_name)
+        rates = None if figures is None else figures.rates(choice, class_name)
         if figures is None or rates is None:
             ui.label(about if figures is None else "Not measured for this class.").classes("no-figures")
             return
@@ -73,27 +87,27 @@ def meaning_card(settings: Settings, prediction: Prediction, figures: Figures | 
 def _prevalence(settings: Settings, rates: Mapping[str, Figure], class_name: str) -> None:
     def changed(event: object) -> None:
         if field.value is not None and _LEAST <= field.value <= _MOST:
-            settings.prevalence = float(field.value)
+            settings.set_prevalence(class_name, float(field.value))
             shown.refresh()
 
     with ui.row().classes("prevalence"):
         field = ui.number(
-            f"Films that are {label(class_name)}, of 100",
-            value=settings.prevalence,
+            f"Prevalence: share of films that are {label(class_name)}",
+            value=settings.prevalence(class_name),
             min=_LEAST,
             max=_MOST,
             step=0.5,
             suffix="%",
             on_change=changed,
         ).classes("prevalence-field")
-        for value in _PREVALENCES:
+        for value in usual(class_name):
             ui.button(f"{value} %", on_click=lambda value=value: field.set_value(value)).props(
                 "flat dense no-caps"
             )
 
     @ui.refreshable
     def shown() -> None:
-        _thousand(settings.prevalence / 100, rates, class_name)
+        _thousand(settings.prevalence(class_name) / 100, rates, class_name)
 
     shown()
 

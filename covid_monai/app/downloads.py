@@ -1,11 +1,12 @@
 """What a visitor takes away of one film: PDF, JSON, DICOM report and heat map, made in memory."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable
 from typing import NamedTuple
 
-from nicegui import run, ui
+from nicegui import ui
 
 from covid_monai.app.badge import heading
 from covid_monai.app.desk import Model
@@ -44,7 +45,7 @@ def _button(words: str, icon: str, make: Callable[[], Made]) -> None:
     async def save() -> None:
         button.props("loading")
         try:
-            made = await run.io_bound(make)
+            made = await asyncio.to_thread(make)
             ui.download.content(made.data, made.name, made.media_type)
         except (Busy, NoResultObjects, UnreadableImage) as error:
             ui.notify(str(error), type="warning", close_button="Close", timeout=0)

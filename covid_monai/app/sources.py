@@ -1,9 +1,10 @@
 """Where films come from: dropped files, examples, a folder of the server, a URL."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from nicegui import run, ui
+from nicegui import ui
 
 from covid_monai.app.desk import Desk
 from covid_monai.app.dropzone import Dropzone, Rejected
@@ -40,7 +41,7 @@ def show_rejected(event: Rejected) -> None:
 
 def _examples(add: Add) -> None:
     async def show(example: Example) -> None:
-        await add([await run.io_bound(example.draw)])
+        await add([await asyncio.to_thread(example.draw)])
 
     ui.label("Or an example: synthetic, drawn by a program, no patient").classes("small source-title")
     with ui.row().classes("examples"):
@@ -55,8 +56,8 @@ def _folder(desk: Desk, root: Path, add: Add) -> None:
 
     async def take() -> None:
         try:
-            files = await run.io_bound(films_in, root, select.value, desk.limits)
-            await add([await run.io_bound(read_upload, file, desk.limits) for file in files])
+            files = await asyncio.to_thread(films_in, root, select.value, desk.limits)
+            await add([await asyncio.to_thread(read_upload, file, desk.limits) for file in files])
         except (UploadError, OSError) as error:
             ui.notify(str(error), type="negative", close_button="Close", timeout=0)
 
@@ -70,7 +71,7 @@ def _url(desk: Desk, add: Add) -> None:
     async def take() -> None:
         button.props("loading")
         try:
-            name, data = await run.io_bound(fetch, field.value or "", desk.limits, desk.url_hosts)
+            name, data = await asyncio.to_thread(fetch, field.value or "", desk.limits, desk.url_hosts)
             await add(list(unpack(name, data, desk.limits)))
         except (FetchError, UploadError) as error:
             ui.notify(str(error), type="negative", close_button="Close", timeout=0)

@@ -68,9 +68,13 @@ export default {
     centerSlider() {
       return this.windowed ? this.c : this.centerRange[0] + this.centerRange[1] - this.c;
     },
-    // Widths from 1/100 of the range to twice the range, each step a share of the width.
+    // The narrowest width, and how many times as wide the widest is; 100 % of contrast lies in the middle.
+    widths() {
+      return this.windowed ? [this.range / 100, 200] : [this.range / 8, 64];
+    },
+    // Each step is a share of the width.
     spreadSlider() {
-      const at = Math.log(this.w / (this.range / 100)) / Math.log(200);
+      const at = Math.log(this.w / this.widths[0]) / Math.log(this.widths[1]);
       return this.windowed ? at : 1 - at;
     },
     centerText() {
@@ -135,7 +139,7 @@ export default {
     setWindow(c, w) {
       this.own = false;
       this.c = c;
-      this.w = Math.min(Math.max(w, this.range / 100), this.range * 2);
+      this.w = Math.min(Math.max(w, this.widths[0]), this.widths[0] * this.widths[1]);
       this.draw();
     },
     slideCenter(event) {
@@ -144,7 +148,7 @@ export default {
     },
     slideSpread(event) {
       const at = this.windowed ? Number(event.target.value) : 1 - Number(event.target.value);
-      this.setWindow(this.c, (this.range / 100) * 200 ** at);
+      this.setWindow(this.c, this.widths[0] * this.widths[1] ** at);
     },
     toggleInvert() {
       this.inverted = !this.inverted;

@@ -1,11 +1,9 @@
 """What one visitor has handed in, and what came of it: in memory, bounded, gone when they go."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import cast
-
-from nicegui import run
 
 from covid_monai.app.desk import Model
 from covid_monai.inference.heatmap import FilmHeatmap
@@ -78,7 +76,7 @@ class Visit:
         kept = [film.upload for film in self._films] + [upload]
         self._limits.check_count(len(kept))
         self._limits.check_total(sum(len(one.data) for one in kept))
-        prediction = cast(Prediction, await run.io_bound(_predict, self.model, upload))
+        prediction = await asyncio.to_thread(_predict, self.model, upload)
         film = Film(upload, prediction)
         self._films.append(film)
         return film
@@ -93,7 +91,7 @@ class Visit:
 
     async def view(self, film: Film) -> ViewedFilm | None:
         """The film for the viewer; None if it cannot be read after all."""
-        return cast(ViewedFilm | None, await run.io_bound(_view, film.upload))
+        return await asyncio.to_thread(_view, film.upload)
 
     async def explain(self, film: Film, class_name: str) -> FilmHeatmap:
         """Its heat map for a class.
@@ -101,7 +99,7 @@ class Visit:
         Raises:
             Busy: If too many callers are served.
         """
-        return cast(FilmHeatmap, await run.io_bound(self.model.engine.explain, film.upload, class_name))
+        return await asyncio.to_thread(self.model.engine.explain, film.upload, class_name)
 
 
 def _predict(model: Model, upload: Upload) -> Prediction:

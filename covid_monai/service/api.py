@@ -31,6 +31,10 @@ class Settings:
         body_seconds: Longest time for one body to come in, and for one film out of an archive.
         dicomweb_roots: DICOMweb services that films may be fetched from; none switches fetching off.
         loopback: Whether it listens on loopback, and answers only to the names of loopback.
+
+    Raises:
+        ValueError: If a DICOMweb root is no address.
+        ImportError: If fetching needs an extra that is not installed.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -39,6 +43,13 @@ class Settings:
     dicomweb_roots: tuple[str, ...] = ()
     loopback: bool = True
 
+    def __post_init__(self) -> None:
+        if self.dicomweb_roots:  # what is wrong with them is said before a model is loaded
+            from covid_monai.service.dicomweb import archive_at
+
+            for root in self.dicomweb_roots:
+                archive_at(root, seconds=self.body_seconds)
+
 
 def create_api(engine: Engine, settings: Settings) -> FastAPI:
     """The application: /v1/predict, /v1/report, /v1/model, /health, /docs, /openapi.json.
@@ -46,10 +57,6 @@ def create_api(engine: Engine, settings: Settings) -> FastAPI:
     Args:
         engine: Makes the predictions.
         settings: See `Settings`.
-
-    Raises:
-        ValueError: If a DICOMweb root is no address.
-        ImportError: If fetching needs an extra that is not installed.
     """
     api = FastAPIOffline(
         title=description.TITLE,
@@ -68,7 +75,7 @@ def create_api(engine: Engine, settings: Settings) -> FastAPI:
         fetch=_fetch(settings),
     )
     api.state.desk = Desk(engine, intake, settings.limits, settings.dicomweb_roots)
-    api.include_router(router(settings.limits))
+    api.include_router(router())
     for error, handler in _HANDLERS.items():
         api.add_exception_handler(error, handler)
     api.add_middleware(Guard, loopback=settings.loopback)

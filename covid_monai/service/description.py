@@ -8,7 +8,6 @@ from covid_monai.service.intake import DICOM_JSON, DICOM_JSON_BODY, JSON, MULTIP
 from covid_monai.service.multipart import FIELD
 from covid_monai.service.problems import KINDS, MEDIA_TYPE
 from covid_monai.service.schemas import Problem, Reference
-from covid_monai.service.uploads import Limits
 from covid_monai.vocabulary import RESEARCH_USE
 
 TITLE = "covid-monai"
@@ -24,14 +23,14 @@ _PREFIX = "#/components/schemas/"
 _FILE = {"type": "string", "format": "binary"}
 
 
-def request_body(limits: Limits, *, single: bool) -> dict[str, Any]:
-    """`requestBody` of an operation that takes films.
+def request_body(*, single: bool) -> dict[str, Any]:
+    """`requestBody` of an operation that takes films, or a single one only.
 
-    Args:
-        limits: Of one request.
-        single: Whether it takes one film only.
+    How many at most is no part of it: more are too large (413), not invalid (422).
     """
-    files = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": 1 if single else limits.max_files}
+    files: dict[str, Any] = {"type": "array", "items": _FILE, "minItems": 1}
+    if single:
+        files["maxItems"] = 1
     form = {
         "type": "object",
         "properties": {FIELD: files},

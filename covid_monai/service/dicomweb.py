@@ -36,13 +36,10 @@ class DicomWeb:
     """
 
     def __init__(self, roots: Sequence[str], *, max_object_bytes: int, seconds: float) -> None:
-        self._clients = {}
-        for root in roots:
-            try:
-                archive = Archive(name="dicomweb", source="dicomweb", url=root, transfer_seconds=seconds)
-            except ValidationError as error:
-                raise ValueError(f"{root}: {error.errors()[0]['msg']}") from error
-            self._clients[archive.url] = ArchiveClient(archive, max_object_bytes=max_object_bytes)
+        archives = [archive_at(root, seconds=seconds) for root in roots]
+        self._clients = {
+            archive.url: ArchiveClient(archive, max_object_bytes=max_object_bytes) for archive in archives
+        }
 
     def fetch(self, addresses: Sequence[str]) -> Iterator[Upload]:
         """Fetch one instance after another; each upload is named by its address.
@@ -71,3 +68,15 @@ class DicomWeb:
             except Trouble as trouble:
                 raise ProblemError("archive", f"{address}: {trouble.reason}") from trouble
             return Upload(address, path.read_bytes())
+
+
+def archive_at(root: str, *, seconds: float) -> Archive:
+    """The archive whose DICOMweb service is at an address.
+
+    Raises:
+        ValueError: If it is no such address; names it.
+    """
+    try:
+        return Archive(name="dicomweb", source="dicomweb", url=root, transfer_seconds=seconds)
+    except ValidationError as error:
+        raise ValueError(f"{root}: {error.errors()[0]['msg']}") from error

@@ -62,16 +62,17 @@ class Intake:
             ProblemError: If it cannot be taken.
         """
         sink = self._sink(request.headers.get("content-type", ""))
-        size = 0
+        size, pieces = 0, request.stream()
         try:
             async with _time_for(self._seconds):
-                async for piece in request.stream():
+                async for piece in pieces:
                     size += len(piece)
                     self._held += len(piece)
                     self._check(size)
                     sink.write(piece)
         except (LimitExceeded, ProblemError):
-            await _let_pass(request)
+            if "expect" not in request.headers:  # such a client waits for a word before it sends
+                await _let_pass(pieces)
             raise
         else:
             yield sink.uploads()
@@ -147,11 +148,9 @@ async def _time_for(seconds: float) -> AsyncIterator[None]:
         ) from error
 
 
-async def _let_pass(request: Request) -> None:
+async def _let_pass(pieces: AsyncIterator[bytes]) -> None:
     """Throw away what still comes, for a while: a client that is sending hears no answer."""
-    if "expect" in request.headers:  # it waits for a word before it sends
-        return
     with contextlib.suppress(TimeoutError, ClientDisconnect):
         async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in request.stream():
+            async for _ in pieces:
                 pass

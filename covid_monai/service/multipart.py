@@ -90,11 +90,12 @@ class MultipartFiles:
 
     def _begin_content(self) -> None:
         _, options = parse_options_header(self._disposition)
-        if options.get(b"name") != FIELD.encode():
-            raise invalid([FieldProblem(field=FIELD, detail="send every file in a part of this name")])
+        if options.get(b"name") != FIELD.encode() or b"filename" not in options:
+            detail = "send every file in a part of this name, with a file name"
+            raise invalid([FieldProblem(field=FIELD, detail=detail)])
         self._limits.check_count(len(self._parts) + 1)
-        name = options.get(b"filename", b"").decode("utf-8", "replace")
-        self._parts.append((plain_name(name), bytearray()))
+        name = plain_name(options[b"filename"].decode("utf-8", "replace"))
+        self._parts.append((name, bytearray()))
 
     def _add_content(self, data: bytes, start: int, end: int) -> None:
         name, content = self._parts[-1]

@@ -116,8 +116,8 @@ def _desk(request: Request) -> Desk:
 TheDesk = Annotated[Desk, Depends(_desk)]
 
 
-def router(limits: Limits) -> APIRouter:
-    """The operations, described with the limits that hold."""
+def router() -> APIRouter:
+    """The operations, with what OpenAPI says of them."""
     routes = APIRouter()
     routes.add_api_route(
         "/v1/predict",
@@ -125,7 +125,7 @@ def router(limits: Limits) -> APIRouter:
         methods=["POST"],
         response_model=Answer,
         responses=problems(*_INTAKE_PROBLEMS),
-        openapi_extra=request_body(limits, single=False),
+        openapi_extra=request_body(single=False),
         tags=["films"],
     )
     routes.add_api_route(
@@ -139,7 +139,7 @@ def router(limits: Limits) -> APIRouter:
             },
             **problems(*_INTAKE_PROBLEMS, "no-result", "not-installed"),
         },
-        openapi_extra=request_body(limits, single=True),
+        openapi_extra=request_body(single=True),
         tags=["films"],
     )
     routes.add_api_route("/v1/model", model, responses=problems("other-host"), tags=["service"])
