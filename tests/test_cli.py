@@ -227,6 +227,7 @@ def test_table_for_a_person(run, bundle, films):
     for word in ("a.png", "c.png", "p(covid)", "decision", "medical device", "b.jpg: error: unreadable:"):
         assert word in out
     assert "Left out, being no DICOM, JPEG or PNG: 1 files." in err
+    assert "\x1b" not in out + err
 
 
 def test_interrupted_run_keeps_what_is_finished(run, bundle, films, tmp_path, monkeypatch):
@@ -292,7 +293,7 @@ def test_folder_of_real_dicom_files(run, bundle, real_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_phantoms_prepare_evaluate(run, bundle, tmp_path):
+def test_phantoms_prepare_evaluate(run, bundle, tmp_path, monkeypatch):
     phantoms, merged, results = tmp_path / "phantoms", tmp_path / "merged.json", tmp_path / "res#ults"
     code, out, _ = run("data", "phantom", phantoms, "--patients", 18, "--size", 128, "--no-ct")
     assert code == 0
@@ -319,6 +320,13 @@ def test_phantoms_prepare_evaluate(run, bundle, tmp_path):
     ]
     assert str(results / "report.html") in out
     assert "Balanced accuracy" in out
+    assert "\x1b" not in out + err
+
+    monkeypatch.setattr("covid_monai.commands.evaluate._run", lambda *_, **__: print("scored before"))
+    options = ("--datalist", phantoms / "datalist.json", "--output", results, "--json")
+    code, out, err = run("evaluate", "--bundle", bundle.root, *options)
+    assert code == 0 and "scored before" in err
+    assert json.loads(out) == json.loads((results / "metrics.json").read_text())
 
 
 def test_evaluate_without_test_split_is_one_line(run, bundle, films, tmp_path):

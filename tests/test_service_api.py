@@ -24,10 +24,10 @@ from service_made_here import in_process
 from test_service_engine import zipped
 from urllib3.filepost import encode_multipart_formdata
 
-from covid_monai.service.api import Settings
 from covid_monai.service.engine import Engine
 from covid_monai.service.multipart import MultipartFiles
 from covid_monai.service.problems import KINDS, ProblemError
+from covid_monai.service.settings import Settings
 from covid_monai.service.uploads import MIB, Limits
 from covid_monai.vocabulary import RESEARCH_USE
 from covid_monai.worker.logs import JsonLines
