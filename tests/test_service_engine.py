@@ -25,6 +25,7 @@ from covid_monai.service.uploads import (
     in_memory,
     plain_name,
     unpack,
+    unpack_all,
 )
 from covid_monai.vocabulary import Status, UnreadableImage
 
@@ -88,6 +89,15 @@ def test_too_many_members_too_much_together_and_a_huge_directory_are_refused():
     ):
         with pytest.raises(LimitExceeded):
             list(unpack("a.zip", data, Limits(max_file_bytes=1 << 20, max_files=3, max_total_bytes=2000)))
+
+
+def test_limits_hold_for_several_archives_together():
+    two = Upload("a.zip", zipped([("1", bytes(600)), ("2", bytes(600))]))
+    assert len(list(unpack_all([two], SMALL))) == 2
+    with pytest.raises(LimitExceeded, match="files"):
+        list(unpack_all([Upload("a.zip", zipped([("1", b""), ("2", b"")]))] * 2, SMALL))
+    with pytest.raises(LimitExceeded, match="at once"):
+        list(unpack_all([two, Upload("b", bytes(900))], SMALL))
 
 
 def test_hidden_members_and_folders_are_left_out_and_names_lose_their_path():
