@@ -360,6 +360,9 @@ def test_on_loopback_other_host_names_get_nothing(service, engine):
     for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", "[::2]", "x y", ""):
         answer = requests.get(f"{service}/v1/model", headers={"Host": host}, timeout=10)
         assert answer.status_code in (400, 421), host
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    headers = {**upgrade, "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==", "Host": "evil.example"}
+    assert requests.get(f"{service}/socket", headers=headers, timeout=10).status_code in (403, 421)
     for host in ("localhost", f"LOCALHOST:{port}", f"127.0.0.1:{port}", "[::1]:1"):
         assert requests.get(f"{service}/v1/model", headers={"Host": host}, timeout=10).ok, host
     with in_process(engine, Settings(loopback=False)) as url:

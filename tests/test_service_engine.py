@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from archive_made_here import wait_until
 from dicom_made_here import make_ds, picture, save
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from covid_monai.service.uploads import (
     in_memory,
     plain_name,
     unpack,
+    unpack_all,
 )
 from covid_monai.vocabulary import Status, UnreadableImage
 
@@ -87,6 +89,15 @@ def test_too_many_members_too_much_together_and_a_huge_directory_are_refused():
     ):
         with pytest.raises(LimitExceeded):
             list(unpack("a.zip", data, Limits(max_file_bytes=1 << 20, max_files=3, max_total_bytes=2000)))
+
+
+def test_limits_hold_for_several_archives_together():
+    two = Upload("a.zip", zipped([("1", bytes(600)), ("2", bytes(600))]))
+    assert len(list(unpack_all([two], SMALL))) == 2
+    with pytest.raises(LimitExceeded, match="files"):
+        list(unpack_all([Upload("a.zip", zipped([("1", b""), ("2", b"")]))] * 2, SMALL))
+    with pytest.raises(LimitExceeded, match="at once"):
+        list(unpack_all([two, Upload("b", bytes(900))], SMALL))
 
 
 def test_hidden_members_and_folders_are_left_out_and_names_lose_their_path():
@@ -161,7 +172,7 @@ def test_a_single_film_goes_alone_and_films_that_wait_go_together(classifier, fi
 
     def watched(self, paths):
         sizes.append(len(paths))
-        assert gate.wait(60)
+        assert gate.wait(120)
         return predict(self, paths)
 
     monkeypatch.setattr(type(classifier), "predict", watched)
@@ -169,9 +180,10 @@ def test_a_single_film_goes_alone_and_films_that_wait_go_together(classifier, fi
     try:
         film = uploads_of(films)[0]
         with ThreadPoolExecutor(8) as pool:
-            calls = [pool.submit(list, engine.predict([film])) for _ in range(8)]
-            while len(engine._waiting) < 7:
-                assert not any(call.done() for call in calls)
+            calls = [pool.submit(list, engine.predict([film]))]
+            wait_until(lambda: sizes == [1], seconds=60, what="the first goes at once")
+            calls += [pool.submit(list, engine.predict([film])) for _ in range(7)]
+            wait_until(lambda: len(engine._waiting) == 7, seconds=60, what="the others wait")
             gate.set()
             assert all(call.result(60)[0].ok for call in calls)
         assert sizes == [1, 4, 3]

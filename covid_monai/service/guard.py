@@ -49,8 +49,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
         elif self._loopback and _host(scope) not in _LOOPBACK:
-            problem = ProblemError("other-host", "Use http://localhost or http://127.0.0.1.")
-            await answer(problem)(scope, receive, send)
+            await _turn_away(scope, receive, send)
         elif scope["type"] == "http" and scope["path"].startswith(PATHS):
             await self._serve(scope, receive, send)
         else:
@@ -79,6 +78,14 @@ class Guard:
                 await problem(scope, receive, send_guarded)
         fields = {"method": scope["method"], "route": _route(scope), "status": status}
         logger.info("answered", extra={**fields, "seconds": round(time.monotonic() - begin, 3)})
+
+
+async def _turn_away(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})  # "policy violation", RFC 6455 section 7.4.1
+    else:
+        problem = ProblemError("other-host", "Use http://localhost or http://127.0.0.1.")
+        await answer(problem)(scope, receive, send)
 
 
 def _host(scope: Scope) -> str:
