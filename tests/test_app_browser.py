@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +48,17 @@ def films(tmp_path_factory):
     grey = (read_radiograph(folder / "film.dcm")[0][0] * 255).astype(np.uint8)
     Image.fromarray(grey).save(folder / "film.jpg", quality=95)
     Image.fromarray(grey).save(folder / "film.png")
+    with zipfile.ZipFile(folder / "two.zip", "w") as archive:
+        for name in ("film.jpg", "turned.dcm"):
+            archive.write(folder / name, f"films/{name}")
     return folder
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, films):
-    running = Server(tmp_path_factory.mktemp("server"), "--folder", films, "--max-upload-mib", 8)
+    running = Server(
+        tmp_path_factory.mktemp("server"), "--folder", films, "--max-upload-mib", 8, "--allow-urls"
+    )
     yield running
     running.stop()
 
@@ -153,12 +159,16 @@ def test_downloads_are_what_they_say(page, server, films):
 def test_refused_and_damaged_files_and_pictures_look_unlike_a_normal_film(page, server, films, shots):
     page.screen(390, dark=True)
     page.open(server.url)
-    page.upload(films / "film.jpg", films / "turned.dcm", films / "damaged.dcm")
+    page.upload(films / "two.zip", films / "damaged.dcm")
     until(lambda: len(page.all(".film-entry")) == 3, "three films")
     page.wait_for(".viewer[data-drawn=yes]")
     assert page.fits()
     page.wait_for(".viewer-sliders", "Brightness")
     assert not any("SR" in button.text for button in page.all(".downloads button"))
+    for old in page.downloads.iterdir():
+        old.unlink()
+    page.click(".downloads button", "PDF report")
+    assert page.downloaded(".pdf").read_bytes().startswith(b"%PDF")
     if shots:
         page.screenshot(shots / "app-image-390-dark.png")
     page.click(".film-button", "turned.dcm")
@@ -263,6 +273,38 @@ def luminance(colour) -> float:
     share = np.array(colour) / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_examples_come_with_every_outcome_but_an_error(page, server, shots):
+    page.screen(1280, dark=True)
+    page.open(server.url)
+    outcomes = ("Normal", "Pneumonia", "COVID-19", "Uncertain", "Refused")
+    for number, (example, outcome) in enumerate(zip(EXAMPLES, outcomes, strict=True)):
+        if number:
+            page.click(".sources .q-item", "Add films")
+        page.click(".examples button", example.title)
+        page.wait_for(".film-entry .outcome", outcome)
+        page.wait_until_gone(".examples")
+    page.click(".film-button", "hard-to-tell")
+    page.wait_for(".outcome-large.outcome-uncertain", "Uncertain")
+    assert len(page.all(".set .chip")) == 2
+    page.wait_for(".sentence", "Pneumonia and COVID-19 are possible")
+    page.wait_for(".stage-note")
+    if shots:
+        page.screenshot(shots / "app-uncertain-1280-dark.png")
+    page.click("[aria-label^='Remove synthetic-clear']")
+    until(lambda: len(page.all(".film-entry")) == 4, "one film less")
+
+
+def test_a_url_of_the_server_itself_is_not_fetched_and_a_file_too_large_not_taken(page, server, tmp_path):
+    page.screen(1280)
+    page.open(server.url)
+    page.wait_for("input[type=url]").send_keys(f"{server.url}/health", Keys.ENTER)
+    page.wait_for(".q-notification", "private network")
+    (tmp_path / "large.dcm").write_bytes(bytes(9 * MIB))
+    page.upload(tmp_path / "large.dcm")
+    page.wait_for(".q-notification", "large.dcm: larger than is taken here")
+    assert not page.all(".film-entry")
 
 
 def test_the_server_folder_gives_its_films_and_no_request_leaves_the_server(page, server, films):

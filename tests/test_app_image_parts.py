@@ -15,11 +15,12 @@ from covid_monai.app.folder import films_in, folders_below, read_upload
 from covid_monai.app.operating_points import choices, of_thousand
 from covid_monai.app.remote import FetchError, fetch
 from covid_monai.app.roc import roc_svg
+from covid_monai.app.room import Room
 from covid_monai.app.status import LEGEND, look_of
 from covid_monai.bundle import Bundle
 from covid_monai.evaluation.operating_point import call
 from covid_monai.inference.prediction import Prediction
-from covid_monai.service.uploads import LimitExceeded, Limits, UploadError
+from covid_monai.service.uploads import LimitExceeded, Limits, Upload, UploadError
 from covid_monai.vocabulary import Status
 
 SHIPPED = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
@@ -183,3 +184,19 @@ def test_outcomes_differ_in_word_and_icon():
         for status in Status
     }
     assert kinds == {Status.OK: "normal", Status.REFUSED: "refused", Status.ERROR: "error"}
+
+
+def test_room_is_free_again_when_nobody_refers_to_an_upload():
+    room = Room()
+    first = Upload("first", bytes(60))
+    room.keep(first, 100)
+    with pytest.raises(LimitExceeded):
+        room.keep(Upload("second", bytes(60)), 100)
+    assert room.held == 60
+    first.__dict__["itself"] = first  # as in a page, where elements refer to each other
+    del first
+    room.keep(third := Upload("third", bytes(60)), 100)
+    with pytest.raises(LimitExceeded), room.counting() as tally:
+        tally.add(40, 100)
+        tally.add(1, 100)
+    assert room.held == len(third.data)

@@ -80,7 +80,8 @@ def meaning_card(settings: Settings, prediction: Prediction, figures: Figures | 
                 _prevalence(settings, rates, class_name)
             _roc(figures, rates, class_name)
         ui.label(
-            f"{about} From public collections, where class and hospital go together: expect less elsewhere."
+            f"{about} Films that are uncertain count by their thresholds. All from public collections, where "
+            "class and hospital go together: expect less elsewhere."
         ).classes("dim small")
 
 

@@ -1,5 +1,6 @@
 """A place to drop files on, or to pick them: into memory and nowhere else, and no more than is allowed."""
 
+import asyncio
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from fastapi import HTTPException, Request
 from nicegui import app, events
 from nicegui.element import Element
 
+from covid_monai.app.room import ROOM, TIMES_A_VISITOR
 from covid_monai.service.uploads import Limits, Upload, UploadError, unpack
 
+_SECONDS = 120.0  # for one body
 ACCEPT = ".dcm,.dicom,.ima,.jpg,.jpeg,.png,.zip,application/dicom,image/jpeg,image/png"
 
 
@@ -71,11 +74,16 @@ class Dropzone(Element, component="dropzone.js"):
 
     async def _receive(self, request: Request) -> dict[str, int]:
         name = unquote(request.headers.get("x-file-name", "film"))
+        most = TIMES_A_VISITOR * self._limits.max_total_bytes
+        uploads = []
         try:
-            data = await read_body(request, name, self._limits)
-            uploads = list(unpack(name, data, self._limits))
+            for upload in unpack(name, await read_body(request, name, self._limits), self._limits):
+                ROOM.keep(upload, most)
+                uploads.append(upload)
         except UploadError as error:
             raise HTTPException(413, str(error)) from error
+        except TimeoutError as error:
+            raise HTTPException(408, f"The file was not there after {_SECONDS:g} s.") from error
         arguments = Dropped(sender=self, client=self.client, uploads=uploads)
         events.handle_event(self._on_files, arguments)
         return {"files": len(uploads)}
@@ -104,11 +112,16 @@ async def read_body(request: Request, name: str, limits: Limits) -> bytes:
     """The body of a request, in memory, as far as it is allowed.
 
     Raises:
-        LimitExceeded: Before the first byte is read where the request says its length, else while it comes.
+        LimitExceeded: Before the first byte is read where the request says its length, else while it comes;
+            and where there is no room for all visitors together.
+        TimeoutError: If it takes too long.
     """
     limits.check_file(name, int(request.headers.get("content-length", 0)))
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        limits.check_file(name, len(body))
+    body, most = bytearray(), TIMES_A_VISITOR * limits.max_total_bytes
+    with ROOM.counting() as tally:
+        async with asyncio.timeout(_SECONDS):
+            async for piece in request.stream():
+                tally.add(len(piece), most)
+                body += piece
+                limits.check_file(name, len(body))
     return bytes(body)

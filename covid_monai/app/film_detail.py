@@ -1,5 +1,8 @@
 """One film with all that is known about it: viewer to the left, cards to the right."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from nicegui import ui
 
 from covid_monai.app.cards import gate_line, outcome_card, probability_card, reason_card
@@ -80,7 +83,7 @@ class FilmDetail:
             return look_of(prediction).meaning
         decision = self._settings.choice.decide(prediction)
         if decision["class"] == UNCERTAIN:
-            return str(decision["reason"])
+            return _why_uncertain(prediction.prediction_set or [], decision)
         probable = str(prediction.predicted_class)
         value = (prediction.probabilities or {})[probable]
         return f"Most probable: {label(probable)}, {value * 100:.1f} %."
@@ -124,6 +127,17 @@ class FilmDetail:
         )
         ui.label(words).classes("dim small")
         await explain()
+
+
+def _why_uncertain(possible: list[str], decision: Mapping[str, Any]) -> str:
+    """The decision's reason, with the classes as a person reads them."""
+    names = list(map(label, possible))
+    if not names:
+        return str(decision["reason"])
+    if len(names) == 1:
+        called = label(decision["at_operating_point"])
+        return f"Only {names[0]} is likely, but the thresholds call it {called}."
+    return f"{', '.join(names[:-1])} and {names[-1]} are possible; none of them can be excluded."
 
 
 def announcement(film: Film, look: Look) -> str:

@@ -36,6 +36,8 @@ def build(desk: Desk) -> None:
         panels.classes("main")
         for name, (_, build_tab) in TABS.items():
             with ui.tab_panel(name):
+                with ui.element("h2").classes("sr-only"):
+                    ui.label(name)
                 build_tab(desk)
     ui.skip_link("Skip to the content", target=panels)
     _shortcuts(tabs)

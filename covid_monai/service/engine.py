@@ -16,7 +16,7 @@ from pydicom.dataset import FileDataset
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.heatmap import FilmHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.service.decoding import DecodeChecks
+from covid_monai.service.decoding import NOT_TO_BE_READ, DecodeChecks
 from covid_monai.service.uploads import Upload, in_memory, renamed
 from covid_monai.vocabulary import Status
 from covid_monai.worker.decode_check import Verdict
@@ -162,11 +162,13 @@ class Engine:
         return self._with_path(upload, make)
 
     def page_pdf(self, upload: Upload, prediction: Prediction) -> bytes:
-        """The page for a person, as a PDF file.
+        """The page for a person, as a PDF file; DICOM, JPEG or PNG, classified or not.
+
+        The film is not on it where reading it has ended the process that tried.
 
         Args:
             upload: The film.
-            prediction: Of it, by this engine; with status ok.
+            prediction: Of it, by this engine.
 
         Raises:
             Busy: If too many callers are served.
@@ -174,6 +176,8 @@ class Engine:
         """
         from covid_monai.results.film_page import film_page
 
+        if prediction.reason in NOT_TO_BE_READ:
+            upload = replace(upload, data=b"")
         return self._with_path(upload, lambda path: film_page(self.classifier, prediction, path))
 
     def close(self) -> None:
@@ -218,6 +222,8 @@ class Engine:
             job = self._waiting.popleft()
             if job.future.set_running_or_notify_cancel():
                 jobs.append(job)
+        if not jobs:
+            return
         try:
             with ExitStack() as stack:
                 paths = [stack.enter_context(in_memory(job.upload)) for job in jobs]
