@@ -275,7 +275,7 @@ def luminance(colour) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_examples_come_with_every_outcome_but_an_error(page, server, shots):
+def test_examples_come_with_every_outcome_but_an_error(page, server, films, shots):
     page.screen(1280, dark=True)
     page.open(server.url)
     outcomes = ("Normal", "Pneumonia", "COVID-19", "Uncertain", "Refused")
@@ -292,6 +292,9 @@ def test_examples_come_with_every_outcome_but_an_error(page, server, shots):
     page.wait_for(".stage-note")
     if shots:
         page.screenshot(shots / "app-uncertain-1280-dark.png")
+    page.upload(films / "film.png")  # what is added is what is looked at
+    page.wait_for(".film-entry.current", "film.png")
+    page.click("[aria-label='Remove film.png']")
     page.click("[aria-label^='Remove synthetic-clear']")
     until(lambda: len(page.all(".film-entry")) == 4, "one film less")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from archive_made_here import wait_until
 from dicom_made_here import make_ds, picture, save
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,7 +162,7 @@ def test_a_single_film_goes_alone_and_films_that_wait_go_together(classifier, fi
 
     def watched(self, paths):
         sizes.append(len(paths))
-        assert gate.wait(60)
+        assert gate.wait(120)
         return predict(self, paths)
 
     monkeypatch.setattr(type(classifier), "predict", watched)
@@ -169,9 +170,10 @@ def test_a_single_film_goes_alone_and_films_that_wait_go_together(classifier, fi
     try:
         film = uploads_of(films)[0]
         with ThreadPoolExecutor(8) as pool:
-            calls = [pool.submit(list, engine.predict([film])) for _ in range(8)]
-            while len(engine._waiting) < 7:
-                assert not any(call.done() for call in calls)
+            calls = [pool.submit(list, engine.predict([film]))]
+            wait_until(lambda: sizes == [1], seconds=60, what="the first goes at once")
+            calls += [pool.submit(list, engine.predict([film])) for _ in range(7)]
+            wait_until(lambda: len(engine._waiting) == 7, seconds=60, what="the others wait")
             gate.set()
             assert all(call.result(60)[0].ok for call in calls)
         assert sizes == [1, 4, 3]

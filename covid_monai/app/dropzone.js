@@ -33,18 +33,23 @@ export default {
       if (!this.multiple) files = files.slice(0, 1);
       [this.sending, this.sent] = [files.length, 0];
       for (const file of files) {
-        const problem = file.size > this.maxBytes ? "larger than is taken here" : await this.post(file);
+        const first = file === files[0];
+        const problem = file.size > this.maxBytes ? "larger than is taken here" : await this.post(file, first);
         if (problem) this.$emit("rejected", { name: file.name, problem });
         this.sent += 1;
       }
       this.sending = 0;
       this.$emit("done", { count: files.length });
     },
-    async post(file) {
+    async post(file, first) {
       try {
         const answer = await fetch((window.path_prefix || "") + this.url, {
           method: "POST",
-          headers: { "Content-Type": "application/octet-stream", "X-File-Name": encodeURIComponent(file.name) },
+          headers: {
+            "Content-Type": "application/octet-stream",
+            "X-File-Name": encodeURIComponent(file.name),
+            "X-First-File": first ? "yes" : "no",
+          },
           body: file,
         });
         return answer.ok ? "" : (await answer.json()).detail || answer.statusText;

@@ -19,9 +19,15 @@ ACCEPT = ".dcm,.dicom,.ima,.jpg,.jpeg,.png,.zip,application/dicom,image/jpeg,ima
 
 @dataclass(kw_only=True, slots=True)
 class Dropped(events.UiEventArguments):
-    """What came with one file: itself, or the members of a zip archive."""
+    """What came with one file: itself, or the members of a zip archive.
+
+    Args:
+        uploads: In the order of the archive.
+        first: Whether it is the first of the files that were dropped together.
+    """
 
     uploads: list[Upload]
+    first: bool
 
 
 @dataclass(kw_only=True, slots=True)
@@ -84,7 +90,8 @@ class Dropzone(Element, component="dropzone.js"):
             raise HTTPException(413, str(error)) from error
         except TimeoutError as error:
             raise HTTPException(408, f"The file was not there after {_SECONDS:g} s.") from error
-        arguments = Dropped(sender=self, client=self.client, uploads=uploads)
+        first = request.headers.get("x-first-file") == "yes"
+        arguments = Dropped(sender=self, client=self.client, uploads=uploads, first=first)
         events.handle_event(self._on_files, arguments)
         return {"files": len(uploads)}
 

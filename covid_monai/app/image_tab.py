@@ -39,25 +39,32 @@ class _ImageTab:
             legend()
         ui.context.client.on_delete(self._visit.clear)
 
-    async def add(self, uploads: list[Upload]) -> None:
-        """Classify films, in the order in which they came, and show the first."""
+    async def add(self, uploads: list[Upload], show: bool) -> None:
+        """Classify films, in the order in which they came.
+
+        Args:
+            uploads: The films.
+            show: Whether to look at the first of them, also if another is looked at.
+        """
+        films: list[Film] = []
         async with self._one_at_a_time:
             self._working.visible = True
             try:
                 for upload in uploads:
-                    await self._add(upload)
+                    films.append(await self._add(upload))
             except (Busy, LimitExceeded) as error:
                 ui.notify(str(error), type="warning", close_button="Close", timeout=0)
             finally:
                 self._working.visible = False
-        if self._selected is None and len(self._visit):
-            await self.select(next(iter(self._visit)))
+        if films and (show or self._selected is None):
+            await self.select(films[0])
 
-    async def _add(self, upload: Upload) -> None:
+    async def _add(self, upload: Upload) -> Film:
         self._live.text = f"Reading {upload.name}"
         film = await self._visit.add(upload)
         self._live.text = announcement(film, self._detail.look(film))
         self._show_list()
+        return film
 
     async def select(self, film: Film) -> None:
         """Look at another film."""

@@ -13,14 +13,16 @@ from covid_monai.app.folder import films_in, folders_below, read_upload
 from covid_monai.app.remote import FetchError, fetch
 from covid_monai.service.uploads import Upload, UploadError, unpack
 
-Add = Callable[[list[Upload]], Awaitable[None]]
+Add = Callable[[list[Upload], bool], Awaitable[None]]  # films, and whether to show the first
 
 
 def build_sources(desk: Desk, add: Add) -> ui.expansion:
     """Show what this desk allows; folded away once there are films."""
     with ui.expansion("Add films", icon="add_photo_alternate", value=True).classes("sources card") as sources:
         with ui.element("div").classes("sources-grid"):
-            Dropzone(desk.limits, on_files=lambda event: add(event.uploads), on_rejected=show_rejected)
+            Dropzone(
+                desk.limits, on_files=lambda event: add(event.uploads, event.first), on_rejected=show_rejected
+            )
             with ui.element("div").classes("other-sources"):
                 _examples(add)
                 if desk.folder is not None:
@@ -41,7 +43,7 @@ def show_rejected(event: Rejected) -> None:
 
 def _examples(add: Add) -> None:
     async def show(example: Example) -> None:
-        await add([await asyncio.to_thread(example.draw)])
+        await add([await asyncio.to_thread(example.draw)], True)
 
     ui.label("Or an example: synthetic, drawn by a program, no patient").classes("small source-title")
     with ui.row().classes("examples"):
@@ -57,7 +59,7 @@ def _folder(desk: Desk, root: Path, add: Add) -> None:
     async def take() -> None:
         try:
             files = await asyncio.to_thread(films_in, root, select.value, desk.limits)
-            await add([await asyncio.to_thread(read_upload, file, desk.limits) for file in files])
+            await add([await asyncio.to_thread(read_upload, file, desk.limits) for file in files], True)
         except (UploadError, OSError) as error:
             ui.notify(str(error), type="negative", close_button="Close", timeout=0)
 
@@ -72,7 +74,7 @@ def _url(desk: Desk, add: Add) -> None:
         button.props("loading")
         try:
             name, data = await asyncio.to_thread(fetch, field.value or "", desk.limits, desk.url_hosts)
-            await add(list(unpack(name, data, desk.limits)))
+            await add(list(unpack(name, data, desk.limits)), True)
         except (FetchError, UploadError) as error:
             ui.notify(str(error), type="negative", close_button="Close", timeout=0)
         finally:

@@ -11,11 +11,12 @@ from starlette.exceptions import HTTPException
 
 from covid_monai import __version__
 from covid_monai.service import description, problems
+from covid_monai.service.desk import Desk
 from covid_monai.service.engine import Busy, Engine
 from covid_monai.service.guard import Guard
 from covid_monai.service.intake import Fetch, Intake
 from covid_monai.service.problems import ProblemError
-from covid_monai.service.routes import Desk, router
+from covid_monai.service.routes import router
 from covid_monai.service.schemas import FieldProblem
 from covid_monai.service.settings import Settings
 from covid_monai.service.uploads import LimitExceeded, Upload, UploadError

@@ -6,17 +6,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
-
-from pydicom import dcmwrite, uid
-from pydicom.dataset import FileDataset
 
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.heatmap import FilmHeatmap
 from covid_monai.inference.prediction import Prediction
 from covid_monai.service.decoding import NOT_TO_BE_READ, DecodeChecks
+from covid_monai.service.results import ResultFile, result_files
 from covid_monai.service.uploads import Upload, in_memory, renamed
 from covid_monai.vocabulary import Status
 from covid_monai.worker.decode_check import Verdict
@@ -36,20 +33,6 @@ class Busy(RuntimeError):
             f"As many requests as this service takes at once are under way: wait {retry_after} s."
         )
         self.retry_after = retry_after
-
-
-class ResultFile(NamedTuple):
-    """A DICOM object about a film.
-
-    Args:
-        kind: As `covid_monai.results.Kind`: report, heatmap, presentation_state, pdf.
-        name: SOP Instance UID, with `.dcm`.
-        data: The file.
-    """
-
-    kind: str
-    name: str
-    data: bytes
 
 
 class _Job(NamedTuple):
@@ -153,13 +136,12 @@ class Engine:
             NoResultObjects: If the film is not DICOM, or lacks a UID that results must refer to.
             ImportError: If the extra `dicom` is not installed.
         """
-        from covid_monai.results import ResultObjects
-
-        def make(path: Path) -> list[ResultFile]:
-            maker = ResultObjects(self.classifier, heatmap=heatmap, pdf=pdf)
-            return [_result_file(ds) for ds in maker.of(_at(path, prediction, upload))]
-
-        return self._with_path(upload, make)
+        return self._with_path(
+            upload,
+            lambda path: result_files(
+                self.classifier, _at(path, prediction, upload), heatmap=heatmap, pdf=pdf
+            ),
+        )
 
     def page_pdf(self, upload: Upload, prediction: Prediction) -> bytes:
         """The page for a person, as a PDF file; DICOM, JPEG or PNG, classified or not.
@@ -259,17 +241,3 @@ def _under_own_name(prediction: Prediction, path: Path, upload: Upload) -> Predi
 def _at(path: Path, prediction: Prediction, upload: Upload) -> Prediction:
     """The prediction for the makers of results, which read the film once more."""
     return replace(prediction, file=str(path), detail=renamed(prediction.detail, upload.name, path.name))
-
-
-def _result_file(ds: FileDataset) -> ResultFile:
-    from covid_monai.results import Kind
-
-    kinds = {
-        uid.ComprehensiveSRStorage: Kind.REPORT,
-        uid.SecondaryCaptureImageStorage: Kind.HEATMAP,
-        uid.GrayscaleSoftcopyPresentationStateStorage: Kind.PRESENTATION_STATE,
-        uid.EncapsulatedPDFStorage: Kind.PDF,
-    }
-    content = BytesIO()
-    dcmwrite(content, ds, enforce_file_format=True)
-    return ResultFile(kinds[ds.SOPClassUID], f"{ds.SOPInstanceUID}.dcm", content.getvalue())
