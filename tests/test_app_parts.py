@@ -1,14 +1,19 @@
 """The parts of the tabs Batch, Model and Compare that need no browser."""
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from nicegui import Client, app
+from nicegui.page import page
 from results_made_here import SHIPPED
 
 from covid_monai.app.batch import Batch, Film, Handed, OnServer, classify
@@ -20,6 +25,7 @@ from covid_monai.app.comparison import (
     probability_rows,
     shared_classes,
 )
+from covid_monai.app.dropzone import Dropzone
 from covid_monai.app.evidence import find_evidence
 from covid_monai.app.model_card import model_card, render_card
 from covid_monai.bundle import Bundle
@@ -243,3 +249,29 @@ def test_bundle_without_evaluation_has_no_evidence(tmp_path):
     bundle = evaluated(tmp_path)
     (tmp_path / "evaluation" / "metrics.json").unlink()
     assert find_evidence(bundle, "w") is None
+
+
+def test_dropzone_is_gone_with_its_visitor():
+    """FastAPI keeps handlers in caches of its own, beyond their routes."""
+
+    class Visitor:
+        def __init__(self):
+            self.files = []
+            self.zone = Dropzone(Limits(), on_files=self.take, on_rejected=self.files.append)
+
+        def take(self, dropped):
+            self.files += dropped.uploads
+
+    client = Client(page("/for-this-test"), request=None)
+    with client:
+        visitor = Visitor()
+    address = visitor.zone.props["url"]
+    answer = TestClient(app).post(address, content=b"a film", headers={"X-File-Name": "film.dcm"})
+    assert answer.json() == {"files": 1}
+    assert visitor.files == [Upload("film.dcm", b"a film")]
+    left = weakref.ref(visitor)
+    client.delete()
+    del visitor, client
+    gc.collect()
+    assert left() is None
+    assert address not in {getattr(route, "path", "") for route in app.routes}

@@ -49,7 +49,7 @@ class BatchTab:
             self._table = BatchTable(self._class_names, self._open)
         self._details = FilmDetails(self._engine)
         self._timer = ui.timer(_SECONDS_BETWEEN_LOOKS, self._show, active=False)
-        ui.context.client.on_delete(self._cancel)
+        ui.context.client.on_delete(self._leave)
         self._show()
 
     def _place_inputs(self) -> None:
@@ -131,6 +131,11 @@ class BatchTab:
 
     def _cancel(self) -> None:
         self._batch.cancelled = True
+
+    def _leave(self) -> None:
+        """The visitor has gone: nothing more is classified, and what they handed in is freed."""
+        self._cancel()
+        self._waiting, self._batch = [], Batch(0)
 
     def _show(self) -> None:
         batch = self._batch

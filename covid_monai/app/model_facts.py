@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from covid_monai.app.cards import percent
 from covid_monai.app.desk import Model
 from covid_monai.app.evidence import CLASS_FIGURES, Evidence
 from covid_monai.app.status import label
@@ -57,9 +58,9 @@ def thresholds(point: OperatingPoint | None, calibration: Calibration | None) ->
     if point is not None:
         columns["Decision"] = point.thresholds
         if point.sensitivity_thresholds:
-            columns[f"For sensitivity {point.sensitivity_target:g}"] = point.sensitivity_thresholds
+            columns[f"Sensitivity {percent(point.sensitivity_target, 0)}"] = point.sensitivity_thresholds
     if calibration is not None:
-        columns[f"Cannot be excluded from (coverage {calibration.coverage:g})"] = calibration.conformal
+        columns[f"Conformal set, {percent(calibration.coverage, 0)}"] = calibration.conformal
     names = (point or calibration).class_names  # type: ignore[union-attr]
     rows = [
         [label(name), *(f"{column[name]:.3f}" if name in column else "-" for column in columns.values())]
