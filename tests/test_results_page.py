@@ -105,7 +105,7 @@ def test_what_cannot_be_read_has_a_page_without_a_picture(classifier, tmp_path):
     (tmp_path / "text.jpg").write_text("no image at all")
     text = text_of(film_page(classifier, unreadable(classifier, tmp_path / "text.jpg")), tmp_path)
     assert "There is no film to show." in text and "Result: Error: not classified" in text
-    assert "Reason: unreadable. not a DICOM, JPEG or PNG file" in text
+    assert "Reason: unreadable. Not a DICOM, JPEG or PNG file" in text
     assert pictures_in(tmp_path) == 0
 
 
@@ -125,7 +125,7 @@ def test_the_longest_name_leaves_the_page_whole(classifier, tmp_path):
 # -- many films ----------------------------------------------------------------------------------------------
 
 
-def batch(classifier, count=60):
+def batch(classifier, count):
     """Predictions of every kind, and a small picture for most."""
     kinds = (
         lambda file: classified(classifier, file),
@@ -138,28 +138,30 @@ def batch(classifier, count=60):
     return predictions, {each.file: small for each in predictions if each.ok}
 
 
+@pytest.mark.filterwarnings("error:The total page count")
 def test_a_batch_has_a_summary_and_a_table_with_headings_and_numbers_on_each_page(classifier, tmp_path):
-    predictions, thumbnails = batch(classifier)
+    predictions, thumbnails = batch(classifier, 160)
     document = batch_page(predictions, thumbnails, classifier.model, "Films of a morning")
     (tmp_path / "batch.pdf").write_bytes(document)
     pages = run("pdftotext", "-layout", tmp_path / "batch.pdf", "-").decode().split("\f")[:-1]
-    assert len(pages) > 3
+    assert len(pages) > 9
     for number, page in enumerate(pages, 1):
         assert f"Page {number} of {len(pages)}" in page and RESEARCH_USE in page
         assert "Probabilities" in page and "Not excluded, or reason" in page
     first = " ".join(pages[0].split())
     for words in (
-        *("Films of a morning", "Films 60", "Classified 45", "Refused 15", "Not readable 0", "COVID-19 15"),
+        *("Films of a morning", "Films 160", "Classified 120", "Refused 40", "Not readable 0", "COVID-19 40"),
         "Pneumonia 0",
-        *("Normal 15", "Uncertain: no class decided 15", "Refused: not classified (not a chest) 15"),
+        *("Normal 40", "Uncertain: no class decided 40", "Refused: not classified (not a chest) 40"),
         *("the rule Thresholds: Normal 47.0 %, Pneumonia 39.0 %, COVID-19 26.0 %.", "Limits.", "films/"),
         *(classifier.model["weights_sha256"][:16], f"version {classifier.model['version']}", "Report made"),
     ):
         assert words in first, words
     assert set(THRESHOLDS.values()) == {0.47, 0.39, 0.26}
     text = "".join(pages)
-    assert [int(number) for number in re.findall(r"(\d{3})\.dcm", text)] == list(range(60))
+    assert [int(number) for number in re.findall(r"(\d{3})\.dcm", text)] == list(range(160))
     assert "BodyPartExamined names HAND" in " ".join(text.split())
+    assert text.count("Pneumonia and covid are all") == 40  # why a film is uncertain
     assert all(" yes " in font for font in run("pdffonts", tmp_path / "batch.pdf").decode().splitlines()[2:])
 
 
@@ -177,7 +179,7 @@ def test_a_batch_too_large_to_read_is_refused(classifier):
 
 LETTERS = st.characters(categories=("L", "N", "P", "S", "Zs", "Cc", "Cs", "Co", "Mn"))
 READ_BACK = st.characters(max_codepoint=0x17F, categories=("Lu", "Ll", "Nd"))
-FEW = settings(max_examples=10)  # a document each
+FEW = settings(max_examples=5)  # a document each
 
 
 @pytest.mark.slow

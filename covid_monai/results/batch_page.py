@@ -14,10 +14,12 @@ from covid_monai.results.page import LETTERS, LIMITS, model_words
 from covid_monai.results.wording import (
     Tone,
     finding,
+    is_uncertain,
     percent,
     possible_classes,
     reason,
     reason_detail,
+    sentence,
     shown_class,
     tone,
 )
@@ -106,8 +108,9 @@ def _row(number: int, prediction: Prediction, folder: str, thumbnails: Mapping[s
 
 def _remark(prediction: Prediction) -> str:
     if not prediction.ok:
-        why = reason(prediction)
-        return f"{why[:1].upper()}{why[1:]}. {reason_detail(prediction)}"
+        return f"{sentence(reason(prediction))}. {sentence(reason_detail(prediction))}"
+    if is_uncertain(prediction):
+        return sentence(str((prediction.decision or {})["reason"]))
     if prediction.decision is not None and shown_class(prediction) != prediction.predicted_class:
         return f"By its threshold; not excluded: {possible_classes(prediction) or 'not known'}"
     return f"Not excluded: {possible_classes(prediction) or 'not known'}"

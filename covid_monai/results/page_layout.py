@@ -16,7 +16,7 @@ from covid_monai.results.wording import Tone
 MARGIN, WIDTH = 15, 180  # mm of A4
 _PICTURE, _GAP = (88, 92), 4  # width and height at most, space between
 _ALERT, DIM, LINE = (170, 60, 0), (90, 90, 90), (190, 190, 190)
-PAGES = "\ue000"  # stands for the number of pages; no name can hold it, as it is not printable
+PAGES = "\ue000" * 3  # stands for the number of pages; no name can hold it, as it is not printable
 # The colour of the words, and of what lies behind them; the words say the same without it.
 TONES = {
     Tone.DECIDED: ((15, 50, 95), (228, 237, 247)),

@@ -51,18 +51,22 @@ def result(prediction: Prediction) -> str:
     if not prediction.ok:
         return (
             f"{finding(prediction)}, and in particular not normal. Reason: {reason(prediction)}. "
-            f"{reason_detail(prediction)}"
+            f"{sentence(reason_detail(prediction))}"
         )
     probable = str(prediction.predicted_class)
     odds = f"{class_label(probable)} is the most probable class ({percent(prediction, probable)})"
     if prediction.decision is None:
         return f"{odds}. The model has no operating point, so nothing was decided."
     if is_uncertain(prediction):
-        why = ascii_text(str(prediction.decision["reason"]))
-        return f"{finding(prediction)}. {why[:1].upper()}{why[1:]} {odds}."
+        return f"{finding(prediction)}. {sentence(str(prediction.decision['reason']))} {odds}."
     decided = shown_class(prediction)
     words = f"Decision: {class_label(decided)} ({percent(prediction, decided)})"
     return f"{words}." if decided == probable else f"{words}, by its threshold; {odds}."
+
+
+def sentence(words: str) -> str:
+    """The same words, the first letter large, in ASCII."""
+    return ascii_text(words[:1].upper() + words[1:])
 
 
 def reason(prediction: Prediction) -> str:
