@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from monai.bundle import ConfigParser
 from torch import nn
 
@@ -26,7 +27,8 @@ from covid_monai.files import replacing, write_atomically
 SETTINGS = ("class_names", "image_size", "network_name")
 SHIPPED_SECTION = "## The shipped weights"  # of the bundle's docs/README.md
 # Where a config looks for its bundle when it does not run in the bundle's own folder.
-_ROOT_DEFAULT = re.compile(r"(^bundle_root: .* else )'[^']*'", re.MULTILINE)
+_ROOT_LINE = re.compile(r"^bundle_root: .* else .*$", re.MULTILINE)
+_ROOT_DEFAULT = re.compile(r"'[^']*'$")  # at the end of that line's expression
 
 
 class CheckpointError(ValueError):
@@ -207,9 +209,9 @@ class Bundle:
         from ruamel.yaml import YAML
         from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-        yaml = YAML()  # keeps comments and order
-        yaml.width = 4096
-        config = yaml.load(path.read_text(encoding="utf-8"))
+        editor = YAML()  # keeps comments and order
+        editor.width = 4096
+        config = editor.load(path.read_text(encoding="utf-8"))
         for key in keys:
             value = self._parser[key]
             if config[key] != value:
@@ -220,7 +222,7 @@ class Bundle:
                     else [DoubleQuotedScalarString(name) for name in value]
                 )
         with replacing(path) as temporary:
-            yaml.dump(config, temporary)
+            editor.dump(config, temporary)
 
     def _bake_metadata(self, path: Path) -> None:
         metadata = json.loads(path.read_text(encoding="utf-8"))
@@ -251,9 +253,32 @@ def stored_temperature(root: str | Path) -> float:
 
 def bake_root(folder: Path, root: str) -> None:
     """Let the configs in `folder` look in `root` for their bundle where they do not run in its folder."""
+
+    def baked(line: re.Match[str]) -> str:
+        expression = yaml.safe_load(line[0])["bundle_root"]  # however it is quoted there
+        expression = _ROOT_DEFAULT.sub(lambda _: string_literal(root), expression)
+        return f"bundle_root: {json.dumps(expression, ensure_ascii=False)}"
+
     for path in (folder / "configs").glob("*.yaml"):
-        text = path.read_text(encoding="utf-8")
-        write_atomically(path, _ROOT_DEFAULT.sub(lambda match: match[1] + repr(root), text))
+        write_atomically(path, _ROOT_LINE.sub(baked, path.read_text(encoding="utf-8")))
+
+
+def string_literal(text: str) -> str:
+    r"""A Python string for an expression of a config, whatever stands in `text`.
+
+    MONAI takes "#" and "@" for its own in an expression, also within a string, and quotes would end it.
+
+    >>> string_literal("runs/o'brien #1")
+    "'runs/o\\x27brien \\x231'"
+    """
+    return "'" + "".join(map(_escaped, text)) + "'"
+
+
+def _escaped(letter: str) -> str:
+    if letter.isalnum() or letter in "/._- ":
+        return letter
+    number = ord(letter)
+    return f"\\x{number:02x}" if number < 256 else f"\\U{number:08x}"
 
 
 def _drop_shipped_weights(path: Path) -> None:

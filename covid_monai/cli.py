@@ -27,7 +27,6 @@ TRACEBACK = "COVID_MONAI_TRACEBACK"
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples(

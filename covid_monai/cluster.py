@@ -17,6 +17,7 @@ from covid_monai.bundle import Bundle
 from covid_monai.errors import extra
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
+from covid_monai.progress import shown
 from covid_monai.vocabulary import Status
 
 _BATCHES_AT_ONCE = 4  # of a worker's: what is lost where a file takes its worker down
@@ -64,7 +65,8 @@ def score_archive(
     partial.parent.mkdir(parents=True, exist_ok=True)
     settings = {"bundle_dir": str(bundle_dir.absolute()), "device": device, "batch_size": batch_size}
     with _cluster(address, workers), partial.open("a", encoding="utf-8") as lines:
-        for line in _answers(waiting, settings, model, workers=workers) if waiting else ():
+        answers = _answers(waiting, settings, model, workers=workers) if waiting else iter(())
+        for line in shown(answers, "classifying", total=len(waiting)):
             lines.write(line + "\n")
             lines.flush()
             outcomes[json.loads(line)["status"]] += 1

@@ -1,7 +1,8 @@
 """From an exception to what a person is told of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -22,6 +23,20 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
+def unknown(kind: str, word: str, known: Iterable[str]) -> str:
+    """What to say of a word that is none of those that are known, and which one may be meant.
+
+    >>> unknown("backend", "openvin", ["openvino", "torch"])
+    "'openvin' is no backend; did you mean openvino? There are: openvino, torch."
+    >>> unknown("backend", "x", ["openvino", "torch"])
+    "'x' is no backend. There are: openvino, torch."
+    """
+    known = list(known)
+    close = get_close_matches(word, known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "."
+    return f"{word!r} is no {kind}{hint} There are: {', '.join(known)}."
 
 
 def first_line(error: BaseException, *, limit: int = 400) -> str:

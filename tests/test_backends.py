@@ -150,8 +150,8 @@ def test_a_missing_extra_is_named(bundle, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "precision", "device", "message"),
     [
-        ("tensorrt", "fp32", "cpu", "'tensorrt' is no backend: give openvino, onnxruntime, torch"),
-        (None, "fp64", "cpu", "'fp64' is no precision: give fp32, bf16, int8"),
+        ("tensorrt", "fp32", "cpu", "'tensorrt' is no backend. There are: openvino, onnxruntime, torch"),
+        (None, "fp64", "cpu", "'fp64' is no precision. There are: fp32, bf16, int8"),
         ("onnxruntime", "bf16", "cpu", "onnxruntime does not run bf16 on cpu; what does: openvino, torch"),
         ("openvino", "fp32", "cuda", "openvino does not run fp32 on cuda; what does: torch"),
         (None, "int8", "cuda", "torch does not run int8 on cuda; what does: none"),

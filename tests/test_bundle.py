@@ -36,6 +36,18 @@ def test_copy_has_the_settings_baked_in_and_keeps_the_comments(small_bundle):
     assert (small_bundle.root / "LICENSE").is_file()
 
 
+@pytest.mark.parametrize("name", ["o'brien", 'a "b" @c #1', "back\\slash %d $x {y}: z", "王 é \udcff"])
+def test_a_copy_in_a_folder_of_any_name_finds_itself(small_bundle, tmp_path, monkeypatch, name):
+    first = small_bundle.copy_to(tmp_path / name)
+    again = first.copy_to(tmp_path / "2" / name)  # what was baked in is replaced
+    monkeypatch.chdir(tmp_path)
+    for folder in (first.root, again.root):
+        for config in ("train.yaml", "evaluate.yaml", "inference.yaml"):
+            parser = ConfigParser()
+            parser.read_config(str(folder / "configs" / config))
+            assert parser.get_parsed_content("bundle_root") == str(folder)
+
+
 def test_copy_trains_again_as_what_it_is(small_bundle):
     original = ConfigParser.load_config_file(BUNDLE / "configs" / "train.yaml")
     copied = ConfigParser.load_config_file(small_bundle.root / "configs" / "train.yaml")

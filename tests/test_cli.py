@@ -76,7 +76,7 @@ def bundle(tmp_path_factory):
     """A bundle like that of a finished training, but with random weights."""
     torch.manual_seed(0)
     bundle = Bundle(SHIPPED, image_size=64, network_name="resnet10").copy_to(
-        tmp_path_factory.mktemp("bundle")
+        tmp_path_factory.mktemp("bundle") / "o'brien #1"
     )
     save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
     OperatingPoint("the rule", {"normal": 0.6, "pneumonia": 0.2, "covid": 0.3}).save(
@@ -187,6 +187,17 @@ def test_predict_writes_json_lines(run, bundle, films, tmp_path):
     assert list(output.parent.iterdir()) == [output]
 
 
+def test_what_went_wrong_is_told_beside_a_file_of_results(run, bundle, films, tmp_path):
+    for number in range(30):
+        (films / f"d{number:02}.jpg").write_text("no image")
+    code, out, err = run("predict", "--bundle", bundle.root, "--output", tmp_path / "out.csv", films)
+    assert (code, out) == (1, "")
+    told = [line for line in err.splitlines() if ": error: unreadable: " in line]
+    assert told[0] == f"{films / 'b.jpg'}: error: unreadable: not a DICOM, JPEG or PNG file"
+    assert len(told) == 20
+    assert f"11 more were refused or failed: see the reason of each in {tmp_path / 'out.csv'}." in err
+
+
 def test_csv_says_the_same_as_json_lines(run, bundle, films, tmp_path):
     for name in ("out.csv", "out.jsonl"):
         assert run("predict", "--bundle", bundle.root, "--output", tmp_path / name, films)[0] == 1
@@ -216,6 +227,7 @@ def test_table_for_a_person(run, bundle, films):
     for word in ("a.png", "c.png", "p(covid)", "decision", "medical device", "b.jpg: error: unreadable:"):
         assert word in out
     assert "Left out, being no DICOM, JPEG or PNG: 1 files." in err
+    assert "\x1b" not in out + err
 
 
 def test_interrupted_run_keeps_what_is_finished(run, bundle, films, tmp_path, monkeypatch):
@@ -281,7 +293,7 @@ def test_folder_of_real_dicom_files(run, bundle, real_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_phantoms_prepare_evaluate(run, bundle, tmp_path):
+def test_phantoms_prepare_evaluate(run, bundle, tmp_path, monkeypatch):
     phantoms, merged, results = tmp_path / "phantoms", tmp_path / "merged.json", tmp_path / "res#ults"
     code, out, _ = run("data", "phantom", phantoms, "--patients", 18, "--size", 128, "--no-ct")
     assert code == 0
@@ -308,6 +320,13 @@ def test_phantoms_prepare_evaluate(run, bundle, tmp_path):
     ]
     assert str(results / "report.html") in out
     assert "Balanced accuracy" in out
+    assert "\x1b" not in out + err
+
+    monkeypatch.setattr("covid_monai.commands.evaluate._run", lambda *_, **__: print("scored before"))
+    options = ("--datalist", phantoms / "datalist.json", "--output", results, "--json")
+    code, out, err = run("evaluate", "--bundle", bundle.root, *options)
+    assert code == 0 and "scored before" in err
+    assert json.loads(out) == json.loads((results / "metrics.json").read_text())
 
 
 def test_evaluate_without_test_split_is_one_line(run, bundle, films, tmp_path):
@@ -334,6 +353,8 @@ def test_installed_command(bundle, films, tmp_path):
     assert done.stderr.splitlines() == [
         f"{bundle.root} has no input gate (models/gate.npz): "
         "any grey picture is classified, whatever it shows.",
+        f"{ct}: refused: not_a_projection_radiograph: Modality CT, SOP Class 1.2.840.10008.5.1.4.1.1.2; "
+        "a projection radiograph (CR, DX, RG or a secondary capture of one) was expected.",
         f"2 files: 1 ok, 1 refused: not_a_projection_radiograph. Written to {tmp_path / 'o.jsonl'}.",
         RESEARCH_USE,
     ]

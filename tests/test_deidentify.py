@@ -146,7 +146,7 @@ def test_wrong_usage_ends_with_code_2_and_names_no_input(tmp_path, export):
         "input 1": [tmp_path / "Zamenhof Ludovic", out],
         "not empty": [export, full],
         "inside each other": [export, export / "out"],
-        "choose from": ["--retain", "everything", export, out],
+        "There are: patient-characteristics, device": ["--retain", "everything", export, out],
     }
     for word, arguments in cases.items():
         with pytest.raises((ValueError, FileNotFoundError), match=word) as caught:
@@ -177,6 +177,8 @@ def test_a_key_is_made_once_for_its_owner_alone_and_never_in_the_output(tmp_path
     assert key.read_text().strip() not in result.output + (tmp_path / "out" / REPORT).read_text()
     with pytest.raises(FileExistsError):
         command("--key-file", key, "--new-key", export, tmp_path / "other")
+    told = command("--key-file", key, export, tmp_path / "out", "--json")  # nothing left to do
+    assert json.loads(told.stdout) == json.loads((tmp_path / "out" / REPORT).read_text())
     key.chmod(0o644)
     with pytest.raises(PermissionError, match="chmod 600"):
         command("--key-file", key, export, tmp_path / "out")

@@ -316,8 +316,9 @@ def test_compare_prints_a_table_and_writes_json(tmp_path):
     assert whole["metrics"]["auroc"]["difference"]["low"] > 0
 
     part = ["--output", str(output), "--resamples", "100", "--source"]
-    result = CliRunner().invoke(app, [*paths, *part, "a"])
+    result = CliRunner().invoke(app, [*paths, *part, "a", "--json"])
     assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == json.loads(output.read_text())
     assert json.loads(output.read_text())["images"] == whole["images"] / 2
     result = CliRunner().invoke(app, [*paths, *part, "c"])
-    assert "No film of the source c; the sources here: a, b." in str(result.exception)
+    assert "'c' is no source. There are: a, b." in str(result.exception)

@@ -185,7 +185,8 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
     assert "| accuracy | 0.9 | " in (tmp_path / "out" / "table.md").read_text()
     weights = sorted((tmp_path / "out").rglob("model.pt"))
     times = [path.stat().st_mtime_ns for path in weights]
-    again = runner.invoke(app, command)
+    again = runner.invoke(app, [*command, "--json"])
     assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout) == result
     assert [path.stat().st_mtime_ns for path in weights] == times
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result

@@ -78,13 +78,17 @@ def test_the_same_weights_give_the_same_bytes(archive, tmp_path):
     # Another process, with another number of threads and another umask.
     program = Path(sys.executable).with_name("covid-monai")
     # Ten times what it takes on two cores; then the signal has Python say where it stands.
-    command = ["timeout", "--signal=ABRT", "300", program, "export", "--output", tmp_path]
+    command = ["timeout", "--signal=ABRT", "300", program, "export", "--json", "--output", tmp_path]
     other = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
-    log = tmp_path / "log"
-    with log.open("w") as file:  # not a pipe: it would be waited for while any grandchild holds it
-        done = subprocess.run(command, stdout=file, stderr=file, env=other, umask=0o002)
+    log, told = tmp_path / "log", tmp_path / "told"
+    # Not pipes: they would be waited for while any grandchild holds one.
+    with log.open("w") as err, told.open("w") as out:
+        done = subprocess.run(command, stdout=out, stderr=err, env=other, umask=0o002)
     assert done.returncode == 0, log.read_text()
     # Digests: pytest would show how two contents of 40 MB differ, which takes it hours.
+    written = json.loads(told.read_text())
+    assert written["archive"] == str(tmp_path / archive.name)
+    assert written["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
     found = [_digests(tmp_path / archive.name), _digests(archive)]
     assert found[0] == found[1]
 

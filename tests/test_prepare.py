@@ -85,7 +85,7 @@ def test_classes_are_restricted_merged_and_ordered(folder, tmp_path):
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (["normal", "tuberculosis"], "no readable image of class tuberculosis; found normal"),
+        (["normal", "tuberculosis"], "'tuberculosis' is no class of these images. There are: covid, normal"),
         (["normal"], "found only class normal"),
     ],
 )
@@ -98,7 +98,9 @@ def test_absent_classes_are_named_and_nothing_is_written(folder, tmp_path, class
 def test_wrong_wishes_fail_before_any_file_is_opened(folder, tmp_path, monkeypatch):
     monkeypatch.delattr(opening, "open_one")
     for wish in ({"test_fraction": 20}, {"classes": ["normal", "tuberculosis"]}):
-        with pytest.raises(ValueError, match=r"test_fraction must be in \[0, 1\), got 20|class tuberculosis"):
+        with pytest.raises(
+            ValueError, match=r"test_fraction must be in \[0, 1\), got 20|'tuberculosis' is no class"
+        ):
             prepare([("folder", folder)], output=tmp_path / "list.json", **wish)
 
 
@@ -252,7 +254,7 @@ def test_source_words_on_the_command_line():
         ("csv", Path("c")),
     ]
     with pytest.raises(
-        ValueError, match=r"'kermani' is not a source; did you mean kermany\? Sources: folder, csv"
+        ValueError, match=r"'kermani' is no source; did you mean kermany\? There are: folder, csv"
     ):
         parse_sources(["kermani", "a"])
     with pytest.raises(ValueError, match="source folder has no root"):

@@ -7,7 +7,8 @@ import pydicom
 import pytest
 from dicom_made_here import make_ds, picture, save
 from PIL import Image
-from results_made_here import small_classifier
+from results_made_here import NEEDS_POPPLER, small_classifier
+from results_made_here import run as poppler
 
 from covid_monai.vocabulary import RESEARCH_USE
 
@@ -94,6 +95,32 @@ def test_a_file_is_no_folder(run, bundle, films, tmp_path):
     (tmp_path / "taken").touch()
     code, _, err = run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "taken", films)
     assert code == 2 and "is a file; name a folder" in err
+
+
+@NEEDS_POPPLER
+def test_one_film_gets_a_page_and_several_a_table(run, bundle, films, tmp_path):
+    reports = {"one.pdf": films / "picture.png", "new/all.pdf": films}
+    for name, path in reports.items():
+        _, out, err = run("predict", "--bundle", bundle, "--json", "--report", tmp_path / name, path)
+        assert f"Report: {tmp_path / name}" in err
+        assert len(out.splitlines()) == (1 if name == "one.pdf" else 6)
+    page, table = (poppler("pdftotext", tmp_path / name, "-").decode() for name in reports)
+    assert "not known: no DICOM header" in page and "Film as displayed" in page
+    assert "Doe_Jane.dcm" in table and "Page 1 of 1" in table and "Film as displayed" not in table
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["films", "new", "one.pdf"]
+
+
+@pytest.mark.parametrize(("name", "words"), [("a.txt", "ends in .pdf"), ("d.pdf", "ends in .pdf")])
+def test_a_report_is_a_pdf_file(run, bundle, films, tmp_path, name, words):
+    (tmp_path / "d.pdf").mkdir()
+    code, out, err = run("predict", "--bundle", bundle, "--report", tmp_path / name, films)
+    assert (code, out) == (2, "") and words in err
+
+
+def test_a_report_of_an_archive_is_refused_before_any_work(run, bundle, films, tmp_path, monkeypatch):
+    monkeypatch.setattr("covid_monai.results.batch_page.LARGEST_BATCH", 5)
+    code, out, err = run("predict", "--bundle", bundle, "--report", tmp_path / "all.pdf", films)
+    assert (code, out) == (2, "") and "6 files; a report holds 5 at most" in err
 
 
 @pytest.mark.parametrize("package", ["highdicom", "fpdf", "uharfbuzz"])

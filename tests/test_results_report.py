@@ -86,7 +86,7 @@ def test_dcmtk_reads_a_refusal_without_finding_or_number(results, classifier, fi
     assert (
         '(REFUSAL-REASON,99COVIDMONAI,"Reason for refusal")=(NOT_A_CHEST,99COVIDMONAI,"Not a chest")' in text
     )
-    assert "Refused: not classified, and in particular not normal. Reason: not_a_chest." in text
+    assert "Refused: not classified, and in particular not normal. Reason: not a chest." in text
     assert "BodyPartExamined names HAND; a chest was expected." in text
     assert "NUM" not in text and '"Finding"' not in text
     assert "Doe" not in text.split("Measurement Group")[1]  # the file's name may be a patient's

@@ -57,8 +57,8 @@ def run(phantoms, store, train, tmp_path_factory) -> Path:
             shutil.copy2(phantoms.parent / item["image"], images / item["image"])
     datalist = folder / "datalist.json"
     datalist.write_text(json.dumps(content | {"root": str(images)}))
-    train(folder / "run", datalist)
-    return folder / "run"
+    train(folder / "o'brien", datalist)  # the configs in it name it
+    return folder / "o'brien"
 
 
 def test_the_run_is_a_bundle_with_its_own_settings(run):
@@ -108,7 +108,7 @@ def test_the_thresholds_are_those_of_calibrated_probabilities(run):
 def test_mlflow_holds_what_a_person_looks_for(run, store):
     client = mlflow.MlflowClient(store)
     experiment = client.get_experiment_by_name("covid_cxr_classification")
-    tracked = next(r for r in client.search_runs([experiment.experiment_id]) if r.info.run_name == "run")
+    tracked = next(r for r in client.search_runs([experiment.experiment_id]) if r.info.run_name == run.name)
     assert tracked.info.status == "FINISHED"
     params, metrics = tracked.data.params, tracked.data.metrics
     data = read_datalist(run.parent / "datalist.json")
@@ -143,7 +143,7 @@ def test_an_evaluation_joins_the_run_that_trained_the_bundle(run, store, tmp_pat
     assert log_evaluation([report], bundle_root=run, metrics={"auroc": 0.75})
     client = mlflow.MlflowClient(store)
     experiment = client.get_experiment_by_name("covid_cxr_classification")
-    tracked = next(r for r in client.search_runs([experiment.experiment_id]) if r.info.run_name == "run")
+    tracked = next(r for r in client.search_runs([experiment.experiment_id]) if r.info.run_name == run.name)
     assert tracked.data.metrics["test/auroc"] == 0.75
     assert [a.path for a in client.list_artifacts(tracked.info.run_id, "evaluation")] == [
         "evaluation/report.html"
@@ -167,7 +167,7 @@ def test_the_gate_belongs_to_the_weights(run):
 def test_the_resolved_config_shows_overrides_and_defaults(run, store):
     client = mlflow.MlflowClient(store)
     experiment = client.get_experiment_by_name("covid_cxr_classification")
-    tracked = next(r for r in client.search_runs([experiment.experiment_id]) if r.info.run_name == "run")
+    tracked = next(r for r in client.search_runs([experiment.experiment_id]) if r.info.run_name == run.name)
     text = mlflow.artifacts.load_text(f"{tracked.info.artifact_uri}/config/train_resolved.yaml")
     assert "network_name: resnet10" in text
     assert "learning_rate: 0.001" in text

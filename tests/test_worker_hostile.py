@@ -261,6 +261,8 @@ def test_healthy_work_goes_on_beside_hostile_objects(tmp_path, bomb):
         assert sorted(path.name for path in worker.state.iterdir() if path.is_dir()) == ["spool"]
         listed = worker.command("dead-letters", "list")
         assert listed.returncode == 0 and hostile["large"] in listed.stdout and "http" not in listed.stdout
+        letters = json.loads(worker.command("dead-letters", "list", "--json").stdout)["dead_letters"]
+        assert hostile["large"] in {letter["sop_instance_uid"] for letter in letters}
         again = worker.command("dead-letters", "retry", "--all")
         assert again.returncode == 0 and "wait again" in again.stdout
         wait_until(lambda: worker.metric("queue_jobs") == 0, seconds=60)

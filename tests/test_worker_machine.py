@@ -66,6 +66,10 @@ def test_the_check_says_what_is_wrong_and_leaves_nothing(orthanc, tmp_path):
     gone = Worker(tmp_path / "gone", of("http://127.0.0.1:9")).command("check")
     assert gone.returncode == 1
     assert "FAIL  Archive main: Orthanc's change feed" in gone.stdout and "no connection" in gone.stdout
+    told = Worker(tmp_path / "gone", of("http://127.0.0.1:9")).command("check", "--json")
+    document = json.loads(told.stdout)
+    assert told.returncode == 1 and document["ready"] is False
+    assert any(f["result"] == "FAIL" and "no connection" in f["text"] for f in document["findings"])
     proxy = Proxy(orthanc.url)
     proxy.spoil = lambda handler: handler.command == "POST" and (handler.answer(403) or True)
     forbidden = Worker(tmp_path / "forbidden", of(proxy)).command("check")

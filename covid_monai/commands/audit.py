@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covid_monai.commands import examples
+from covid_monai.commands.json_option import JsonOption, apart, print_json
 from covid_monai.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def audit(
     confounding: Annotated[
         bool, typer.Option(help="Probe whether the label can be told without the lungs.")
     ] = True,
+    as_json: JsonOption = False,
 ) -> None:
     """Look for the same film or patient in two splits, for contradicting labels and for shortcuts.
 
@@ -39,15 +41,19 @@ def audit(
     from covid_monai.evaluation.audit_page import audit_html, audit_verdict
     from covid_monai.files import write_atomically
 
-    listed = read_loosely(datalist, dataset_dir=dataset_dir)
-    report = audit_duplicates(listed)
-    report["confounding"] = _confounding(listed, report) if confounding else None
+    with apart(as_json):
+        listed = read_loosely(datalist, dataset_dir=dataset_dir)
+        report = audit_duplicates(listed)
+        report["confounding"] = _confounding(listed, report) if confounding else None
     report = {"verdict": audit_verdict(report), **report, "notice": RESEARCH_USE}
     write_atomically(output / "audit.html", audit_html(report, listed.records))
     write_atomically(output / "audit.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    for sentence in report["verdict"]:
-        typer.echo(sentence)
-    typer.echo(f"Audit: {output / 'audit.html'}")
+    if as_json:
+        print_json(report)
+    else:
+        for sentence in report["verdict"]:
+            typer.echo(sentence)
+        typer.echo(f"Audit: {output / 'audit.html'}")
     raise typer.Exit(1 if report["leaks"] else 0)
 
 

@@ -7,8 +7,16 @@ import typer
 
 from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import BundleOption, bundle_folder
+from covid_monai.commands.json_option import JsonOption, apart, print_json
 
-app = typer.Typer(no_args_is_help=True, help="Quantise a bundle, or check one that was exported.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Quantise a bundle, or check one that was exported.",
+    epilog=examples(
+        "covid-monai bundle verify covid_cxr_classification-0.1.0.zip",
+        "covid-monai bundle quantize --bundle runs/mine --datalist my.json",
+    ),
+)
 
 QUANTIZE_EXAMPLES = examples(
     "covid-monai bundle quantize --bundle runs/mine --datalist my.json",
@@ -25,6 +33,7 @@ def verify(
     path: Annotated[
         Path, typer.Argument(metavar="DIR|ZIP", help="An archive of covid-monai export, or its folder.")
     ],
+    as_json: JsonOption = False,
 ) -> None:
     """Check that an exported bundle is whole and of one piece; name what is wrong.
 
@@ -33,7 +42,11 @@ def verify(
     """
     from covid_monai.export import verify_bundle
 
-    record = verify_bundle(path)
+    with apart(as_json):
+        record = verify_bundle(path)
+    if as_json:
+        print_json(record)
+        return
     parity = record["parity"]["max_abs_difference"]
     differences = ", ".join(f"{name} {value:.0e}" for name, value in parity.items())
     typer.echo(
@@ -54,6 +67,7 @@ def quantize(
         typer.Option(metavar="DIR", help="Where the images lie now, if they have moved since `prepare`."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read and preprocess.")] = 2,
+    as_json: JsonOption = False,
 ) -> None:
     """Make the network in 8 bits for `predict --precision int8`, if it is as good on validation.
 
@@ -76,7 +90,11 @@ def quantize(
             f"{', '.join(source.class_names)}: give the datalist that it was trained on."
         )
     films = (data.records(split, dataset_dir) for split in ("training", "validation"))
-    record = quantise(source, *films, workers=workers)
+    with apart(as_json):
+        record = quantise(source, *films, workers=workers)
+    if as_json:
+        print_json({**record, "file": str(source.quantised_path)})
+        return
     typer.echo(f"AUROC in fp32 on {record['validation_films']} validation films: {record['auroc']:.4f}")
     for name, found in record["backends"].items():
         typer.echo(

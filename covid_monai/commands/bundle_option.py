@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import covid_monai
+from covid_monai.commands.completion import bundles, words
 
 SHIPPED_BUNDLE = Path("bundles") / "covid_cxr_classification"
 
@@ -16,11 +17,17 @@ BundleOption = Annotated[
         metavar="DIR",
         help="Bundle folder, or the output folder of a training run; for predict also an exported zip.",
         show_default="the shipped bundle",
+        autocompletion=bundles,
     ),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(metavar="cpu|cuda", help="Where the network runs.", show_default="the GPU if there is one"),
+    typer.Option(
+        metavar="cpu|cuda",
+        help="Where the network runs.",
+        show_default="the GPU if there is one",
+        autocompletion=words("cpu", "cuda"),
+    ),
 ]
 BackendOption = Annotated[
     str | None,
@@ -29,6 +36,7 @@ BackendOption = Annotated[
         metavar="NAME",
         help="Who computes the network: openvino, onnxruntime, torch.",
         show_default="the first of these that is installed and runs on the device",
+        autocompletion=words("openvino", "onnxruntime", "torch"),
     ),
 ]
 PrecisionOption = Annotated[
@@ -37,6 +45,7 @@ PrecisionOption = Annotated[
         "--precision",
         metavar="NAME",
         help="fp32, bf16 (where the processor has it) or int8 (after `covid-monai bundle quantize`).",
+        autocompletion=words("fp32", "bf16", "int8"),
     ),
 ]
 

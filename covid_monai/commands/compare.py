@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covid_monai.commands import examples
+from covid_monai.commands.completion import words
+from covid_monai.commands.json_option import JsonOption, apart, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,12 +26,15 @@ def compare(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Write the figures for a program as well.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Which rows are compared.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Which rows are compared.", autocompletion=words("validation", "test"))
+    ] = "test",
     source: Annotated[
         str | None, typer.Option(help="Only the films of this collection or hospital.", show_default="all")
     ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="How often the patients are drawn.")] = 2000,
     seed: Annotated[int, typer.Option(help="Same seed, same figures.")] = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Is one model better than another, or is it luck?
 
@@ -45,13 +50,18 @@ def compare(
     both = [read_predictions(path) for path in (first, second)]
     if source is not None:
         both = [rows.of_source(source) for rows in both]
-    result = compare_predictions(*both, split=split, resamples=resamples, seed=seed)
+    with apart(as_json):
+        result = compare_predictions(*both, split=split, resamples=resamples, seed=seed)
     result = {"first_file": str(first), "second_file": str(second), "source": source, **result}
+    if output is not None:
+        write_atomically(output, json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    if as_json:
+        print_json(result)
+        return
     Console().print(_table(result))
     # typer.echo does not break paths over lines.
     typer.echo(f"A: {first}\nB: {second}\nDecision: {result['rule']}.")
     if output is not None:
-        write_atomically(output, json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
         typer.echo(f"Figures: {output}")
 
 

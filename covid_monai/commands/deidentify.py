@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covid_monai.commands import examples
+from covid_monai.commands.completion import words
+from covid_monai.commands.json_option import JsonOption, apart, print_json
+from covid_monai.errors import unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,6 +39,7 @@ def deidentify(
         list[str] | None,
         typer.Option(
             metavar="OPTION",
+            autocompletion=words("patient-characteristics", "device"),
             help="Keep more: patient-characteristics (sex, age up to 89, size, weight) or device (serial "
             "numbers, stations). May be given twice.",
         ),
@@ -52,6 +56,7 @@ def deidentify(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads.", show_default="one a processor")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove identities from DICOM images (PS3.15 E, Basic Profile); dates move, pixels stay as they are.
 
@@ -76,8 +81,12 @@ def deidentify(
     else:
         pseudonyms = load_key(key_file)
     settings = Settings(pseudonyms, rules, allow_burned_in=allow_burned_in, workers=workers)
-    report = run(files, output, settings, crosswalk=crosswalk)
-    _print_report(report, output)
+    with apart(as_json):
+        report = run(files, output, settings, crosswalk=crosswalk)
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report, output)
     if report["refused"]:
         raise typer.Exit(1)
 
@@ -88,7 +97,7 @@ def _rules(retain: list[str]) -> "Rules":
     known = [str(option) for option in Retain]
     for option in retain:
         if option not in known:
-            raise ValueError(f"--retain {option}: choose from {', '.join(known)}.")
+            raise ValueError(f"--retain: {unknown('option of the profile', option, known)}")
     return Rules([Retain(option) for option in retain])
 
 
@@ -122,9 +131,9 @@ def _table(report: dict[str, Any]) -> "Table":
             str(counts["copies_without_patient_id"]),
             "copies without PatientID: each study counts as a patient",
         )
-    for name, words in (("repeats", "repeats of another input"), ("directories", "DICOMDIR, left out")):
+    for name, meaning in (("repeats", "repeats of another input"), ("directories", "DICOMDIR, left out")):
         if counts[name]:
-            table.add_row(str(counts[name]), words)
+            table.add_row(str(counts[name]), meaning)
     details = Counter((each["reason"], each["detail"]) for each in report["refused"])
     for (reason, detail), count in details.most_common():
         table.add_row(str(count), f"refused: {reason}. {detail}")

@@ -2,13 +2,15 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import BundleOption, DeviceOption, bundle_folder
+from covid_monai.commands.json_option import JsonOption, apart, print_json
 
 EXAMPLES = examples(
     "covid-monai evaluate --datalist datalist.json --output results/",
@@ -27,6 +29,7 @@ def evaluate(
         typer.Option(metavar="DIR", help="Where the images lie now, if they have moved since `prepare`."),
     ] = None,
     device: DeviceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Score a bundle on the test split of a datalist.
 
@@ -43,12 +46,17 @@ def evaluate(
     overrides = {"bundle_root": folder, "datalist": datalist.absolute(), "output_dir": output.absolute()}
     if dataset_dir is not None:
         overrides["dataset_dir"] = dataset_dir.absolute()
-    _run(config, {key: _as_value(path) for key, path in overrides.items()}, device=device)
-    _print_summary(output)
-    _log(output, folder)
+    with apart(as_json):
+        _run(config, {key: _as_value(path) for key, path in overrides.items()}, device=device)
+    metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    if as_json:
+        print_json(metrics)
+    else:
+        _print_summary(metrics, output)
+    _log(metrics["test"], output, folder)
 
 
-def _log(output: Path, bundle: Path) -> None:
+def _log(test: Mapping[str, Any], output: Path, bundle: Path) -> None:
     """Put the report into the MLflow run of the training, where there is one."""
     from covid_monai.evaluation.metrics import HEADLINE_METRICS
 
@@ -56,19 +64,17 @@ def _log(output: Path, bundle: Path) -> None:
         from covid_monai.training.tracking import log_evaluation
     except ImportError:  # mlflow comes with the extra `train`
         return
-    test = json.loads((output / "metrics.json").read_text(encoding="utf-8"))["test"]
     values = {name: test[name]["value"] for name in HEADLINE_METRICS if test[name]["value"] is not None}
     files = [output / "report.html", output / "metrics.json"]  # predictions.csv names patients
     if log_evaluation(files, bundle_root=bundle, metrics=values):
-        typer.echo("MLflow: report and metrics are in the run of the training")
+        typer.echo("MLflow: report and metrics are in the run of the training", err=True)
 
 
 def _as_value(path: Path) -> str:
     """A path as MONAI's ConfigParser keeps it: in plain text it would turn "#" into "::"."""
-    text = str(path)
-    if "#" not in text:
-        return text
-    return "$" + repr(text).replace("#", "\\x23").replace("@", "\\x40")
+    from covid_monai.bundle import string_literal
+
+    return "$" + string_literal(str(path))
 
 
 def _run(config: Path, overrides: dict[str, str], *, device: str | None) -> None:
@@ -84,12 +90,11 @@ def _run(config: Path, overrides: dict[str, str], *, device: str | None) -> None
     workflow.finalize()
 
 
-def _print_summary(output: Path) -> None:
+def _print_summary(metrics: Mapping[str, Any], output: Path) -> None:
     from rich.console import Console
 
     from covid_monai.evaluation.summary import summarise
 
-    metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     console = Console()
     console.print(summarise(metrics))
     verdict = metrics["verdict"]

@@ -7,6 +7,7 @@ import typer
 
 from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import BundleOption, bundle_folder
+from covid_monai.commands.json_option import JsonOption, apart, print_json
 from covid_monai.vocabulary import RESEARCH_USE
 
 EXAMPLES = examples(
@@ -22,6 +23,7 @@ def export(
         list[Path] | None,
         typer.Option(metavar="PATH", help="Films to compare the exported forms on, beside twelve phantoms."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a bundle as one zip: configs, weights, TorchScript, ONNX, model card, wheel, digests.
 
@@ -33,8 +35,13 @@ def export(
     from covid_monai.export import export_bundle
 
     typer.echo("Converting, comparing, packing (half a minute)...", err=True)
-    path = export_bundle(folder, output, images=images or ())
-    typer.echo(f"{path} ({path.stat().st_size / 2**20:.1f} MiB)")
-    typer.echo(f"SHA-256 {sha256(path)}")
+    with apart(as_json):
+        path = export_bundle(folder, output, images=images or ())
+    size, digest = path.stat().st_size, sha256(path)
+    if as_json:
+        print_json({"archive": str(path), "bytes": size, "sha256": digest, "notice": RESEARCH_USE})
+    else:
+        typer.echo(f"{path} ({size / 2**20:.1f} MiB)")
+        typer.echo(f"SHA-256 {digest}")
     typer.echo(f"Check a copy of it: covid-monai bundle verify {path}", err=True)
     typer.echo(RESEARCH_USE, err=True)

@@ -1,9 +1,7 @@
 """`covid-monai predict`: image files in, one record each out."""
 
-import os
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,19 +17,25 @@ from covid_monai.commands.bundle_option import (
 )
 from covid_monai.commands.dicom_output import DicomOutput, check_dicom_output
 from covid_monai.commands.images import image_files
+from covid_monai.commands.pdf_report import PdfReport, check_report
 from covid_monai.imports import NOT_FOR_PREDICTION, without
+from covid_monai.progress import shown
 from covid_monai.vocabulary import RESEARCH_USE, Status
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from covid_monai.inference import Prediction
+    from covid_monai.inference.classifier import Classifier
 
+
+_TROUBLES_TOLD = 20
 
 EXAMPLES = examples(
     "covid-monai predict film.dcm",
     "covid-monai predict --output results.csv studies/",
     "covid-monai predict --bundle runs/mine --json films/*.png",
+    "covid-monai predict --report film.pdf film.png",
     "covid-monai predict --dicom-output results/ --pdf studies/",
 )
 
@@ -49,6 +53,10 @@ def predict(
         typer.Option(metavar="DIR", help="Folder for a DICOM report and heat map of each DICOM film."),
     ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="With --dicom-output: a page for a person too.")] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.pdf", help="A page on one film with its heat map, or a table of many."),
+    ] = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
     precision: PrecisionOption = "fp32",
@@ -64,6 +72,7 @@ def predict(
     output = _settled_output(output, json_lines=json_lines)
     check_dicom_output(dicom_output, pdf=pdf)
     files = image_files(paths)
+    check_report(report, films=len(files))
     place = bundle if bundle is not None and bundle.is_file() else bundle_folder(bundle)
 
     with without(*NOT_FOR_PREDICTION):
@@ -71,7 +80,6 @@ def predict(
     from covid_monai.archive import opened
     from covid_monai.inference.classifier import Classifier
 
-    written = None
     with opened(place) as folder:
         classifier = Classifier(
             folder,
@@ -81,21 +89,32 @@ def predict(
             backend=backend,
             precision=precision,
         )
-        if dicom_output is not None:
-            written = DicomOutput(classifier, dicom_output, pdf=pdf)
+        others = _other_outputs(classifier, dicom_output, report, pdf=pdf, films=len(files))
     predictions = classifier.predict(files)
-    if written is not None:
-        predictions = written.along(predictions)
-    predictions = _with_progress(predictions, total=len(files))
+    for other in others:
+        predictions = other.along(predictions)
+    predictions = shown(predictions, "classifying", total=len(files))
     if output is None:
         outcomes = _print_table(predictions, classifier.class_names)
     else:
         outcomes = _write(predictions, output, classifier.class_names)
     _print_summary(outcomes, output)
-    if written is not None:
-        typer.echo(written.summary(), err=True)
+    for other in others:
+        typer.echo(other.summary(), err=True)
     if outcomes.total() > outcomes[str(Status.OK)]:
         raise typer.Exit(1)
+
+
+def _other_outputs(
+    classifier: "Classifier", dicom_output: Path | None, report: Path | None, *, pdf: bool, films: int
+) -> list[DicomOutput | PdfReport]:
+    """What is written beside the records, as the predictions come."""
+    others: list[DicomOutput | PdfReport] = []
+    if dicom_output is not None:
+        others.append(DicomOutput(classifier, dicom_output, pdf=pdf))
+    if report is not None:
+        others.append(PdfReport(classifier, report, films=films))
+    return others
 
 
 def _settled_output(output: str | None, *, json_lines: bool) -> str | None:
@@ -113,16 +132,35 @@ def _write(predictions: Iterable["Prediction"], output: str, class_names: tuple[
     from covid_monai.inference.output import STDOUT, open_results, partial_path
 
     outcomes: Counter[str] = Counter()
+    troubles: list[str] = []
     try:
         with open_results(output, class_names=class_names) as write:
             for prediction in predictions:
                 write(prediction)
                 outcomes[_outcome(prediction)] += 1
+                if not prediction.ok and len(troubles) < _TROUBLES_TOLD:
+                    troubles.append(_trouble(prediction))
     except BaseException:  # above all Ctrl-C: say what is left of the work
         if output != STDOUT and outcomes:
             typer.echo(f"Stopped: {outcomes.total()} results stand in {partial_path(output)}", err=True)
         raise
+    if output != STDOUT:
+        _tell(troubles, outcomes.total() - outcomes[str(Status.OK)], output)
     return outcomes
+
+
+def _tell(troubles: list[str], total: int, output: str) -> None:
+    """What has no result and why: a file of results says it, but a person does not look there first."""
+    for trouble in troubles:
+        typer.echo(trouble, err=True)
+    if total > len(troubles):
+        more = total - len(troubles)
+        typer.echo(f"{more} more were refused or failed: see the reason of each in {output}.", err=True)
+
+
+def _trouble(record: "Prediction") -> str:
+    detail = str(record.detail).removeprefix(f"{Path(record.file).name}: ")
+    return f"{_printable(record.file)}: {_outcome(record)}: {_printable(detail)}"
 
 
 def _outcome(prediction: "Prediction") -> str:
@@ -137,8 +175,7 @@ def _print_table(predictions: Iterable["Prediction"], class_names: tuple[str, ..
         Console().print(_table([record for record in records if record.ok], class_names))
     for record in records:
         if not record.ok:
-            detail = str(record.detail).removeprefix(f"{Path(record.file).name}: ")
-            typer.echo(f"{_printable(record.file)}: {_outcome(record)}: {_printable(detail)}")
+            typer.echo(_trouble(record))
     return Counter(map(_outcome, records))
 
 
@@ -147,7 +184,9 @@ def _table(records: list["Prediction"], class_names: tuple[str, ...]) -> "Table"
     from rich.table import Table
     from rich.text import Text
 
-    folder = _common_folder([record.file for record in records])
+    from covid_monai.inference.files import common_folder
+
+    folder = common_folder([record.file for record in records])
     table = Table(box=box.SIMPLE_HEAD, title=Text(folder) if folder else None, caption=RESEARCH_USE)
     table.add_column("file", overflow="fold", min_width=16)
     table.add_column("class")
@@ -170,12 +209,6 @@ def _decision(record: "Prediction") -> str:
     return f"{decision}: {' or '.join(record.prediction_set or ['no class fits'])}"
 
 
-def _common_folder(files: list[str]) -> str:
-    """The folder that all files lie in, with its separator; "" if there is nothing to save."""
-    parents = {str(Path(file).parent) for file in files}
-    return parents.pop() + os.sep if len(parents) == 1 and len(files) > 1 else ""
-
-
 def _printable(text: str) -> str:
     """Without the bytes that are no text and may stand in a file's name, and on one line."""
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -188,25 +221,3 @@ def _print_summary(outcomes: Counter[str], output: str | None) -> None:
     typer.echo(f"{outcomes.total()} files: {counts}.{written}", err=True)
     if output is not None:  # the table has it below itself
         typer.echo(RESEARCH_USE, err=True)
-
-
-def _with_progress(predictions: Iterator["Prediction"], *, total: int) -> Iterator["Prediction"]:
-    """The same records, with a bar on the standard error while a person looks at it."""
-    if not sys.stderr.isatty():
-        yield from predictions
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total, speed="")
-        for prediction in predictions:
-            yield prediction
-            speed = progress.tasks[0].speed
-            progress.update(task, advance=1, speed=f"{speed:.1f} images/s" if speed else "")

@@ -8,6 +8,7 @@ import typer
 from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import BundleOption, DeviceOption, bundle_folder
 from covid_monai.commands.images import image_files
+from covid_monai.commands.json_option import JsonOption, apart, print_json
 from covid_monai.vocabulary import RESEARCH_USE, Status
 
 EXAMPLES = examples(
@@ -33,6 +34,7 @@ def score_archive(
     workers: Annotated[int, typer.Option(min=1, help="Classifiers at once; a CPU or GPU each.")] = 2,
     device: DeviceOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images through a network at once.")] = 16,
+    as_json: JsonOption = False,
 ) -> None:
     """Classify an archive on a Ray cluster: the records of predict, in the order in which they are done.
 
@@ -42,15 +44,18 @@ def score_archive(
     """
     from covid_monai.cluster import score_archive as score
 
-    outcomes = score(
-        [path.absolute() for path in image_files(paths)],
-        output,
-        bundle_dir=bundle_folder(bundle),
-        address=address,
-        workers=workers,
-        device=device,
-        batch_size=batch_size,
-    )
+    with apart(as_json):
+        outcomes = score(
+            [path.absolute() for path in image_files(paths)],
+            output,
+            bundle_dir=bundle_folder(bundle),
+            address=address,
+            workers=workers,
+            device=device,
+            batch_size=batch_size,
+        )
+    if as_json:
+        print_json({"output": str(output), "files": outcomes, "notice": RESEARCH_USE})
     counts = ", ".join(f"{count} {status}" for status, count in outcomes.most_common())
     typer.echo(f"{outcomes.total()} files: {counts}. Written to {output}.", err=True)
     typer.echo(RESEARCH_USE, err=True)

@@ -2,17 +2,18 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import bundle_folder
+from covid_monai.commands.json_option import JsonOption, apart, print_json
 from covid_monai.errors import extra
 from covid_monai.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from covid_monai.worker.queue import JobQueue
+    from covid_monai.worker.queue import Job, JobQueue
     from covid_monai.worker.settings import Settings
 
 app = typer.Typer(
@@ -24,7 +25,22 @@ app = typer.Typer(
     )
     + f"\n\n{RESEARCH_USE}",
 )
-dead_letters = typer.Typer(no_args_is_help=True, help="Images that were given up: list, retry, drop.")
+CHECK_EXAMPLES = examples(
+    "covid-monai worker check --config worker.yaml",
+    "covid-monai worker check --config worker.yaml --json",
+)
+LIST_EXAMPLES = examples(
+    "covid-monai worker dead-letters list --config worker.yaml",
+    "covid-monai worker dead-letters list --config worker.yaml --json",
+)
+dead_letters = typer.Typer(
+    no_args_is_help=True,
+    help="Images that were given up: list, retry, drop.",
+    epilog=examples(
+        "covid-monai worker dead-letters list --config worker.yaml",
+        "covid-monai worker dead-letters retry --config worker.yaml --all",
+    ),
+)
 app.add_typer(dead_letters, name="dead-letters")
 
 ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="The service's YAML file.")]
@@ -59,8 +75,8 @@ def serve(
     raise typer.Exit(run(settings, bundle))
 
 
-@app.command()
-def check(config: ConfigOption) -> None:
+@app.command(epilog=CHECK_EXAMPLES)
+def check(config: ConfigOption, as_json: JsonOption = False) -> None:
     """Try everything that the service will need, change nothing, and say in sentences what is wrong.
 
     Exit code: 0 if all is well, 1 if an archive or this machine is not ready, 2 if the file cannot be used.
@@ -69,18 +85,25 @@ def check(config: ConfigOption) -> None:
 
     from covid_monai.worker.check import findings
 
-    failed = 0
-    for finding in findings(settings, bundle_folder):
-        failed += finding.failed
-        typer.echo(f"{finding.word:5} {finding.text}")
-    typer.echo(
-        "Something must be changed first." if failed else "Ready: covid-monai worker --config " + str(config)
-    )
+    found = []
+    with apart(as_json):
+        for finding in findings(settings, bundle_folder):
+            found.append(finding)
+            if not as_json:  # at once: an archive that does not answer takes its time
+                typer.echo(f"{finding.word:5} {finding.text}")
+    failed = any(finding.failed for finding in found)
+    if as_json:
+        told = [{"result": finding.word, "text": finding.text} for finding in found]
+        print_json({"ready": not failed, "findings": told})
+    elif failed:
+        typer.echo("Something must be changed first.")
+    else:
+        typer.echo(f"Ready: covid-monai worker --config {config}")
     if failed:
         raise typer.Exit(1)
 
 
-@app.command("set-aside")
+@app.command("set-aside", epilog=examples("covid-monai worker set-aside --config worker.yaml"))
 def set_aside(config: ConfigOption) -> None:
     """Keep a damaged queue under another name and begin a new one; the worker must be stopped.
 
@@ -103,23 +126,41 @@ def set_aside(config: ConfigOption) -> None:
     typer.echo("A new queue begins at the start of each change feed.")
 
 
-@dead_letters.command("list")
-def list_dead_letters(config: ConfigOption) -> None:
+@dead_letters.command("list", epilog=LIST_EXAMPLES)
+def list_dead_letters(config: ConfigOption, as_json: JsonOption = False) -> None:
     """List them: job number, archive, tries, reason, SOP Instance UID. Exit code 0."""
     letters = _queue(_settings(config)).dead_letters()
+    if as_json:
+        print_json({"dead_letters": [_letter(job) for job in letters]})
+        return
     for job in letters:
         typer.echo(f"{job.number}\t{job.archive}\t{job.attempts + 1} tries\t{job.reason}\t{job.instance}")
     typer.echo(f"{len(letters)} dead letters.", err=True)
 
 
-@dead_letters.command()
+def _letter(job: "Job") -> dict[str, Any]:
+    return {
+        "job": job.number,
+        "archive": job.archive,
+        "tries": job.attempts + 1,
+        "reason": job.reason,
+        "sop_instance_uid": job.instance,
+    }
+
+
+@dead_letters.command(
+    epilog=examples(
+        "covid-monai worker dead-letters retry --config worker.yaml 17 18",
+        "covid-monai worker dead-letters retry --config worker.yaml --all",
+    )
+)
 def retry(config: ConfigOption, numbers: Numbers = None, everything: AllOption = False) -> None:
     """Let them be tried again; a running worker takes them up within seconds."""
     queue = _queue(_settings(config))
     _say(queue.revive(_chosen(queue, numbers, everything=everything)), numbers, "wait again")
 
 
-@dead_letters.command()
+@dead_letters.command(epilog=examples("covid-monai worker dead-letters drop --config worker.yaml 17 18"))
 def drop(config: ConfigOption, numbers: Numbers = None, everything: AllOption = False) -> None:
     """Close them for good: these images get no result."""
     queue = _queue(_settings(config))

@@ -8,8 +8,6 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from covid_monai.datasets.datalist import SPLITS, write_datalist
 from covid_monai.datasets.phantom import draw_film, plant_marker
@@ -18,6 +16,8 @@ from covid_monai.datasets.phantom_dicom import PhantomPatient
 from covid_monai.datasets.phantom_encode import FILM_FORMATS, Film, write_ct_series, write_nifti
 from covid_monai.datasets.sources.base import Record
 from covid_monai.datasets.split import Splits, split_by_patient
+from covid_monai.errors import unknown
+from covid_monai.progress import shown
 from covid_monai.vocabulary import DEFAULT_CLASS_NAMES
 
 IMAGE_FORMATS = {
@@ -98,7 +98,7 @@ def write_phantoms(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         staging = Path(temporary) / "new"
         (staging / "images").mkdir(parents=True)
-        for film in track(films, description="Drawing films", console=Console(stderr=True)):
+        for film in shown(films, "drawing films"):
             _write_film(film, staging, size=size, marked=film.class_name == planted_marker)
         _write_datalist(staging, [film.record for film in films], root=folder, seed=seed)
         if ct:
@@ -115,9 +115,9 @@ def _check_options(*, patients: int, image_format: str, planted_marker: str | No
     if patients < fewest:
         raise ValueError(f"{patients} patients are too few for 3 splits of 3 classes: {fewest} or more")
     if image_format not in IMAGE_FORMATS:
-        raise ValueError(f"no image format {image_format!r}: choose from {', '.join(IMAGE_FORMATS)}")
+        raise ValueError(unknown("image format", image_format, IMAGE_FORMATS))
     if planted_marker is not None and planted_marker not in DEFAULT_CLASS_NAMES:
-        raise ValueError(f"no class {planted_marker!r} to mark: choose from {', '.join(DEFAULT_CLASS_NAMES)}")
+        raise ValueError(unknown("class of a phantom", planted_marker, DEFAULT_CLASS_NAMES))
 
 
 def _check_replaceable(folder: Path) -> None:

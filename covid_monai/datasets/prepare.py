@@ -4,7 +4,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from covid_monai.datasets.selection import keep_classes, keep_views, order_class
 from covid_monai.datasets.sources import SOURCES, Excluded, Record
 from covid_monai.datasets.sources.base import relative_to
 from covid_monai.datasets.split import ValidationOrder, check_fractions, split_by_patient
+from covid_monai.errors import unknown
 
 
 def parse_sources(tokens: Sequence[str]) -> list[tuple[str, Path]]:
@@ -33,7 +33,7 @@ def parse_sources(tokens: Sequence[str]) -> list[tuple[str, Path]]:
     if not tokens:
         raise ValueError(f"no source given: expected SOURCE ROOT..., with SOURCE one of {', '.join(SOURCES)}")
     if tokens[0] not in SOURCES:
-        raise ValueError(_unknown_source(tokens[0]))
+        raise ValueError(unknown("source", tokens[0], SOURCES))
     pairs: list[tuple[str, Path]] = []
     source, needs_root = "", False
     for token in tokens:
@@ -45,12 +45,6 @@ def parse_sources(tokens: Sequence[str]) -> list[tuple[str, Path]]:
     if needs_root:
         raise ValueError(f"source {source} has no root: expected {SOURCES[source].layout}")
     return pairs
-
-
-def _unknown_source(word: str) -> str:
-    close = get_close_matches(word, SOURCES, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{word!r} is not a source{hint} Sources: {', '.join(SOURCES)}"
 
 
 def prepare(
@@ -174,7 +168,7 @@ def _gather(sources: Sequence[tuple[str, Path]]) -> tuple[list[Record], list[Exc
     seen: set[Path] = set()
     for name, root in sources:
         if name not in SOURCES:
-            raise ValueError(_unknown_source(name))
+            raise ValueError(unknown("source", name, SOURCES))
         for found in SOURCES[name].records(Path(root).absolute()):
             if isinstance(found, Excluded):
                 excluded.append(found)

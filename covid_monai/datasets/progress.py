@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from covid_monai.progress import bar
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -38,23 +37,16 @@ def in_threads(
     """
     threads = workers or os.cpu_count() or 1
     waiting: deque[Future[_Made]] = deque()
-    with ThreadPoolExecutor(threads) as pool, _bar() as bar:
-        task = bar.add_task(description, total=total)
+    with ThreadPoolExecutor(threads) as pool, bar(description, total) as moved:
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
                 if len(waiting) > 4 * threads:
                     yield waiting.popleft().result()
-                    bar.advance(task)
+                    moved.advance()
             while waiting:
                 yield waiting.popleft().result()
-                bar.advance(task)
+                moved.advance()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _bar() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

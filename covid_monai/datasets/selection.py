@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from covid_monai.datasets.sources import Excluded, Record
+from covid_monai.errors import unknown
 from covid_monai.vocabulary import DEFAULT_CLASS_NAMES
 
 _FRONTAL = ("PA", "AP", "FRONTAL")  # starts of AP SUPINE, APS, AP ERECT, ... too
@@ -33,9 +34,17 @@ def parse_classes(text: str) -> dict[str, str]:
 
 
 def keep_classes(records: Sequence[Record], class_map: Mapping[str, str] | None) -> Selected:
-    """Keep the classes that the map names, under the names it gives them; all without a map."""
+    """Keep the classes that the map names, under the names it gives them; all without a map.
+
+    Raises:
+        ValueError: If it names a class that is neither ours nor in the records: a merged one would lose it.
+    """
     if class_map is None:
         return list(records), []
+    found = {record.class_name for record in records}
+    for name in class_map:
+        if name not in found and name not in DEFAULT_CLASS_NAMES:
+            raise ValueError(unknown("class of these images", name, sorted(found)))
     kept, excluded = [], []
     for record in records:
         name = record.class_name

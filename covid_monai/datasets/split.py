@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from covid_monai.datasets.sources.base import Excluded, Record, Split
+from covid_monai.errors import unknown
 
 _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "training")
 ValidationOrder = Literal["random", "first"]
@@ -41,7 +42,7 @@ def check_order(text: str) -> ValidationOrder:
     for order in get_args(ValidationOrder):
         if text == order:
             return order
-    raise ValueError(f"validation order {text!r} is none of {', '.join(get_args(ValidationOrder))}")
+    raise ValueError(unknown("validation order", text, get_args(ValidationOrder)))
 
 
 def split_by_patient(

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from rich.console import Console
-from rich.progress import track
 from scipy.ndimage import laplace
 
+from covid_monai.progress import shown
 from covid_monai.vocabulary import RefusedImage, UnreadableImage
 
 THUMBNAIL_SIZE = 64
@@ -59,9 +58,7 @@ def read_all_facts(paths: Sequence[str | Path], *, workers: int | None = None) -
     with ThreadPoolExecutor(workers) as pool:
         try:
             results = pool.map(_facts_or_none, paths)
-            return list(
-                track(results, "Looking at files", len(paths), console=Console(stderr=True), transient=True)
-            )
+            return list(shown(results, "looking at files", total=len(paths)))
         except BaseException:  # Ctrl-C too: do not open the thousands of files still waiting
             pool.shutdown(cancel_futures=True)
             raise

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_monai.errors import unknown
 from covid_monai.files import write_atomically
 
 LEADING_COLUMNS = ("image", "split", "patient", "source", "view", "sex", "age", "label")
@@ -60,8 +61,8 @@ class Predictions:
             ValueError: If there are none; the message names the sources that there are.
         """
         if name not in self.sources:
-            known = ", ".join(sorted(set(self.sources.tolist()) - {""})) or "none"
-            raise ValueError(f"No film of the source {name}; the sources here: {known}.")
+            known = sorted(set(self.sources.tolist()) - {""})
+            raise ValueError(f"no film of this source: {unknown('source', name, known or ['none'])}")
         return self.where(self.sources == name)
 
     def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Predictions":

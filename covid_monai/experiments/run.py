@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,12 +121,26 @@ def _run_folds(
 ) -> list[Path]:
     """Train and score what is not there yet; returns the folder of each fold's run."""
     runs = [folder / name for name in folds]
+    waiting = [run for run in runs if not _is_scored(run)]
+    started = time.perf_counter()
     for number, (run, datalist) in enumerate(zip(runs, folds.values(), strict=True), start=1):
-        logger.info("%s: fold %s (%d of %d)", folder.name, run.name, number, len(folds))
-        if not (run / "evaluation" / "predictions.csv").is_file():
+        left = _left(waiting.index(run), len(waiting), started) if run in waiting else "there already"
+        logger.info("%s: fold %s (%d of %d), %s", folder.name, run.name, number, len(folds), left)
+        if run in waiting:
             _train(configs, {**settings, "datalist": str(datalist), "output_dir": str(run), "resume": True})
             _score(run, datalist)
     return runs
+
+
+def _is_scored(run: Path) -> bool:
+    return (run / "evaluation" / "predictions.csv").is_file()
+
+
+def _left(done: int, folds: int, started: float) -> str:
+    """How long this fold and those after it take, by those before it."""
+    if not done:
+        return f"{folds} to train"
+    return f"{(time.perf_counter() - started) / done * (folds - done) / 60:.0f} min left"
 
 
 def _train(configs: Sequence[str | Path], settings: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from covid_monai.export import forms
 from covid_monai.export.parity import TOLERANCE, check_parity
 from covid_monai.files import write_atomically
 from covid_monai.inference.classifier import Classifier
+from covid_monai.progress import Bar, bar
 
 logger = logging.getLogger(__name__)
 
@@ -54,23 +55,35 @@ def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequenc
     source = Bundle(bundle_dir)
     path = Path(output) / f"{source.name}-{source.metadata['version']}.zip"
     _check_target(path, source)
-    with TemporaryDirectory(prefix="covid_monai_export_") as temporary:
+    with (
+        TemporaryDirectory(prefix="covid_monai_export_") as temporary,
+        bar("checking", total=4, unit="steps") as moved,
+    ):
         bundle = _copy(source, Path(temporary) / source.name)
-        Classifier(
-            bundle.root, device="cpu", backend="torch"
-        )  # raises where its parts do not belong together
-        logger.info("Writing %s and %s", forms.TORCHSCRIPT, forms.ONNX)
+        # Raises where its parts do not belong together.
+        Classifier(bundle.root, device="cpu", backend="torch")
+        _next(moved, f"writing {forms.TORCHSCRIPT} and {forms.ONNX}")
         forms.write_forms(bundle)
+        _next(moved, "comparing probabilities")
         count, differences = check_parity(bundle, images)
         logger.info("Largest differences of a probability on %d images: %s", count, differences)
-        logger.info("Building the wheel of covid_monai %s", covid_monai.__version__)
-        build_wheel(bundle.root / WHEELS)
-        write_atomically(bundle.root / WHEELS / PINS, "".join(f"{pin}\n" for pin in pins()))
-        record = _record(bundle, images=count)
-        write_atomically(bundle.root / RECORD, json.dumps(record, indent=2) + "\n")
-        write_sums(bundle.root)
-        write_zip(bundle.root, path)
+        _next(moved, f"building the wheel of covid_monai {covid_monai.__version__}")
+        _pack(bundle, path, images=count)
     return path
+
+
+def _next(moved: Bar, description: str) -> None:
+    logger.info(description)
+    moved.advance()
+    moved.say(description)
+
+
+def _pack(bundle: Bundle, path: Path, *, images: int) -> None:
+    build_wheel(bundle.root / WHEELS)
+    write_atomically(bundle.root / WHEELS / PINS, "".join(f"{pin}\n" for pin in pins()))
+    write_atomically(bundle.root / RECORD, json.dumps(_record(bundle, images=images), indent=2) + "\n")
+    write_sums(bundle.root)
+    write_zip(bundle.root, path)
 
 
 def _check_target(path: Path, source: Bundle) -> None:

@@ -1,6 +1,6 @@
 """Heat maps of a scored test split: pictures for the gallery, and figures on what the maps are worth."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import nn
 
 from covid_monai.evaluation.gallery import Case, choose_cases, film_uri, overlay_uri
@@ -23,6 +21,7 @@ from covid_monai.evaluation.saliency import (
     summarise_randomisation,
 )
 from covid_monai.inference.heatmap import Heatmap, with_random_weights
+from covid_monai.progress import shown
 from covid_monai.transforms.lung_region import lung_region
 
 _DRAWS = 3
@@ -64,7 +63,7 @@ def explain(
     return {
         "layer": heatmap.layer,
         "grid": list(heatmap.grid(films.image(0))),
-        "gallery": [_picture(films, heatmap, case) for case in _shown(cases, "Heat maps: gallery")],
+        "gallery": [_picture(films, heatmap, case) for case in shown(cases, "heat maps: gallery")],
         "saliency": _measure_shares(films, heatmap, sample),
         "randomisation": _randomise(films, network, heatmap, sample[:randomised_films], seed=seed),
     }
@@ -94,11 +93,6 @@ class _Films:
 
 def _device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
-
-
-def _shown(items: Sequence[Any], what: str) -> Iterable[Any]:
-    # On the standard error, and gone when it is done, as the scoring's own bar.
-    return track(items, what, transient=True, console=Console(stderr=True))
 
 
 def _map_of(films: _Films, heatmap: Heatmap, index: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
@@ -133,7 +127,7 @@ def _sample(films: _Films, *, per_class: int, seed: int) -> list[int]:
 
 def _measure_shares(films: _Films, heatmap: Heatmap, sample: Sequence[int]) -> dict[str, Any]:
     shares, areas = [], []
-    for index in _shown(sample, "Heat maps: share in the lungs"):
+    for index in shown(sample, "heat maps: share in the lungs"):
         film, heat = _map_of(films, heatmap, index)
         region = lung_region(film)
         shares.append(lung_share(heat, region))
@@ -150,7 +144,7 @@ def _randomise(
     """Compare maps of the trained network with those of the same network with random weights."""
     similarities, patients = [], []
     others = [Heatmap(with_random_weights(network, seed=seed + draw)) for draw in range(_DRAWS)]
-    for index in _shown(sample, "Heat maps: random weights"):
+    for index in shown(sample, "heat maps: random weights"):
         _, trained = _map_of(films, heatmap, index)
         for other in others:
             similarities.append(similarity(trained, _map_of(films, other, index)[1]))

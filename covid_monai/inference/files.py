@@ -50,6 +50,18 @@ def find_files(paths: Sequence[str | Path]) -> FoundFiles:
     return FoundFiles(list(kept.values()), len(seen) - len(kept))
 
 
+def common_folder(files: Sequence[str]) -> str:
+    """The folder that all files lie in, with its separator; "" if there is nothing to save.
+
+    >>> common_folder(["films/a.dcm", "films/b.dcm"])
+    'films/'
+    >>> common_folder(["films/a.dcm"])
+    ''
+    """
+    parents = {str(Path(file).parent) for file in files}
+    return f"{parents.pop()}{os.sep}" if len(parents) == 1 < len(files) and parents != {"."} else ""
+
+
 def readable_images(folder: str | Path) -> list[dict[str, str]]:
     """MONAI datalist of a folder's images that the classifier accepts; the log names the others.
 

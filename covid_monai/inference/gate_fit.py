@@ -5,14 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
 
 from covid_monai.bundle import Bundle
 from covid_monai.inference.film_descriptor import Floats, describe, thumbnail
 from covid_monai.inference.gate import MIN_UPRIGHT_PROBABILITY, POSES, Gate
+from covid_monai.progress import shown
 
 MAX_FILMS = 3000  # more change nothing that can be measured
 _MAX_POSE_FILMS = 1000
@@ -65,9 +64,7 @@ def describe_files(bundle: Bundle, files: Sequence[str], *, workers: int = 2) ->
     """Descriptors `[N, D]` of films, read as the bundle reads them."""
     with ThreadPoolExecutor(workers, thread_name_prefix="describe") as pool:
         rows = pool.map(lambda file: describe(bundle.preprocessing({"image": file})["image"]), files)
-        console = Console(stderr=True)
-        shown = track(rows, "Describing films", len(files), console=console, disable=not console.is_terminal)
-        return np.stack(list(shown))
+        return np.stack(list(shown(rows, "describing films", total=len(files))))
 
 
 def _statistics(bundle: Bundle, training: Floats) -> Gate:

@@ -19,6 +19,7 @@ from covid_monai.inference.backends import load_backend
 from covid_monai.inference.backends.choice import Backend
 from covid_monai.inference.backends.int8 import write_quantised
 from covid_monai.inference.probabilities import to_probabilities
+from covid_monai.progress import bar
 
 MAX_AUROC_LOSS = 0.002
 CALIBRATION_FILMS = 200  # activations need their range only
@@ -55,11 +56,12 @@ def quantise(
         raise ValueError("quantising needs training and validation films; the datalist lacks one of them.")
     order = np.random.default_rng(seed).permutation(len(training))[:CALIBRATION_FILMS]
     with ThreadPoolExecutor(workers) as pool:
-        films = np.concatenate(list(_batches(bundle, [training[index] for index in order], pool)))
+        drawn = [training[index] for index in order]
+        films = np.concatenate(list(_batches(bundle, drawn, pool, "calibrating")))
         content = _quantised(bundle, films)
         networks = _networks(bundle, content, workers)
         logits: dict[str, list[NDArray[np.float32]]] = {name: [] for name in networks}
-        for images in _batches(bundle, validation, pool):
+        for images in _batches(bundle, validation, pool, "comparing"):
             for name, network in networks.items():
                 logits[name].append(network(images))
     rows = {
@@ -78,7 +80,7 @@ def quantise(
 
 
 def _batches(
-    bundle: Bundle, records: Sequence[dict], pool: ThreadPoolExecutor
+    bundle: Bundle, records: Sequence[dict], pool: ThreadPoolExecutor, what: str
 ) -> Iterator[NDArray[np.float32]]:
     """Preprocessed images `[N, 1, S, S]`, a few at a time."""
 
@@ -86,8 +88,11 @@ def _batches(
         image: NDArray[np.float32] = bundle.preprocessing({"image": record["image"]})["image"].numpy()
         return image
 
-    for begin in range(0, len(records), _BATCH):
-        yield np.stack(list(pool.map(read, records[begin : begin + _BATCH])))
+    with bar(what, len(records)) as moved:
+        for begin in range(0, len(records), _BATCH):
+            batch = records[begin : begin + _BATCH]
+            yield np.stack(list(pool.map(read, batch)))
+            moved.advance(len(batch))
 
 
 def _quantised(bundle: Bundle, films: NDArray[np.float32]) -> bytes:

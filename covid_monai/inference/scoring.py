@@ -1,6 +1,7 @@
 """An evaluator's probabilities beside the datalist's records, as `predictions.csv`."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import Datalist
 from covid_monai.evaluation.calibration import Calibration
 from covid_monai.evaluation.predictions import write_predictions
+from covid_monai.progress import bar
 
 
 class PredictionTable:
@@ -58,6 +60,36 @@ class PredictionTable:
             for record, row in zip(self.records, probabilities.round(6).tolist(), strict=True)
         ]
         write_predictions(self.path, rows, self.class_names)
+
+
+class ScoringProgress:
+    """Show how far an evaluator is, in images.
+
+    Args:
+        total: Number of images.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._open = ExitStack()
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the evaluator."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
+        for event in (Events.COMPLETED, Events.EXCEPTION_RAISED):
+            engine.add_event_handler(event, self._stop)
+
+    def _start(self, engine: Engine) -> None:
+        self._bar = self._open.enter_context(bar("scoring", self.total))
+
+    def _advance(self, engine: Engine) -> None:
+        self._bar.advance(len(engine.state.output["pred"]))
+
+    def _stop(self, engine: Engine, error: BaseException | None = None) -> None:
+        self._open.close()
+        if error is not None:  # whoever listens to this event has to raise it again
+            raise error
 
 
 def evaluation_records(

@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from monai.transforms import Compose, LoadImaged
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import nn
 
 from covid_monai.bundle import Bundle
 from covid_monai.evaluation.bootstrap import metrics_with_intervals
 from covid_monai.evaluation.shortcut_rule import any_shortcut, is_shortcut, strongest_words
+from covid_monai.progress import bar
 from covid_monai.transforms.hide_region import HideRegion
 
 AS_IT_IS, LUNGS_HIDDEN, BORDER_ONLY = INPUTS = ("as it is", "lungs hidden", "border only")
@@ -60,11 +59,7 @@ def shortcut_controls(
     views = _views_of(bundle.preprocessing)
     network = bundle.load_network(device) if network is None else network
     batches = _batches(records, views, batch_size=batch_size, workers=workers)
-    steps = -(-len(records) // batch_size)
-    shown = track(
-        batches, "Scoring with the lungs hidden", steps, console=Console(stderr=True), transient=True
-    )
-    probabilities = np.concatenate([_probabilities(network, batch, device) for batch in shown], axis=1)
+    probabilities = np.concatenate([_probabilities(network, batch, device) for batch in batches], axis=1)
     rows = [
         {"input": name, **_auroc(records, scores, bundle.class_names)}
         for name, scores in zip(INPUTS, probabilities, strict=True)
@@ -93,10 +88,11 @@ def _batches(
     records: Sequence[dict[str, Any]], views: Callable[[str], torch.Tensor], *, batch_size: int, workers: int
 ) -> Iterator[torch.Tensor]:
     """Yield `[B, 3, C, S, S]`, one batch in memory."""
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool, bar("scoring with the lungs hidden", len(records)) as moved:
         for start in range(0, len(records), batch_size):
             paths = [record["image"] for record in records[start : start + batch_size]]
             yield torch.stack(list(pool.map(views, paths)))
+            moved.advance(len(paths))
 
 
 @torch.inference_mode()

@@ -9,7 +9,8 @@ from pydicom.dataset import FileDataset
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results.encapsulated_pdf import encapsulated_pdf
-from covid_monai.results.page import page
+from covid_monai.results.film_page import header_facts
+from covid_monai.results.page import explained_pictures, page
 from covid_monai.results.picture import heatmap_picture
 from covid_monai.results.presentation_state import has_presentation_state, presentation_state
 from covid_monai.results.report import report
@@ -78,7 +79,13 @@ class ResultObjects:
                 series = ResultSeries(source, Kind.PRESENTATION_STATE, self.model)
                 yield presentation_state(explained, prediction, series)
         if self._pdf:
-            content = page(prediction, explained, source)
+            content = page(
+                prediction,
+                explained_pictures(prediction, explained),
+                header_facts(source.ds),
+                date=source.date,
+                uid=source.reference.SOPInstanceUID,
+            )
             yield encapsulated_pdf(content, ResultSeries(source, Kind.PDF, self.model))
 
 

@@ -1,5 +1,6 @@
-"""The heat map over the film as it is displayed, with a legend burnt in, in colour."""
+"""The film as it is displayed and the heat map over it, with a legend burnt in, in colour."""
 
+import io
 import textwrap
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from covid_monai.vocabulary import RESEARCH_USE
 
 Picture = NDArray[np.uint8]
 LONG_SIDE = 1024  # pixels of the film: a heat map has a few dozen of its own
+THUMBNAIL = 192  # pixels: 14 mm at 300 dpi
+_JPEG_QUALITY = 90
 _LEGEND = 360  # pixels wide
 _LEAST_HEIGHT = 720  # for the legend beside a low film
 _MARGIN = 24
@@ -28,15 +31,27 @@ _BAR = (28, 300)  # width and height of the colour bar
 _TEXT, _DIM, _ALERT = (235, 235, 235), (165, 165, 165), (255, 176, 60)
 
 
-def film_picture(explained: FilmHeatmap) -> Picture:
-    """The film as displayed: shape [h, w, 3], the longer side 1024 pixels, aspect ratio kept."""
-    grey = (_bounded(explained.film) * 255).round().astype(np.uint8)
+def film_picture(film: NDArray[np.float32], *, long_side: int = LONG_SIDE) -> Picture:
+    """The film [H, W] in [0, 1] as displayed: shape [h, w, 3], its longer side so long, aspect ratio kept."""
+    grey = (_bounded(film, long_side) * 255).round().astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
+
+
+def thumbnail(film: NDArray[np.float32]) -> bytes:
+    """A small JPEG of a film [H, W] in [0, 1], for a row of a table."""
+    return jpeg(film_picture(film, long_side=THUMBNAIL))
+
+
+def jpeg(picture: Picture) -> bytes:
+    """A picture as JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
 
 
 def overlay(explained: FilmHeatmap) -> Picture:
     """The film with the heat map on it; the hotter, the less of the film is seen. Shape as `film_picture`."""
-    film = _bounded(explained.film)[..., None]
+    film = _bounded(explained.film, LONG_SIDE)[..., None]
     heat = heat_on_film(explained, film.shape[:2])[..., None]
     blended = film * (1 - _OPACITY * heat) + _COLOURS(heat[..., 0])[..., :3] * (_OPACITY * heat)
     return (blended * 255).round().astype(np.uint8)
@@ -141,8 +156,8 @@ def dejavu(*, bold: bool = False) -> Path:
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
 
 
-def _bounded(film: NDArray[np.float32]) -> NDArray[np.float32]:
-    scale = LONG_SIDE / max(film.shape)
+def _bounded(film: NDArray[np.float32], long_side: int) -> NDArray[np.float32]:
+    scale = long_side / max(film.shape)
     rows, columns = (max(1, round(side * scale)) for side in film.shape)
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.clip(cv2.resize(film, (columns, rows), interpolation=method), 0, 1)

@@ -1,7 +1,25 @@
 """A prediction in words, the same in the report, on the heat map and on the page."""
 
+from enum import Enum, auto
+
 from covid_monai.inference.prediction import UNCERTAIN, Prediction
 from covid_monai.results.codes import ascii_text, class_label
+from covid_monai.vocabulary import Status
+
+
+class Tone(Enum):
+    """Kinds of result that must look different from each other."""
+
+    DECIDED = auto()
+    UNCERTAIN = auto()
+    NO_RESULT = auto()
+
+
+def tone(prediction: Prediction) -> Tone:
+    """Which kind of result it is."""
+    if not prediction.ok:
+        return Tone.NO_RESULT
+    return Tone.UNCERTAIN if is_uncertain(prediction) else Tone.DECIDED
 
 
 def shown_class(prediction: Prediction) -> str:
@@ -17,9 +35,9 @@ def shown_class(prediction: Prediction) -> str:
 
 
 def finding(prediction: Prediction) -> str:
-    """A few words: a class, "Uncertain" or "Refused: not classified"."""
+    """A few words: a class, "Uncertain", "Refused: not classified" or "Error: not classified"."""
     if not prediction.ok:
-        return "Refused: not classified"
+        return f"{_outcome(prediction)}: not classified"
     return "Uncertain: no class decided" if is_uncertain(prediction) else class_label(shown_class(prediction))
 
 
@@ -32,7 +50,7 @@ def result(prediction: Prediction) -> str:
     """One or two sentences: what was decided and why."""
     if not prediction.ok:
         return (
-            f"Refused: not classified, and in particular not normal. Reason: {prediction.reason}. "
+            f"{finding(prediction)}, and in particular not normal. Reason: {reason(prediction)}. "
             f"{reason_detail(prediction)}"
         )
     probable = str(prediction.predicted_class)
@@ -40,11 +58,20 @@ def result(prediction: Prediction) -> str:
     if prediction.decision is None:
         return f"{odds}. The model has no operating point, so nothing was decided."
     if is_uncertain(prediction):
-        reason = ascii_text(str(prediction.decision["reason"]))
-        return f"{finding(prediction)}. {reason[:1].upper()}{reason[1:]} {odds}."
+        why = ascii_text(str(prediction.decision["reason"]))
+        return f"{finding(prediction)}. {why[:1].upper()}{why[1:]} {odds}."
     decided = shown_class(prediction)
     words = f"Decision: {class_label(decided)} ({percent(prediction, decided)})"
     return f"{words}." if decided == probable else f"{words}, by its threshold; {odds}."
+
+
+def reason(prediction: Prediction) -> str:
+    """Why there is no result, in a word or two: "not a chest"."""
+    return str(prediction.reason).replace("_", " ")
+
+
+def _outcome(prediction: Prediction) -> str:
+    return "Refused" if prediction.status is Status.REFUSED else "Error"
 
 
 def reason_detail(prediction: Prediction) -> str:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
+from covid_monai.errors import unknown
 
 Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -35,9 +36,9 @@ def choose_backend(name: str | None, precision: str, device: torch.device) -> st
     'torch'
     """
     if name is not None and name not in BACKENDS:
-        raise ValueError(f"{name!r} is no backend: give {', '.join(BACKENDS)}.")
+        raise ValueError(unknown("backend", name, BACKENDS))
     if precision not in PRECISIONS:
-        raise ValueError(f"{precision!r} is no precision: give {', '.join(PRECISIONS)}.")
+        raise ValueError(unknown("precision", precision, PRECISIONS))
     fit = [
         one
         for one, precisions in _OFFERED.items()
