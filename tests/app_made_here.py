@@ -17,6 +17,10 @@ from selenium.webdriver.common.by import By
 from covid_monai.vocabulary import RESEARCH_USE
 
 SECONDS = 60  # until anything must have happened
+_CUT_OFF = """
+    return [...document.querySelectorAll('p, li, h1, h2, h3, figure, dd, .card, .outcome, button, label')]
+    .filter(e => e.offsetParent && !e.closest('.q-table__middle, .scrolls, pre, .q-tabs'))
+    .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"""
 
 
 class Server:
@@ -83,6 +87,12 @@ class Page:
     def all(self, selector: str):
         return [e for e in self.driver.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()]
 
+    def texts(self, selector: str) -> list[str]:
+        """What all visible elements that fit say, at one moment."""
+        script = """return [...document.querySelectorAll(arguments[0])]
+            .filter(e => e.offsetParent).map(e => e.innerText)"""
+        return self.driver.execute_script(script, selector)
+
     def wait_for(self, selector: str, text: str = ""):
         def there():
             return next((e for e in self.all(selector) if text in e.text), None)
@@ -100,8 +110,7 @@ class Page:
     def upload(self, *files: Path) -> None:
         if not self.all(".dropzone"):
             self.click(".sources .q-item", "Add films")
-        self.wait_for(".dropzone")
-        chosen = self.driver.find_element(By.CSS_SELECTOR, ".dropzone-input")
+        chosen = self.wait_for(".dropzone").find_element(By.CSS_SELECTOR, ".dropzone-input")
         chosen.send_keys("\n".join(map(str, files)))
 
     def slide(self, name: str, value: float) -> None:
@@ -125,6 +134,10 @@ class Page:
 
     def fits(self) -> bool:
         return self.driver.execute_script("return document.documentElement.scrollWidth") <= self.width
+
+    def cut_off(self) -> list[str]:
+        """Words and boxes that reach over the edge and cannot be scrolled to."""
+        return self.driver.execute_script(_CUT_OFF)
 
     def screenshot(self, path: Path) -> None:
         self.driver.execute_script("scrollTo(0, 0)")

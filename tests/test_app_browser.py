@@ -165,6 +165,10 @@ def test_refused_and_damaged_files_and_pictures_look_unlike_a_normal_film(page, 
     assert page.fits()
     page.wait_for(".viewer-sliders", "Brightness")
     assert not any("SR" in button.text for button in page.all(".downloads button"))
+    for old in page.downloads.iterdir():
+        old.unlink()
+    page.click(".downloads button", "PDF report")
+    assert page.downloaded(".pdf").read_bytes().startswith(b"%PDF")
     if shots:
         page.screenshot(shots / "app-image-390-dark.png")
     page.click(".film-button", "turned.dcm")

@@ -10,6 +10,7 @@ from pydicom import dcmread
 from covid_monai.app.examples import EXAMPLES
 from covid_monai.readers import read_radiograph
 from covid_monai.readers.viewing import PADDING, TOP, read_for_viewer
+from covid_monai.vocabulary import RefusedImage, UnreadableImage
 
 
 def grey(viewed):
@@ -52,3 +53,18 @@ def test_large_films_are_reduced_and_examples_are_labelled_as_synthetic(tmp_path
     path.write_bytes(EXAMPLES[0].draw().data)
     assert read_for_viewer(path, long_side=100).codes.shape == (100, 100)
     assert "SYNTHETIC" in dcmread(io.BytesIO(EXAMPLES[0].draw().data)).ImageType
+
+
+@pytest.mark.real_data
+def test_real_dicom_films_are_shown_as_the_reader_reads_them(real_data):
+    shown = 0
+    for path in sorted((real_data / "dicom").rglob("*")):
+        try:
+            expected = read_radiograph(path)[0][0] if path.is_file() else None
+        except (RefusedImage, UnreadableImage):
+            continue
+        if expected is not None:
+            viewed = read_for_viewer(path, long_side=max(expected.shape))
+            assert np.abs(grey(viewed) - expected).max() <= 1.5 / 255, path.name
+            shown += 1
+    assert shown

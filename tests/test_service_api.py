@@ -24,10 +24,10 @@ from service_made_here import in_process
 from test_service_engine import zipped
 from urllib3.filepost import encode_multipart_formdata
 
-from covid_monai.service.api import Settings
 from covid_monai.service.engine import Engine
 from covid_monai.service.multipart import MultipartFiles
 from covid_monai.service.problems import KINDS, ProblemError
+from covid_monai.service.settings import Settings
 from covid_monai.service.uploads import MIB, Limits
 from covid_monai.vocabulary import RESEARCH_USE
 from covid_monai.worker.logs import JsonLines
@@ -111,13 +111,15 @@ def test_a_report_is_a_page_or_an_object_of_the_films_study(service, film):
         assert answer.headers["Content-Type"] == "application/dicom", answer.text
         ds = dcmread(io.BytesIO(answer.content))
         assert (ds.StudyInstanceUID, ds.Modality) == (uid, modality)
-    assert post(service, "/v1/report", files={"files": film.open("rb")}).content.startswith(b"%PDF")
+    for content in (film.read_bytes(), jpeg(), b"no film at all"):
+        page = post(service, "/v1/report", files={"files": ("a", content)})
+        assert (page.headers["Content-Type"], page.content[:4]) == ("application/pdf", b"%PDF")
 
 
 def test_what_has_no_report_says_why(service, film):
     hand = io.BytesIO()
     make_ds(picture(), BodyPartExamined="HAND").save_as(hand, enforce_file_format=True)
-    answer = post(service, "/v1/report", files={"files": ("hand.dcm", hand.getvalue())})
+    answer = post(service, "/v1/report?form=sr", files={"files": ("hand.dcm", hand.getvalue())})
     assert "not_a_chest" in problem(answer, "no-result")["detail"]
     problem(post(service, "/v1/report?form=sr", files={"files": ("a.jpg", jpeg())}), "no-result")
     two = [("files", ("a", b"1")), ("files", ("b", b"2"))]

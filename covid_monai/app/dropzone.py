@@ -1,6 +1,7 @@
 """A place to drop files on, or to pick them: into memory and nowhere else, and no more than is allowed."""
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -65,7 +66,7 @@ class Dropzone(Element, component="dropzone.js"):
             multiple=multiple,
             maxBytes=limits.max_file_bytes,
         )
-        app.post(self._url, include_in_schema=False)(self._receive)
+        app.post(self._url, include_in_schema=False)(_receiver(weakref.ref(self)))
         self.on(
             "rejected",
             lambda event: events.handle_event(on_rejected, self._rejected(event.args)),
@@ -93,6 +94,18 @@ class Dropzone(Element, component="dropzone.js"):
     def _handle_delete(self) -> None:
         app.remove_route(self._url)
         super()._handle_delete()
+
+
+def _receiver(zone: "weakref.ref[Dropzone]") -> Callable[[Request], Awaitable[dict[str, int]]]:
+    """A handler that does not keep the zone, and with it the visitor: FastAPI remembers handlers for long."""
+
+    async def receive(request: Request) -> dict[str, int]:
+        found = zone()
+        if found is None:
+            raise HTTPException(404)
+        return await found._receive(request)
+
+    return receive
 
 
 async def read_body(request: Request, name: str, limits: Limits) -> bytes:

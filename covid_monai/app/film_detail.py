@@ -135,7 +135,8 @@ def _why_uncertain(possible: list[str], decision: Mapping[str, Any]) -> str:
     if not names:
         return str(decision["reason"])
     if len(names) == 1:
-        return f"Only {names[0]} is likely, but the thresholds call it {label(decision['at_operating_point'])}."
+        called = label(decision["at_operating_point"])
+        return f"Only {names[0]} is likely, but the thresholds call it {called}."
     return f"{', '.join(names[:-1])} and {names[-1]} are possible; none of them can be excluded."
 
 

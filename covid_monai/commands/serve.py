@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from covid_monai.inference.classifier import Classifier
-    from covid_monai.service.api import Settings
+    from covid_monai.service.settings import Settings
 
 OPEN_TO_OTHERS = (
     "Warning: other machines can reach this service, and it asks nobody who they are: put a reverse proxy "
@@ -62,8 +62,8 @@ def serve(
         import fastapi_offline  # noqa: F401
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
-    from covid_monai.service.api import Settings
     from covid_monai.service.server import is_loopback, listen
+    from covid_monai.service.settings import Settings
     from covid_monai.service.uploads import MIB, Limits
 
     folder = bundle_folder(bundle)

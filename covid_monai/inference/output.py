@@ -61,7 +61,7 @@ def open_results(output: str | Path, *, class_names: Sequence[str]) -> Iterator[
     # A file name on disk may hold bytes that are no text; the result must still be valid UTF-8.
     with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1) as file:
         if Path(output).suffix.lower() == ".csv":
-            yield _csv_rows(file, class_names)
+            yield csv_writer(file, class_names)
         else:
             yield _json_lines(file)
     partial.replace(output)
@@ -75,8 +75,10 @@ def _json_lines(file: TextIO) -> Write:
     return write
 
 
-def _csv_rows(file: TextIO, class_names: Sequence[str]) -> Write:
-    """As JSON, but flat: `p_CLASS` and `threshold_CLASS` columns, the parts of `decision` and `model`.
+def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
+    """Write the header; give a function that writes one `Prediction`.
+
+    As JSON, but flat: `p_CLASS` and `threshold_CLASS` columns, the parts of `decision` and `model`.
 
     The classes of the prediction set are joined by "|"; an empty set is "none", as an empty field means
     that there is no set.

@@ -1,7 +1,6 @@
 """The REST service as a FastAPI application; see docs/rest.md."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,37 +17,8 @@ from covid_monai.service.intake import Fetch, Intake
 from covid_monai.service.problems import ProblemError
 from covid_monai.service.routes import Desk, router
 from covid_monai.service.schemas import FieldProblem
-from covid_monai.service.uploads import MIB, LimitExceeded, Limits, Upload, UploadError
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the service takes, and from whom.
-
-    Args:
-        limits: Of one request.
-        max_held_bytes: Of the bodies of all requests together.
-        body_seconds: Longest time for one body to come in, and for one film out of an archive.
-        dicomweb_roots: DICOMweb services that films may be fetched from; none switches fetching off.
-        loopback: Whether it listens on loopback, and answers only to the names of loopback.
-
-    Raises:
-        ValueError: If a DICOMweb root is no address.
-        ImportError: If fetching needs an extra that is not installed.
-    """
-
-    limits: Limits = field(default_factory=Limits)
-    max_held_bytes: int = 2048 * MIB
-    body_seconds: float = 120.0
-    dicomweb_roots: tuple[str, ...] = ()
-    loopback: bool = True
-
-    def __post_init__(self) -> None:
-        if self.dicomweb_roots:  # what is wrong with them is said before a model is loaded
-            from covid_monai.service.dicomweb import archive_at
-
-            for root in self.dicomweb_roots:
-                archive_at(root, seconds=self.body_seconds)
+from covid_monai.service.settings import Settings
+from covid_monai.service.uploads import LimitExceeded, Upload, UploadError
 
 
 def create_api(engine: Engine, settings: Settings) -> FastAPI:

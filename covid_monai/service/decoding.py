@@ -6,6 +6,9 @@ from queue import SimpleQueue
 from covid_monai.service.uploads import Upload, in_memory, renamed
 from covid_monai.worker.decode_check import DecodeCheck, Verdict
 
+# Reading such a file here would do to this process what it did to the one that was there for it.
+NOT_TO_BE_READ = ("too_slow", "decoder_crashed", "too_much_memory")
+
 
 class DecodeChecks:
     """The worker's check, for several callers at once.

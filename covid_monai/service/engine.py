@@ -16,7 +16,7 @@ from pydicom.dataset import FileDataset
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.heatmap import FilmHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.service.decoding import DecodeChecks
+from covid_monai.service.decoding import NOT_TO_BE_READ, DecodeChecks
 from covid_monai.service.uploads import Upload, in_memory, renamed
 from covid_monai.vocabulary import Status
 from covid_monai.worker.decode_check import Verdict
@@ -162,27 +162,23 @@ class Engine:
         return self._with_path(upload, make)
 
     def page_pdf(self, upload: Upload, prediction: Prediction) -> bytes:
-        """The page for a person, as a PDF file.
+        """The page for a person, as a PDF file; DICOM, JPEG or PNG, classified or not.
+
+        The film is not on it where reading it has ended the process that tried.
 
         Args:
             upload: The film.
-            prediction: Of it, by this engine; with status ok.
+            prediction: Of it, by this engine.
 
         Raises:
             Busy: If too many callers are served.
-            NoResultObjects: If the film is not DICOM, or lacks a UID that the page names.
             ImportError: If the extra `dicom` is not installed.
         """
-        from covid_monai.results.page import page
-        from covid_monai.results.source import read_source
-        from covid_monai.results.wording import shown_class
+        from covid_monai.results.film_page import film_page
 
-        def make(path: Path) -> bytes:
-            source = read_source(path)
-            explained = self.classifier.explain(path, shown_class(prediction))
-            return page(_at(path, prediction, upload), explained, source)
-
-        return self._with_path(upload, make)
+        if prediction.reason in NOT_TO_BE_READ:
+            upload = replace(upload, data=b"")
+        return self._with_path(upload, lambda path: film_page(self.classifier, prediction, path))
 
     def close(self) -> None:
         """Give up what waits, finish what is under way, and end the processes."""
@@ -226,6 +222,8 @@ class Engine:
             job = self._waiting.popleft()
             if job.future.set_running_or_notify_cancel():
                 jobs.append(job)
+        if not jobs:
+            return
         try:
             with ExitStack() as stack:
                 paths = [stack.enter_context(in_memory(job.upload)) for job in jobs]

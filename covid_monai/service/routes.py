@@ -96,11 +96,11 @@ class Desk:
         from covid_monai.results import NoResultObjects
 
         (prediction,) = self.engine.predict([upload])
+        if form is Form.PDF:
+            return _download(self.engine.page_pdf(upload, prediction), "application/pdf", "report.pdf")
         if not prediction.ok:
             raise ProblemError("no-result", f"{prediction.status}, {prediction.reason}: {prediction.detail}")
         try:
-            if form is Form.PDF:
-                return _download(self.engine.page_pdf(upload, prediction), "application/pdf", "report.pdf")
             objects = self.engine.dicom_objects(upload, prediction, heatmap=form is Form.HEATMAP)
         except NoResultObjects as error:
             raise ProblemError("no-result", str(error)) from error
@@ -168,7 +168,7 @@ async def predict(request: Request, desk: TheDesk) -> Answer:
 
 
 async def report(request: Request, desk: TheDesk, form: Form = Form.PDF) -> Response:
-    """Report on one film: a page (PDF), or a DICOM object for its study (`sr`, `heatmap`)."""
+    """Report on one film: a page, whatever became of it, or an object for its study (`sr`, `heatmap`)."""
     async with desk.intake.uploads(request) as uploads:
         upload = await desk.only_upload(uploads)
         return await desk.in_thread(desk.report, upload, form)

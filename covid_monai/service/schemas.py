@@ -14,7 +14,8 @@ Address = Annotated[
     str,
     Field(
         max_length=1024,
-        pattern=rf"^https?://[^\s?#]+{INSTANCE_PATH}$",
+        # ASCII, as "any but white space" means other letters to other engines of regular expressions.
+        pattern=rf"^https?://[A-Za-z0-9._~:/@%\[\]-]+{INSTANCE_PATH}$",
         examples=[
             "https://pacs.example/dicom-web/studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.5",
         ],
