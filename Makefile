@@ -11,7 +11,7 @@ TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_LABEL := $(if $(shell command -v nvidia-smi 2>/dev/null),,$(if $(filter Linux,$(shell uname -s)),+cpu))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick bench lint format mlflow monailabel monailabel-environment clean
+.PHONY: help setup demo test test-quick bench lint format docs docs-serve pictures mlflow monailabel monailabel-environment clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -60,6 +60,16 @@ lint: setup  ## ruff and mypy
 format: setup  ## Let ruff put the code in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The variable silences the announcement of a successor.
+docs: setup  ## Build the documentation's site into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: setup  ## Show the site at http://127.0.0.1:8001 (loopback only), built anew when a file changes
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict --dev-addr 127.0.0.1:8001
+
+pictures: setup  ## Make docs/images/*.png from the real programs (needs chromium and chromium-driver)
+	$(BIN)/python docs/pictures.py
 
 mlflow: setup  ## Open the tracking UI at http://127.0.0.1:5000 (loopback only)
 	$(BIN)/mlflow server --backend-store-uri $(MLFLOW_TRACKING_URI) --host 127.0.0.1 --port 5000

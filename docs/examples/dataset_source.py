@@ -1,0 +1,41 @@
+"""A dataset source: a collection with one table of findings, one folder of films and its own test part."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from covid_monai.datasets.sources import Excluded, Record, Source
+from covid_monai.datasets.sources.base import find_root, read_table, to_age, to_sex, to_view
+from covid_monai.vocabulary import NORMAL, PNEUMONIA
+
+LAYOUT = "findings.csv and films/"
+_COLUMNS = ("film", "finding", "subject", "part", "view", "sex", "age")
+_CLASS_OF_FINDING = {"clear": NORMAL, "consolidation": PNEUMONIA, "infiltrate": PNEUMONIA}
+
+
+def records(root: Path) -> Iterator[Record | Excluded]:
+    """Yield the films of `findings.csv`; a finding without a class is excluded by name."""
+    folder = find_root(root, names=("findings.csv", "films"), layout=LAYOUT)
+    for row in read_table(folder / "findings.csv", columns=_COLUMNS):
+        image = folder / "films" / row["film"]
+        class_name = _CLASS_OF_FINDING.get(row["finding"])
+        if class_name is None:
+            yield Excluded(image, f"finding {row['finding'] or 'unknown'} has no class")
+            continue
+        yield Record(
+            image,
+            class_name,
+            SOURCE.name,
+            patient=row["subject"] or None,
+            split="test" if row["part"] == "test" else "training",
+            view=to_view(row["view"]),
+            sex=to_sex(row["sex"]),
+            age=to_age(row["age"]),
+        )
+
+
+SOURCE = Source(
+    name="two-towns",
+    layout=LAYOUT,
+    licence="CC BY 4.0; the publication to cite",
+    records=records,
+)
