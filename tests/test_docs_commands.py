@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from docs_blocks import PAGES, ROOT, Block, blocks, check, check_ours, commands, spans
 from docs_place import make_place
 from docs_programs import Programs
+from filelock import FileLock
 
 LANGUAGES = {"bash", "python", "text", "json", "csv", "yaml"}
 BLOCKS = {page: blocks(page) for page in PAGES}
@@ -116,9 +118,16 @@ def done(place, environment):
     return {block.text}
 
 
+@pytest.fixture
+def one_at_a_time():
+    """The ports are those of the text: whoever else tests on this machine waits."""
+    with FileLock(Path(tempfile.gettempdir()) / "covid_monai_docs.lock"):
+        yield
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_commands_of_a_page_run_as_they_stand(page, place, environment, done):
+def test_the_commands_of_a_page_run_as_they_stand(page, place, environment, done, one_at_a_time):
     servers = []
     try:
         for block in BLOCKS[page]:
