@@ -28,6 +28,7 @@ from covid_monai.worker.state_folder import claimed
 
 ROOT = Path(__file__).parents[1]
 _COMMAND = Path(sys.executable).parent / "covid-monai"
+AT_ONCE = os.environ | {"TCP_NODELAY": "1"}  # DCMTK would wait for more to send: 90 ms a message
 NEEDS_ORTHANC = pytest.mark.skipif(
     None in map(shutil.which, ("Orthanc", "storescu", "findscu")),
     reason="needs Orthanc and DCMTK (apt-get install orthanc orthanc-dicomweb orthanc-gdcm dcmtk)",
@@ -150,7 +151,10 @@ class Orthanc:
     def start(self):
         with (self.folder / "orthanc.log").open("a") as log:
             self.process = subprocess.Popen(
-                ["Orthanc", self.folder / "orthanc.json"], stdout=log, stderr=subprocess.STDOUT
+                ["Orthanc", self.folder / "orthanc.json"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=AT_ONCE,
             )
         wait_until(self._answers, seconds=60, what="Orthanc's start")
 
@@ -187,7 +191,8 @@ class Orthanc:
         command = ["storescu", "-xe", "-aet", aet, "-aec", "ORTHANC"]
         for start in range(0, len(files), 60):
             names = list(map(str, files[start : start + 60]))
-            subprocess.run([*command, "127.0.0.1", str(self.dimse), *names], check=True, timeout=120)
+            command_line = [*command, "127.0.0.1", str(self.dimse), *names]
+            subprocess.run(command_line, check=True, timeout=120, env=AT_ONCE)
 
 
 def read_body(handler):
