@@ -32,3 +32,9 @@ def without(*names: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+def import_monai_to_predict() -> None:
+    """Import MONAI in half the time, for a process that predicts and does nothing else."""
+    with without(*NOT_FOR_PREDICTION):
+        import monai  # noqa: F401

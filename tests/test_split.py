@@ -163,7 +163,7 @@ def test_validation_of_the_first_numbers_in_every_source_and_class():
 
 
 def test_unknown_validation_order_is_named():
-    with pytest.raises(ValueError, match="'last' is no validation order. There are: random, first"):
+    with pytest.raises(ValueError, match=r"'last' is no validation order\. There are: random, first"):
         check_order("last")
 
 

@@ -10,6 +10,7 @@ from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import BackendOption, BundleOption, DeviceOption, bundle_folder
 from covid_monai.commands.serve import OPEN_TO_OTHERS
 from covid_monai.errors import extra
+from covid_monai.imports import import_monai_to_predict
 from covid_monai.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def app(
         raise FileNotFoundError(f"--folder {folder} is not a folder.")
     if url_host and not allow_urls:
         raise ValueError("--url-host belongs to --allow-urls: give both.")
+    import_monai_to_predict()
     with extra("app"):
         import nicegui  # noqa: F401
 

@@ -18,7 +18,7 @@ from covid_monai.commands.bundle_option import (
 from covid_monai.commands.dicom_output import DicomOutput, check_dicom_output
 from covid_monai.commands.images import image_files
 from covid_monai.commands.pdf_report import PdfReport, check_report
-from covid_monai.imports import NOT_FOR_PREDICTION, without
+from covid_monai.imports import import_monai_to_predict
 from covid_monai.progress import shown
 from covid_monai.vocabulary import RESEARCH_USE, Status
 
@@ -75,8 +75,7 @@ def predict(
     check_report(report, films=len(files))
     place = bundle if bundle is not None and bundle.is_file() else bundle_folder(bundle)
 
-    with without(*NOT_FOR_PREDICTION):
-        import monai  # noqa: F401
+    import_monai_to_predict()
     from covid_monai.archive import opened
     from covid_monai.inference.classifier import Classifier
 

@@ -13,6 +13,7 @@ from covid_monai.commands.bundle_option import (
     bundle_folder,
 )
 from covid_monai.errors import extra
+from covid_monai.imports import import_monai_to_predict
 from covid_monai.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def serve(
         import fastapi_offline  # noqa: F401
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
+    import_monai_to_predict()
     from covid_monai.service.server import is_loopback, listen
     from covid_monai.service.settings import Settings
     from covid_monai.service.uploads import MIB, Limits

@@ -10,6 +10,7 @@ from covid_monai.commands import examples
 from covid_monai.commands.bundle_option import bundle_folder
 from covid_monai.commands.json_option import JsonOption, apart, print_json
 from covid_monai.errors import extra
+from covid_monai.imports import import_monai_to_predict
 from covid_monai.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def serve(
     settings = _settings(config)
     bundle = bundle_folder(settings.bundle)
 
+    import_monai_to_predict()
     from covid_monai.worker.logs import log_as_json
     from covid_monai.worker.service import serve as run
 
@@ -83,6 +85,7 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
     """
     settings = _settings(config)
 
+    import_monai_to_predict()
     from covid_monai.worker.check import findings
 
     found = []
