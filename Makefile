@@ -40,8 +40,8 @@ demo: setup  ## Phantoms, training, evaluation and a prediction in a few minutes
 	@echo "Report:  $(DEMO)/run/evaluation/report.html"
 	@echo "MLflow:  make mlflow"
 
-# Two processes at most: a worker takes up to 2 GB, and the servers that tests start want a core too.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 2 --dist worksteal
+# Two processes and no more: each takes up to 2 GB, and the servers that tests start want a core too.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test: setup  ## All tests; those that need the real images say so and skip without COVID_MONAI_DATA
 	$(PYTEST)

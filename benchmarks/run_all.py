@@ -29,6 +29,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "cache": (),
     "several_processes": (),
     "growth": (),
+    "rest_load": ("--requests", "4"),
     "cuda_rate": () if torch.cuda.is_available() else ("--device", "cpu", "--quick"),
 }
 
