@@ -2,7 +2,7 @@
 
     python benchmarks/time_to_auc.py $COVID_MONAI_DATA/chest_xray
 
-Takes about eight minutes on two quiet cores, so `make bench` leaves it out. Runs what a person would type:
+Takes about twelve minutes on two quiet cores, so `make bench` leaves it out. Runs what a person would type:
 `covid-monai data prepare`, the training of configs/experiments/kermany_fast.yaml with an empty cache, and
 `covid-monai evaluate`. Fails if the AUROC is below --least. Needs the extras `train` and `weights`.
 """
