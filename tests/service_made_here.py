@@ -1,19 +1,25 @@
 """The REST service as tests run it: in this process with limits of their own, and as a process."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import requests
 import uvicorn
 from archive_made_here import ROOT, wait_until
+from dicom_made_here import picture
+from PIL import Image
 
 from covid_monai.service.api import create_api
+from covid_monai.service.problems import KINDS
 from covid_monai.service.server import address_of, listen
+from covid_monai.vocabulary import RESEARCH_USE
 
 COMMAND = Path(sys.executable).parent / "covid-monai"
 
@@ -61,3 +67,31 @@ class Served:
                 self.process.kill()
                 self.process.wait(10)
         return self.process.returncode
+
+
+def zipped(members, *, method=zipfile.ZIP_DEFLATED):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", method) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def jpeg(size=200):
+    content = io.BytesIO()
+    Image.fromarray(picture(size, size)).save(content, "JPEG")
+    return content.getvalue()
+
+
+def post(service, path="/v1/predict", **arguments):
+    return requests.post(service + path, timeout=60, **arguments)
+
+
+def problem(response, kind):
+    """The problem of an answer, which must be of this kind and in the form of RFC 9457."""
+    assert response.headers["Content-Type"] == "application/problem+json"
+    body = response.json()
+    assert body["type"] == f"/problems/{kind}", body
+    assert body["status"] == response.status_code == KINDS[kind].status
+    assert body["title"] and body["detail"] and body["notice"] == RESEARCH_USE
+    return body

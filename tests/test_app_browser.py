@@ -81,6 +81,23 @@ def grey_of(page):
     return found.reshape(512, 512)
 
 
+def check_meaning(page):
+    """It depends on the prevalence and on the operating point."""
+    field = page.wait_for(".prevalence-field input")
+    seen = []
+    for value in ("50", "95"):
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(value, Keys.TAB)
+        page.wait_for(".thousand", f"{int(value) * 10} are Normal")
+        seen.append(float(re.search(r"in ([\d.]+) %", page.wait_for(".ppv").text)[1]))
+    assert seen[0] < seen[1]
+    page.choose(".operating-point", "Find 95 % of COVID-19")
+    page.wait_for(".outcome-large.outcome-not-called", "Not called COVID-19")
+    page.wait_for(".roc-point")
+    page.choose(".operating-point", "The model's own thresholds")
+    page.wait_for(".outcome-large.outcome-normal")
+
+
 def test_a_dicom_film_from_upload_to_report(page, server, films, shots):
     page.screen(1280)
     page.open(server.url)
@@ -118,20 +135,7 @@ def test_a_dicom_film_from_upload_to_report(page, server, films, shots):
     if shots:
         page.screenshot(shots / "app-image-1280-light.png")
 
-    # What it means depends on the prevalence and on the operating point.
-    field = page.wait_for(".prevalence-field input")
-    seen = []
-    for value in ("50", "95"):
-        field.send_keys(Keys.CONTROL, "a")
-        field.send_keys(value, Keys.TAB)
-        page.wait_for(".thousand", f"{int(value) * 10} are Normal")
-        seen.append(float(re.search(r"in ([\d.]+) %", page.wait_for(".ppv").text)[1]))
-    assert seen[0] < seen[1]
-    page.choose(".operating-point", "Find 95 % of COVID-19")
-    page.wait_for(".outcome-large.outcome-not-called", "Not called COVID-19")
-    page.wait_for(".roc-point")
-    page.choose(".operating-point", "The model's own thresholds")
-    page.wait_for(".outcome-large.outcome-normal")
+    check_meaning(page)
 
 
 def test_downloads_are_what_they_say(page, server, films):

@@ -156,6 +156,28 @@ def outcomes_of(page):
     return dict(page.driver.execute_script(script))
 
 
+def check_document(page, films):
+    page.click("button", "PDF")
+    pdf = page.downloaded(".pdf")
+    if shutil.which("pdftotext"):
+        done = subprocess.run(["pdftotext", "-layout", pdf, "-"], capture_output=True, timeout=60, check=True)
+        words = done.stdout.decode()
+        assert all(path.stem in words for path in films.iterdir())
+        assert "not a medical device" in words and "HAND" in words
+
+
+def check_filters(page):
+    """By a box, and by text."""
+    choose(page, "Decision", "Refused")
+    until(lambda: rows_of(page, 2) == ["hand.dcm"], "the refused film alone")
+    choose(page, "Decision", "Any")
+    search = page.all("input[type=search]")[0]
+    search.send_keys("0011")
+    until(lambda: len(rows_of(page, 2)) == 2, "two films of one patient")
+    search.send_keys(Keys.BACKSPACE * 4)
+    until(lambda: len(rows_of(page, 2)) == 20, "all films")
+
+
 def test_batch_of_twenty_one_corrupt_one_a_hand(page, films, by_command, look):
     open_tab(page, "Batch")
     page.upload(*sorted(films.iterdir()))
@@ -193,23 +215,8 @@ def test_batch_of_twenty_one_corrupt_one_a_hand(page, films, by_command, look):
     page.click(".details [aria-label=Close]")
     page.wait_until_gone(".details")
 
-    # The document; filters, by a box and by text.
-    page.click("button", "PDF")
-    pdf = page.downloaded(".pdf")
-    if shutil.which("pdftotext"):
-        done = subprocess.run(["pdftotext", "-layout", pdf, "-"], capture_output=True, timeout=60, check=True)
-        words = done.stdout.decode()
-        assert all(path.stem in words for path in films.iterdir())
-        assert "not a medical device" in words and "HAND" in words
-    choose(page, "Decision", "Refused")
-    until(lambda: rows_of(page, 2) == ["hand.dcm"], "the refused film alone")
-    choose(page, "Decision", "Any")
-    search = page.all("input[type=search]")[0]
-    search.send_keys("0011")
-    until(lambda: len(rows_of(page, 2)) == 2, "two films of one patient")
-    search.send_keys(Keys.BACKSPACE * 4)
-    until(lambda: len(rows_of(page, 2)) == 20, "all films")
-
+    check_document(page, films)
+    check_filters(page)
     look("batch", 1280)
     look("batch", 390, dark=True)
 

@@ -18,10 +18,8 @@ from archive_made_here import IDENTITY, WORDS_OF_IDENTITY, wait_until
 from dicom_made_here import make_ds, picture, save
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian
-from service_made_here import in_process
-from test_service_engine import zipped
+from service_made_here import in_process, jpeg, post, problem, zipped
 from urllib3.filepost import encode_multipart_formdata
 
 from covid_monai.service.engine import Engine
@@ -53,26 +51,6 @@ def service(engine):
 def film(tmp_path_factory):
     path = tmp_path_factory.mktemp("film") / "Nightingale^Florence.dcm"
     return save(make_ds(picture(200, 200), **IDENTITY), path)
-
-
-def jpeg(size=200):
-    content = io.BytesIO()
-    Image.fromarray(picture(size, size)).save(content, "JPEG")
-    return content.getvalue()
-
-
-def post(service, path="/v1/predict", **arguments):
-    return requests.post(service + path, timeout=60, **arguments)
-
-
-def problem(response, kind):
-    """The problem of an answer, which must be of this kind and in the form of RFC 9457."""
-    assert response.headers["Content-Type"] == "application/problem+json"
-    body = response.json()
-    assert body["type"] == f"/problems/{kind}", body
-    assert body["status"] == response.status_code == KINDS[kind].status
-    assert body["title"] and body["detail"] and body["notice"] == RESEARCH_USE
-    return body
 
 
 def test_many_files_and_a_zip_get_the_records_of_predict_in_order(service, engine, film):

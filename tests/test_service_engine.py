@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom import dcmread
+from service_made_here import zipped
 
 from covid_monai.service.engine import Busy, Engine
 from covid_monai.service.uploads import (
@@ -30,14 +31,6 @@ from covid_monai.service.uploads import (
 from covid_monai.vocabulary import Status, UnreadableImage
 
 SMALL = Limits(max_file_bytes=1000, max_files=3, max_total_bytes=2000)
-
-
-def zipped(members, *, method=zipfile.ZIP_DEFLATED):
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", method) as archive:
-        for name, data in members:
-            archive.writestr(name, data)
-    return content.getvalue()
 
 
 @given(
