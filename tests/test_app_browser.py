@@ -178,6 +178,10 @@ def test_refused_and_damaged_files_and_pictures_look_unlike_a_normal_film(page, 
     page.click(".film-button", "turned.dcm")
     page.wait_for(".outcome-large.outcome-refused", "Refused")
     page.wait_for(".detail-cards", "turned to the left")
+    for old in page.downloads.iterdir():
+        old.unlink()
+    page.click(".downloads button", "PDF report")
+    assert page.downloaded(".pdf").read_bytes().startswith(b"%PDF")
     assert page.fits()
     if shots:
         page.screenshot(shots / "app-refused-390-dark.png")

@@ -211,6 +211,9 @@ def test_batch_of_twenty_one_corrupt_one_a_hand(page, films, by_command, look):
     first.send_keys(Keys.ENTER)
     until(lambda: len(page.all(".details .picture img")) == 2, "film and heat map")
     assert "Grad-CAM" in page.all(".details")[0].text
+    page.click(".details .downloads button", "JSON")
+    assert json.loads(page.downloaded(".json").read_text())["status"] == "ok"
+    assert any("PDF report" in words for words in page.texts(".details .downloads button"))
     look("batch-details", 1280)
     page.click(".details [aria-label=Close]")
     page.wait_until_gone(".details")

@@ -47,7 +47,7 @@ class BatchTab:
         self._place_progress()
         with ui.element("div").classes("card"):
             self._table = BatchTable(self._class_names, self._open)
-        self._details = FilmDetails(self._engine)
+        self._details = FilmDetails(desk.model)
         self._timer = ui.timer(_SECONDS_BETWEEN_LOOKS, self._show, active=False)
         ui.context.client.on_delete(self._leave)
         self._show()

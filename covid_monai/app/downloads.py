@@ -29,8 +29,7 @@ def download_card(model: Model, film: Film) -> None:
     with ui.element("section").classes("card").props("aria-label=Downloads"):
         heading("Take away")
         with ui.row().classes("downloads"):
-            if film.prediction.ok:
-                _button("PDF report", "picture_as_pdf", lambda: pdf(model, film))
+            _button("PDF report", "picture_as_pdf", lambda: pdf(model, film))
             _button("JSON", "data_object", lambda: record(film))
             if film.is_dicom:
                 _button("DICOM SR", "description", lambda: dicom(model, film, "report"))
