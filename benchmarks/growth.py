@@ -53,8 +53,13 @@ def main() -> None:
         return
     sizes = sorted(FULL_SIZES if options.full else options.sizes)
     with tempfile.TemporaryDirectory() as name:
-        rows = add_slopes(list(measure_all(Path(name), sizes, options.stages)))
-    options.output.write_text(json.dumps(rows, indent=2))
+        rows = []
+        for row in measure_all(Path(name), sizes, options.stages):
+            rows.append(row)
+            done = f"{row['stage']}, {row['films']} films: {row['seconds']:.0f} s"
+            print(done, file=sys.stderr, flush=True)
+            options.output.write_text(json.dumps(add_slopes(rows), indent=2))  # what is done, if it ends here
+    rows = add_slopes(rows)
     table(rows, f"Growth, {os.cpu_count()} cores")
     if options.plot:
         plot(rows, options.plot)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from covid_monai.datasets.duplicate_candidates import SIGNS_SHAPE, Candidate, candidates, hash_windows
 from covid_monai.datasets.duplicate_pictures import SIDE, drawn_in_patches, same_pixels, small_picture
-from covid_monai.datasets.duplicate_registration import film_similarity
+from covid_monai.datasets.duplicate_registration import Film, film_similarity
 from covid_monai.datasets.grouping import connected
 from covid_monai.datasets.progress import in_threads
 from covid_monai.datasets.sources import Excluded
@@ -121,7 +121,10 @@ def _verified(files: Sequence[Path], pictures: NDArray[np.uint8], *, workers: in
     drawn = {path for path, picture in zip(files, pictures, strict=True) if drawn_in_patches(picture)}
 
     def verify(proposed: Sequence[Candidate]) -> list[SameFilm]:
-        return [pair for each in proposed if (pair := _same_film(each, files, pictures, drawn))]
+        if not proposed:
+            return []
+        film = Film(pictures[proposed[0].first])  # the first of all of them
+        return [pair for each in proposed if (pair := _same_film(film, each, files, pictures, drawn))]
 
     found: dict[tuple[Path, Path], SameFilm] = {}
     proposals = candidates(hashes)
@@ -147,11 +150,15 @@ def _nearest_films(pairs: Sequence[SameFilm], drawn: Collection[Path]) -> list[S
 
 
 def _same_film(
-    candidate: Candidate, files: Sequence[Path], pictures: NDArray[np.uint8], drawn: Collection[Path]
+    film: Film,
+    candidate: Candidate,
+    files: Sequence[Path],
+    pictures: NDArray[np.uint8],
+    drawn: Collection[Path],
 ) -> SameFilm | None:
     first, second, layout = candidate.first, candidate.second, candidate.layout
     patches = (files[first] in drawn) != (files[second] in drawn)
-    similarity = film_similarity(pictures[first], pictures[second], layout, finest_detail=not patches)
+    similarity = film_similarity(film, Film(pictures[second]), layout, finest_detail=not patches)
     if similarity < SAME_FILM:
         return None
     one, other = sorted((files[first], files[second]))
