@@ -60,12 +60,16 @@ def measure_colour(rgb: NDArray[np.unsignedinteger]) -> tuple[float, float]:
         Fraction of pixels that the picture's own tint does not explain, and mean saturation; in [0, 1].
     """
     step_rows, step_columns = (max(1, size // _SAMPLES_PER_SIDE) for size in rgb.shape[:2])
-    pixels = rgb[::step_rows, ::step_columns].reshape(-1, 3) / np.float32(np.iinfo(rgb.dtype).max)
-    brightness = (pixels @ np.array([0.299, 0.587, 0.114], np.float32))[:, np.newaxis]
-    chroma = pixels[:, [0, 2]] - brightness
-    lit = brightness[:, 0] > _LIT
-    tint = np.median(chroma[lit] / brightness[lit], axis=0) if lit.any() else np.zeros(2)
-    off_tint = np.abs(chroma - tint * brightness).sum(axis=1) > OFF_TINT_DISTANCE
-    strongest = pixels.max(axis=1)
-    saturation = (strongest - pixels.min(axis=1)).mean() / max(float(strongest.mean()), 1e-6)
+    sample = rgb[::step_rows, ::step_columns] / np.float32(np.iinfo(rgb.dtype).max)
+    red, green, blue = sample.reshape(-1, 3).T.copy()  # each on its own: several times as fast
+    brightness = 0.299 * red + 0.587 * green + 0.114 * blue
+    lit = brightness > _LIT
+    off = np.zeros_like(brightness)
+    for chroma in (red - brightness, blue - brightness):
+        tint = np.median(chroma[lit] / brightness[lit]) if lit.any() else 0.0
+        off += np.abs(chroma - tint * brightness)
+    off_tint = off > OFF_TINT_DISTANCE
+    strongest = np.maximum(np.maximum(red, green), blue)
+    weakest = np.minimum(np.minimum(red, green), blue)
+    saturation = (strongest - weakest).mean() / max(float(strongest.mean()), 1e-6)
     return float(off_tint.mean()), float(saturation)
