@@ -1,5 +1,6 @@
 """The command `covid-monai`."""
 
+import gc
 import logging
 import os
 import sys
@@ -65,6 +66,8 @@ def main() -> None:
         line, code = _explain(error)
         typer.echo(f"covid-monai: {line}", err=True)
         sys.exit(code)
+    finally:
+        gc.freeze()  # else the interpreter looks through all of PyTorch before it ends: half a second
 
 
 def _print_version(shown: bool) -> None:
