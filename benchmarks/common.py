@@ -17,11 +17,19 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     Console().print(shown)
 
 
-def alternate(functions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each function, called in turns: a machine that is busy for a while is so for all."""
+def alternate(
+    functions: Mapping[str, Callable[[], object]], repeats: int, *, warm: bool = False
+) -> dict[str, float]:
+    """Median seconds of each function, called in turns: a machine that is busy for a while is so for all.
+
+    With `warm` each is called once more before its turn, which does not count: what the one before it left,
+    such as OpenMP's threads that still spin, is then not its own.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
+            if warm:
+                function()
             begin = time.perf_counter()
             function()
             seconds[name].append(time.perf_counter() - begin)

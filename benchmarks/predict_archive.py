@@ -13,7 +13,6 @@ shipped weights have seen some of the films: the AUROC is no estimate of anythin
 import argparse
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -25,13 +24,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import table
-from prediction_inputs import SHIPPED, labelled_films, stock_loop, write_raw_dicom
+from prediction_inputs import SHIPPED, labelled_films, stock_loop, with_int8, write_raw_dicom
 from sklearn.metrics import roc_auc_score
 
 from covid_monai.bundle import Bundle
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
-from covid_monai.inference.quantize import MAX_AUROC_LOSS, QuantisationError, quantise
+from covid_monai.inference.quantize import MAX_AUROC_LOSS
 
 WAYS = (
     ("torch", "fp32"),
@@ -77,13 +76,7 @@ def measure(folder: Path, data: Path, options: argparse.Namespace) -> list[dict]
     """Rows of the table, the peers first."""
     films = write_archive(folder, data, options)
     files = [str(path) for path in link(folder, films, options.files)]
-    bundle = Bundle(shutil.copytree(SHIPPED, folder / "bundle"))
-    if not options.quick:
-        others = labelled_films(data, 480, begin=100)  # of each folder other films than those of the archive
-        try:
-            quantise(bundle, others[::4], [film for number, film in enumerate(others) if number % 4])
-        except (ImportError, QuantisationError) as error:
-            print(f"no int8: {error}")
+    bundle = Bundle(SHIPPED) if options.quick else with_int8(folder, data)
     network, size = bundle.load_network(), bundle.image_size
     ways: dict[str, Callable[[], list[Prediction] | None]] = {
         "stock loop": partial(stock_loop, network, files, size=size, loaders=0),
