@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from covid_monai.datasets.duplicate_neighbourhoods import COMPARED, Neighbourhood, neighbourhoods
+from covid_monai.datasets.duplicate_neighbourhoods import COMPARED, Neighbourhood, Numbers, neighbourhoods
 from covid_monai.datasets.duplicate_pictures import SIDE, Picture
 from covid_monai.datasets.duplicate_registration import Layout, band_pass
 
@@ -72,29 +72,32 @@ def candidates(hashes: Signs, *, compared: int = COMPARED) -> Iterator[list[Cand
         compared: Entries that each is compared with, two a picture (see `neighbourhoods`).
     """
     whole = np.concatenate([hashes[:, 0], hashes[:, -1]])
+    count = len(hashes)
     for near in neighbourhoods(whole, hashes[:, :-1], compared=compared):
-        yield _nearest(near, count=len(hashes))
+        windows = hashes[near.number, :-1].astype(np.int32)
+        yield [
+            Candidate(
+                first=near.number,
+                second=int(entry % count),
+                layout=_layout(windows @ whole[entry], mirrored=bool(entry >= count)),
+            )
+            for entry in _nearest(near, count=count)
+        ]
 
 
-def _nearest(near: Neighbourhood, *, count: int) -> list[Candidate]:
-    """Choose the neighbours of one picture; entries from `count` on are pictures turned over."""
-    nearness = np.abs(near.agreement)
-    nearness[near.entries % count == near.number] = 0
+def _nearest(near: Neighbourhood, *, count: int) -> Numbers:
+    """Choose the entries nearest to one picture; those from `count` on are pictures turned over."""
+    itself = (near.entries == near.number) | (near.entries == near.number + count)
+    nearness = np.where(itself, 0, near.nearness)
     hardly = nearness >= _HARDLY_STRANGERS  # counted apart, so that many copies do not hide a crop
     nearest = [*_top(np.where(hardly, nearness, 0)), *_top(np.where(hardly, 0, nearness))]
-    return [
-        Candidate(
-            first=near.number,
-            second=int(near.entries[place] % count),
-            layout=Layout(
-                window=_WINDOWS[near.window[place]],
-                mirrored=bool(near.entries[place] >= count),
-                inverted=bool(near.agreement[place] < 0),
-            ),
-        )
-        for place in nearest
-        if nearness[place] >= _LEAST_AGREEMENT
-    ]
+    return near.entries[[place for place in nearest if nearness[place] >= _LEAST_AGREEMENT]]
+
+
+def _layout(agreement: NDArray[np.int32], *, mirrored: bool) -> Layout:
+    """How an entry lies in a picture, by its agreement with each window."""
+    window = int(np.abs(agreement).argmax())
+    return Layout(window=_WINDOWS[window], mirrored=mirrored, inverted=bool(agreement[window] < 0))
 
 
 def _top(nearness: NDArray[np.float32]) -> list[int]:

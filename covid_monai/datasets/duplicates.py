@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_monai.datasets.duplicate_candidates import SIGNS_SHAPE, Candidate, candidates, hash_windows
+from covid_monai.datasets.duplicate_neighbourhoods import AT_ONCE
 from covid_monai.datasets.duplicate_pictures import SIDE, drawn_in_patches, same_pixels, small_picture
 from covid_monai.datasets.duplicate_registration import Film, film_similarity
 from covid_monai.datasets.grouping import connected
@@ -128,7 +129,11 @@ def _verified(files: Sequence[Path], pictures: NDArray[np.uint8], *, workers: in
 
     found: dict[tuple[Path, Path], SameFilm] = {}
     proposals = candidates(hashes)
-    for pairs in in_threads(verify, proposals, "comparing films", total=len(files), workers=workers):
+    # Proposals come by the block: the next block is looked for while films of this one are compared.
+    compared = in_threads(
+        verify, proposals, "comparing films", total=len(files), workers=workers, ahead=2 * AT_ONCE
+    )
+    for pairs in compared:
         for pair in pairs:
             key = (pair.first, pair.second)
             if key not in found or found[key].similarity < pair.similarity:

@@ -22,8 +22,9 @@ def in_threads(
     *,
     total: int,
     workers: int | None = None,
+    ahead: int | None = None,
 ) -> Iterator[_Made]:
-    """Yield `work(item)` for each item in turn, a few items ahead of the reader.
+    """Yield `work(item)` for each item in turn, some items ahead of the reader.
 
     Items are drawn as they are needed, so that a generator of large ones does not fill the memory. What
     `work` raises is raised here; items that wait are then dropped, on Ctrl-C too.
@@ -34,6 +35,7 @@ def in_threads(
         description: What the bar says, such as "opening files".
         total: Number of items.
         workers: Threads; the number of processors by default.
+        ahead: Items that may wait; 4 a thread by default. More where they are small and come in bursts.
     """
     threads = workers or os.cpu_count() or 1
     waiting: deque[Future[_Made]] = deque()
@@ -41,7 +43,7 @@ def in_threads(
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > 4 * threads:
+                if len(waiting) > (ahead or 4 * threads):
                     yield waiting.popleft().result()
                     moved.advance()
             while waiting:
