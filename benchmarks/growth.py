@@ -265,12 +265,15 @@ def add_slopes(rows: list[dict]) -> list[dict]:
 
 
 def plot(rows: list[dict], path: Path) -> None:
-    """Seconds and memory over films, both axes logarithmic, with a linear line to compare."""
+    """Processor time and memory over films, both axes logarithmic, with a linear line to compare."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, key, label in zip(
-        figure.subplots(1, 2), ("seconds", "memory_mib"), ("seconds", "memory, MiB"), strict=True
+        figure.subplots(1, 2),
+        ("cpu_seconds", "memory_mib"),
+        ("processor time, s", "memory, MiB"),
+        strict=True,
     ):
         for stage in dict.fromkeys(row["stage"] for row in rows):
             points = [(row["films"], row[key]) for row in rows if row["stage"] == stage]
