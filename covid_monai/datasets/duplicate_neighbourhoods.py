@@ -85,9 +85,8 @@ def _among_near(entries: Signs, windows: Signs, compared: int) -> Iterator[Neigh
 def _nearness(block: Floats, vectors: Floats) -> Floats:
     """`Neighbourhood.nearness` of several pictures, `[pictures, entries]`."""
     found = (block.reshape(-1, block.shape[-1]) @ vectors.T).reshape(*block.shape[:2], -1)
-    return (
-        np.maximum(found.max(axis=1), -found.min(axis=1)) / block.shape[-1]
-    )  # argmax takes ten times as long
+    strongest = np.maximum(found.max(axis=1), -found.min(axis=1))  # argmax takes ten times as long
+    return np.asarray(strongest / block.shape[-1])
 
 
 def _clusters_near(block: Floats, directions: Floats, sizes: Numbers, compared: int) -> NDArray[np.bool_]:
