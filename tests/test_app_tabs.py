@@ -242,7 +242,7 @@ def test_csv_of_a_folder_on_the_server_is_that_of_the_command(page, by_command):
 
 def test_cancelled_batch_stops_and_keeps_what_is_done(page, films, tmp_path):
     # Large, so that no machine is through with all before the button is pressed.
-    film = Image.open(next(films.glob("PHANTOM*.png"))).resize((3000, 3000), Image.Resampling.NEAREST)
+    film = Image.open(next(films.glob("PHANTOM*.png"))).resize((6000, 6000), Image.Resampling.NEAREST)
     film.save(tmp_path / "film.png")
     archive = tmp_path / "many.zip"
     with zipfile.ZipFile(archive, "w") as file:
