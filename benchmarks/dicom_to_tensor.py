@@ -159,7 +159,7 @@ def _torchxrayvision_utils() -> ModuleType | None:
 def measure(path: Path, ways: dict[str, ToTensor], repeats: int) -> dict[str, Any]:
     """One row of the table."""
     tensors = {way: read(path) for way, read in ways.items()}
-    taken = alternate({way: lambda r=read: r(path) for way, read in ways.items()}, repeats)
+    taken = alternate({way: lambda r=read: r(path) for way, read in ways.items()}, repeats, warm=True)
     peers = [way for way in ways if way not in ("ours", "whole")]
     return {
         "MB": round(path.stat().st_size / 1e6, 1),
