@@ -75,8 +75,8 @@ class Duplicates:
 def find_duplicates(paths: Iterable[Path], *, workers: int | None = None) -> Duplicates:
     """Find the files that show the same film.
 
-    Hashes propose pairs, registration verifies them. 7,000 films take about two minutes on two cores; time
-    and memory grow with the number of films. A film takes 37 kB of a temporary file and 6 kB of memory.
+    Hashes propose pairs, registration verifies them. 6,000 films take a good minute on two cores; time and
+    memory grow with the number of films. A film takes 37 kB of a temporary file and 6 kB of memory.
 
     Args:
         paths: Any files that Pillow or pydicom opens; the others come back as unreadable.
