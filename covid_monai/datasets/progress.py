@@ -22,7 +22,6 @@ def in_threads(
     *,
     total: int,
     workers: int | None = None,
-    ahead: int | None = None,
 ) -> Iterator[_Made]:
     """Yield `work(item)` for each item in turn, some items ahead of the reader.
 
@@ -35,7 +34,6 @@ def in_threads(
         description: What the bar says, such as "opening files".
         total: Number of items.
         workers: Threads; the number of processors by default.
-        ahead: Items that may wait; 4 a thread by default. More where they are small and come in bursts.
     """
     threads = workers or os.cpu_count() or 1
     waiting: deque[Future[_Made]] = deque()
@@ -43,7 +41,7 @@ def in_threads(
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > (ahead or 4 * threads):
+                if len(waiting) > 4 * threads:
                     yield waiting.popleft().result()
                     moved.advance()
             while waiting:

@@ -1,0 +1,109 @@
+"""The pairs that the search for duplicates finds when each film is compared with a share of all only.
+
+    python benchmarks/duplicate_search.py $COVID_MONAI_DATA --output duplicate_search.json   # six minutes
+
+Above 20,480 films each is compared with 40,960 entries, two a film: of 100,000 that is a fifth. Here the
+share is taken of the films of a folder, so that comparing all can tell what is missed. Check: what a search
+among all proposes is what NumPy finds by counting bits, for 200 films drawn at random.
+"""
+
+import argparse
+import itertools
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from common import table
+
+from covid_monai.datasets.duplicate_candidates import Candidate, CandidateSearch, hash_windows
+from covid_monai.datasets.duplicate_pictures import drawn_in_patches, small_picture
+from covid_monai.datasets.duplicate_registration import Film, film_similarity
+from covid_monai.datasets.duplicate_search import HashSearch
+from covid_monai.datasets.duplicates import SAME_FILM
+from covid_monai.datasets.progress import in_threads
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm"}
+CHECKED, DIFFERING = 200, 89
+
+
+def main() -> None:
+    """Search among all and among the share, verify what either proposes, and show what the share misses."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--share", type=float, nargs="+", default=(0.1, 0.2, 0.5))
+    parser.add_argument("--output", type=Path, default=Path("duplicate_search.json"))
+    options = parser.parse_args()
+    pictures = read(options.folder)
+    hashed = in_threads(hash_windows, pictures, "hashing films", total=len(pictures))
+    hashes = np.stack(list(hashed))
+    check(hashes)
+    rows, pairs = [], Pairs(pictures)
+    for share in sorted({1.0, *options.share}, reverse=True):
+        search = CandidateSearch(hashes, compared=int(share * 2 * len(hashes)))
+        begin = time.process_time()
+        proposed = [found for number in range(len(hashes)) for found in search.candidates(number)]
+        milliseconds = (time.process_time() - begin) / len(hashes) * 1e3
+        found = pairs.verified(proposed)
+        rows.append(
+            {"share": share, "ms a film": milliseconds, "proposals": len(proposed), "found": len(found)}
+        )
+        rows[-1]["recall"] = len(found) / max(rows[0]["found"], 1)
+    table(rows, f"Search for duplicates among {len(hashes):,} films, one thread")
+    options.output.write_text(json.dumps({"films": len(hashes), "rows": rows}, indent=2))
+
+
+def read(folder: Path) -> np.ndarray:
+    """Small pictures of all films of a folder, `[films, side, side]`."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    pictures = in_threads(small_picture, files, "looking at films", total=len(files))
+    return np.stack([picture for picture in pictures if isinstance(picture, np.ndarray)])
+
+
+def check(hashes: np.ndarray) -> None:
+    """Compare a search among all with counting all bits."""
+    entries = np.concatenate([hashes[:, 0], hashes[:, -1]])
+    search = HashSearch(entries, compared=len(entries))
+    for number in np.random.default_rng(0).choice(len(hashes), CHECKED):
+        windows = hashes[number, :-1]
+        counted = np.stack([np.bitwise_count(entries ^ window).sum(axis=1) for window in windows])
+        differing = np.minimum(counted, 256 - counted.astype(int)).min(axis=0)
+        near = search.near(windows, differing=DIFFERING)
+        expected = sorted((differing[entry], entry) for entry in np.flatnonzero(differing <= DIFFERING))
+        if list(zip(near.differing, near.entries, strict=True)) != expected:
+            raise SystemExit(f"film {number}: the search does not find what counting bits finds")
+
+
+class Pairs:
+    """Verifies proposals, each once."""
+
+    def __init__(self, pictures: np.ndarray) -> None:
+        self._pictures = pictures
+        self._drawn = [drawn_in_patches(picture) for picture in pictures]
+        self._same: dict[Candidate, bool] = {}
+
+    def verified(self, proposed: list[Candidate]) -> set[tuple[int, int]]:
+        """Return the pairs that registration confirms."""
+        new = [candidate for candidate in proposed if candidate not in self._same]
+        by_film = [list(group) for _, group in itertools.groupby(new, key=lambda each: each.first)]
+        for answers in in_threads(self._verify, by_film, "comparing films", total=len(by_film)):
+            self._same.update(answers)
+        return {
+            (min(each.first, each.second), max(each.first, each.second))
+            for each in proposed
+            if self._same[each]
+        }
+
+    def _verify(self, group: list[Candidate]) -> dict[Candidate, bool]:
+        film, drawn, answers = Film(self._pictures[group[0].first]), self._drawn, {}
+        for each in group:
+            finest = drawn[each.first] == drawn[each.second]
+            other = Film(self._pictures[each.second])
+            answers[each] = film_similarity(film, other, each.layout, finest_detail=finest) >= SAME_FILM
+        return answers
+
+
+if __name__ == "__main__":
+    main()

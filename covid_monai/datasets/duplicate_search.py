@@ -1,0 +1,98 @@
+"""Which hashes are near to a picture's: all are looked at while they are few, else those of like clusters.
+
+All with all grows with the square. Beyond `COMPARED` entries their hashes are put into clusters, and a window
+is compared with the entries of the clusters nearest to it, so many that the work for one picture hardly
+depends on how many others there are.
+
+Faiss does both: exactly in 0.9 ms a picture among 17,500 entries, with bits counted by the processor.
+
+Reference: Johnson, Douze, Jégou, Billion-scale similarity search with GPUs, IEEE Trans. Big Data 7 (2021).
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from faiss import IndexBinaryIVF
+
+# Entries that a window is compared with; a picture is two of them, as it is and turned over. Up to half as
+# many pictures nothing is left out. With a fifth of the entries of 8,758 real films, which is what 100,000
+# would have, 99.5 % of the pairs are found that comparing all finds.
+COMPARED = 40_960
+_CLUSTERS, _IN_A_CLUSTER = 1024, 64  # clusters at most, entries in each at least
+_TRAINED_ON = 65_536  # entries
+_CLUSTERING_STEPS = 10
+
+Bits = NDArray[np.uint8]  # packed, eight to a byte
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The entries near to a picture, each once, the nearest first; of equal ones that of the lower number.
+
+    Args:
+        entries: Shape [E], their numbers.
+        differing: Shape [E], bits that differ between an entry and the window it is nearest to.
+        windows: Shape [E], that window's number.
+        inverted: Shape [E], whether all the window's bits were turned for that, as those of a negative are.
+    """
+
+    entries: Numbers
+    differing: Numbers
+    windows: Numbers
+    inverted: NDArray[np.bool_]
+
+
+class HashSearch:
+    """A search among the hashes of whole pictures; threads may share it.
+
+    Args:
+        entries: Shape [entries, bytes].
+        compared: About how many entries each window is compared with; all where there are no more.
+    """
+
+    def __init__(self, entries: Bits, *, compared: int = COMPARED) -> None:
+        from faiss import IndexBinaryFlat  # a third of a second to import: only where films are compared
+
+        few = len(entries) <= compared
+        self._index = IndexBinaryFlat(entries.shape[1] * 8) if few else _clusters(entries, compared)
+        self._index.add(entries)
+
+    def near(self, windows: Bits, *, differing: int) -> Near:
+        """Return the entries of which at most `differing` bits differ from a window or from its negative.
+
+        Args:
+            windows: Shape [windows, bytes]: a picture's hashes.
+            differing: In [0, bits].
+        """
+        from faiss import omp_set_num_threads
+
+        omp_set_num_threads(1)  # of this thread: the caller's threads have the processors already
+        asked = np.concatenate([windows, ~windows])
+        ends, distances, entries = self._index.range_search(asked, differing + 1)
+        asking = np.repeat(np.arange(len(asked)), np.diff(ends.astype(np.int64)))
+        order = np.lexsort((entries, distances))
+        _, first = np.unique(entries[order], return_index=True)
+        chosen = order[np.sort(first)]
+        return Near(
+            entries=entries[chosen],
+            differing=distances[chosen],
+            windows=asking[chosen] % len(windows),
+            inverted=asking[chosen] >= len(windows),
+        )
+
+
+def _clusters(entries: Bits, compared: int) -> "IndexBinaryIVF":
+    """Clusters of entries, still empty, of which each search looks into as many as hold `compared`."""
+    from faiss import IndexBinaryFlat, IndexBinaryIVF
+
+    bits, clusters = entries.shape[1] * 8, min(_CLUSTERS, len(entries) // _IN_A_CLUSTER)
+    index = IndexBinaryIVF(IndexBinaryFlat(bits), bits, clusters)
+    index.nprobe = -(-clusters * compared // len(entries))
+    index.cp.niter = _CLUSTERING_STEPS
+    index.train(entries[:: -(-len(entries) // _TRAINED_ON)])
+    return index
