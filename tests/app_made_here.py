@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver.common.by import By
 
 from covid_monai.vocabulary import RESEARCH_USE
 
 SECONDS = 60  # until anything must have happened
+_NOT_DONE = (StaleElementReferenceException, ElementClickInterceptedException)
 _CUT_OFF = """
     return [...document.querySelectorAll('p, li, h1, h2, h3, figure, dd, .card, .outcome, button, label')]
     .filter(e => e.offsetParent && !e.closest('.q-table__middle, .scrolls, pre, .q-tabs'))
@@ -85,7 +90,10 @@ class Page:
         self.wait_for(".dropzone")
 
     def all(self, selector: str):
-        return [e for e in self.driver.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()]
+        def there():  # a tuple is true, with an empty list too
+            return ([e for e in self.driver.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()],)
+
+        return until(there, f"{selector} that stay")[0]
 
     def texts(self, selector: str) -> list[str]:
         """What all visible elements that fit say, at one moment."""
@@ -102,16 +110,41 @@ class Page:
     def wait_until_gone(self, selector: str) -> None:
         until(lambda: not self.all(selector), f"no {selector}")
 
+    def text(self, selector: str, having: str = "") -> str:
+        """What the first visible element that fits and says `having` says, at one moment."""
+        return until(
+            lambda: next((text for text in self.texts(selector) if having in text), None),
+            f"{selector} that says {having!r}",
+        )
+
     def click(self, selector: str, text: str = "") -> None:
-        element = self.wait_for(selector, text)
-        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-        element.click()
+        def clicked():
+            element = self.wait_for(selector, text)
+            self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+            element.click()
+            return True
+
+        # The page may put another element in its place at any moment: then nothing has been clicked.
+        until(clicked, f"a click on {selector} with {text!r}", ignored=_NOT_DONE)
+
+    def type(self, selector: str, *keys: str) -> None:
+        def typed():
+            self.wait_for(selector).send_keys(*keys)
+            return True
+
+        until(typed, f"keys into {selector}", ignored=_NOT_DONE)
 
     def upload(self, *files: Path) -> None:
         if not self.all(".dropzone"):
             self.click(".sources .q-item", "Add films")
-        chosen = self.wait_for(".dropzone").find_element(By.CSS_SELECTOR, ".dropzone-input")
-        chosen.send_keys("\n".join(map(str, files)))
+        self.wait_for(".dropzone")
+
+        def chosen():
+            field = self.driver.find_element(By.CSS_SELECTOR, ".dropzone .dropzone-input")
+            field.send_keys("\n".join(map(str, files)))
+            return True
+
+        until(chosen, "files into the drop zone", ignored=_NOT_DONE)
 
     def slide(self, name: str, value: float) -> None:
         self.driver.execute_script(

@@ -83,13 +83,12 @@ def grey_of(page):
 
 def check_meaning(page):
     """It depends on the prevalence and on the operating point."""
-    field = page.wait_for(".prevalence-field input")
     seen = []
     for value in ("50", "95"):
-        field.send_keys(Keys.CONTROL, "a")
-        field.send_keys(value, Keys.TAB)
+        page.type(".prevalence-field input", Keys.CONTROL, "a")
+        page.type(".prevalence-field input", value, Keys.TAB)
         page.wait_for(".thousand", f"{int(value) * 10} are Normal")
-        seen.append(float(re.search(r"in ([\d.]+) %", page.wait_for(".ppv").text)[1]))
+        seen.append(float(re.search(r"in ([\d.]+) %", page.text(".ppv"))[1]))
     assert seen[0] < seen[1]
     page.choose(".operating-point", "Find 95 % of COVID-19")
     page.wait_for(".outcome-large.outcome-not-called", "Not called COVID-19")
@@ -168,7 +167,7 @@ def test_refused_and_damaged_files_and_pictures_look_unlike_a_normal_film(page, 
     page.wait_for(".viewer[data-drawn=yes]")
     assert page.fits()
     page.wait_for(".viewer-sliders", "Brightness")
-    assert not any("SR" in button.text for button in page.all(".downloads button"))
+    assert not any("SR" in text for text in page.texts(".downloads button"))
     for old in page.downloads.iterdir():
         old.unlink()
     page.click(".downloads button", "PDF report")
@@ -187,7 +186,7 @@ def test_refused_and_damaged_files_and_pictures_look_unlike_a_normal_film(page, 
         page.screenshot(shots / "app-refused-390-dark.png")
     page.click(".film-button", "damaged.dcm")
     page.wait_for(".outcome-large.outcome-error", "Error")
-    assert "Normal" not in page.wait_for(".detail").text.replace("not normal", "")
+    assert "Normal" not in page.text(".detail").replace("not normal", "")
     page.screen(1280)
     looks = set()
     for kind in ("normal", "refused", "error"):
@@ -235,7 +234,7 @@ def test_the_way_with_the_keyboard_alone(page, server, films):
     tab_to("PDF report")
     chord = ActionChains(page.driver).key_down(Keys.ALT).key_down(Keys.SHIFT).send_keys("3")
     chord.key_up(Keys.SHIFT).key_up(Keys.ALT).perform()
-    until(lambda: "Model" in page.all(".q-tab--active")[0].text, "the tab Model")
+    until(lambda: "Model" in page.text(".q-tab--active"), "the tab Model")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -247,7 +246,7 @@ def test_words_can_be_read_and_nothing_is_cut_off(page, server, shots, width, da
     assert (
         page.driver.title and page.driver.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en-US"
     )
-    assert RESEARCH_USE in page.wait_for(".banner").text
+    assert RESEARCH_USE in page.text(".banner")
     assert page.fits()
     for kind in ("normal", "finding", "uncertain", "refused", "error"):
         assert contrast(page, f".legend .outcome-{kind}") >= 4.5, kind
@@ -295,6 +294,8 @@ def test_examples_come_with_every_outcome_but_an_error(page, server, films, shot
         page.wait_until_gone(".examples")
     page.click(".film-button", "hard-to-tell")
     page.wait_for(".outcome-large.outcome-uncertain", "Uncertain")
+    focused = page.driver.switch_to.active_element
+    assert focused.get_attribute("class") == "film-button" and "hard-to-tell" in focused.text
     assert len(page.all(".set .chip")) == 2
     page.wait_for(".sentence", "Pneumonia and COVID-19 are possible")
     page.wait_for(".stage-note")
@@ -303,14 +304,16 @@ def test_examples_come_with_every_outcome_but_an_error(page, server, films, shot
     page.upload(films / "film.png")  # what is added is what is looked at
     page.wait_for(".film-entry.current", "film.png")
     page.click("[aria-label='Remove film.png']")
+    page.wait_for(".outcome-large.outcome-refused", "Refused")  # the last of those that are left
     page.click("[aria-label^='Remove synthetic-clear']")
     until(lambda: len(page.all(".film-entry")) == 4, "one film less")
+    assert page.wait_for(".outcome-large.outcome-refused")  # who forgets another film goes on with this one
 
 
 def test_a_url_of_the_server_itself_is_not_fetched_and_a_file_too_large_not_taken(page, server, tmp_path):
     page.screen(1280)
     page.open(server.url)
-    page.wait_for("input[type=url]").send_keys(f"{server.url}/health", Keys.ENTER)
+    page.type("input[type=url]", f"{server.url}/health", Keys.ENTER)
     page.wait_for(".q-notification", "private network")
     (tmp_path / "large.dcm").write_bytes(bytes(9 * MIB))
     page.upload(tmp_path / "large.dcm")

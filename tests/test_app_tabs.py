@@ -171,10 +171,9 @@ def check_filters(page):
     choose(page, "Decision", "Refused")
     until(lambda: rows_of(page, 2) == ["hand.dcm"], "the refused film alone")
     choose(page, "Decision", "Any")
-    search = page.all("input[type=search]")[0]
-    search.send_keys("0011")
+    page.type("input[type=search]", "0011")
     until(lambda: len(rows_of(page, 2)) == 2, "two films of one patient")
-    search.send_keys(Keys.BACKSPACE * 4)
+    page.type("input[type=search]", Keys.BACKSPACE * 4)
     until(lambda: len(rows_of(page, 2)) == 20, "all films")
 
 
@@ -198,19 +197,18 @@ def test_batch_of_twenty_one_corrupt_one_a_hand(page, films, by_command, look):
     assert "chest" in reason
 
     # Sorting, by the mouse and by the keyboard.
-    page.all(".batch-table th")[4].click()
+    page.click(".batch-table th:nth-child(5)")
     page.wait_for(".batch-table th[aria-sort=ascending]", "Pneumonia")
     in_order = [float(text) for text in rows_of(page, 5) if text]
     assert in_order == sorted(in_order) and len(in_order) == 18
-    page.all(".batch-table th")[4].send_keys(Keys.ENTER)
+    page.type(".batch-table th:nth-child(5)", Keys.ENTER)
     page.wait_for(".batch-table th[aria-sort=descending]", "Pneumonia")
     assert [float(text) for text in rows_of(page, 5) if text] == in_order[::-1]
 
     # A row, opened with the keyboard.
-    first = next(e for e in page.all(".row-button") if "PHANTOM" in e.get_attribute("aria-label"))
-    first.send_keys(Keys.ENTER)
+    page.type(".row-button[aria-label*=PHANTOM]", Keys.ENTER)
     until(lambda: len(page.all(".details .picture img")) == 2, "film and heat map")
-    assert "Grad-CAM" in page.all(".details")[0].text
+    assert "Grad-CAM" in page.text(".details")
     page.click(".details .downloads button", "JSON")
     assert json.loads(page.downloaded(".json").read_text())["status"] == "ok"
     assert any("PDF report" in words for words in page.texts(".details .downloads button"))
@@ -250,14 +248,12 @@ def test_cancelled_batch_stops_and_keeps_what_is_done(page, films, tmp_path):
             file.write(tmp_path / "film.png", f"deep/er/{number}.png")
     open_tab(page, "Batch")
     page.upload(archive)
-    status = page.wait_for("[role=status]", "images/s")
-    assert re.search(r"about \d+ s left", status.text)
+    assert re.search(r"about \d+ s left", page.text("[role=status]", "images/s"))
     page.upload(sorted(films.iterdir())[0])  # would sweep the running batch away
     page.wait_for(".q-notification", "A batch is under way")
-    before = int(status.text.split()[0])
+    before = int(page.text("[role=status]", "images/s").split()[0])
     page.click("button", "Cancel")
-    page.wait_for("[role=status]", "Cancelled")
-    done = int(re.search(r"Cancelled: (\d+) of 150 films", status.text)[1])
+    done = int(re.search(r"Cancelled: (\d+) of 150 films", page.text("[role=status]", "Cancelled"))[1])
     assert before <= done < 150
     assert "Cancel" not in page.texts("button")
     assert len(csv_of(page)) == done
@@ -265,7 +261,7 @@ def test_cancelled_batch_stops_and_keeps_what_is_done(page, films, tmp_path):
 
 def test_model_tab_tells_what_the_models_are_and_what_was_found(page, other_bundle, look):
     open_tab(page, "Model")
-    text = page.wait_for(".model-body", "SHA-256").text
+    text = page.text(".model-body", "SHA-256")
     assert sha256(SHIPPED / "models" / "model.pt") in text
     thresholds = json.loads((SHIPPED / "models" / "operating_point.json").read_text())["thresholds"]
     assert all(f"{value:.3f}" in text for value in thresholds.values())
@@ -275,8 +271,7 @@ def test_model_tab_tells_what_the_models_are_and_what_was_found(page, other_bund
     page.screen(1280)
 
     choose(page, "Model", "other")
-    page.wait_for(".model-body", sha256(other_bundle / "models" / "model.pt"))
-    text = page.wait_for(".model-body").text
+    text = page.text(".model-body", sha256(other_bundle / "models" / "model.pt"))
     assert "The label can be predicted from the border alone." in text
     assert page.all(".verdict-found")
     metrics = json.loads((other_bundle / "evaluation" / "metrics.json").read_text())

@@ -225,6 +225,7 @@ def test_element_that_runs_on_shows_no_name(tmp_path):
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["film.jpg", "film.png", "mono2.dcm", "j2k.dcm", "rle.dcm"]), st.data())
+@pytest.mark.filterwarnings("ignore")  # pydicom's, about values that are strange on purpose
 def test_damaged_files_raise_nothing_else(damaged_source, name, data):
     whole = bytearray((damaged_source / name).read_bytes())
     for _ in range(data.draw(st.integers(0, 4))):

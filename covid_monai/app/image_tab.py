@@ -4,11 +4,12 @@ import asyncio
 
 from nicegui import ui
 
-from covid_monai.app.badge import badge, legend
+from covid_monai.app.badge import legend
 from covid_monai.app.decision_card import Settings
 from covid_monai.app.desk import Desk
 from covid_monai.app.figures import read_figures
 from covid_monai.app.film_detail import FilmDetail, announcement
+from covid_monai.app.film_list import FilmList
 from covid_monai.app.operating_points import choices
 from covid_monai.app.sources import build_sources
 from covid_monai.app.visit import Film, Visit
@@ -33,7 +34,7 @@ class _ImageTab:
         self._live = ui.label().classes("sr-only").props("role=status aria-live=polite")
         self._working = ui.spinner(size="lg").props("aria-label=Working").classes("working")
         self._working.visible = False
-        self._list = ui.element("nav").classes("films").props("aria-label=Films")
+        self._list = FilmList(self._detail.look, select=self.select, remove=self.remove)
         self._place = ui.element("div").classes("place")
         with self._place:
             legend()
@@ -77,12 +78,13 @@ class _ImageTab:
     async def remove(self, film: Film) -> None:
         """Forget a film; its bytes are freed."""
         self._visit.remove(film)
-        self._place.clear()
-        self._selected = None
+        if film is self._selected:
+            self._place.clear()
+            self._selected = None
         self._show_list()
-        if left := list(self._visit):
-            await self.select(left[-1])
-        else:
+        if self._selected is None and len(self._visit):
+            await self.select(list(self._visit)[-1])
+        elif self._selected is None:
             self._sources.open()
             with self._place:
                 legend()
@@ -90,22 +92,4 @@ class _ImageTab:
     def _show_list(self) -> None:
         if len(self._visit):
             self._sources.close()
-        self._list.clear()
-        with self._list:
-            for film in self._visit:
-                self._entry(film)
-
-    def _entry(self, film: Film) -> None:
-        current = film is self._selected
-        with ui.element("div").classes("film-entry" + " current" * current):
-            button = ui.element("button").classes("film-button").on("click", lambda: self.select(film))
-            button.props(f"type=button aria-current={str(current).lower()}")
-            with button:
-                ui.label(film.upload.name).classes("film-name")
-                badge(self._detail.look(film))
-            remove = ui.button(icon="close", on_click=lambda: self.remove(film))
-            remove.props(f'flat dense round size=sm aria-label="Remove {_quoted(film.upload.name)}"')
-
-
-def _quoted(name: str) -> str:
-    return name.replace("\\", " ").replace('"', "'")
+        self._list.show(self._visit, current=self._selected)
