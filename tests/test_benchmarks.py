@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from covid_monai.datasets.phantom import draw_film
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,3 +43,16 @@ def test_growth_is_measured_and_finds_the_films_planted(tmp_path):
     ]
     assert all(row["right"] and row["memory_mib"] > 10 for row in rows)
     assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_search_among_a_share_misses_is_counted(tmp_path):
+    for number in range(8):
+        film = Image.fromarray((draw_film("normal", seed=number, size=256) * 255).astype("uint8"))
+        film.save(tmp_path / f"{number}.png")
+        film.resize((200, 200)).save(tmp_path / f"{number}.jpg")
+    report = measure(tmp_path, "duplicate_search.py", str(tmp_path), "--share", "0.5")
+    assert report["films"] == 16
+    everything, half = report["rows"]
+    assert everything["found"] >= 8 and 0 < half["found"] <= everything["found"]
+    assert [everything["share"], half["share"]] == [1, 0.5]
+    assert half["recall"] == half["found"] / everything["found"]

@@ -90,8 +90,11 @@ def _clusters(entries: Bits, compared: int) -> "IndexBinaryIVF":
     """Clusters of entries, still empty, of which each search looks into as many as hold `compared`."""
     from faiss import IndexBinaryFlat, IndexBinaryIVF
 
-    bits, clusters = entries.shape[1] * 8, min(_CLUSTERS, len(entries) // _IN_A_CLUSTER)
-    index = IndexBinaryIVF(IndexBinaryFlat(bits), bits, clusters)
+    bits, clusters = entries.shape[1] * 8, min(_CLUSTERS, 1 + len(entries) // _IN_A_CLUSTER)
+    centers = IndexBinaryFlat(bits)
+    # Sorts by counting: five times as fast where hundreds are asked for. The stubs lack it.
+    centers.use_heap = False  # type: ignore[attr-defined]
+    index = IndexBinaryIVF(centers, bits, clusters)
     index.nprobe = -(-clusters * compared // len(entries))
     index.cp.niter = _CLUSTERING_STEPS
     index.train(entries[:: -(-len(entries) // _TRAINED_ON)])
