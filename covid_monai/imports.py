@@ -4,6 +4,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 # Plots, tables, metrics, training and its tracking: MONAI imports each of them where it is installed, and
 # does without it where it is not. Together they take longer than all the rest of a prediction.
@@ -11,6 +12,7 @@ NOT_FOR_PREDICTION = (
     *("fire", "ignite", "IPython", "jsonschema", "lightning", "matplotlib", "mlflow", "pandas", "psutil"),
     *("pynvml", "scipy.signal", "sklearn", "tensorboard", "tensorboardX", "torchvision", "transformers"),
 )
+_SWIG_TABLE = "swig_runtime_data"
 
 
 @contextmanager
@@ -33,6 +35,28 @@ def without(*names: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+def import_faiss() -> ModuleType:
+    """Import Faiss with a table of C++ types of its own.
+
+    Modules made by SWIG share one table, in a module of that version's name. There Faiss and GDCM claim the
+    same iterator, and whichever came first then crashes the process: GDCM's lists are read by Faiss's code.
+    """
+    if "faiss" in sys.modules:
+        return sys.modules["faiss"]
+    shared = _taken_out(_SWIG_TABLE)
+    try:
+        import faiss
+
+        vars(faiss)["_covid_monai_keeps"] = _taken_out(_SWIG_TABLE)  # else the table would be freed
+    finally:
+        sys.modules.update(shared)
+    return faiss
+
+
+def _taken_out(prefix: str) -> dict[str, ModuleType]:
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith(prefix)}
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import io
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +204,24 @@ def test_groups_are_a_partition_whatever_the_order_of_the_pairs(pairs, rng):
         assert reached == set(group)
     rng.shuffle(pairs)
     assert connected([(second, first) for first, second in pairs]) == groups
+
+
+@pytest.mark.parametrize("first", ["gdcm", "faiss"])
+def test_faiss_and_gdcm_live_in_one_process(first):
+    imports = {"gdcm": "import gdcm", "faiss": "faiss = import_faiss()"}
+    order = [imports[first], *(line for name, line in imports.items() if name != first)]
+    script = "\n".join(
+        [
+            "import numpy as np",
+            "from covid_monai.imports import import_faiss",
+            *order,
+            "listed = gdcm.Anonymizer.GetBasicApplicationLevelConfidentialityProfileAttributes()",
+            "assert len([(each.GetGroup(), each.GetElement()) for each in listed]) > 40",
+            "index = faiss.IndexBinaryFlat(32)",
+            "index.add(np.zeros((5, 4), dtype=np.uint8))",
+            "assert len(index.range_search(np.zeros((1, 4), dtype=np.uint8), 1)[1]) == 5",
+            "del listed, index",
+        ]
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

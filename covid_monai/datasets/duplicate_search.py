@@ -10,13 +10,12 @@ Reference: Johnson, Douze, Jégou, Billion-scale similarity search with GPUs, IE
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from faiss import IndexBinaryIVF
+from covid_monai.imports import import_faiss
 
 # Entries that a window is compared with; a picture is two of them, as it is and turned over. Up to half as
 # many pictures nothing is left out. With a fifth of the entries of 8,758 real films, which is what 100,000
@@ -56,10 +55,11 @@ class HashSearch:
     """
 
     def __init__(self, entries: Bits, *, compared: int = COMPARED) -> None:
-        from faiss import IndexBinaryFlat  # a third of a second to import: only where films are compared
-
+        self._faiss = import_faiss()  # a third of a second: only where films are compared
         few = len(entries) <= compared
-        self._index = IndexBinaryFlat(entries.shape[1] * 8) if few else _clusters(entries, compared)
+        self._index = (
+            self._faiss.IndexBinaryFlat(entries.shape[1] * 8) if few else _clusters(entries, compared)
+        )
         self._index.add(entries)
 
     def near(self, windows: Bits, *, differing: int) -> Near:
@@ -69,9 +69,7 @@ class HashSearch:
             windows: Shape [windows, bytes]: a picture's hashes.
             differing: In [0, bits].
         """
-        from faiss import omp_set_num_threads
-
-        omp_set_num_threads(1)  # of this thread: the caller's threads have the processors already
+        self._faiss.omp_set_num_threads(1)  # of this thread: the caller's threads have the processors already
         asked = np.concatenate([windows, ~windows])
         ends, distances, entries = self._index.range_search(asked, differing + 1)
         asking = np.repeat(np.arange(len(asked)), np.diff(ends.astype(np.int64)))
@@ -86,15 +84,13 @@ class HashSearch:
         )
 
 
-def _clusters(entries: Bits, compared: int) -> "IndexBinaryIVF":
+def _clusters(entries: Bits, compared: int) -> Any:
     """Clusters of entries, still empty, of which each search looks into as many as hold `compared`."""
-    from faiss import IndexBinaryFlat, IndexBinaryIVF
-
+    faiss = import_faiss()
     bits, clusters = entries.shape[1] * 8, min(_CLUSTERS, 1 + len(entries) // _IN_A_CLUSTER)
-    centers = IndexBinaryFlat(bits)
-    # Sorts by counting: five times as fast where hundreds are asked for. The stubs lack it.
-    centers.use_heap = False  # type: ignore[attr-defined]
-    index = IndexBinaryIVF(centers, bits, clusters)
+    centers = faiss.IndexBinaryFlat(bits)
+    centers.use_heap = False  # sorts by counting: five times as fast where hundreds are asked for
+    index = faiss.IndexBinaryIVF(centers, bits, clusters)
     index.nprobe = -(-clusters * compared // len(entries))
     index.cp.niter = _CLUSTERING_STEPS
     index.train(entries[:: -(-len(entries) // _TRAINED_ON)])
