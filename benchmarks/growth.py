@@ -1,7 +1,7 @@
 """How time and memory grow with the number of films: preparing, auditing, an epoch of training, evaluating.
 
     python benchmarks/growth.py                                  # 1,000 and 4,000 films: about three minutes
-    python benchmarks/growth.py --full --plot growth.png         # 1,000, 10,000 and 100,000: about two hours
+    python benchmarks/growth.py --full --plot growth.png         # 1,000, 10,000 and 100,000: 75 minutes
     python benchmarks/growth.py --sizes 10000 100000 --stages evaluate
 
 Films are phantoms of 192 x 192, each bent anew, so that no two are one film; one in fifty is then put in once

@@ -41,7 +41,7 @@ def import_faiss() -> ModuleType:
     """Import Faiss with a table of C++ types of its own.
 
     Modules made by SWIG share one table, in a module of that version's name. There Faiss and GDCM claim the
-    same iterator, and whichever came first then crashes the process: GDCM's lists are read by Faiss's code.
+    same iterator: where GDCM came first, Faiss's code then walks GDCM's lists, and the process crashes.
     """
     if "faiss" in sys.modules:
         return sys.modules["faiss"]
