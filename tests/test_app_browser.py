@@ -243,9 +243,8 @@ def test_words_can_be_read_and_nothing_is_cut_off(page, server, shots, width, da
     page.screen(width, dark=dark)
     page.open(server.url)
     page.wait_for(".legend")
-    assert (
-        page.driver.title and page.driver.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en-US"
-    )
+    assert page.driver.title
+    assert page.driver.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en-US"
     assert RESEARCH_USE in page.text(".banner")
     assert page.fits()
     for kind in ("normal", "finding", "uncertain", "refused", "error"):
