@@ -77,8 +77,7 @@ def shots(request):
 
 
 def grey_of(page):
-    found = np.array(page.driver.execute_script(GREY))
-    return found.reshape(512, 512)
+    return np.array(page.driver.execute_script(GREY)).reshape(512, 512)
 
 
 def check_meaning(page):
@@ -92,6 +91,7 @@ def check_meaning(page):
     assert seen[0] < seen[1]
     page.choose(".operating-point", "Find 95 % of COVID-19")
     page.wait_for(".outcome-large.outcome-not-called", "Not called COVID-19")
+    page.wait_for(".films .outcome-not-called")
     page.wait_for(".roc-point")
     page.choose(".operating-point", "The model's own thresholds")
     page.wait_for(".outcome-large.outcome-normal")

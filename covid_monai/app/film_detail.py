@@ -1,6 +1,6 @@
 """One film with all that is known about it: viewer to the left, cards to the right."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nicegui import ui
@@ -26,11 +26,21 @@ class FilmDetail:
         settings: What the visitor has chosen.
         figures: Of the model, if it has any.
         about: What the figures are, or why there are none.
+        on_change: Called when the visitor has chosen another operating point: films may look otherwise now.
     """
 
-    def __init__(self, visit: Visit, settings: Settings, figures: Figures | None, about: str) -> None:
+    def __init__(
+        self,
+        visit: Visit,
+        settings: Settings,
+        figures: Figures | None,
+        about: str,
+        *,
+        on_change: Callable[[], None],
+    ) -> None:
         self._visit, self._settings = visit, settings
         self._figures, self._about = figures, about
+        self._on_change = on_change
 
     async def show(self, film: Film) -> None:
         """Lay out the film; its picture and heat map come as soon as they are made."""
@@ -66,6 +76,7 @@ class FilmDetail:
         def changed() -> None:
             first.refresh()
             rest.refresh()
+            self._on_change()
 
         with head:
             first()

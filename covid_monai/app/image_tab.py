@@ -27,7 +27,8 @@ class _ImageTab:
         classifier = desk.model.engine.classifier
         self._visit = Visit(desk.model, desk.limits)
         self._settings = Settings(choices(classifier.operating_point, classifier.class_names))
-        self._detail = FilmDetail(self._visit, self._settings, *read_figures(desk.model.bundle))
+        figures, about = read_figures(desk.model.bundle)
+        self._detail = FilmDetail(self._visit, self._settings, figures, about, on_change=self._show_list)
         self._selected: Film | None = None
         self._one_at_a_time = asyncio.Lock()
         self._sources = build_sources(desk, self.add)
