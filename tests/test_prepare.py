@@ -95,6 +95,27 @@ def test_absent_classes_are_named_and_nothing_is_written(folder, tmp_path, class
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path, seed: film(path, seed), r"same pixels as covid/0.png"),
+        (lambda path, seed: path.write_text("<html>not found</html>"), "unreadable"),
+    ],
+)
+def test_a_class_that_loses_all_its_images_is_an_error_that_says_why(folder, tmp_path, make, reason):
+    root = tmp_path / "films"
+    for index in range(3):
+        film(root / "covid" / f"{index}.png", seed=index)
+        film(root / "pneumonia" / f"{index}.png", seed=100 + index)
+        make(film(root / "normal" / f"{index}.png"), index)
+    with pytest.raises(ValueError, match=f"all 3 images of class normal are left out; .*0.png: .*{reason}"):
+        prepare([("folder", root)], output=tmp_path / "list.json")
+    assert not (tmp_path / "list.json").exists()
+    assert prepare(
+        [("folder", root)], output=tmp_path / "list.json", classes=["pneumonia", "covid"]
+    ).class_names == ("pneumonia", "covid")
+
+
 def test_wrong_wishes_fail_before_any_file_is_opened(folder, tmp_path, monkeypatch):
     monkeypatch.delattr(opening, "open_one")
     for wish in ({"test_fraction": 20}, {"classes": ["normal", "tuberculosis"]}):
@@ -145,7 +166,9 @@ def test_views_are_filtered_and_dicom_headers_fill_in_what_the_source_lacks(tmp_
         "1.dcm": "view LL was not asked for",
         "3.dcm": "view L was not asked for",
     }
-    with pytest.raises(ValueError, match="found only class normal"):
+    with pytest.raises(
+        ValueError, match=r"all 3 images of class covid are left out; .*1\.dcm: view LL was not asked for"
+    ):
         prepare([("csv", tmp_path)], output=tmp_path / "pa.json", views=["pa"])
 
 

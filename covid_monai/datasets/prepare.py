@@ -11,7 +11,7 @@ from covid_monai.datasets.datalist import SPLITS, Datalist, Item, write_datalist
 from covid_monai.datasets.duplicate_selection import drop_copies, label_conflicts, name_groups
 from covid_monai.datasets.opening import open_all
 from covid_monai.datasets.patients import link_shared_films, name_patients
-from covid_monai.datasets.selection import keep_classes, keep_views, order_classes
+from covid_monai.datasets.selection import check_no_class_lost, keep_classes, keep_views, order_classes
 from covid_monai.datasets.sources import SOURCES, Excluded, Record
 from covid_monai.datasets.sources.base import relative_to
 from covid_monai.datasets.split import ValidationOrder, check_fractions, split_by_patient
@@ -80,7 +80,8 @@ def prepare(
 
     Raises:
         FileNotFoundError: If a root does not hold what its source expects.
-        ValueError: If a source is unknown, or a class has no image, or fewer than two classes are there.
+        ValueError: If a source is unknown, a class has no image or none that can be used, or fewer than two
+            classes are there.
     """
     check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
     class_map = _class_map(classes)
@@ -91,6 +92,7 @@ def prepare(
     opened, unreadable = open_all(asked, workers=workers)
     kept, other_views = keep_views(opened, views)  # after opening: a DICOM header may tell the view
     distinct = _without_copies(kept, root=root, check_duplicates=check_duplicates, workers=workers)
+    check_no_class_lost(asked, distinct.records, [*unreadable, *other_views, *distinct.copies])
     class_names = order_classes(distinct.records, class_map)
     splits = split_by_patient(
         distinct.records,

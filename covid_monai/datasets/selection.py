@@ -68,6 +68,30 @@ def keep_views(records: Sequence[Record], views: Sequence[str] | None) -> Select
     return kept, excluded
 
 
+def check_no_class_lost(
+    asked: Sequence[Record], kept: Sequence[Record], left_out: Sequence[Excluded]
+) -> None:
+    """Refuse to go on without a class of which every image was left out, and say why the first was.
+
+    Args:
+        asked: Records of the classes that are wanted.
+        kept: Those of them that are left.
+        left_out: The others, with their reasons.
+
+    Raises:
+        ValueError: If a class of `asked` has none in `kept`.
+    """
+    left = {record.class_name for record in kept}
+    reasons = {excluded.image: excluded.reason for excluded in left_out}
+    for name in dict.fromkeys(record.class_name for record in asked):
+        if name not in left:
+            images = [record.image for record in asked if record.class_name == name]
+            raise ValueError(
+                f"all {len(images)} images of class {name} are left out; {images[0]}: {reasons[images[0]]}. "
+                "Mend that, or leave the class out: --classes"
+            )
+
+
 def order_classes(records: Sequence[Record], class_map: Mapping[str, str] | None) -> tuple[str, ...]:
     """Return the classes in the order of their labels: as asked for, else ours first, others by name.
 
