@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monai.transforms import Compose, LoadImaged, Resized
 from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from covid_monai.readers import RadiographReader, read_radiograph
 from covid_monai.readers.reduced_dicom import decode_reduced
@@ -53,6 +53,10 @@ def twelve(pixels):
     return np.rint(pixels * np.float32(4095 / 255)).astype(np.uint16)
 
 
+def signed(pixels):
+    return (twelve(pixels).astype(np.int32) - 2048).astype(np.int16)
+
+
 WAYS = {
     "jpeg": lambda pixels, folder: drawn(pixels, folder, "jpg", quality=98),
     "progressive": lambda pixels, folder: drawn(pixels, folder, "jpg", quality=98, progressive=True),
@@ -61,16 +65,17 @@ WAYS = {
     "png16": lambda pixels, folder: drawn(pixels.astype(np.uint16) * 257, folder, "png"),
     "raw8": lambda pixels, folder: save(make_ds(pixels), folder / "film.dcm"),
     "raw12": lambda pixels, folder: save(make_ds(twelve(pixels), bits_stored=12), folder / "film.dcm"),
+    "raw16": lambda pixels, folder: save(make_ds(pixels.astype(np.uint16) * 257), folder / "film.dcm"),
+    "raw signed": lambda pixels, folder: save(make_ds(signed(pixels), bits_stored=12), folder / "film.dcm"),
     "mono1": lambda pixels, folder: compressed(255 - pixels, folder, photometric="MONOCHROME1"),
     "j2k8": compressed,
     "j2k12": lambda pixels, folder: compressed(twelve(pixels), folder, bits_stored=12),
     "j2k16": lambda pixels, folder: compressed(pixels.astype(np.uint16) * 257, folder),
-    "j2k signed": lambda pixels, folder: compressed(
-        (twelve(pixels).astype(np.int32) - 2048).astype(np.int16), folder, bits_stored=12
-    ),
+    "j2k signed": lambda pixels, folder: compressed(signed(pixels), folder, bits_stored=12),
     "jpeg dicom": jpeg_dicom,
 }
-STRETCHED = ("raw12", "j2k12", "j2k16", "j2k signed")  # between percentiles: they have no window
+# Between percentiles: they have no window.
+STRETCHED = ("raw12", "raw16", "raw signed", "j2k12", "j2k16", "j2k signed")
 REDUCED_STREAMS = ("mono1", "j2k8", "j2k12", "j2k16", "j2k signed", "jpeg dicom")
 
 
@@ -154,13 +159,35 @@ def test_without_a_target_and_for_small_films_nothing_changes(tmp_path):
         np.testing.assert_array_equal(read_radiograph(path)[0], read_radiograph(path, target_size=TARGET)[0])
 
 
+def test_codes_are_averaged_the_same_however_they_are_packed(tmp_path):
+    ds = make_ds(signed(wide_picture()), bits_stored=12, WindowCenter=-300, WindowWidth=2500)
+    raw, _ = read_radiograph(save(ds, tmp_path / "raw.dcm"), target_size=TARGET)
+    ds.compress(RLELossless)
+    packed, _ = read_radiograph(save(ds, tmp_path / "rle.dcm"), target_size=TARGET)
+    np.testing.assert_array_equal(packed, raw)
+
+
+def test_the_range_of_a_raw_film_is_that_of_all_its_pixels(tmp_path):
+    """Bright dots, as thin letters have them, are gone when the percentiles come from averages."""
+    pixels = twelve(wide_picture()) // 2
+    pixels[np.random.default_rng(0).random(pixels.shape) < 0.008] = 4095
+    path = save(make_ds(pixels, bits_stored=12), tmp_path / "film.dcm")
+    whole, small = (read_radiograph(path, **options)[0][0] for options in ({}, {"target_size": TARGET}))
+    expected = cv2.resize(whole, small.shape[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(small - expected).mean() < 0.5 / 255
+
+
 # What must not be averaged, and what must still be found
 
 
-def test_padding_is_not_averaged_before_it_is_known(tmp_path):
+@pytest.mark.parametrize("packed", [True, False])
+def test_padding_is_not_averaged_before_it_is_known(tmp_path, packed):
     pixels = twelve(wide_picture())
     pixels[:, :101] = 4095
-    path = compressed(pixels, tmp_path, bits_stored=12, PixelPaddingValue=4095)
+    ds = make_ds(pixels, bits_stored=12, PixelPaddingValue=4095)
+    if packed:
+        ds.compress(JPEG2000Lossless)
+    path = save(ds, tmp_path / "film.dcm")
     whole, _ = read_radiograph(path)
     assert (whole[0, :, :101] == 0).all()
     small, _ = read_radiograph(path, target_size=TARGET)

@@ -45,6 +45,11 @@ def render(codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int)
     >>> render(np.array([0, 51, 255], np.uint8), ds, bits_stored=8)
     array([1. , 0.8, 0. ], dtype=float32)
     """
+    return look_up(grayscale_table(codes, ds, bits_stored=bits_stored), codes)
+
+
+def grayscale_table(codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int) -> Values:
+    """What `render` shows for every value that `bits_stored` bits can hold, by its bit pattern."""
     if text(ds, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
         ds = Dataset()  # colour is ready for the screen: windows and LUTs belong to monochrome files
     stored = all_stored_values(bits_stored, signed=number(ds, "PixelRepresentation") == 1)
@@ -57,7 +62,7 @@ def render(codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int)
     if is_inverse(ds):
         shown = 1.0 - shown
     shown[padding] = 0.0
-    return look_up(shown, codes)
+    return shown
 
 
 def count_codes(codes: NDArray[np.unsignedinteger], *, size: int) -> NDArray[np.int64]:

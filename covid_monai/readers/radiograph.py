@@ -13,9 +13,9 @@ from covid_monai.readers.acceptance import check_object, sop_class_uid
 from covid_monai.readers.deflated import check_inflated_size
 from covid_monai.readers.dicom_pixels import decode, has_pixels_described
 from covid_monai.readers.elements import encoding, numbers, text
-from covid_monai.readers.grayscale import render
+from covid_monai.readers.grayscale import grayscale_table, look_up, render
 from covid_monai.readers.raster import is_raster, read_raster
-from covid_monai.readers.reduced_dicom import decode_reduced
+from covid_monai.readers.reduced_dicom import average_codes, decode_reduced
 from covid_monai.readers.shrinking import shrink, shrunk_affine
 from covid_monai.vocabulary import RefusedImage, UnreadableImage
 
@@ -87,7 +87,9 @@ def _show(ds: Dataset, target_size: int | None) -> NDArray[np.float32]:
         except RefusedImage:  # fewer pixels, smoother ones: the whole picture decides
             pass
     codes, bits_stored = decode(ds)
-    return shrink(render(codes, ds, bits_stored=bits_stored), target_size)
+    table = grayscale_table(codes, ds, bits_stored=bits_stored)  # of all pixels: a letter is few of them
+    codes = average_codes(codes, ds, bits_stored=bits_stored, target_size=target_size)
+    return shrink(look_up(table, codes), target_size)
 
 
 class NotDicom(UnreadableImage):

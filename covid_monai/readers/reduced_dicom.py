@@ -1,7 +1,7 @@
-"""DICOM pixel data decoded at a fraction of its size, which JPEG and JPEG 2000 streams allow.
+"""DICOM pixel data at a fraction of its size, before the gray scale is applied: that many pixels fewer.
 
 JPEG: the inverse DCT of each block gives fewer pixels, which are averages. JPEG 2000 and HTJ2K: the last
-wavelet levels are left out; what remains is a low-pass picture.
+wavelet levels are left out; what remains is a low-pass picture. All others are decoded whole and averaged.
 """
 
 import io
@@ -14,11 +14,12 @@ from pydicom.dataset import Dataset
 
 from covid_monai.readers.elements import number, text
 from covid_monai.readers.jpeg_stream import check_stream, first_frame
-from covid_monai.readers.shrinking import SPARE, shrink_factor
+from covid_monai.readers.shrinking import SPARE, shrink, shrink_factor
 
 _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 _JPEG2000 = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
 _START_OF_CODESTREAM = b"\xff\x4f\xff\x51"
+_FEW_BITS = 8  # of which one value more or less can be seen
 _PRECISION = 42  # where a codestream says it, ISO/IEC 15444-1 A.5.1
 
 
@@ -44,6 +45,29 @@ def decode_reduced(ds: Dataset, target_size: int) -> NDArray[np.unsignedinteger]
         return _decode_jpeg2000(ds, factor) if syntax in _JPEG2000 else None
     except Exception:  # Pillow's, of many types; `decode` will say what is wrong with the file
         return None
+
+
+def average_codes(
+    codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int, target_size: int | None
+) -> NDArray[np.unsignedinteger]:
+    """Average blocks of codes as `shrink` does.
+
+    Args:
+        codes: From `decode`.
+        ds: Their elements.
+        bits_stored: From `decode`.
+        target_size: See `shrink_factor`.
+
+    Returns:
+        Fewer codes; the same array where it is not large enough, has 8 bits or fewer, or may hold padding.
+    """
+    if bits_stored <= _FEW_BITS or "PixelPaddingValue" in ds:
+        return codes
+    if number(ds, "PixelRepresentation") != 1:
+        return shrink(codes, target_size)
+    middle = codes.dtype.type(1 << (bits_stored - 1))  # of two's complement: without it -1 lies above 0
+    moved: NDArray[np.unsignedinteger] = codes ^ middle
+    return shrink(moved, target_size) ^ middle
 
 
 def _decode_jpeg(ds: Dataset, target_size: int) -> NDArray[np.uint8] | None:
