@@ -1,6 +1,6 @@
 """Robust rescaling of an image to [0, 1] between two of its percentiles."""
 
-import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,69 +11,44 @@ from numpy.typing import NDArray
 
 from covid_monai.transforms.base import EachKey, as_plain_tensor, as_type_of
 
-# As many as a 16-bit detector has: an 8-, 12- or 16-bit image loses nothing.
-LEVELS = 65_536
-
 
 def percentiles(
     values: torch.Tensor, lower: float, upper: float, *, foreground_above: float | None = None
 ) -> tuple[float, float]:
-    """Compute two percentiles through a histogram, without sorting.
+    """Compute two percentiles with one sort, in which NumPy uses the processor's vector instructions.
 
     A sample of the pixels would be faster still, but letters and frames leave so few pixels between the film
     and its brightest level that a sample's 99.5th percentile can be tens of grey levels off.
 
     Args:
-        values: Any shape, float32 or wider, at least one value.
+        values: Any shape, any dtype that NumPy has, at least one value.
         lower: First percentile, in [0, 100].
         upper: Second percentile, in [0, 100].
         foreground_above: Count only values above this one, unless they are less than 1 % of all.
 
     Returns:
-        Linearly interpolated percentiles, within 1 / 65535 of the range of `values` of the exact ones.
+        As `numpy.percentile`: linearly interpolated.
 
     Raises:
         ValueError: If `values` holds NaN or infinity.
 
-    >>> [round(value, 2) for value in percentiles(torch.arange(101.0), 10, 99.5)]
-    [10.0, 99.5]
+    >>> percentiles(torch.arange(101.0), 10, 99.5)
+    (10.0, 99.5)
     """
-    low, high = (extreme.item() for extreme in values.aminmax())
-    if not math.isfinite(high - low):
+    ordered = np.sort(values.cpu().numpy(), axis=None)  # NaN comes last
+    if not np.isfinite(ordered[[0, -1]]).all():
         raise ValueError("cannot rescale an image that holds NaN or infinite values: check how it was read")
-    if low == high:
-        return low, high
-    counts = _histogram(values, low, high)
     if foreground_above is not None:
-        counts = _without_background(counts, (foreground_above - low) / (high - low))
-    first, second = (low + _quantiles(counts, [lower / 100, upper / 100]) * (high - low)).tolist()
-    return first, second
+        foreground = ordered[np.searchsorted(ordered, foreground_above, side="right") :]
+        ordered = foreground if len(foreground) >= 0.01 * len(ordered) else ordered
+    return _at_rank(ordered, lower / 100), _at_rank(ordered, upper / 100)
 
 
-def _histogram(values: torch.Tensor, low: float, high: float) -> NDArray[np.int64]:
-    """Count `values` in `LEVELS` bins whose first and last are centred on `low` and `high`."""
-    counts = torch.zeros(LEVELS, dtype=torch.int64, device=values.device)
-    # In pieces that fit the processor's cache: a large image as a whole takes twice as long.
-    for piece in values.flatten().split(2**18):
-        bins = piece.sub(low).div_(high - low).mul_(LEVELS - 1).round_()
-        counts += torch.bincount(bins.to(torch.int32), minlength=LEVELS)
-    return counts.cpu().numpy()
-
-
-def _without_background(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
-    """Empty the bins up to `fraction` of the range, unless that leaves less than 1 % of the values."""
-    first_bin = min(max(math.floor(fraction * (LEVELS - 1)) + 1, 0), LEVELS)
-    foreground = counts.copy()
-    foreground[:first_bin] = 0
-    return foreground if foreground.sum() >= 0.01 * counts.sum() else counts
-
-
-def _quantiles(counts: NDArray[np.int64], fractions: list[float]) -> NDArray[np.float64]:
-    """Find quantiles as fractions of the histogram's range, linear between neighbouring values."""
-    cumulated = counts.cumsum()
-    ranks = np.array(fractions) * (cumulated[-1] - 1)
-    below, above = (np.searchsorted(cumulated, end(ranks), side="right") for end in (np.floor, np.ceil))
-    return (below + (above - below) * (ranks % 1)) / (LEVELS - 1)
+def _at_rank(ordered: NDArray[Any], fraction: float) -> float:
+    """The value at a fraction of the ranks, linear between neighbours."""
+    below, part = divmod(fraction * (len(ordered) - 1), 1)
+    low, high = ordered[int(below)], ordered[min(int(below) + 1, len(ordered) - 1)]
+    return float(low) + (float(high) - float(low)) * part
 
 
 class PercentileRescale(Transform):
@@ -81,7 +56,7 @@ class PercentileRescale(Transform):
 
     Instead of MONAI's `ScaleIntensityRangePercentiles`, because this one
 
-    - takes both percentiles from one histogram: 3 to 18 times as fast between 224 and 2048 pixels a side;
+    - takes both percentiles from one sort: 40 times as fast up to 512 pixels a side, 4 times at 2048;
     - can leave a black frame or collimated border out of the percentiles;
     - gives a constant image back as zeros, where MONAI's leaves values outside [0, 1].
 
