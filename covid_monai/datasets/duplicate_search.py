@@ -73,14 +73,16 @@ class HashSearch:
         asked = np.concatenate([windows, ~windows])
         ends, distances, entries = self._index.range_search(asked, differing + 1)
         asking = np.repeat(np.arange(len(asked)), np.diff(ends.astype(np.int64)))
-        order = np.lexsort((entries, distances))
-        _, first = np.unique(entries[order], return_index=True)
-        chosen = order[np.sort(first)]
+        # Entry, bits and window in one number each, as NumPy sorts numbers with vector instructions.
+        finds = np.sort(entries << 32 | distances.astype(np.int64) << 16 | asking)
+        nearest = finds[np.flatnonzero(np.diff(finds >> 32, prepend=-1))]  # of each entry its first
+        nearest = nearest[np.argsort((nearest >> 16).astype(np.uint16), kind="stable")]
+        asking = nearest & 0xFFFF
         return Near(
-            entries=entries[chosen],
-            differing=distances[chosen],
-            windows=asking[chosen] % len(windows),
-            inverted=asking[chosen] >= len(windows),
+            entries=nearest >> 32,
+            differing=nearest >> 16 & 0xFFFF,
+            windows=asking % len(windows),
+            inverted=asking >= len(windows),
         )
 
 
