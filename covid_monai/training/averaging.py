@@ -1,6 +1,5 @@
 """A moving average of the weights, which is validated and kept instead of the last step's."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -14,7 +13,7 @@ class AverageWeights:
     The last steps of a training jump about the optimum, and films from elsewhere than the training
     films feel it most; the average does not jump. While few steps are behind it, its window is a tenth
     of them, so that short trainings do not average in the random start. Batch-norm statistics are
-    averaged like weights.
+    averaged like weights; what is counted in whole numbers is taken over.
 
     Args:
         network: The one that is trained, without any parallel wrapper.
@@ -32,8 +31,12 @@ class AverageWeights:
             raise ValueError(f"ema_decay is {decay}: give a number from 0 (off) to below 1")
         self._trained = network
         self._decay = decay
-        self._average = AveragedModel(network, multi_avg_fn=self._follow, use_buffers=True) if decay else None
+        self._average = AveragedModel(network, use_buffers=True) if decay else None
         self.network = network if self._average is None else self._average.module
+        # Looked up once: at every step it would take three times as long as the averaging.
+        pairs = list(zip(_tensors(self.network), _tensors(network), strict=True))
+        self._followed = tuple(zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True))
+        self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer."""
@@ -51,8 +54,16 @@ class AverageWeights:
 
     def _update(self) -> None:
         assert self._average is not None
-        self._average.update_parameters(self._trained)
+        steps = int(self._average.n_averaged)
+        if steps == 0:
+            self._average.update_parameters(self._trained)  # starts as a copy
+            return
+        decay = min(self._decay, (1 + steps) / (10 + steps))
+        get_ema_multi_avg_fn(decay)(*self._followed, steps)
+        for average, current in self._copied:
+            average.copy_(current)
+        self._average.n_averaged += 1
 
-    def _follow(self, average: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
-        decay = min(self._decay, (1 + int(steps)) / (10 + int(steps)))
-        get_ema_multi_avg_fn(decay)(average, current, steps)
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [tensor.detach() for tensor in (*network.parameters(), *network.buffers())]
