@@ -96,10 +96,10 @@ def test_volumes_match_monai():
     np.testing.assert_allclose(PercentileRescale()(volume), by_monai(volume, 0.5, 99.5), atol=1e-6)
 
 
-@pytest.mark.parametrize("level", [float("nan"), float("inf")])
-def test_values_that_are_no_numbers_are_refused(level):
+@pytest.mark.parametrize("levels", [(0, float("nan")), (0, float("inf")), (-float("inf"), 0), (-3e38, 3e38)])
+def test_values_that_are_no_numbers_are_refused(levels):
     with pytest.raises(ValueError, match="NaN or infinite"):
-        PercentileRescale()(torch.tensor([[[0.0, level, 1.0]]]))
+        PercentileRescale()(torch.tensor([[[*levels, 1.0]]]))
 
 
 def test_half_precision_does_not_overflow():

@@ -35,8 +35,8 @@ def percentiles(
     >>> percentiles(torch.arange(101.0), 10, 99.5)
     (10.0, 99.5)
     """
-    ordered = np.sort(values.cpu().numpy(), axis=None)  # NaN comes last
-    if not np.isfinite(ordered[[0, -1]]).all():
+    ordered = np.sort(values.detach().cpu().numpy(), axis=None)  # NaN comes last
+    if not float(ordered[-1]) - float(ordered[0]) <= np.finfo(np.float32).max:
         raise ValueError("cannot rescale an image that holds NaN or infinite values: check how it was read")
     if foreground_above is not None:
         foreground = ordered[np.searchsorted(ordered, foreground_above, side="right") :]
