@@ -1,6 +1,7 @@
 """The parts that train.yaml composes, one by one, against references."""
 
 import itertools
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
+from mlflow import MlflowException
 from monai.transforms import Compose, NormalizeIntensityd
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
@@ -24,6 +26,7 @@ from covid_monai.training import (
     EpochSampler,
     FilmDataset,
     PrepareClassificationBatch,
+    RunTracker,
     check_records,
     class_weights,
     normalization,
@@ -304,3 +307,37 @@ def test_a_weighted_order_follows_the_weights_and_repeats_by_epoch():
     assert first == [index % 3 for index in parts[0]]
     parts[0].set_epoch(1)
     assert first != [index % 3 for index in parts[0]]
+
+
+class _Store:
+    """Stands for MLflow's client, whose store cannot be written to."""
+
+    def set_terminated(self, *arguments):
+        raise MlflowException("database is locked")
+
+
+def _tracker(**parts):
+    tracker = RunTracker.__new__(RunTracker)  # without opening a store
+    vars(tracker).update({"rank": 0, "cur_run": object(), "_run_id": "a", "client": _Store()} | parts)
+    return tracker
+
+
+@pytest.mark.parametrize(("error", "raised"), [(KeyboardInterrupt(), SystemExit), (OSError(), OSError)])
+def test_a_store_that_cannot_be_written_to_does_not_hide_why_a_run_ended(caplog, error, raised):
+    with pytest.raises(raised):
+        _tracker().fail(Engine(lambda engine, batch: None), error)
+    assert "could not be marked" in caplog.text and "database is locked" in caplog.text
+
+
+def test_ctrl_c_waits_until_an_epoch_is_in_the_store():
+    def write(metrics, step):
+        signal.raise_signal(signal.SIGINT)
+        written.append(step)
+
+    written = []
+    engine = Engine(lambda engine, batch: None)
+    engine.optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    engine.state.epoch = 3
+    with pytest.raises(KeyboardInterrupt):
+        _tracker(evaluator=engine, _log_metrics=write).epoch_completed(engine)
+    assert written == [3]

@@ -25,6 +25,8 @@ from monai.bundle import ConfigParser
 from monai.handlers import MLFlowHandler
 
 from covid_monai.datasets.datalist import Datalist
+from covid_monai.errors import first_line
+from covid_monai.interrupts import after_this
 from covid_monai.vocabulary import RESEARCH_USE
 
 logger = logging.getLogger("covid_monai.training")
@@ -84,6 +86,7 @@ class RunTracker(MLFlowHandler):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
             engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
 
+    @after_this()
     def start(self, engine: Engine) -> None:
         """Open the run, or continue the one that the checkpoint names."""
         self._set_experiment()
@@ -99,6 +102,7 @@ class RunTracker(MLFlowHandler):
         self._run_id = self.cur_run.info.run_id
         self._log_settings()
 
+    @after_this()
     def epoch_completed(self, engine: Engine) -> None:
         """Log `train/...` and `val/...` of the epoch."""
         rates = [group["lr"] for group in engine.optimizer.param_groups]
@@ -121,11 +125,18 @@ class RunTracker(MLFlowHandler):
         raise error
 
     def abort(self, error: BaseException) -> None:
-        """Mark the run as failed, or as killed when a person stopped it."""
+        """Mark the run as failed, or as killed when a person stopped it.
+
+        A store that cannot be written to is only warned of: it must not hide why the run ended.
+        """
         by_hand = isinstance(error, KeyboardInterrupt | SystemExit)
-        status = RunStatus.KILLED if by_hand else RunStatus.FAILED
-        if self.rank == 0 and self.cur_run is not None:
-            self.client.set_terminated(self._run_id, RunStatus.to_string(status))
+        status = RunStatus.to_string(RunStatus.KILLED if by_hand else RunStatus.FAILED)
+        if self.rank != 0 or self.cur_run is None:
+            return
+        try:
+            self.client.set_terminated(self._run_id, status)
+        except mlflow.MlflowException as problem:
+            logger.warning("The MLflow run could not be marked as %s: %s", status, first_line(problem))
 
     def finish(
         self, *, figures: Mapping[str, Figure], files: Mapping[str, Path], metrics: Mapping[str, float]
