@@ -8,26 +8,26 @@ from contextlib import contextmanager
 
 @contextmanager
 def after_this() -> Iterator[None]:
-    """Let a Ctrl-C that comes in the block take effect after it.
+    """Let a Ctrl-C that comes in the block take effect after it; a second one takes effect at once.
 
     Cut short in a transaction, a SQLite store stays locked until the process ends.
-
-    >>> try:
-    ...     with after_this():
-    ...         signal.raise_signal(signal.SIGINT)
-    ...         transaction = "whole"
-    ... except KeyboardInterrupt:
-    ...     print(transaction)
-    whole
     """
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
+    before = signal.getsignal(signal.SIGINT)
+    # Signals reach the main thread only; a shell's background jobs ignore this one.
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
     came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+
+    def wait(number: int, frame: object) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    signal.signal(signal.SIGINT, wait)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: it was not Python's
+        signal.signal(signal.SIGINT, before)
         if came:
             signal.raise_signal(signal.SIGINT)

@@ -329,9 +329,19 @@ def test_a_store_that_cannot_be_written_to_does_not_hide_why_a_run_ended(caplog,
     assert "could not be marked" in caplog.text and "database is locked" in caplog.text
 
 
-def test_ctrl_c_waits_until_an_epoch_is_in_the_store():
+@pytest.fixture
+def heeding_ctrl_c():
+    """A shell that starts the tests in the background has them ignore the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("presses", "expected"), [(1, [3]), (2, [])])
+def test_ctrl_c_waits_until_an_epoch_is_in_the_store_unless_it_comes_twice(presses, expected, heeding_ctrl_c):
     def write(metrics, step):
-        signal.raise_signal(signal.SIGINT)
+        for _ in range(presses):
+            signal.raise_signal(signal.SIGINT)
         written.append(step)
 
     written = []
@@ -340,4 +350,5 @@ def test_ctrl_c_waits_until_an_epoch_is_in_the_store():
     engine.state.epoch = 3
     with pytest.raises(KeyboardInterrupt):
         _tracker(evaluator=engine, _log_metrics=write).epoch_completed(engine)
-    assert written == [3]
+    assert written == expected
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
