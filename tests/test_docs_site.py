@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # Shown to people, not called from programs.
-NO_REFERENCE = {"commands", "cli", "__main__", "app", "imports", "errors", "files", "progress"}
+NO_REFERENCE = {"commands", "cli", "__main__", "app", "imports", "interrupts", "errors", "files", "progress"}
 
 
 @pytest.fixture(scope="module")

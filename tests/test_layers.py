@@ -12,7 +12,7 @@ from PIL import Image
 PACKAGE = Path(__file__).parents[1] / "covid_monai"
 # Lowest first; docs/architecture.md has the reasons.
 LAYERS = (
-    ("vocabulary", "files", "errors", "imports", "progress"),
+    ("vocabulary", "files", "errors", "imports", "interrupts", "progress"),
     ("archive",),
     ("readers",),
     ("transforms",),

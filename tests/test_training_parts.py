@@ -1,7 +1,6 @@
 """The parts that train.yaml composes, one by one, against references."""
 
 import itertools
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -327,28 +326,3 @@ def test_a_store_that_cannot_be_written_to_does_not_hide_why_a_run_ended(caplog,
     with pytest.raises(raised):
         _tracker().fail(Engine(lambda engine, batch: None), error)
     assert "could not be marked" in caplog.text and "database is locked" in caplog.text
-
-
-@pytest.fixture
-def heeding_ctrl_c():
-    """A shell that starts the tests in the background has them ignore the signal."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.parametrize(("presses", "expected"), [(1, [3]), (2, [])])
-def test_ctrl_c_waits_until_an_epoch_is_in_the_store_unless_it_comes_twice(presses, expected, heeding_ctrl_c):
-    def write(metrics, step):
-        for _ in range(presses):
-            signal.raise_signal(signal.SIGINT)
-        written.append(step)
-
-    written = []
-    engine = Engine(lambda engine, batch: None)
-    engine.optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
-    engine.state.epoch = 3
-    with pytest.raises(KeyboardInterrupt):
-        _tracker(evaluator=engine, _log_metrics=write).epoch_completed(engine)
-    assert written == expected
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
