@@ -1,6 +1,7 @@
 """The parts that train.yaml composes, one by one, against references."""
 
 import itertools
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -326,3 +327,19 @@ def test_a_store_that_cannot_be_written_to_does_not_hide_why_a_run_ended(caplog,
     with pytest.raises(raised):
         _tracker().fail(Engine(lambda engine, batch: None), error)
     assert "could not be marked" in caplog.text and "database is locked" in caplog.text
+
+
+def test_ctrl_c_has_to_wait_while_an_epoch_is_written_to_the_store():
+    def write(metrics, step):
+        seen.append(signal.getsignal(signal.SIGINT))
+
+    seen = []
+    engine = Engine(lambda engine, batch: None)
+    engine.optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+    try:
+        _tracker(evaluator=engine, _log_metrics=write).epoch_completed(engine)
+        assert seen[0] is not signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
