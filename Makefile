@@ -94,7 +94,7 @@ monailabel-environment: $(MONAILABEL)/.installed  ## Create the environment of M
 # Below runs/, which `make clean` leaves alone: what was trained in MONAI Label lies there. EXPORT=DIR replaces the
 # bundle that is served. The empty file keeps MONAI Label from fetching a tool that nothing here uses.
 LABEL_APP := runs/monailabel
-monailabel: setup monailabel-environment  ## Export the bundle and serve it: make monailabel STUDIES=films/ (loopback only)
+monailabel: setup monailabel-environment  ## Export the bundle and serve it: make monailabel STUDIES=images/ (loopback only)
 	@test -d "$(STUDIES)" || { case "$(STUDIES)" in http*) ;; *) echo "No folder $(STUDIES): make monailabel STUDIES=DIR, or the address of a DICOMweb server"; exit 1;; esac; }
 	mkdir -p $(LABEL_APP)/bin && touch $(LABEL_APP)/bin/itkimage2segimage && cp deploy/monailabel/main.py $(LABEL_APP)/
 	$(if $(EXPORT),rm -rf $(LABEL_APP)/model)

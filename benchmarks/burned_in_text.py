@@ -2,8 +2,8 @@
 
     COVID_MONAI_DATA=... python benchmarks/burned_in_text.py
 
-Writing is planted on films of the NIH at random places where it can be seen (100 of 255 grey levels from what
-is around it). Alarms on the films as they are: whether each is true, a person has to judge (--sheets DIR).
+Writing is planted on images of the NIH at random places where it can be seen (100 of 255 grey levels from
+what is around it). A person has to judge whether each alarm on the images as they are is true (--sheets DIR).
 """
 
 import argparse
@@ -29,77 +29,82 @@ FOLDERS = (
     "covid-cxnet/covid19",
 )
 FONT = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"
-Film = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sheets", type=Path, help="save the films with an alarm here, with its boxes")
-    parser.add_argument("--films", type=int, default=150)
+    parser.add_argument("--sheets", type=Path, help="save the images with an alarm here, with its boxes")
+    parser.add_argument("--images", type=int, default=150)
     arguments = parser.parse_args()
     root = Path(os.environ["COVID_MONAI_DATA"])
-    # Planted on films that raise no alarm of their own: 40 as they are, 10 of them four times as large.
-    clean = [film for _, film in sample(root / FOLDERS[1], 80) if not has_text_like_marks(film)][:40]
-    large = [cv2.resize(film, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC) for film in clean[:10]]
-    large = [film for film in large if not has_text_like_marks(film)]
-    for name, films, sizes in (("512", clean, (8, 12, 16, 24, 40)), ("2048", large, (8, 12, 24, 40, 56, 80))):
+    # Planted on images that raise no alarm of their own: 40 as they are, 10 of them four times as large.
+    clean = [image for _, image in sample(root / FOLDERS[1], 80) if not has_text_like_marks(image)][:40]
+    large = [cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC) for image in clean[:10]]
+    large = [image for image in large if not has_text_like_marks(image)]
+    for name, images, sizes in (
+        ("512", clean, (8, 12, 16, 24, 40)),
+        ("2048", large, (8, 12, 24, 40, 56, 80)),
+    ):
         for size in sizes:
             for tone in (0, 255):
-                print(f"{name} px films, {size} px, tone {tone}: {share(films, WORDS, size, tone)}")
-        print(f"{name} px films, markers alone: {share(films, MARKERS, 32, 255)}")
+                print(f"{name} px images, {size} px, tone {tone}: {share(images, WORDS, size, tone)}")
+        print(f"{name} px images, markers alone: {share(images, MARKERS, 32, 255)}")
     for folder in FOLDERS:
         alarms = [
-            (path, film) for path, film in sample(root / folder, arguments.films) if has_text_like_marks(film)
+            (path, image)
+            for path, image in sample(root / folder, arguments.images)
+            if has_text_like_marks(image)
         ]
-        print(f"{folder}: {len(alarms)} alarms on {arguments.films} films")
+        print(f"{folder}: {len(alarms)} alarms on {arguments.images} images")
         if arguments.sheets:
             save_boxes(alarms, arguments.sheets / folder.replace("/", "_"))
 
 
-def sample(folder: Path, count: int) -> Iterator[tuple[Path, Film]]:
-    """The same films every time."""
+def sample(folder: Path, count: int) -> Iterator[tuple[Path, Pixels]]:
+    """The same images every time."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     for path in random.Random(0).sample(paths, min(count, len(paths))):  # noqa: S311
-        film = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if film is not None:
-            yield path, film
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if image is not None:
+            yield path, image
 
 
-def share(films: list[Film], words: tuple[str, ...], size: int, tone: int) -> str:
+def share(images: list[Pixels], words: tuple[str, ...], size: int, tone: int) -> str:
     """Found of planted."""
     rng = random.Random(size)  # noqa: S311
     found = [
         has_text_like_marks(written)
-        for film in films
+        for image in images
         for word in words
-        if (written := write(film, word, size, tone, rng)) is not None
+        if (written := write(image, word, size, tone, rng)) is not None
     ]
     return f"{sum(found)} of {len(found)}"
 
 
-def write(film: Film, word: str, size: int, tone: int, rng: random.Random) -> Film | None:
+def write(image: Pixels, word: str, size: int, tone: int, rng: random.Random) -> Pixels | None:
     """A copy with a word where it can be seen; None where there is no such place."""
     font = ImageFont.truetype(FONT, size)
     width, height = (int(value) for value in font.getbbox(word)[2:])
-    if width >= film.shape[1] - 4 or height >= film.shape[0] - 4:
+    if width >= image.shape[1] - 4 or height >= image.shape[0] - 4:
         return None
     for _ in range(40):
-        x, y = rng.randint(2, film.shape[1] - width - 2), rng.randint(2, film.shape[0] - height - 2)
-        place = film[y : y + height, x : x + width]
+        x, y = rng.randint(2, image.shape[1] - width - 2), rng.randint(2, image.shape[0] - height - 2)
+        place = image[y : y + height, x : x + width]
         if abs(float(np.median(place)) - tone) >= 100 and place.std() < 60:
-            sheet = Image.fromarray(film)
+            sheet = Image.fromarray(image)
             ImageDraw.Draw(sheet).text((x, y), word, fill=tone, font=font)
             return np.asarray(sheet)
     return None
 
 
-def save_boxes(alarms: list[tuple[Path, Film]], folder: Path) -> None:
-    """Films with the boxes that raised the alarm; boxes of the halved picture stand at half their place."""
+def save_boxes(alarms: list[tuple[Path, Pixels]], folder: Path) -> None:
+    """Images with the boxes that raised the alarm; boxes of the halved picture stand at half their place."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path, film in alarms:
-        picture = cv2.cvtColor(film, cv2.COLOR_GRAY2BGR)
-        for line in text_like_lines(film):
+    for path, image in alarms:
+        picture = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        for line in text_like_lines(image):
             corner = (line.left + line.width, line.top + line.height)
             cv2.rectangle(picture, (line.left, line.top), corner, (0, 0, 255), 2)
         cv2.imwrite(str(folder / f"{path.stem}.png"), picture)

@@ -1,10 +1,10 @@
-"""The film cache: seconds to prepare a collection and to open 100,000 entries, beside MONAI's caches.
+"""The image cache: seconds to prepare a collection and to open 100,000 entries, beside MONAI's caches.
 
-    python benchmarks/cache.py --films $COVID_MONAI_DATA/chest_xray        # 5,840 JPEG films of your own
+    python benchmarks/cache.py --images $COVID_MONAI_DATA/chest_xray        # 5,840 JPEG images of your own
     python benchmarks/cache.py --quick
 
 Without a folder 1,000 JPEG pictures are made here. MONAI's CacheDataset (memory) and PersistentDataset
-(disk) prepare the first of the same films with the same preprocessing, in turns with ours. Opening is
+(disk) prepare the first of the same images with the same preprocessing, in turns with ours. Opening is
 measured on files of a few bytes: what counts there is their number.
 """
 
@@ -27,8 +27,8 @@ from monai.transforms import Compose
 from PIL import Image
 
 from covid_monai.bundle import Bundle
-from covid_monai.cache import FilmCache
-from covid_monai.training.data import decode_film
+from covid_monai.training.data import decode_image
+from covid_monai.training.image_cache import ImageCache
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 WORKERS = os.cpu_count() or 1
@@ -39,9 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--films", type=Path, help="folder of JPEG films")
-    parser.add_argument("--size", type=int, default=128, help="rows and columns of a cached film")
-    parser.add_argument("--compared", type=int, default=400, help="films that MONAI's caches prepare too")
+    parser.add_argument("--images", type=Path, help="folder of JPEG images")
+    parser.add_argument("--size", type=int, default=128, help="rows and columns of a cached image")
+    parser.add_argument("--compared", type=int, default=400, help="images that MONAI's caches prepare too")
     parser.add_argument("--entries", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of everything")
@@ -51,17 +51,17 @@ def main() -> None:
         options.compared, options.entries, options.repeats = 40, options.entries // 10, 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = _films(options.films, folder / "films", 100 if options.quick else 1000)
+        files = _images(options.images, folder / "images", 100 if options.quick else 1000)
         preparing = _prepare(files, folder, options)
         opening = _open(folder / "opening", options.entries)
     options.output.write_text(
         json.dumps({"preparing": preparing, "opening": opening, "threads": WORKERS}, indent=2)
     )
-    table(preparing, f"Preparing films of {options.size} x {options.size}, {WORKERS} threads")
-    table(opening, "Opening, every film there already")
+    table(preparing, f"Preparing images of {options.size} x {options.size}, {WORKERS} threads")
+    table(opening, "Opening, every image there already")
 
 
-def _films(given: Path | None, folder: Path, count: int) -> list[str]:
+def _images(given: Path | None, folder: Path, count: int) -> list[str]:
     if given is not None:
         return sorted(str(path) for path in given.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     folder.mkdir()
@@ -75,7 +75,7 @@ def _films(given: Path | None, folder: Path, count: int) -> list[str]:
 def _prepare(files: list[str], folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     preprocessing = Bundle(BUNDLE, image_size=options.size).preprocessing
     steps = Compose(preprocessing.transforms[:-1])
-    decode, few = partial(decode_film, steps=steps), files[: options.compared]
+    decode, few = partial(decode_image, steps=steps), files[: options.compared]
     items, number = [{"image": file} for file in few], itertools.count()
 
     def persistent() -> None:
@@ -87,29 +87,29 @@ def _prepare(files: list[str], folder: Path, options: argparse.Namespace) -> lis
         {
             "CacheDataset": lambda: CacheDataset(items, preprocessing, num_workers=WORKERS, progress=False),
             "PersistentDataset": persistent,
-            "FilmCache": lambda: FilmCache(folder / f"ours{next(number)}", size=options.size).films(
+            "ImageCache": lambda: ImageCache(folder / f"ours{next(number)}", size=options.size).images(
                 few, decode
             ),
         },
         options.repeats,
     )
     begin = time.perf_counter()
-    films = FilmCache(folder / "all", size=options.size).films(files, decode)
+    images = ImageCache(folder / "all", size=options.size).images(files, decode)
     seconds_of_all = time.perf_counter() - begin
-    _check(films, files, steps)
+    _check(images, files, steps)
     rows = [_row(name, len(few), taken) for name, taken in seconds.items()]
-    return [*rows, _row("FilmCache, all", len(files), seconds_of_all)]
+    return [*rows, _row("ImageCache, all", len(files), seconds_of_all)]
 
 
-def _row(name: str, films: int, seconds: float) -> dict[str, Any]:
-    return {"cache": name, "films": films, "seconds": seconds, "films_a_second": films / seconds}
+def _row(name: str, images: int, seconds: float) -> dict[str, Any]:
+    return {"cache": name, "images": images, "seconds": seconds, "images_a_second": images / seconds}
 
 
-def _check(films: Any, files: list[str], steps: Compose) -> None:
+def _check(images: Any, files: list[str], steps: Compose) -> None:
     """Exit unless a sample is what the preprocessing gives, to half a grey level."""
     for index in range(0, len(files), max(1, len(files) // 50)):
         exact = steps({"image": files[index]})["image"].as_tensor() * 255
-        error = (films[torch.tensor([index])][0] - exact).abs().max().item()
+        error = (images[torch.tensor([index])][0] - exact).abs().max().item()
         if error > 0.5 + 1e-3:
             sys.exit(f"{files[index]}: the cache is {error:.3f} grey levels off")
 
@@ -126,7 +126,7 @@ def _open(folder: Path, entries: int) -> list[dict[str, Any]]:
         return torch.full((1, 16, 16), int(Path(name).stem) % 251, dtype=torch.uint8)
 
     def opened() -> Any:
-        return FilmCache(folder / "cache", size=16).films(names, number_of)
+        return ImageCache(folder / "cache", size=16).images(names, number_of)
 
     begin = time.perf_counter()
     opened()
@@ -134,7 +134,7 @@ def _open(folder: Path, entries: int) -> list[dict[str, Any]]:
     seconds = alternate({"opened": opened}, 5)["opened"]
     sample = torch.arange(0, entries, 997)
     if not torch.equal(opened()[sample][:, 0, 0, 0].long(), sample % 251):
-        sys.exit("the cache gives other films than were put in")
+        sys.exit("the cache gives other images than were put in")
     return [{"entries": entries, "opened_s": seconds, "filled_s": filled}]
 
 

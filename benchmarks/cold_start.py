@@ -21,9 +21,9 @@ from pathlib import Path
 from common import table
 from prediction_inputs import SHIPPED, write_raw_dicom
 
-from covid_monai.datasets.phantom import draw_film
+from covid_monai.phantoms.generate import draw_radiograph
 
-COMMAND = [sys.executable, "-c", "from covid_monai.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from covid_monai.cli.main import main; main()"]
 TOLERANCE = 1e-5
 
 
@@ -37,9 +37,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("cold_start.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "films").mkdir()
-        film = draw_film("pneumonia", seed=1, size=options.size)
-        path = write_raw_dicom(film, Path(name) / "films" / "film.dcm", size=options.size, number=1)
+        (Path(name) / "images").mkdir()
+        image = draw_radiograph("pneumonia", seed=1, size=options.size)
+        path = write_raw_dicom(image, Path(name) / "images" / "image.dcm", size=options.size, number=1)
         rows, difference = measure(Path(name), path, options.repeats)
     options.output.write_text(json.dumps({"rows": rows, "max_abs_difference": difference}, indent=2))
     table(rows, f"Cold start, one raw DICOM of {options.size} x {options.size}, median")
@@ -47,12 +47,12 @@ def main() -> None:
         sys.exit(f"a probability differs by {difference}")
 
 
-def measure(folder: Path, film: Path, repeats: int) -> tuple[list[dict], float]:
+def measure(folder: Path, image: Path, repeats: int) -> tuple[list[dict], float]:
     """Rows of the table, and the largest difference of a probability."""
-    predict = [*COMMAND, "predict", "--bundle", str(SHIPPED), "--json", str(film)]
+    predict = [*COMMAND, "predict", "--bundle", str(SHIPPED), "--json", str(image)]
     stock = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
     stock += ["--config_file", str(SHIPPED / "configs" / "inference.yaml"), "--bundle_root", str(SHIPPED)]
-    stock += ["--dataset_dir", str(film.parent), "--output_dir", str(folder / "out")]
+    stock += ["--dataset_dir", str(image.parent), "--output_dir", str(folder / "out")]
     ways = {
         "monai.bundle run": stock,
         "--help": [*COMMAND, "--help"],

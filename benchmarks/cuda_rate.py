@@ -4,9 +4,9 @@
     python benchmarks/cuda_rate.py --device cpu --quick          # does it run? a small network, few steps
 
 Training: MONAI as its tutorials have it (`CacheDataset`, `DataLoader`, eager fp32, NCHW, rotation and zoom
-image by image); ours (films decoded once and kept on the device as uint8, `BatchAugment` there, bf16,
+image by image); ours (images decoded once and kept on the device as uint8, `BatchAugment` there, bf16,
 channels last, `torch.compile`, fused AdamW); the same steps on one tensor of noise, so without any data.
-Inference: eager fp32, then bf16 with channels last, then compiled, at several batch sizes; films start as
+Inference: eager fp32, then bf16 with channels last, then compiled, at several batch sizes; images start as
 uint8 on the device.
 
 The roofline is what arithmetic and memory allow: counted FLOPs (three times as many for training) over the
@@ -33,8 +33,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from covid_monai.datasets.phantom import draw_film
 from covid_monai.networks import build_network
+from covid_monai.phantoms.generate import draw_radiograph
 from covid_monai.training import BatchAugment
 
 CLASSES = ("normal", "pneumonia", "covid")
@@ -54,8 +54,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--quick", action="store_true", help="a small network on small films, few steps")
-    parser.add_argument("--films", type=int, default=8192, help="kept on the device")
+    parser.add_argument("--quick", action="store_true", help="a small network on small images, few steps")
+    parser.add_argument("--images", type=int, default=8192, help="kept on the device")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=100, help="measured, after as many again to warm up / 5")
     parser.add_argument("--output", type=Path, default=Path("cuda_rate.json"))
@@ -63,12 +63,12 @@ def main() -> None:
     options.network, options.size, options.backend = "densenet121", 224, "inductor"
     if options.quick:
         options.network, options.size, options.backend = "resnet10", 64, "aot_eager"  # needs no compiler
-        options.films, options.batch_size, options.steps = 64, 16, 10
+        options.images, options.batch_size, options.steps = 64, 16, 10
     options.device = torch.device(options.device)
     if options.device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit("no CUDA device here; --device cpu --quick shows that the script runs")
     torch.manual_seed(0)
-    drawn = draw_films(options.size, count=24)
+    drawn = draw_images(options.size, count=24)
     report = measure(options, drawn)
     options.output.write_text(json.dumps(report, indent=2))
     for name in ("training", "inference"):
@@ -80,17 +80,17 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, drawn: np.ndarray) -> dict:
     """All rows, the limit and the check."""
-    films, labels = on_device(drawn, options)
+    images, labels = on_device(drawn, options)
     losses: list[float] = []
     training = [
         {"loop": "MONAI, eager fp32", **train_monai(drawn, options)},
-        {"loop": "ours", **train_ours(films, labels, options, losses)},
+        {"loop": "ours", **train_ours(images, labels, options, losses)},
         {"loop": "ours, synthetic tensor", **train_synthetic(options)},
     ]
     for row in training:
         row["ratio_to_monai"] = row["images_per_second"] / training[0]["images_per_second"]
         row["ratio_to_synthetic"] = row["images_per_second"] / training[-1]["images_per_second"]
-    inference, difference = infer_all(films, options)
+    inference, difference = infer_all(images, options)
     third = max(1, len(losses) // 3)
     return {
         "device": torch.cuda.get_device_name() if options.device.type == "cuda" else "CPU",
@@ -104,18 +104,18 @@ def measure(options: argparse.Namespace, drawn: np.ndarray) -> dict:
     }
 
 
-def draw_films(size: int, *, count: int) -> np.ndarray:
+def draw_images(size: int, *, count: int) -> np.ndarray:
     """Phantoms of the three classes in turn, `[count, size, size]` uint8."""
-    films = [draw_film(CLASSES[number % 3], seed=number, size=size) for number in range(count)]
-    return (np.stack(films) * 255).astype(np.uint8)
+    images = [draw_radiograph(CLASSES[number % 3], seed=number, size=size) for number in range(count)]
+    return (np.stack(images) * 255).astype(np.uint8)
 
 
 def on_device(drawn: np.ndarray, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
-    """As many films as asked for, shifted copies of the phantoms, `[N, 1, S, S]` uint8, and labels."""
-    numbers = np.arange(options.films)
-    films = np.stack([np.roll(drawn[n % len(drawn)], n // len(drawn) % 16, axis=1) for n in numbers])
+    """As many images as asked for, shifted copies of the phantoms, `[N, 1, S, S]` uint8, and labels."""
+    numbers = np.arange(options.images)
+    images = np.stack([np.roll(drawn[n % len(drawn)], n // len(drawn) % 16, axis=1) for n in numbers])
     labels = torch.from_numpy(numbers % len(drawn) % 3)
-    return torch.from_numpy(films)[:, None].to(options.device), labels.to(options.device)
+    return torch.from_numpy(images)[:, None].to(options.device), labels.to(options.device)
 
 
 def build(options: argparse.Namespace) -> nn.Module:
@@ -128,9 +128,9 @@ def train_monai(drawn: np.ndarray, options: argparse.Namespace) -> dict:
     """The loop of MONAI's tutorials on files, decoded before the clock starts."""
     with tempfile.TemporaryDirectory() as name:
         records = []
-        for number, film in enumerate(drawn):
+        for number, radiograph in enumerate(drawn):
             path = Path(name) / f"{number}.png"
-            Image.fromarray(film).save(path)
+            Image.fromarray(radiograph).save(path)
             records.append({"image": str(path), "label": number % 3})
         size = (options.size, options.size)
         transform = Compose(
@@ -193,24 +193,24 @@ def our_step(options: argparse.Namespace) -> Callable[[Tensor, Tensor], Tensor]:
     return step
 
 
-def train_ours(films: Tensor, labels: Tensor, options: argparse.Namespace, losses: list[float]) -> dict:
-    """Films taken, normalised and augmented on the device; `losses` gets those of all steps."""
+def train_ours(images: Tensor, labels: Tensor, options: argparse.Namespace, losses: list[float]) -> dict:
+    """Images taken, normalised and augmented on the device; `losses` gets those of all steps."""
     step, augment = our_step(options), BatchAugment()
 
     def of_batch(chosen: Tensor) -> Tensor:
-        image = augment(normalised(films[chosen]))
+        image = augment(normalised(images[chosen]))
         return step(image, labels[chosen])
 
-    return rate(of_batch, batches(len(films), options), options, steps=options.steps, losses=losses)
+    return rate(of_batch, batches(len(images), options), options, steps=options.steps, losses=losses)
 
 
-def normalised(films: Tensor) -> Tensor:
+def normalised(images: Tensor) -> Tensor:
     """From uint8 to float32 with mean 0 and spread 1, about."""
-    return films.float().sub_(127.5).div_(64.0)
+    return images.float().sub_(127.5).div_(64.0)
 
 
 def batches(count: int, options: argparse.Namespace) -> Iterator[Tensor]:
-    """Numbers of films, each once in an epoch, drawn on the device."""
+    """Numbers of images, each once in an epoch, drawn on the device."""
     while True:
         order = torch.randperm(count, device=options.device)
         for start in range(0, count - options.batch_size + 1, options.batch_size):
@@ -264,7 +264,7 @@ def wait(options: argparse.Namespace) -> None:
 
 
 @torch.inference_mode()
-def infer_all(films: Tensor, options: argparse.Namespace) -> tuple[list[dict], float]:
+def infer_all(images: Tensor, options: argparse.Namespace) -> tuple[list[dict], float]:
     """A row for each way and batch size, and how far the fast probabilities are from the eager fp32 ones."""
     network = build(options).eval()
     fast = build(options).eval().to(memory_format=torch.channels_last)
@@ -278,28 +278,32 @@ def infer_all(films: Tensor, options: argparse.Namespace) -> tuple[list[dict], f
         with torch.autocast(options.device.type, dtype=torch.bfloat16):
             return run(normalised(chosen).contiguous(memory_format=torch.channels_last))
 
-    ways = {"eager fp32": eager, "bf16, channels last": half, "compiled": lambda films: half(films, compiled)}
+    ways = {
+        "eager fp32": eager,
+        "bf16, channels last": half,
+        "compiled": lambda images: half(images, compiled),
+    }
     sizes = (options.batch_size,) if options.quick else (1, 32, options.batch_size, 4 * options.batch_size)
     rows = [
-        {"way": name, "batch_size": size, "images_per_second": inference_rate(way, films[:size], options)}
+        {"way": name, "batch_size": size, "images_per_second": inference_rate(way, images[:size], options)}
         for size in sizes
         for name, way in ways.items()
     ]
-    some = films[: options.batch_size]
+    some = images[: options.batch_size]
     expected, found = (torch.softmax(way(some).double(), dim=1) for way in (eager, ways["compiled"]))
     return rows, float((expected - found).abs().max())
 
 
-def inference_rate(way: Callable[[Tensor], Tensor], films: Tensor, options: argparse.Namespace) -> float:
-    """Images per second on the same films again and again."""
+def inference_rate(way: Callable[[Tensor], Tensor], images: Tensor, options: argparse.Namespace) -> float:
+    """Images per second on the same images again and again."""
     for _ in range(max(2, options.steps // 10)):
-        way(films)
+        way(images)
     wait(options)
     begin = time.perf_counter()
     for _ in range(options.steps):
-        way(films)
+        way(images)
     wait(options)
-    return len(films) * options.steps / (time.perf_counter() - begin)
+    return len(images) * options.steps / (time.perf_counter() - begin)
 
 
 def roofline(options: argparse.Namespace) -> dict:

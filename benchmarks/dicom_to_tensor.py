@@ -36,9 +36,9 @@ from monai.transforms import (
 )
 from pydicom.encaps import encapsulate
 from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, RLELossless
-from reading import ToTensor, as_way, film, finish, grey_levels, options, our_ways
+from reading import ToTensor, as_way, finish, grey_levels, options, our_ways, radiograph
 
-from covid_monai.datasets.phantom_dicom import PhantomPatient, radiograph_dataset
+from covid_monai.phantoms.dicom import PhantomPatient, radiograph_dataset
 
 Writer = Callable[[Path, Path], None]
 MISSING = "not installed"
@@ -97,10 +97,10 @@ SYNTAXES: dict[str, Writer] = {
 
 
 def write_files(folder: Path) -> dict[str, Path | None]:
-    """The same film in each transfer syntax; None where its encoder is missing."""
-    raw = folder / "film.dcm"
+    """The same image in each transfer syntax; None where its encoder is missing."""
+    raw = folder / "image.dcm"
     patient = PhantomPatient("PHANTOM-0004", "M", 60, 4)
-    radiograph_dataset(film(), patient, number=1, view="PA").save_as(raw)
+    radiograph_dataset(radiograph(), patient, number=1, view="PA").save_as(raw)
     stored = pydicom.dcmread(raw).pixel_array
     files: dict[str, Path | None] = {}
     for number, (name, write) in enumerate(SYNTAXES.items()):

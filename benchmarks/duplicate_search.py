@@ -1,10 +1,10 @@
-"""The pairs that the search for duplicates finds when each film is compared with a share of all only.
+"""The pairs that the search for duplicates finds when each image is compared with a share of all only.
 
     python benchmarks/duplicate_search.py $COVID_MONAI_DATA --output duplicate_search.json   # three minutes
 
-Above 20,480 films each is compared with 40,960 entries, two a film: of 100,000 that is a fifth. Here the
-share is taken of the films of a folder, so that comparing all can tell what is missed. Check: what a search
-among all proposes is what NumPy finds by counting bits, for 200 films drawn at random.
+Above 20,480 images each is compared with 40,960 entries, two an image: of 100,000 that is a fifth. Here the
+share is taken of the images of a folder, so that comparing all can tell what is missed. Check: what a search
+among all proposes is what NumPy finds by counting bits, for 200 images drawn at random.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from common import table
 
-from covid_monai.datasets.duplicate_candidates import Candidate, CandidateSearch, hash_windows
-from covid_monai.datasets.duplicate_pictures import drawn_in_patches, small_picture
-from covid_monai.datasets.duplicate_registration import Film, film_similarity
-from covid_monai.datasets.duplicate_search import HashSearch
-from covid_monai.datasets.duplicates import SAME_FILM
-from covid_monai.datasets.progress import in_threads
+from covid_monai.core.parallel import in_threads
+from covid_monai.datasets.duplicates.candidates import Candidate, CandidateSearch, hash_windows
+from covid_monai.datasets.duplicates.find import SAME_IMAGE
+from covid_monai.datasets.duplicates.pictures import drawn_in_patches, small_picture
+from covid_monai.datasets.duplicates.registration import Image, image_similarity
+from covid_monai.datasets.duplicates.search import HashSearch
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm"}
 CHECKED, DIFFERING = 200, 89
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("duplicate_search.json"))
     options = parser.parse_args()
     pictures = read(options.folder)
-    hashed = in_threads(hash_windows, pictures, "hashing films", total=len(pictures))
+    hashed = in_threads(hash_windows, pictures, "hashing images", total=len(pictures))
     hashes = np.stack(list(hashed))
     check(hashes)
     rows, pairs = [], Pairs(pictures)
@@ -48,17 +48,17 @@ def main() -> None:
         milliseconds = (time.process_time() - begin) / len(hashes) * 1e3
         found = pairs.verified(proposed)
         rows.append(
-            {"share": share, "ms a film": milliseconds, "proposals": len(proposed), "found": len(found)}
+            {"share": share, "ms an image": milliseconds, "proposals": len(proposed), "found": len(found)}
         )
         rows[-1]["recall"] = len(found) / max(rows[0]["found"], 1)
-    table(rows, f"Search for duplicates among {len(hashes):,} films, one thread")
-    options.output.write_text(json.dumps({"films": len(hashes), "rows": rows}, indent=2))
+    table(rows, f"Search for duplicates among {len(hashes):,} images, one thread")
+    options.output.write_text(json.dumps({"images": len(hashes), "rows": rows}, indent=2))
 
 
 def read(folder: Path) -> np.ndarray:
-    """Small pictures of all films of a folder, `[films, side, side]`."""
+    """Small pictures of all images of a folder, `[images, side, side]`."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    pictures = in_threads(small_picture, files, "looking at films", total=len(files))
+    pictures = in_threads(small_picture, files, "looking at images", total=len(files))
     return np.stack([picture for picture in pictures if isinstance(picture, np.ndarray)])
 
 
@@ -73,7 +73,7 @@ def check(hashes: np.ndarray) -> None:
         near = search.near(windows, differing=DIFFERING)
         expected = sorted((differing[entry], entry) for entry in np.flatnonzero(differing <= DIFFERING))
         if list(zip(near.differing, near.entries, strict=True)) != expected:
-            raise SystemExit(f"film {number}: the search does not find what counting bits finds")
+            raise SystemExit(f"image {number}: the search does not find what counting bits finds")
 
 
 class Pairs:
@@ -87,8 +87,8 @@ class Pairs:
     def verified(self, proposed: list[Candidate]) -> set[tuple[int, int]]:
         """Return the pairs that registration confirms."""
         new = [candidate for candidate in proposed if candidate not in self._same]
-        by_film = [list(group) for _, group in itertools.groupby(new, key=lambda each: each.first)]
-        for answers in in_threads(self._verify, by_film, "comparing films", total=len(by_film)):
+        by_image = [list(group) for _, group in itertools.groupby(new, key=lambda each: each.first)]
+        for answers in in_threads(self._verify, by_image, "comparing images", total=len(by_image)):
             self._same.update(answers)
         return {
             (min(each.first, each.second), max(each.first, each.second))
@@ -97,11 +97,11 @@ class Pairs:
         }
 
     def _verify(self, group: list[Candidate]) -> dict[Candidate, bool]:
-        film, drawn, answers = Film(self._pictures[group[0].first]), self._drawn, {}
+        image, drawn, answers = Image(self._pictures[group[0].first]), self._drawn, {}
         for each in group:
             finest = drawn[each.first] == drawn[each.second]
-            other = Film(self._pictures[each.second])
-            answers[each] = film_similarity(film, other, each.layout, finest_detail=finest) >= SAME_FILM
+            other = Image(self._pictures[each.second])
+            answers[each] = image_similarity(image, other, each.layout, finest_detail=finest) >= SAME_IMAGE
         return answers
 
 

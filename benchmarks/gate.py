@@ -1,11 +1,11 @@
-"""What the input gate of a bundle lets through: test films, and pictures that are no upright chest film.
+"""What the input gate of a bundle lets through: test images, and pictures that are no upright chest image.
 
     python benchmarks/gate.py --bundle runs/NAME --datalist FILE
 
-No outlier below was used to fit or to choose anything. Turned and inverted films are made of test films; the
-gate has seen turned and inverted training films. `--fit` first fits the gate on the datalist's training and
-validation films and stores it in the bundle, for bundles without one. COVID_MONAI_DATA adds CT slices and
-DICOM files that are no chest; photographs come with scikit-image, more DICOM files with pydicom.
+No outlier below was used to fit or to choose anything. Turned and inverted images are made of test images;
+the gate has seen turned and inverted training images. `--fit` first fits the gate on the datalist's training
+and validation images and stores it in the bundle, for bundles without one. COVID_MONAI_DATA adds CT slices
+and DICOM files that are no chest; photographs come with scikit-image, more DICOM files with pydicom.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
 from covid_monai.bundle import Bundle
+from covid_monai.core.errors import causes
+from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.datalist import read_datalist
-from covid_monai.errors import causes
-from covid_monai.inference.film_descriptor import describe
-from covid_monai.inference.gate import MIN_UPRIGHT_PROBABILITY, Gate, check_view
-from covid_monai.inference.gate_fit import fit_gate
-from covid_monai.vocabulary import RefusedImage, UnreadableImage
+from covid_monai.gate.descriptor import describe
+from covid_monai.gate.fit import fit_gate
+from covid_monai.gate.gate import MIN_UPRIGHT_PROBABILITY, Gate, check_view
 
 BY_READER = 100.0  # beyond every score of the gate
 TURNS = {
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--datalist", type=Path, required=True)
     parser.add_argument("--fit", action="store_true", help="fit the gate first and store it in the bundle")
-    parser.add_argument("--turned", type=int, default=200, help="test films that are turned and inverted")
+    parser.add_argument("--turned", type=int, default=200, help="test images that are turned and inverted")
     parser.add_argument("--output", type=Path, default=Path("gate.json"))
     options = parser.parse_args()
     bundle, data = Bundle(options.bundle), read_datalist(options.datalist)
@@ -60,10 +60,10 @@ def main() -> None:
     gate = Gate.load(bundle)
     if gate is None:
         raise SystemExit(f"{bundle.root} has no gate: add --fit")
-    films = [Path(record["image"]) for record in data.records("test")]
+    images = [Path(record["image"]) for record in data.records("test")]
     with tempfile.TemporaryDirectory() as name:
-        kinds = write_outliers(Path(name), films, turned=options.turned)
-        scores = {kind: score_files(bundle, gate, files) for kind, files in [("test films", films), *kinds]}
+        kinds = write_outliers(Path(name), images, turned=options.turned)
+        scores = {kind: score_files(bundle, gate, files) for kind, files in [("test images", images), *kinds]}
     rows = summarise(scores)
     options.output.write_text(json.dumps({"fitted_on": gate.fitted_on, "rows": rows}, indent=2))
     show(rows)
@@ -90,13 +90,13 @@ def score_files(bundle: Bundle, gate: Gate, files: list[Path]) -> np.ndarray:
 
 
 def summarise(scores: dict[str, np.ndarray]) -> list[dict]:
-    """Share refused, by reader and gate, and AUROC against the test films."""
+    """Share refused, by reader and gate, and AUROC against the test images."""
     test, *others = scores.values()
     everything = {
         **scores,
         "all outliers": np.concatenate(others),
         "all but turned and inverted": np.concatenate(
-            [found for kind, found in scores.items() if kind not in ("test films", *TURNS, "inverted")]
+            [found for kind, found in scores.items() if kind not in ("test images", *TURNS, "inverted")]
         ),
     }
     return [
@@ -106,7 +106,7 @@ def summarise(scores: dict[str, np.ndarray]) -> list[dict]:
             "refused": float(np.mean(found > 1)),
             "refused_by_reader": float(np.mean(found == BY_READER)),
             "auroc": None
-            if kind == "test films"
+            if kind == "test images"
             else float(roc_auc_score(np.repeat([0, 1], [len(test), len(found)]), np.r_[test, found])),
         }
         for kind, found in everything.items()
@@ -116,7 +116,7 @@ def summarise(scores: dict[str, np.ndarray]) -> list[dict]:
 
 def show(rows: list[dict]) -> None:
     """Print the table."""
-    table = Table("", "images", "refused", "by the reader", "AUROC against test films", title="Input gate")
+    table = Table("", "images", "refused", "by the reader", "AUROC against test images", title="Input gate")
     for row in rows:
         auroc = "" if row["auroc"] is None else f"{row['auroc']:.3f}"
         shares = (f"{row[key]:.1%}" for key in ("refused", "refused_by_reader"))
@@ -124,12 +124,12 @@ def show(rows: list[dict]) -> None:
     Console().print(table)
 
 
-def write_outliers(folder: Path, films: list[Path], *, turned: int) -> list[tuple[str, list[Path]]]:
+def write_outliers(folder: Path, images: list[Path], *, turned: int) -> list[tuple[str, list[Path]]]:
     """Pictures by kind; all that are not files already are written below `folder`."""
-    step = max(1, round(len(films) / turned))
+    step = max(1, round(len(images) / turned))
     kinds: dict[str, Iterator[Image.Image]] = {
-        **{kind: _turned(films[::step], turn) for kind, turn in TURNS.items()},
-        "inverted": (ImageOps.invert(_open(film)) for film in films[::step]),
+        **{kind: _turned(images[::step], turn) for kind, turn in TURNS.items()},
+        "inverted": (ImageOps.invert(_open(image)) for image in images[::step]),
         "photographs, made grey": (_open(file) for file in _photographs()),
         "noise and gradients": map(Image.fromarray, _patterns()),
         "CT slices": map(Image.fromarray, _ct_slices()),
@@ -152,8 +152,8 @@ def _open(file: Path) -> Image.Image:
     return Image.open(file).convert("L")
 
 
-def _turned(films: list[Path], turn: Image.Transpose) -> Iterator[Image.Image]:
-    return (_open(film).transpose(turn) for film in films)
+def _turned(images: list[Path], turn: Image.Transpose) -> Iterator[Image.Image]:
+    return (_open(image).transpose(turn) for image in images)
 
 
 def _photographs() -> list[Path]:

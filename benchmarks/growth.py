@@ -1,14 +1,14 @@
-"""How time and memory grow with the number of films: preparing, auditing, an epoch of training, evaluating.
+"""How time and memory grow with the number of images: preparing, auditing, an epoch of training, evaluating.
 
-    python benchmarks/growth.py                                  # 1,000 and 4,000 films: about three minutes
+    python benchmarks/growth.py                                  # 1,000 and 4,000 images: about three minutes
     python benchmarks/growth.py --full --plot growth.png         # 1,000, 10,000 and 100,000: 75 minutes
     python benchmarks/growth.py --sizes 10000 100000 --stages evaluate
 
-Films are phantoms of 192 x 192, each bent anew, so that no two are one film; one in fifty is then put in once
-more, resized: what `prepare` and `audit` find is checked against that. Each measurement has a process of its
-own. Memory is what that process keeps for itself (Linux: RssAnon), with the libraries. The slope is that of
-the logarithms of processor time and of memory, from each size to the next: 1 is linear. The network is small
-and sees 32 x 32 pixels, so that it does not hide what loading and bookkeeping cost.
+Images are phantoms of 192 x 192, each bent anew, so that no two are one image; one in fifty is then put in
+once more, resized: what `prepare` and `audit` find is checked against that. Each measurement has a process
+of its own. Memory is what that process keeps for itself (Linux: RssAnon), with the libraries. The slope
+is that of the logarithms of processor time and of memory, from each size to the next: 1 is linear. The
+network is small and sees 32 x 32 pixels, so that it does not hide what loading and bookkeeping cost.
 """
 
 import argparse
@@ -32,8 +32,8 @@ BUNDLE = ROOT / "bundles" / "covid_cxr_classification"
 CLASSES = ("normal", "pneumonia", "covid")
 SIZES, FULL_SIZES = (1000, 4000), (1000, 10_000, 100_000)
 SIDE = 192  # pixels
-DRAWN = 60  # phantoms that all films are bent from
-COPIED = 50  # one film in so many occurs again
+DRAWN = 60  # phantoms that all images are bent from
+COPIED = 50  # one image in so many occurs again
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
         rows = []
         for row in measure_all(Path(name), sizes, options.stages):
             rows.append(row)
-            done = f"{row['stage']}, {row['films']} films: {row['seconds']:.0f} s"
+            done = f"{row['stage']}, {row['images']} images: {row['seconds']:.0f} s"
             print(done, file=sys.stderr, flush=True)
             options.output.write_text(json.dumps(add_slopes(rows), indent=2))  # what is done, if it ends here
     rows = add_slopes(rows)
@@ -69,48 +69,50 @@ def main() -> None:
 
 def measure_all(folder: Path, sizes: list[int], stages: tuple[str, ...]) -> Iterator[dict]:
     """One row for each stage and size, each from a process of its own."""
-    films = folder / "films"
+    images = folder / "images"
     if set(stages) - {"evaluate"}:
-        write_films(films, max(sizes))
+        write_images(images, max(sizes))
     for size in sizes:
         place = folder / str(size)
-        link_films(films, place / "films", size)
+        link_images(images, place / "images", size)
         (place / "size").write_text(str(size))
         for stage in STAGES:  # in this order: training reads what preparing has written
             if stage in stages or (stage == "prepare" and set(stages) & {"audit", "train"}):
                 command = [sys.executable, "-W", "ignore", __file__, "--one", stage, str(place)]
                 env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{place / 'mlruns.db'}"}
                 done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=env)
-                yield {"stage": stage, "films": size, **json.loads(done.stdout.splitlines()[-1])}
+                yield {"stage": stage, "images": size, **json.loads(done.stdout.splitlines()[-1])}
 
 
-def write_films(folder: Path, count: int) -> None:
-    """Write `count` films in a folder a class: phantoms bent at random, some of them twice."""
+def write_images(folder: Path, count: int) -> None:
+    """Write `count` images in a folder a class: phantoms bent at random, some of them twice."""
     import cv2
 
-    from covid_monai.datasets.phantom import draw_film
+    from covid_monai.phantoms.generate import draw_radiograph
 
-    bases = [(draw_film(CLASSES[i % 3], seed=i, size=SIDE) * 255).astype(np.uint8) for i in range(DRAWN)]
+    bases = [
+        (draw_radiograph(CLASSES[i % 3], seed=i, size=SIDE) * 255).astype(np.uint8) for i in range(DRAWN)
+    ]
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
     for name in CLASSES:
         (folder / name).mkdir(parents=True)
     for number in range(count):
         copied = number % COPIED == COPIED - 1
-        rng = np.random.default_rng(number - copied)  # a copy is the film before it
+        rng = np.random.default_rng(number - copied)  # a copy is the image before it
         base = bases[(number - copied) % DRAWN]
         bent = rng.normal(0, 0.035 * SIDE, (4, 4, 2)).astype(np.float32)
         bent = cv2.resize(bent, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-        film = cv2.remap(base, x + bent[..., 0], y + bent[..., 1], cv2.INTER_LINEAR)
+        image = cv2.remap(base, x + bent[..., 0], y + bent[..., 1], cv2.INTER_LINEAR)
         if copied:
-            film = cv2.resize(film, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
+            image = cv2.resize(image, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
         path = folder / CLASSES[(number - copied) % 3] / f"{number:06d}.jpg"
-        cv2.imwrite(str(path), film, [cv2.IMWRITE_JPEG_QUALITY, 85])
+        cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
-def link_films(films: Path, folder: Path, count: int) -> None:
-    """Give the first `count` films a folder of their own; without films just the folder."""
+def link_images(images: Path, folder: Path, count: int) -> None:
+    """Give the first `count` images a folder of their own; without images just the folder."""
     folder.mkdir(parents=True)
-    for path in films.glob("*/*.jpg"):
+    for path in images.glob("*/*.jpg"):
         if int(path.stem) < count:
             (folder / path.parent.name).mkdir(exist_ok=True)
             (folder / path.parent.name / path.name).hardlink_to(path)
@@ -148,13 +150,14 @@ def peak_memory() -> Iterator[list[float]]:
 
 def prepare_stage(folder: Path) -> Callable[[], bool]:
     """`covid-monai data prepare folder DIR`."""
-    from covid_monai.datasets import duplicates, prepare
+    from covid_monai.datasets import prepare
+    from covid_monai.datasets.duplicates import find as duplicates
     from covid_monai.readers import radiograph
 
     assert duplicates and radiograph  # imported before the clock starts
 
     def work() -> bool:
-        data = prepare.prepare([("folder", folder / "films")], output=folder / "datalist.json")
+        data = prepare.prepare([("folder", folder / "images")], output=folder / "datalist.json")
         groups = {item["group"] for items in data.splits.values() for item in items if "group" in item}
         return len(groups) == planted(folder)
 
@@ -165,9 +168,10 @@ def audit_stage(folder: Path) -> Callable[[], bool]:
     """`covid-monai data audit datalist.json`."""
     import typer
 
-    from covid_monai.commands.audit import audit
-    from covid_monai.datasets import leaks
-    from covid_monai.evaluation import audit_page, confounding
+    from covid_monai.cli.audit import audit
+    from covid_monai.datasets.leaks import find as leaks
+    from covid_monai.evaluation.report import audit_page
+    from covid_monai.evaluation.shortcuts import confounding
 
     assert leaks and audit_page and confounding
 
@@ -186,7 +190,7 @@ def audit_stage(folder: Path) -> Callable[[], bool]:
 
 
 def train_stage(folder: Path) -> Callable[[], bool]:
-    """One epoch with its validation, and what ends a training, on decoded films that are kept in memory."""
+    """One epoch with its validation, and what ends a training, on decoded images that are kept in memory."""
     from monai.bundle import ConfigWorkflow
 
     settings = {"datalist": str(folder / "datalist.json"), "output_dir": str(folder / "run")}
@@ -211,8 +215,8 @@ def evaluate_stage(folder: Path) -> Callable[[], bool]:
     """`metrics.json` and `report.html` from predictions; for validation a fifth as many as for test."""
     from sklearn.metrics import roc_auc_score
 
-    from covid_monai.evaluation.predictions import read_predictions, write_predictions
-    from covid_monai.evaluation.report import write_report
+    from covid_monai.evaluation.metrics.predictions import read_predictions, write_predictions
+    from covid_monai.evaluation.report.report import write_report
 
     size, rng = int((folder / "size").read_text()), np.random.default_rng(0)
     write_predictions(folder / "predictions.csv", predictions(size, rng), CLASSES)
@@ -229,7 +233,7 @@ def evaluate_stage(folder: Path) -> Callable[[], bool]:
 
 
 def predictions(size: int, rng: np.random.Generator) -> Iterator[dict]:
-    """Rows of a middling network; three films in two patients, three sources, sexes, views and ages."""
+    """Rows of a middling network; three images in two patients, three sources, sexes, views and ages."""
     for number in range(size + size // 5):
         label = int(rng.integers(3))
         logits = rng.normal(0, 1, 3) + 1.5 * np.eye(3)[label]
@@ -248,7 +252,7 @@ def predictions(size: int, rng: np.random.Generator) -> Iterator[dict]:
 
 
 def planted(folder: Path) -> int:
-    """How many films stand there twice."""
+    """How many images stand there twice."""
     return int((folder / "size").read_text()) // COPIED
 
 
@@ -257,7 +261,7 @@ def add_slopes(rows: list[dict]) -> list[dict]:
     before: dict[str, dict] = {}
     for row in rows:
         last = before.get(row["stage"])
-        step = math.log(row["films"] / last["films"]) if last else 0.0
+        step = math.log(row["images"] / last["images"]) if last else 0.0
         row["time_slope"] = math.log(row["cpu_seconds"] / last["cpu_seconds"]) / step if last else None
         row["memory_slope"] = math.log(row["memory_mib"] / last["memory_mib"]) / step if last else None
         before[row["stage"]] = row
@@ -265,7 +269,7 @@ def add_slopes(rows: list[dict]) -> list[dict]:
 
 
 def plot(rows: list[dict], path: Path) -> None:
-    """Processor time and memory over films, both axes logarithmic, with a linear line to compare."""
+    """Processor time and memory over images, both axes logarithmic, with a linear line to compare."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -276,12 +280,12 @@ def plot(rows: list[dict], path: Path) -> None:
         strict=True,
     ):
         for stage in dict.fromkeys(row["stage"] for row in rows):
-            points = [(row["films"], row[key]) for row in rows if row["stage"] == stage]
+            points = [(row["images"], row[key]) for row in rows if row["stage"] == stage]
             axes.loglog(*zip(*points, strict=True), marker="o", label=stage)
-        sizes = sorted({row["films"] for row in rows})
-        start = max(row[key] for row in rows if row["films"] == sizes[0])
+        sizes = sorted({row["images"] for row in rows})
+        start = max(row[key] for row in rows if row["images"] == sizes[0])
         axes.loglog(sizes, [start * size / sizes[0] for size in sizes], "k:", label="linear")
-        axes.set(xlabel="films", ylabel=label)
+        axes.set(xlabel="images", ylabel=label)
         axes.legend()
     figure.savefig(path, dpi=120)
 

@@ -22,9 +22,9 @@ from monai.transforms import (
     ScaleIntensityRangePercentilesd,
 )
 from PIL import Image
-from reading import ToTensor, as_way, film, finish, grey_levels, options, our_ways
+from reading import ToTensor, as_way, finish, grey_levels, options, our_ways, radiograph
 
-from covid_monai.readers.shrinking import SPARE
+from covid_monai.dicom.pixels.downscaling import SPARE
 
 
 def peer(size: int) -> ToTensor:
@@ -44,8 +44,8 @@ def peer(size: int) -> ToTensor:
 
 
 def write_jpegs(folder: Path) -> dict[str, Path]:
-    """One film in the kinds that collections hold."""
-    image = Image.fromarray((film() * 255).round().astype(np.uint8))
+    """One image in the kinds that collections hold."""
+    image = Image.fromarray((radiograph() * 255).round().astype(np.uint8))
     kinds = {
         "grey, quality 75": (image, {"quality": 75}),
         "grey, quality 90": (image, {"quality": 90}),

@@ -3,7 +3,7 @@
 COVID_MONAI_DATA=DIR python benchmarks/lung_region.py [--write]
 
 Boxes: `covid-chestxray-dataset/annotations/annotations.json` (Microwork, CC BY 4.0). Labels of disease are
-not read. Each film is used as it is and three times with another collimation, each of these mirrored too.
+not read. Each image is used as it is and three times with another collimation, each of these mirrored too.
 """
 
 import argparse
@@ -18,10 +18,10 @@ from skimage.transform import resize
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 
-from covid_monai.datasets import phantom_anatomy as anatomy
-from covid_monai.datasets.phantom import _position, draw_film
-from covid_monai.datasets.phantom_canvas import Canvas
-from covid_monai.files import write_atomically
+from covid_monai.core.atomic_files import write_atomically
+from covid_monai.phantoms import anatomy as anatomy
+from covid_monai.phantoms.canvas import Canvas
+from covid_monai.phantoms.generate import _position, draw_radiograph
 from covid_monai.transforms import lung_region as module
 from covid_monai.transforms.lung_region import THUMBNAIL, lung_features, lung_region
 
@@ -29,7 +29,7 @@ RIGHT, LEFT = 1, 2
 
 
 def read_boxes(folder: Path) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Films (96 x 96), boxes [N, 8] as shares of the film, patients, of all films with one box per lung."""
+    """Images (96 x 96), boxes [N, 8] as shares of the image, patients, of images with a box per lung."""
     content = json.loads((folder / "annotations" / "annotations.json").read_text())
     pictures = {picture["id"]: picture for picture in content["images"] if "id" in picture}
     boxes: dict[int, dict[int, list]] = {}
@@ -37,15 +37,15 @@ def read_boxes(folder: Path) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         boxes.setdefault(item["image_id"], {}).setdefault(item["category_id"], []).append(item["bbox"])
     with (folder / "metadata.csv").open(newline="", encoding="utf-8") as file:
         patient_of = {row["filename"]: row["patientid"] for row in csv.DictReader(file)}
-    films, found, patients = [], [], []
+    images, found, patients = [], [], []
     for number, picture in sorted(pictures.items()):
         path, sides = folder / "images" / picture["file_name"], boxes.get(number, {})
         if path.is_file() and all(len(sides.get(side, [])) == 1 for side in (RIGHT, LEFT)):
             grey = np.asarray(Image.open(path).convert("L"), dtype=np.float64) / 255
-            films.append(resize(grey, (96, 96), anti_aliasing=True))
+            images.append(resize(grey, (96, 96), anti_aliasing=True))
             found.append([_shares(sides[side][0], picture) for side in (RIGHT, LEFT)])
             patients.append(patient_of.get(path.name, path.name))
-    return films, np.array(found).reshape(-1, 8), np.array(patients)
+    return images, np.array(found).reshape(-1, 8), np.array(patients)
 
 
 def _shares(box: list[float], picture: dict) -> list[float]:
@@ -55,13 +55,13 @@ def _shares(box: list[float], picture: dict) -> list[float]:
 
 
 def collimated(
-    film: np.ndarray, boxes: np.ndarray, rng: np.random.Generator
+    image: np.ndarray, boxes: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The film with its margins cut or, where negative, framed in black, and its boxes moved along."""
-    size, pad = len(film), round(0.08 * len(film)) + 1
+    """The image with its margins cut or, where negative, framed in black, and its boxes moved along."""
+    size, pad = len(image), round(0.08 * len(image)) + 1
     top, bottom, left, right = (rng.uniform(-0.08, 0.12, 4) * size).astype(int)
     rows, columns = slice(pad + top, pad + size - bottom), slice(pad + left, pad + size - right)
-    cut = np.pad(film, pad)[rows, columns]
+    cut = np.pad(image, pad)[rows, columns]
     moved = boxes * size
     moved[0::2] = (moved[0::2] - left) / cut.shape[1]
     moved[1::2] = (moved[1::2] - top) / cut.shape[0]
@@ -69,7 +69,7 @@ def collimated(
 
 
 def mirrored(features: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features [N, 144] and boxes [N, 8] of the same films seen from behind."""
+    """Features [N, 144] and boxes [N, 8] of the same images seen from behind."""
     flipped = features.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(len(features), -1)
     x0, y0, x1, y1 = np.moveaxis(boxes.reshape(-1, 2, 4)[:, ::-1], 2, 0)
     return flipped, np.stack([1 - x1, y0, 1 - x0, y1], axis=2).reshape(-1, 8)
@@ -90,18 +90,18 @@ def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def true_region(seed: int, *, size: int, view: str) -> np.ndarray:
-    """Lung fields of the synthetic film of the same seed, size and view."""
+    """Lung fields of the synthetic image of the same seed, size and view."""
     habitus = anatomy.Habitus.draw(seed, sex="M", view=view)
     canvas: Canvas = _position(np.random.default_rng([seed, 1, 0]), size=size, view=view)
     return canvas.fill([anatomy.lung_outline(habitus, side) for side in anatomy.SIDES], blur=0.5) > 0.5
 
 
 def phantom_dice(class_name: str, view: str) -> np.ndarray:
-    """Dice of estimated and true lung fields on 30 synthetic films."""
+    """Dice of estimated and true lung fields on 30 synthetic images."""
     scores = []
     for seed in range(30):
         truth = true_region(seed, size=256, view=view)
-        region = lung_region(draw_film(class_name, seed=seed, size=256, view=view))
+        region = lung_region(draw_radiograph(class_name, seed=seed, size=256, view=view))
         scores.append(2 * np.sum(truth & region) / (truth.sum() + region.sum()))
     return np.array(scores)
 
@@ -111,11 +111,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="replace lung_region.json")
     options = parser.parse_args()
-    films, boxes, patients = read_boxes(Path(os.environ["COVID_MONAI_DATA"]) / "covid-chestxray-dataset")
-    features = np.array([lung_features(film) for film in films])
+    images, boxes, patients = read_boxes(Path(os.environ["COVID_MONAI_DATA"]) / "covid-chestxray-dataset")
+    features = np.array([lung_features(image) for image in images])
     rng = np.random.default_rng(0)
-    changed = [collimated(f, b, rng) for _ in range(3) for f, b in zip(films, boxes, strict=True)]
-    more = np.array([lung_features(film) for film, _ in changed])
+    changed = [collimated(f, b, rng) for _ in range(3) for f, b in zip(images, boxes, strict=True)]
+    more = np.array([lung_features(image) for image, _ in changed])
     more_boxes, owner = np.array([b for _, b in changed]), np.tile(patients, 3)
     estimated, fixed = np.zeros_like(boxes), np.zeros_like(boxes)
     for train, test in GroupKFold(5).split(features, groups=patients):
@@ -125,7 +125,7 @@ def main() -> None:
     for name, guess in (("estimated boxes", estimated), ("fixed boxes", fixed)):
         iou = box_iou(np.clip(guess, 0, 1).reshape(-1, 4), boxes.reshape(-1, 4))
         print(
-            f"{name}: {len(films)} films, IoU {iou.mean():.3f}, 5th percentile {np.quantile(iou, 0.05):.3f}"
+            f"{name}: {len(images)} images, IoU {iou.mean():.3f}, 5th percentile {np.quantile(iou, 0.05):.3f}"
         )
     if options.write:
         model = fit(np.vstack([features, more]), np.vstack([boxes, more_boxes]))

@@ -1,13 +1,13 @@
-"""An archive of films to probabilities: images a second, and what faster arithmetic costs in AUROC.
+"""An archive of images to probabilities: images a second, and what faster arithmetic costs in AUROC.
 
-    python benchmarks/predict_archive.py                    # 600 films
+    python benchmarks/predict_archive.py                    # 600 images
     python benchmarks/predict_archive.py --files 2000
 
-Films of three public collections in COVID_MONAI_DATA, in turns as they are (JPEG, PNG) and as uncompressed
-DICOM of a detector's size; files beyond `--films` are links to the same films. Peer: the loop of a MONAI
+Images of three public collections in COVID_MONAI_DATA, in turns as they are (JPEG, PNG) and as uncompressed
+DICOM of a detector's size; files beyond `--images` are links to the same images. Peer: the loop of a MONAI
 bundle (SupervisedEvaluator, eager fp32, PydicomReader and PILReader), without and with two loader processes.
 Check: no file fails, and the AUROC falls by no more than 0.002 from that of PyTorch in fp32. The
-shipped weights have seen some of the films: the AUROC is no estimate of anything but that fall.
+shipped weights have seen some of the images: the AUROC is no estimate of anything but that fall.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import table
-from prediction_inputs import SHIPPED, labelled_films, stock_loop, with_int8, write_raw_dicom
+from prediction_inputs import SHIPPED, labelled_images, stock_loop, with_int8, write_raw_dicom
 from sklearn.metrics import roc_auc_score
 
 from covid_monai.bundle import Bundle
@@ -49,7 +49,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--files", type=int, default=600)
-    parser.add_argument("--films", type=int, default=600, help="different ones")
+    parser.add_argument("--images", type=int, default=600, help="different ones")
     parser.add_argument("--dicom-size", type=int, default=1024, help="rows and columns of the DICOM files")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="without int8 and ONNX Runtime")
@@ -74,8 +74,8 @@ def main() -> None:
 
 def measure(folder: Path, data: Path, options: argparse.Namespace) -> list[dict]:
     """Rows of the table, the peers first."""
-    films = write_archive(folder, data, options)
-    files = [str(path) for path in link(folder, films, options.files)]
+    images = write_archive(folder, data, options)
+    files = [str(path) for path in link(folder, images, options.files)]
     bundle = Bundle(SHIPPED) if options.quick else with_int8(folder, data)
     network, size = bundle.load_network(), bundle.image_size
     ways: dict[str, Callable[[], list[Prediction] | None]] = {
@@ -98,9 +98,9 @@ def measure(folder: Path, data: Path, options: argparse.Namespace) -> list[dict]
             seconds[way].append(time.perf_counter() - begin)
             if answer is not None:
                 answers[way] = answer
-    labels = np.array([label for _, label in films])
+    labels = np.array([label for _, label in images])
     rates = {way: len(files) / float(np.median(taken)) for way, taken in seconds.items()}
-    return compare(rates, {way: found[: len(films)] for way, found in answers.items()}, labels)
+    return compare(rates, {way: found[: len(images)] for way, found in answers.items()}, labels)
 
 
 def _predict(classifier: Classifier, files: list[str]) -> list[Prediction]:
@@ -108,25 +108,25 @@ def _predict(classifier: Classifier, files: list[str]) -> list[Prediction]:
 
 
 def write_archive(folder: Path, data: Path, options: argparse.Namespace) -> list[tuple[Path, int]]:
-    """Films with their labels; every second one as DICOM."""
-    films = []
+    """Images with their labels; every second one as DICOM."""
+    images = []
     (folder / "dicom").mkdir()
-    for number, record in enumerate(labelled_films(data, min(options.films, options.files))):
+    for number, record in enumerate(labelled_images(data, min(options.images, options.files))):
         path = Path(record["image"])
         if number % 2:
             place = folder / "dicom" / f"{number:05d}.dcm"
             path = write_raw_dicom(path, place, size=options.dicom_size, number=number)
-        films.append((path, record["label"]))
-    return films
+        images.append((path, record["label"]))
+    return images
 
 
-def link(folder: Path, films: list[tuple[Path, int]], number: int) -> list[Path]:
-    """As many names as asked for, the different films first."""
+def link(folder: Path, images: list[tuple[Path, int]], number: int) -> list[Path]:
+    """As many names as asked for, the different images first."""
     (folder / "archive").mkdir()
     links = []
-    for index, (film, _) in enumerate(islice(cycle(films), number)):
-        links.append(folder / "archive" / f"{index:06d}{film.suffix}")
-        links[-1].symlink_to(film)
+    for index, (image, _) in enumerate(islice(cycle(images), number)):
+        links.append(folder / "archive" / f"{index:06d}{image.suffix}")
+        links[-1].symlink_to(image)
     return links
 
 

@@ -23,9 +23,9 @@ from common import table
 
 from covid_monai.bundle import Bundle, save_atomically
 from covid_monai.datasets.datalist import SPLITS, read_datalist
-from covid_monai.datasets.phantom_files import write_phantoms
 from covid_monai.inference import find_files
 from covid_monai.inference.classifier import Classifier
+from covid_monai.phantoms.files import write_phantoms
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 
@@ -36,7 +36,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--files", type=int, default=1000)
-    parser.add_argument("--size", type=int, default=256, help="rows and columns of a film")
+    parser.add_argument("--size", type=int, default=256, help="rows and columns of an image")
     parser.add_argument("--limit", type=float, default=24, help="MiB of growth that are let pass")
     parser.add_argument("--output", type=Path, default=Path("predict_memory.json"))
     options = parser.parse_args()
@@ -54,11 +54,11 @@ def measure(folder: Path, *, files: int, size: int) -> Iterator[dict[str, float]
     torch.manual_seed(0)
     bundle = Bundle(BUNDLE, network_name="resnet10", image_size=64).copy_to(folder / "bundle")
     save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
-    data = read_datalist(write_phantoms(folder / "films", patients=30, size=size, ct=False))
-    films = cycle(Path(record["image"]) for split in SPLITS for record in data.records(split))
+    data = read_datalist(write_phantoms(folder / "images", patients=30, size=size, ct=False))
+    images = cycle(Path(record["image"]) for split in SPLITS for record in data.records(split))
     (folder / "archive").mkdir()
-    for number, film in enumerate(islice(films, files)):
-        (folder / "archive" / f"{number:06d}{film.suffix}").symlink_to(film)
+    for number, image in enumerate(islice(images, files)):
+        (folder / "archive" / f"{number:06d}{image.suffix}").symlink_to(image)
     classifier = Classifier(bundle.root, device="cpu")
     yield {"files": 0, "resident MiB": _resident_mib()}
     paths = find_files([folder / "archive"]).files

@@ -1,4 +1,4 @@
-"""One film, warm: a raw 2048 x 2048 DICOM file to probabilities, and the network alone.
+"""One image, warm: a raw 2048 x 2048 DICOM file to probabilities, and the network alone.
 
     COVID_MONAI_DATA=... python benchmarks/predict_one.py    # without the images int8 is left out
 
@@ -20,9 +20,9 @@ from common import alternate, table
 from prediction_inputs import SHIPPED, stock_preprocessing, with_int8, write_raw_dicom
 
 from covid_monai.bundle import Bundle
-from covid_monai.datasets.phantom import draw_film
 from covid_monai.inference.backends import load_backend
 from covid_monai.inference.classifier import Classifier
+from covid_monai.phantoms.generate import draw_radiograph
 
 WAYS = (
     ("openvino", "fp32"),
@@ -47,8 +47,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         bundle = options.bundle or _shipped(Path(name))
-        film = draw_film("pneumonia", seed=1, size=options.size)
-        path = write_raw_dicom(film, Path(name) / "film.dcm", size=options.size, number=1)
+        image = draw_radiograph("pneumonia", seed=1, size=options.size)
+        path = write_raw_dicom(image, Path(name) / "image.dcm", size=options.size, number=1)
         whole, difference = whole_way(bundle, path, options.repeats)
         alone = network_alone(bundle, options.repeats)
     found = {
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def _shipped(folder: Path) -> Path:
-    data = os.environ.get("COVID_MONAI_DATA")  # int8 is measured on real films before it is accepted
+    data = os.environ.get("COVID_MONAI_DATA")  # int8 is measured on real images before it is accepted
     return with_int8(folder, Path(data).resolve()).root if data else SHIPPED
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of prediction share: films on disk, and the loop of a stock MONAI bundle."""
+"""What the benchmarks of prediction share: images on disk, and the loop of a stock MONAI bundle."""
 
 import shutil
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from monai.transforms import (
 from PIL import Image
 
 from covid_monai.bundle import Bundle
-from covid_monai.datasets.phantom_dicom import PhantomPatient, radiograph_dataset
 from covid_monai.inference.quantize import QuantisationError, quantise
+from covid_monai.phantoms.dicom import PhantomPatient, radiograph_dataset
 
 SHIPPED = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 FOLDERS = {  # of COVID_MONAI_DATA, to the class
@@ -34,7 +34,7 @@ FOLDERS = {  # of COVID_MONAI_DATA, to the class
 }
 
 
-def labelled_films(data: Path, number: int, *, begin: int = 0) -> list[dict[str, Any]]:
+def labelled_images(data: Path, number: int, *, begin: int = 0) -> list[dict[str, Any]]:
     """Records with `image` and `label`, as many of each folder; the shipped weights have seen some."""
     each = -(-number // len(FOLDERS))
     return [
@@ -45,26 +45,26 @@ def labelled_films(data: Path, number: int, *, begin: int = 0) -> list[dict[str,
 
 
 def with_int8(folder: Path, data: Path) -> Bundle:
-    """Copy the shipped bundle, with int8 where it is as good; calibrated and compared on real films.
+    """Copy the shipped bundle, with int8 where it is as good; calibrated and compared on real images.
 
-    Of each folder they are other films than the first hundred.
+    Of each folder they are other images than the first hundred.
     """
     bundle = Bundle(shutil.copytree(SHIPPED, folder / "bundle"))
-    others = labelled_films(data, 1200, begin=100)
+    others = labelled_images(data, 1200, begin=100)
     try:
-        quantise(bundle, others[::5], [film for number, film in enumerate(others) if number % 5])
+        quantise(bundle, others[::5], [image for number, image in enumerate(others) if number % 5])
     except (ImportError, QuantisationError) as error:
         print(f"no int8: {error}")
     return bundle
 
 
-def write_raw_dicom(film: Path | np.ndarray, path: Path, *, size: int, number: int) -> Path:
-    """A film as DICOM, 12 bits in 16, uncompressed, at the size of a detector."""
-    if isinstance(film, Path):
-        grey = Image.open(film).convert("L").resize((size, size), Image.Resampling.BILINEAR)
-        film = np.asarray(grey, np.float32) / 255
+def write_raw_dicom(image: Path | np.ndarray, path: Path, *, size: int, number: int) -> Path:
+    """An image as DICOM, 12 bits in 16, uncompressed, at the size of a detector."""
+    if isinstance(image, Path):
+        grey = Image.open(image).convert("L").resize((size, size), Image.Resampling.BILINEAR)
+        image = np.asarray(grey, np.float32) / 255
     patient = PhantomPatient(f"BENCH-{number:04d}", "F", 50, seed=number)
-    radiograph_dataset(film, patient, number=1, view="PA").save_as(path, write_like_original=False)
+    radiograph_dataset(image, patient, number=1, view="PA").save_as(path, write_like_original=False)
     return path
 
 

@@ -1,4 +1,4 @@
-"""What the reading benchmarks share: the film, our way to the tensor, and how close two tensors are."""
+"""What the reading benchmarks share: the image, our way to the tensor, and how close two tensors are."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from monai.transforms import Compose, LoadImaged
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
-from covid_monai.datasets.phantom import draw_film
+from covid_monai.phantoms.generate import draw_radiograph
 from covid_monai.readers import RadiographReader
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
@@ -39,9 +39,9 @@ def options(description: str | None, output: str) -> argparse.Namespace:
     return chosen
 
 
-def film() -> NDArray[np.float32]:
+def radiograph() -> NDArray[np.float32]:
     """A phantom of 2048 x 2048 pixels in [0, 1], with the grain of a detector."""
-    drawn = draw_film("pneumonia", seed=4, size=SIDE)
+    drawn = draw_radiograph("pneumonia", seed=4, size=SIDE)
     grain = np.random.default_rng(0).normal(0, 0.004, drawn.shape)
     return np.clip(drawn + grain, 0, 1).astype(np.float32)
 

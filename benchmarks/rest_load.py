@@ -3,7 +3,7 @@
     python benchmarks/rest_load.py --clients 50 --requests 10
     python benchmarks/rest_load.py --url http://127.0.0.1:8080          # a service that runs already
 
-Starts `covid-monai serve` with the shipped bundle. Each client sends one phantom film (CR or DX) after
+Starts `covid-monai serve` with the shipped bundle. Each client sends one phantom image (CR or DX) after
 another on a connection of its own, without a pause. Beside it a single client: what an idle service takes.
 """
 
@@ -21,10 +21,10 @@ import numpy as np
 import requests
 from common import table
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # films and service are made as in the tests
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # images and service are made as in the tests
 
-from archive_made_here import films
-from service_made_here import Served
+from api_helpers import Served
+from pacs_helpers import images
 
 
 def main() -> None:
@@ -32,26 +32,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--requests", type=int, default=10, help="of each client")
-    parser.add_argument("--size", type=int, default=1024, help="rows and columns of a film")
+    parser.add_argument("--size", type=int, default=1024, help="rows and columns of an image")
     parser.add_argument("--url", help="of a service that runs; None starts one")
     parser.add_argument("--output", type=Path, default=Path("rest_load.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, _service(Path(name), options.url) as url:
-        content = [path.read_bytes() for path in films(Path(name) / "films", 6, size=options.size)]
+        content = [path.read_bytes() for path in images(Path(name) / "images", 6, size=options.size)]
         rows = [
             load(url, content, clients=clients, requests_each=options.requests)
             for clients in (1, options.clients)
         ]
     options.output.write_text(json.dumps(rows, indent=2))
-    table(rows, f"POST /v1/predict, films of {options.size} x {options.size}")
+    table(rows, f"POST /v1/predict, images of {options.size} x {options.size}")
 
 
-def load(url: str, films: list[bytes], *, clients: int, requests_each: int) -> dict[str, object]:
+def load(url: str, images: list[bytes], *, clients: int, requests_each: int) -> dict[str, object]:
     """Send and time requests.
 
     Args:
         url: Of the service.
-        films: Bodies, sent in turn.
+        images: Bodies, sent in turn.
         clients: At once.
         requests_each: One after another, of each client.
 
@@ -65,7 +65,7 @@ def load(url: str, films: list[bytes], *, clients: int, requests_each: int) -> d
         with requests.Session() as session:
             for turn in range(requests_each):
                 begin = time.perf_counter()
-                outcome = _outcome(session, url, films[(number + turn) % len(films)])
+                outcome = _outcome(session, url, images[(number + turn) % len(images)])
                 found.append((outcome, time.perf_counter() - begin))
         return found
 
@@ -86,10 +86,10 @@ def load(url: str, films: list[bytes], *, clients: int, requests_each: int) -> d
     }
 
 
-def _outcome(session: requests.Session, url: str, film: bytes) -> str:
+def _outcome(session: requests.Session, url: str, image: bytes) -> str:
     try:
         answer = session.post(
-            f"{url}/v1/predict", data=film, headers={"Content-Type": "application/dicom"}, timeout=120
+            f"{url}/v1/predict", data=image, headers={"Content-Type": "application/dicom"}, timeout=120
         )
         (record,) = answer.json()["predictions"]
     except (requests.RequestException, KeyError, ValueError) as error:

@@ -28,7 +28,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "predict_archive": (),
     "predict_memory": (),
     "training_rate": (),
-    "cache": ("--films", str(Path(DATA, "chest_xray").resolve())) if DATA else (),
+    "cache": ("--images", str(Path(DATA, "chest_xray").resolve())) if DATA else (),
     "several_processes": (),
     "growth": (),
     "rest_load": ("--requests", "4"),

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from common import table
 
-from covid_monai.datasets.phantom_files import write_phantoms
+from covid_monai.phantoms.files import write_phantoms
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "covid_cxr_classification"
@@ -42,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        datalist = write_phantoms(folder / "films", patients=options.patients, size=96, ct=False)
+        datalist = write_phantoms(folder / "images", patients=options.patients, size=96, ct=False)
         (one,), seconds_one = train(folder / "one", datalist, ALONE, (), batch_size=8, epochs=options.epochs)
         two, seconds_two = train(
             folder / "two", datalist, TOGETHER, TORCHRUN, batch_size=4, epochs=options.epochs
@@ -80,7 +80,7 @@ def train(
     batch_size: int,
     epochs: int,
 ) -> tuple[list[dict], float]:
-    """What each process noted (see tests/several_processes.py), and the seconds of the run with its start."""
+    """What each process noted (see tests/processes_helper.py), and the seconds of the run with its start."""
     settings = {"bundle_root": str(BUNDLE), "datalist": str(datalist), "output_dir": str(folder)}
     settings |= {"network_name": "resnet10", "image_size": 64, "precision": "fp32", "learning_rate": 2e-4}
     settings |= {"train::augmentation::transforms": [], "train::prepare_batch::augment": None}

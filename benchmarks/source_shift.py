@@ -1,9 +1,9 @@
-"""What else is said to help on films of another hospital, each measured against the recipe.
+"""What else is said to help on images of another hospital, each measured against the recipe.
 
     covid-monai experiment configs/experiments/loso.yaml --data DIR --output runs/loso
     python benchmarks/source_shift.py --folds runs/loso/folds --output runs/source_shift
 
-Every method trains the network of loso.yaml from scratch on the same films, with the recipe's draw,
+Every method trains the network of loso.yaml from scratch on the same images, with the recipe's draw,
 augmentation and averaged weights, and scores the collection left out. What is there already is not done
 again. Each method leaves a `METHOD.csv`, which `covid-monai compare` takes.
 """
@@ -30,16 +30,16 @@ from torch.utils.data import BatchSampler
 
 from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import Datalist, read_datalist
-from covid_monai.evaluation.comparison import compare_predictions
-from covid_monai.evaluation.predictions import read_predictions, write_predictions
+from covid_monai.evaluation.metrics.comparison import compare_predictions
+from covid_monai.evaluation.metrics.predictions import read_predictions, write_predictions
 from covid_monai.networks import classifier_head, parameter_groups
 from covid_monai.training import (
     AutocastInferer,
     AverageWeights,
     BatchAugment,
     EpochSampler,
-    FilmDataset,
     PrepareClassificationBatch,
+    RadiographDataset,
     normalization,
     source_weights,
 )
@@ -116,10 +116,10 @@ class EqualRisks(Learner):
 
 
 class SelfSupervised(Learner):
-    """Pretrained without labels: two augmented views of a film belong together (SimCLR, Chen 2020)."""
+    """Pretrained without labels: two augmented views of an image belong together (SimCLR, Chen 2020)."""
 
     def pretrain(self, views: Views) -> None:
-        """On the training films; the collection left out is not among them."""
+        """On the training images; the collection left out is not among them."""
         self.added = nn.Sequential(nn.Linear(self.width, self.width), nn.ReLU(), nn.Linear(self.width, 128))
         optimizer = torch.optim.AdamW([*self.network.parameters(), *self.added.parameters()], lr=1e-3)
         contrast = ContrastiveLoss(temperature=0.2)
@@ -163,7 +163,7 @@ def main() -> None:
 
 
 def score(data: Datalist, method: str, seed: int, path: Path) -> dict[str, np.ndarray]:
-    """Probabilities [N, K] of the test films of a fold: `single` view, and the mean of `several`."""
+    """Probabilities [N, K] of the test images of a fold: `single` view, and the mean of `several`."""
     if not path.is_file():
         settings = recipe_settings()
         bundle = Bundle(
@@ -173,8 +173,10 @@ def score(data: Datalist, method: str, seed: int, path: Path) -> dict[str, np.nd
             network_name=settings["network_name"],
         )
         network = train(bundle, data, METHODS[method], settings, seed=seed, title=path.stem)
-        films = Dataset([{"image": record["image"]} for record in data.records("test")], bundle.preprocessing)
-        parts = [probabilities(network, batch["image"]) for batch in DataLoader(films, batch_size=64)]
+        images = Dataset(
+            [{"image": record["image"]} for record in data.records("test")], bundle.preprocessing
+        )
+        parts = [probabilities(network, batch["image"]) for batch in DataLoader(images, batch_size=64)]
         np.savez(path, **{key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
     return dict(np.load(path))
 
@@ -199,25 +201,25 @@ def train(
     set_determinism(seed=seed)
     records = data.records("training")
     sources = sorted({record["source"] for record in records})
-    films = FilmDataset(records, bundle.preprocessing, image_size=settings["image_size"])
+    images = RadiographDataset(records, bundle.preprocessing, image_size=settings["image_size"])
     prepare = PrepareClassificationBatch(
         normalization(bundle.preprocessing), augmentation=settings["augmentation"], augment=BatchAugment()
     )
     source_of = torch.tensor([sources.index(record["source"]) for record in records])
-    sampler = EpochSampler(films, weights=source_weights(records), seed=seed)
+    sampler = EpochSampler(images, weights=source_weights(records), seed=seed)
     batches = BatchSampler(sampler, settings["batch_size"], drop_last=True)
     network = bundle.build_network().to(memory_format=torch.channels_last)
     learner = method(network, sources=len(sources), precision=settings["precision"])
 
     def views(epoch: int) -> Iterator[Tensor]:
         sampler.set_epoch(epoch)
-        return (prepare(films.__getitems__(batch), "cpu")[0] for batch in batches)
+        return (prepare(images.__getitems__(batch), "cpu")[0] for batch in batches)
 
     learner.pretrain(views)
     optimizer, schedule = make_optimizer(learner, settings, steps=len(batches))
 
     def step(engine: Engine, batch: list[int]) -> float:
-        image, label = prepare(films.__getitems__(batch), "cpu")
+        image, label = prepare(images.__getitems__(batch), "cpu")
         features, logits = learner.forward(image)
         risks = cross_entropy(logits, label, reduction="none", label_smoothing=settings["label_smoothing"])
         loss = learner.loss(features, risks, source_of[batch], engine.state.iteration / total)
@@ -255,7 +257,7 @@ def make_optimizer(learner: Learner, settings: dict[str, Any], *, steps: int) ->
 
 @torch.inference_mode()
 def probabilities(network: nn.Module, image: Tensor) -> dict[str, np.ndarray]:
-    """Of the films `[N, 1, S, S]` as they are, and the mean with them mirrored, larger and smaller."""
+    """Of the images `[N, 1, S, S]` as they are, and the mean with them mirrored, larger and smaller."""
     border, side = image.shape[-1] // 20, image.shape[-1]
     larger = interpolate(image[..., border:-border, border:-border], size=(side, side), mode="bilinear")
     smaller = interpolate(
@@ -302,7 +304,7 @@ def compare(files: dict[str, Path]) -> list[dict[str, Any]]:
 
 def show(rows: list[dict[str, Any]]) -> None:
     """Print the table."""
-    columns = ("method", "left out", "films (patients)", "metric", "recipe", "method's", "difference")
+    columns = ("method", "left out", "images (patients)", "metric", "recipe", "method's", "difference")
     table = Table(*columns)
     for row in rows:
         values = [f"{row[key]['value']:.3f}" for key in ("first", "second", "difference")]

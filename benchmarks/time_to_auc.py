@@ -1,4 +1,4 @@
-"""From a folder of films to a tested model: wall time of each command, and the AUROC on the official test.
+"""From a folder of images to a tested model: wall time of each command, and the AUROC on the official test.
 
     python benchmarks/time_to_auc.py $COVID_MONAI_DATA/chest_xray
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("films", type=Path, help="folder of the Kermany set, with train, val and test")
+    parser.add_argument("images", type=Path, help="folder of the Kermany set, with train, val and test")
     overlay = ROOT / "configs" / "experiments" / "kermany.yaml"
     parser.add_argument("--overlay", type=Path, default=overlay)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="another number, other rounding")
@@ -39,7 +39,7 @@ def main() -> None:
         folder = Path(name)
         datalist, run = folder / "kermany.json", folder / "run"
         configs = [str(BUNDLE / "configs" / "train.yaml"), str(options.overlay.resolve())]
-        prepare = [*PROGRAM, "data", "prepare", "kermany", str(options.films.resolve())]
+        prepare = [*PROGRAM, "data", "prepare", "kermany", str(options.images.resolve())]
         training = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(configs)]
         training += ["--bundle_root", str(BUNDLE), "--datalist", str(datalist), "--output_dir", str(run)]
         training += ["--cpu_threads", str(options.threads)]

@@ -3,12 +3,12 @@
     python benchmarks/training_rate.py
     python benchmarks/training_rate.py --network resnet18 --size 96 --datalist kermany.json
 
-Four loops take turns, an epoch of the same films each, after one epoch each that is not counted:
+Four loops take turns, an epoch of the same images each, after one epoch each that is not counted:
 
-- ours: train.yaml's trainer, from the film cache, with its augmentation, clipping, averaging and schedule;
+- ours: train.yaml's trainer, from the image cache, with its augmentation, clipping, averaging and schedule;
 - synthetic: the same network, precision and optimizer on one batch in memory, and nothing else;
 - MONAI: `SupervisedTrainer` over `CacheDataset`, eager fp32, NCHW, without any augmentation; and the same
-  with MONAI's transforms that change a film as ours do.
+  with MONAI's transforms that change an image as ours do.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from monai.transforms import (
 )
 
 from covid_monai.bundle import Bundle
-from covid_monai.datasets.phantom_files import write_phantoms
+from covid_monai.phantoms.files import write_phantoms
 from covid_monai.training import PrepareClassificationBatch, normalization
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--datalist", type=Path, help="of `covid-monai data prepare`; phantoms without one")
-    parser.add_argument("--films", type=int, default=256, help="in an epoch")
+    parser.add_argument("--images", type=int, default=256, help="in an epoch")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, default=Path("training_rate.json"))
@@ -83,7 +83,7 @@ def main() -> None:
 def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each loop."""
     datalist = options.datalist or write_phantoms(
-        folder / "films", patients=options.films, size=256, ct=False
+        folder / "images", patients=options.images, size=256, ct=False
     )
     ours = _ours(folder, datalist, options)
     records, bundle = ours.get_parsed_content("train_records"), ours.get_parsed_content("bundle")
@@ -110,8 +110,8 @@ def _ours(folder: Path, datalist: Path, options: argparse.Namespace) -> ConfigPa
     parser.update(
         {"network_name": options.network, "image_size": options.size, "precision": options.precision}
     )
-    films = f"$@data.records('training', @dataset_dir)[:{options.films // 32 * 32}]"
-    parser.update({"train_records": films, "max_epochs": options.repeats + 1})
+    images = f"$@data.records('training', @dataset_dir)[:{options.images // 32 * 32}]"
+    parser.update({"train_records": images, "max_epochs": options.repeats + 1})
     kept = [part for part in parser["train::handlers"] if not part["_target_"].endswith(LEFT_OUT)]
     parser["train::handlers"] = [part for part in kept if part.get("handler") in (None, "@averaging")]
     return parser
@@ -127,7 +127,7 @@ def _epochs(trainer: Any) -> Any:
     return epoch
 
 
-def _synthetic(parser: ConfigParser, films: int) -> Any:
+def _synthetic(parser: ConfigParser, images: int) -> Any:
     names = ("inferer", "dataloader", "prepare_batch")
     inferer, loader, prepare = (parser.get_parsed_content(f"train::{name}") for name in names)
     image, label = prepare(next(iter(loader)), "cpu")
@@ -138,7 +138,7 @@ def _synthetic(parser: ConfigParser, films: int) -> Any:
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
 
     def epoch() -> None:
-        for _ in range(films // len(image)):
+        for _ in range(images // len(image)):
             loss(inferer(image, network), label).backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -163,9 +163,9 @@ def _plain(bundle: Bundle, records: list[dict], transforms: tuple) -> Supervised
 
 
 def check(parser: ConfigParser, bundle: Bundle, records: list[dict]) -> None:
-    """Exit unless films from the cache give the network's loss on films preprocessed anew."""
-    films = parser.get_parsed_content("train::dataset").__getitems__(range(32))
-    image, label = PrepareClassificationBatch(normalization(bundle.preprocessing))(films, "cpu")
+    """Exit unless images from the cache give the network's loss on images preprocessed anew."""
+    images = parser.get_parsed_content("train::dataset").__getitems__(range(32))
+    image, label = PrepareClassificationBatch(normalization(bundle.preprocessing))(images, "cpu")
     anew = torch.stack([bundle.preprocessing({"image": record["image"]})["image"] for record in records[:32]])
     network = bundle.build_network()
     with torch.no_grad():
@@ -173,7 +173,7 @@ def check(parser: ConfigParser, bundle: Bundle, records: list[dict]) -> None:
             torch.nn.functional.cross_entropy(network(x), label) for x in (image, anew.as_tensor())
         )
     if abs(cached - exact) > 0.01:
-        sys.exit(f"the loss from the cache is {cached:.5f}, of films preprocessed anew {exact:.5f}")
+        sys.exit(f"the loss from the cache is {cached:.5f}, of images preprocessed anew {exact:.5f}")
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ sys.path.insert(
     0, str(Path(__file__).parents[1] / "tests")
 )  # Orthanc and the service are started as in the tests
 
-from archive_made_here import Orthanc, Worker, films, memory_mib, wait_until
+from pacs_helpers import Orthanc, Worker, images, memory_mib, wait_until
 
 REPORT = "1.2.840.10008.5.1.4.1.1.88.33"
-CHUNK = 250  # films on disk at once
+CHUNK = 250  # images on disk at once
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--singles", type=int, default=20)
-    parser.add_argument("--size", type=int, default=1024, help="rows and columns of a film")
+    parser.add_argument("--size", type=int, default=1024, help="rows and columns of an image")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--connections", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("worker_rate.json"))
@@ -43,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         found = measure(Path(name), options)
     options.output.write_text(json.dumps(found, indent=2))
-    table = Table("what", "value", title=f"{options.images} films of {options.size} x {options.size}")
+    table = Table("what", "value", title=f"{options.images} images of {options.size} x {options.size}")
     for key, value in found.items():
         table.add_row(key, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
     Console().print(table)
@@ -71,7 +71,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
 
 
 def _single(orthanc: Orthanc, folder: Path, number: int, *, size: int) -> float:
-    (path,) = films(folder / "single", 1, size=size, seed=1000 + number)
+    (path,) = images(folder / "single", 1, size=size, seed=1000 + number)
     orthanc.send([path])
     begin, study = time.monotonic(), str(dcmread(path, stop_before_pixels=True).StudyInstanceUID)
     wait_until(lambda: orthanc.find(StudyInstanceUID=study, SOPClassUID=REPORT), seconds=60, every=0.05)
@@ -81,12 +81,12 @@ def _single(orthanc: Orthanc, folder: Path, number: int, *, size: int) -> float:
 def _waiting(
     orthanc: Orthanc, worker: Worker, folder: Path, options: argparse.Namespace
 ) -> tuple[float, list[int]]:
-    """Rate and memory while there is always work: the next films are sent before the last are answered."""
+    """Rate and memory while there is always work: the next images are sent before the last are answered."""
     before = worker.metric("answered_total")
     begin, sent, memory = time.monotonic(), 0, []
     for chunk in range(-(-options.images // CHUNK)):
         count = min(CHUNK, options.images - sent)
-        orthanc.send(films(folder / "waiting", count, size=options.size, seed=chunk))
+        orthanc.send(images(folder / "waiting", count, size=options.size, seed=chunk))
         shutil.rmtree(folder / "waiting")
         sent += count
         while (done := worker.metric("answered_total") - before) < max(sent - CHUNK // 2, 0):

@@ -45,7 +45,7 @@ def main() -> None:
 def make_run() -> None:
     """Phantoms, a run and its report, where they are not there yet."""
     WORK.mkdir(parents=True, exist_ok=True)
-    phantoms, run = WORK / "films", WORK / RUN_NAME
+    phantoms, run = WORK / "images", WORK / RUN_NAME
     datalist = ["--datalist", str(phantoms / "datalist.json")]
     if not phantoms.exists():
         call("covid_monai", "data", "phantom", str(phantoms), "--patients", "300", "--size", "320", "--no-ct")
@@ -140,7 +140,7 @@ def photograph_mlflow(driver: WebDriver) -> None:
 
 def photograph_app(driver: WebDriver) -> None:
     """The page with a phantom on it."""
-    film = min((WORK / "films" / "images").glob("*.dcm"))
+    image = min((WORK / "images" / "images").glob("*.dcm"))
     with server("covid_monai", "app", "--bundle", str(WORK / RUN_NAME), "--port", "PORT") as place:
         driver.get(place)
         for selector in ("input[type=file]", ".outcome-large", ".viewer[data-drawn=yes]", ".stage .heat"):
@@ -148,7 +148,7 @@ def photograph_app(driver: WebDriver) -> None:
                 lambda _, wanted=selector: driver.find_elements(By.CSS_SELECTOR, wanted)
             )
             if selector.startswith("input"):
-                found[0].send_keys(str(film))
+                found[0].send_keys(str(image))
         save(driver, "app", settle=5)  # the heat map comes after the class
 
 

@@ -32,10 +32,10 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory) -> Path:
-    """Datalist of a few synthetic films, enough to train a few steps."""
-    from covid_monai.datasets.phantom_files import write_phantoms
+    """Datalist of a few synthetic images, enough to train a few steps."""
+    from covid_monai.phantoms.files import write_phantoms
 
-    return write_phantoms(tmp_path_factory.mktemp("phantoms") / "films", patients=36, size=96, ct=False)
+    return write_phantoms(tmp_path_factory.mktemp("phantoms") / "images", patients=36, size=96, ct=False)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,7 @@ def train(tmp_path_factory):
         "batch_size": 8,
         "max_epochs": 2,
         "precision": "fp32",
-        "cache_dir": str(tmp_path_factory.mktemp("films")),
+        "cache_dir": str(tmp_path_factory.mktemp("images")),
     }
 
     def run(output_dir: Path, datalist: Path, **overrides) -> None:
@@ -74,7 +74,7 @@ def run(monkeypatch, capsys):
     """`covid-monai ARGUMENTS` in this process: exit code, standard output, standard error."""
     import monai  # noqa: F401  # the whole, before `predict` imports less of it into this process
 
-    from covid_monai.cli import main
+    from covid_monai.cli.main import main
 
     # `evaluate` sets logging up for its process, with a stream that ends with the test.
     for logger in (logging.getLogger(), logging.getLogger("covid_monai")):
@@ -99,7 +99,7 @@ def run(monkeypatch, capsys):
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory):
     """A small one, with random weights, an operating point and a calibration."""
-    from results_made_here import small_classifier
+    from results_helpers import small_classifier
 
     return small_classifier(tmp_path_factory.mktemp("bundle"))
 
@@ -107,7 +107,7 @@ def classifier(tmp_path_factory):
 @pytest.fixture
 def orthanc(tmp_path):
     """A real one, empty."""
-    from archive_made_here import Orthanc
+    from pacs_helpers import Orthanc
 
     archive = Orthanc(tmp_path / "orthanc")
     yield archive
@@ -117,7 +117,7 @@ def orthanc(tmp_path):
 @pytest.fixture
 def started(tmp_path):
     """Make workers that end with the test."""
-    from archive_made_here import Worker
+    from pacs_helpers import Worker
 
     workers = []
 

@@ -13,7 +13,7 @@ import typer
 import yaml
 from markdown_it import MarkdownIt
 
-from covid_monai.cli import app
+from covid_monai.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -58,7 +58,7 @@ def blocks(page: Path) -> list[Block]:
         kind, why = marker.groups() if marker else ("", "")
         language = token.info.split()[0] if token.info else ""
         if token.content.startswith("--8<--"):
-            continue  # a file of docs/examples, which tests/test_docs_examples.py runs
+            continue  # a file of docs/examples, which tests/docs/test_examples.py runs
         found.append(Block(page, token.map[0] + 1, language, token.content, kind, why))
     return found
 

@@ -70,7 +70,7 @@ def serve(address: str, smaller: list[str]) -> None:
     import monai.handlers
     import monai.transforms  # noqa: F401
 
-    import covid_monai.cli
+    import covid_monai.cli.main
     import covid_monai.inference.classifier
     import covid_monai.training  # noqa: F401
 
@@ -126,7 +126,7 @@ def _answer(connection: socket.socket, smaller: list[str]) -> int:
 def _run(program: str, arguments: list[str], smaller: list[str]) -> None:
     sys.path[:0] = ["", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     if program == "covid-monai":
-        from covid_monai.cli import main
+        from covid_monai.cli.main import main
 
         sys.argv = [program, *arguments]
         main()

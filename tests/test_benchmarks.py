@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from covid_monai.datasets.phantom import draw_film
+from covid_monai.phantoms.generate import draw_radiograph
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,10 +35,10 @@ def test_the_cuda_rates_are_measured_on_a_cpu_too(tmp_path):
     assert report["roofline"]["gflop"] > 0
 
 
-def test_growth_is_measured_and_finds_the_films_planted(tmp_path):
+def test_growth_is_measured_and_finds_the_images_planted(tmp_path):
     stages = ("--stages", "prepare", "evaluate", "--plot", "g.png")
     rows = measure(tmp_path, "growth.py", "--sizes", "50", "100", *stages)
-    assert [(row["stage"], row["films"]) for row in rows] == [
+    assert [(row["stage"], row["images"]) for row in rows] == [
         *(("prepare", 50), ("prepare", 100), ("evaluate", 50), ("evaluate", 100))
     ]
     assert all(row["right"] and row["memory_mib"] > 10 for row in rows)
@@ -47,11 +47,11 @@ def test_growth_is_measured_and_finds_the_films_planted(tmp_path):
 
 def test_what_a_search_among_a_share_misses_is_counted(tmp_path):
     for number in range(8):
-        film = Image.fromarray((draw_film("normal", seed=number, size=256) * 255).astype("uint8"))
-        film.save(tmp_path / f"{number}.png")
-        film.resize((200, 200)).save(tmp_path / f"{number}.jpg")
+        image = Image.fromarray((draw_radiograph("normal", seed=number, size=256) * 255).astype("uint8"))
+        image.save(tmp_path / f"{number}.png")
+        image.resize((200, 200)).save(tmp_path / f"{number}.jpg")
     report = measure(tmp_path, "duplicate_search.py", str(tmp_path), "--share", "0.5")
-    assert report["films"] == 16
+    assert report["images"] == 16
     everything, half = report["rows"]
     assert everything["found"] >= 8 and 0 < half["found"] <= everything["found"]
     assert [everything["share"], half["share"]] == [1, 0.5]

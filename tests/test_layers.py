@@ -12,21 +12,24 @@ from PIL import Image
 PACKAGE = Path(__file__).parents[1] / "covid_monai"
 # Lowest first; docs/architecture.md has the reasons.
 LAYERS = (
-    ("vocabulary", "files", "errors", "imports", "interrupts", "progress"),
-    ("archive",),
+    ("core",),
+    ("dicom",),
     ("readers",),
     ("transforms",),
     ("datasets",),
+    ("phantoms",),
     ("deidentify", "evaluation"),
-    ("networks", "cache"),
+    ("networks",),
     ("bundle",),
+    ("gate",),
     ("training",),
     ("inference",),
-    ("cluster", "experiments", "export", "results"),
+    ("experiments", "export", "results"),
+    ("pacs",),
     ("worker",),
-    ("service",),
+    ("api",),
     ("app",),
-    ("cli", "commands"),
+    ("cli",),
     ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -70,7 +73,8 @@ def test_only_tracking_imports_mlflow():
 
 
 @pytest.mark.parametrize(
-    "module", ["cli", "vocabulary", "readers", "datasets.datalist", "evaluation.metrics"]
+    "module",
+    ["cli.main", "core.vocabulary", "readers", "datasets.datalist", "evaluation.metrics.metrics"],
 )
 def test_light_modules_import_neither_torch_nor_mlflow(module):
     heavy = "[name for name in ('torch', 'monai', 'mlflow') if name in sys.modules]"
@@ -81,14 +85,14 @@ def test_light_modules_import_neither_torch_nor_mlflow(module):
 
 @pytest.mark.slow
 def test_a_prediction_imports_nothing_for_training_and_plots(tmp_path):
-    film = np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)
-    Image.fromarray(film).save(tmp_path / "film.png")
+    image = np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)
+    Image.fromarray(image).save(tmp_path / "image.png")
     heavy = "('mlflow', 'ignite', 'pandas', 'matplotlib', 'sklearn', 'statsmodels', 'SimpleITK')"
     code = f"""
 import atexit, sys
 atexit.register(lambda: print([name for name in {heavy} if name in sys.modules]))
-sys.argv = ["covid-monai", "predict", "--json", {str(tmp_path / "film.png")!r}]
-from covid_monai.cli import main
+sys.argv = ["covid-monai", "predict", "--json", {str(tmp_path / "image.png")!r}]
+from covid_monai.cli.main import main
 main()
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

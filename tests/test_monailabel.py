@@ -22,10 +22,10 @@ from pydicom import dcmread
 from pydicom.uid import JPEG2000TransferSyntaxes, generate_uid
 from scipy.stats import entropy
 
-from covid_monai.archive import SUMS
-from covid_monai.datasets.phantom_files import write_phantoms
+from covid_monai.bundle.bundle_zip import SUMS
 from covid_monai.export import export_bundle
 from covid_monai.inference.classifier import Classifier
+from covid_monai.phantoms.files import write_phantoms
 
 ROOT = Path(__file__).parents[1]
 NAME = "covid_cxr_classification"
@@ -56,7 +56,7 @@ def bundle(tmp_path_factory, binaries):
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("phantoms") / "films"
+    folder = tmp_path_factory.mktemp("phantoms") / "images"
     datalist = json.loads(
         write_phantoms(folder, patients=24, size=160, image_format="dicom", ct=False).read_text()
     )
@@ -150,10 +150,10 @@ def _ours(bundle, files):
 def _studies(folder, phantoms):
     """DICOM of both polarities, JPEG 2000, JPEG."""
     folder.mkdir()
-    films = list(phantoms)[:6]
-    for film in films:
-        shutil.copy(film, folder)
-    inverted = dcmread(films[0])
+    images = list(phantoms)[:6]
+    for image in images:
+        shutil.copy(image, folder)
+    inverted = dcmread(images[0])
     inverted.PixelData = (2**inverted.BitsStored - 1 - inverted.pixel_array).astype("uint16").tobytes()
     swap = {"MONOCHROME1": "MONOCHROME2", "MONOCHROME2": "MONOCHROME1"}
     inverted.PhotometricInterpretation = swap[inverted.PhotometricInterpretation]
@@ -218,7 +218,7 @@ def test_the_same_through_dicomweb_on_orthanc(app, bundle, phantoms, binaries, t
         with served(app, f"{orthanc}/dicom-web", binaries, **environment) as url:
             for path in [path for path in files if path.stem in ours]:
                 ds = dcmread(path)
-                # Orthanc has unpacked it: raw films shrink by block averages, not by wavelet levels.
+                # Orthanc has unpacked it: raw images shrink by block averages, not by wavelet levels.
                 near = 0.05 if ds.file_meta.TransferSyntaxUID in JPEG2000TransferSyntaxes else 1e-4
                 found = _scores(url, str(ds.SeriesInstanceUID))
                 assert found == pytest.approx(ours[path.stem], abs=near), path.name
@@ -239,20 +239,20 @@ def _save_label(url, image, name):
 def test_our_app_trains_on_labels_and_asks_where_it_doubts(app, bundle, phantoms, binaries, tmp_path):
     shutil.copy(ROOT / "deploy" / "monailabel" / "main.py", app)
     (tmp_path / "studies").mkdir()
-    for film in phantoms:
-        shutil.copy(film, tmp_path / "studies")
+    for image in phantoms:
+        shutil.copy(image, tmp_path / "studies")
     environment = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlruns.db",
         "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",  # it would be busy with that when the test asks for it
     }
     with served(app, tmp_path / "studies", binaries, **environment) as url:
         labelled = list(phantoms)[:-6]
-        for film in labelled:
-            _save_label(url, film.stem, phantoms[film])
+        for image in labelled:
+            _save_label(url, image.stem, phantoms[image])
         before = _scores(url, labelled[0].stem)  # MONAI Label keeps what it has loaded for it
         body = json.dumps({"max_epochs": 1, "device": "cpu"}).encode()
         result = _request(f"{url}/train/{NAME}?run_sync=true", method="POST", body=body)
-        assert sum(result["films"].values()) == len(labelled) and result["updated"]
+        assert sum(result["images"].values()) == len(labelled) and result["updated"]
         run = Path(result["run"])
         assert (run / run.name / "models" / "model.pt").is_file()
         served_bundle = app / "model" / NAME
@@ -262,13 +262,13 @@ def test_our_app_trains_on_labels_and_asks_where_it_doubts(app, bundle, phantoms
         assert not (served_bundle / SUMS).exists()
         with sqlite3.connect(tmp_path / "mlruns.db") as database:
             assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
-        # What is served from now on is the new network, and the most doubtful film comes next.
+        # What is served from now on is the new network, and the most doubtful image comes next.
         scored = _request(f"{url}/scoring/{NAME}_uncertainty?run_sync=true", method="POST", body=b"{}")
         assert scored["scored"] + scored["refused"] == 6
         ours = _ours(served_bundle, list(phantoms)[-6:])
-        next_film = _request(f"{url}/activelearning/uncertainty", method="POST", body=b"{}")["id"]
-        assert _scores(url, next_film) == pytest.approx(ours[next_film], abs=1e-4)
+        next_image = _request(f"{url}/activelearning/uncertainty", method="POST", body=b"{}")["id"]
+        assert _scores(url, next_image) == pytest.approx(ours[next_image], abs=1e-4)
         after = _scores(url, labelled[0].stem)
         assert after != before
         assert after == pytest.approx(_ours(served_bundle, labelled[:1])[labelled[0].stem], abs=1e-4)
-        assert next_film == max(ours, key=lambda film: entropy(list(ours[film].values())))
+        assert next_image == max(ours, key=lambda image: entropy(list(ours[image].values())))

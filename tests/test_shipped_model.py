@@ -1,4 +1,4 @@
-"""The weights that come with the repository: complete, small enough, worth their figures on real films."""
+"""The weights that come with the repository: complete, small enough, worth their figures on real images."""
 
 import re
 from pathlib import Path
@@ -36,24 +36,24 @@ def test_model_card_names_the_very_data_that_the_thresholds_were_chosen_on():
     assert Bundle(BUNDLE).identity["weights_sha256"][:16] in section
 
 
-def test_real_dicom_films_get_a_decision_and_one_shown_in_reverse_none(classifier, real_data):
-    film = "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm"
-    names = ("RG1_J2KI.dcm", film, "Fake_MONOHR1.dcm")
-    films = list(classifier.predict(real_data / "dicom" / name for name in names))
-    assert [film.status.value for film in films] == ["ok", "ok", "refused"]
-    assert films[2].reason == "inverted"
+def test_real_dicom_images_get_a_decision_and_one_shown_in_reverse_none(classifier, real_data):
+    image = "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm"
+    names = ("RG1_J2KI.dcm", image, "Fake_MONOHR1.dcm")
+    images = list(classifier.predict(real_data / "dicom" / name for name in names))
+    assert [image.status.value for image in images] == ["ok", "ok", "refused"]
+    assert images[2].reason == "inverted"
 
 
-def test_official_test_films_are_told_apart_and_few_refused(classifier, real_data):
+def test_official_test_images_are_told_apart_and_few_refused(classifier, real_data):
     folders = {"NORMAL": 0, "PNEUMONIA": 1}
-    films = [
+    images = [
         (path, label)
         for folder, label in folders.items()
         for path in sorted((real_data / "chest_xray" / "test" / folder).iterdir())[:40]
     ]
-    predictions = list(classifier.predict(path for path, _ in films))
-    ok = [film.probabilities is not None for film in predictions]
+    predictions = list(classifier.predict(path for path, _ in images))
+    ok = [image.probabilities is not None for image in predictions]
     assert np.mean(ok) >= 0.95
-    labels = [label for (_, label), fine in zip(films, ok, strict=True) if fine]
-    scores = [1 - film.probabilities["normal"] for film in predictions if film.probabilities]
+    labels = [label for (_, label), fine in zip(images, ok, strict=True) if fine]
+    scores = [1 - image.probabilities["normal"] for image in predictions if image.probabilities]
     assert roc_auc_score(labels, scores) > 0.9

@@ -1,4 +1,4 @@
-"""Many films through one engine: what is done so far, how fast, and the results as CSV."""
+"""Many images through one engine: what is done so far, how fast, and the results as CSV."""
 
 import io
 import time
@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from covid_monai.api.uploads import LimitExceeded, Limits, Upload, in_memory
 from covid_monai.app.folder import read_upload
 from covid_monai.app.pictures import THUMBNAIL_SIDE, jpeg
+from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
 from covid_monai.inference.output import csv_writer
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
-from covid_monai.service.uploads import LimitExceeded, Limits, Upload, in_memory
-from covid_monai.vocabulary import RefusedImage, Status, UnreadableImage
 
 if TYPE_CHECKING:
-    from covid_monai.service.engine import Engine
+    from covid_monai.api.engine import Engine
 
 
 class Source(Protocol):
-    """Where a film comes from; it can be asked again."""
+    """Where an image comes from; it can be asked again."""
 
     @property
     def name(self) -> str:
@@ -40,7 +40,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Handed:
-    """A film that a visitor handed in: its bytes are held as long as the batch is."""
+    """An image that a visitor handed in: its bytes are held as long as the batch is."""
 
     upload: Upload
 
@@ -56,7 +56,7 @@ class Handed:
 
 @dataclass(frozen=True)
 class OnServer:
-    """A film in the server's folder, read when it is needed.
+    """An image in the server's folder, read when it is needed.
 
     Args:
         path: The file.
@@ -74,12 +74,12 @@ class OnServer:
 
 
 @dataclass(frozen=True)
-class Film:
-    """One finished film of a batch.
+class BatchImage:
+    """One finished image of a batch.
 
     Args:
         prediction: What became of it.
-        thumbnail: JPEG, the longer side `THUMBNAIL_SIDE` pixels; None where the file shows no film.
+        thumbnail: JPEG, the longer side `THUMBNAIL_SIDE` pixels; None where the file shows no image.
         source: Where its file is.
     """
 
@@ -90,21 +90,21 @@ class Film:
 
 @dataclass
 class Batch:
-    """The films of one batch, in the order given; those that are done.
+    """The images of one batch, in the order given; those that are done.
 
     Args:
         total: How many there are to be done.
     """
 
     total: int
-    films: list[Film] = field(default_factory=list)
+    images: list[BatchImage] = field(default_factory=list)
     cancelled: bool = False
     _started: float = field(default_factory=time.monotonic)
     _ended: float | None = None
 
     @property
     def running(self) -> bool:
-        """Whether films are still to come."""
+        """Whether images are still to come."""
         return self._ended is None
 
     def end(self) -> None:
@@ -115,13 +115,13 @@ class Batch:
     def images_per_second(self) -> float:
         """Mean speed since the start."""
         elapsed = (self._ended or time.monotonic()) - self._started
-        return len(self.films) / max(elapsed, 1e-6)
+        return len(self.images) / max(elapsed, 1e-6)
 
     @property
     def seconds_left(self) -> float | None:
-        """At the mean speed; None before the first film is done."""
-        left = self.total - len(self.films)
-        return left / self.images_per_second if self.films else None
+        """At the mean speed; None before the first image is done."""
+        left = self.total - len(self.images)
+        return left / self.images_per_second if self.images else None
 
     def to_pdf(self, model: Mapping[str, str]) -> bytes:
         """The results so far as a document: a summary, then a table with small pictures.
@@ -129,40 +129,40 @@ class Batch:
         Args:
             model: As `Classifier.model`.
         """
-        from covid_monai.results.batch_page import batch_page
+        from covid_monai.results.pdf.batch_page import batch_page
 
-        films = list(self.films)
-        # The document knows films by their names: of two with one name it would show one picture twice.
-        names = Counter(film.prediction.file for film in films)
+        images = list(self.images)
+        # The document knows images by their names: of two with one name it would show one picture twice.
+        names = Counter(image.prediction.file for image in images)
         thumbnails = {
-            film.prediction.file: film.thumbnail
-            for film in films
-            if film.thumbnail and names[film.prediction.file] == 1
+            image.prediction.file: image.thumbnail
+            for image in images
+            if image.thumbnail and names[image.prediction.file] == 1
         }
-        predictions = [film.prediction for film in films]
-        return batch_page(predictions, thumbnails, model, f"{len(films)} chest radiographs")
+        predictions = [image.prediction for image in images]
+        return batch_page(predictions, thumbnails, model, f"{len(images)} chest radiographs")
 
     def to_csv(self, class_names: Sequence[str]) -> bytes:
         """The results so far, with the columns of `covid-monai predict --output FILE.csv`."""
         text = io.StringIO()
         write = csv_writer(text, class_names)
-        for film in self.films:
-            write(film.prediction)
+        for image in self.images:
+            write(image.prediction)
         return text.getvalue().encode("utf-8", errors="backslashreplace")
 
 
-def classify(engine: "Engine", sources: Iterable[Source]) -> Generator[Film, None, None]:
-    """Classify films in their order, each with its thumbnail; close the generator to stop.
+def classify(engine: "Engine", sources: Iterable[Source]) -> Generator[BatchImage, None, None]:
+    """Classify images in their order, each with its thumbnail; close the generator to stop.
 
     Args:
         engine: Others may use it at the same time.
         sources: Loaded as the engine comes to them, so that a folder is never in memory as a whole.
 
     Raises:
-        Busy: At the first film, if too many callers are served.
+        Busy: At the first image, if too many callers are served.
     """
     ahead: deque[tuple[Source, Upload]] = deque()
-    lost: deque[tuple[int, Film]] = deque()  # each with its place
+    lost: deque[tuple[int, BatchImage]] = deque()  # each with its place
 
     def loaded() -> Iterator[Upload]:
         for place, source in enumerate(sources):
@@ -182,12 +182,12 @@ def classify(engine: "Engine", sources: Iterable[Source]) -> Generator[Film, Non
         source, upload = ahead.popleft()
         # What could not be read may have ended the process that tried: it is not tried again in this one.
         readable = prediction.status is not Status.ERROR
-        yield Film(prediction, thumbnail(upload) if readable else None, source)
-    yield from (film for _, film in lost)
+        yield BatchImage(prediction, thumbnail(upload) if readable else None, source)
+    yield from (image for _, image in lost)
 
 
-def _lost(engine: "Engine", source: Source, error: OSError | LimitExceeded) -> Film:
-    """A film whose file cannot be had: its record says why, without the path, and the others go on."""
+def _lost(engine: "Engine", source: Source, error: OSError | LimitExceeded) -> BatchImage:
+    """An image whose file cannot be had: its record says why, without the path, and the others go on."""
     detail = error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
     prediction = Prediction(
         file=source.name,
@@ -196,14 +196,14 @@ def _lost(engine: "Engine", source: Source, error: OSError | LimitExceeded) -> F
         reason="unreadable",
         detail=f"{source.name}: {detail}",
     )
-    return Film(prediction, None, source)
+    return BatchImage(prediction, None, source)
 
 
 def thumbnail(upload: Upload) -> bytes | None:
-    """The film as a viewer shows it, small, as JPEG; None if the file shows no single grey film."""
+    """The image as a viewer shows it, small, as JPEG; None if the file shows no single grey image."""
     try:
         with in_memory(upload) as path:
-            film, _ = read_radiograph(path, target_size=THUMBNAIL_SIDE)
+            image, _ = read_radiograph(path, target_size=THUMBNAIL_SIDE)
     except (RefusedImage, UnreadableImage):
         return None
-    return jpeg((np.clip(film[0], 0, 1) * 255).round().astype(np.uint8), side=THUMBNAIL_SIDE)
+    return jpeg((np.clip(image[0], 0, 1) * 255).round().astype(np.uint8), side=THUMBNAIL_SIDE)

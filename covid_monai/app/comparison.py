@@ -1,12 +1,12 @@
-"""Two models' answers to the same film: where they agree, by how much they differ, and where they look."""
+"""Two models' answers to the same image: where they agree, by how much they differ, and where they look."""
 
 from typing import Any
 
 import numpy as np
 
-from covid_monai.inference.heatmap import FilmHeatmap
+from covid_monai.inference.grad_cam import ImageHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results.picture import Picture, film_picture, heat_on_film
+from covid_monai.results.rendering import Picture, heat_on_image, image_picture
 from covid_monai.results.wording import finding
 
 _OPACITY = 0.7
@@ -15,17 +15,17 @@ FIRST_HOTTER, SECOND_HOTTER = (230, 159, 0), (86, 180, 233)
 
 
 def agreement(first: Prediction, second: Prediction) -> str:
-    """One sentence: whether both models say the same of the film.
+    """One sentence: whether both models say the same of the image.
 
     Args:
         first: Of one model.
-        second: Of the other, for the same film.
+        second: Of the other, for the same image.
     """
     if not first.ok and not second.ok:
-        return "Neither model classified the film."
+        return "Neither model classified the image."
     if not (first.ok and second.ok):
         which, other = ("first", second) if first.ok else ("second", first)
-        return f"Only the {which} model classified the film; the other did not ({other.reason})."
+        return f"Only the {which} model classified the image; the other did not ({other.reason})."
     words = finding(first), finding(second)
     if words[0] == words[1]:
         return f"Both models say the same: {words[0]}."
@@ -56,20 +56,20 @@ def shared_classes(first: Prediction, second: Prediction) -> list[str]:
     return [name for name in first.probabilities or {} if name in (second.probabilities or {})]
 
 
-def difference_picture(first: FilmHeatmap, second: FilmHeatmap) -> Picture:
-    """The film, coloured where one heat map is hotter than the other; the more, the stronger the colour.
+def difference_picture(first: ImageHeatmap, second: ImageHeatmap) -> Picture:
+    """The image, coloured where one heat map is hotter than the other; the more, the stronger the colour.
 
     Args:
-        first: Film and heat map of one model.
-        second: Of the other model, of the same film and class.
+        first: Image and heat map of one model.
+        second: Of the other model, of the same image and class.
 
     Returns:
-        Shape [h, w, 3], as `film_picture`: `FIRST_HOTTER` where the first map is hotter, `SECOND_HOTTER`
+        Shape [h, w, 3], as `image_picture`: `FIRST_HOTTER` where the first map is hotter, `SECOND_HOTTER`
         where the second is.
     """
-    film = film_picture(first.film).astype(np.float64)
-    size = film.shape[:2]
-    difference = heat_on_film(first, size) - heat_on_film(second, size)
+    image = image_picture(first.image).astype(np.float64)
+    size = image.shape[:2]
+    difference = heat_on_image(first, size) - heat_on_image(second, size)
     colours = np.where(difference[..., None] > 0, FIRST_HOTTER, SECOND_HOTTER)
     share = _OPACITY * np.abs(difference)[..., None]
-    return (film * (1 - share) + colours * share).round().astype(np.uint8)
+    return (image * (1 - share) + colours * share).round().astype(np.uint8)

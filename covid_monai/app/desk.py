@@ -1,4 +1,4 @@
-"""What every tab of every visitor works with: engines, limits, and where films may come from."""
+"""What every tab of every visitor works with: engines, limits, and where images may come from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,11 +6,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from covid_monai.service.uploads import Limits
+from covid_monai.api.uploads import Limits
 
 if TYPE_CHECKING:
+    from covid_monai.api.engine import Engine
     from covid_monai.bundle import Bundle
-    from covid_monai.service.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Desk:
     Args:
         models: Name to model; the first is the one that the image and batch tabs use.
         limits: Of what one visitor hands in at once, and of what is kept for them.
-        folder: Films on the server that visitors may choose from; None if there are none.
+        folder: Images on the server that visitors may choose from; None if there are none.
         allow_urls: Whether visitors may name a URL that the server then fetches.
         url_hosts: Hosts that may be fetched from although their addresses are not public.
     """

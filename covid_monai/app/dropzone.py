@@ -10,8 +10,8 @@ from fastapi import HTTPException, Request
 from nicegui import app, events
 from nicegui.element import Element
 
+from covid_monai.api.uploads import Limits, Upload, UploadError, unpack
 from covid_monai.app.room import ROOM, TIMES_A_VISITOR
-from covid_monai.service.uploads import Limits, Upload, UploadError, unpack
 
 _SECONDS = 120.0  # for one body
 ACCEPT = ".dcm,.dicom,.ima,.jpg,.jpeg,.png,.zip,application/dicom,image/jpeg,image/png"
@@ -58,7 +58,7 @@ class Dropzone(Element, component="dropzone.js"):
         *,
         on_files: Callable[[Dropped], Awaitable[None] | None],
         on_rejected: Callable[[Rejected], None],
-        title: str = "Drop films here, or choose files",
+        title: str = "Drop images here, or choose files",
         multiple: bool = True,
     ) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Dropzone(Element, component="dropzone.js"):
         )
 
     async def _receive(self, request: Request) -> dict[str, int]:
-        name = unquote(request.headers.get("x-file-name", "film"))
+        name = unquote(request.headers.get("x-file-name", "image"))
         most = TIMES_A_VISITOR * self._limits.max_total_bytes
         uploads = []
         try:

@@ -1,10 +1,10 @@
-"""Films of a folder on the server that visitors may choose from, and nothing beside it."""
+"""Images of a folder on the server that visitors may choose from, and nothing beside it."""
 
 import os
 from pathlib import Path
 
-from covid_monai.inference.files import find_files
-from covid_monai.service.uploads import Limits, Upload, UploadError
+from covid_monai.api.uploads import Limits, Upload, UploadError
+from covid_monai.readers.image_files import find_files
 
 _MOST_FOLDERS = 500
 
@@ -20,8 +20,8 @@ def folders_below(root: Path) -> list[str]:
     return found[:_MOST_FOLDERS]
 
 
-def films_in(root: Path, chosen: str, limits: Limits) -> list[Path]:
-    """Files that look like films in one folder below `root`.
+def images_in(root: Path, chosen: str, limits: Limits) -> list[Path]:
+    """Files that look like images in one folder below `root`.
 
     Args:
         root: Resolved.
@@ -29,7 +29,7 @@ def films_in(root: Path, chosen: str, limits: Limits) -> list[Path]:
         limits: For their number.
 
     Raises:
-        UploadError: If the folder is not there or not below the root, by whatever links, or has no films.
+        UploadError: If the folder is not there or not below the root, by whatever links, or has no images.
         LimitExceeded: If they are too many.
     """
     folder = (root / chosen).resolve()

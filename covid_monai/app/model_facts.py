@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from covid_monai.app.cards import percent
 from covid_monai.app.desk import Model
-from covid_monai.app.evidence import CLASS_FIGURES, Evidence
-from covid_monai.app.status import label
-from covid_monai.evaluation.calibration import Calibration
-from covid_monai.evaluation.operating_point import OperatingPoint
-from covid_monai.evaluation.page import METRIC_NAMES
-from covid_monai.evaluation.verdict import number
+from covid_monai.app.pages.cards import percent
+from covid_monai.app.pages.evidence import CLASS_FIGURES, Evidence
+from covid_monai.app.widgets.status import label
+from covid_monai.evaluation.decisions.calibration import Calibration
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint
+from covid_monai.evaluation.report.page import METRIC_NAMES
+from covid_monai.evaluation.shortcuts.verdict import number
 
 Table = tuple[Sequence[str], list[list[str]]]
 
@@ -78,12 +78,12 @@ def chosen_on(part: OperatingPoint | Calibration) -> str:
 
 
 def figures_table(evidence: Evidence) -> Table:
-    """Per class of the test split: films and the main figures, each with its 95 % interval."""
+    """Per class of the test split: images and the main figures, each with its 95 % interval."""
     rows = [
         [label(name), str(values["support"]), *(_with_interval(values[key]) for key in CLASS_FIGURES)]
         for name, values in evidence.per_class.items()
     ]
-    return ["Class", "Films", *(METRIC_NAMES[key] for key in CLASS_FIGURES)], rows
+    return ["Class", "Images", *(METRIC_NAMES[key] for key in CLASS_FIGURES)], rows
 
 
 def _with_interval(metric: Mapping[str, float | None]) -> str:
@@ -94,5 +94,5 @@ def _with_interval(metric: Mapping[str, float | None]) -> str:
 
 def _gate_words(has_gate: bool) -> str:
     if has_gate:
-        return "yes: refuses films that are turned, inverted or unlike those of the training"
+        return "yes: refuses images that are turned, inverted or unlike those of the training"
     return "none: any grey picture is classified, whatever it shows"

@@ -5,7 +5,7 @@ import io
 
 from PIL import Image
 
-from covid_monai.results.picture import Picture
+from covid_monai.results.rendering import Picture
 
 THUMBNAIL_SIDE = 96  # pixels
 

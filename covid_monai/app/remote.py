@@ -1,4 +1,4 @@
-"""Fetch a film by URL for a visitor, and nothing that only this server can reach."""
+"""Fetch an image by URL for a visitor, and nothing that only this server can reach."""
 
 import http.client
 import ipaddress
@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Set
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
-from covid_monai.service.uploads import Limits
+from covid_monai.api.uploads import Limits
 
 _SECONDS = 20.0
 _REDIRECTS = 3
@@ -48,7 +48,7 @@ def fetch(url: str, limits: Limits, hosts: Set[str] = frozenset()) -> tuple[str,
                 continue
             if answer.status != 200:
                 raise FetchError(f"The server answered {answer.status}; a file was expected.")
-            name = unquote(parts.path.rsplit("/", 1)[-1]) or "film"
+            name = unquote(parts.path.rsplit("/", 1)[-1]) or "image"
             return name, _body(answer, name, limits)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if isinstance(error, ValueError) and not isinstance(error, UnicodeError):

@@ -1,4 +1,4 @@
-"""How much of all visitors' films lies in memory at once."""
+"""How much of all visitors' images lies in memory at once."""
 
 import gc
 import threading
@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from covid_monai.service.uploads import LimitExceeded, Upload
+from covid_monai.api.uploads import LimitExceeded, Upload
 
 TIMES_A_VISITOR = 4  # as many visitors may keep all that one may, before others are told to wait
 
@@ -28,7 +28,7 @@ class Room:
             gc.collect()  # what a visitor left may be in a cycle of references
         with self._lock:
             if self.held + size > most:
-                raise LimitExceeded("This server's memory for films is in use: try again in a while.")
+                raise LimitExceeded("This server's memory for images is in use: try again in a while.")
             self.held += size
 
     def give_back(self, size: int) -> None:

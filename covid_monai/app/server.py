@@ -3,16 +3,17 @@
 from fastapi import FastAPI
 from nicegui import ui
 
-from covid_monai.app import blobs, layout
+from covid_monai.api.api import Settings, create_api
+from covid_monai.app import blobs
 from covid_monai.app.desk import Desk
 from covid_monai.app.headers import SafeHeaders
-from covid_monai.service.api import Settings, create_api
+from covid_monai.app.pages import layout
 
 SECONDS_TO_RETURN = 5.0  # a visitor who is away longer has left: what they uploaded is freed
 
 
 def create_app(desk: Desk, *, loopback: bool) -> FastAPI:
-    """The page at /, and beside it what `covid_monai.service.api` serves, with the same engine and limits.
+    """The page at /, and beside it what `covid_monai.api.api` serves, with the same engine and limits.
 
     Args:
         desk: What the page works with; its first model answers under /v1.

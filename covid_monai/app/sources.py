@@ -1,4 +1,4 @@
-"""Where films come from: dropped files, examples, a folder of the server, a URL."""
+"""Where images come from: dropped files, examples, a folder of the server, a URL."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,19 +6,21 @@ from pathlib import Path
 
 from nicegui import ui
 
+from covid_monai.api.uploads import Upload, UploadError, unpack
 from covid_monai.app.desk import Desk
 from covid_monai.app.dropzone import Dropzone, Rejected
-from covid_monai.app.examples import EXAMPLES, Example
-from covid_monai.app.folder import films_in, folders_below, read_upload
+from covid_monai.app.folder import folders_below, images_in, read_upload
 from covid_monai.app.remote import FetchError, fetch
-from covid_monai.service.uploads import Upload, UploadError, unpack
+from covid_monai.app.widgets.examples import EXAMPLES, Example
 
-Add = Callable[[list[Upload], bool], Awaitable[None]]  # films, and whether to show the first
+Add = Callable[[list[Upload], bool], Awaitable[None]]  # images, and whether to show the first
 
 
 def build_sources(desk: Desk, add: Add) -> ui.expansion:
-    """Show what this desk allows; folded away once there are films."""
-    with ui.expansion("Add films", icon="add_photo_alternate", value=True).classes("sources card") as sources:
+    """Show what this desk allows; folded away once there are images."""
+    with ui.expansion("Add images", icon="add_photo_alternate", value=True).classes(
+        "sources card"
+    ) as sources:
         with ui.element("div").classes("sources-grid"):
             Dropzone(
                 desk.limits, on_files=lambda event: add(event.uploads, event.first), on_rejected=show_rejected
@@ -29,7 +31,7 @@ def build_sources(desk: Desk, add: Add) -> ui.expansion:
                     _folder(desk, desk.folder, add)
                 if desk.allow_urls:
                     _url(desk, add)
-        ui.label("Films stay in this server's memory while the page is open. No disk, no log.").classes(
+        ui.label("Images stay in this server's memory while the page is open. No disk, no log.").classes(
             "dim small"
         )
     return sources
@@ -58,7 +60,7 @@ def _folder(desk: Desk, root: Path, add: Add) -> None:
 
     async def take() -> None:
         try:
-            files = await asyncio.to_thread(films_in, root, select.value, desk.limits)
+            files = await asyncio.to_thread(images_in, root, select.value, desk.limits)
             await add([await asyncio.to_thread(read_upload, file, desk.limits) for file in files], True)
         except (UploadError, OSError) as error:
             ui.notify(str(error), type="negative", close_button="Close", timeout=0)
@@ -66,7 +68,7 @@ def _folder(desk: Desk, root: Path, add: Add) -> None:
     ui.label("Or a folder of the server").classes("small source-title")
     with ui.row().classes("source-row"):
         select = ui.select(folders, value=folders[0], label="Folder").classes("grow")
-        ui.button("Add its films", on_click=take).props("outline no-caps")
+        ui.button("Add its images", on_click=take).props("outline no-caps")
 
 
 def _url(desk: Desk, add: Add) -> None:

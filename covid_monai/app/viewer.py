@@ -1,4 +1,4 @@
-"""The film as a viewer shows it, with the heat map over it; grey, zoom and opacity change in the browser."""
+"""The image as a viewer shows it, with the heat map over it; grey, zoom and opacity change in the browser."""
 
 import io
 import secrets
@@ -9,9 +9,9 @@ from nicegui.element import Element
 from PIL import Image
 
 from covid_monai.app import blobs
-from covid_monai.inference.heatmap import FilmHeatmap
-from covid_monai.readers.viewing import ViewedFilm
-from covid_monai.results.picture import heat_on_film
+from covid_monai.inference.grad_cam import ImageHeatmap
+from covid_monai.readers.viewing import ViewedImage
+from covid_monai.results.rendering import heat_on_image
 
 _COLOURS = colormaps["inferno"]
 _HEAT_SIDE = 512  # pixels: a heat map has a few dozen of its own
@@ -19,38 +19,38 @@ _OPACITY = 0.55  # at first, as in the reports
 
 
 class Viewer(Element, component="viewer.js"):
-    """A film with its window, zoom and heat map.
+    """An image with its window, zoom and heat map.
 
     Args:
-        film: The film.
+        image: The image.
         label: What it is, for those who do not see it.
     """
 
-    def __init__(self, film: ViewedFilm, *, label: str) -> None:
+    def __init__(self, image: ViewedImage, *, label: str) -> None:
         super().__init__()
-        rows, columns = film.codes.shape
+        rows, columns = image.codes.shape
         self._keys: dict[str, str] = {}
-        url = self._publish("film", film.shown.tobytes() + film.codes.astype("<u2").tobytes())
+        url = self._publish("image", image.shown.tobytes() + image.codes.astype("<u2").tobytes())
         self._props.update(
             url=url,
             label=label,
             columns=columns,
             rows=rows,
-            low=film.low,
-            high=film.high,
-            center=film.center,
-            spread=film.width,
-            voi=film.function,
-            inverse=film.inverse,
-            windowed=film.has_window,
+            low=image.low,
+            high=image.high,
+            center=image.center,
+            spread=image.width,
+            voi=image.function,
+            inverse=image.inverse,
+            windowed=image.has_window,
             opacity=_OPACITY,
         )
 
-    def show_heat(self, explained: FilmHeatmap, class_label: str) -> None:
-        """Lay a heat map over the film.
+    def show_heat(self, explained: ImageHeatmap, class_label: str) -> None:
+        """Lay a heat map over the image.
 
         Args:
-            explained: Of the same film.
+            explained: Of the same image.
             class_label: The class that it is for, as a person reads it.
         """
         self._props["heatUrl"] = self._publish("heat", _heat_png(explained), "image/png")
@@ -68,11 +68,11 @@ class Viewer(Element, component="viewer.js"):
         super()._handle_delete()
 
 
-def _heat_png(explained: FilmHeatmap) -> bytes:
+def _heat_png(explained: ImageHeatmap) -> bytes:
     """Inferno colours, the hotter the less transparent."""
-    scale = _HEAT_SIDE / max(explained.film.shape)
-    rows, columns = (max(1, round(side * scale)) for side in explained.film.shape)
-    heat = heat_on_film(explained, (rows, columns))
+    scale = _HEAT_SIDE / max(explained.image.shape)
+    rows, columns = (max(1, round(side * scale)) for side in explained.image.shape)
+    heat = heat_on_image(explained, (rows, columns))
     picture = _COLOURS(heat)
     picture[..., 3] = heat
     buffer = io.BytesIO()

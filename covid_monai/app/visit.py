@@ -5,12 +5,12 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from covid_monai.api.uploads import Limits, Upload, in_memory
 from covid_monai.app.desk import Model
-from covid_monai.inference.heatmap import FilmHeatmap
+from covid_monai.core.vocabulary import RefusalReason, Status
+from covid_monai.inference.grad_cam import ImageHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.readers.viewing import ViewedFilm, read_for_viewer
-from covid_monai.service.uploads import Limits, Upload, in_memory
-from covid_monai.vocabulary import RefusalReason, Status
+from covid_monai.readers.viewing import ViewedImage, read_for_viewer
 
 logger = logging.getLogger(__name__)
 # Refused by the gate or the view: read, so that it can be shown. What the readers refuse is not decoded here.
@@ -23,8 +23,8 @@ _SHOWN_ALTHOUGH_REFUSED = frozenset(
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
-    """One film of a visitor.
+class VisitedImage:
+    """One image of a visitor.
 
     Args:
         upload: As it was handed in.
@@ -41,14 +41,14 @@ class Film:
 
     @property
     def is_dicom(self) -> bool:
-        """Whether results can be attached to it; errors are no films."""
+        """Whether results can be attached to it; errors are no images."""
         return self.prediction.status is not Status.ERROR and not self.upload.data.startswith(
             (b"\xff\xd8\xff", b"\x89PNG")
         )
 
 
 class Visit:
-    """The films of one visitor, in the order in which they came.
+    """The images of one visitor, in the order in which they came.
 
     Args:
         model: Who classifies.
@@ -58,48 +58,48 @@ class Visit:
     def __init__(self, model: Model, limits: Limits) -> None:
         self.model = model
         self._limits = limits
-        self._films: list[Film] = []
+        self._images: list[VisitedImage] = []
 
-    def __iter__(self) -> Iterator[Film]:
-        return iter(self._films)
+    def __iter__(self) -> Iterator[VisitedImage]:
+        return iter(self._images)
 
     def __len__(self) -> int:
-        return len(self._films)
+        return len(self._images)
 
-    async def add(self, upload: Upload) -> Film:
-        """Classify a film and keep it.
+    async def add(self, upload: Upload) -> VisitedImage:
+        """Classify an image and keep it.
 
         Raises:
             LimitExceeded: If there is no more room for this visitor.
             Busy: If too many callers are served.
         """
-        kept = [film.upload for film in self._films] + [upload]
+        kept = [image.upload for image in self._images] + [upload]
         self._limits.check_count(len(kept))
         self._limits.check_total(sum(len(one.data) for one in kept))
         prediction = await asyncio.to_thread(_predict, self.model, upload)
-        film = Film(upload, prediction)
-        self._films.append(film)
-        return film
+        image = VisitedImage(upload, prediction)
+        self._images.append(image)
+        return image
 
-    def remove(self, film: Film) -> None:
-        """Forget a film."""
-        self._films.remove(film)
+    def remove(self, image: VisitedImage) -> None:
+        """Forget an image."""
+        self._images.remove(image)
 
     def clear(self) -> None:
         """Forget all."""
-        self._films.clear()
+        self._images.clear()
 
-    async def view(self, film: Film) -> ViewedFilm | None:
-        """The film for the viewer; None if it cannot be read after all."""
-        return await asyncio.to_thread(_view, film.upload)
+    async def view(self, image: VisitedImage) -> ViewedImage | None:
+        """The image for the viewer; None if it cannot be read after all."""
+        return await asyncio.to_thread(_view, image.upload)
 
-    async def explain(self, film: Film, class_name: str) -> FilmHeatmap:
+    async def explain(self, image: VisitedImage, class_name: str) -> ImageHeatmap:
         """Its heat map for a class.
 
         Raises:
             Busy: If too many callers are served.
         """
-        return await asyncio.to_thread(self.model.engine.explain, film.upload, class_name)
+        return await asyncio.to_thread(self.model.engine.explain, image.upload, class_name)
 
 
 def _predict(model: Model, upload: Upload) -> Prediction:
@@ -107,12 +107,12 @@ def _predict(model: Model, upload: Upload) -> Prediction:
     return prediction
 
 
-def _view(upload: Upload) -> ViewedFilm | None:
+def _view(upload: Upload) -> ViewedImage | None:
     with in_memory(upload) as path:
         try:
             return read_for_viewer(path)
         except Exception:  # decoders raise what they like; the result stands without the picture
-            logger.debug("a film cannot be shown", exc_info=True)
+            logger.debug("an image cannot be shown", exc_info=True)
             return None
 
 

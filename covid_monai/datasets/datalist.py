@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from covid_monai.files import replacing
+from covid_monai.core.atomic_files import replacing
 
 _WAY_OUT = "name the folder of the images with --dataset_dir"
 SPLITS = ("training", "validation", "test")
@@ -27,7 +27,7 @@ class Datalist:
         digest: SHA-256 of labels, paths and patients: the same data, whatever the order or the folder.
         sources: By source: root, counts, licence.
         excluded: What was left out at preparation: `image` and `reason`.
-        label_conflicts: Groups of one film with more than one label, found at preparation: `group` and
+        label_conflicts: Groups of one image with more than one label, found at preparation: `group` and
             `images`, each with its class name.
     """
 
@@ -87,7 +87,7 @@ def read_datalist(path: str | Path) -> Datalist:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not JSON, lacks keys, holds a label outside `labels`, or a patient or a group
-            of one film is in two splits.
+            of one image is in two splits.
     """
     path = Path(path).absolute()
     content = load_json(path)

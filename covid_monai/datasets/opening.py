@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from covid_monai.datasets.progress import in_threads
-from covid_monai.datasets.sources import Excluded, Record
-from covid_monai.datasets.sources.base import to_age, to_sex, to_view
-from covid_monai.vocabulary import RefusedImage, UnreadableImage
+from covid_monai.core.parallel import in_threads
+from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
+from covid_monai.datasets.collections import Excluded, Record
+from covid_monai.datasets.collections.base import to_age, to_sex, to_view
 
 
 def open_all(records: Sequence[Record], *, workers: int | None = None) -> tuple[list[Record], list[Excluded]]:

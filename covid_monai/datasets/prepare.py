@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from covid_monai.core.errors import unknown
+from covid_monai.datasets.collections import SOURCES, Excluded, Record
+from covid_monai.datasets.collections.base import relative_to
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, write_datalist
-from covid_monai.datasets.duplicate_selection import drop_copies, label_conflicts, name_groups
+from covid_monai.datasets.duplicates.selection import drop_copies, label_conflicts, name_groups
 from covid_monai.datasets.opening import open_all
-from covid_monai.datasets.patients import link_shared_films, name_patients
+from covid_monai.datasets.patients import link_shared_images, name_patients
 from covid_monai.datasets.selection import check_no_class_lost, keep_classes, keep_views, order_classes
-from covid_monai.datasets.sources import SOURCES, Excluded, Record
-from covid_monai.datasets.sources.base import relative_to
 from covid_monai.datasets.split import ValidationOrder, check_fractions, split_by_patient
-from covid_monai.errors import unknown
 
 
 def parse_sources(tokens: Sequence[str]) -> list[tuple[str, Path]]:
@@ -63,7 +63,7 @@ def prepare(
     """Merge `sources` into one datalist.
 
     Every file is opened once: what cannot be read is left out with the reason, not found an hour into
-    training. Films that occur twice are found: of exact copies one stays, near ones become one patient and
+    training. Images that occur twice are found: of exact copies one stays, near ones become one patient and
     one group, which no split divides.
 
     Args:
@@ -75,7 +75,7 @@ def prepare(
         validation_order: As `split_by_patient` has it.
         classes: Keep these only, in this order; a mapping merges (`parse_classes`). All by default.
         views: Keep these only, such as `PA`. By default all frontal and all unknown views: lateral ones go.
-        check_duplicates: Look for the same film under two names; two minutes for 7,000 films on two cores.
+        check_duplicates: Look for the same image under two names; two minutes for 7,000 images on two cores.
         workers: Threads that open files; the number of processors by default.
 
     Raises:
@@ -142,11 +142,13 @@ def _without_copies(
 ) -> _Distinct:
     named = name_patients(records, root=root)
     if not check_duplicates:
-        return _Distinct(link_shared_films(named), copies=[], group_of={}, label_conflicts=[])
-    from covid_monai.datasets.duplicates import find_duplicates  # imports OpenCV: only where it is needed
+        return _Distinct(link_shared_images(named), copies=[], group_of={}, label_conflicts=[])
+    from covid_monai.datasets.duplicates.find import (
+        find_duplicates,  # imports OpenCV: only where it is needed
+    )
 
     found = find_duplicates([record.image for record in records], workers=workers)
-    linked = link_shared_films(named, same_film=found.groups)
+    linked = link_shared_images(named, same_image=found.groups)
     group_of = name_groups(found.groups, root=root)
     kept, copies = drop_copies(linked, found.copies(), root=root)
     return _Distinct(kept, copies, group_of, label_conflicts(linked, group_of, root=root))

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from covid_monai.datasets.sources import Excluded, Record
-from covid_monai.errors import unknown
-from covid_monai.vocabulary import DEFAULT_CLASS_NAMES
+from covid_monai.core.errors import unknown
+from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
+from covid_monai.datasets.collections import Excluded, Record
 
 _FRONTAL = ("PA", "AP", "FRONTAL")  # starts of AP SUPINE, APS, AP ERECT, ... too
 Selected = tuple[list[Record], list[Excluded]]
@@ -56,7 +56,7 @@ def keep_classes(records: Sequence[Record], class_map: Mapping[str, str] | None)
 
 
 def keep_views(records: Sequence[Record], views: Sequence[str] | None) -> Selected:
-    """Keep the views asked for; without `views` all frontal and all unknown ones, so lateral films go."""
+    """Keep the views asked for; without `views` all frontal and all unknown ones, so lateral images go."""
     wanted = {view.strip().upper() for view in views} if views else None
     kept, excluded = [], []
     for record in records:

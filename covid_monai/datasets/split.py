@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from covid_monai.datasets.sources.base import Excluded, Record, Split
-from covid_monai.errors import unknown
+from covid_monai.core.errors import unknown
+from covid_monai.datasets.collections.base import Excluded, Record, Split
 
 _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "training")
 ValidationOrder = Literal["random", "first"]
@@ -81,20 +81,20 @@ def split_by_patient(
             raise ValueError(f"{record.image}: no patient; give the file an identifier of its own")
         patients[record.patient].append(record)
     assigned = _official(patients)
-    free = {patient: films for patient, films in patients.items() if patient not in assigned}
+    free = {patient: images for patient, images in patients.items() if patient not in assigned}
     undivided = {
-        patient: films for patient, films in free.items() if all(film.split is None for film in films)
+        patient: images for patient, images in free.items() if all(image.split is None for image in images)
     }
     shuffle = _shuffler(f"{seed}/test")
     for patient in _draw(undivided, test_fraction, order=shuffle, leave=2 if validation_fraction else 1):
         assigned[patient] = "test"
     with_validation = {
-        film.source for films in patients.values() for film in films if film.split == "validation"
+        image.source for images in patients.values() for image in images if image.split == "validation"
     }
     left = {
-        patient: films
-        for patient, films in free.items()
-        if patient not in assigned and not with_validation & {film.source for film in films}
+        patient: images
+        for patient, images in free.items()
+        if patient not in assigned and not with_validation & {image.source for image in images}
     }
     order = _by_number if validation_order == "first" else _shuffler(f"{seed}/validation")
     for patient in _draw(left, validation_fraction, order=order, leave=1):
@@ -104,7 +104,7 @@ def split_by_patient(
 
 def _official(patients: Mapping[str, Sequence[Record]]) -> dict[str, Split]:
     """Return the patients whom a collection's own test or validation part holds; test goes first."""
-    held = {patient: {film.split for film in films} for patient, films in patients.items()}
+    held = {patient: {image.split for image in images} for patient, images in patients.items()}
     return {
         patient: next(split for split in _PRECEDENCE if split in splits)
         for patient, splits in held.items()
@@ -116,15 +116,17 @@ def _collect(patients: Mapping[str, Sequence[Record]], assigned: Mapping[str, Sp
     kept: dict[Split, list[Record]] = {split: [] for split in _PRECEDENCE}
     excluded = []
     for patient in sorted(patients):
-        films = patients[patient]
+        images = patients[patient]
         split = assigned.get(patient, "training")
-        official = {film.split for film in films} & {"test", "validation"}
-        for film in films:
-            if official and film.split not in (None, split):
-                reason = f"{film.split} in its collection, but patient {patient} is in a collection's {split}"
-                excluded.append(Excluded(film.image, reason))
+        official = {image.split for image in images} & {"test", "validation"}
+        for image in images:
+            if official and image.split not in (None, split):
+                reason = (
+                    f"{image.split} in its collection, but patient {patient} is in a collection's {split}"
+                )
+                excluded.append(Excluded(image.image, reason))
             else:
-                kept[split].append(film)
+                kept[split].append(image)
     return Splits(tuple(kept["training"]), tuple(kept["validation"]), tuple(kept["test"]), tuple(excluded))
 
 
@@ -139,9 +141,9 @@ def _draw(
     if not fraction:
         return set()
     of_class: dict[str, set[str]] = defaultdict(set)
-    for patient, films in patients.items():
-        for film in films:
-            of_class[film.class_name].add(patient)
+    for patient, images in patients.items():
+        for image in images:
+            of_class[image.class_name].add(patient)
     drawn: set[str] = set()
     settled: set[str] = set()
     for class_name in sorted(of_class, key=lambda name: (len(of_class[name]), name)):

@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from covid_monai.core.atomic_files import replacing
 from covid_monai.deidentify.plan import Planned
 from covid_monai.deidentify.pseudonyms import Pseudonyms
-from covid_monai.files import replacing
 
 COLUMNS = (
     "input", "old_path", "new_path", "refused", "old_patient_id", "new_patient_id", "shift_days",

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from covid_monai.core.atomic_files import write_atomically
 from covid_monai.deidentify.outcome import DETAILS, Done, Reason, Review
-from covid_monai.files import write_atomically
 
 REPORT = "deidentification.json"
 _JOURNAL = ".deidentification.journal"  # one line a copy, until the report takes them over

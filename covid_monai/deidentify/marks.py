@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_MAX_SIDE = 3000  # pixels; larger films are halved: their writing is large too
+_MAX_SIDE = 3000  # pixels; larger images are halved: their writing is large too
 # Kernels wider than the strokes of small and of large writing, with the least height of a line: what is lower
 # belongs to the smaller kernel, and in a large one the shade between two ribs may pass for it. In pixels.
 _SMALL, _LARGE = (9, 5), (25, 16)

@@ -16,7 +16,7 @@ from pydicom.uid import (
 )
 
 from covid_monai.deidentify.outcome import Reason, Refused
-from covid_monai.readers.elements import encoding, text
+from covid_monai.dicom.elements import encoding, text
 
 UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 HEADER = (*UIDS, "PatientID", "Modality", "BurnedInAnnotation")

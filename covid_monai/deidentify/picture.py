@@ -12,9 +12,9 @@ from pydicom.pixels.utils import get_expected_length
 
 from covid_monai.deidentify.marks import has_text_like_marks
 from covid_monai.deidentify.outcome import Reason, Refused, Review
-from covid_monai.readers.dicom_pixels import decode
-from covid_monai.readers.elements import number, text
-from covid_monai.readers.jpeg_stream import check_stream, is_jpeg, segments
+from covid_monai.dicom.elements import number, text
+from covid_monai.dicom.pixels.decode import decode
+from covid_monai.dicom.pixels.jpeg import check_stream, is_jpeg, segments
 
 _PREFIX = "1.2.840.10008.5.1.4.1.1."
 _CAPTURES = (f"{_PREFIX}7", f"{_PREFIX}6.1", f"{_PREFIX}3.1")  # secondary capture, ultrasound

@@ -8,7 +8,7 @@ from pathlib import Path
 from covid_monai.deidentify.opening import Directory, read_header
 from covid_monai.deidentify.outcome import Reason, Refused
 from covid_monai.deidentify.pseudonyms import Pseudonyms, patient_of
-from covid_monai.readers.elements import text
+from covid_monai.dicom.elements import text
 
 _BLOCK = 1 << 20
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from covid_monai.readers.elements import text
+from covid_monai.dicom.elements import text
 
 _KEY_BYTES = 32
 _MIN_SHIFT_DAYS, _SHIFT_CHOICES = 365, 3288  # one to ten years back: no date of the result lies in the future
 
 KEY_ADVICE = (
     "Keep it where the identities are kept, never beside the data. Whoever has it can test which pseudonym "
-    "belongs to a known patient number; without it, later films of a patient get another pseudonym. "
+    "belongs to a known patient number; without it, later images of a patient get another pseudonym. "
     "There is no other copy."
 )
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pydicom.datadict import dictionary_is_retired, dictionary_VR, tag_for_keyword
 from pydicom.tag import BaseTag, Tag
 
-from covid_monai.errors import extra
+from covid_monai.core.errors import extra
 
 EDITION = "2026c"
 

@@ -10,7 +10,8 @@ from typing import Any
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 
-from covid_monai.datasets.progress import in_threads
+from covid_monai.core.atomic_files import replacing
+from covid_monai.core.parallel import in_threads
 from covid_monai.deidentify.clean import Cleaner
 from covid_monai.deidentify.crosswalk import write_crosswalk
 from covid_monai.deidentify.journal import Journal
@@ -20,7 +21,6 @@ from covid_monai.deidentify.picture import reviews
 from covid_monai.deidentify.plan import Planned, plan, without_collisions
 from covid_monai.deidentify.pseudonyms import Pseudonyms, patient_of
 from covid_monai.deidentify.rules import EDITION, Rules
-from covid_monai.files import replacing
 
 
 @dataclass(frozen=True)

@@ -8,43 +8,43 @@ from numpy.typing import NDArray
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 
 from covid_monai.datasets.datalist import Item
-from covid_monai.datasets.grouping import connected_groups
+from covid_monai.datasets.leaks.grouping import connected_groups
 
 Fold = dict[str, list[Item]]
 _VALIDATION_FOLDS = 6  # validation is a sixth of what is not test
 
 
 def join_patients(items: Sequence[Item], everything: Sequence[Item]) -> list[Item]:
-    """Give films one `patient` that a patient or a copy connects, be it over films that are not among them.
+    """Give images one `patient` that a patient or a copy connects, be it over images that are not among them.
 
     A collection that names no patients gets them so from those that it was copied from.
 
     Args:
-        items: Some of the films.
-        everything: All films, with `image`, `patient`, and `group` where a film has copies.
+        items: Some of the images.
+        everything: All images, with `image`, `patient`, and `group` where an image has copies.
 
-    >>> films = [{"image": str(number), "patient": patient} for number, patient in enumerate("abcab")]
-    >>> copies = [{**film, "group": "g"} for film in films[3:]]
-    >>> [film["patient"] for film in join_patients(films[:3], films[:3] + copies)]
+    >>> images = [{"image": str(number), "patient": patient} for number, patient in enumerate("abcab")]
+    >>> copies = [{**image, "group": "g"} for image in images[3:]]
+    >>> [image["patient"] for image in join_patients(images[:3], images[:3] + copies)]
     ['a', 'a', 'c']
     """
     clusters = connected_groups(everything).tolist()
     named: dict[int, str] = {}
     joined = {
-        film["image"]: named.setdefault(cluster, film["patient"])
-        for film, cluster in zip(everything, clusters, strict=True)
+        image["image"]: named.setdefault(cluster, image["patient"])
+        for image, cluster in zip(everything, clusters, strict=True)
     }
     return [{**item, "patient": joined[item["image"]]} for item in items]
 
 
 def make_folds(items: Sequence[Item], *, protocol: str, folds: int, seed: int) -> Iterator[tuple[str, Fold]]:
-    """Yield a name and the films of `training`, `validation` and `test`, fold by fold.
+    """Yield a name and the images of `training`, `validation` and `test`, fold by fold.
 
     Patients and groups of duplicates are never divided. Validation is drawn from what is not test.
 
     Args:
-        items: Films with `label`, `patient`, `source`, and `group` where a film has copies.
-        protocol: `folds`, `leave_one_patient_out` or `leave_one_source_out`. In the last one films whose
+        items: Images with `label`, `patient`, `source`, and `group` where an image has copies.
+        protocol: `folds`, `leave_one_patient_out` or `leave_one_source_out`. In the last one images whose
             patient or copy is in the source left out are in no split of that fold.
         folds: Of the protocol `folds`.
         seed: Of the draw.

@@ -1,4 +1,4 @@
-"""The test films of all folds of one variant, together."""
+"""The test images of all folds of one variant, together."""
 
 import csv
 import io
@@ -12,35 +12,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
-from covid_monai.evaluation.bootstrap import metrics_with_intervals
-from covid_monai.evaluation.operating_point import decide
-from covid_monai.evaluation.predictions import Predictions, read_predictions
-from covid_monai.files import write_atomically
+from covid_monai.core.atomic_files import write_atomically
+from covid_monai.evaluation.decisions.operating_point import decide
+from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals
+from covid_monai.evaluation.metrics.predictions import Predictions, read_predictions
 
 
 def pooled_metrics(runs: Sequence[Path], apart: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Metrics of all folds' test films together, each decided by the thresholds of its own fold.
+    """Metrics of all folds' test images together, each decided by the thresholds of its own fold.
 
     Args:
         runs: Folder of each fold's run, with `evaluation/predictions.csv`.
-        apart: Name to a pattern for image paths: films that are reported on their own too.
+        apart: Name to a pattern for image paths: images that are reported on their own too.
 
     Returns:
         As `metrics_with_intervals`, and `apart`: name to `n`, `patients` and `accuracy` with its interval.
 
     Raises:
-        ValueError: If a pattern fits no film.
+        ValueError: If a pattern fits no image.
     """
-    films, decisions = _read(runs)
+    images, decisions = _read(runs)
     found = {}
     for name, pattern in (apart or {}).items():
-        rows = np.array([fnmatch(image, pattern) for image in films.images])
+        rows = np.array([fnmatch(image, pattern) for image in images.images])
         if not rows.any():
-            raise ValueError(f"no test film fits {pattern} ({name})")
-        metrics = _metrics(films.where(rows), decisions[rows])
+            raise ValueError(f"no test image fits {pattern} ({name})")
+        metrics = _metrics(images.where(rows), decisions[rows])
         patients = metrics["bootstrap"]["patients"]
         found[name] = {"n": metrics["n"], "patients": patients, "accuracy": metrics["accuracy"]}
-    return {**_metrics(films, decisions), "apart": found}
+    return {**_metrics(images, decisions), "apart": found}
 
 
 def join_test_rows(runs: Sequence[Path], path: Path) -> None:
@@ -73,7 +73,7 @@ def _read(runs: Sequence[Path]) -> tuple[Predictions, NDArray[np.int64]]:
     return replace(parts[0], **columns), np.concatenate(decisions)
 
 
-def _metrics(films: Predictions, decisions: NDArray[np.int64]) -> dict[str, Any]:
+def _metrics(images: Predictions, decisions: NDArray[np.int64]) -> dict[str, Any]:
     return metrics_with_intervals(
-        films.labels, decisions, films.probabilities, films.patients, films.class_names
+        images.labels, decisions, images.probabilities, images.patients, images.class_names
     )

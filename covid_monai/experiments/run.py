@@ -9,12 +9,12 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
+from covid_monai.core.atomic_files import write_atomically
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, read_datalist, write_datalist
 from covid_monai.datasets.prepare import prepare
 from covid_monai.experiments.folds import join_patients, make_folds
 from covid_monai.experiments.pool import join_test_rows, pooled_metrics
-from covid_monai.experiments.study import Study, take_films
-from covid_monai.files import write_atomically
+from covid_monai.experiments.study import Study, take_images
 
 logger = logging.getLogger("covid_monai.experiments")
 
@@ -74,10 +74,12 @@ def _write_folds(study: Study, datalist: Datalist, folder: Path, *, seed: int) -
         for split in SPLITS
         for item in datalist.splits[split]
     ]
-    films = join_patients(take_films(named, study.take), named)
-    class_names = study.classes or tuple(dict.fromkeys(film["class"] for film in films))
+    images = join_patients(take_images(named, study.take), named)
+    class_names = study.classes or tuple(dict.fromkeys(image["class"] for image in images))
     items = [
-        {**film, "label": class_names.index(film["class"])} for film in films if film["class"] in class_names
+        {**image, "label": class_names.index(image["class"])}
+        for image in images
+        if image["class"] in class_names
     ]
     if study.protocol == "official_test":
         parts = {split: [item for item in items if item["split"] == split] for split in SPLITS}

@@ -1,4 +1,4 @@
-"""The `study` part of an experiment's YAML: which films, which protocol, what was published."""
+"""The `study` part of an experiment's YAML: which images, which protocol, what was published."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,15 +22,15 @@ class Study:
 
     Args:
         path: The YAML file, which is also an overlay to train.yaml.
-        title: What is told apart, on which films.
+        title: What is told apart, on which images.
         sources: Names as `covid-monai data prepare` has them, each with its folder below the data folder.
-        take: Rules, see `take_films`; empty takes every film.
+        take: Rules, see `take_images`; empty takes every image.
         classes: Final names in the order of their labels; empty takes them as the rules give them.
         protocol: One of `PROTOCOLS`.
         folds: Number of folds of the protocol `folds`.
         validation_order: How the protocol `official_test` draws validation, see `split_by_patient`.
         variants: Name to settings of train.yaml, such as two networks; each is run.
-        apart: Name to a pattern for image paths: test films that are reported on their own too.
+        apart: Name to a pattern for image paths: test images that are reported on their own too.
         published: Name of a metric to the published value; `where` says who published it.
         differs: Sentences: what differs from the published experiment.
     """
@@ -80,15 +80,15 @@ def read_study(path: str | Path) -> Study:
     return Study(**{**content, **lists, "path": path, "sources": sources})
 
 
-def take_films(items: Sequence[Item], rules: Sequence[Mapping[str, Any]]) -> list[Item]:
-    """Return the films that the rules take, each under the class name that its rule gives.
+def take_images(items: Sequence[Item], rules: Sequence[Mapping[str, Any]]) -> list[Item]:
+    """Return the images that the rules take, each under the class name that its rule gives.
 
     The first rule that fits decides. `source`, `class` and `view` compare with a value or any of a list;
     `image` is a pattern for the whole path such as `*virus*`; `as` renames the class; `at_most` bounds the
-    films of the rule, taken in the order of their paths, one of each patient first.
+    images of the rule, taken in the order of their paths, one of each patient first.
 
     Args:
-        items: Films with `image`, `class` (a name), `source`, `patient` and perhaps `view`.
+        items: Images with `image`, `class` (a name), `source`, `patient` and perhaps `view`.
         rules: Mappings as above; none takes everything.
     """
     if not rules:
@@ -99,10 +99,10 @@ def take_films(items: Sequence[Item], rules: Sequence[Mapping[str, Any]]) -> lis
         if number is None:
             continue
         rule = rules[number]
-        films = taken.setdefault(number, [])
-        if len(films) < rule.get("at_most", len(items)):
-            films.append({**item, "class": rule.get("as", item["class"])})
-    return [film for number in sorted(taken) for film in taken[number]]
+        images = taken.setdefault(number, [])
+        if len(images) < rule.get("at_most", len(items)):
+            images.append({**item, "class": rule.get("as", item["class"])})
+    return [image for number in sorted(taken) for image in taken[number]]
 
 
 def _one_of_each_patient_first(items: Sequence[Item]) -> Any:

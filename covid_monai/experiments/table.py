@@ -34,10 +34,10 @@ def markdown(result: Mapping[str, Any]) -> str:
             lines.append(f"| {metric} | {published.get(metric, '')} | {' | '.join(cells)} |")
     for name, part in some.get("apart", {}).items():
         cells = [_cell(values["apart"][name]["accuracy"]) for values in variants.values()]
-        lines.append(f"| accuracy, {name} ({part['n']} films) | | {' | '.join(cells)} |")
+        lines.append(f"| accuracy, {name} ({part['n']} images) | | {' | '.join(cells)} |")
     lines += [
         "",
-        f"Ours: {some['n']} test films of {some['bootstrap']['patients']} patients, "
+        f"Ours: {some['n']} test images of {some['bootstrap']['patients']} patients, "
         f"protocol {result['protocol']}. Published: {result['published'].get('where', 'not published')}.",
         "",
         *(f"- {sentence}" for sentence in result["differs"]),

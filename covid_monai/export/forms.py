@@ -19,7 +19,7 @@ from monai.networks.utils import convert_to_torchscript
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
-from covid_monai.files import replacing
+from covid_monai.core.atomic_files import replacing
 from covid_monai.inference.backends.onnx_form import example, onnx_bytes, quietly
 
 Probabilities = Callable[[torch.Tensor], NDArray[np.float64]]

@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import covid_monai
-from covid_monai.archive import write_sums, write_zip
 from covid_monai.bundle import Bundle, bake_root
+from covid_monai.bundle.bundle_zip import write_sums, write_zip
+from covid_monai.core.atomic_files import write_atomically
+from covid_monai.core.progress import Bar, bar
 from covid_monai.export import forms
 from covid_monai.export.parity import TOLERANCE, check_parity
-from covid_monai.files import write_atomically
 from covid_monai.inference.classifier import Classifier
-from covid_monai.progress import Bar, bar
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequenc
     Args:
         bundle_dir: With trained weights.
         output: Folder for the archive.
-        images: Folders or files of films that the forms are compared on, beside twelve phantoms.
+        images: Folders or files of images that the forms are compared on, beside twelve phantoms.
 
     Returns:
         Path of the archive.

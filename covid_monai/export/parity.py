@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from covid_monai.bundle import Bundle
-from covid_monai.datasets.phantom import draw_film
 from covid_monai.export import forms
-from covid_monai.inference.files import readable_images
+from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.readers.image_files import readable_images
 
 TOLERANCE = 1e-4  # of a probability, in float32
 PHANTOMS = 12
@@ -29,14 +29,14 @@ def check_parity(bundle: Bundle, folders: Sequence[Path] = ()) -> tuple[int, dic
 
     Args:
         bundle: With all three.
-        folders: Folders or files of films to compare on, beside twelve phantoms, always the same ones.
+        folders: Folders or files of images to compare on, beside twelve phantoms, always the same ones.
 
     Returns:
         Number of images; name of the form to its largest absolute difference of a probability.
 
     Raises:
         ParityError: If one is above `TOLERANCE`; the message names all that are.
-        ValueError: If a folder holds no film that can be used.
+        ValueError: If a folder holds no image that can be used.
     """
     models = bundle.checkpoint_path.parent
     expected = forms.of_network(bundle.load_network())
@@ -60,12 +60,12 @@ def check_parity(bundle: Bundle, folders: Sequence[Path] = ()) -> tuple[int, dic
 
 
 def parity_images(bundle: Bundle, folders: Sequence[Path] = ()) -> Iterator[torch.Tensor]:
-    """Phantoms and the films of the folders; preprocessed, in batches `[N, 1, S, S]`."""
+    """Phantoms and the images of the folders; preprocessed, in batches `[N, 1, S, S]`."""
     with TemporaryDirectory() as name:
         drawn = [str(Path(name) / f"{number}.png") for number in range(PHANTOMS)]
         for number, path in enumerate(drawn):
-            film = draw_film(_CLASSES[number % len(_CLASSES)], seed=number, size=256)
-            Image.fromarray((film * 255).astype(np.uint8)).save(path)
+            image = draw_radiograph(_CLASSES[number % len(_CLASSES)], seed=number, size=256)
+            Image.fromarray((image * 255).astype(np.uint8)).save(path)
         files = iter([*drawn, *(record["image"] for folder in folders for record in readable_images(folder))])
         while batch := list(islice(files, _BATCH)):
             yield torch.stack([bundle.preprocessing({"image": file})["image"].as_tensor() for file in batch])

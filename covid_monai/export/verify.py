@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from covid_monai.archive import SUMS, ArchiveError, opened
 from covid_monai.bundle import Bundle
-from covid_monai.errors import first_line
+from covid_monai.bundle.bundle_zip import SUMS, ArchiveError, opened
+from covid_monai.core.errors import first_line
 from covid_monai.export.package import RECORD, WHEELS
 from covid_monai.export.parity import check_parity
 from covid_monai.inference.classifier import Classifier

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from covid_monai.bundle import Bundle
-from covid_monai.errors import causes, first_line
-from covid_monai.evaluation.calibration import Calibration
-from covid_monai.evaluation.operating_point import OperatingPoint
+from covid_monai.core.errors import causes, first_line
+from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
+from covid_monai.evaluation.decisions.calibration import Calibration
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint
+from covid_monai.gate.gate import Gate, check_view
 from covid_monai.inference.backends import choose_backend, load_backend
 from covid_monai.inference.decision import make_decision, prediction_set
-from covid_monai.inference.gate import Gate, check_view
-from covid_monai.inference.heatmap import FilmHeatmap, Heatmap, film_indices
+from covid_monai.inference.grad_cam import Heatmap, ImageHeatmap, image_indices
 from covid_monai.inference.prediction import Prediction
 from covid_monai.inference.probabilities import to_probabilities
 from covid_monai.readers import read_radiograph
-from covid_monai.vocabulary import RefusedImage, Status, UnreadableImage
 
 logger = logging.getLogger(__name__)
 Part = TypeVar("Part", OperatingPoint | None, Calibration | None)
@@ -121,17 +121,17 @@ class Classifier:
             torch.set_num_threads(threads)
 
     def load_explainer(self) -> None:
-        """Load what `explain` needs at once, and not for the first film: the bundle's folder may go.
+        """Load what `explain` needs at once, and not for the first image: the bundle's folder may go.
 
         Raises:
             ValueError: If the network has no layer for Grad-CAM.
         """
         self._heatmap  # noqa: B018
 
-    def explain(self, path: str | Path, class_name: str) -> FilmHeatmap:
-        """Show where on a film the evidence for a class lies.
+    def explain(self, path: str | Path, class_name: str) -> ImageHeatmap:
+        """Show where on an image the evidence for a class lies.
 
-        The file is read once more: whole films of two batches would not fit into memory.
+        The file is read once more: whole images of two batches would not fit into memory.
 
         Args:
             path: A file that `predict` has classified.
@@ -141,11 +141,13 @@ class Classifier:
             UnreadableImage: If the file cannot be read any more.
             ValueError: If the network has no layer for Grad-CAM.
         """
-        film, meta = read_radiograph(path)  # whole: the preprocessing reads no more than the network needs
+        radiograph, meta = read_radiograph(
+            path
+        )  # whole: the preprocessing reads no more than the network needs
         image = self._preprocessing({"image": os.path.abspath(path)})["image"]  # noqa: PTH100
         batch = image.as_tensor()[None].to(self.device)
         (heat,) = self._heatmap(batch, self.class_names.index(class_name))
-        return FilmHeatmap(film[0], heat, film_indices(meta["affine"], image))
+        return ImageHeatmap(radiograph[0], heat, image_indices(meta["affine"], image))
 
     @cached_property
     def _heatmap(self) -> Heatmap:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_monai.evaluation.calibration import Calibration
-from covid_monai.evaluation.operating_point import OperatingPoint, decide
+from covid_monai.evaluation.decisions.calibration import Calibration
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
 from covid_monai.inference.prediction import UNCERTAIN
 
 
@@ -48,7 +48,7 @@ def make_decision(
 
 def _reason(possible: list[str], chosen: str) -> str:
     if not possible:
-        return "The film fits no class well: each is less probable than on nearly all films of that class."
+        return "The image fits no class well: each is less probable than on nearly all images of that class."
     if len(possible) == 1:
         return f"Only {possible[0]} is likely, but the threshold of the operating point calls it {chosen}."
     return f"{', '.join(possible[:-1])} and {possible[-1]} are all possible; none can be excluded."

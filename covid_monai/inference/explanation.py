@@ -10,18 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from covid_monai.evaluation.gallery import Case, choose_cases, film_uri, overlay_uri
-from covid_monai.evaluation.operating_point import OperatingPoint, decide
-from covid_monai.evaluation.predictions import Predictions, read_predictions
-from covid_monai.evaluation.report import operating_point_of
-from covid_monai.evaluation.saliency import (
+from covid_monai.core.progress import shown
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
+from covid_monai.evaluation.metrics.predictions import Predictions, read_predictions
+from covid_monai.evaluation.report.gallery import Case, choose_cases, image_uri, overlay_uri
+from covid_monai.evaluation.report.report import operating_point_of
+from covid_monai.evaluation.shortcuts.saliency import (
     lung_share,
     similarity,
     summarise_lung_share,
     summarise_randomisation,
 )
-from covid_monai.inference.heatmap import Heatmap, with_random_weights
-from covid_monai.progress import shown
+from covid_monai.inference.grad_cam import Heatmap, with_random_weights
 from covid_monai.transforms.lung_region import lung_region
 
 _DRAWS = 3
@@ -33,8 +33,8 @@ def explain(
     predictions_csv: str | Path,
     *,
     operating_point: OperatingPoint | None,
-    films_per_class: int = 40,
-    randomised_films: int = 12,
+    images_per_class: int = 40,
+    randomised_images: int = 12,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Explain decisions on the test split with Grad-CAM.
@@ -44,32 +44,32 @@ def explain(
         dataset: Preprocessed images, `{"image": [C, H, W]}`, in the order of the predictions.
         predictions_csv: As the evaluation wrote it.
         operating_point: As for `write_report`, so that the decisions are the same.
-        films_per_class: Of each decided class so many films are measured, each of another patient.
-        randomised_films: Films in the weight-randomisation check.
-        seed: Chooses these films and draws the random weights.
+        images_per_class: Of each decided class so many images are measured, each of another patient.
+        randomised_images: Images in the weight-randomisation check.
+        seed: Chooses these images and draws the random weights.
 
     Returns:
         `layer`: where the maps come from. `grid`: their own rows and columns. `gallery`: one mapping per
-        film: `image`, `truth`, `decision` (names), `probability`, `right`, `film` and `heatmap` (data
+        image: `image`, `truth`, `decision` (names), `probability`, `right`, `image` and `heatmap` (data
         URIs). `saliency`: as `summarise_lung_share`. `randomisation`: as `summarise_randomisation`.
 
     Raises:
         ValueError: If the network has no Grad-CAM layer, or the predictions have no test rows.
     """
-    films = _Films(dataset, read_predictions(Path(predictions_csv)), operating_point, _device(network))
+    images = _Images(dataset, read_predictions(Path(predictions_csv)), operating_point, _device(network))
     heatmap = Heatmap(network)
-    sample = _sample(films, per_class=films_per_class, seed=seed)
-    cases = choose_cases(films.test, films.decisions)
+    sample = _sample(images, per_class=images_per_class, seed=seed)
+    cases = choose_cases(images.test, images.decisions)
     return {
         "layer": heatmap.layer,
-        "grid": list(heatmap.grid(films.image(0))),
-        "gallery": [_picture(films, heatmap, case) for case in shown(cases, "heat maps: gallery")],
-        "saliency": _measure_shares(films, heatmap, sample),
-        "randomisation": _randomise(films, network, heatmap, sample[:randomised_films], seed=seed),
+        "grid": list(heatmap.grid(images.image(0))),
+        "gallery": [_picture(images, heatmap, case) for case in shown(cases, "heat maps: gallery")],
+        "saliency": _measure_shares(images, heatmap, sample),
+        "randomisation": _randomise(images, network, heatmap, sample[:randomised_images], seed=seed),
     }
 
 
-class _Films:
+class _Images:
     """The test rows with their decisions, and the images that belong to them."""
 
     def __init__(
@@ -86,7 +86,7 @@ class _Films:
         self.decisions = decide(self.test.probabilities, point)
 
     def image(self, index: int) -> torch.Tensor:
-        """Preprocessed test film [1, C, H, W] on the network's device."""
+        """Preprocessed test image [1, C, H, W] on the network's device."""
         image = torch.as_tensor(self._dataset[int(self._rows[index])]["image"])
         return image[None].float().to(self.device)
 
@@ -95,58 +95,58 @@ def _device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
-def _map_of(films: _Films, heatmap: Heatmap, index: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """The film [H, W] as the network sees it, and the heat map [H, W] of its decided class."""
-    image = films.image(index)
-    return image[0, 0].cpu().numpy(), heatmap(image, int(films.decisions[index]))[0]
+def _map_of(images: _Images, heatmap: Heatmap, index: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """The image [H, W] as the network sees it, and the heat map [H, W] of its decided class."""
+    image = images.image(index)
+    return image[0, 0].cpu().numpy(), heatmap(image, int(images.decisions[index]))[0]
 
 
-def _picture(films: _Films, heatmap: Heatmap, case: Case) -> dict[str, Any]:
-    film, heat = _map_of(films, heatmap, case.index)
-    names = films.test.class_names
+def _picture(images: _Images, heatmap: Heatmap, case: Case) -> dict[str, Any]:
+    image, heat = _map_of(images, heatmap, case.index)
+    names = images.test.class_names
     return {
         "image": case.image,
         "truth": names[case.truth],
         "decision": names[case.decision],
         "probability": case.probability,
         "right": case.right,
-        "film": film_uri(film),
-        "heatmap": overlay_uri(film, heat, lung_region(film)),
+        "picture": image_uri(image),
+        "heatmap": overlay_uri(image, heat, lung_region(image)),
     }
 
 
-def _sample(films: _Films, *, per_class: int, seed: int) -> list[int]:
+def _sample(images: _Images, *, per_class: int, seed: int) -> list[int]:
     """Rows of the test split in turns of the decided classes, each row of another patient."""
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(films.test))
-    _, first = np.unique(films.test.patients[order], return_index=True)
+    order = rng.permutation(len(images.test))
+    _, first = np.unique(images.test.patients[order], return_index=True)
     rows = order[np.sort(first)]
-    classes = [rows[films.decisions[rows] == k][:per_class] for k in range(len(films.test.class_names))]
+    classes = [rows[images.decisions[rows] == k][:per_class] for k in range(len(images.test.class_names))]
     return [int(row) for turn in zip_longest(*classes) for row in turn if row is not None]
 
 
-def _measure_shares(films: _Films, heatmap: Heatmap, sample: Sequence[int]) -> dict[str, Any]:
+def _measure_shares(images: _Images, heatmap: Heatmap, sample: Sequence[int]) -> dict[str, Any]:
     shares, areas = [], []
     for index in shown(sample, "heat maps: share in the lungs"):
-        film, heat = _map_of(films, heatmap, index)
-        region = lung_region(film)
+        image, heat = _map_of(images, heatmap, index)
+        region = lung_region(image)
         shares.append(lung_share(heat, region))
         areas.append(float(region.mean()))
-    test = films.test
+    test = images.test
     return summarise_lung_share(
-        shares, areas, films.decisions[sample], test.patients[sample], class_names=test.class_names
+        shares, areas, images.decisions[sample], test.patients[sample], class_names=test.class_names
     )
 
 
 def _randomise(
-    films: _Films, network: nn.Module, heatmap: Heatmap, sample: Sequence[int], *, seed: int
+    images: _Images, network: nn.Module, heatmap: Heatmap, sample: Sequence[int], *, seed: int
 ) -> dict[str, Any]:
     """Compare maps of the trained network with those of the same network with random weights."""
     similarities, patients = [], []
     others = [Heatmap(with_random_weights(network, seed=seed + draw)) for draw in range(_DRAWS)]
     for index in shown(sample, "heat maps: random weights"):
-        _, trained = _map_of(films, heatmap, index)
+        _, trained = _map_of(images, heatmap, index)
         for other in others:
-            similarities.append(similarity(trained, _map_of(films, other, index)[1]))
-            patients.append(films.test.patients[index])
+            similarities.append(similarity(trained, _map_of(images, other, index)[1]))
+            patients.append(images.test.patients[index])
     return summarise_randomisation(similarities, patients, draws=_DRAWS)

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.inference.prediction import Prediction
-from covid_monai.vocabulary import RESEARCH_USE
 
 STDOUT = "-"
 SUFFIXES = (".jsonl", ".csv")

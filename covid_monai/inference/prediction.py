@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from covid_monai.vocabulary import RESEARCH_USE, Status
+from covid_monai.core.vocabulary import RESEARCH_USE, Status
 
 UNCERTAIN = "uncertain"  # stands in the place of a class in a decision
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_monai.evaluation.calibration import Calibration
+from covid_monai.evaluation.decisions.calibration import Calibration
 
 
 def to_probabilities(logits: NDArray[np.float32], calibration: Calibration | None) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""A bundle's network in 8 bits: calibrated on training films, kept only if it is as good on validation."""
+"""A bundle's network in 8 bits: calibrated on training images, kept only if it is as good on validation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,17 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
-from covid_monai.errors import extra
-from covid_monai.evaluation.metrics import compute_metrics
-from covid_monai.evaluation.operating_point import OperatingPoint, decide
+from covid_monai.core.errors import extra
+from covid_monai.core.progress import bar
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
+from covid_monai.evaluation.metrics.metrics import compute_metrics
 from covid_monai.inference.backends import load_backend
 from covid_monai.inference.backends.choice import Backend
 from covid_monai.inference.backends.int8 import write_quantised
 from covid_monai.inference.probabilities import to_probabilities
-from covid_monai.progress import bar
 
 MAX_AUROC_LOSS = 0.002
-CALIBRATION_FILMS = 200  # activations need their range only
+CALIBRATION_IMAGES = 200  # activations need their range only
 _BATCH = 16
 
 
@@ -37,28 +37,28 @@ def quantise(
 
     Args:
         bundle: With trained weights.
-        training: Records with `image`; at most `CALIBRATION_FILMS`, drawn at random, give the ranges of the
+        training: Records with `image`; at most `CALIBRATION_IMAGES`, drawn at random, give the ranges of the
             activations.
         validation: Records with `image` and `label`, on which both networks are compared.
         seed: Of the draw.
         workers: Threads that read and preprocess, and images through the network at once.
 
     Returns:
-        The record: `auroc` (macro, of the network in fp32), number of films, and for each backend that is
+        The record: `auroc` (macro, of the network in fp32), number of images, and for each backend that is
         installed `auroc_loss`, `max_abs_difference` (of a probability) and `decisions_changed` (share).
 
     Raises:
         QuantisationError: If a backend's AUROC falls by more than `MAX_AUROC_LOSS`.
-        ValueError: If there are no films, or no AUROC as all are of one class.
+        ValueError: If there are no images, or no AUROC as all are of one class.
         ImportError: If ONNX Runtime is not installed.
     """
     if not training or not validation:
-        raise ValueError("quantising needs training and validation films; the datalist lacks one of them.")
-    order = np.random.default_rng(seed).permutation(len(training))[:CALIBRATION_FILMS]
+        raise ValueError("quantising needs training and validation images; the datalist lacks one of them.")
+    order = np.random.default_rng(seed).permutation(len(training))[:CALIBRATION_IMAGES]
     with ThreadPoolExecutor(workers) as pool:
         drawn = [training[index] for index in order]
-        films = np.concatenate(list(_batches(bundle, drawn, pool, "calibrating")))
-        content = _quantised(bundle, films)
+        radiographs = np.concatenate(list(_batches(bundle, drawn, pool, "calibrating")))
+        content = _quantised(bundle, radiographs)
         networks = _networks(bundle, content, workers)
         logits: dict[str, list[NDArray[np.float32]]] = {name: [] for name in networks}
         for images in _batches(bundle, validation, pool, "comparing"):
@@ -71,10 +71,10 @@ def quantise(
     worst = max(measured["backends"].values(), key=lambda one: one["auroc_loss"])["auroc_loss"]
     if worst > MAX_AUROC_LOSS:
         raise QuantisationError(
-            f"{bundle.root}: in int8 the AUROC on {len(validation)} validation films falls by {worst:.4f} "
+            f"{bundle.root}: in int8 the AUROC on {len(validation)} validation images falls by {worst:.4f} "
             f"from {measured['auroc']:.4f}, more than {MAX_AUROC_LOSS}: nothing is written. Use fp32 or bf16."
         )
-    record = {**measured, "calibration_films": len(films), "validation_films": len(validation)}
+    record = {**measured, "calibration_images": len(radiographs), "validation_images": len(validation)}
     write_quantised(bundle, content, record)
     return record
 
@@ -95,7 +95,7 @@ def _batches(
             moved.advance(len(batch))
 
 
-def _quantised(bundle: Bundle, films: NDArray[np.float32]) -> bytes:
+def _quantised(bundle: Bundle, images: NDArray[np.float32]) -> bytes:
     """Weights in 8 bits with a range per channel; 7, for old processors, lose too much."""
     with extra("export"):
         from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
@@ -103,13 +103,13 @@ def _quantised(bundle: Bundle, films: NDArray[np.float32]) -> bytes:
 
         from covid_monai.inference.backends.onnx_form import onnx_bytes
 
-    class Films(CalibrationDataReader):
+    class Images(CalibrationDataReader):
         def __init__(self) -> None:
-            self._left = iter(films)
+            self._left = iter(images)
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            film = next(self._left, None)
-            return None if film is None else {"image": film[None]}
+            image = next(self._left, None)
+            return None if image is None else {"image": image[None]}
 
     with TemporaryDirectory(prefix="covid_monai_") as name:
         plain, prepared, done = (Path(name) / f"{step}.onnx" for step in ("plain", "prepared", "done"))
@@ -118,7 +118,7 @@ def _quantised(bundle: Bundle, films: NDArray[np.float32]) -> bytes:
         quantize_static(
             prepared,
             done,
-            Films(),
+            Images(),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -150,7 +150,7 @@ def _compare(
         for name, row in rows.items()
     }
     if auroc["fp32"] is None:
-        raise ValueError("all validation films are of one class: what int8 loses cannot be measured.")
+        raise ValueError("all validation images are of one class: what int8 loses cannot be measured.")
     backends = {
         name: {
             "auroc_loss": auroc["fp32"] - auroc[name],

@@ -9,10 +9,10 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from covid_monai.bundle import Bundle
+from covid_monai.core.progress import bar
 from covid_monai.datasets.datalist import Datalist
-from covid_monai.evaluation.calibration import Calibration
-from covid_monai.evaluation.predictions import write_predictions
-from covid_monai.progress import bar
+from covid_monai.evaluation.decisions.calibration import Calibration
+from covid_monai.evaluation.metrics.predictions import write_predictions
 
 
 class PredictionTable:

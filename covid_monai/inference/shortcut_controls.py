@@ -1,7 +1,7 @@
 """Does a trained model need the lungs? Its test split scored with the lungs hidden, and with the border only.
 
-What the model saw in training were whole films: a film painted over is new to it, so a score at chance proves
-little. A score far above chance proves that it reads the label from something else.
+What the model saw in training were whole images: an image painted over is new to it, so a score at chance
+proves little. A score far above chance proves that it reads the label from something else.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from covid_monai.bundle import Bundle
-from covid_monai.evaluation.bootstrap import metrics_with_intervals
-from covid_monai.evaluation.shortcut_rule import any_shortcut, is_shortcut, strongest_words
-from covid_monai.progress import bar
+from covid_monai.core.progress import bar
+from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals
+from covid_monai.evaluation.shortcuts.shortcut_rule import any_shortcut, is_shortcut, strongest_words
 from covid_monai.transforms.hide_region import HideRegion
 
 AS_IT_IS, LUNGS_HIDDEN, BORDER_ONLY = INPUTS = ("as it is", "lungs hidden", "border only")
@@ -43,7 +43,7 @@ def shortcut_controls(
         records: `image` (absolute path), `label`, `patient`; the test split.
         network: In evaluation mode on `device`; by default the bundle's own weights are loaded.
         device: Where the network is.
-        batch_size: Films through the network at once, three pictures each.
+        batch_size: Images through the network at once, three pictures each.
         workers: Threads that read and preprocess.
 
     Returns:

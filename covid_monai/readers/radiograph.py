@@ -9,15 +9,15 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from covid_monai.readers.acceptance import check_object, sop_class_uid
-from covid_monai.readers.deflated import check_inflated_size
-from covid_monai.readers.dicom_pixels import decode, has_pixels_described
-from covid_monai.readers.elements import encoding, numbers, text
-from covid_monai.readers.grayscale import grayscale_table, look_up, render
+from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
+from covid_monai.dicom.acceptance import check_object, sop_class_uid
+from covid_monai.dicom.elements import encoding, numbers, text
+from covid_monai.dicom.grayscale import grayscale_table, look_up, render
+from covid_monai.dicom.pixels.decode import decode, has_pixels_described
+from covid_monai.dicom.pixels.deflated import check_inflated_size
+from covid_monai.dicom.pixels.downscaling import shrink, shrunk_affine
+from covid_monai.dicom.pixels.reduced import average_codes, decode_reduced
 from covid_monai.readers.raster import is_raster, read_raster
-from covid_monai.readers.reduced_dicom import average_codes, decode_reduced
-from covid_monai.readers.shrinking import shrink, shrunk_affine
-from covid_monai.vocabulary import RefusedImage, UnreadableImage
 
 IDENTIFIERS = (
     "Modality",
@@ -43,7 +43,7 @@ def read_radiograph(
 
     Args:
         path: The file. Its content decides the format, not its name. Also the folder of a DICOM series that
-            is one film, as MONAI Label hands over what it fetched by DICOMweb.
+            is one image, as MONAI Label hands over what it fetched by DICOMweb.
         target_size: Rows and columns that the picture will be resized to. A picture much larger is shrunk
             (see `shrink_factor`), where its format allows already while it is decoded: many times as fast.
             None: the whole picture.

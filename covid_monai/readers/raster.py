@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from covid_monai.readers.acceptance import check_size
-from covid_monai.readers.grayscale import check_not_blank, count_codes, look_up, stretch_percentiles
-from covid_monai.readers.greyness import grey_from_rgb
-from covid_monai.readers.shrinking import SPARE, shrink
-from covid_monai.vocabulary import RefusalReason, RefusedImage
+from covid_monai.core.vocabulary import RefusalReason, RefusedImage
+from covid_monai.dicom.acceptance import check_size
+from covid_monai.dicom.grayscale import check_not_blank, count_codes, look_up, stretch_percentiles
+from covid_monai.dicom.pixels.color import grey_from_rgb
+from covid_monai.dicom.pixels.downscaling import SPARE, shrink
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 

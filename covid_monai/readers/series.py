@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from covid_monai.readers.elements import numbers, text
-from covid_monai.vocabulary import UnreadableImage
+from covid_monai.core.vocabulary import UnreadableImage
+from covid_monai.dicom.elements import numbers, text
 
 _STEP_TOLERANCE = 0.02  # of the usual step: positions are written with few decimals
 _TILT_TOLERANCE = 0.02  # sine of the angle between stack and normal, about 1 degree

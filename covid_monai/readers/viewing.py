@@ -1,4 +1,4 @@
-"""A film for a viewer: the values that a window is laid over, and how the file itself wants them shown."""
+"""An image for a viewer: the values that a window is laid over, and how the file itself wants them shown."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from covid_monai.readers.dicom_pixels import decode
-from covid_monai.readers.elements import first_number, number, text
-from covid_monai.readers.grayscale import (
+from covid_monai.dicom.elements import first_number, number, text
+from covid_monai.dicom.grayscale import (
     FULL_RANGE_BITS,
     all_stored_values,
     apply_modality,
@@ -22,6 +21,7 @@ from covid_monai.readers.grayscale import (
     render,
     robust_range,
 )
+from covid_monai.dicom.pixels.decode import decode
 from covid_monai.readers.radiograph import NotDicom, read_elements, read_radiograph
 
 TOP = 65534  # the code of the highest value
@@ -29,12 +29,12 @@ PADDING = 65535  # the code of pixels that are no picture, always black
 
 
 @dataclass(frozen=True)
-class ViewedFilm:
-    """A film whose grey a viewer can change.
+class ViewedImage:
+    """An image whose grey a viewer can change.
 
     Args:
         codes: Shape [h, w]; 0 is the value `low`, `TOP` the value `high`, linear between; `PADDING` is none.
-        low: Lowest value of the film, after the modality step (PS3.3 C.11.1).
+        low: Lowest value of the image, after the modality step (PS3.3 C.11.1).
         high: Highest value; above `low`.
         shown: Shape [65536], grey of each code as `read_radiograph` shows the file, 0 to 255.
         center: Window center to begin with: the file's, else the middle of its robust percentiles.
@@ -55,12 +55,12 @@ class ViewedFilm:
     has_window: bool
 
 
-def read_for_viewer(path: str | Path, *, long_side: int = 1536) -> ViewedFilm:
-    """Read a film that `read_radiograph` has accepted.
+def read_for_viewer(path: str | Path, *, long_side: int = 1536) -> ViewedImage:
+    """Read an image that `read_radiograph` has accepted.
 
     Args:
         path: DICOM, JPEG or PNG.
-        long_side: Larger films are reduced to this many pixels, by area averaging of their values.
+        long_side: Larger images are reduced to this many pixels, by area averaging of their values.
 
     Raises:
         RefusedImage: As `read_radiograph`.
@@ -75,14 +75,14 @@ def read_for_viewer(path: str | Path, *, long_side: int = 1536) -> ViewedFilm:
     return _of_values(ds, long_side)
 
 
-def _of_picture(path: str | Path, long_side: int) -> ViewedFilm:
-    film = _reduced(read_radiograph(path)[0][0], long_side)
-    codes = np.rint(np.clip(film, 0, 1) * TOP).astype(np.uint16)
+def _of_picture(path: str | Path, long_side: int) -> ViewedImage:
+    image = _reduced(read_radiograph(path)[0][0], long_side)
+    codes = np.rint(np.clip(image, 0, 1) * TOP).astype(np.uint16)
     grey = _grey(np.arange(TOP + 1) / TOP)
-    return ViewedFilm(codes, 0.0, 255.0, grey, 127.5, 255.0, "LINEAR_EXACT", inverse=False, has_window=False)
+    return ViewedImage(codes, 0.0, 255.0, grey, 127.5, 255.0, "LINEAR_EXACT", inverse=False, has_window=False)
 
 
-def _of_values(ds: Dataset, long_side: int) -> ViewedFilm:
+def _of_values(ds: Dataset, long_side: int) -> ViewedImage:
     pixels, bits = decode(ds)
     stored = all_stored_values(bits, signed=number(ds, "PixelRepresentation") == 1)
     modality, padding = apply_modality(stored, ds), find_padding(stored, ds)
@@ -102,7 +102,7 @@ def _of_values(ds: Dataset, long_side: int) -> ViewedFilm:
     hidden = cv2.resize(padding[pixels].astype(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST)
     codes[hidden > 0] = PADDING
     center, width, function = _first_window(ds, modality, counts, bits=bits)
-    return ViewedFilm(codes, low, high, shown, center, width, function, is_inverse(ds), has_window=True)
+    return ViewedImage(codes, low, high, shown, center, width, function, is_inverse(ds), has_window=True)
 
 
 def _first_window(
@@ -123,12 +123,12 @@ def _first_window(
     return (low + high) / 2, max(high - low, 1.0), "LINEAR_EXACT"
 
 
-def _reduced(film: NDArray[np.float32], long_side: int) -> NDArray[np.float32]:
-    scale = long_side / max(film.shape)
+def _reduced(image: NDArray[np.float32], long_side: int) -> NDArray[np.float32]:
+    scale = long_side / max(image.shape)
     if scale >= 1:
-        return film
-    rows, columns = (max(1, round(side * scale)) for side in film.shape)
-    return np.asarray(cv2.resize(film, (columns, rows), interpolation=cv2.INTER_AREA))
+        return image
+    rows, columns = (max(1, round(side * scale)) for side in image.shape)
+    return np.asarray(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA))
 
 
 def _grey(shown: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -9,8 +9,8 @@ import SimpleITK as sitk  # noqa: N813 (its own documentation calls it so)
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.readers.series import IDENTIFIERS, Slice, find_slices, sort_slices
-from covid_monai.vocabulary import UnreadableImage
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
-from covid_monai.files import replacing
+from covid_monai.core.atomic_files import replacing
 
 
 def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:

@@ -2,9 +2,9 @@
 
 from enum import Enum, auto
 
+from covid_monai.core.vocabulary import Status
 from covid_monai.inference.prediction import UNCERTAIN, Prediction
-from covid_monai.results.codes import ascii_text, class_label
-from covid_monai.vocabulary import Status
+from covid_monai.results.dicom.codes import ascii_text, class_label
 
 
 class Tone(Enum):
@@ -29,7 +29,7 @@ def shown_class(prediction: Prediction) -> str:
         ValueError: If there is no prediction.
     """
     if not prediction.ok:
-        raise ValueError("A film that was not classified has no class to show.")
+        raise ValueError("An image that was not classified has no class to show.")
     decided = (prediction.decision or {}).get("class", UNCERTAIN)
     return str(prediction.predicted_class if decided == UNCERTAIN else decided)
 
@@ -79,7 +79,7 @@ def _outcome(prediction: Prediction) -> str:
 
 
 def reason_detail(prediction: Prediction) -> str:
-    """Why a film was refused, without the file's name, which may be a patient's."""
+    """Why an image was refused, without the file's name, which may be a patient's."""
     detail = str(prediction.detail or "")
     before, _, after = detail.partition(": ")
     return ascii_text(after if before and prediction.file.endswith(before) else detail)

@@ -2,7 +2,7 @@
 
 from covid_monai.training.augmentation import BatchAugment
 from covid_monai.training.averaging import AverageWeights
-from covid_monai.training.data import FilmDataset, check_records, normalization
+from covid_monai.training.data import RadiographDataset, check_records, normalization
 from covid_monai.training.finish import finish_training
 from covid_monai.training.flags import as_flag
 from covid_monai.training.handlers import ClipGradients, EarlyStop, FreezeBackbone, SeedEpoch, Throughput, use
@@ -31,10 +31,10 @@ __all__ = [
     "ClipGradients",
     "EarlyStop",
     "EpochSampler",
-    "FilmDataset",
     "FreezeBackbone",
     "PrepareClassificationBatch",
     "ProgressReport",
+    "RadiographDataset",
     "RandomCollimation",
     "RandomGamma",
     "RandomMarkers",

@@ -12,7 +12,7 @@ class BatchAugment:
 
     MONAI's spatial transforms work image by image, which on two cores costs more than a tenth of a
     training step; one `grid_sample` over the batch costs a hundredth, and on a GPU nothing that shows.
-    Stretching each side on its own and blur take away what tells a film's source rather than its lungs:
+    Stretching each side on its own and blur take away what tells an image's source rather than its lungs:
     the aspect ratio and the resolution that it had before it was resized. Randomness comes from torch's
     global generator, so a seeded run repeats exactly.
 

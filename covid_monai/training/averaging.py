@@ -10,8 +10,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 class AverageWeights:
     """Follow the weights with an exponential moving average (Polyak and Juditsky 1992).
 
-    The last steps of a training jump about the optimum, and films from elsewhere than the training
-    films feel it most; the average does not jump. While few steps are behind it, its window is a tenth
+    The last steps of a training jump about the optimum, and images from elsewhere than the training
+    images feel it most; the average does not jump. While few steps are behind it, its window is a tenth
     of them, so that short trainings do not average in the random start. Batch-norm statistics are
     averaged like weights; what is counted in whole numbers is taken over.
 

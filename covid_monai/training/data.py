@@ -1,4 +1,4 @@
-"""Films for training and validation: decoded once, handed out by the batch as uint8."""
+"""Images for training and validation: decoded once, handed out by the batch as uint8."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,19 +9,19 @@ from monai.transforms import Compose, NormalizeIntensityd
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from covid_monai.cache import FilmCache
-from covid_monai.datasets.progress import in_threads
+from covid_monai.core.parallel import in_threads
+from covid_monai.training.image_cache import ImageCache
 
 CACHES = ("disk", "memory")
-_SHARE_OF_DEVICE = 0.5  # of its free memory, for films
+_SHARE_OF_DEVICE = 0.5  # of its free memory, for images
 
 
-class FilmDataset(Dataset):
-    """Preprocessed films up to, but without, the normalisation, as uint8 of [0, 1].
+class RadiographDataset(Dataset):
+    """Preprocessed images up to, but without, the normalisation, as uint8 of [0, 1].
 
     A `DataLoader` asks for a whole batch at once and gets it in one gather: give it a `collate_fn` that
     changes nothing, and no workers. `PrepareClassificationBatch` turns a batch into the network's input.
-    Where the films of the split fit half of a GPU's free memory, they lie there.
+    Where the images of the split fit half of a GPU's free memory, they lie there.
 
     Args:
         records: `image` (path) and `label` (class index), at least one; other keys are dropped.
@@ -51,32 +51,32 @@ class FilmDataset(Dataset):
     ) -> None:
         normalization(preprocessing)
         files = [record["image"] for record in records]
-        decode = partial(decode_film, steps=Compose(preprocessing.transforms[:-1]))
+        decode = partial(decode_image, steps=Compose(preprocessing.transforms[:-1]))
         if cache == "disk":
-            self._films = FilmCache(cache_dir, size=image_size).films(files, decode, workers=workers)
+            self._images = ImageCache(cache_dir, size=image_size).images(files, decode, workers=workers)
         elif cache == "memory":
-            films = in_threads(decode, files, "decoding films", total=len(files), workers=workers)
-            self._films = torch.stack(list(films))
+            images = in_threads(decode, files, "decoding images", total=len(files), workers=workers)
+            self._images = torch.stack(list(images))
         else:
             raise ValueError(f"unknown cache {cache!r}; choose one of {', '.join(CACHES)}")
         self._labels = torch.tensor([record["label"] for record in records])
         self._device = torch.device(device)
         if self._device.type == "cuda" and len(files) * image_size**2 < _free_bytes(self._device):
-            self._films = self._films[torch.arange(len(files))].to(self._device)
+            self._images = self._images[torch.arange(len(files))].to(self._device)
 
     def __len__(self) -> int:
-        """Count the films."""
+        """Count the images."""
         return len(self._labels)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """One film, `image` `[1, S, S]` uint8, and its `label`."""
+        """One image, `image` `[1, S, S]` uint8, and its `label`."""
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """`image` `[N, 1, S, S]` uint8 and `label` `[N]`."""
         positions = torch.as_tensor(indices)
-        held_by = self._films.device if isinstance(self._films, Tensor) else positions.device
-        return {"image": self._films[positions.to(held_by)], "label": self._labels[positions]}
+        held_by = self._images.device if isinstance(self._images, Tensor) else positions.device
+        return {"image": self._images[positions.to(held_by)], "label": self._labels[positions]}
 
 
 def _free_bytes(device: torch.device) -> float:
@@ -84,8 +84,8 @@ def _free_bytes(device: torch.device) -> float:
     return free * _SHARE_OF_DEVICE
 
 
-def decode_film(file: str, steps: Compose) -> Tensor:
-    """Read one film as uint8 `[1, S, S]`: the nearest of 256 levels between 0 and 1, which `steps` give.
+def decode_image(file: str, steps: Compose) -> Tensor:
+    """Read one image as uint8 `[1, S, S]`: the nearest of 256 levels between 0 and 1, which `steps` give.
 
     Raises:
         ValueError: If `steps` leave values outside [0, 1].
@@ -94,12 +94,12 @@ def decode_film(file: str, steps: Compose) -> Tensor:
     image = torch.as_tensor(steps({"image": file})["image"].as_tensor())
     low, high = image.aminmax()
     if low < 0 or high > 1:
-        raise ValueError("the preprocessing must leave films in [0, 1] before its normalisation")
+        raise ValueError("the preprocessing must leave images in [0, 1] before its normalisation")
     return image.mul(255).round_().to(torch.uint8)
 
 
 def normalization(preprocessing: Compose) -> tuple[float, float]:
-    """What the preprocessing's last step subtracts from films in [0, 1], and then divides by.
+    """What the preprocessing's last step subtracts from images in [0, 1], and then divides by.
 
     Raises:
         ValueError: If the last step is no `NormalizeIntensityd` with two numbers.

@@ -14,10 +14,10 @@ from torch import nn
 
 from covid_monai.bundle import Bundle, load_checkpoint
 from covid_monai.datasets.datalist import Datalist
-from covid_monai.evaluation.calibration import Calibration, fit_calibration
-from covid_monai.evaluation.figures import confusion_figure, roc_figure
-from covid_monai.evaluation.operating_point import OperatingPoint, choose_operating_point, decide
-from covid_monai.evaluation.score_reference import fit_score_reference
+from covid_monai.evaluation.decisions.calibration import Calibration, fit_calibration
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
+from covid_monai.evaluation.decisions.score_reference import fit_score_reference
+from covid_monai.evaluation.report.figures import confusion_figure, roc_figure
 from covid_monai.training.run_folder import RunFolder
 from covid_monai.training.scores import ClassificationScores
 from covid_monai.training.tracking import RunTracker
@@ -65,7 +65,7 @@ def finish_training(
         if rank == 0:
             _fit_decision(run_folder.bundle, scores, datalist)
             if fit_gate is not None:
-                logger.info("Fitting the input gate on training films.")
+                logger.info("Fitting the input gate on training images.")
                 fit_gate(run_folder.bundle).save(run_folder.bundle.gate_path)
             _track(tracker, run_folder.bundle, scores, evaluator.state.metrics)
             _say_what_next(run_folder, datalist, evaluator.state.metrics["auroc"])

@@ -10,7 +10,7 @@ from monai.optimizers import LearningRateFinder
 from torch import nn
 from torch.utils.data import DataLoader
 
-from covid_monai.files import replacing
+from covid_monai.core.atomic_files import replacing
 from covid_monai.training.steps import PRECISIONS, PrepareClassificationBatch
 
 logger = logging.getLogger("covid_monai.training")

@@ -1,4 +1,4 @@
-"""Random film markers: bright letters near a corner, for a whole batch at once; see `shortcuts.py`."""
+"""Random image markers: bright letters near a corner, for a whole batch at once; see `shortcuts.py`."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ _LEAST_HEIGHT = 6.0  # of a marker's letters, in pixels: below, they are no lett
 class RandomMarkers:
     """Draw one bright marker (side, projection, "PORTABLE") near a corner of some images.
 
-    Burned-in letters tell one hospital, or a bedside film of a sick patient, from another; a network reads
+    Burned-in letters tell one hospital, or a bedside image of a sick patient, from another; a network reads
     the class off them. Letters at random carry no label. Letters that do not fit are cut off.
 
     Args:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from covid_monai.errors import causes
+from covid_monai.core.errors import causes
 
 logger = logging.getLogger("covid_monai.training")
 _TERMINATED = 128 + signal.SIGTERM  # as a shell reports it

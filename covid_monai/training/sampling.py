@@ -46,8 +46,8 @@ def source_weights(records: Sequence[dict]) -> Tensor:
     Args:
         records: With `label`; `source` may be missing, all images then count as one source.
 
-    >>> films = [{"label": 0, "source": "a"}] * 4 + [{"label": 0, "source": "b"}] + [{"label": 1}]
-    >>> source_weights(films)
+    >>> images = [{"label": 0, "source": "a"}] * 4 + [{"label": 0, "source": "b"}] + [{"label": 1}]
+    >>> source_weights(images)
     tensor([0.0833, 0.0833, 0.0833, 0.0833, 0.1667, 0.5000])
     """
     cells = [(record["label"], record.get("source")) for record in records]

@@ -19,7 +19,7 @@ class RandomCollimation:
         probability: That an image is changed, in [0, 1].
         max_fraction: Widest strip as a fraction of the side it takes from, in (0, 0.25].
         side_probability: That a side gets a strip, in [0, 1]; at least one side does.
-        bright_probability: That the strips are bright (a scanned film's surround) rather than dark (a
+        bright_probability: That the strips are bright (a scanned image's surround) rather than dark (a
             collimator), in [0, 1].
 
     Raises:

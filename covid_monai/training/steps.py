@@ -12,10 +12,10 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 class PrepareClassificationBatch(PrepareBatch):
-    """Move films and labels to the device; bring the films to [0, 1], augment, normalise, augment there.
+    """Move images and labels to the device; bring the images to [0, 1], augment, normalise, augment there.
 
     Args:
-        normalization: What is subtracted from films in [0, 1], and what they are then divided by; see
+        normalization: What is subtracted from images in [0, 1], and what they are then divided by; see
             `covid_monai.training.data.normalization`.
         augmentation: Takes and returns `[N, C, H, W]` in [0, 1]; None for validation.
         augment: Takes and returns the normalised `[N, C, H, W]`; None for validation.

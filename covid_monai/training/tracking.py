@@ -24,10 +24,10 @@ from mlflow.entities import Dataset, DatasetInput, RunStatus
 from monai.bundle import ConfigParser
 from monai.handlers import MLFlowHandler
 
+from covid_monai.core.errors import first_line
+from covid_monai.core.sigint import after_this
+from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.datasets.datalist import Datalist
-from covid_monai.errors import first_line
-from covid_monai.interrupts import after_this
-from covid_monai.vocabulary import RESEARCH_USE
 
 logger = logging.getLogger("covid_monai.training")
 _DEFAULT_STORE = "sqlite:///mlruns.db"

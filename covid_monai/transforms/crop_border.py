@@ -23,13 +23,13 @@ def frame_lines(strip: NDArray[np.floating], tolerance: float) -> int:
     """Count the lines at the start of `strip` that belong to a frame.
 
     Args:
-        strip: `[lines, pixels]`, the edge of the film first.
+        strip: `[lines, pixels]`, the edge of the image first.
         tolerance: Largest distance of a frame's pixel from the frame's level.
     """
     level = float(np.median(strip[0]))
     if DARK_LEVEL < level < BRIGHT_LEVEL:
         return 0
-    # Most films have no frame: look at one line before looking at all.
+    # Most images have no frame: look at one line before looking at all.
     if np.mean(np.abs(strip[0] - level) <= tolerance) < LINE_SHARE:
         return 0
     uniform = np.mean(np.abs(strip - level) <= tolerance, axis=1) >= LINE_SHARE
@@ -39,35 +39,35 @@ def frame_lines(strip: NDArray[np.floating], tolerance: float) -> int:
 def _shrink(image: NDArray[np.floating], box: Box, max_fraction: float, tolerance: float) -> Box:
     """Take the frame off all four sides of `box` once; a side whose frame is too wide is no frame."""
     top, bottom, left, right = box
-    film = image[top:bottom, left:right]
+    radiograph = image[top:bottom, left:right]
     widths = []
-    for lines in (film, film[::-1], film.T, film.T[::-1]):
+    for lines in (radiograph, radiograph[::-1], radiograph.T, radiograph.T[::-1]):
         limit = int(max_fraction * len(lines))
         count = frame_lines(lines[: limit + 1], tolerance)
         widths.append(count if count <= limit else 0)
     return top + widths[0], bottom - widths[1], left + widths[2], right - widths[3]
 
 
-def find_film(
+def find_image(
     image: NDArray[np.floating], *, max_fraction: float = 0.25, tolerance: float = 0.04, min_size: int = 64
 ) -> Box:
-    """Find the film inside its frame.
+    """Find the image inside its frame.
 
     Sides are taken off in turns until nothing changes: a row is often uniform only once the columns of the
     frame are gone. Where that would cost more than `max_fraction` of a side in all, or leave less than
-    `min_size` pixels, it was no frame, and the whole image is the film.
+    `min_size` pixels, it was no frame, and the whole image is the image.
 
     Args:
         image: `[H, W]`, intensities in [0, 1].
         max_fraction: Widest frame on one side as a fraction of the image's height or width.
         tolerance: Largest distance of a frame's pixel from the frame's level.
-        min_size: Smallest height and width of the film, in pixels.
+        min_size: Smallest height and width of the image, in pixels.
 
     Returns:
-        Top, bottom, left and right of the film; bottom and right exclusive.
+        Top, bottom, left and right of the image; bottom and right exclusive.
 
     >>> framed = np.pad(np.full((80, 80), 0.5), ((10, 10), (0, 20)))
-    >>> find_film(framed)
+    >>> find_image(framed)
     (10, 90, 0, 80)
     """
     height, width = image.shape
@@ -87,7 +87,7 @@ class CropBorder(InvertibleTransform):
 
     Conservative, because lung lost is worse than a frame kept: a line of pixels goes only if 98 % of it has
     one level that is nearly black or nearly white, and only in an unbroken run from the edge. Wedges beside a
-    rotated film stay, so do grey frames and frames wider than `max_fraction` of a side; a film without a
+    rotated image stay, so do grey frames and frames wider than `max_fraction` of a side; an image without a
     frame comes back whole. Cropping a second time changes nothing.
 
     MONAI's `CropForeground` takes the box of all pixels above a threshold instead: one bright speck in the
@@ -98,7 +98,7 @@ class CropBorder(InvertibleTransform):
     Args:
         max_fraction: Widest frame on one side as a fraction of the height or width, in (0, 0.45].
         tolerance: Largest distance of a frame's pixel from the frame's level, in [0, 0.1].
-        min_size: Smallest height and width of the film, in pixels; at least 1.
+        min_size: Smallest height and width of the image, in pixels; at least 1.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -119,7 +119,7 @@ class CropBorder(InvertibleTransform):
         self.cropper = Crop()
 
     def find_slices(self, image: NdarrayOrTensor) -> tuple[slice, slice]:
-        """Find the rows and columns of the film.
+        """Find the rows and columns of the image.
 
         Args:
             image: `[C, H, W]`, floating point, intensities in [0, 1].
@@ -131,7 +131,7 @@ class CropBorder(InvertibleTransform):
         if tensor.ndim != 3:
             raise ValueError(f"CropBorder needs a [C, H, W] image but got shape {tuple(tensor.shape)}")
         grey = tensor.float().mean(dim=0).cpu().numpy()
-        top, bottom, left, right = find_film(
+        top, bottom, left, right = find_image(
             grey, max_fraction=self.max_fraction, tolerance=self.tolerance, min_size=self.min_size
         )
         return slice(top, bottom), slice(left, right)
@@ -143,7 +143,7 @@ class CropBorder(InvertibleTransform):
         return as_type_of(as_plain_tensor(image)[(..., *slices)].contiguous(), image)
 
     def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
-        """Return the film inside its frame.
+        """Return the image inside its frame.
 
         Args:
             image: `[C, H, W]`, floating point, intensities in [0, 1]; the frame is the same in all channels.

@@ -1,14 +1,14 @@
-"""Films with the lungs hidden, or with only their border shown: what is left to read a label from?
+"""Images with the lungs hidden, or with only their border shown: what is left to read a label from?
 
-A network that still tells the classes apart on such films uses something other than the lungs: markers,
+A network that still tells the classes apart on such images uses something other than the lungs: markers,
 collimation, positioning, exposure, the scanner of a hospital.
 
 Reference: Maguolo and Nanni, A critic evaluation of methods for COVID-19 automatic detection from X-ray
-images, Information Fusion 2021;76:1-7 (the middle of every film painted over); DeGrave, Janizek and Lee, AI
+images, Information Fusion 2021;76:1-7 (the middle of every image painted over); DeGrave, Janizek and Lee, AI
 for radiographic COVID-19 detection selects shortcuts over signal, Nat Mach Intell 2021;3:610-619.
 
 To train with the lungs hidden, give a copy of the bundle one more line, so that training, evaluation and
-prediction all see the same films, and the checkpoint's digest says so:
+prediction all see the same images, and the checkpoint's digest says so:
 
     cp -r bundles/covid_cxr_classification hidden
     # in hidden/configs/inference.yaml, under `preprocessing`, right after LoadImaged:
@@ -38,11 +38,11 @@ _BORDER = 1 / 16
 def hidden_region(region: str, height: int, width: int) -> NDArray[np.bool_]:
     """Mark the pixels to hide.
 
-    The region is the same for every film. One that followed each film's own lungs would show their outline,
+    The region is the same for every image. One that followed each image's own lungs would show their outline,
     and with it the disease.
 
     Args:
-        region: `lungs`: a rounded box that leaves the corners, the neck and the lowest part of the film;
+        region: `lungs`: a rounded box that leaves the corners, the neck and the lowest part of the image;
             `inside`: everything but a border as wide as 1/16 of each side.
         height: Rows.
         width: Columns.

@@ -1,6 +1,6 @@
 """Where the lungs are on a frontal chest radiograph: an estimate, without a trained network.
 
-A linear model places one box per lung from a 12 x 12 picture of the film, and an average lung's outline is
+A linear model places one box per lung from a 12 x 12 picture of the image, and an average lung's outline is
 drawn into each box. Simple on purpose: the region must not depend on how dark a lung is, or disease would
 fall outside of it. `lung_region.json` holds the model; `benchmarks/lung_region.py` fits it again and prints
 how good it is.
@@ -8,7 +8,7 @@ how good it is.
 Measured by that script (five-fold, patients apart) on 604 radiographs whose lungs people have boxed
 (Cohen's collection, boxes by Microwork, CC BY 4.0): mean IoU with their boxes 0.80, 5th percentile 0.63; the
 best fixed boxes reach 0.71. Mean Dice with the true lung fields of
-synthetic films: 0.82 to 0.84 by class, lowest 0.76.
+synthetic images: 0.82 to 0.84 by class, lowest 0.76.
 """
 
 import json
@@ -23,7 +23,7 @@ from skimage.transform import resize
 
 THUMBNAIL = 12
 _EQUALISED = 64
-_SMALLEST = 0.1  # of the film's width or height: a lung is never narrower
+_SMALLEST = 0.1  # of the image's width or height: a lung is never narrower
 
 # An average right lung in its box: x from the flank (0) to the spine (1), y from apex to costophrenic angle.
 _OUTLINE = np.array(
@@ -38,13 +38,13 @@ _OUTLINE = np.array(
 def lung_region(image: ArrayLike) -> NDArray[np.bool_]:
     """Estimate which pixels of a frontal chest radiograph show lung, the lung behind the heart included.
 
-    Only the order of the grey values matters, so that normalised network input does as well as a film.
+    Only the order of the grey values matters, so that normalised network input does as well as an image.
 
     Args:
         image: Shape [H, W], each at least 2; bright is dense (air is dark), the patient's left on the right.
 
     Returns:
-        Shape [H, W]; a picture that is no frontal film gets a region too, which then means nothing.
+        Shape [H, W]; a picture that is no frontal image gets a region too, which then means nothing.
 
     Raises:
         ValueError: If `image` is not two-dimensional or holds values that are not finite.
@@ -53,13 +53,13 @@ def lung_region(image: ArrayLike) -> NDArray[np.bool_]:
     >>> region.shape, bool(0.1 < region.mean() < 0.6)
     ((96, 80), True)
     """
-    film = np.asarray(image, dtype=np.float64)
-    size = np.array(film.shape)
-    mask = np.zeros(film.shape, dtype=bool)
-    for (left, top, right, bottom), mirrored in zip(lung_boxes(film), (False, True), strict=True):
+    radiograph = np.asarray(image, dtype=np.float64)
+    size = np.array(radiograph.shape)
+    mask = np.zeros(radiograph.shape, dtype=bool)
+    for (left, top, right, bottom), mirrored in zip(lung_boxes(radiograph), (False, True), strict=True):
         x = 1 - _OUTLINE[:, 0] if mirrored else _OUTLINE[:, 0]
         points = np.column_stack([top + _OUTLINE[:, 1] * (bottom - top), left + x * (right - left)])
-        mask |= polygon2mask(film.shape, points * size - 0.5)
+        mask |= polygon2mask(radiograph.shape, points * size - 0.5)
     return mask
 
 
@@ -71,7 +71,7 @@ def lung_boxes(image: ArrayLike) -> NDArray[np.float64]:
 
     Returns:
         Shape [2, 4]: left, top, right, bottom as shares of width and height, in [0, 1]; first the lung on
-        the left of the film (the patient's right).
+        the left of the image (the patient's right).
 
     Raises:
         ValueError: As `lung_region`.
@@ -83,11 +83,11 @@ def lung_boxes(image: ArrayLike) -> NDArray[np.float64]:
 
 
 def lung_features(image: ArrayLike) -> NDArray[np.float64]:
-    """What the boxes are estimated from: the film as 144 grey values in [0, 1], histogram equalised."""
-    film = np.asarray(image, dtype=np.float64)
-    if film.ndim != 2 or min(film.shape) < 2 or not np.isfinite(film).all():
-        raise ValueError(f"A lung region needs a finite grey picture [H, W]; got shape {film.shape}.")
-    small = resize(film, (_EQUALISED, _EQUALISED), anti_aliasing=True)
+    """What the boxes are estimated from: the image as 144 grey values in [0, 1], histogram equalised."""
+    radiograph = np.asarray(image, dtype=np.float64)
+    if radiograph.ndim != 2 or min(radiograph.shape) < 2 or not np.isfinite(radiograph).all():
+        raise ValueError(f"A lung region needs a finite grey picture [H, W]; got shape {radiograph.shape}.")
+    small = resize(radiograph, (_EQUALISED, _EQUALISED), anti_aliasing=True)
     if np.ptp(small) == 0:
         return np.full(THUMBNAIL * THUMBNAIL, 0.5)
     return resize(equalize_hist(small), (THUMBNAIL, THUMBNAIL), anti_aliasing=True).ravel()

@@ -17,7 +17,7 @@ def percentiles(
 ) -> tuple[float, float]:
     """Compute two percentiles with one sort, in which NumPy uses the processor's vector instructions.
 
-    A sample of the pixels would be faster still, but letters and frames leave so few pixels between the film
+    A sample of the pixels would be faster still, but letters and frames leave so few pixels between the image
     and its brightest level that a sample's 99.5th percentile can be tens of grey levels off.
 
     Args:

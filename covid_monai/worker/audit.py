@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from covid_monai.files import replacing
+from covid_monai.core.atomic_files import replacing
 from covid_monai.worker.rules import UID
 
 KEY_FILE = "audit.key"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from covid_monai.worker.audit import AuditTrail, Identifiers
 from covid_monai.worker.metrics import Drift, Metrics
 from covid_monai.worker.model import Model
-from covid_monai.worker.queue import JobQueue
+from covid_monai.worker.queue.queue import JobQueue
 from covid_monai.worker.settings import Settings
 
 

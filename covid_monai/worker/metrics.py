@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from covid_monai.evaluation.score_reference import ScoreReference
+from covid_monai.evaluation.decisions.score_reference import ScoreReference
 
 DRIFT_WINDOW = 500  # latest answers that are held against the reference
 DRIFT_LEAST = 100  # fewer say nothing
@@ -54,7 +54,7 @@ class Metrics:
 
 
 class Drift:
-    """The latest probabilities, held against the bundle's validation films.
+    """The latest probabilities, held against the bundle's validation images.
 
     Args:
         reference: None if the bundle stores none: then there is no index.
@@ -115,7 +115,7 @@ class StateCollector(Collector):
             "1 while disk or queue cannot be written",
             value=state["local"]["trouble"],
         )
-        text = "Population stability index of the latest answers against the validation films"
+        text = "Population stability index of the latest answers against the validation images"
         yield _gauge("score_drift_psi", text, "class", self._drift.stability_index())
         yield GaugeMetricFamily(
             f"{_PREFIX}score_drift_images", "Answers that the index rests on", value=self._drift.count

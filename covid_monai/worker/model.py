@@ -7,13 +7,13 @@ from pathlib import Path
 from pydicom import Dataset
 
 from covid_monai.bundle import Bundle
+from covid_monai.core.vocabulary import Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
+from covid_monai.pacs.failures import Fault, Trouble
+from covid_monai.readers.sandbox import Verdict
 from covid_monai.results import ResultObjects
-from covid_monai.vocabulary import Status
-from covid_monai.worker.decode_check import Verdict
 from covid_monai.worker.settings import Settings
-from covid_monai.worker.trouble import Fault, Trouble
 
 Answer = tuple[Prediction, list[Dataset]]
 

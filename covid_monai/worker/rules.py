@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from covid_monai.vocabulary import RESULT_DEVICE
+from covid_monai.core.vocabulary import RESULT_DEVICE
 
 # PS3.3 section 9.1: digits and dots, 64 characters at most. What is not one never becomes part of an address.
 UID = re.compile(r"(?=.{1,64}$)\d+(\.\d+)*")

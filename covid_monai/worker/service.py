@@ -18,19 +18,19 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from covid_monai.worker.archive import ArchiveClient
+from covid_monai.pacs.backoff import Availability
+from covid_monai.pacs.client import ArchiveClient
+from covid_monai.readers.sandbox import DecodeCheck
 from covid_monai.worker.audit import AuditTrail, Identifiers
 from covid_monai.worker.common import Common
-from covid_monai.worker.courier import Courier
-from covid_monai.worker.decode_check import DecodeCheck
+from covid_monai.worker.feeds import DicomWebSearch, OrthancChanges
 from covid_monai.worker.metrics import DRIFT_WINDOW, Drift, Metrics, StateCollector
 from covid_monai.worker.model import Model
 from covid_monai.worker.monitoring import MonitoringServer
-from covid_monai.worker.pause import Availability
-from covid_monai.worker.queue import JobQueue
+from covid_monai.worker.processor import Courier
+from covid_monai.worker.queue.queue import JobQueue
 from covid_monai.worker.settings import Archive, Settings
-from covid_monai.worker.sources import DicomWebSearch, OrthancChanges
-from covid_monai.worker.state_folder import claimed, damaged
+from covid_monai.worker.state_dir import claimed, damaged
 from covid_monai.worker.watcher import Watcher
 
 logger = logging.getLogger(__name__)

@@ -5,12 +5,12 @@ import threading
 import time
 from collections.abc import Sequence
 
+from covid_monai.pacs.backoff import Availability
+from covid_monai.pacs.failures import Trouble
 from covid_monai.worker.common import Common
-from covid_monai.worker.pause import Availability
+from covid_monai.worker.feeds import Source
 from covid_monai.worker.rules import OWN_RESULT, Notice
 from covid_monai.worker.settings import Archive
-from covid_monai.worker.sources import Source
-from covid_monai.worker.trouble import Trouble
 
 logger = logging.getLogger(__name__)
 

@@ -26,12 +26,12 @@ from monailabel.tasks.activelearning.epistemic import Epistemic
 from monailabel.tasks.train.bundle import BundleTrainTask
 from monailabel.utils.others.generic import device_list
 
-from covid_monai.archive import SUMS
 from covid_monai.bundle import Bundle
+from covid_monai.bundle.bundle_zip import SUMS
+from covid_monai.core.atomic_files import replacing
 from covid_monai.datasets.prepare import prepare
 from covid_monai.export.forms import ONNX, TORCHSCRIPT
 from covid_monai.export.package import RECORD
-from covid_monai.files import replacing
 from covid_monai.inference.classifier import Classifier, choose_device
 
 STOCK = Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle" / "main.py"
@@ -106,8 +106,8 @@ class ClassificationTrainTask(BundleTrainTask):
         workflow.finalize()
         if options["update_model"]:
             put_into_service(Bundle(run / run.name), bundle, previous=run / "replaced")
-        films = {split: len(items) for split, items in data.splits.items()}
-        return {"run": str(run), "films": films, "updated": bool(options["update_model"])}
+        images = {split: len(items) for split, items in data.splits.items()}
+        return {"run": str(run), "images": images, "updated": bool(options["update_model"])}
 
 
 def write_labels(path: Path, datalist: Sequence[dict[str, str]], class_names: Sequence[str]) -> None:
@@ -116,7 +116,7 @@ def write_labels(path: Path, datalist: Sequence[dict[str, str]], class_names: Se
     Classes stand there by number: a collection's `viral_pneumonia` would be read as `pneumonia`.
 
     Raises:
-        ValueError: If no film has a label, or a label file is not `{"label": NAME}` with one of the classes.
+        ValueError: If no image has a label, or a label file is not `{"label": NAME}` with one of the classes.
     """
     rows = []
     for item in datalist:
@@ -127,7 +127,7 @@ def write_labels(path: Path, datalist: Sequence[dict[str, str]], class_names: Se
             known = ", ".join(class_names)
             raise ValueError(f'{item["label"]}: expected {{"label": NAME}}, NAME one of {known}') from error
     if not rows:
-        raise ValueError("no film has a label yet: save some with the tag `final` first")
+        raise ValueError("no image has a label yet: save some with the tag `final` first")
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("image", "label"), *rows])
 
@@ -150,7 +150,7 @@ def put_into_service(trained: Bundle, served: Bundle, *, previous: Path) -> None
 
 
 class UncertaintyScoring(ScoringMethod):
-    """How undecided the bundle is on each film without a label.
+    """How undecided the bundle is on each image without a label.
 
     Args:
         path: The bundle's folder.
@@ -161,14 +161,14 @@ class UncertaintyScoring(ScoringMethod):
         self.path = path
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Write `uncertainty` into the information on each film."""
-        films = {datastore.get_image_uri(image): image for image in datastore.get_unlabeled_images()}
+        """Write `uncertainty` into the information on each image."""
+        images = {datastore.get_image_uri(image): image for image in datastore.get_unlabeled_images()}
         scored = 0
-        for prediction in Classifier(self.path).predict(films):
+        for prediction in Classifier(self.path).predict(images):
             value = entropy(list(prediction.probabilities.values())) if prediction.ok else -1.0
-            datastore.update_image_info(films[prediction.file], {UNCERTAINTY: value})
+            datastore.update_image_info(images[prediction.file], {UNCERTAINTY: value})
             scored += prediction.ok
-        return {"scored": scored, "refused": len(films) - scored}
+        return {"scored": scored, "refused": len(images) - scored}
 
 
 def entropy(probabilities: list[float]) -> float:
@@ -187,10 +187,10 @@ class MyApp(_stock_app(), MONAILabelApp):
         }
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """The stock ones, and the film on which the bundle is least decided."""
-        doubt = Epistemic(key=UNCERTAINTY, desc="The film on which the model is least decided")
+        """The stock ones, and the image on which the bundle is least decided."""
+        doubt = Epistemic(key=UNCERTAINTY, desc="The image on which the model is least decided")
         return {**super().init_strategies(), UNCERTAINTY: doubt}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
-        """Run by MONAI Label after each training and each film that was asked for."""
+        """Run by MONAI Label after each training and each image that was asked for."""
         return {f"{name}_{UNCERTAINTY}": UncertaintyScoring(path) for name, path in self.models.items()}

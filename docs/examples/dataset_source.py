@@ -1,22 +1,22 @@
-"""A dataset source: a collection with one table of findings, one folder of films and its own test part."""
+"""A dataset source: a collection with one table of findings, one folder of images and its own test part."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from covid_monai.datasets.sources import Excluded, Record, Source
-from covid_monai.datasets.sources.base import find_root, read_table, to_age, to_sex, to_view
-from covid_monai.vocabulary import NORMAL, PNEUMONIA
+from covid_monai.core.vocabulary import NORMAL, PNEUMONIA
+from covid_monai.datasets.collections import Excluded, Record, Source
+from covid_monai.datasets.collections.base import find_root, read_table, to_age, to_sex, to_view
 
-LAYOUT = "findings.csv and films/"
-_COLUMNS = ("film", "finding", "subject", "part", "view", "sex", "age")
+LAYOUT = "findings.csv and images/"
+_COLUMNS = ("image", "finding", "subject", "part", "view", "sex", "age")
 _CLASS_OF_FINDING = {"clear": NORMAL, "consolidation": PNEUMONIA, "infiltrate": PNEUMONIA}
 
 
 def records(root: Path) -> Iterator[Record | Excluded]:
-    """Yield the films of `findings.csv`; a finding without a class is excluded by name."""
-    folder = find_root(root, names=("findings.csv", "films"), layout=LAYOUT)
+    """Yield the images of `findings.csv`; a finding without a class is excluded by name."""
+    folder = find_root(root, names=("findings.csv", "images"), layout=LAYOUT)
     for row in read_table(folder / "findings.csv", columns=_COLUMNS):
-        image = folder / "films" / row["film"]
+        image = folder / "images" / row["image"]
         class_name = _CLASS_OF_FINDING.get(row["finding"])
         if class_name is None:
             yield Excluded(image, f"finding {row['finding'] or 'unknown'} has no class")

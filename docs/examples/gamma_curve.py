@@ -1,4 +1,4 @@
-"""A transform: films brightened or darkened by a power of their intensity."""
+"""A transform: images brightened or darkened by a power of their intensity."""
 
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor

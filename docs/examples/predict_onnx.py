@@ -1,7 +1,7 @@
 """Probabilities from an exported bundle with ONNX Runtime: no torch, no MONAI, no covid_monai.
 
     pip install numpy onnxruntime pillow pydicom
-    python predict_onnx.py BUNDLE_FOLDER film.dcm film.png
+    python predict_onnx.py BUNDLE_FOLDER image.dcm image.png
 
 It follows the steps of `preprocessing` in the bundle's `configs/metadata.json`, and stops if they are not
 those that it knows. What covid_monai does besides is not here: no file is refused, whatever it shows.
@@ -58,7 +58,7 @@ def main(folder: str, files: list[str]) -> None:
         sys.exit(f"this example knows the steps {KNOWN_STEPS}, the bundle has others: adapt `preprocess`")
     session = onnxruntime.InferenceSession(root / "models" / "model.onnx")
     names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
-    # Temperature scaling: probabilities that mean what they say, on films like those of the training.
+    # Temperature scaling: probabilities that mean what they say, on images like those of the training.
     calibration = root / "models" / "calibration.json"
     temperature = json.loads(calibration.read_text())["temperature"] if calibration.is_file() else 1.0
     for file in files:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
-from covid_monai.errors import unknown
+from covid_monai.core.errors import unknown
 
 Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 

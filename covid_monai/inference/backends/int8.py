@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from covid_monai.bundle import Bundle, CheckpointError
-from covid_monai.files import replacing, write_atomically
+from covid_monai.core.atomic_files import replacing, write_atomically
 
 
 def read_quantised(bundle: Bundle) -> bytes:

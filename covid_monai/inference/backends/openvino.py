@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from covid_monai import __version__
 from covid_monai.bundle import Bundle
-from covid_monai.errors import extra
-from covid_monai.imports import without
+from covid_monai.core.errors import extra
+from covid_monai.core.lazy_imports import without
 from covid_monai.inference.backends.choice import Backend
 from covid_monai.inference.backends.int8 import read_quantised
 from covid_monai.inference.backends.store import Parts, kept

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from covid_monai.files import replacing
+from covid_monai.core.atomic_files import replacing
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,76 @@
+"""`covid-monai data audit`: does a datalist leak, and can its label be told without the lungs?"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from covid_monai.cli import examples
+from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.core.vocabulary import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from covid_monai.datasets.leaks.unchecked_datalist import LooseDatalist
+
+EXAMPLES = examples(
+    "covid-monai data audit datalist.json --output audit/",
+    "covid-monai data audit Task01/dataset.json --dataset-dir Task01/ --output audit/",
+)
+
+
+def audit(
+    datalist: Annotated[
+        Path, typer.Argument(metavar="DATALIST", help="Any datalist of MONAI's decathlon format.")
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for audit.json and audit.html.")],
+    dataset_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the images lie, if not where the datalist says.")
+    ] = None,
+    confounding: Annotated[
+        bool, typer.Option(help="Probe whether the label can be told without the lungs.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for the same image or patient in two splits, for contradicting labels and for shortcuts.
+
+    Exit code 0 without leaks, 1 with leaks, 2 for wrong usage.
+    """
+    from covid_monai.core.atomic_files import write_atomically
+    from covid_monai.datasets.leaks.find import audit_duplicates
+    from covid_monai.datasets.leaks.unchecked_datalist import read_loosely
+    from covid_monai.evaluation.report.audit_page import audit_html, audit_verdict
+
+    with apart(as_json):
+        listed = read_loosely(datalist, dataset_dir=dataset_dir)
+        report = audit_duplicates(listed)
+        report["confounding"] = _confounding(listed, report) if confounding else None
+    report = {"verdict": audit_verdict(report), **report, "notice": RESEARCH_USE}
+    write_atomically(output / "audit.html", audit_html(report, listed.records))
+    write_atomically(output / "audit.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    if as_json:
+        print_json(report)
+    else:
+        for sentence in report["verdict"]:
+            typer.echo(sentence)
+        typer.echo(f"Audit: {output / 'audit.html'}")
+    raise typer.Exit(1 if report["leaks"] else 0)
+
+
+def _confounding(listed: "LooseDatalist", report: dict[str, Any]) -> dict[str, Any] | None:
+    """Audit what else tells the label; `None` where fewer than two classes are labelled."""
+    from covid_monai.evaluation.shortcuts.confounding import audit_confounding
+
+    left_out = {each["image"] for each in report["unreadable"]}
+    labelled = [r for r in listed.records if r["class"] is not None and r["image"] not in left_out]
+    names = [name for name in listed.class_names if any(r["class"] == name for r in labelled)]
+    names += sorted({str(r["class"]) for r in labelled} - set(names))
+    if len(names) < 2:
+        return None
+    group_of = {image: group[0] for group in report["duplicate_groups"] for image in group}
+    records = [
+        {**record, "label": names.index(record["class"])}
+        | ({"group": group_of[record["image"]]} if record["image"] in group_of else {})
+        for record in labelled
+    ]
+    return audit_confounding(records, names, root=listed.root)

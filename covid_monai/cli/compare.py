@@ -1,0 +1,94 @@
+"""`covid-monai compare`: two models on the same images, from their predictions.csv."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from covid_monai.cli import examples
+from covid_monai.cli.completion import words
+from covid_monai.cli.json_option import JsonOption, apart, print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+EXAMPLES = examples(
+    "covid-monai compare runs/a/evaluation/predictions.csv runs/b/evaluation/predictions.csv",
+    "covid-monai compare a/predictions.csv b/predictions.csv --source kermany --output comparison.json",
+)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="predictions.csv of one model.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="predictions.csv of the other.")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write the figures for a program as well.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Which rows are compared.", autocompletion=words("validation", "test"))
+    ] = "test",
+    source: Annotated[
+        str | None, typer.Option(help="Only the images of this collection or hospital.", show_default="all")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="How often the patients are drawn.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Same seed, same figures.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Is one model better than another, or is it luck?
+
+    Compares two predictions.csv on the same images: the difference of each metric, B less A, with its 95 %
+    interval over resampled patients. An interval that does not hold 0 speaks for a difference.
+    """
+    from rich.console import Console
+
+    from covid_monai.core.atomic_files import write_atomically
+    from covid_monai.evaluation.metrics.comparison import compare_predictions
+    from covid_monai.evaluation.metrics.predictions import read_predictions
+
+    both = [read_predictions(path) for path in (first, second)]
+    if source is not None:
+        both = [rows.of_source(source) for rows in both]
+    with apart(as_json):
+        result = compare_predictions(*both, split=split, resamples=resamples, seed=seed)
+    result = {"first_file": str(first), "second_file": str(second), "source": source, **result}
+    if output is not None:
+        write_atomically(output, json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    if as_json:
+        print_json(result)
+        return
+    Console().print(_table(result))
+    # typer.echo does not break paths over lines.
+    typer.echo(f"A: {first}\nB: {second}\nDecision: {result['rule']}.")
+    if output is not None:
+        typer.echo(f"Figures: {output}")
+
+
+def _table(result: Mapping[str, Any]) -> "Table":
+    from rich.table import Table
+
+    table = Table(
+        title=f"Split {result['split']}: {result['images']} images, {result['patients']} patients",
+        caption="B less A with its 95 % interval; p: chance of such a difference between equal models",
+    )
+    table.add_column("")
+    for heading in ("A", "B", "B less A", "95 % interval", "p"):
+        table.add_column(heading, justify="right")
+    for metric, values in result["metrics"].items():
+        difference, p = values["difference"], values["p_value"]
+        ends = "no interval"
+        if difference["low"] is not None:
+            ends = f"{difference['low']:+.3f} to {difference['high']:+.3f}"
+        table.add_row(
+            metric.replace("_", " ").replace("auroc", "AUROC"),
+            *(_number(values[which]["value"]) for which in ("first", "second")),
+            _number(difference["value"], sign="+"),
+            ends,
+            "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
+        )
+    return table
+
+
+def _number(value: float | None, *, sign: str = "") -> str:
+    return "not defined" if value is None else f"{value:{sign}.3f}"

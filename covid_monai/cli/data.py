@@ -1,0 +1,156 @@
+"""`covid-monai data`: from images on disk to a datalist."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covid_monai.cli import audit as audit_command
+from covid_monai.cli import deidentify as deidentify_command
+from covid_monai.cli import examples
+from covid_monai.cli.completion import listed, sources, words
+from covid_monai.cli.datalist_summary import tell
+from covid_monai.cli.json_option import JsonOption, apart
+from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
+
+app = typer.Typer(
+    help="De-identify DICOM files; make a datalist from public collections or your own images, and audit it.",
+    no_args_is_help=True,
+    epilog=examples(
+        "covid-monai data phantom phantoms/",
+        "covid-monai data prepare folder my_images/ --output datalist.json",
+        "covid-monai data audit datalist.json --output audit/",
+    ),
+)
+app.command(epilog=audit_command.EXAMPLES)(audit_command.audit)
+app.command(epilog=deidentify_command.EXAMPLES)(deidentify_command.deidentify)
+
+
+@app.command(
+    epilog=examples(
+        "covid-monai data prepare folder my_images/ --output datalist.json",
+        "covid-monai data prepare kermany chest_xray/ --classes normal,pneumonia --output datalist.json",
+        "covid-monai data prepare ieee8023 covid-chestxray-dataset/ kermany chest_xray/ --output all.json",
+    )
+)
+def prepare(
+    tokens: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE ROOT... [SOURCE ROOT...]",
+            help="Kind of collection, then its folder.",
+            autocompletion=sources,
+        ),
+    ],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The datalist to write.")],
+    validation_fraction: Annotated[
+        float, typer.Option(metavar="PART", help="Part of the patients outside test.")
+    ] = 0.15,
+    test_fraction: Annotated[
+        float,
+        typer.Option(metavar="PART", help="Part of the patients; a collection's own test split is kept."),
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    validation_order: Annotated[
+        str,
+        typer.Option(
+            metavar="ORDER",
+            help="Validation patients: random, or first by number, for a test split that is next in number.",
+            autocompletion=words("random", "first"),
+        ),
+    ] = "random",
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Classes to keep, in the order of the labels; new=old+old merges.",
+            autocompletion=listed(*DEFAULT_CLASS_NAMES),
+            show_default="all",
+        ),
+    ] = None,
+    views: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Views to keep, such as PA,AP.",
+            show_default="frontal and unknown",
+            autocompletion=listed("PA", "AP", "LATERAL"),
+        ),
+    ] = None,
+    check_duplicates: Annotated[
+        bool, typer.Option(help="Find the same image under two names; keep it on one side of the split.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Open every image once, find duplicates, split by patient, write a datalist for training.
+
+    Sources: folder (one sub-folder a class), csv, dicom-folder, kermany, ieee8023, covid19-image-dataset,
+    darkcovidnet, covid-cxnet, radiography, coronahack. See data/README.md.
+    """
+    from covid_monai.datasets.prepare import parse_sources
+    from covid_monai.datasets.prepare import prepare as prepare_datalist
+    from covid_monai.datasets.selection import parse_classes
+    from covid_monai.datasets.split import check_order
+
+    with apart(as_json):
+        datalist = prepare_datalist(
+            parse_sources(tokens),
+            output=output,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+            validation_order=check_order(validation_order),
+            classes=parse_classes(classes) if classes else None,
+            views=[view.strip() for view in views.split(",")] if views else None,
+            check_duplicates=check_duplicates,
+        )
+    tell(datalist, as_json=as_json)
+
+
+@app.command(
+    epilog=examples(
+        "covid-monai data phantom phantoms/",
+        "covid-monai data phantom phantoms/ --patients 30 --size 256 --format dicom --no-ct --seed 7",
+    )
+)
+def phantom(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
+    patients: Annotated[int, typer.Option(help="Patients in all, a third of them in each class.")] = 120,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    size: Annotated[int, typer.Option(help="Rows and columns of an image, in pixels.")] = 512,
+    image_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="dicom, jpeg, png, or mixed.",
+            autocompletion=words("dicom", "jpeg", "png", "mixed"),
+        ),
+    ] = "mixed",
+    ct: Annotated[bool, typer.Option(help="Small CT volumes too.")] = True,
+    marker: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Plant a bright corner marker into every image of a class: a shortcut for audits to find.",
+            autocompletion=words(*DEFAULT_CLASS_NAMES),
+            show_default="none",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw synthetic radiographs, to try the software without any patient's data."""
+    from covid_monai.datasets.datalist import read_datalist
+    from covid_monai.phantoms.files import write_phantoms
+
+    with apart(as_json):
+        written = write_phantoms(
+            folder,
+            patients=patients,
+            seed=seed,
+            size=size,
+            image_format=image_format,
+            ct=ct,
+            planted_marker=marker,
+        )
+    tell(read_datalist(written), as_json=as_json)

@@ -1,0 +1,105 @@
+"""`covid-monai evaluate`: the bundle's evaluate.yaml on a datalist, and its summary."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from covid_monai.cli import examples
+from covid_monai.cli.bundle_option import BundleOption, DeviceOption, bundle_folder
+from covid_monai.cli.json_option import JsonOption, apart, print_json
+
+EXAMPLES = examples(
+    "covid-monai evaluate --datalist datalist.json --output results/",
+    "covid-monai evaluate --bundle runs/mine --datalist datalist.json --output results/mine",
+)
+
+
+def evaluate(
+    datalist: Annotated[
+        Path, typer.Option(metavar="FILE", help="From `covid-monai data prepare`; its test split is scored.")
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the three result files.")],
+    bundle: BundleOption = None,
+    dataset_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the images lie now, if they have moved since `prepare`."),
+    ] = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a bundle on the test split of a datalist.
+
+    Writes metrics.json, predictions.csv and report.html. The thresholds are those that were chosen on the
+    validation split; nothing is tuned on the test split.
+    """
+    folder = bundle_folder(bundle).absolute()
+    config = folder / "configs" / "evaluate.yaml"
+    for file in (config, datalist):
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} does not exist.")
+    if dataset_dir is not None and not dataset_dir.is_dir():
+        raise FileNotFoundError(f"--dataset-dir {dataset_dir} is not a folder.")
+    overrides = {"bundle_root": folder, "datalist": datalist.absolute(), "output_dir": output.absolute()}
+    if dataset_dir is not None:
+        overrides["dataset_dir"] = dataset_dir.absolute()
+    with apart(as_json):
+        _run(config, {key: _as_value(path) for key, path in overrides.items()}, device=device)
+    metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    if as_json:
+        print_json(metrics)
+    else:
+        _print_summary(metrics, output)
+    _log(metrics["test"], output, folder)
+
+
+def _log(test: Mapping[str, Any], output: Path, bundle: Path) -> None:
+    """Put the report into the MLflow run of the training, where there is one."""
+    from covid_monai.evaluation.metrics.metrics import HEADLINE_METRICS
+
+    try:
+        from covid_monai.training.tracking import log_evaluation
+    except ImportError:  # mlflow comes with the extra `train`
+        return
+    values = {name: test[name]["value"] for name in HEADLINE_METRICS if test[name]["value"] is not None}
+    files = [output / "report.html", output / "metrics.json"]  # predictions.csv names patients
+    if log_evaluation(files, bundle_root=bundle, metrics=values):
+        typer.echo("MLflow: report and metrics are in the run of the training", err=True)
+
+
+def _as_value(path: Path) -> str:
+    """A path as MONAI's ConfigParser keeps it: in plain text it would turn "#" into "::"."""
+    from covid_monai.bundle import string_literal
+
+    return "$" + string_literal(str(path))
+
+
+def _run(config: Path, overrides: dict[str, str], *, device: str | None) -> None:
+    from monai.bundle import ConfigWorkflow
+
+    from covid_monai.inference.classifier import choose_device
+
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it tells of each config file
+    chosen = f"$torch.device('{choose_device(device)}')"
+    workflow = ConfigWorkflow(config_file=str(config), workflow_type="infer", device=chosen, **overrides)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+def _print_summary(metrics: Mapping[str, Any], output: Path) -> None:
+    from rich.console import Console
+
+    from covid_monai.evaluation.metrics.summary import summarise
+
+    console = Console()
+    console.print(summarise(metrics))
+    verdict = metrics["verdict"]
+    shortcuts = [check["sentence"] for check in verdict["shortcuts"]]
+    for sentence in (*shortcuts, verdict["result"], *verdict["limits"]):
+        console.print(f"- {sentence}", markup=False, highlight=False)
+    # typer.echo does not break the path over lines.
+    typer.echo(f"Report: {output / 'report.html'}")

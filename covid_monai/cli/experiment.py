@@ -1,0 +1,102 @@
+"""`covid-monai experiment`: a published experiment, whole, with one command."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from covid_monai.cli import examples
+from covid_monai.cli.bundle_option import SHIPPED_BUNDLE
+from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.core.errors import unknown
+
+EXAMPLES = examples(
+    "covid-monai experiment configs/experiments/s1.yaml --data my_collections/ --output runs/s1",
+    "covid-monai experiment configs/experiments/s1.yaml --data my_collections/ --output runs/try "
+    "--set max_epochs=1",
+)
+
+
+def complete_setting(incomplete: str) -> list[str]:
+    """Complete the name of a setting of train.yaml."""
+    return [f"{name}=" for name in _names(_train_config()) if name.startswith(incomplete)]
+
+
+def experiment(
+    study: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An experiment, such as configs/experiments/s1.yaml.")
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(metavar="DIR", envvar="COVID_MONAI_DATA", help="Folder that holds the collections."),
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for datalists, runs and the result.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting of train.yaml, for every fold.",
+            autocompletion=complete_setting,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Prepare the data, train every fold, score the images left out, write result.json and table.md.
+
+    The same command continues an experiment that was interrupted.
+    """
+    from covid_monai.core.atomic_files import write_atomically
+    from covid_monai.experiments.run import run_study
+    from covid_monai.experiments.study import read_study
+    from covid_monai.experiments.table import markdown
+
+    train_config = _train_config()
+    given = _settings(settings or [], _names(train_config))
+    with apart(as_json):
+        result = run_study(
+            read_study(study),
+            data_dir=data,
+            output=output,
+            train_config=train_config,
+            settings=given,
+            seed=seed,
+        )
+    table = markdown(result)
+    write_atomically(output / "table.md", table)
+    if as_json:
+        print_json(result)
+        return
+    typer.echo(table)
+    typer.echo(f"Result: {output / 'result.json'}")
+
+
+def _train_config() -> Path:
+    import covid_monai
+
+    checkout = Path(covid_monai.__file__).parent.parent
+    for root in (checkout, Path.cwd()):
+        if (root / SHIPPED_BUNDLE / "configs" / "train.yaml").is_file():
+            return root / SHIPPED_BUNDLE / "configs" / "train.yaml"
+    raise FileNotFoundError(f"{SHIPPED_BUNDLE}/configs/train.yaml: run this in a clone of the repository")
+
+
+def _names(train_config: Path) -> list[str]:
+    """The settings of train.yaml, in its order."""
+    import yaml
+
+    return list(yaml.safe_load(train_config.read_text(encoding="utf-8")))
+
+
+def _settings(words: list[str], known: list[str]) -> dict[str, Any]:
+    import yaml
+
+    pairs = [word.partition("=") for word in words]
+    wrong = [name for name, equals, _ in pairs if not equals or not name]
+    if wrong:
+        raise ValueError(f"--set {wrong[0]}: expected NAME=VALUE, such as max_epochs=1")
+    for name, _, _ in pairs:
+        if name.isidentifier() and name not in known:  # else a part of a section, such as loss#weight
+            raise ValueError(f"--set: {unknown('setting of train.yaml', name, known)}")
+    return {name: yaml.safe_load(value) for name, _, value in pairs}

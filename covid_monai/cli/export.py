@@ -1,0 +1,47 @@
+"""`covid-monai export`: a bundle as one file for clinical tooling."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covid_monai.cli import examples
+from covid_monai.cli.bundle_option import BundleOption, bundle_folder
+from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.core.vocabulary import RESEARCH_USE
+
+EXAMPLES = examples(
+    "covid-monai export --output dist/",
+    "covid-monai export --bundle runs/mine --images images/ --output dist/",
+)
+
+
+def export(
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for NAME-VERSION.zip.")],
+    bundle: BundleOption = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Images to compare the exported forms on, beside twelve phantoms."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a bundle as one zip: configs, weights, TorchScript, ONNX, model card, wheel, digests.
+
+    Nothing is written if TorchScript or ONNX give other probabilities than the weights.
+    """
+    folder = bundle_folder(bundle)
+
+    from covid_monai.bundle.bundle_zip import sha256
+    from covid_monai.export import export_bundle
+
+    typer.echo("Converting, comparing, packing (half a minute)...", err=True)
+    with apart(as_json):
+        path = export_bundle(folder, output, images=images or ())
+    size, digest = path.stat().st_size, sha256(path)
+    if as_json:
+        print_json({"archive": str(path), "bytes": size, "sha256": digest, "notice": RESEARCH_USE})
+    else:
+        typer.echo(f"{path} ({size / 2**20:.1f} MiB)")
+        typer.echo(f"SHA-256 {digest}")
+    typer.echo(f"Check a copy of it: covid-monai bundle verify {path}", err=True)
+    typer.echo(RESEARCH_USE, err=True)

@@ -1,0 +1,105 @@
+"""The command `covid-monai`."""
+
+import gc
+import logging
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from covid_monai import __version__
+from covid_monai.cli import app as app_command
+from covid_monai.cli import bundle as bundle_command
+from covid_monai.cli import compare as compare_command
+from covid_monai.cli import data, examples
+from covid_monai.cli import evaluate as evaluate_command
+from covid_monai.cli import experiment as experiment_command
+from covid_monai.cli import export as export_command
+from covid_monai.cli import predict as predict_command
+from covid_monai.cli import score_archive as score_archive_command
+from covid_monai.cli import serve as serve_command
+from covid_monai.cli import worker as worker_command
+from covid_monai.core.errors import causes, first_line
+from covid_monai.core.vocabulary import RESEARCH_USE
+
+TRACEBACK = "COVID_MONAI_TRACEBACK"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "covid-monai data phantom phantoms/",
+        "covid-monai predict image.dcm",
+        "covid-monai predict --help",
+    )
+    + f"\n\n{RESEARCH_USE}",
+)
+app.add_typer(bundle_command.app, name="bundle")
+app.add_typer(data.app, name="data")
+app.add_typer(worker_command.app, name="worker")
+app.command(epilog=app_command.EXAMPLES)(app_command.app)
+app.command(epilog=compare_command.EXAMPLES)(compare_command.compare)
+app.command(epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
+app.command(epilog=experiment_command.EXAMPLES)(experiment_command.experiment)
+app.command(epilog=export_command.EXAMPLES)(export_command.export)
+app.command(epilog=predict_command.EXAMPLES)(predict_command.predict)
+app.command(epilog=score_archive_command.EXAMPLES)(score_archive_command.score_archive)
+app.command(epilog=serve_command.EXAMPLES)(serve_command.serve)
+
+
+def main() -> None:
+    """Run the command line; what goes wrong is one line on the standard error, and an exit code.
+
+    2 for what the person who typed the command can change, 1 for what they cannot.
+    """
+    try:
+        app()
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:  # typer has turned its own into SystemExit already
+        if os.environ.get(TRACEBACK):
+            raise
+        line, code = _explain(error)
+        typer.echo(f"covid-monai: {line}", err=True)
+        sys.exit(code)
+    finally:
+        gc.freeze()  # else the interpreter looks through all of PyTorch before it ends: half a second
+
+
+def _print_version(shown: bool) -> None:
+    if shown:
+        typer.echo(f"covid-monai {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """Classify chest radiographs with MONAI bundles: normal, pneumonia, COVID-19."""
+    if not sys.warnoptions:
+        # Warnings are for developers, and pydicom's quote values, which may name a patient.
+        warnings.simplefilter("ignore")
+    # MONAI looks for a decoder that we do not use, and says so at every start.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """One line for a person, and the exit code."""
+    # The outermost of these kinds: it names the file, what it was raised from may not.
+    for cause in causes(error):
+        if isinstance(cause, ImportError):
+            line = first_line(cause)
+            if "pip install" not in line:
+                line += ". Install what is missing: pip install 'covid-monai[export,train]'"
+            return line, 2
+        if isinstance(cause, ValueError | OSError):
+            return first_line(cause), 2
+    *_, cause = causes(error)
+    return f"unexpected {type(cause).__name__}: {first_line(cause)} (set {TRACEBACK}=1 to see where)", 1

@@ -1,0 +1,63 @@
+"""`covid-monai score-archive`: `predict` on a cluster, for archives that one machine does not finish."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covid_monai.cli import examples
+from covid_monai.cli.bundle_option import BundleOption, DeviceOption, bundle_folder
+from covid_monai.cli.images import image_files
+from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.core.vocabulary import RESEARCH_USE, Status
+
+EXAMPLES = examples(
+    "covid-monai score-archive /archive/2020 --output 2020.jsonl --workers 8",
+    "covid-monai score-archive /archive --output all.jsonl --address auto --workers 200",
+)
+
+
+def score_archive(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, or folders of them.")],
+    output: Annotated[
+        Path, typer.Option(metavar="FILE", help="FILE.jsonl; an interrupted one is continued.")
+    ],
+    bundle: BundleOption = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Ray cluster; auto: the one that this machine is part of.",
+            show_default="a cluster on this machine, for this run",
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Classifiers at once; a CPU or GPU each.")] = 2,
+    device: DeviceOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images through a network at once.")] = 16,
+    as_json: JsonOption = False,
+) -> None:
+    """Classify an archive on a Ray cluster: the records of predict, in the order in which they are done.
+
+    Files and bundle must have the same paths on all machines. Needs the extra cluster.
+
+    Exit code: 0 if all files are ok, 1 if any was refused or failed, 2 for wrong usage.
+    """
+    from covid_monai.inference.cluster import score_archive as score
+
+    with apart(as_json):
+        outcomes = score(
+            [path.absolute() for path in image_files(paths)],
+            output,
+            bundle_dir=bundle_folder(bundle),
+            address=address,
+            workers=workers,
+            device=device,
+            batch_size=batch_size,
+        )
+    if as_json:
+        print_json({"output": str(output), "files": outcomes, "notice": RESEARCH_USE})
+    counts = ", ".join(f"{count} {status}" for status, count in outcomes.most_common())
+    typer.echo(f"{outcomes.total()} files: {counts}. Written to {output}.", err=True)
+    typer.echo(RESEARCH_USE, err=True)
+    if outcomes.total() > outcomes[str(Status.OK)]:
+        raise typer.Exit(1)

@@ -1,0 +1,51 @@
+"""COVID-19 Image Dataset (Kaggle pranavraikokte): three classes, official split, images of older sets."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from covid_monai.datasets.collections.base import (
+    SPLIT_NAMES,
+    Excluded,
+    Record,
+    Source,
+    find_root,
+    image_files,
+    to_class_name,
+)
+
+LAYOUT = "train/ and test/, each with Covid/, Normal/ and Viral Pneumonia/"
+_CLASS_FOLDERS = ("Covid", "Normal", "Viral Pneumonia")
+
+
+def patient_of(stem: str) -> str | None:
+    """Return the patient of a name that tells one, `None` for names that only count within their folder.
+
+    The official parts share five of the COVID-numbers; `a` and `b` are images of one number.
+
+    >>> patient_of("COVID-00003b"), patient_of("auntminnie-c-2020_01_28_Vietnam"), patient_of("0105")
+    ('COVID-00003', 'auntminnie-2020_01_28_Vietnam', None)
+    """
+    match = re.fullmatch(r"(COVID-\d+)[a-z]?", stem) or re.fullmatch(r"(auntminnie)-[a-d](-.+)", stem)
+    return "".join(match.groups()) if match else None
+
+
+def records(root: Path) -> Iterator[Record | Excluded]:
+    """Yield the radiographs with the official split."""
+    folder = find_root(root, names=("train", "test"), layout=LAYOUT, nested=("Covid19-dataset",))
+    for part in ("train", "test"):
+        part_folder = find_root(folder / part, names=_CLASS_FOLDERS, layout=", ".join(_CLASS_FOLDERS))
+        for class_folder in _CLASS_FOLDERS:
+            for image in image_files(part_folder / class_folder):
+                class_name = to_class_name(class_folder)
+                yield Record(
+                    image, class_name, SOURCE.name, patient=patient_of(image.stem), split=SPLIT_NAMES[part]
+                )
+
+
+SOURCE = Source(
+    name="covid19-image-dataset",
+    layout=LAYOUT,
+    licence="research use; Kaggle pranavraikokte/covid19-image-dataset",
+    records=records,
+)

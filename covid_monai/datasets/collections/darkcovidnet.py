@@ -1,0 +1,88 @@
+"""The set of Ozturk et al. 2020 (DarkCovidNet): adult images of NIH ChestX-ray8, COVID images of ieee8023."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from covid_monai.datasets.collections.base import (
+    Excluded,
+    Record,
+    Source,
+    find_root,
+    image_files,
+    read_table,
+    to_age,
+    to_class_name,
+    to_sex,
+    to_view,
+)
+
+LAYOUT = "Covid-19/, No_findings/ and Pneumonia/ (and nih_metadata.csv for sex, age and view)"
+_CLASS_FOLDERS = ("Covid-19", "No_findings", "Pneumonia")
+_COLUMNS = ("Image Index", "Patient ID", "Patient Age", "Patient Gender", "View Position")
+_NIH_NAME = re.compile(r"0*(\d+)_\d{3}")
+# Where the name of a figure stops naming the publication or the case and starts counting its images.
+_IMAGE_OF_SERIES = re.compile(
+    r"(\.pdf-|[-_.](fig|f|g|gr|main|case)-?0*\d|-day-?\d|-(admission|pa|left|right|\d-days|\d+-hours)$|(?<=\d)[a-e]$)",
+    re.IGNORECASE,
+)
+_UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.IGNORECASE)
+# Names that tell nothing; ieee8023's metadata.csv ties these together by patientid.
+_SAME_PATIENT = (
+    ("171CB377", "5931B64A", "C6EA0BE5"),
+    ("31BA3780", "F2DE909F"),
+    ("58cb9263", "9fdd3c30"),
+    ("6C94A287", "B2D20576"),
+    ("7D2CF6CE", "FE9F9A5D"),
+    ("8FDE8DBA", "9C34AF49"),
+    ("E63574A7", "F4341CE7"),
+)
+_FIRST_IMAGE = {start: series[0] for series in _SAME_PATIENT for start in series}
+
+
+def patient_of(stem: str) -> str:
+    """Return the patient of a file: the number before `_` for NIH, the publication's case for a COVID image.
+
+    Images of one figure or follow-up are grouped, at worst several patients of a publication as one: safe.
+
+    >>> [patient_of(stem) for stem in ("00000061_012", "lancet-case2b", "ryct.2020200034.fig5-day7")]
+    ['61', 'lancet', 'ryct.2020200034']
+    """
+    nih = _NIH_NAME.fullmatch(stem)
+    if nih:
+        return nih[1]
+    if stem[:8] in _FIRST_IMAGE:
+        return _FIRST_IMAGE[stem[:8]]
+    if stem.startswith("auntminnie-"):
+        return "auntminnie"
+    if _UUID.fullmatch(stem):
+        return stem
+    return _IMAGE_OF_SERIES.split(stem, maxsplit=1)[0]
+
+
+def records(root: Path) -> Iterator[Record | Excluded]:
+    """Yield the radiographs, the NIH ones with sex, age and view where `nih_metadata.csv` is there."""
+    folder = find_root(root, names=_CLASS_FOLDERS, layout=LAYOUT, nested=("X-Ray Image DataSet",))
+    table = folder / "nih_metadata.csv"
+    rows = read_table(table, columns=_COLUMNS) if table.exists() else []
+    by_stem = {Path(row["Image Index"]).stem: row for row in rows}
+    for class_folder in _CLASS_FOLDERS:
+        for image in image_files(folder / class_folder):
+            row = by_stem.get(image.stem, {})
+            yield Record(
+                image,
+                to_class_name(class_folder),
+                SOURCE.name,
+                patient=patient_of(image.stem),
+                view=to_view(row.get("View Position")),
+                sex=to_sex(row.get("Patient Gender")),
+                age=to_age(row.get("Patient Age")),
+            )
+
+
+SOURCE = Source(
+    name="darkcovidnet",
+    layout=LAYOUT,
+    licence="NIH ChestX-ray8: no restriction; COVID images: per image as in ieee8023; Ozturk et al. 2020",
+    records=records,
+)

@@ -1,0 +1,1 @@
+"""The same image under two names: candidates, comparison, and which copy stays."""

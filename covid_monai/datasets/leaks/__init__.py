@@ -1,0 +1,1 @@
+"""Patients and images that stand on both sides of a split."""

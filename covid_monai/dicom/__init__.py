@@ -1,0 +1,1 @@
+"""DICOM files: opening, elements, acceptance rules, the grayscale pipeline, pixel data."""

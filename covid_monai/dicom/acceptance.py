@@ -1,0 +1,142 @@
+"""Which DICOM objects are one radiograph of a chest, judged by their elements before any pixel is decoded."""
+
+import re
+
+from pydicom.dataset import Dataset
+
+from covid_monai.core.vocabulary import RESULT_DEVICE, RefusalReason, RefusedImage
+from covid_monai.dicom.elements import number, text
+
+MIN_SIDE = 64
+MAX_ASPECT = 4.0
+MAX_PIXELS = 80_000_000  # largest detectors: 20 million; Pillow's own bound is 89 million
+
+_PREFIX = "1.2.840.10008.5.1.4.1.1."
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_PRESENTATION_STATES = (f"{_PREFIX}11.",)
+_REPORTS = (f"{_PREFIX}88.", f"{_PREFIX}104.")
+_PROJECTION_CLASSES = {
+    f"{_PREFIX}1": "Computed Radiography",
+    f"{_PREFIX}1.1": "Digital X-Ray, for presentation",
+    f"{_PREFIX}1.1.1": "Digital X-Ray, for processing",
+    f"{_PREFIX}7": "Secondary Capture",
+    f"{_PREFIX}7.2": "Multi-frame Grayscale Byte Secondary Capture",
+    f"{_PREFIX}7.3": "Multi-frame Grayscale Word Secondary Capture",
+    f"{_PREFIX}7.4": "Multi-frame True Color Secondary Capture",
+}
+# DR is no DICOM term, but some gateways write it; SC and OT are what image digitisers and exports write.
+_PROJECTION_MODALITIES = ("CR", "DX", "DR", "RG", "SC", "OT", "")
+
+_CHEST = re.compile(r"CHEST|THORA[XC]|TORAX|LUNG|PULMO|\bCXR\b|\bTHX\b|\bRIBS?\b")
+# Body Part Examined and Anatomic Region: terms of PS3.16 Annex L, and how consoles abbreviate them.
+_OTHER_PART = re.compile(
+    r"EXTREMITY|ABDOM|PELVI|SKULL|SPINE|SHOULDER|CLAVIC|SCAPUL|HUMER|ELBOW|FOREARM|WRIST|FINGER|THUMB|FEMUR|"
+    r"THIGH|KNEE|PATELL|TIBIA|FIBULA|ANKLE|CALCAN|FOOT|BREAST|SACR|COCCY|MANDIB|MAXILL|SINUS|ORBIT|FACIAL|"
+    r"ZYGOM|WHOLE ?BODY|\b(HEAD|BRAIN|NECK|HIPS?|HANDS?|LEGS?|LOWER LEG|ARMS?|FEET|TOES?|HEEL|JAW|NOSE|TEETH|"
+    r"TOOTH|EYES?|CALF|COLON|KIDNEYS?|LIVER)\b"
+)
+# Descriptions are free text ("arm port placement" is a chest image): only bones and joints count there.
+_OTHER_PART_IN_TEXT = re.compile(
+    r"\b(SKULL|ELBOW|WRIST|FEMUR|KNEES?|TIBIA|FIBULA|ANKLE|FOOT|FEET|HAND|PELVIS|FOREARM|HUMERUS|CALCANEUS|"
+    r"LOWER LEG|[CL][- ]?SPINE|CERVICAL SPINE|LUMBAR SPINE)\b"
+)
+
+
+def check_object(ds: Dataset) -> None:
+    """Refuse what is not one chest radiograph by its class, modality, body part or size.
+
+    Args:
+        ds: A dataset as read; pixel data need not be decoded.
+
+    Raises:
+        RefusedImage: With the reason and the element that told.
+    """
+    _check_kind(ds)
+    if not any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise RefusedImage(RefusalReason.NO_PIXELS, "The object holds no pixel data; an image was expected.")
+    frames = number(ds, "NumberOfFrames") or 1
+    if frames > 1:
+        raise RefusedImage(RefusalReason.MULTI_FRAME, f"{frames:.0f} frames; a single frame was expected.")
+    _check_body_part(ds)
+    rows, columns = number(ds, "Rows"), number(ds, "Columns")
+    if rows is not None and columns is not None:
+        check_size(int(rows), int(columns))
+
+
+def check_size(rows: int, columns: int) -> None:
+    """Refuse sizes that no chest radiograph has, or that would exhaust memory; call it before decoding.
+
+    Raises:
+        RefusedImage: TOO_LARGE, TOO_SMALL or NOT_PROJECTION (a strip).
+    """
+    size = f"{columns} x {rows} pixels"
+    if rows * columns > MAX_PIXELS:
+        raise RefusedImage(RefusalReason.TOO_LARGE, f"{size}; at most {MAX_PIXELS:,} pixels are read.")
+    if min(rows, columns) < MIN_SIDE:
+        raise RefusedImage(
+            RefusalReason.TOO_SMALL, f"{size}; at least {MIN_SIDE} on the short side expected."
+        )
+    if max(rows, columns) > MAX_ASPECT * min(rows, columns):
+        raise RefusedImage(RefusalReason.NOT_PROJECTION, f"{size}: a strip; a chest image was expected.")
+
+
+def _check_kind(ds: Dataset) -> None:
+    """Judge SOP Class UID and Modality."""
+    sop_class, modality = sop_class_uid(ds), text(ds, "Modality").upper()
+    if sop_class.startswith(_PRESENTATION_STATES) or modality == "PR":
+        raise RefusedImage(RefusalReason.PRESENTATION_STATE, "A presentation state; an image was expected.")
+    if sop_class.startswith(_REPORTS) or modality in ("SR", "KO", "DOC"):
+        raise RefusedImage(
+            RefusalReason.REPORT, "A report or an encapsulated document; an image was expected."
+        )
+    if text(ds, "ManufacturerModelName") == RESULT_DEVICE:  # else a heat map could be taken for an image
+        raise RefusedImage(RefusalReason.REPORT, "A result of covid-monai; an image was expected.")
+    if sop_class == _DICOMDIR or "DirectoryRecordSequence" in ds:
+        raise RefusedImage(RefusalReason.NO_PIXELS, "A DICOMDIR, which only lists files; give an image file.")
+    if modality not in _PROJECTION_MODALITIES or (sop_class and sop_class not in _PROJECTION_CLASSES):
+        raise RefusedImage(
+            RefusalReason.NOT_PROJECTION,
+            f"Modality {_quote(modality)}, SOP Class {_quote(sop_class)}; "
+            "a projection radiograph (CR, DX, RG or a secondary capture of one) was expected.",
+        )
+
+
+def _quote(value: str) -> str:
+    """Show a code or UID; in a damaged file it may run on into the patient's name."""
+    if not value:
+        return "absent"
+    return value if re.fullmatch(r"[A-Z0-9.]{1,64}", value) else "malformed"
+
+
+def sop_class_uid(ds: Dataset) -> str:
+    """SOP Class UID of the dataset, else of the file meta information."""
+    return text(ds, "SOPClassUID") or text(getattr(ds, "file_meta", Dataset()), "MediaStorageSOPClassUID")
+
+
+def _check_body_part(ds: Dataset) -> None:
+    """Judge the body part by the first element that names one, the most formal first."""
+    for where, words, pattern in _body_part_hints(ds):
+        words = re.sub(r"[\W_]+", " ", words.upper()).strip()
+        if _CHEST.search(words):
+            return
+        part = pattern.search(words)
+        if part:
+            raise RefusedImage(RefusalReason.NOT_CHEST, f"{where} names {part[0]}; a chest was expected.")
+
+
+def _body_part_hints(ds: Dataset) -> list[tuple[str, str, re.Pattern[str]]]:
+    """Elements that may name the body part, with the words that count as another part in each."""
+    regions = ds.get("AnatomicRegionSequence") or []
+    return [
+        ("BodyPartExamined", text(ds, "BodyPartExamined"), _OTHER_PART),
+        *(("AnatomicRegionSequence", text(region, "CodeMeaning"), _OTHER_PART) for region in regions),
+        *(
+            (keyword, text(ds, keyword), _OTHER_PART_IN_TEXT)
+            for keyword in (
+                "SeriesDescription",
+                "ProtocolName",
+                "AcquisitionDeviceProcessingDescription",
+                "StudyDescription",
+            )
+        ),
+    ]

@@ -1,0 +1,235 @@
+"""The grayscale pipeline of DICOM (PS3.4 N.2): from stored values to what a viewer shows, in [0, 1].
+
+Order: Modality LUT or rescale, VOI LUT or window, polarity, padding. All of it is worked out once for
+every value that the file's bit depth can hold (at most 65,536) and then looked up for every pixel.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from covid_monai.core.vocabulary import RefusalReason, RefusedImage
+from covid_monai.dicom.elements import first_number, number, text
+from covid_monai.dicom.lookup import read_lookup_table
+
+PERCENTILES = (0.5, 99.5)  # robust: markers, collimator edges and dead pixels lie outside
+FULL_RANGE_BITS = 8
+MIN_SPREAD = 8 / 255  # between the percentiles: less is no picture, but an empty image or a wrong window
+_EXACT = 2**24  # OpenCV counts in float32, which holds every whole number up to here
+
+Values = NDArray[np.float64]
+
+
+def render(codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int) -> NDArray[np.float32]:
+    """Show stored pixel values as a viewer would.
+
+    Without any VOI LUT or window, files of more than 8 bits are spread between robust percentiles; files
+    of 8 bits or fewer were already made for a screen and are shown over their full range, so that they
+    equal the same picture as PNG or JPEG.
+
+    Args:
+        codes: Stored values, any shape, as unsigned integers of `bits_stored` bits (two's complement where
+            Pixel Representation is 1).
+        ds: The file's elements; no pixel data needed.
+        bits_stored: 1 to 16.
+
+    Returns:
+        Same shape as `codes`, in [0, 1], high is bright (the sense of MONOCHROME2); padding is 0.
+
+    Raises:
+        RefusedImage: BLANK, if (nearly) all pixels that are not padding have one value.
+
+    >>> ds = Dataset()
+    >>> ds.PhotometricInterpretation = "MONOCHROME1"
+    >>> render(np.array([0, 51, 255], np.uint8), ds, bits_stored=8)
+    array([1. , 0.8, 0. ], dtype=float32)
+    """
+    return look_up(grayscale_table(codes, ds, bits_stored=bits_stored), codes)
+
+
+def grayscale_table(codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int) -> Values:
+    """What `render` shows for every value that `bits_stored` bits can hold, by its bit pattern."""
+    if text(ds, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
+        ds = Dataset()  # colour is ready for the screen: windows and LUTs belong to monochrome files
+    stored = all_stored_values(bits_stored, signed=number(ds, "PixelRepresentation") == 1)
+    padding = find_padding(stored, ds)
+    counts = count_codes(codes, size=stored.size)
+    counts[padding] = 0
+    modality = apply_modality(stored, ds)
+    shown = _show(modality, ds, counts=counts, bits_stored=bits_stored)
+    check_not_blank(shown, counts)
+    if is_inverse(ds):
+        shown = 1.0 - shown
+    shown[padding] = 0.0
+    return shown
+
+
+def count_codes(codes: NDArray[np.unsignedinteger], *, size: int) -> NDArray[np.int64]:
+    """Count how often each code from 0 to `size` - 1 occurs."""
+    rows, counts = np.atleast_2d(codes), np.zeros(size, np.int64)
+    step = max(1, _EXACT // rows.shape[1])
+    for start in range(0, len(rows), step):
+        piece = cv2.calcHist([rows[start : start + step]], [0], None, [size], [0, size])
+        counts += piece.ravel().astype(np.int64)
+    return counts
+
+
+def look_up(table: Values, codes: NDArray[np.unsignedinteger]) -> NDArray[np.float32]:
+    """`table[codes]` in float32, in a tenth of the time."""
+    whole = np.zeros(2 ** (8 * codes.itemsize), np.float32)  # OpenCV wants an entry for every bit pattern
+    whole[: table.size] = table
+    return cv2.LUT(codes, whole).reshape(codes.shape)
+
+
+def all_stored_values(bits_stored: int, *, signed: bool) -> Values:
+    """Every value that `bits_stored` bits can hold, indexed by its bit pattern.
+
+    >>> all_stored_values(2, signed=True)
+    array([ 0.,  1., -2., -1.])
+    """
+    values = np.arange(2**bits_stored, dtype=np.float64)
+    if signed:
+        values[values >= 2 ** (bits_stored - 1)] -= 2**bits_stored
+    return values
+
+
+def find_padding(stored: Values, ds: Dataset) -> NDArray[np.bool_]:
+    """Mark values between Pixel Padding Value and Pixel Padding Range Limit (PS3.3 C.7.5.1.1.2)."""
+    value, limit = number(ds, "PixelPaddingValue"), number(ds, "PixelPaddingRangeLimit")
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    # Written as US over signed pixels, or SS over unsigned ones: same bits, other number.
+    wrap = 2.0 ** (number(ds, "BitsAllocated") or 16)
+    bounds = []
+    for bound in (value, value if limit is None else limit):
+        if stored.min() < 0 and bound >= wrap / 2:
+            bound -= wrap
+        elif stored.min() >= 0 and bound < 0:
+            bound += wrap
+        bounds.append(bound)
+    return (stored >= min(bounds)) & (stored <= max(bounds))
+
+
+def apply_modality(stored: Values, ds: Dataset) -> Values:
+    """Apply the Modality LUT Sequence, else Rescale Slope and Intercept (PS3.3 C.11.1), else nothing.
+
+    A slope of 0 or one that is no number would erase the picture and is taken as 1.
+    """
+    for item in ds.get("ModalityLUTSequence") or []:
+        table = read_lookup_table(item, inputs=stored)
+        if table is not None:
+            return table.apply(stored)
+    return stored * (number(ds, "RescaleSlope") or 1.0) + (number(ds, "RescaleIntercept") or 0.0)
+
+
+def apply_voi(modality: Values, ds: Dataset) -> Values | None:
+    """Apply the first VOI LUT, else the first window (PS3.3 C.11.2), scaled by its output range to [0, 1].
+
+    Returns:
+        None where the file gives neither, or a window that shows nothing (no center, width below 1 for
+        LINEAR, 0 or less for the others).
+    """
+    for item in ds.get("VOILUTSequence") or []:
+        table = read_lookup_table(item, inputs=modality)
+        if table is not None:
+            return table.apply(modality) / (2**table.bits - 1)
+    center, width = first_number(ds, "WindowCenter"), first_number(ds, "WindowWidth")
+    if center is None or width is None:
+        return None
+    return apply_window(modality, center=center, width=width, function=text(ds, "VOILUTFunction").upper())
+
+
+def apply_window(values: Values, *, center: float, width: float, function: str = "LINEAR") -> Values | None:
+    """Map values to [0, 1] through a window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
+
+    Args:
+        values: Output of the modality step, any shape.
+        center: In units of `values`.
+        width: In units of `values`.
+        function: LINEAR, LINEAR_EXACT or SIGMOID; anything else counts as LINEAR, the default.
+
+    Returns:
+        Same shape in [0, 1], or None if the width is not valid for the function.
+
+    >>> apply_window(np.array([0.0, 2047.5, 4095.0]), center=2048, width=4096)
+    array([0. , 0.5, 1. ])
+    """
+    if width <= 0 or (function not in ("LINEAR_EXACT", "SIGMOID") and width < 1):
+        return None
+    if function == "SIGMOID":
+        return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -700, 700)))
+    if function == "LINEAR_EXACT":
+        return np.clip((values - center) / width + 0.5, 0.0, 1.0)
+    if width == 1:  # a threshold: the formula's slope is infinite
+        return (values > center - 0.5).astype(np.float64)
+    return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0.0, 1.0)
+
+
+def robust_range(values: Values, counts: NDArray[np.integer]) -> tuple[float, float]:
+    """Robust percentiles of the pixels.
+
+    Args:
+        values: One per table entry.
+        counts: Number of pixels per table entry, padding left out.
+
+    Returns:
+        The values that 0.5 % and 99.5 % of the pixels do not exceed; (0, 0) if there are no pixels.
+    """
+    order = np.argsort(values, kind="stable")
+    order = order[counts[order] > 0]
+    if order.size == 0:
+        return 0.0, 0.0
+    cumulative = np.cumsum(counts[order])
+    low, high = (values[order][np.searchsorted(cumulative, p / 100 * cumulative[-1])] for p in PERCENTILES)
+    return float(low), float(high)
+
+
+def stretch_percentiles(values: Values, counts: NDArray[np.integer]) -> Values:
+    """Map values to [0, 1] between the robust percentiles; all 0 where these are equal.
+
+    >>> stretch_percentiles(np.array([0.0, 1.0, 2.0]), np.array([10, 10, 10]))
+    array([0. , 0.5, 1. ])
+    """
+    low, high = robust_range(values, counts)
+    return np.clip((values - low) / (high - low), 0.0, 1.0) if high > low else np.zeros(values.shape)
+
+
+def check_not_blank(shown: Values, counts: NDArray[np.integer]) -> None:
+    """Refuse a picture in which nothing can be seen.
+
+    Raises:
+        RefusedImage: BLANK, if the robust percentiles lie closer than `MIN_SPREAD`.
+    """
+    low, high = robust_range(shown, counts)
+    if high - low < MIN_SPREAD:
+        raise RefusedImage(
+            RefusalReason.BLANK,
+            f"Nearly all pixels have one value (spread {high - low:.1%}); a radiograph was expected.",
+        )
+
+
+def is_inverse(ds: Dataset) -> bool:
+    """Tell whether low values are shown bright.
+
+    In the DX, MG and IO classes MONOCHROME1 comes with Presentation LUT Shape INVERSE and MONOCHROME2 with
+    IDENTITY (PS3.3 C.8.11.3.1): both say the same thing once, so they never invert twice. Where a file
+    contradicts itself the shape decides, as it names the conversion to P-Values that comes last.
+    """
+    shape = text(ds, "PresentationLUTShape").upper()
+    if shape in ("INVERSE", "IDENTITY"):
+        return shape == "INVERSE"
+    return text(ds, "PhotometricInterpretation") == "MONOCHROME1"
+
+
+def _show(modality: Values, ds: Dataset, *, counts: NDArray[np.integer], bits_stored: int) -> Values:
+    """Scale modality values to [0, 1] by the file's VOI, its full range or percentiles, in this order."""
+    shown = apply_voi(modality, ds)
+    if bits_stored <= FULL_RANGE_BITS:
+        span = float(np.ptp(modality)) or 1.0
+        return (modality - modality.min()) / span if shown is None else shown
+    if shown is not None:
+        low, high = robust_range(shown, counts)
+    if shown is None or high - low < MIN_SPREAD:  # none given, or one that misses the pixels
+        shown = stretch_percentiles(modality, counts)
+    return shown

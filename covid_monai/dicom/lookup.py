@@ -1,0 +1,73 @@
+"""Lookup tables inside DICOM files, as Modality LUT and VOI LUT share them (PS3.3 C.11.1.1, C.11.2.1.1)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from covid_monai.dicom.elements import encoding
+
+
+@dataclass(frozen=True)
+class LookupTable:
+    """One item of a Modality LUT Sequence or VOI LUT Sequence.
+
+    Args:
+        entries: Output values, 1D.
+        first_mapped: Input value that the first entry belongs to.
+        bits: Bits of an output value: the output range is 0 to 2**bits - 1.
+    """
+
+    entries: NDArray[np.float64]
+    first_mapped: int
+    bits: int
+
+    def apply(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map `values` (any shape); what lies outside the table takes its first or last entry."""
+        index = np.rint(values).astype(np.int64) - self.first_mapped
+        return self.entries[np.clip(index, 0, self.entries.size - 1)]
+
+
+def read_lookup_table(item: Dataset, *, inputs: NDArray[np.float64]) -> LookupTable | None:
+    """Read a LUT item.
+
+    Args:
+        item: Item with LUTDescriptor and LUTData.
+        inputs: All values that can reach the table: they tell whether its first input is signed, which
+            the file's own value representation (US or SS) often gets wrong after a rescale.
+
+    Returns:
+        The table, or None if the item holds none that can be used.
+    """
+    descriptor, words = item.get("LUTDescriptor"), _words(item)
+    if descriptor is None or len(descriptor) != 3 or words.size == 0:
+        return None
+    count, first_mapped, bits = int(descriptor[0]) or 2**16, int(descriptor[1]), int(descriptor[2])
+    if words.size < count <= 2 * words.size:  # 8-bit entries, two to a word
+        words = words.astype("<u2").view(np.uint8)
+    entries = words[:count].astype(np.float64)
+    needed_bits = max(int(entries.max()).bit_length(), 1)
+    if not 1 <= bits <= 16 or bits < needed_bits:  # descriptors that say 8 over 16-bit data exist
+        bits = needed_bits
+    return LookupTable(entries, _signedness(first_mapped, inputs), bits)
+
+
+def _words(item: Dataset) -> NDArray[np.uint16]:
+    """LUTData as 16-bit words; pydicom gives bytes (OW), a list of numbers (US) or one number."""
+    data = item.get("LUTData")
+    if data is None:
+        return np.zeros(0, np.uint16)
+    if isinstance(data, bytes):
+        _, little_endian = encoding(item)
+        return np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little_endian else ">u2").astype(np.uint16)
+    return (np.atleast_1d(np.asarray(data)).astype(np.int64) & 0xFFFF).astype(np.uint16)
+
+
+def _signedness(first_mapped: int, inputs: NDArray[np.float64]) -> int:
+    """Read the 16 bits of the first mapped value as signed or unsigned, whichever meets the inputs."""
+    if first_mapped > 0x7FFF and first_mapped > inputs.max() and inputs.min() < 0:
+        return first_mapped - 0x10000
+    if first_mapped < 0 and inputs.min() >= 0 and inputs.max() > 0x7FFF:
+        return first_mapped + 0x10000
+    return first_mapped

@@ -1,0 +1,139 @@
+"""DICOM pixel data → stored values: decoding, unused bits, and colour that is really grey."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
+from covid_monai.dicom.elements import number, text
+from covid_monai.dicom.pixels.color import grey_from_rgb
+from covid_monai.dicom.pixels.jpeg import check_stream, decode_extended, is_jpeg, is_twelve_bit_extended
+
+try:
+    from pydicom.pixels import apply_color_lut, convert_color_space
+except ImportError:  # pydicom 2
+    from pydicom.pixel_data_handlers.util import apply_color_lut, convert_color_space
+
+_RLE = "1.2.840.10008.1.2.5"
+_LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
+_UNCOMPRESSED = (*_LITTLE_ENDIAN, "1.2.840.10008.1.2.2")
+
+
+def decode(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
+    """Decode one grey frame.
+
+    Args:
+        ds: A single-frame image; elements that it lacks and that have one sensible value are filled in.
+
+    Returns:
+        Codes `[H, W]` (the bit patterns of the stored values, unused bits cleared) and their number of bits.
+
+    Raises:
+        RefusedImage: COLOUR.
+        UnreadableImage: More than 16 bits a sample. Decoders raise exceptions of many other types.
+    """
+    _fill_in(ds)
+    bits_allocated, bits_stored = int(ds.BitsAllocated), int(ds.BitsStored)
+    if not 1 <= bits_stored <= min(bits_allocated, 16) or bits_allocated > 16:
+        raise UnreadableImage(f"{bits_stored} of {bits_allocated} bits a sample; 1 to 16 bits are read")
+    if is_jpeg(ds):
+        check_stream(ds)
+    if int(ds.SamplesPerPixel) > 1 or text(ds, "PhotometricInterpretation") == "PALETTE COLOR":
+        return _decode_colour(ds)
+    return _decode_grey(ds, bits_stored=bits_stored), bits_stored
+
+
+def _fill_in(ds: Dataset) -> None:
+    """Complete the Image Pixel module: anonymisers and exports drop elements that only have one answer."""
+    if "BitsStored" not in ds or not ds.BitsStored:
+        ds.BitsStored = ds.BitsAllocated
+    defaults = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "PhotometricInterpretation": "MONOCHROME2"}
+    for keyword, value in {**defaults, "HighBit": ds.BitsStored - 1}.items():
+        if ds.get(keyword) is None:
+            setattr(ds, keyword, value)
+
+
+def _decode_grey(ds: Dataset, *, bits_stored: int) -> NDArray[np.unsignedinteger]:
+    """Decode and leave only the bits of the sample."""
+    mask = 2**bits_stored - 1
+    if text(ds.file_meta, "TransferSyntaxUID") not in (*_UNCOMPRESSED, _RLE):
+        # A codestream holds the sample itself, whatever High Bit says. Lossy ones may overshoot: clip, as
+        # masking would turn white into black.
+        array = decode_extended(ds) if is_twelve_bit_extended(ds) else _pixel_array(ds)
+        if int(ds.PixelRepresentation) == 0 and array.max() > mask:
+            array = np.minimum(array, mask)
+        return _unsigned(array) & mask
+    # Cells as they are: pydicom takes every sample for right-aligned and would shift others out.
+    high_bit = int(ds.HighBit)
+    ds.BitsStored, ds.HighBit = ds.BitsAllocated, ds.BitsAllocated - 1
+    try:
+        cells = _cells_in_place(ds)
+        cells = _unsigned(_pixel_array(ds)) if cells is None else cells
+    finally:
+        ds.BitsStored, ds.HighBit = bits_stored, high_bit
+    shift = high_bit + 1 - bits_stored
+    if not 0 <= shift <= int(ds.BitsAllocated) - bits_stored:
+        raise UnreadableImage(f"High Bit {high_bit} cannot hold {bits_stored} bits of {ds.BitsAllocated}")
+    if shift:
+        cells = np.right_shift(cells, shift, dtype=cells.dtype)
+    return cells & mask if cells.max() > mask else cells
+
+
+def _cells_in_place(ds: Dataset) -> NDArray[np.unsignedinteger] | None:
+    """Look at plain 16-bit cells where they are: pydicom would copy them twice.
+
+    Returns:
+        `[H, W]`, read-only; None for any other layout, and where cells are missing.
+    """
+    shape, syntax = (int(ds.Rows), int(ds.Columns)), text(ds.file_meta, "TransferSyntaxUID")
+    if syntax not in _LITTLE_ENDIAN or int(ds.BitsAllocated) != 16:
+        return None
+    whole = len(ds.PixelData) == 2 * shape[0] * shape[1]
+    return np.frombuffer(ds.PixelData, "<u2").reshape(shape).astype(np.uint16, copy=False) if whole else None
+
+
+def _pixel_array(ds: Dataset) -> NDArray[Any]:
+    """Decode through pydicom and turn what is no Exception, but no wish to stop either, into one."""
+    try:
+        return ds.pixel_array
+    except (Exception, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # pylibjpeg-rle is written in Rust: its panics derive from BaseException
+        raise UnreadableImage(f"cannot be decoded ({type(error).__name__})") from error
+
+
+def _unsigned(array: NDArray[np.integer]) -> NDArray[np.unsignedinteger]:
+    """Look at the same bits as unsigned integers of native byte order."""
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return array.view(np.dtype(f"u{array.dtype.itemsize}"))
+
+
+def _decode_colour(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
+    """Decode RGB, YBR or palette colour and reduce it to 8 bits of grey."""
+    palette = ds.PhotometricInterpretation == "PALETTE COLOR"
+    pixels = _pixel_array(ds)
+    if palette:
+        rgb = apply_color_lut(pixels, ds)
+    elif _still_ybr(ds):
+        rgb = convert_color_space(pixels, ds.PhotometricInterpretation, "RGB")
+    else:
+        rgb = pixels
+    if rgb.ndim != 3 or rgb.shape[-1] < 3:
+        raise RefusedImage(RefusalReason.COLOUR, f"{rgb.shape[-1]} samples a pixel; 1 (grey) or 3 are read.")
+    grey = grey_from_rgb(_unsigned(rgb[..., :3]))
+    # Palettes fill their 8 or 16 bits, direct colour fills Bits Stored.
+    bits = grey.dtype.itemsize * 8 if palette else int(ds.BitsStored)
+    return (np.right_shift(grey, bits - 8) if bits > 8 else grey).astype(np.uint8), 8
+
+
+def _still_ybr(ds: Dataset) -> bool:
+    """Tell whether `pixel_array` left YBR: pydicom 3 converts always, pydicom 2 and its plugins at times."""
+    converts = hasattr(Dataset, "pixel_array_options")  # new in pydicom 3
+    return not converts and text(ds, "PhotometricInterpretation").startswith("YBR_FULL")
+
+
+def has_pixels_described(ds: Dataset) -> bool:
+    """Tell whether the elements without which no decoder can start are there."""
+    return all(number(ds, keyword) for keyword in ("Rows", "Columns", "BitsAllocated"))

@@ -1,0 +1,1 @@
+"""From probabilities to a decision: calibration, conformal sets, thresholds."""

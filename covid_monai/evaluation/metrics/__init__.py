@@ -1,0 +1,1 @@
+"""Metrics with 95 % intervals, and the tables they are computed from."""

@@ -1,0 +1,166 @@
+"""Two models on the same images: is the one better, or is it luck?
+
+The patients are resampled once for both, so that what is easy or hard about them cancels out; two separate
+intervals that overlap say much less. (DeLong's test is left out: no well-kept library for Python has it, and
+it takes images for independent.)
+
+Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 16.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
+from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals, resampled_metrics
+from covid_monai.evaluation.metrics.metrics import HEADLINE_METRICS
+from covid_monai.evaluation.metrics.predictions import Predictions
+from covid_monai.evaluation.metrics.resampling import PatientBootstrap
+
+COMPARED = HEADLINE_METRICS
+
+
+def compare_predictions(
+    first: Predictions,
+    second: Predictions,
+    *,
+    split: str = "test",
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Differences between two models on the images of one split, paired by image.
+
+    Each model decides at thresholds chosen on its own validation rows, and by the largest probability where
+    either has none.
+
+    Args:
+        first: Predictions of one model.
+        second: Predictions of the other, on the same images, patients and labels, in any order.
+        split: Which rows are compared.
+        resamples: How often the patients are drawn.
+        confidence: Coverage aimed at.
+        seed: Same seed, same figures.
+
+    Returns:
+        `split`, `images`, `patients`, `rule` (how decisions were made), `class_names`, `confidence`,
+        `resamples`, `seed`; `metrics`: name to `first`, `second` (each `{"value", "low", "high"}`),
+        `difference` (second less first, likewise) and `p_value` (two-sided, of no difference; None where the
+        resamples do not vary). Metrics: `auroc`, `balanced_accuracy`, `macro_f1`, `accuracy`, and with
+        three or more classes `auroc (NAME)` for each.
+
+    Raises:
+        ValueError: If the classes, images, patients or labels are not the same; the message says which.
+
+    """
+    one, other = _same_images(first.split(split), second.split(split), split)
+    points, rule = _operating_points(first, second)
+    values, draws = [], []
+    for rows, point in zip((one, other), points, strict=True):
+        decisions = decide(rows.probabilities, point)
+        bootstrap = PatientBootstrap(rows.labels, rows.patients, resamples=resamples, seed=seed)
+        draws.append(
+            _named(resampled_metrics(rows.labels, decisions, rows.probabilities, bootstrap)[0], rows)
+        )
+        values.append(_named_values(rows, decisions, resamples=resamples, confidence=confidence, seed=seed))
+    freedom = bootstrap.n_patients - len(np.unique(bootstrap.strata))
+    return {
+        "split": split,
+        "images": len(one),
+        "patients": bootstrap.n_patients,
+        "class_names": list(one.class_names),
+        "rule": rule,
+        "confidence": confidence,
+        "resamples": resamples,
+        "seed": seed,
+        "metrics": {
+            metric: {
+                "first": values[0][metric],
+                "second": values[1][metric],
+                **_difference(
+                    values[0][metric]["value"],
+                    values[1][metric]["value"],
+                    draws[1][metric] - draws[0][metric],
+                    freedom=freedom,
+                    confidence=confidence,
+                ),
+            }
+            for metric in draws[0]
+        },
+    }
+
+
+def _same_images(one: Predictions, other: Predictions, split: str) -> tuple[Predictions, Predictions]:
+    """Both in the order of the first, or ValueError."""
+    if one.class_names != other.class_names:
+        raise ValueError(
+            f"The models have different classes ({', '.join(one.class_names)} and "
+            f"{', '.join(other.class_names)}): a comparison needs the same ones in the same order."
+        )
+    if len(one) == 0 or len(other) == 0:
+        raise ValueError(
+            f"No row of the split {split} in {'the first' if len(one) == 0 else 'the second'} file."
+        )
+    for rows, which in ((one, "first"), (other, "second")):
+        if len(np.unique(rows.images)) < len(rows):
+            raise ValueError(f"The {which} file lists an image more than once in the split {split}.")
+    alone = np.setxor1d(one.images, other.images)
+    if len(alone):
+        raise ValueError(
+            f"The files speak of different images: {len(alone)} stand in only one of them, for example "
+            f"{alone[0]}. Evaluate both models on the same datalist."
+        )
+    other = other.where(np.argsort(other.images)[np.searchsorted(np.sort(other.images), one.images)])
+    for what, a, b in (("label", one.labels, other.labels), ("patient", one.patients, other.patients)):
+        if not np.array_equal(a, b):
+            image = one.images[np.flatnonzero(a != b)[0]]
+            raise ValueError(
+                f"The files disagree on the {what} of {np.sum(a != b)} images, for example {image}."
+            )
+    return one, other
+
+
+def _operating_points(first: Predictions, second: Predictions) -> tuple[list[OperatingPoint], str]:
+    own = [predictions.split("validation") for predictions in (first, second)]
+    if any(len(rows) == 0 for rows in own):
+        points = [OperatingPoint.argmax(rows.class_names) for rows in own]
+        return points, "the most probable class, since not both files have validation rows"
+    points = [choose_operating_point(rows.labels, rows.probabilities, rows.class_names) for rows in own]
+    return points, "Youden's thresholds, chosen on each model's own validation rows"
+
+
+def _named(draws: dict[str, Any], rows: Predictions) -> dict[str, NDArray[np.float64]]:
+    named = {metric: draws[metric] for metric in COMPARED}
+    if len(rows.class_names) > 2:
+        for k, name in enumerate(rows.class_names):
+            named[f"auroc ({name})"] = draws["per_class"]["auroc"][:, k]
+    return named
+
+
+def _named_values(rows: Predictions, decisions: NDArray[np.int64], **settings: Any) -> dict[str, Any]:
+    values = metrics_with_intervals(
+        rows.labels, decisions, rows.probabilities, rows.patients, rows.class_names, **settings
+    )
+    of_classes = {f"auroc ({name})": of_class["auroc"] for name, of_class in values["per_class"].items()}
+    return {metric: values[metric] for metric in COMPARED} | of_classes
+
+
+def _difference(
+    first: float | None, second: float | None, draws: NDArray[np.float64], *, freedom: int, confidence: float
+) -> dict[str, Any]:
+    """Student's interval from the bootstrap's standard error, and the p value that belongs to it."""
+    nothing: dict[str, Any] = {"difference": {"value": None, "low": None, "high": None}, "p_value": None}
+    defined = draws[~np.isnan(draws)]
+    if first is None or second is None:
+        return nothing
+    difference = second - first
+    nothing["difference"] = {"value": difference, "low": None, "high": None}
+    error = float(defined.std(ddof=1)) if len(defined) > 1 else 0.0
+    if freedom < 1 or error < 1e-12:
+        return nothing
+    reach = error * student.ppf((1 + confidence) / 2, freedom)
+    low, high = max(-1.0, difference - reach), min(1.0, difference + reach)
+    p_value = float(2 * student.sf(abs(difference) / error, freedom))
+    return {"difference": {"value": difference, "low": float(low), "high": float(high)}, "p_value": p_value}

@@ -1,0 +1,208 @@
+"""From a value and its resamples to an interval that holds the truth as often as it says.
+
+The percentile interval holds a sensitivity near 0.9 in 86 of 100 trials with 35 patients, near 0.98 in 50.
+What is used instead, and simulated in the tests:
+
+- shares between 0 and 1: the logit of the value, the bootstrap's standard error, Student's t with
+  the effective number of patients (Korn and Graubard, Confidence intervals for proportions with small
+  expected number of positive counts, Survey Methodology 1998;24:193-201; Franco et al., Comparative study of
+  confidence intervals for proportions in complex sample surveys, J Surv Stat Methodol 2019;7:334-364);
+- areas (AUROC, average precision): Wilson's interval of a share with the same standard error (statsmodels;
+  Dean and Pagano, Evaluating confidence interval methods for binomial proportions in clustered surveys, J
+  Surv Stat Methodol 2015;3:484-503);
+- expected calibration error: Student's t, the lower end moved down by the bias that resampling shows;
+- mean losses, which are skewed: the studentised bootstrap of the logarithm (Efron and Tibshirani 1993, 12.5);
+- ratios of two shares: from the intervals of both (Zou and Donner, Construction of confidence limits about
+  effect measures, Stat Med 2008;27:1693-1702);
+- where every resample is perfect: the exact binomial interval for as many images as there are patients.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import norm
+from scipy.stats import t as student
+from statsmodels.stats.proportion import proportion_confint
+
+from covid_monai.evaluation.metrics.weighted import Floats
+
+# Of areas near 1 the bootstrap sees too little variance. Hanley and McNeil's variance (Radiology
+# 1982;143:29-36) is that of about two images per image of the smaller class; twice that is let pass.
+AREA_IMAGES = 4
+
+
+class Interval(NamedTuple):
+    """A value with the two ends of its interval; None where undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def to_json(self) -> dict[str, float | None]:
+        """As the mapping that metrics.json holds; infinity has no place there and becomes None."""
+        finite = (None if x is None or not np.isfinite(x) else float(x) for x in self)
+        return dict(zip(("value", "low", "high"), finite, strict=True))
+
+
+def share_interval(
+    value: float, draws: Floats, *, effective_patients: float, confidence: float = 0.95
+) -> Interval:
+    """Interval of a share, or of a mean of shares.
+
+    Args:
+        value: Of the sample, between 0 and 1.
+        draws: Its resamples; NaN where undefined.
+        effective_patients: Patients it rests on, see `effective_count`.
+        confidence: Coverage aimed at.
+
+    Returns:
+        Without ends where the resamples do not vary, or where most are undefined.
+    """
+    error = _standard_error(value, draws, effective_patients)
+    if error is None:
+        return Interval(value, None, None)
+    reach = _quantile(confidence, effective_patients) * error / (value * (1 - value))
+    middle = logit(value)
+    return Interval(value, float(expit(middle - reach)), float(expit(middle + reach)))
+
+
+def area_interval(
+    value: float, draws: Floats, *, effective_patients: float, images: int, confidence: float = 0.95
+) -> Interval:
+    """Interval of an area under a curve, from 0 to 1.
+
+    Args:
+        value: Of the sample, between 0 and 1.
+        draws: Its resamples; NaN where undefined.
+        effective_patients: Patients of the smaller class, see `effective_count`.
+        images: Images of the smaller class.
+        confidence: Coverage aimed at.
+
+    Returns:
+        Without ends where the resamples do not vary, or where most are undefined.
+    """
+    error = _standard_error(value, draws, effective_patients)
+    if error is None:
+        return Interval(value, None, None)
+    n = min(value * (1 - value) / error**2, AREA_IMAGES * images)
+    # The normal quantile of this level is Student's of the wanted one.
+    alpha = 2 * norm.sf(_quantile(confidence, effective_patients))
+    low, high = proportion_confint(value * n, n, alpha, method="wilson")
+    return Interval(value, float(low), float(high))
+
+
+def _standard_error(value: float, draws: Floats, effective_patients: float) -> float | None:
+    defined = draws[~np.isnan(draws)]
+    # Of a metric that most resamples leave undefined, the rest are no fair picture.
+    if effective_patients <= 1 or 2 * len(defined) < len(draws) or len(defined) < 2:
+        return None
+    if np.ptp(defined) < 1e-12 or not 0 < value < 1:
+        return None
+    return float(defined.std(ddof=1))
+
+
+def exact_interval(value: float, n_patients: int, *, confidence: float = 0.95) -> Interval:
+    """Clopper-Pearson interval of a share of 0 or 1 among as many images as there are patients."""
+    low, high = proportion_confint(round(value) * n_patients, n_patients, 1 - confidence, method="beta")
+    return Interval(value, float(low), float(high))
+
+
+def mean_loss_interval(
+    mean: float, error: float, means: Floats, errors: Floats, *, most: float, confidence: float = 0.95
+) -> Interval:
+    """Studentised bootstrap interval of the mean of losses that are not negative.
+
+    Args:
+        mean: Of the sample.
+        error: Its standard error.
+        means: Shape [B], the same of each resample.
+        errors: Shape [B].
+        most: The largest loss there can be.
+        confidence: Coverage aimed at.
+    """
+    usable = (means > 0) & (errors > 0)
+    if mean <= 0 or error <= 0 or 2 * usable.sum() < len(means):
+        return Interval(mean, None, None)
+    means, errors, relative = means[usable], errors[usable], error / mean
+    pivots = (np.log(means) - np.log(mean)) * means / errors
+    # Resamples in which almost nothing varies divide by almost nothing; twenty errors are far enough.
+    below, above = np.percentile(np.clip(pivots, -20, 20), _tails(confidence))
+    # Of a handful of patients the pivots may all lie on one side; the value itself is always held.
+    low, high = (float(mean * np.exp(-pivot * relative)) for pivot in (max(above, 0), min(below, 0)))
+    return Interval(mean, low, min(high, most))
+
+
+def biased_interval(
+    value: float, draws: Floats, *, effective_patients: float, confidence: float = 0.95
+) -> Interval:
+    """Interval of a statistic in [0, 1] that chance pushes upwards, such as the calibration error.
+
+    A sample exceeds the truth about as much as the resamples exceed the sample, so that the lower end starts
+    from the value less that bias; the upper end starts from the value.
+    """
+    if effective_patients <= 1:
+        return Interval(value, None, None)
+    reach = _quantile(confidence, effective_patients) * draws.std(ddof=1)
+    bias = max(0.0, float(draws.mean()) - value)
+    return Interval(value, max(0.0, float(value - bias - reach)), min(1.0, float(value + reach)))
+
+
+def ratio_interval(numerator: Interval, denominator: Interval) -> Interval:
+    """Interval of the ratio of two independent shares, from their own intervals.
+
+    Returns:
+        Infinite value and upper end where the denominator is 0, without ends where a share has none.
+
+    >>> ratio = ratio_interval(Interval(0.9, 0.8, 0.96), Interval(0.1, 0.05, 0.19))
+    >>> [round(x, 2) for x in ratio]
+    [9.0, 4.69, 18.05]
+    """
+    if numerator.value is None or denominator.value is None:
+        return Interval(None, None, None)
+    if numerator.value == denominator.value == 0:
+        return Interval(None, None, None)
+    value = np.inf if denominator.value == 0 else numerator.value / denominator.value
+    if None in numerator or None in denominator:
+        return Interval(value, None, None)
+    (a, a_low, a_high), (b, b_low, b_high) = np.array([numerator, denominator], dtype=float)
+    with np.errstate(divide="ignore"):
+        # At 0 there is no logarithm: there the ends are those of the worst and best pair.
+        if a == 0:
+            return Interval(value, 0.0, float(np.divide(a_high, b_low)))
+        if b == 0:
+            return Interval(value, float(a_low / b_high) if b_high else 0.0, np.inf)
+        down = np.hypot(np.log(a / a_low), np.log(b_high / b))
+        up = np.hypot(np.log(a_high / a), np.log(np.divide(b, b_low)))
+    return Interval(value, float(value * np.exp(-down)), float(value * np.exp(up)))
+
+
+def complement(share: Interval) -> Interval:
+    """The interval of one minus a share.
+
+    >>> complement(Interval(0.75, 0.5, 1.0))
+    Interval(value=0.25, low=0.0, high=0.5)
+    """
+    value, low, high = (None if x is None else 1 - x for x in share)
+    return Interval(value, high, low)
+
+
+def effective_count(counts: Floats) -> float:
+    """Kish's effective number of clusters of unequal sizes: (sum of sizes)² / sum of their squares.
+
+    Reference: Kish, Survey Sampling, 1965.
+
+    >>> effective_count(np.array([2.0, 2.0, 0.0])), effective_count(np.array([3.0, 1.0]))
+    (2.0, 1.6)
+    """
+    squares = float((counts**2).sum())
+    return float(counts.sum()) ** 2 / squares if squares else 0.0
+
+
+def _quantile(confidence: float, effective_patients: float) -> float:
+    # Below one degree of freedom, as of two patients with very unequal numbers of images, it has no end.
+    return float(student.ppf((1 + confidence) / 2, max(effective_patients - 1, 1)))
+
+
+def _tails(confidence: float) -> list[float]:
+    return [50 * (1 - confidence), 50 * (1 + confidence)]

@@ -1,0 +1,168 @@
+"""Figures of merit from labels, decisions and probabilities; undefined ones are None, never a guess."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
+
+from covid_monai.evaluation.metrics.weighted import Floats, log_losses, squared_errors, weighted_ece
+
+HEADLINE_METRICS = ("auroc", "balanced_accuracy", "macro_f1", "accuracy")
+CLASS_METRICS = ("auroc", "sensitivity", "specificity", "ppv", "npv", "f1")
+# Beside these: agreement beyond chance, likelihood ratios, and what the probabilities are worth.
+MORE_HEADLINE_METRICS = ("kappa", "average_precision", "brier", "log_loss", "ece")
+MORE_CLASS_METRICS = ("lr_positive", "lr_negative", "average_precision", "brier", "ece")
+
+
+def compute_metrics(
+    labels: ArrayLike, decisions: ArrayLike, probabilities: ArrayLike, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Metrics of one set of images.
+
+    Args:
+        labels: Shape [N], true class indices.
+        decisions: Shape [N], decided class indices.
+        probabilities: Shape [N, K].
+        class_names: K names.
+
+    Returns:
+        `auroc`, `average_precision` (macro, one class against the rest), `balanced_accuracy`, `macro_f1`,
+        `accuracy`, `kappa` (Cohen's), `brier` (half the squared distance to the truth, 0 to 1), `log_loss`
+        (natural logarithm), `ece` (of the largest probability, see `weighted_ece`); `per_class`: name to
+        `auroc`, `sensitivity`, `specificity`, `ppv`, `npv`, `f1`, `lr_positive`, `lr_negative`,
+        `average_precision`, `brier`, `ece`, `support`; `confusion_matrix` (rows: truth, columns: decision),
+        `n`, `classes_without_cases`. Plain Python values; an undefined metric is None. Macro values are
+        means over the classes that have cases.
+
+    Raises:
+        ValueError: If there are no images or the shapes do not fit.
+    """
+    truth, decided, scores = check_shapes(labels, decisions, probabilities, class_names)
+    n_classes = len(class_names)
+    confusion = confusion_matrix(truth, decided, labels=range(n_classes))
+    auroc = np.array([_auroc(truth == k, scores[:, k]) for k in range(n_classes)])
+    values = metrics_from_confusion(confusion.astype(np.float64), auroc)
+    more = _probability_metrics(truth, scores)
+    per_class = values.pop("per_class") | more.pop("per_class")
+    support = confusion.sum(axis=1)
+    return {
+        "n": len(truth),
+        **{metric: none_if_nan(value) for metric, value in (values | more).items()},
+        "per_class": {
+            name: {metric: none_if_nan(of_classes[k]) for metric, of_classes in per_class.items()}
+            | {"support": int(support[k])}
+            for k, name in enumerate(class_names)
+        },
+        "confusion_matrix": confusion.tolist(),
+        "classes_without_cases": [name for k, name in enumerate(class_names) if support[k] == 0],
+    }
+
+
+def check_shapes(
+    labels: ArrayLike, decisions: ArrayLike, probabilities: ArrayLike, class_names: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """The same as arrays of shape [N], [N] and [N, K], or ValueError if they do not fit together."""
+    truth, decided = np.asarray(labels, dtype=np.int64), np.asarray(decisions, dtype=np.int64)
+    scores = np.asarray(probabilities, dtype=np.float64)
+    if len(truth) == 0:
+        raise ValueError("Metrics of no images are undefined.")
+    if decided.shape != truth.shape or scores.shape != (len(truth), len(class_names)):
+        raise ValueError(
+            f"{len(truth)} labels and {len(class_names)} classes do not fit decisions of shape "
+            f"{decided.shape} and probabilities of shape {scores.shape}."
+        )
+    return truth, decided, scores
+
+
+def _auroc(is_case: NDArray[np.bool_], scores: Floats) -> float:
+    if is_case.all() or not is_case.any():
+        return float("nan")
+    return float(roc_auc_score(is_case, scores))
+
+
+def _average_precision(is_case: NDArray[np.bool_], scores: Floats) -> float:
+    return float(average_precision_score(is_case, scores)) if is_case.any() else float("nan")
+
+
+def _probability_metrics(labels: NDArray[np.int64], probabilities: Floats) -> dict[str, Any]:
+    """What looks at probabilities and not at decisions; NaN for a class without cases."""
+    classes = np.arange(probabilities.shape[1])
+    is_case, once = labels[:, None] == classes, np.ones((1, len(labels)))
+    occurs = np.where(is_case.any(axis=0), 1.0, np.nan)
+    precision = np.array([_average_precision(is_case[:, k], probabilities[:, k]) for k in classes])
+    errors = squared_errors(labels, probabilities)
+    ece = np.array([weighted_ece(probabilities[:, k], is_case[:, k], once)[0] for k in classes])
+    top = probabilities.argmax(axis=1)
+    return {
+        "average_precision": mean_of_defined(precision),
+        "brier": errors.sum(axis=1).mean() / 2,
+        "log_loss": log_losses(labels, probabilities).mean(),
+        "ece": weighted_ece(probabilities.max(axis=1), top == labels, once)[0],
+        "per_class": {
+            "average_precision": precision,
+            "brier": errors.mean(axis=0) * occurs,
+            "ece": ece * occurs,
+        },
+    }
+
+
+def metrics_from_confusion(confusion: Floats, auroc: Floats) -> dict[str, Any]:
+    """Every metric from confusion matrices, for one set of images or for many resamples of it at once.
+
+    Args:
+        confusion: Shape [..., K, K], rows are the truth; counts or sums of weights.
+        auroc: Shape [..., K], per class; NaN where undefined.
+
+    Returns:
+        The headline metrics and `kappa` with shape [...], and `per_class` with shape [..., K] per metric.
+        NaN where undefined: a ratio without cases, and all but specificity of a class without cases.
+
+    >>> values = metrics_from_confusion(np.array([[8.0, 2.0], [1.0, 9.0]]), np.array([0.9, 0.9]))
+    >>> values["per_class"]["sensitivity"], values["balanced_accuracy"].round(3)
+    (array([0.8, 0.9]), np.float64(0.85))
+    """
+    total = confusion.sum(axis=(-2, -1))[..., None]
+    true_positive = np.diagonal(confusion, axis1=-2, axis2=-1)
+    cases, decided = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    true_negative = total - cases - decided + true_positive
+    # Without cases of a class its predictive values and F1 describe nothing, though 0 / n can be written.
+    occurs = np.where(cases > 0, 1.0, np.nan)
+    sensitivity = _ratio(true_positive, cases)
+    specificity = _ratio(true_negative, total - cases)
+    per_class = {
+        "auroc": auroc,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "ppv": _ratio(true_positive, decided) * occurs,
+        "npv": _ratio(true_negative, total - decided) * occurs,
+        "f1": _ratio(2 * true_positive, cases + decided) * occurs,
+        "lr_positive": _ratio(sensitivity, 1 - specificity),
+        "lr_negative": _ratio(1 - sensitivity, specificity),
+    }
+    accuracy = _ratio(true_positive.sum(axis=-1), total[..., 0])
+    by_chance = _ratio((cases * decided).sum(axis=-1), total[..., 0] ** 2)
+    return {
+        "auroc": mean_of_defined(auroc),
+        "balanced_accuracy": mean_of_defined(sensitivity),
+        "macro_f1": mean_of_defined(per_class["f1"]),
+        "accuracy": accuracy,
+        "kappa": _ratio(accuracy - by_chance, 1 - by_chance),
+        "per_class": per_class,
+    }
+
+
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
+
+
+def mean_of_defined(values: Floats) -> Floats:
+    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    defined = ~np.isnan(values)
+    return _ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1))
+
+
+def none_if_nan(value: float | np.floating[Any]) -> float | None:
+    """Python float, or None for NaN: JSON has no NaN."""
+    return None if np.isnan(value) else float(value)

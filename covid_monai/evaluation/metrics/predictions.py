@@ -1,0 +1,199 @@
+"""`predictions.csv`: one row per image, the interface between the network and the report."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_monai.core.atomic_files import write_atomically
+from covid_monai.core.errors import unknown
+
+LEADING_COLUMNS = ("image", "split", "patient", "source", "view", "sex", "age", "label")
+_REQUIRED = ("image", "split", "patient", "label")
+# Softmax in half precision sums to 1 within about 2e-3.
+_SUM_TOLERANCE = 5e-3
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of one model, one element or row per image.
+
+    Args:
+        class_names: K names, in the order of the probability columns.
+        images: Path of each image, as the datalist has it.
+        splits: `training`, `validation` or `test`.
+        patients: Patient of each image: the unit that is resampled for intervals.
+        sources: Collection or hospital; empty where unknown, like `views` and `sexes`.
+        views: Projection, for example PA.
+        sexes: Sex of the patient.
+        ages: Age in years; NaN where unknown.
+        labels: True class index, 0 to K - 1.
+        probabilities: Shape [N, K], in [0, 1], rows sum to 1.
+    """
+
+    class_names: tuple[str, ...]
+    images: NDArray[np.str_]
+    splits: NDArray[np.str_]
+    patients: NDArray[np.str_]
+    sources: NDArray[np.str_]
+    views: NDArray[np.str_]
+    sexes: NDArray[np.str_]
+    ages: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def split(self, name: str) -> "Predictions":
+        """Rows of one split; empty if there are none."""
+        return self.where(self.splits == name)
+
+    def of_source(self, name: str) -> "Predictions":
+        """Rows of one source.
+
+        Raises:
+            ValueError: If there are none; the message names the sources that there are.
+        """
+        if name not in self.sources:
+            known = sorted(set(self.sources.tolist()) - {""})
+            raise ValueError(f"no image of this source: {unknown('source', name, known or ['none'])}")
+        return self.where(self.sources == name)
+
+    def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Predictions":
+        """Chosen rows: a mask [N], or their indices in the wanted order."""
+        columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "class_names"}
+        return replace(self, **columns)
+
+
+def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]], class_names: Sequence[str]) -> None:
+    """Write `predictions.csv` in one step.
+
+    Args:
+        path: File to write; its folder is made if missing.
+        rows: One mapping per image: `image`, `split`, `patient`, `label` (class index), `probabilities`
+            (K numbers in class order) and, where known, `source`, `view`, `sex`, `age`. Other keys are
+            left out, so that a datalist record can be passed with two keys added.
+        class_names: K names, in the order of the probabilities.
+
+    Raises:
+        ValueError: If a row lacks a required value or has another number of probabilities.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)  # lines end as RFC 4180 has it
+    writer.writerow([*LEADING_COLUMNS, *(f"p_{name}" for name in class_names)])
+    for row in rows:
+        writer.writerow(_cells(row, len(class_names)))
+    write_atomically(Path(path), text.getvalue())
+
+
+def _cells(row: Mapping[str, Any], n_classes: int) -> list[str]:
+    missing = [key for key in _REQUIRED if _is_missing(row.get(key))]
+    if missing:
+        raise ValueError(f"Prediction of {row.get('image', 'an image')!r} has no {', '.join(missing)}.")
+    probabilities = [float(p) for p in row["probabilities"]]
+    if len(probabilities) != n_classes:
+        raise ValueError(
+            f"Prediction of {row['image']!r} has {len(probabilities)} probabilities for {n_classes} classes."
+        )
+    leading = ["" if _is_missing(row.get(key)) else str(row[key]) for key in LEADING_COLUMNS[:-1]]
+    # repr of a float is the shortest text that reads back to the same number.
+    return [*leading, str(int(row["label"])), *map(repr, probabilities)]
+
+
+def _is_missing(value: Any) -> bool:
+    # NaN is what a data frame leaves in an empty cell.
+    return value is None or value == "" or (isinstance(value, float) and np.isnan(value))
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read and check a `predictions.csv`.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If a column or value is not as `write_predictions` writes it; the message names the
+            file, the line and what is wrong.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No predictions at {path}: run `covid-monai evaluate` first.")
+    # A byte order mark is what a spreadsheet adds when it saves the file again.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            class_names = _class_names(next(reader, []), path)
+            rows = [_parse_row(cells, class_names, f"{path}, line {reader.line_num}") for cells in reader]
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}: not a CSV file ({error}).") from error
+    if not rows:
+        raise ValueError(f"{path}: has a header but no predictions.")
+    return _assemble(rows, class_names)
+
+
+def _class_names(header: list[str], path: Path) -> tuple[str, ...]:
+    leading, columns = tuple(header[: len(LEADING_COLUMNS)]), header[len(LEADING_COLUMNS) :]
+    if leading != LEADING_COLUMNS:
+        raise ValueError(
+            f"{path}: header must begin with {','.join(LEADING_COLUMNS)}; found {','.join(leading)}."
+        )
+    names = tuple(column.removeprefix("p_") for column in columns)
+    if (
+        len(names) < 2
+        or len(set(names)) < len(names)
+        or not all(c.startswith("p_") and c != "p_" for c in columns)
+    ):
+        found = ",".join(columns) or "none"
+        raise ValueError(
+            f"{path}: after `label` come at least two different columns p_<class>; found {found}."
+        )
+    return names
+
+
+def _parse_row(cells: list[str], class_names: tuple[str, ...], where: str) -> tuple[Any, ...]:
+    expected = len(LEADING_COLUMNS) + len(class_names)
+    if len(cells) != expected:
+        raise ValueError(f"{where}: {len(cells)} values, expected {expected}.")
+    row = dict(zip(LEADING_COLUMNS, cells, strict=False))
+    missing = [key for key in _REQUIRED if not row[key]]
+    if missing:
+        raise ValueError(f"{where}: no {', '.join(missing)}.")
+    label, age = _label(row["label"], len(class_names), where), _number(row["age"] or "nan", "age", where)
+    probabilities = [_number(cell, "probability", where) for cell in cells[len(LEADING_COLUMNS) :]]
+    if not all(0 <= p <= 1 for p in probabilities) or abs(sum(probabilities) - 1) > _SUM_TOLERANCE:
+        raise ValueError(f"{where}: probabilities must lie in [0, 1] and sum to 1; found {probabilities}.")
+    return (*cells[:6], age, label, probabilities)
+
+
+def _label(cell: str, n_classes: int, where: str) -> int:
+    if not (cell.isascii() and cell.isdigit() and int(cell) < n_classes):
+        raise ValueError(f"{where}: label {cell!r} is not a class index from 0 to {n_classes - 1}.")
+    return int(cell)
+
+
+def _number(cell: str, what: str, where: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError(f"{where}: {what} {cell!r} is not a number.") from None
+
+
+def _assemble(rows: list[tuple[Any, ...]], class_names: tuple[str, ...]) -> Predictions:
+    *texts, ages, labels, probabilities = zip(*rows, strict=True)
+    images, splits, patients, sources, views, sexes = (np.array(column, dtype=str) for column in texts)
+    return Predictions(
+        class_names=class_names,
+        images=images,
+        splits=splits,
+        patients=patients,
+        sources=sources,
+        views=views,
+        sexes=sexes,
+        ages=np.array(ages, dtype=np.float64),
+        labels=np.array(labels, dtype=np.int64),
+        probabilities=np.array(probabilities, dtype=np.float64),
+    )

@@ -1,0 +1,240 @@
+"""Everything that is said about a test split, as one mapping: `evaluate_all`.
+
+A *figure* below is `{"value", "low", "high"}`: value and 95 % interval; each may be None (not defined).
+The keys of what `evaluate_all` returns:
+
+- `test`, `validation` (None without rows): as `metrics_with_intervals` (bootstrap.py): headline figures
+  `auroc`, `balanced_accuracy`, `macro_f1`, `accuracy`, `kappa`, `average_precision`, `brier`, `log_loss`,
+  `ece`; `per_class`: name to figures `auroc`, `sensitivity`, `specificity`, `ppv`, `npv`, `f1`,
+  `lr_positive`, `lr_negative`, `average_precision`, `brier`, `ece`, and `support`; `confusion_matrix`, `n`,
+  `classes_without_cases`, `bootstrap`.
+- `operating_point`: `OperatingPoint.to_json` of the one whose decisions stand in `test`.
+- `operating_points`: list of `{"name" ("thresholds" or "sensitivity"), "class" (None: all classes), "rule",
+  "target" (None or the sensitivity), "thresholds": name to threshold, "validation", "test"}`. The last two
+  (`validation` None without rows) map each class that the point speaks of to figures `sensitivity`,
+  `specificity`, `ppv`, `npv`. First the one of `operating_point`, then one per class and sensitivity.
+- `calibration`: None without validation rows and without a stored one; else `{"temperature", "fitted_on",
+  "notes", "applied": bool (whether predictions.csv has the temperature applied already), "before", "after":
+  figures `ece`, `brier`, `log_loss` of the test split at temperature 1 and at the fitted one,
+  "reliability": name to list of {"predicted", "observed", "low", "high", "n"} at the fitted one}`.
+- `abstention`: None as above; else `{"coverage_target", "thresholds", "coverage": figure, "single": figure
+  (share of images whose set is one class), "accuracy_when_single": figure, "accuracy_of_all": figure (most
+  probable class), "empty": share, "several": share, "per_class": name to {"coverage", "single": figures,
+  "n"}}`.
+- `prevalence`: name to list of `{"prevalence", "ppv": figure, "npv": figure}`.
+- `decision_curve`: name to `{"threshold", "model", "low", "high", "treat_all", "treat_none"}`: lists of the
+  same length, net benefit per image; only classes with test cases and others.
+- `roc`: name to `{"sensitivity", "one_minus_specificity"}`: lists of the same length, the corners of the
+  curve of the test split from (0, 0) to (1, 1); only classes with test cases and others.
+- `subgroups`: `{"rule": str, "rows": list of {"by" ("view", "sex", "age", "source"), "name", "images",
+  "patients", "cases": name to patients, "thin": bool, "auroc", "balanced_accuracy", "per_class": name to
+  {"auroc", "sensitivity", "specificity"}}}`: figures.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+from covid_monai.evaluation.decisions.calibration import Calibration, fit_calibration
+from covid_monai.evaluation.decisions.conformal import abstention
+from covid_monai.evaluation.decisions.operating_point import (
+    SENSITIVITY_RULE,
+    OperatingPoint,
+    call,
+    choose_operating_point,
+    decide,
+)
+from covid_monai.evaluation.decisions.reliability import reliability_bins
+from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals
+from covid_monai.evaluation.metrics.decision_curve import decision_curve
+from covid_monai.evaluation.metrics.predictions import Predictions
+from covid_monai.evaluation.metrics.prevalence import predictive_values
+from covid_monai.evaluation.metrics.resampling import share_with_interval
+from covid_monai.evaluation.metrics.subgroups import subgroup_table
+
+_PROBABILITY_METRICS = ("ece", "brier", "log_loss")
+
+
+def evaluate_all(
+    test: Predictions,
+    validation: Predictions,
+    *,
+    operating_point: OperatingPoint | None = None,
+    calibration: Calibration | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Every figure of a report; nothing is chosen on the test rows.
+
+    Args:
+        test: Rows of the test split; at least one.
+        validation: Rows of the validation split, possibly none.
+        operating_point: The bundle's; None chooses it on the validation rows, and without such rows the
+            most probable class is the decision.
+        calibration: The bundle's, whose temperature the probabilities have applied already; None fits one
+            on the validation rows, for the sections `calibration`, `abstention` and `decision_curve` only.
+        resamples: How often the patients are drawn for the intervals.
+        seed: Same seed, same figures.
+
+    Returns:
+        The mapping that the head of this module describes. Plain values; undefined ones are None.
+
+    Raises:
+        ValueError: If there are no test rows, or the classes of the arguments are not the same.
+    """
+    _check(test, operating_point, calibration)
+    settings: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    point = operating_point or _choose(validation)
+    fitted = calibration or _fit(validation)
+    evaluated = _evaluate(test, point, **settings)
+    calibrated = test if calibration or not fitted else _with(test, fitted.apply(test.probabilities))
+    return {
+        "test": evaluated,
+        "validation": _evaluate(validation, point, **settings) if len(validation) else None,
+        "operating_point": point.to_json(),
+        "operating_points": _operating_points(test, validation, point, **settings),
+        "calibration": fitted and _calibration(calibrated, fitted, calibration is not None, **settings),
+        "abstention": fitted and _abstention(calibrated, fitted, **settings),
+        "prevalence": {
+            name: predictive_values(of_class["sensitivity"], of_class["specificity"])
+            for name, of_class in evaluated["per_class"].items()
+        },
+        "decision_curve": {
+            name: decision_curve(
+                calibrated.labels, calibrated.probabilities, calibrated.patients, k, **settings
+            )
+            for k, name in enumerate(test.class_names)
+            if 0 < np.sum(test.labels == k) < len(test)
+        },
+        "roc": {
+            name: _roc(test.labels == k, test.probabilities[:, k])
+            for k, name in enumerate(test.class_names)
+            if 0 < np.sum(test.labels == k) < len(test)
+        },
+        "subgroups": subgroup_table(test, point, **settings),
+    }
+
+
+def _roc(is_case: NDArray[np.bool_], scores: NDArray[np.float64]) -> dict[str, list[float]]:
+    called_wrongly, found, _ = roc_curve(is_case, scores)
+    return {"sensitivity": found.round(5).tolist(), "one_minus_specificity": called_wrongly.round(5).tolist()}
+
+
+def _check(test: Predictions, *parts: OperatingPoint | Calibration | None) -> None:
+    if len(test) == 0:
+        raise ValueError("No row of the split test; only test rows are evaluated.")
+    for part in parts:
+        if part is not None and part.class_names != test.class_names:
+            raise ValueError(
+                f"The {'operating point' if isinstance(part, OperatingPoint) else 'calibration'} is for "
+                f"{', '.join(part.class_names)}; the predictions have {', '.join(test.class_names)}."
+            )
+
+
+def _choose(validation: Predictions) -> OperatingPoint:
+    if len(validation) == 0:
+        notes = ["No validation rows to choose thresholds on."]
+        return OperatingPoint.argmax(validation.class_names, notes=notes)
+    chosen_on = {"split": "validation", "patients": len(np.unique(validation.patients))}
+    return choose_operating_point(
+        validation.labels, validation.probabilities, validation.class_names, chosen_on=chosen_on
+    )
+
+
+def _fit(validation: Predictions) -> Calibration | None:
+    if len(validation) == 0:
+        return None
+    return fit_calibration(
+        validation.labels,
+        validation.probabilities,
+        validation.patients,
+        validation.class_names,
+        chosen_on={"split": "validation"},
+    )
+
+
+def _with(rows: Predictions, probabilities: NDArray[np.float64]) -> Predictions:
+    return replace(rows, probabilities=probabilities)
+
+
+def _evaluate(rows: Predictions, point: OperatingPoint, **settings: int) -> dict[str, Any]:
+    decisions = decide(rows.probabilities, point)
+    return metrics_with_intervals(
+        rows.labels, decisions, rows.probabilities, rows.patients, rows.class_names, **settings
+    )
+
+
+def _operating_points(
+    test: Predictions, validation: Predictions, point: OperatingPoint, **settings: int
+) -> list[dict[str, Any]]:
+    """The point for all classes, then those for the sensitivity of one class."""
+
+    def rates(rows: Predictions, name: str | None) -> dict[str, Any] | None:
+        return _rates(rows, point, name, **settings) if len(rows) else None
+
+    everything: dict[str, Any] = {"name": "thresholds", "class": None, "rule": point.rule, "target": None}
+    points = [{**everything, "thresholds": dict(point.thresholds)}]
+    for name, threshold in point.sensitivity_thresholds.items():
+        of_class = {"name": "sensitivity", "class": name, "rule": SENSITIVITY_RULE}
+        points.append({**of_class, "target": point.sensitivity_target, "thresholds": {name: threshold}})
+    return [
+        {**p, "validation": rates(validation, p["class"]), "test": rates(test, p["class"])} for p in points
+    ]
+
+
+def _rates(rows: Predictions, point: OperatingPoint, name: str | None, **settings: int) -> dict[str, Any]:
+    if name is not None:
+        return {name: _rates_of_class(rows, name, call(rows.probabilities, point, name), **settings)}
+    decisions = decide(rows.probabilities, point)
+    return {c: _rates_of_class(rows, c, decisions == k, **settings) for k, c in enumerate(rows.class_names)}
+
+
+def _rates_of_class(
+    rows: Predictions, name: str, called: NDArray[np.bool_], **settings: int
+) -> dict[str, dict[str, float | None]]:
+    is_case = rows.labels == rows.class_names.index(name)
+
+    def share(values: NDArray[np.bool_], among: NDArray[np.bool_]) -> dict[str, float | None]:
+        found = share_with_interval(values[among], is_case[among], rows.patients[among], **settings)
+        return found.to_json()
+
+    return {
+        "sensitivity": share(called, is_case),
+        "specificity": share(~called, ~is_case),
+        "ppv": share(is_case, called),
+        "npv": share(~is_case, ~called),
+    }
+
+
+def _calibration(
+    calibrated: Predictions, fitted: Calibration, applied: bool, **settings: int
+) -> dict[str, Any]:
+    def figures(rows: Predictions) -> Mapping[str, Any]:
+        values = _evaluate(rows, OperatingPoint.argmax(rows.class_names), **settings)
+        return {metric: values[metric] for metric in _PROBABILITY_METRICS}
+
+    return {
+        "temperature": fitted.temperature,
+        "fitted_on": dict(fitted.chosen_on),
+        "notes": list(fitted.notes),
+        "applied": applied,
+        "before": figures(_with(calibrated, fitted.undo(calibrated.probabilities))),
+        "after": figures(calibrated),
+        "reliability": reliability_bins(calibrated, **settings),
+    }
+
+
+def _abstention(calibrated: Predictions, fitted: Calibration, **settings: int) -> dict[str, Any]:
+    sets = fitted.prediction_sets(calibrated.probabilities)
+    right = calibrated.probabilities.argmax(axis=1) == calibrated.labels
+    of_all = share_with_interval(right, calibrated.labels, calibrated.patients, **settings)
+    return {
+        "coverage_target": fitted.coverage,
+        "thresholds": dict(fitted.conformal),
+        "accuracy_of_all": of_all.to_json(),
+        **abstention(calibrated, sets, **settings),
+    }

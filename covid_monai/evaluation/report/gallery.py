@@ -1,0 +1,133 @@
+"""Which images the report shows, and how: the most confident errors first, beside typical right decisions."""
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from scipy.ndimage import binary_erosion
+
+from covid_monai.evaluation.metrics.predictions import Predictions
+
+ERRORS_PER_CLASS = 6
+RIGHT_PER_CLASS = 3
+_SIDE = 256  # pixels in the page
+_QUALITY = 80
+_OPACITY = 0.55
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of the gallery.
+
+    Args:
+        index: Row in the predictions.
+        image: Its path.
+        truth: Class index.
+        decision: Class index.
+        probability: Of the decided class.
+    """
+
+    index: int
+    image: str
+    truth: int
+    decision: int
+    probability: float
+
+    @property
+    def right(self) -> bool:
+        """Whether the decision was right."""
+        return self.truth == self.decision
+
+
+def choose_cases(
+    predictions: Predictions,
+    decisions: ArrayLike,
+    *,
+    errors_per_class: int = ERRORS_PER_CLASS,
+    right_per_class: int = RIGHT_PER_CLASS,
+) -> list[Case]:
+    """Choose images of each true class, at most one per patient and kind.
+
+    Args:
+        predictions: The rows to choose from.
+        decisions: Shape [N], decided class indices.
+        errors_per_class: At most so many errors, the most confident first.
+        right_per_class: At most so many right decisions, those of middling confidence: neither the
+            prettiest nor the luckiest.
+
+    Returns:
+        By true class; in each class errors before right decisions.
+    """
+    decided = np.asarray(decisions, dtype=np.int64)
+    scores = predictions.probabilities[np.arange(len(decided)), decided]
+    cases: list[Case] = []
+    for k in range(len(predictions.class_names)):
+        of_class = predictions.labels == k
+        wrong, right = np.flatnonzero(of_class & (decided != k)), np.flatnonzero(of_class & (decided == k))
+        middle = np.median(scores[right]) if len(right) else 0.0
+        orders = (
+            (wrong[np.argsort(-scores[wrong], kind="stable")], errors_per_class),
+            (right[np.argsort(np.abs(scores[right] - middle), kind="stable")], right_per_class),
+        )
+        for order, most in orders:
+            for row in list(_first_of_each_patient(order, predictions.patients))[:most]:
+                image, probability = str(predictions.images[row]), float(scores[row])
+                cases.append(Case(int(row), image, k, int(decided[row]), probability))
+    return cases
+
+
+def image_uri(image: ArrayLike) -> str:
+    """An image as a data URI (JPEG, at most 256 pixels wide and high).
+
+    Args:
+        image: Shape [H, W]; its own range becomes black to white.
+    """
+    return _jpeg_uri(np.repeat(_grey(image)[..., None], 3, axis=2))
+
+
+def overlay_uri(image: ArrayLike, heatmap: ArrayLike, region: ArrayLike) -> str:
+    """An image with a heat map laid over it and the lung region outlined, as a data URI.
+
+    Args:
+        image: Shape [H, W].
+        heatmap: Shape [H, W] in [0, 1]; the hotter, the less of the image is seen through it.
+        region: Shape [H, W], True inside the lungs.
+    """
+    heat = np.clip(np.asarray(heatmap, dtype=np.float64), 0, 1)[..., None]
+    colours = colormaps["inferno"](heat[..., 0])[..., :3]
+    blended = _grey(image)[..., None] * (1 - _OPACITY * heat) + colours * (_OPACITY * heat)
+    return _jpeg_uri(blended, outline=np.asarray(region, dtype=bool))
+
+
+def _first_of_each_patient(rows: NDArray[np.int64], patients: NDArray[np.str_]) -> Iterator[int]:
+    seen: set[str] = set()
+    for row in rows.tolist():
+        if patients[row] not in seen:
+            seen.add(patients[row])
+            yield row
+
+
+def _grey(image: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(image, dtype=np.float64)
+    extent = np.ptp(values)
+    return (values - values.min()) / extent if extent > 0 else np.zeros_like(values)
+
+
+def _jpeg_uri(colours: NDArray[np.float64], *, outline: NDArray[np.bool_] | None = None) -> str:
+    picture = Image.fromarray((colours * 255).round().astype(np.uint8))
+    scale = _SIDE / max(picture.size)
+    size = (round(picture.width * scale), round(picture.height * scale))
+    picture = picture.resize(size, Image.Resampling.BICUBIC)
+    if outline is not None:
+        inside = np.asarray(Image.fromarray(outline).resize(size, Image.Resampling.NEAREST))
+        pixels = np.array(picture)
+        pixels[inside & ~binary_erosion(inside)] = (0, 230, 230)
+        picture = Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

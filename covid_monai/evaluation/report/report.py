@@ -1,0 +1,191 @@
+"""From `predictions.csv` to `metrics.json` and a `report.html` that a physician can read."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import classification_report
+
+from covid_monai.core.atomic_files import write_atomically
+from covid_monai.core.vocabulary import RESEARCH_USE
+from covid_monai.evaluation.decisions.calibration import Calibration
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
+from covid_monai.evaluation.metrics.predictions import Predictions, read_predictions
+from covid_monai.evaluation.report.assessment import evaluate_all
+from covid_monai.evaluation.report.page import render_page
+from covid_monai.evaluation.report.reporting_sheet import fill_sheet
+from covid_monai.evaluation.shortcuts.verdict import limit_sentences, result_sentence
+
+# Pictures of the gallery are for the page: metrics.json holds figures and names.
+_PICTURES = ("picture", "heatmap")
+
+
+def write_report(
+    predictions_csv: Path,
+    output_dir: Path,
+    *,
+    operating_point: OperatingPoint | None,
+    provenance: Mapping[str, Any],
+    calibration: Calibration | None = None,
+    explanation: Mapping[str, Any] | None = None,
+    shortcut_controls: Mapping[str, Any] | None = None,
+    confounding: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Evaluate predictions and write `metrics.json` and `report.html`.
+
+    Args:
+        predictions_csv: As `write_predictions` writes it; its test rows are evaluated.
+        output_dir: Folder of the two files; made if missing.
+        operating_point: Thresholds to apply unchanged; None chooses them on the validation rows, and
+            without such rows the most probable class is the decision.
+        provenance: `model` (mapping: name, version, checkpoint digest, whatever is known), `datalist`,
+            `datalist_digest`; other keys, such as the command, are kept under `run`.
+        calibration: The bundle's, which `predictions_csv` went through; None if it stores none.
+        explanation: Heat maps, as `covid_monai.inference.explanation.explain` gives them.
+        shortcut_controls: `sentence`, `shortcut` (bool or None), `rows` (`input`, `auroc`): the model on
+            images without lungs.
+        confounding: `verdict`, `shortcut`: what the audit of the data says.
+
+    Returns:
+        What `metrics.json` holds; no NaN, undefined values are null:
+
+        - `verdict`: `result` (one sentence), `shortcuts` (`sentence`, `shortcut`), `limits` (sentences,
+          gravest first).
+        - All keys of `evaluate_all`: `test`, `validation`, `operating_point`, `operating_points`,
+          `calibration`, `abstention`, `prevalence`, `decision_curve`, `roc`, `subgroups`.
+        - `classification_report`: scikit-learn's, of the test rows, as a mapping.
+        - `data`: `datalist`, `datalist_digest`, `class_names`, `splits` (split to `images`, `patients`,
+          `classes`: name to `images`, `patients`, `sources`: source to images).
+        - `explanation` (without the pictures), `shortcut_controls`, `confounding`: as given, or null.
+        - `model`, `run`: from `provenance`. `notice`: what this software is not.
+        - `reporting_sheet`: as `fill_sheet`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is malformed, has no test rows, or the operating point has other classes.
+    """
+    predictions = read_predictions(predictions_csv)
+    test, validation = predictions.split("test"), predictions.split("validation")
+    if len(test) == 0:
+        raise ValueError(f"{predictions_csv}: no row of the split test; only test rows are evaluated.")
+    digest = provenance.get("datalist_digest")
+    point = operating_point or operating_point_of(predictions, digest)
+    if point.class_names != predictions.class_names:
+        raise ValueError(
+            f"The operating point is for {', '.join(point.class_names)}; {predictions_csv} has "
+            f"{', '.join(predictions.class_names)}."
+        )
+    evaluated = evaluate_all(test, validation, operating_point=point, calibration=calibration)
+    checks = {"explanation": explanation, "shortcut_controls": shortcut_controls, "confounding": confounding}
+    report = {
+        "verdict": {
+            "result": result_sentence(test, evaluated["test"]),
+            "shortcuts": _shortcuts(shortcut_controls, confounding),
+            "limits": limit_sentences(test, validation, evaluated["test"], point, datalist_digest=digest),
+        },
+        **evaluated,
+        "classification_report": _classification_report(test, point),
+        "data": describe_data(predictions, provenance),
+        **checks,
+        "model": provenance.get("model", {}),
+        "run": {k: v for k, v in provenance.items() if k not in ("model", "datalist", "datalist_digest")},
+        "notice": RESEARCH_USE,
+    }
+    report = _json_ready(report | {"reporting_sheet": fill_sheet(report, predictions)})
+    decisions = decide(test.probabilities, point)
+    write_atomically(Path(output_dir) / "report.html", render_page(report, test, decisions))
+    figures = _without_pictures(report)
+    text = json.dumps(figures, indent=2, allow_nan=False, ensure_ascii=False)
+    write_atomically(Path(output_dir) / "metrics.json", text + "\n")
+    return figures
+
+
+def operating_point_of(predictions: Predictions, datalist_digest: str | None = None) -> OperatingPoint:
+    """Thresholds chosen on the validation rows; without such rows the most probable class decides."""
+    validation = predictions.split("validation")
+    if len(validation) == 0:
+        return OperatingPoint.argmax(
+            validation.class_names, notes=["No validation rows to choose thresholds on."]
+        )
+    chosen_on = {
+        "split": "validation",
+        "patients": len(np.unique(validation.patients)),
+        "datalist_digest": datalist_digest,
+    }
+    return choose_operating_point(
+        validation.labels, validation.probabilities, validation.class_names, chosen_on=chosen_on
+    )
+
+
+def describe_data(predictions: Predictions, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """How many images and patients of which class and source stand in which split."""
+    splits = {}
+    for name in sorted(set(predictions.splits.tolist())):
+        rows = predictions.split(name)
+        classes = {c: _counts(rows, rows.labels == k) for k, c in enumerate(rows.class_names)}
+        everything = _counts(rows, np.ones(len(rows), dtype=bool))
+        splits[name] = {
+            "images": everything["images"],
+            "patients": everything["patients"],
+            "classes": classes,
+        }
+    return {
+        "datalist": provenance.get("datalist"),
+        "datalist_digest": provenance.get("datalist_digest"),
+        "class_names": list(predictions.class_names),
+        "splits": splits,
+    }
+
+
+def _shortcuts(
+    controls: Mapping[str, Any] | None, confounding: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """What the two checks for shortcuts say; empty if neither was run."""
+    found = [] if confounding is None else [(confounding["verdict"], confounding["shortcut"])]
+    found += [] if controls is None else [(controls["sentence"], controls["shortcut"])]
+    return [{"sentence": sentence, "shortcut": shortcut} for sentence, shortcut in found]
+
+
+def _without_pictures(report: dict[str, Any]) -> dict[str, Any]:
+    if report["explanation"] is None:
+        return report
+    gallery = [
+        {key: value for key, value in case.items() if key not in _PICTURES}
+        for case in report["explanation"]["gallery"]
+    ]
+    return report | {"explanation": report["explanation"] | {"gallery": gallery}}
+
+
+def _classification_report(rows: Predictions, point: OperatingPoint) -> Any:
+    return classification_report(
+        rows.labels,
+        decide(rows.probabilities, point),
+        labels=range(len(rows.class_names)),
+        target_names=list(rows.class_names),
+        output_dict=True,
+        zero_division=np.nan,
+    )
+
+
+def _counts(rows: Predictions, chosen: Any) -> dict[str, Any]:
+    sources, images = np.unique(rows.sources[chosen], return_counts=True)
+    return {
+        "images": int(chosen.sum()),
+        "patients": len(np.unique(rows.patients[chosen])),
+        "sources": {source or "not recorded": int(n) for source, n in zip(sources, images, strict=True)},
+    }
+
+
+def _json_ready(value: Any) -> Any:
+    """Plain values for JSON: arrays and numpy numbers as Python's, NaN and infinity as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_json_ready(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

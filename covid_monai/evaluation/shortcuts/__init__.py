@@ -1,0 +1,1 @@
+"""Checks for what a model may have learned instead of the disease."""

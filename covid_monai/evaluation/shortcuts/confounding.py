@@ -1,0 +1,180 @@
+"""Confounding audit: can the label be told without looking at the lungs?
+
+`shortcut_rule` says when a probe counts.
+
+Reference: Maguolo and Nanni, Information Fusion 2021;76:1-7; DeGrave, Janizek and Lee, Nat Mach Intell
+2021;3:610-619; Zech et al., PLoS Med 2018;15:e1002683 (the hospital read off the image).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_monai.datasets.leaks.grouping import connected_groups
+from covid_monai.evaluation.shortcuts.confounding_tables import confounding_tables
+from covid_monai.evaluation.shortcuts.image_properties import ImageProperties, read_all_facts
+from covid_monai.evaluation.shortcuts.probes import (
+    cross_validated_auroc,
+    file_properties,
+    no_auroc,
+    pixels,
+    property_model,
+    transferred_auroc,
+)
+from covid_monai.evaluation.shortcuts.shortcut_rule import any_shortcut, is_shortcut, strongest_words
+
+Item = dict[str, Any]
+Integers = NDArray[np.int64]
+
+_CONTROLS = {
+    "border": "the image border alone",
+    "lungs hidden": "the image with the lungs hidden",
+    "file": "the properties of the file alone",
+}
+_QUESTIONS = {
+    "border": "Can the label be told from the image border alone?",
+    "lungs hidden": "Can the label be told with the lungs hidden?",
+    "file": "Can the label be told from size, shape, type, depth and compression of the file alone?",
+    "whole image": "For comparison: can the same small model tell the label from the whole image?",
+}
+# Cramer's V, by Cohen's words for a table with two classes.
+_STRONG_ASSOCIATION = 0.5
+
+
+def audit_confounding(
+    records: Sequence[Item],
+    class_names: Sequence[str],
+    *,
+    root: str | Path | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Tabulate the label against what should not tell it, and let probes try to read it from there.
+
+    Args:
+        records: Items of a datalist, all splits together: `image`, `label`, and where known `patient`,
+            `group`, `source`, `view`, `sex`, `age`.
+        class_names: In the order of the labels.
+        root: Folder that relative `image` paths start from; the current folder by default.
+        workers: Threads that open files; by default Python's choice for the processors there are.
+        seed: Same seed, same result.
+
+    Returns:
+        Ready for JSON. `verdict`: one sentence. `shortcut`: True, False, or None where there are too few
+        cases to say. `tables`: `title`, `columns`, `rows`, `note`, `cramers_v`. `probes`: `name`, `question`,
+        `auroc` and `per_class` (`value`, `low`, `high`), `images`, `patients`, `note`. `unreadable`: paths
+        of the files that could not be looked at.
+
+    Raises:
+        ValueError: If there are no records, or none of their files can be read.
+    """
+    if not records:
+        raise ValueError("the datalist has no records: nothing to audit")
+    folder = Path(root) if root is not None else Path()
+    facts = read_all_facts([folder / item["image"] for item in records], workers=workers)
+    pairs = [(item, image) for item, image in zip(records, facts, strict=True) if image is not None]
+    if not pairs:
+        raise ValueError(
+            f"none of the {len(records)} images can be read, first {folder / records[0]['image']}"
+        )
+    items, images = [item for item, _ in pairs], [image for _, image in pairs]
+    groups = connected_groups(items)
+    tables = confounding_tables(items, images, groups, class_names)
+    probes = _probes(items, images, groups, class_names, seed=seed)
+    shortcut, verdict = _verdict(probes, tables)
+    return {
+        "verdict": verdict,
+        "shortcut": shortcut,
+        "tables": tables,
+        "probes": probes,
+        "unreadable": [
+            str(item["image"]) for item, image in zip(records, facts, strict=True) if image is None
+        ],
+    }
+
+
+def _probes(
+    items: Sequence[Item],
+    images: Sequence[ImageProperties],
+    groups: Integers,
+    class_names: Sequence[str],
+    *,
+    seed: int,
+) -> list[dict[str, Any]]:
+    labels = np.array([item["label"] for item in items], dtype=np.int64)
+    whole = pixels(images)
+    features = {
+        "border": pixels(images, hidden="inside"),
+        "lungs hidden": pixels(images, hidden="lungs"),
+        "file": file_properties(images),
+        "whole image": whole,
+    }
+    found = [
+        {"name": name, "question": question}
+        | cross_validated_auroc(
+            features[name],
+            labels,
+            groups,
+            class_names,
+            seed=seed,
+            model=property_model(seed) if name == "file" else None,
+        )
+        for name, question in _QUESTIONS.items()
+    ]
+    return found + _source_probes(items, whole, labels, groups, class_names, seed=seed)
+
+
+def _source_probes(
+    items: Sequence[Item],
+    whole: NDArray[np.float32],
+    labels: Integers,
+    groups: Integers,
+    class_names: Sequence[str],
+    *,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Tell the source from the image; then the label in each source from what the others teach."""
+    source_of = np.array([str(item.get("source") or "unknown") for item in items])
+    names = sorted(set(source_of.tolist()))
+    numbers = np.searchsorted(names, source_of)
+    told = cross_validated_auroc(whole, numbers.astype(np.int64), groups, names, seed=seed)
+    found = [{"name": "source", "question": "Can the source be told from the image?", **told}]
+    for name in names:
+        question = f"Trained on all other sources: can the label of the images of {name} be told?"
+        result = (
+            transferred_auroc(whole, labels, groups, class_names, left_out=source_of == name, seed=seed)
+            if len(names) > 1
+            else no_auroc("there is one source only")
+        )
+        found.append({"name": f"leave out {name}", "question": question, **result})
+    return found
+
+
+def _verdict(probes: Sequence[dict[str, Any]], tables: Sequence[dict[str, Any]]) -> tuple[bool | None, str]:
+    controls = {probe["name"]: probe for probe in probes if probe["name"] in _CONTROLS and probe["per_class"]}
+    judged = {name: is_shortcut(probe["per_class"]) for name, probe in controls.items()}
+    shortcut = any_shortcut(list(judged.values()))
+    figures = [
+        (name, f"{_CONTROLS[name]}: AUROC {strongest_words(probe['per_class'])}")
+        for name, probe in controls.items()
+    ]
+    if shortcut:
+        found = ", from ".join(words for name, words in figures if judged[name])
+        return True, f"Shortcut: the label can be predicted from {found}; do not believe the headline."
+    everything = ", from ".join(words for _, words in figures)
+    by_source = next(table["cramers_v"] for table in tables if table["title"] == "Label by source")
+    if (by_source or 0) >= _STRONG_ASSOCIATION:
+        return None, (
+            f"Label and source go together (Cramer's V {by_source:.2f}): nothing here can tell the disease "
+            "from the source."
+        )
+    if shortcut is None:
+        tried = f" (from {everything})" if everything else ""
+        return (
+            None,
+            f"There are too few patients to say whether the label can be told without the lungs{tried}.",
+        )
+    return False, f"No sign that the label can be told without the lungs (from {everything})."

@@ -1,0 +1,154 @@
+"""What an image file shows without its diagnosis: a small picture, and properties of file and image.
+
+Every file is decoded once, JPEG at a reduced size, so that thousands of images take seconds.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy.ndimage import laplace
+
+from covid_monai.core.progress import shown
+from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
+
+THUMBNAIL_SIZE = 64
+_WORKING_SIZE = 256
+_DEPTHS = {"1": "black and white", "L": "grey, 8 bit", "P": "palette", "RGB": "colour, 8 bit"}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProperties:
+    """One file, looked at without asking for its label.
+
+    Args:
+        thumbnail: `[64, 64]`, uint8, bone bright, whatever the shape of the image.
+        rows: Height of the stored picture, in pixels.
+        columns: Width of the stored picture, in pixels.
+        file_type: `JPEG`, `PNG`, `DICOM`, ...
+        depth: Colour and bits, in words.
+        compression: Mean of the first JPEG quantisation table: 1 is best, about 50 is coarse; 0 for others.
+        mean_grey: Mean intensity, in [0, 1].
+        frame_share: Share of the area that is a black or white frame around the image, in [0, 1].
+        sharpness: Deviation of the Laplacian at 256 pixels over that of the picture; 0 for one grey.
+    """
+
+    thumbnail: NDArray[np.uint8]
+    rows: int
+    columns: int
+    file_type: str
+    depth: str
+    compression: float
+    mean_grey: float
+    frame_share: float
+    sharpness: float
+
+
+def read_all_facts(
+    paths: Sequence[str | Path], *, workers: int | None = None
+) -> list[ImageProperties | None]:
+    """Look at every file, in order; None stands for a file that cannot be shown as one picture.
+
+    Args:
+        paths: DICOM files, or any picture that Pillow opens.
+        workers: Number of threads; by default Python's choice for the processors there are.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            results = pool.map(_facts_or_none, paths)
+            return list(shown(results, "looking at files", total=len(paths)))
+        except BaseException:  # Ctrl-C too: do not open the thousands of files still waiting
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _facts_or_none(path: str | Path) -> ImageProperties | None:
+    try:
+        return read_facts(path)
+    except (RefusedImage, UnreadableImage):
+        return None
+
+
+def read_facts(path: str | Path) -> ImageProperties:
+    """Look at one file.
+
+    Colour pictures are taken as grey: the audit must see what the classifier would refuse.
+
+    Raises:
+        RefusedImage: A DICOM object that is not one chest radiograph.
+        UnreadableImage: Missing, damaged, or in a format that is not read.
+    """
+    try:
+        image = Image.open(path)
+    except UnidentifiedImageError:
+        return _dicom_facts(Path(path))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise UnreadableImage(f"{path}: cannot be opened: {error}") from error
+    try:
+        with image:
+            return _picture_facts(image, Path(path))
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, RefusedImage):
+            raise
+        raise UnreadableImage(f"{path}: cannot be decoded: {error}") from error
+
+
+def _picture_facts(image: Image.Image, path: Path) -> ImageProperties:
+    columns, rows, mode, file_type = *image.size, image.mode, str(image.format)
+    tables = getattr(image, "quantization", None) or {}
+    compression = float(np.mean(tables[min(tables)])) if tables else 0.0
+    if mode.startswith("I"):
+        from covid_monai.readers.raster import read_raster
+
+        grey, depth = _resized(read_raster(path)[0]), "grey, 16 bit"
+    else:
+        image.draft("L", (_WORKING_SIZE, _WORKING_SIZE))
+        upright = ImageOps.exif_transpose(image).convert("L")
+        shown = np.asarray(upright, dtype=np.float32) / np.float32(255)
+        grey, depth = _resized(shown), _DEPTHS.get(mode, mode)
+    return _facts(grey, rows=rows, columns=columns, file_type=file_type, depth=depth, compression=compression)
+
+
+def _dicom_facts(path: Path) -> ImageProperties:
+    from covid_monai.readers.radiograph import read_radiograph  # imports MONAI: only where DICOM is opened
+
+    pixels, meta = read_radiograph(path)
+    rows, columns = pixels.shape[1:]
+    depth = str(meta["PhotometricInterpretation"] or "unknown")
+    return _facts(
+        _resized(pixels[0]), rows=rows, columns=columns, file_type="DICOM", depth=depth, compression=0.0
+    )
+
+
+def _resized(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    picture = Image.fromarray(np.ascontiguousarray(grey, dtype=np.float32))
+    size = (_WORKING_SIZE, _WORKING_SIZE)
+    return np.asarray(picture.resize(size, Image.Resampling.BOX if max(grey.shape) > 256 else None))
+
+
+def _facts(
+    grey: NDArray[np.float32], *, rows: int, columns: int, file_type: str, depth: str, compression: float
+) -> ImageProperties:
+    from covid_monai.transforms.crop_border import (
+        find_image,  # imports torch: only where images are looked at
+    )
+
+    top, bottom, left, right = find_image(grey)
+    block = _WORKING_SIZE // THUMBNAIL_SIZE
+    small = grey.reshape(THUMBNAIL_SIZE, block, THUMBNAIL_SIZE, block).mean(axis=(1, 3))
+    spread = float(grey.std())
+    return ImageProperties(
+        thumbnail=(255 * small).round().astype(np.uint8),
+        rows=rows,
+        columns=columns,
+        file_type=file_type,
+        depth=depth,
+        compression=compression,
+        mean_grey=float(grey.mean()),
+        frame_share=1 - (bottom - top) * (right - left) / grey.size,
+        sharpness=float(laplace(grey).std()) / spread if spread > 0 else 0.0,
+    )

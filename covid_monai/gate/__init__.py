@@ -1,0 +1,1 @@
+"""What is not scored because it is unlike the training images, and why."""

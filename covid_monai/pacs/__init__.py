@@ -1,0 +1,1 @@
+"""DICOMweb client for an archive: session, multipart messages, failures."""

@@ -1,0 +1,1 @@
+"""Synthetic radiographs and CT volumes."""

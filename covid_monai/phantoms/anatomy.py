@@ -1,0 +1,231 @@
+"""Outlines of a thorax for the radiograph phantom, in the body coordinates of `phantom_canvas`.
+
+`side` is -1 for the patient's right (left of the image) and 1 for the left. Nothing here knows a class.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_monai.phantoms.canvas import Line, ellipse, spline
+
+SIDES = (-1, 1)
+Path2D = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Habitus:
+    """One person's build; lengths in body units (the image is 2 wide)."""
+
+    sex: str
+    breadth: float  # half width of the rib cage at its widest
+    apex: float  # y of the top of the lungs
+    base: float  # y of the right diaphragm's dome
+    heart: float  # width of the heart relative to an average one
+    aeration: float  # darkness of the lungs: how deep the breath was
+    fat: float  # thickness of the soft tissue beside the ribs
+    ribs: float  # y of the first rib's head
+    rib_gap: float
+    seed: int  # for what is drawn anew at every use, and the same for every image of the person
+
+    @classmethod
+    def draw(cls, seed: int, *, sex: str, view: str) -> "Habitus":
+        """Choose a build at random."""
+        rng = np.random.default_rng([seed, 0])
+        apex = rng.uniform(-0.80, -0.70)
+        base = rng.uniform(0.20, 0.44)
+        return cls(
+            sex=sex,
+            breadth=rng.uniform(0.68, 0.82),
+            apex=apex,
+            base=base,
+            heart=rng.uniform(0.86, 1.14) * (1.15 if view == "AP" else 1.0),
+            aeration=rng.uniform(0.42, 0.60),
+            fat=rng.uniform(0.06, 0.16),
+            ribs=apex - rng.uniform(0.0, 0.04),
+            rib_gap=(base - apex) / rng.uniform(9.2, 10.4),
+            seed=seed,
+        )
+
+    def random(self, part: int) -> np.random.Generator:
+        """Return the generator of one part of the body."""
+        return np.random.default_rng([self.seed, 0, part])
+
+    def wall(self, y: float) -> float:
+        """Half width of the inside of the rib cage at height `y`."""
+        middle, height = 0.30, 0.34 - self.apex
+        return self.breadth * (max(0.03, 1 - ((middle - min(y, middle)) / height) ** 2.3)) ** 0.52
+
+    def dome(self, side: int) -> float:
+        """Height of the top of the diaphragm; the left one stands lower."""
+        return self.base + (0.05 if side > 0 else 0.0)
+
+
+def body_outline(habitus: Habitus) -> Path2D:
+    """Neck, shoulders and flanks."""
+    flank = habitus.breadth + habitus.fat
+    half = [(0.24, -1.2), (0.27, -0.98), (0.45, -0.90), (0.80, -0.82), (1.08, -0.70), (1.45, -0.40)]
+    if habitus.random(1).random() < 0.6:  # the arms raised or away: the armpit shows
+        half += [(1.30, -0.12), (flank + 0.22, -0.16), (flank + 0.11, -0.04)]
+    half += [(flank + 0.08, 0.14), (flank + 0.03, 0.50), (flank + 0.05, 1.2)]
+    right = np.array([(-x, y) for x, y in half])
+    left = np.array(half[::-1])
+    return spline(np.concatenate([right, left]), steps=6)
+
+
+def lung_outline(habitus: Habitus, side: int) -> Path2D:
+    """One lung, its inner edge behind the mediastinum."""
+    dome, apex = habitus.dome(side), habitus.apex
+    angle = dome + 0.24  # the costophrenic angle lies well below the dome
+    heights = np.linspace(apex + 0.10, angle - 0.08, 6)
+    outer = [(habitus.wall(float(y)), float(y)) for y in heights]
+    breadth = habitus.wall(angle)
+    points = [
+        (0.10, apex + 0.12),
+        (0.20, apex + 0.015),
+        *outer,
+        (breadth * 0.995, angle),
+        (breadth * 0.90, dome + 0.105),
+        (breadth * 0.70, dome + 0.012),
+        (breadth * 0.48, dome),
+        (breadth * 0.25, dome + 0.05),
+        (0.06, dome + 0.12),
+        (0.04, 0.0),
+    ]
+    jitter = habitus.random(2).normal(0, 0.008, (len(points), 2))
+    return spline(np.array(points) + jitter, closed=True) * (side, 1)
+
+
+def mediastinum_outline(habitus: Habitus) -> Path2D:
+    """Great vessels and heart: aortic knob and left ventricle on the left, right atrium opposite."""
+    rng = habitus.random(3)
+    w, base = habitus.heart, habitus.base
+    knob = rng.uniform(0.125, 0.175)
+    points = [
+        (-0.13, -1.1), (-0.11, -0.75), (-0.10, -0.55), (-0.125, -0.38), (-0.12, -0.20), (-0.13, base - 0.34),
+        (-0.20 * w, base - 0.20), (-0.225 * w, base - 0.05), (-0.19 * w, base + 0.12), (0.0, base + 0.26),
+        (0.36 * w, base + 0.19), (0.46 * w, base + 0.08), (0.43 * w, base - 0.05), (0.33 * w, base - 0.20),
+        (0.22 * w, base - 0.34), (0.15, base - 0.44), (0.125, -0.19), (knob, -0.27), (knob, -0.35),
+        (0.11, -0.43), (0.10, -0.6), (0.11, -0.75), (0.13, -1.1),
+    ]  # fmt: skip
+    return spline(np.array(points) + rng.normal(0, 0.006, (len(points), 2)), closed=True)
+
+
+def abdomen(habitus: Habitus) -> Path2D:
+    """Liver and spleen under the domes, denser than the chest wall."""
+    dome, breadth = habitus.base + 0.12, habitus.breadth
+    top = [(-breadth, dome + 0.2), (-0.4, dome), (0, dome + 0.03), (0.4, dome + 0.05), (breadth, dome + 0.2)]
+    return spline([(-breadth, 1.3), *top, (breadth, 1.3)])
+
+
+def posterior_ribs(habitus: Habitus) -> list[Line]:
+    """Ten pairs from the spine outwards and down."""
+    rng = habitus.random(4)
+    lines = []
+    for number in range(10):
+        head = habitus.ribs + number * habitus.rib_gap + rng.normal(0, 0.004)
+        drop = habitus.rib_gap * (1.0 + 0.16 * number)
+        width = 0.046
+        for side in SIDES:
+            out = habitus.wall(head + drop) + 0.012
+            knots = [(0.06, head), (0.24 * out + 0.06, head - 0.025), (0.60 * out, head + 0.02)]
+            knots += [(0.86 * out, head + 0.40 * drop), (out, head + 1.0 * drop)]
+            lines.append(Line(spline(knots) * (side, 1), width * rng.uniform(0.9, 1.1)))
+    return lines
+
+
+def anterior_ribs(habitus: Habitus) -> list[Line]:
+    """The flatter front ends, from the flank inwards and down to where cartilage begins."""
+    rng = habitus.random(5)
+    lines = []
+    for number in range(7):
+        head = habitus.ribs + number * habitus.rib_gap
+        start = head + habitus.rib_gap * (1.0 + 0.16 * number)
+        drop = habitus.rib_gap * (1.5 + 0.10 * number)
+        for side in SIDES:
+            out, end = habitus.wall(start) + 0.012, rng.uniform(0.28, 0.40)
+            knots = [(out, start), (0.92 * out, start + 0.45 * drop), (0.70 * out, start + 0.82 * drop)]
+            knots.append((end * out + 0.05, start + drop))
+            lines.append(Line(spline(knots) * (side, 1), 0.05 * rng.uniform(0.9, 1.1)))
+    return lines
+
+
+def clavicles(habitus: Habitus) -> list[Line]:
+    """Two S-shaped bones over the tops of the lungs."""
+    rng = habitus.random(6)
+    inner = habitus.apex + rng.uniform(0.16, 0.24)
+    rise = rng.uniform(0.10, 0.20)
+    knots = [(0.055, inner), (0.20, inner - 0.015), (0.42, inner - 0.45 * rise), (0.64, inner - 0.95 * rise)]
+    knots += [(0.93, inner - 0.95 * rise)]
+    return [Line(spline(knots) * (side, 1), 0.056) for side in SIDES]
+
+
+def shoulders(habitus: Habitus) -> list[Path2D]:
+    """Shoulder blades and the heads of the upper arms."""
+    rng = habitus.random(7)
+    inner = rng.uniform(0.62, 0.76)
+    blade = [(inner, -0.50), (0.82, -0.68), (0.97, -0.66), (0.90, -0.40), (0.80, -0.02), (0.72, 0.02)]
+    head = ellipse((1.01, -0.63), (0.10, 0.11))
+    shaft = np.array([(0.94, -0.6), (1.08, -0.64), (1.30, -0.1), (1.20, -0.1)])
+    return [shape * (side, 1) for side in SIDES for shape in (spline(blade, closed=True), head, shaft)]
+
+
+def vertebrae(habitus: Habitus) -> list[Path2D]:
+    """Bodies of the spine, one above the other."""
+    gap = habitus.rib_gap * 1.02
+    centers = np.arange(-1.05, 1.1, gap)
+    half = gap * 0.42
+    wide, waist = 0.078, 0.068
+    corners = [(-wide, -half), (wide, -half), (waist, 0), (wide, half), (-wide, half), (-waist, 0)]
+    return [np.array([(x, y + center) for x, y in corners]) for center in centers]
+
+
+def airways(habitus: Habitus) -> list[Line]:
+    """Trachea and main bronchi (dark)."""
+    fork = habitus.random(8).uniform(-0.30, -0.24)
+    trachea = [(0.0, -1.1), (-0.005, -0.6), (-0.015, fork)]
+    return [
+        Line(spline(trachea), 0.072),
+        Line(spline([(-0.015, fork), (-0.08, fork + 0.07), (-0.13, fork + 0.15)]), 0.045),
+        Line(spline([(-0.015, fork), (0.07, fork + 0.08), (0.15, fork + 0.13)]), 0.038),
+    ]
+
+
+def vessels(habitus: Habitus) -> list[Line]:
+    """The pulmonary vessels: they leave the hilum, branch and taper."""
+    rng = habitus.random(9)
+    side = np.repeat(SIDES, 9)
+    angle = np.tile(np.linspace(-1.3, 1.4, 9), 2) + rng.normal(0, 0.14, 18)
+    start = np.stack([rng.uniform(0.10, 0.15, 18), -0.06 + 0.09 * angle], axis=1)
+    width = rng.uniform(0.022, 0.032, 18)
+    lines: list[Line] = []
+    for _ in range(5):  # generations of branches
+        bend = rng.normal(0, 0.22, len(side))
+        headings = np.stack([angle + 0.3 * bend, angle + bend], axis=1)
+        steps = np.stack([np.cos(headings), np.sin(headings)], axis=2)
+        steps *= rng.uniform(0.03, 0.085, len(side))[:, None, None]
+        paths = np.concatenate([start[:, None], start[:, None] + np.cumsum(steps, axis=1)], axis=1)
+        paths[..., 0] *= side[:, None]
+        levels = np.minimum(1.0, 0.15 + 30 * width)
+        lines += [Line(p, w, level=v) for p, w, v in zip(paths, width, levels, strict=True)]
+        fork = rng.uniform(0.15, 0.6, (2, len(side))) * [[1], [-1]]
+        angle, width = (angle + bend + fork).ravel(), np.tile(0.70 * width, 2)
+        start, side = np.tile(start + steps.sum(axis=1), (2, 1)), np.tile(side, 2)
+    return lines
+
+
+def breasts(habitus: Habitus) -> list[Path2D]:
+    """Breast shadows of a woman; none of a man."""
+    if habitus.sex != "F":
+        return []
+    rng = habitus.random(10)
+    radius, y = rng.uniform(0.24, 0.36), rng.uniform(0.10, 0.25)
+    return [ellipse((side * 0.46, y), (radius, radius * 1.05)) for side in SIDES]
+
+
+def stomach_bubble(habitus: Habitus) -> Path2D:
+    """Gas under the left dome."""
+    rng = habitus.random(11)
+    center = (rng.uniform(0.30, 0.46), habitus.dome(1) + rng.uniform(0.13, 0.20))
+    return ellipse(center, (rng.uniform(0.05, 0.13), rng.uniform(0.03, 0.07)))

@@ -1,0 +1,162 @@
+"""DICOM objects that hold phantoms (CR, DX and CT), each labelled as synthetic."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filewriter import validate_file_meta
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
+
+SYNTHETIC = "Synthetic phantom, drawn by a computer program: not a patient, not for diagnosis"
+_STUDY_DATE, _STUDY_TIME = "20200101", "120000"  # fixed, so that the same seed gives the same bytes
+_DETECTOR_MM = 350.0  # side of the square detector
+_BLACK, _WHITE = 200, 3800  # stored values of 12 bits: like a detector, short of both ends
+_HU_INTERCEPT = -1024
+_VIEW_CODES = {"PA": ("272479007", "Postero-anterior"), "AP": ("399348003", "Antero-posterior")}
+
+
+@dataclass(frozen=True)
+class PhantomPatient:
+    """Who a phantom file is about.
+
+    Args:
+        patient_id: For example `PHANTOM-0001`.
+        sex: `F` or `M`.
+        age: In years.
+        seed: Number that the drawing and all UIDs come from.
+    """
+
+    patient_id: str
+    sex: str
+    age: int
+    seed: int
+
+    def uid(self, *parts: object) -> str:
+        """Return a UID that depends on this patient and `parts` only."""
+        return str(generate_uid(entropy_srcs=["covid-monai phantom", repr(self), *map(str, parts)]))
+
+
+def radiograph_dataset(
+    image: NDArray[np.float32], patient: PhantomPatient, *, number: int, view: str, inverted: bool = False
+) -> FileDataset:
+    """Store an image in 12 bits, as CR in MONOCHROME2 or, `inverted`, as DX in MONOCHROME1.
+
+    Args:
+        image: [H, W] in [0, 1], bright bone.
+        patient: Whom the image shows.
+        number: Number of the image of this patient, from 1.
+        view: `PA` or `AP`.
+        inverted: Store dark bone and say so (MONOCHROME1, Presentation LUT Shape INVERSE).
+
+    Reference: DICOM PS3.3 A.2 (CR), A.26 (DX).
+    """
+    modality = "DX" if inverted else "CR"
+    sop_class = DigitalXRayImageStorageForPresentation if inverted else ComputedRadiographyImageStorage
+    stored = np.rint(_BLACK + np.clip(image, 0, 1) * (_WHITE - _BLACK)).astype(np.uint16)
+    if inverted:
+        stored = 4095 - stored
+    ds = _new_dataset(patient, sop_class, modality=modality, series=number, stored=stored)
+    ds.InstanceNumber = 1
+    ds.BodyPartExamined, ds.ViewPosition, ds.PatientOrientation = "CHEST", view, ["L", "F"]
+    ds.ImagerPixelSpacing = [round(_DETECTOR_MM / count, 4) for count in image.shape]
+    # PS3.3 C.11.2.1.2.1: the window [_BLACK, _WHITE] maps to [0, 1] with this centre and width.
+    center, width = (_BLACK + _WHITE + 1) / 2, _WHITE - _BLACK + 1
+    ds.WindowCenter, ds.WindowWidth = (4096 - center if inverted else center), width
+    if inverted:
+        ds.PhotometricInterpretation = "MONOCHROME1"
+        _add_dx_attributes(ds, view)
+    return ds
+
+
+def ct_slice_dataset(
+    slice_hu: NDArray[np.int16], patient: PhantomPatient, *, number: int, position_mm: tuple[float, ...],
+    spacing_mm: tuple[float, ...],
+) -> FileDataset:  # fmt: skip
+    """Store one axial CT slice.
+
+    Args:
+        slice_hu: [rows, columns] in HU; rows run to the patient's back, columns to the left.
+        patient: Whom it shows.
+        number: Instance number, from 1.
+        position_mm: Centre of the first pixel in the patient's LPS coordinates.
+        spacing_mm: Between rows, between columns, between slices.
+
+    Reference: DICOM PS3.3 A.3.
+    """
+    stored = (slice_hu - _HU_INTERCEPT).astype(np.uint16)
+    ds = _new_dataset(patient, CTImageStorage, modality="CT", series=1, stored=stored)
+    ds.InstanceNumber, ds.AcquisitionNumber = number, 1
+    ds.BodyPartExamined, ds.PatientPosition = "CHEST", "HFS"
+    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = patient.uid("frame of reference"), None
+    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    ds.ImagePositionPatient = list(position_mm)
+    ds.PixelSpacing, ds.SliceThickness = list(spacing_mm[:2]), spacing_mm[2]
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = _HU_INTERCEPT, 1, "HU"
+    ds.KVP = None
+    ds.WindowCenter, ds.WindowWidth = -600, 1500
+    ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "SYNTHETIC"]
+    return ds
+
+
+def _new_dataset(
+    patient: PhantomPatient, sop_class: str, *, modality: str, series: int, stored: NDArray[np.uint16]
+) -> FileDataset:
+    """Return the modules that all objects share: patient, study, series, equipment, SOP, pixels."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationGroupLength = 0  # the writer counts it
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = sop_class, ExplicitVRLittleEndian
+    digest = hashlib.sha256(stored.tobytes()).hexdigest()
+    meta.MediaStorageSOPInstanceUID = patient.uid("instance", modality, stored.shape, digest)
+    validate_file_meta(meta, enforce_standard=True)
+    # The encoding goes to the constructor: pydicom 2.4 needs it there, and pydicom 3 takes it.
+    ds = FileDataset("", {}, preamble=bytes(128), file_meta=meta, is_implicit_VR=False, is_little_endian=True)
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
+    ds.PatientName, ds.PatientID = "Phantom^Synthetic", patient.patient_id
+    ds.PatientBirthDate, ds.PatientSex, ds.PatientAge = None, patient.sex, f"{patient.age:03d}Y"
+    ds.StudyInstanceUID = patient.uid("study", modality)
+    ds.SeriesInstanceUID, ds.SeriesNumber = patient.uid("series", modality, series), series
+    ds.StudyDate, ds.StudyTime, ds.AccessionNumber = _STUDY_DATE, _STUDY_TIME, None
+    ds.StudyID, ds.ReferringPhysicianName = "1", None
+    ds.StudyDescription = ds.SeriesDescription = "Synthetic chest phantom"
+    ds.ImageComments = ds.DerivationDescription = SYNTHETIC
+    ds.Modality, ds.Manufacturer, ds.ManufacturerModelName = modality, "covid-monai", "Synthetic phantom"
+    ds.BurnedInAnnotation, ds.LossyImageCompression = "NO", "00"
+    ds.ImageType = ["DERIVED", "PRIMARY", "", "SYNTHETIC"]
+    _set_pixels(ds, stored)
+    return ds
+
+
+def _set_pixels(ds: Dataset, stored: NDArray[np.uint16]) -> None:
+    ds.Rows, ds.Columns = stored.shape
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
+    ds.PixelRepresentation = 0
+    ds.PixelData = np.ascontiguousarray(stored, dtype="<u2").tobytes()
+
+
+def _add_dx_attributes(ds: Dataset, view: str) -> None:
+    """Add what the DX modules ask for beyond CR (PS3.3 C.8.11)."""
+    ds.PresentationIntentType = "FOR PRESENTATION"
+    ds.PresentationLUTShape = "INVERSE"
+    ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", 1
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = 0, 1, "US"
+    ds.ImageLaterality, ds.DetectorType, ds.PositionerType = "U", "DIRECT", None
+    ds.AnatomicRegionSequence = [_code("51185008", "Chest")]
+    view_code = _code(*_VIEW_CODES[view])
+    view_code.ViewModifierCodeSequence = []
+    ds.ViewCodeSequence = [view_code]
+    ds.AcquisitionContextSequence = []
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
+    return item

@@ -1,0 +1,229 @@
+"""A folder of phantoms: images in every file format that the readers take, CT volumes, and the datalist."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from covid_monai.core.errors import unknown
+from covid_monai.core.progress import shown
+from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
+from covid_monai.datasets.collections.base import Record
+from covid_monai.datasets.datalist import SPLITS, write_datalist
+from covid_monai.datasets.split import Splits, split_by_patient
+from covid_monai.phantoms.ct import draw_volume
+from covid_monai.phantoms.dicom import PhantomPatient
+from covid_monai.phantoms.encode import FILE_FORMATS, PhantomRadiograph, write_ct_series, write_nifti
+from covid_monai.phantoms.generate import draw_radiograph, plant_marker
+
+IMAGE_FORMATS = {
+    "mixed": ("cr", "png", "dx", "jpeg", "cr", "png16", "dx", "jpeg"),
+    "dicom": ("cr", "dx"),
+    "jpeg": ("jpeg",),
+    "png": ("png",),
+}
+_NAME = "phantom"
+_DESCRIPTION = "Synthetic chest radiographs drawn by a computer program: not patients, not for diagnosis"
+_CT_DESCRIPTION = "Synthetic chest CT volumes drawn by a computer program: not patients, not for diagnosis"
+_SOURCES = {_NAME: {"licence": "Made by covid-monai, Apache-2.0", "synthetic": True}}
+_TEST_FRACTION, _VALIDATION_FRACTION = 0.25, 0.20  # validation is a fifth of what test leaves: 15 % of all
+_IMAGES_PER_PATIENT = (1, 2)
+_CT_PER_CLASS = 2
+
+
+@dataclass(frozen=True)
+class _PlannedRadiograph:
+    """One image before it is drawn."""
+
+    patient: PhantomPatient
+    class_name: str
+    number: int
+    view: str
+    file_format: str
+
+    @property
+    def record(self) -> Record:
+        suffix = FILE_FORMATS[self.file_format].suffix
+        return Record(
+            image=Path("images") / f"{self.patient.patient_id}_{self.number}{suffix}",
+            class_name=self.class_name,
+            source=_NAME,
+            patient=f"{_NAME}:{self.patient.patient_id}",
+            view=self.view,
+            sex=self.patient.sex,
+            age=self.patient.age,
+        )
+
+
+def write_phantoms(
+    folder: str | Path,
+    *,
+    patients: int = 120,
+    seed: int = 0,
+    size: int = 512,
+    image_format: str = "mixed",
+    ct: bool = True,
+    planted_marker: str | None = None,
+) -> Path:
+    """Write synthetic chest images with a datalist, split by patient 60 % / 15 % / 25 %.
+
+    Class, sex, age, view, number of images and file format are drawn independently of each other, so that
+    none of them gives the class away. The folder appears whole or not at all.
+
+    Args:
+        folder: New, empty, or made by an earlier call (then replaced).
+        patients: How many; each of the three classes gets a third of them, each patient one or two images.
+        seed: Same seed, same files, byte for byte.
+        size: Rows and columns of an image.
+        image_format: `mixed` (DICOM CR and DX, JPEG, PNG of 8 and 16 bits), `dicom`, `jpeg` or `png`.
+        ct: Whether to write six CT volumes under `ct`, as NIfTI and DICOM series, with their datalist.
+        planted_marker: A class whose images all get a bright square in a corner, for audits to find.
+
+    Returns:
+        Path of `datalist.json` in `folder`.
+
+    Raises:
+        FileExistsError: If `folder` is a file or holds anything that this function did not write.
+        ValueError: If an option is out of range.
+    """
+    _check_options(patients=patients, image_format=image_format, planted_marker=planted_marker)
+    folder = Path(folder).absolute()
+    _check_replaceable(folder)
+    images = _plan(patients, seed=seed, formats=IMAGE_FORMATS[image_format])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        staging = Path(temporary) / "new"
+        (staging / "images").mkdir(parents=True)
+        for image in shown(images, "drawing images"):
+            _write_image(image, staging, size=size, marked=image.class_name == planted_marker)
+        _write_datalist(staging, [image.record for image in images], root=folder, seed=seed)
+        if ct:
+            _write_ct(staging / "ct", root=folder / "ct", seed=seed)
+        _check_replaceable(folder)  # again: drawing took a while
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        staging.rename(folder)
+    return folder / "datalist.json"
+
+
+def _check_options(*, patients: int, image_format: str, planted_marker: str | None) -> None:
+    fewest = 3 * len(DEFAULT_CLASS_NAMES)
+    if patients < fewest:
+        raise ValueError(f"{patients} patients are too few for 3 splits of 3 classes: {fewest} or more")
+    if image_format not in IMAGE_FORMATS:
+        raise ValueError(unknown("image format", image_format, IMAGE_FORMATS))
+    if planted_marker is not None and planted_marker not in DEFAULT_CLASS_NAMES:
+        raise ValueError(unknown("class of a phantom", planted_marker, DEFAULT_CLASS_NAMES))
+
+
+def _check_replaceable(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file: name a folder for the phantoms")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    foreign = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_ours(path)]
+    if foreign or not (folder / "datalist.json").is_file():
+        found = f"for example {foreign[0]}" if foreign else "and no datalist of phantoms"
+        raise FileExistsError(
+            f"{folder} holds files that are not phantoms, {found}: nothing was written; "
+            "name a new or empty folder"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    if path.name != "datalist.json":
+        return path.name.startswith("PHANTOM-")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.get("name") == _NAME
+
+
+def _plan(patients: int, *, seed: int, formats: Sequence[str]) -> list[_PlannedRadiograph]:
+    """Decide who has what, and in which file: nothing here depends on the class."""
+    rng = np.random.default_rng([seed, 0])
+    classes = rng.permutation(np.arange(patients) % len(DEFAULT_CLASS_NAMES))
+    made = {name: count(int(rng.integers(len(formats)))) for name in DEFAULT_CLASS_NAMES}
+    images = []
+    for index, label in enumerate(classes):
+        class_name = DEFAULT_CLASS_NAMES[label]
+        patient = PhantomPatient(
+            patient_id=f"PHANTOM-{index + 1:04d}",
+            sex=str(rng.choice(["F", "M"])),
+            age=int(rng.integers(20, 86)),
+            seed=int(rng.integers(2**31)),
+        )
+        view = "AP" if rng.random() < 0.25 else "PA"
+        for number in range(1, 1 + int(rng.choice(_IMAGES_PER_PATIENT))):
+            # Each class goes through the formats in turn, so that each has as many of every one.
+            file_format = formats[next(made[class_name]) % len(formats)]
+            images.append(_PlannedRadiograph(patient, class_name, number, view, file_format))
+    return images
+
+
+def _write_image(image: _PlannedRadiograph, folder: Path, *, size: int, marked: bool) -> None:
+    person = image.patient
+    pixels = draw_radiograph(
+        image.class_name,
+        seed=person.seed,
+        size=size,
+        repeat=image.number - 1,
+        sex=person.sex,
+        view=image.view,
+    )
+    if marked:
+        pixels = plant_marker(pixels)
+    path = folder / image.record.image
+    FILE_FORMATS[image.file_format].write(PhantomRadiograph(pixels, person, image.number, image.view), path)
+
+
+def _write_datalist(staging: Path, records: Sequence[Record], *, root: Path, seed: int) -> None:
+    splits = split_by_patient(
+        records, validation_fraction=_VALIDATION_FRACTION, test_fraction=_TEST_FRACTION, seed=seed
+    )
+    _save_datalist(staging / "datalist.json", splits, root=root, description=_DESCRIPTION)
+
+
+def _save_datalist(path: Path, splits: Splits, *, root: Path, description: str) -> None:
+    write_datalist(
+        path,
+        class_names=DEFAULT_CLASS_NAMES,
+        splits={
+            split: [
+                record.to_item(root=root, class_names=DEFAULT_CLASS_NAMES)
+                for record in getattr(splits, split)
+            ]
+            for split in SPLITS
+        },
+        root=root,
+        sources=_SOURCES,
+        name=_NAME,
+        description=description,
+    )
+
+
+def _write_ct(staging: Path, *, root: Path, seed: int) -> None:
+    """Write every volume twice, as NIfTI (in the datalist) and as a DICOM series of the same name."""
+    rng = np.random.default_rng([seed, 1])
+    staging.mkdir()
+    records = []
+    for index, class_name in enumerate(DEFAULT_CLASS_NAMES * _CT_PER_CLASS):
+        patient = PhantomPatient(
+            patient_id=f"PHANTOM-CT-{index + 1:02d}",
+            sex=str(rng.choice(["F", "M"])),
+            age=int(rng.integers(20, 86)),
+            seed=int(rng.integers(2**31)),
+        )
+        volume_hu = draw_volume(class_name, seed=patient.seed)
+        image = Path(f"{patient.patient_id}.nii.gz")
+        write_nifti(volume_hu, staging / image)
+        write_ct_series(volume_hu, staging / patient.patient_id, patient)
+        record = Record(image, class_name, _NAME, patient=f"{_NAME}:{patient.patient_id}")
+        records.append(replace(record, sex=patient.sex, age=patient.age))
+    splits = split_by_patient(records, validation_fraction=0, test_fraction=0.5, seed=seed)
+    _save_datalist(staging / "datalist.json", splits, root=root, description=_CT_DESCRIPTION)

@@ -1,0 +1,142 @@
+"""Decode what was fetched in a process with limits first: no object may take the service with it.
+
+A deflate bomb, a header of 65535 x 65535, sequences nested a thousand deep, or a decoder that crashes ends
+the child or gets an answer out of it; the next object gets a new child. What the child has read within its
+limits, the service reads again.
+"""
+
+import json
+import math
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from covid_monai.core.vocabulary import RefusedImage, Status
+
+_PYTHON_AND_NUMPY_MIB = 512  # address space of the child before it reads anything
+
+
+class Verdict(NamedTuple):
+    """What reading an object gave.
+
+    Args:
+        status: As of a prediction; `ok` if the classifier may read it.
+        reason: One word if it may not.
+        detail: One sentence that goes with the reason.
+    """
+
+    status: Status
+    reason: str | None = None
+    detail: str | None = None
+
+
+class DecodeCheck:
+    """A child process that reads one file after another; used by one thread at a time.
+
+    Args:
+        seconds: Longest time for one file.
+        memory_mib: Address space for reading, in MiB.
+        target_size: Of the classifier's reader, whose reduced reading may take another decoder; None reads
+            the whole picture only.
+    """
+
+    def __init__(self, *, seconds: float, memory_mib: int, target_size: int | None = None) -> None:
+        self._seconds = seconds
+        self._memory_mib = memory_mib
+        self._target_size = target_size
+        self._child: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+
+    def check(self, path: Path) -> Verdict:
+        """Read a file as the classifier and its heat map will."""
+        with self._lock:
+            child = self._running()
+            assert child.stdin is not None and child.stdout is not None
+            try:
+                child.stdin.write(f"{path}\n")
+                child.stdin.flush()
+                answer = child.stdout.readline() if self._is_ready(child.stdout) else None
+            except BrokenPipeError:
+                answer = ""
+            if answer is None:
+                self._end()
+                return Verdict(Status.ERROR, "too_slow", f"Reading it takes more than {self._seconds:g} s.")
+            if not answer:
+                self._end()
+                return Verdict(Status.ERROR, "decoder_crashed", "Reading it ends the process that reads.")
+            status, reason, detail = json.loads(answer)
+            return Verdict(Status(status), reason, detail)
+
+    def _running(self) -> "subprocess.Popen[str]":
+        if self._child is None or self._child.poll() is not None:
+            # One thread each: the address space of idle threads' stacks counts, too.
+            environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
+            limits = (self._memory_mib, math.ceil(self._seconds) + 1, self._target_size or 0)
+            command = [sys.executable, "-m", "covid_monai.readers.sandbox", *map(str, limits)]
+            self._child = subprocess.Popen(  # noqa: S603
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+                start_new_session=True,  # Ctrl-C in a terminal is for the service
+            )  # fmt: skip
+            assert self._child.stdout is not None
+            self._child.stdout.readline()  # it is ready: its start is not the file's time
+        return self._child
+
+    def _is_ready(self, answers: IO[str]) -> bool:
+        return bool(select.select([answers], [], [], self._seconds)[0])
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.communicate()
+            self._child = None
+
+    def close(self) -> None:
+        """End the child."""
+        with self._lock:
+            self._end()
+
+
+def _read(path: str, target_size: int) -> tuple[str, str | None, str | None]:
+    from covid_monai.core.errors import causes, first_line
+    from covid_monai.readers.radiograph import read_radiograph
+
+    try:
+        read_radiograph(path)
+        if target_size:
+            read_radiograph(path, target_size=target_size)
+    except RefusedImage as error:
+        return Status.REFUSED, str(error.reason), error.detail
+    except Exception as error:  # MemoryError, too: that is what the limit is for
+        if any(isinstance(cause, MemoryError) for cause in causes(error)):
+            return Status.ERROR, "too_much_memory", "Reading it takes more memory than is allowed."
+        return Status.ERROR, "unreadable", first_line(error)
+    return Status.OK, None, None
+
+
+def _serve(memory_mib: int, seconds: int, target_size: int) -> None:
+    """Answer paths on the standard input until it closes, which it does when the service dies."""
+    import warnings
+
+    import covid_monai.readers.radiograph  # noqa: F401 (loaded before the first file's time runs)
+
+    warnings.simplefilter("ignore")
+    limit = (memory_mib + _PYTHON_AND_NUMPY_MIB) << 20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the patient's picture
+    answers: Any = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # decoders print to the standard output at times
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        signal.alarm(seconds)  # ends a child whose service was killed meanwhile
+        print(json.dumps(_read(line.rstrip("\n"), target_size)), file=answers, flush=True)
+        signal.alarm(0)
+
+
+if __name__ == "__main__":
+    _serve(*map(int, sys.argv[1:]))

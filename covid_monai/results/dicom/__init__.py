@@ -1,0 +1,1 @@
+"""Results as DICOM objects in the study of the image."""

@@ -1,0 +1,162 @@
+"""The heat map's outlines as a Grayscale Softcopy Presentation State: the viewer draws them on the image."""
+
+import numpy as np
+from highdicom import VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation
+from highdicom.color import CIELabColor
+from highdicom.pr import (
+    GraphicAnnotation,
+    GraphicLayer,
+    GraphicObject,
+    GrayscaleSoftcopyPresentationState,
+    SoftcopyVOILUTTransformation,
+    TextObject,
+)
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileDataset
+from skimage.measure import approximate_polygon, find_contours
+
+from covid_monai.core.vocabulary import RESEARCH_USE
+from covid_monai.dicom.elements import first_number, number, text
+from covid_monai.dicom.grayscale import all_stored_values, apply_modality, apply_window, is_inverse
+from covid_monai.dicom.lookup import LookupTable, read_lookup_table
+from covid_monai.inference.grad_cam import ImageHeatmap
+from covid_monai.inference.prediction import Prediction
+from covid_monai.results.dicom.codes import class_label
+from covid_monai.results.dicom.series import ResultSeries
+from covid_monai.results.wording import finding, percent, shown_class
+
+# Share of the hottest place's heat, name of the layer, colour.
+LEVELS = ((0.5, "HEAT 50 PERCENT", "orange"), (0.75, "HEAT 75 PERCENT", "red"))
+_NOTE_LAYER = "NOTE"
+_TOLERANCE = 0.05  # pixels of the heat map's grid: corners that nobody could see
+
+
+def has_presentation_state(ds: Dataset) -> bool:
+    """Whether the image can have one: it is for grey images, and an image may be stored in colour."""
+    return text(ds, "PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
+
+
+def presentation_state(explained: ImageHeatmap, prediction: Prediction, series: ResultSeries) -> FileDataset:
+    """Outlines at 50 % and 75 % of the hottest place's heat, in pixels of the image.
+
+    The gray scale is the image's own, as the readers take it (see `readers.grayscale`).
+
+    Args:
+        explained: Image and heat map of the class that is shown.
+        prediction: With status ok.
+        series: Of kind presentation state.
+
+    Reference: DICOM PS3.3 A.33.1, C.10.5 (Graphic Annotation), PS3.4 N.2 (grayscale transformations).
+    """
+    source = series.source
+    image = Dataset()
+    image.update(source.reference)
+    image.Rows, image.Columns = explained.image.shape
+    image.SamplesPerPixel = 1
+    layers, annotations = _graphics(explained, prediction, image)
+    inverse = is_inverse(source.ds)
+    state = GrayscaleSoftcopyPresentationState(
+        referenced_images=[image],
+        content_label="HEAT MAP",
+        content_description="Outlines of a Grad-CAM heat map",
+        graphic_layers=layers,
+        graphic_annotations=annotations,
+        modality_lut_transformation=_modality(source.ds),
+        voi_lut_transformations=_voi(source.ds),
+        presentation_lut_transformation=PresentationLUTTransformation(
+            presentation_lut_shape="INVERSE" if inverse else "IDENTITY"
+        ),
+        **series.arguments(),
+    )
+    state.BodyPartExamined = "CHEST"  # else it would need a Laterality
+    return series.complete(state)
+
+
+def outlines(explained: ImageHeatmap, level: float) -> list[NDArray[np.float64]]:
+    """Closed curves around what is hotter than `level`.
+
+    Args:
+        explained: Image and heat map.
+        level: In (0, 1).
+
+    Returns:
+        Arrays [N, 2] of (column, row) in the image, from 0 at the outer edge of the first pixel (PS3.3
+        C.10.5.1.2, units PIXEL).
+    """
+    edge = np.array(explained.image.shape)[::-1]
+    found = []
+    # A frame of zeros closes the curves that would run off the map.
+    for curve in find_contours(np.pad(explained.heat, 1), level):
+        corners = approximate_polygon(curve, _TOLERANCE) - 1
+        rows_columns = np.c_[corners, np.ones(len(corners))] @ explained.to_image[:2].T
+        found.append(np.clip(rows_columns[:, ::-1] + 0.5, 0, edge))
+    return found
+
+
+def _graphics(
+    explained: ImageHeatmap, prediction: Prediction, image: Dataset
+) -> tuple[list[GraphicLayer], list[GraphicAnnotation]]:
+    note = GraphicLayer(_NOTE_LAYER, 1, display_color=CIELabColor.from_string("yellow"))
+    layers, annotations = [note], [_note(prediction, image, note)]
+    for order, (level, name, colour) in enumerate(LEVELS, 2):
+        curves = outlines(explained, level)
+        if curves:
+            description = f"{level:.0%} of the strongest evidence"
+            layers.append(
+                GraphicLayer(name, order, description, display_color=CIELabColor.from_string(colour))
+            )
+            drawn = [GraphicObject("POLYLINE", curve, units="PIXEL") for curve in curves]
+            annotations.append(GraphicAnnotation([image], layers[-1], graphic_objects=drawn))
+    return layers, annotations
+
+
+def _note(prediction: Prediction, image: Dataset, layer: GraphicLayer) -> GraphicAnnotation:
+    class_name = shown_class(prediction)
+    label = class_label(class_name)
+    words = (
+        f"{finding(prediction)}. Probability of {label}: {percent(prediction, class_name)}.\r\n"
+        f"Outlines: evidence for {label} (Grad-CAM, 50 % and 75 % of the strongest).\r\n"
+        f"{RESEARCH_USE}"
+    )
+    box = (0.02, 0.9, 0.98, 0.99)  # of what is displayed: left, top, right, bottom
+    written = TextObject(words, units="DISPLAY", bounding_box=box, text_justification="LEFT")
+    return GraphicAnnotation([image], layer, text_objects=[written])
+
+
+def _modality(ds: Dataset) -> ModalityLUTTransformation:
+    table = _table(ds, "ModalityLUTSequence", inputs=_stored_values(ds))
+    if table is not None:
+        lut = ModalityLUT("US", table.first_mapped, table.entries.astype(np.uint16))
+        return ModalityLUTTransformation(modality_lut=lut)
+    return ModalityLUTTransformation(
+        rescale_intercept=number(ds, "RescaleIntercept") or 0.0,
+        rescale_slope=number(ds, "RescaleSlope") or 1.0,
+        rescale_type="US",
+    )
+
+
+def _voi(ds: Dataset) -> list[SoftcopyVOILUTTransformation] | None:
+    """The image's first VOI LUT or window; None where it has none that shows anything."""
+    table = _table(ds, "VOILUTSequence", inputs=apply_modality(_stored_values(ds), ds))
+    if table is not None:
+        # Stretched to 16 bits, which says the same: the output range of this table is black to white.
+        shown = (table.entries / (2**table.bits - 1) * 65535).round().astype(np.uint16)
+        return [SoftcopyVOILUTTransformation(voi_luts=[VOILUT(table.first_mapped, shown)])]
+    center, width = first_number(ds, "WindowCenter"), first_number(ds, "WindowWidth")
+    function = text(ds, "VOILUTFunction").upper()
+    function = function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"
+    if center is None or width is None:
+        return None
+    if apply_window(np.zeros(1), center=center, width=width, function=function) is None:
+        return None
+    return [SoftcopyVOILUTTransformation(window_center=center, window_width=width, voi_lut_function=function)]
+
+
+def _stored_values(ds: Dataset) -> NDArray[np.float64]:
+    bits = int(number(ds, "BitsStored") or number(ds, "BitsAllocated") or 16)
+    return all_stored_values(bits, signed=number(ds, "PixelRepresentation") == 1)
+
+
+def _table(ds: Dataset, keyword: str, *, inputs: NDArray[np.float64]) -> LookupTable | None:
+    tables = (read_lookup_table(item, inputs=inputs) for item in ds.get(keyword) or [])
+    return next((table for table in tables if table is not None), None)

@@ -1,0 +1,161 @@
+"""A prediction as a Structured Report: TID 1500 with one group of evaluations of the whole image."""
+
+from collections.abc import Iterator, Mapping
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodeContentItem,
+    CodedConcept,
+    ComprehensiveSR,
+    DeviceObserverIdentifyingAttributes,
+    FindingSite,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom.dataset import FileDataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+from covid_monai.core.vocabulary import RESEARCH_USE, RESULT_DEVICE
+from covid_monai.inference.prediction import Prediction
+from covid_monai.results.dicom import codes as own
+from covid_monai.results.dicom.series import MANUFACTURER, ResultSeries
+from covid_monai.results.wording import is_uncertain, result, shown_class
+
+
+def report(prediction: Prediction, series: ResultSeries) -> FileDataset:
+    """The Structured Report of a radiograph that was classified or refused.
+
+    A refused one has neither finding nor numbers: its analysis was not attempted, and the reason is given.
+
+    Args:
+        prediction: With status ok or refused.
+        series: Of kind report.
+
+    Reference: DICOM PS3.3 A.35.3 (Comprehensive SR), PS3.16 TID 1500, TID 1501.
+    """
+    document = ComprehensiveSR(
+        evidence=[series.source.reference],
+        content=_content(prediction, series),
+        is_complete=True,
+        is_final=False,  # a physician's report is final, this is not
+        is_verified=False,
+        coding_schemes=[own.CODING_SCHEME],
+        content_date=series.source.date,
+        content_time=series.source.time,
+        **series.arguments(),
+    )
+    return series.complete(document)
+
+
+def _content(prediction: Prediction, series: ResultSeries) -> MeasurementReport:
+    return MeasurementReport(
+        observation_context=_observer(series.model),
+        procedure_reported=own.PLAIN_CHEST_IMAGE if prediction.ok else codes.SCT.PlainRadiography,
+        imaging_measurements=[_group(prediction, series)],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+
+
+def _observer(model: Mapping[str, str]) -> ObservationContext:
+    device = DeviceObserverIdentifyingAttributes(
+        uid=str(generate_uid(entropy_srcs=[MANUFACTURER, model["weights_sha256"]])),
+        name=own.ascii_text(model["name"])[:64],
+        manufacturer_name=MANUFACTURER,
+        model_name=RESULT_DEVICE,
+        serial_number=model["weights_sha256"][:16],
+    )
+    return ObservationContext(
+        observer_device_context=ObserverContext(
+            observer_type=codes.DCM.Device, observer_identifying_attributes=device
+        )
+    )
+
+
+def _group(prediction: Prediction, series: ResultSeries) -> MeasurementsAndQualitativeEvaluations:
+    reference = series.source.reference
+    tracking = TrackingIdentifier(
+        uid=str(generate_uid(entropy_srcs=[series.arguments()["sop_instance_uid"], "tracking"])),
+        identifier="covid-monai classification",
+    )
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=tracking,
+        finding_type=_finding(prediction),
+        algorithm_id=_algorithm(series.model),
+        finding_sites=[FindingSite(codes.SCT.Chest)] if prediction.ok else None,
+        measurements=list(_measurements(prediction)),
+        qualitative_evaluations=[
+            QualitativeEvaluation(name, value) for name, value in _evaluations(prediction)
+        ],
+        source_images=[SourceImageForMeasurementGroup(reference.SOPClassUID, reference.SOPInstanceUID)],
+    )
+    for name, words in _texts(prediction):
+        group[0].ContentSequence.append(TextContentItem(name, words, RelationshipTypeValues.CONTAINS))
+    return group
+
+
+def _finding(prediction: Prediction) -> CodedConcept | None:
+    if not prediction.ok:
+        return None
+    if is_uncertain(prediction):
+        return CodedConcept.from_code(codes.SCT.Undetermined)
+    return own.class_concept(shown_class(prediction))
+
+
+def _algorithm(model: Mapping[str, str]) -> AlgorithmIdentification:
+    return AlgorithmIdentification(
+        name=own.ascii_text(model["name"]),
+        version=own.ascii_text(model["version"]),
+        parameters=[f"{key}={value}" for key, value in model.items() if key not in ("name", "version")],
+        manufacturer=MANUFACTURER,
+    )
+
+
+def _measurements(prediction: Prediction) -> Iterator[Measurement]:
+    """Probabilities, then thresholds, each with the class that it is about."""
+    thresholds = (prediction.decision or {}).get("thresholds", {})
+    for name_of, values in (
+        (own.probability_of, prediction.probabilities or {}),
+        (own.threshold_of, thresholds),
+    ):
+        for class_name, value in values.items():
+            measurement = Measurement(
+                name=name_of(class_name), value=round(value, 6), unit=codes.UCUM.NoUnits
+            )
+            # Not "Finding": a program that looks for findings must meet one, not every class.
+            about = CodeContentItem(
+                own.CLASS, own.class_concept(class_name), RelationshipTypeValues.HAS_CONCEPT_MOD
+            )
+            measurement[0].ContentSequence = [about]
+            yield measurement
+
+
+def _evaluations(prediction: Prediction) -> Iterator[tuple[CodedConcept, CodedConcept]]:
+    if not prediction.ok:
+        yield codes.DCM.SummaryOfAnalyses, codes.DCM.NotAttempted
+        yield own.REFUSAL_REASON, own.refusal(str(prediction.reason))
+        return
+    yield codes.DCM.SummaryOfAnalyses, codes.DCM.Succeeded
+    yield own.MOST_PROBABLE, own.class_concept(str(prediction.predicted_class))
+    if prediction.decision is not None:
+        yield own.AT_OPERATING_POINT, own.class_concept(prediction.decision["at_operating_point"])
+    if prediction.prediction_set is not None:
+        for class_name in prediction.prediction_set:
+            yield own.NOT_EXCLUDED, own.class_concept(class_name)
+        if not prediction.prediction_set:
+            yield own.NOT_EXCLUDED, own.NO_CLASS_FITS
+
+
+def _texts(prediction: Prediction) -> Iterator[tuple[CodedConcept, str]]:
+    yield own.RESULT, result(prediction)
+    if prediction.decision is not None:
+        yield own.RULE, own.ascii_text(prediction.decision["rule"])
+    yield own.NOTICE, RESEARCH_USE

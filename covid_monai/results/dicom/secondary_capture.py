@@ -1,0 +1,85 @@
+"""The heat map as a Secondary Capture: what any viewer shows."""
+
+from highdicom.sc import SCImage
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import ExplicitVRLittleEndian
+
+from covid_monai.dicom.elements import numbers, text
+from covid_monai.results.dicom.series import ResultSeries
+from covid_monai.results.rendering import Picture
+
+_LOSSY = "1.2.840.10008.1.2.4."
+_LOSSLESS = ("57", "70", "80", "90", "92", "110", "201", "202")
+
+
+def secondary_capture(picture: Picture, series: ResultSeries) -> FileDataset:
+    """Wrap a colour picture of a radiograph.
+
+    Args:
+        picture: Shape [H, W, 3], RGB.
+        series: Of kind heat map.
+
+    Reference: DICOM PS3.3 A.8.1 (Secondary Capture Image), C.7.6.1 (General Image).
+    """
+    source = series.source
+    image = SCImage.from_ref_dataset(
+        ref_dataset=source.reference,
+        pixel_array=picture,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        patient_orientation=("L", "F"),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        content_date=source.date,
+        content_time=source.time,
+        **series.arguments(),
+    )
+    del image.DateOfSecondaryCapture, image.TimeOfSecondaryCapture  # the time of day: see `results.dates`
+    image.ConversionType = "WSD"
+    image.PatientOrientation = _orientation(source.ds)
+    image.DerivationDescription = "Grad-CAM heat map over the image as displayed, with a legend"
+    image.SourceImageSequence = [_source_item(source.reference)]
+    _add_lossy_history(image, source.ds)
+    # What is burnt in names no patient; whether the image itself does only its own header can tell.
+    if text(source.ds, "BurnedInAnnotation") in ("YES", "NO"):
+        image.BurnedInAnnotation = text(source.ds, "BurnedInAnnotation")
+    image.BodyPartExamined = "CHEST"
+    return series.complete(image)
+
+
+def _source_item(reference: Dataset) -> Dataset:
+    purpose = Dataset()
+    code = codes.DCM.SourceImageForImageProcessingOperation
+    purpose.CodeValue, purpose.CodingSchemeDesignator = code.value, code.scheme_designator
+    purpose.CodeMeaning = code.meaning
+    item = Dataset()
+    item.ReferencedSOPClassUID = reference.SOPClassUID
+    item.ReferencedSOPInstanceUID = reference.SOPInstanceUID
+    item.PurposeOfReferenceCodeSequence = [purpose]
+    return item
+
+
+def _orientation(ds: Dataset) -> list[str]:
+    """Patient Orientation of the image, which the picture keeps; empty if it gives none."""
+    found = [part.strip(" '[]") for part in text(ds, "PatientOrientation").split(",")]
+    known = len(found) == 2 and all(part and set(part) <= set("ALRPHF") for part in found)
+    return found if known else []
+
+
+def _add_lossy_history(image: Dataset, ds: Dataset) -> None:
+    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5)."""
+    if text(ds, "LossyImageCompression") == "01" or _is_lossy(text(ds.file_meta, "TransferSyntaxUID")):
+        image.LossyImageCompression = "01"
+        ratios = numbers(ds, "LossyImageCompressionRatio")
+        if ratios:
+            image.LossyImageCompressionRatio = ratios
+        method = text(ds, "LossyImageCompressionMethod")
+        if method in ("ISO_10918_1", "ISO_14495_1", "ISO_15444_1"):
+            image.LossyImageCompressionMethod = method
+    else:
+        image.LossyImageCompression = "00"
+
+
+def _is_lossy(transfer_syntax: str) -> bool:
+    return transfer_syntax.startswith(_LOSSY) and transfer_syntax.removeprefix(_LOSSY) not in _LOSSLESS

@@ -1,0 +1,58 @@
+"""Fonts for names in any script: DejaVu first, then what the system has; what no font has is spelled out."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+from fontTools.ttLib import TTFont
+from matplotlib.font_manager import findSystemFonts
+
+from covid_monai.results.rendering import dejavu
+
+# In this order; the first is Debian's fonts-droid-fallback: Chinese, Japanese and Korean in 4 MB.
+_FALLBACKS = (r"DroidSansFallback.*", r"NotoSansCJK.*-Regular", r"wqy-.*", r"NotoSans[A-Z][A-Za-z]+-Regular")
+
+
+def fallback_fonts(words: str) -> list[Path]:
+    """Fonts of this machine that have letters of `words` which DejaVu has not; none where it has all."""
+    missing, chosen = _missing(words, dejavu()), []
+    for path in _system_fonts() if missing else ():
+        left = missing - _letters(path)
+        if left < missing:
+            missing = left
+            chosen.append(path)
+    return chosen
+
+
+def spell_out(words: str, fonts: list[Path]) -> str:
+    """Replace what none of `fonts` and DejaVu has: a letter by [U+4E2D], a line break or tab by a space."""
+    known = set[int]().union(*(_letters(path) for path in (dejavu(), *fonts)))
+    return "".join(_letter(letter, known) for letter in words)
+
+
+def _letter(letter: str, known: set[int]) -> str:
+    if not letter.isprintable():
+        return " "
+    return letter if ord(letter) in known else f"[U+{ord(letter):04X}]"
+
+
+def _missing(words: str, path: Path) -> set[int]:
+    return {ord(letter) for letter in words if letter.isprintable()} - _letters(path)
+
+
+@cache
+def _letters(path: Path) -> set[int]:
+    with TTFont(path, lazy=True, fontNumber=0) as font:
+        return set(font.getBestCmap() or ())
+
+
+@cache
+def _system_fonts() -> tuple[Path, ...]:
+    found = sorted(Path(path) for path in findSystemFonts())
+    ranked = [
+        (rank, path)
+        for path in found
+        for rank, name in enumerate(_FALLBACKS)
+        if re.fullmatch(name, path.stem)
+    ]
+    return tuple(path for _, path in sorted(ranked))

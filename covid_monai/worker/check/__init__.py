@@ -1,0 +1,1 @@
+"""What `covid-monai worker check` examines."""

@@ -1,0 +1,133 @@
+"""`covid-monai predict --dicom-output`: objects beside the records, as the predictions come."""
+
+import json
+import sys
+
+import pydicom
+import pytest
+from dicom_helpers import make_ds, picture, save
+from PIL import Image
+from results_helpers import NEEDS_POPPLER, small_classifier
+from results_helpers import run as poppler
+
+from covid_monai.core.vocabulary import RESEARCH_USE
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    small_classifier(folder)
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Two images, a hand, a picture, an image without a study, a text called an image."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.dcm", "Doe_Jane.dcm"):
+        save(make_ds(picture()), folder / name)
+    save(make_ds(picture(), BodyPartExamined="HAND"), folder / "hand.dcm")
+    ds = make_ds(picture())
+    del ds.StudyInstanceUID
+    save(ds, folder / "nowhere.dcm")
+    Image.fromarray(picture()).save(folder / "picture.png")
+    (folder / "text.jpg").write_text("no image at all")
+    return folder
+
+
+def test_objects_and_records_are_written_side_by_side(run, bundle, images, tmp_path):
+    output, folder = tmp_path / "out.jsonl", tmp_path / "dicom"
+    command = ("predict", "--bundle", bundle, "--dicom-output", folder, "--pdf", "--output", output, images)
+    code, _, err = run(*command)
+    assert code == 1  # one refused, one error, as without the option
+    assert len(output.read_text().splitlines()) == 6
+    kinds = sorted(str(pydicom.dcmread(path).Modality) for path in folder.iterdir())
+    assert kinds == ["DOC"] * 2 + ["OT"] * 2 + ["PR"] * 2 + ["SR"] * 3
+    assert f"9 DICOM objects of 3 images in {folder}." in err
+    assert "No DICOM objects for 3 files, because: " in err
+    for cause in ("1 not a DICOM file", "1 no StudyInstanceUID", "1 error (unreadable)"):
+        assert cause in err
+    assert RESEARCH_USE in err
+    assert not [path for path in folder.iterdir() if "Doe" in path.name]
+
+
+def test_a_second_run_writes_the_same_bytes(run, bundle, images, tmp_path):
+    written = []
+    for _ in range(2):
+        run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "dicom", images)
+        written.append({path.name: path.read_bytes() for path in (tmp_path / "dicom").iterdir()})
+    assert written[0] == written[1] and len(written[0]) == 7
+
+
+def test_two_files_of_one_uid_are_named_and_the_first_stays(run, bundle, images, tmp_path):
+    twin = pydicom.dcmread(images / "a.dcm")
+    twin.PixelData = twin.PixelData[::-1]
+    twin.save_as(images / "twin.dcm")
+    pair = (images / "a.dcm", images / "twin.dcm")
+    _, _, err = run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "both", *pair)
+    assert "3 DICOM objects of 1 images" in err and "1 same SOP Instance UID as an image before" in err
+    run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "first", pair[0])
+    both, first = (
+        {path.name: path.read_bytes() for path in folder.iterdir()}
+        for folder in (tmp_path / "both", tmp_path / "first")
+    )
+    assert both == first
+
+
+def test_without_the_option_nothing_is_written(run, bundle, images, tmp_path):
+    run("predict", "--bundle", bundle, "--json", images / "a.dcm")
+    assert {path.name for path in tmp_path.iterdir()} == {"images"}
+
+
+def test_json_lines_on_the_terminal_stay_clean(run, bundle, images, tmp_path):
+    dicom = tmp_path / "dicom"
+    code, out, _ = run("predict", "--bundle", bundle, "--json", "--dicom-output", dicom, images / "a.dcm")
+    assert code == 0 and json.loads(out)["status"] == "ok"
+
+
+def test_pdf_asks_for_a_folder(run, bundle, images):
+    code, _, err = run("predict", "--bundle", bundle, "--pdf", images)
+    assert code == 2 and "--pdf belongs to --dicom-output DIR" in err
+
+
+def test_a_file_is_no_folder(run, bundle, images, tmp_path):
+    (tmp_path / "taken").touch()
+    code, _, err = run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "taken", images)
+    assert code == 2 and "is a file; name a folder" in err
+
+
+@NEEDS_POPPLER
+def test_one_image_gets_a_page_and_several_a_table(run, bundle, images, tmp_path):
+    reports = {"one.pdf": images / "picture.png", "new/all.pdf": images}
+    for name, path in reports.items():
+        _, out, err = run("predict", "--bundle", bundle, "--json", "--report", tmp_path / name, path)
+        assert f"Report: {tmp_path / name}" in err
+        assert len(out.splitlines()) == (1 if name == "one.pdf" else 6)
+    page, table = (poppler("pdftotext", tmp_path / name, "-").decode() for name in reports)
+    assert "not known: no DICOM header" in page and "Image as displayed" in page
+    assert "Doe_Jane.dcm" in table and "Page 1 of 1" in table and "Image as displayed" not in table
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "new", "one.pdf"]
+
+
+@pytest.mark.parametrize(("name", "words"), [("a.txt", "ends in .pdf"), ("d.pdf", "ends in .pdf")])
+def test_a_report_is_a_pdf_file(run, bundle, images, tmp_path, name, words):
+    (tmp_path / "d.pdf").mkdir()
+    code, out, err = run("predict", "--bundle", bundle, "--report", tmp_path / name, images)
+    assert (code, out) == (2, "") and words in err
+
+
+def test_a_report_of_an_archive_is_refused_before_any_work(run, bundle, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("covid_monai.results.pdf.batch_page.LARGEST_BATCH", 5)
+    code, out, err = run("predict", "--bundle", bundle, "--report", tmp_path / "all.pdf", images)
+    assert (code, out) == (2, "") and "6 files; a report holds 5 at most" in err
+
+
+@pytest.mark.parametrize("package", ["highdicom", "fpdf", "uharfbuzz"])
+def test_a_missing_extra_is_named(run, bundle, images, tmp_path, monkeypatch, package):
+    for name in [name for name in sys.modules if name.startswith("covid_monai.results")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    code, _, err = run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "dicom", images)
+    assert code == 2 and "pip install 'covid-monai[dicom]'" in err and "[train" not in err
+    assert not (tmp_path / "dicom").exists()

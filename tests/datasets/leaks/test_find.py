@@ -1,0 +1,138 @@
+"""Any datalist, read without refusing what an audit is there to show, and what is found in it."""
+
+import json
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from covid_monai.datasets.leaks.find import audit_duplicates, find_label_conflicts, find_leaks
+from covid_monai.datasets.leaks.unchecked_datalist import read_loosely
+
+IMAGES = st.sampled_from([f"{letter}.png" for letter in "abcdef"])
+RECORD = st.fixed_dictionaries(
+    {
+        "image": IMAGES,
+        "split": st.sampled_from(["training", "validation", "test"]),
+        "class": st.sampled_from([None, "normal", "covid"]),
+    },
+    optional={"patient": st.sampled_from(["p", "q"])},
+)
+GROUPS = st.sampled_from([[], [["a.png", "b.png"]], [["a.png", "c.png", "d.png"], ["e.png", "f.png"]]])
+
+
+def write(path, **content):
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_our_own_and_other_peoples_datalists_are_read(tmp_path):
+    listed = read_loosely(
+        write(
+            tmp_path / "dataset.json",
+            name="Task",
+            labels=["normal", "covid"],
+            training=[{"image": "a.png", "label": 1, "patient": "p"}, {"image": "b.png", "label": "odd"}],
+            val=[{"image": "a.png", "label": 0, "patient": "p"}],
+            testing=["c.png"],
+            excluded=[{"image": "x.png", "reason": "blank"}],
+        )
+    )
+    assert listed.root == tmp_path and listed.class_names == ("normal", "covid")
+    assert [(r["image"], r["split"], r["class"]) for r in listed.records] == [
+        ("a.png", "training", "covid"),
+        ("b.png", "training", "odd"),
+        ("a.png", "validation", "normal"),
+        ("c.png", "test", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"training": []}, "expected records under training"),
+        ({"training": [{"image": ["a.nii", "b.nii"]}]}, r"training\[0\]: expected one image path"),
+        ({"training": ["a.png"], "root": "gone"}, "no folder .*gone.*--dataset-dir"),
+    ],
+)
+def test_what_is_no_datalist_is_refused_by_name(tmp_path, content, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        read_loosely(write(tmp_path / "list.json", **content))
+    with pytest.raises(FileNotFoundError, match=r"gone\.json"):
+        read_loosely(tmp_path / "gone.json")
+
+
+@settings(max_examples=150)
+@given(st.lists(RECORD, max_size=12), GROUPS, st.randoms(use_true_random=False))
+def test_a_leak_is_what_stands_in_two_splits_and_nothing_else(records, groups, rng):
+    leaks = find_leaks(records, groups)
+    for leak in leaks:
+        assert len(leak["splits"]) > 1
+        assert leak["splits"] == sorted({image["split"] for image in leak["paths"]})
+        assert all(
+            image in [{k: r[k] for k in ("image", "split")} for r in records] for image in leak["paths"]
+        )
+    reported = {(leak["kind"], leak["name"]) for leak in leaks}
+    for one, other in combinations(records, 2):
+        if one["split"] != other["split"]:
+            expected = {("file", one["image"])} if one["image"] == other["image"] else set()
+            expected |= {
+                ("patient", one["patient"]) for p in [one.get("patient")] if p and p == other.get("patient")
+            }
+            expected |= {
+                ("group", group[0]) for group in groups if {one["image"], other["image"]} <= set(group)
+            }
+            assert expected <= reported
+    rng.shuffle(records)
+    assert {(leak["kind"], leak["name"]) for leak in find_leaks(records, groups)} == reported
+
+
+@given(st.lists(RECORD, max_size=12), GROUPS)
+def test_a_conflict_is_one_image_with_two_classes(records, groups):
+    of_image = {image: image for image in (r["image"] for r in records)}
+    of_image |= {image: group[0] for group in groups for image in group}
+    classes = {}
+    for record in records:
+        if record["class"]:
+            classes.setdefault(of_image[record["image"]], set()).add(record["class"])
+    conflicts = find_label_conflicts(records, groups)
+    assert len(conflicts) == sum(len(names) > 1 for names in classes.values())
+    for conflict in conflicts:
+        found = {name for labels in conflict["labels"] for name in labels}
+        assert found == classes[of_image[conflict["paths"][0]]]
+
+
+@pytest.mark.real_data
+def test_a_mirrored_image_in_the_test_split_is_a_leak(real_data, tmp_path):
+    images = sorted((real_data / "chest_xray" / "test" / "NORMAL").glob("*.jpeg"))[:40:20]
+    for number, path in enumerate(images):
+        Image.open(path).save(tmp_path / f"{number}.png")
+    ImageOps.mirror(Image.open(images[0])).resize((200, 260)).save(tmp_path / "again.jpg")
+    datalist = write(
+        tmp_path / "list.json",
+        labels={"0": "normal", "1": "covid"},
+        training=[{"image": "0.png", "label": 0}, {"image": "1.png", "label": 0}],
+        test=[{"image": "again.jpg", "label": 1}, {"image": "gone.png", "label": 1}],
+    )
+    report = audit_duplicates(read_loosely(datalist))
+    assert report["duplicate_groups"] == [["0.png", "again.jpg"]]
+    assert [(leak["kind"], leak["splits"]) for leak in report["leaks"]] == [("group", ["test", "training"])]
+    assert report["label_conflicts"] == [{"paths": ["0.png", "again.jpg"], "labels": [["normal"], ["covid"]]}]
+    assert [file["image"] for file in report["unreadable"]] == ["gone.png"]
+    assert report["pairs"][0]["mirrored"] and not report["pairs"][0]["exact"]
+    assert report["counts"]["compared"] == 3 and report["counts"]["leaks"] == 1
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_a_recorded_group_counts_and_no_image_at_all_is_an_error(tmp_path):
+    datalist = write(tmp_path / "list.json", training=[{"image": "a.png", "group": "g"}], test=["b.png"])
+    with pytest.raises(FileNotFoundError, match="none of 2 images"):
+        audit_duplicates(read_loosely(datalist))
+    for name in ("a", "b"):
+        Image.new("L", (80, 80)).save(tmp_path / f"{name}.png")
+    both = [{"image": "a.png", "group": "g"}], [{"image": "b.png", "group": "g"}]
+    report = audit_duplicates(read_loosely(write(datalist, training=both[0], test=both[1])))
+    assert report["duplicate_groups"] == [["a.png", "b.png"]]
+    assert [leak["kind"] for leak in report["leaks"]] == ["group"]

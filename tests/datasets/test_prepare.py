@@ -1,0 +1,294 @@
+"""From folders to a datalist: every file opened, everything accounted for, nothing half done."""
+
+import _thread
+import json
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.data import get_testdata_file
+from typer.testing import CliRunner
+
+from covid_monai.cli.data import app
+from covid_monai.datasets import opening
+from covid_monai.datasets.collections import SOURCES, Excluded, Record
+from covid_monai.datasets.datalist import SPLITS, read_datalist
+from covid_monai.datasets.prepare import parse_sources, prepare
+from covid_monai.datasets.selection import parse_classes
+
+
+def write_image(path: Path, seed: int = 0) -> Path:
+    """Write a small grey picture that is no blank."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 255, (96, 96), dtype=np.uint8)
+    Image.fromarray(noise).resize((256, 256), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "own"
+    for number, name in enumerate(("normal", "covid", "pneumonia")):
+        for index in range(6):
+            write_image(root / name / f"{index}.png", seed=10 * number + index)
+    (root / "covid" / "broken.png").write_bytes((root / "covid" / "0.png").read_bytes()[:200])
+    (root / "covid" / "page.webp").write_text("<html>not found</html>")
+    return root
+
+
+def images(datalist) -> list[str]:
+    return [record["image"] for split in SPLITS for record in datalist.splits[split]]
+
+
+def test_unreadable_files_are_listed_with_the_reason_and_all_others_kept(folder, tmp_path):
+    output = tmp_path / "list.json"
+    datalist = prepare([("folder", folder)], output=output, seed=1)
+    assert datalist == read_datalist(output)
+    assert datalist.class_names == ("normal", "pneumonia", "covid")
+    assert Counter(images(datalist)) == Counter(
+        f"{name}/{index}.png" for name in ("normal", "covid", "pneumonia") for index in range(6)
+    )
+    reasons = {item["image"]: item["reason"] for item in datalist.excluded}
+    assert set(reasons) == {"covid/broken.png", "covid/page.webp"}
+    assert all(reason.startswith("unreadable: ") for reason in reasons.values())
+    assert datalist.sources == {
+        "folder": {"roots": [str(folder)], "images": 18, "licence": SOURCES["folder"].licence}
+    }
+    assert all(min(counts.values()) >= 1 for counts in datalist.counts().values())
+    assert all(Path(record["image"]).is_file() for record in datalist.records("training"))
+
+
+def test_same_seed_same_digest_and_another_seed_another(folder, tmp_path):
+    digests = [
+        prepare([("folder", folder)], output=tmp_path / "l.json", seed=seed).digest for seed in (7, 7, 8)
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_classes_are_restricted_merged_and_ordered(folder, tmp_path):
+    two = prepare([("folder", folder)], output=tmp_path / "two.json", classes=["covid", "normal"])
+    assert two.class_names == ("covid", "normal")
+    assert Counter(item["reason"] for item in two.excluded)["class pneumonia was not asked for"] == 6
+    merged = prepare(
+        [("folder", folder)],
+        output=tmp_path / "m.json",
+        classes=parse_classes("normal,abnormal=covid+pneumonia"),
+    )
+    assert merged.class_names == ("normal", "abnormal")
+    assert sum(counts["abnormal"] for counts in merged.counts().values()) == 12
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["normal", "tuberculosis"], "'tuberculosis' is no class of these images. There are: covid, normal"),
+        (["normal"], "found only class normal"),
+    ],
+)
+def test_absent_classes_are_named_and_nothing_is_written(folder, tmp_path, classes, message):
+    with pytest.raises(ValueError, match=message):
+        prepare([("folder", folder)], output=tmp_path / "list.json", classes=classes)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path, seed: write_image(path, seed), r"same pixels as covid/0.png"),
+        (lambda path, seed: path.write_text("<html>not found</html>"), "unreadable"),
+    ],
+)
+def test_a_class_that_loses_all_its_images_is_an_error_that_says_why(folder, tmp_path, make, reason):
+    root = tmp_path / "images"
+    for index in range(3):
+        write_image(root / "covid" / f"{index}.png", seed=index)
+        write_image(root / "pneumonia" / f"{index}.png", seed=100 + index)
+        make(write_image(root / "normal" / f"{index}.png"), index)
+    with pytest.raises(ValueError, match=f"all 3 images of class normal are left out; .*0.png: .*{reason}"):
+        prepare([("folder", root)], output=tmp_path / "list.json")
+    assert not (tmp_path / "list.json").exists()
+    assert prepare(
+        [("folder", root)], output=tmp_path / "list.json", classes=["pneumonia", "covid"]
+    ).class_names == ("pneumonia", "covid")
+
+
+def test_wrong_wishes_fail_before_any_file_is_opened(folder, tmp_path, monkeypatch):
+    monkeypatch.delattr(opening, "open_one")
+    for wish in ({"test_fraction": 20}, {"classes": ["normal", "tuberculosis"]}):
+        with pytest.raises(
+            ValueError, match=r"test_fraction must be in \[0, 1\), got 20|'tuberculosis' is no class"
+        ):
+            prepare([("folder", folder)], output=tmp_path / "list.json", **wish)
+
+
+def test_a_file_that_comes_twice_counts_once(folder, tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text(
+        f"image,label\n{folder}/covid/0.png,normal\n{write_image(tmp_path / 'x.png', 9)},normal\n"
+    )
+    datalist = prepare([("folder", folder), ("csv", table)], output=tmp_path / "list.json")
+    assert len(images(datalist)) == len(set(images(datalist))) == 19
+    assert [item["image"] for item in datalist.excluded if "listed before" in item["reason"]] == [
+        (folder / "covid/0.png").relative_to(datalist.root).as_posix()
+    ]
+
+
+def test_views_are_filtered_and_dicom_headers_fill_in_what_the_source_lacks(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    lines = ["image,label,view"]
+    for index, view in enumerate(["PA", "LL", "AP SUPINE", ""]):
+        ds = pydicom.dcmread(get_testdata_file("MR_small.dcm"))
+        ds.Modality, ds.SOPClassUID, ds.BodyPartExamined = "DX", "1.2.840.10008.5.1.4.1.1.1.1", "CHEST"
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+        ds.PatientID, ds.PatientSex, ds.PatientAge, ds.ViewPosition = f"P{index}", "F", "041Y", view
+        noise = np.random.default_rng(index).integers(0, 1000, (96, 96), dtype=np.uint16)
+        ds.Rows = ds.Columns = 256
+        ds.PixelData = np.kron(noise, np.ones((3, 3), np.uint16))[:256, :256].tobytes()
+        ds.save_as(tmp_path / f"{index}.dcm")
+        lines.append(f"{index}.dcm,{'covid' if index % 2 else 'normal'},{'L' if index == 3 else ''}")
+    lines.append(f"{write_image(tmp_path / 'plain.png').name},covid,")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    datalist = prepare([("csv", tmp_path)], output=tmp_path / "list.json")
+    records = {record["image"]: record for split in SPLITS for record in datalist.splits[split]}
+    assert records["0.dcm"] == {
+        "image": "0.dcm",
+        "label": 0,
+        "patient": "csv:P0",
+        "source": "csv",
+        "view": "PA",
+        "sex": "F",
+        "age": 41.0,
+    }
+    assert records["plain.png"]["patient"] == "csv:plain.png"
+    assert {item["image"]: item["reason"] for item in datalist.excluded} == {
+        "1.dcm": "view LL was not asked for",
+        "3.dcm": "view L was not asked for",
+    }
+    with pytest.raises(
+        ValueError, match=r"all 3 images of class covid are left out; .*1\.dcm: view LL was not asked for"
+    ):
+        prepare([("csv", tmp_path)], output=tmp_path / "pa.json", views=["pa"])
+
+
+def test_interruption_stops_soon_and_leaves_no_file(folder, tmp_path, monkeypatch):
+    opened = []
+    # A shell that starts the tests in the background has them ignore the signal.
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def slow(record: Record) -> Record | Excluded:
+        opened.append(record)
+        if len(opened) == 3:
+            _thread.interrupt_main()  # what Ctrl-C does
+        time.sleep(0.02)
+        return record
+
+    monkeypatch.setattr(opening, "open_one", slow)
+    (tmp_path / "list.json").write_text("before")
+    with pytest.raises(KeyboardInterrupt):
+        prepare([("folder", folder)], output=tmp_path / "list.json", workers=1)
+    signal.signal(signal.SIGINT, earlier)
+    assert [path.name for path in tmp_path.iterdir()] == ["list.json"]
+    assert (tmp_path / "list.json").read_text() == "before"
+    assert len(opened) < 10
+
+
+@pytest.fixture
+def repeated(tmp_path) -> Path:
+    """Six images a class; of three covid images a copy with the same pixels, and a smaller normal one."""
+    root = tmp_path / "repeated"
+    for number, name in enumerate(("normal", "covid")):
+        for index in range(6):
+            write_image(root / name / f"{name}{index}.png", seed=10 * number + index)
+    for index in range(3):
+        with Image.open(root / "covid" / f"covid{index}.png") as image:
+            image.save(root / "covid" / f"z{index}.png", compress_level=1)
+            image.resize((200, 200)).save(root / "normal" / f"small{index}.jpg", quality=60)
+    return root
+
+
+def test_copies_go_and_a_image_stays_on_one_side_of_the_split(repeated, tmp_path):
+    part = {"validation_fraction": 0.3, "test_fraction": 0.3}
+    datalist = prepare([("folder", repeated)], output=tmp_path / "list.json", **part)
+    records = {r["image"]: (split, r) for split in SPLITS for r in datalist.splits[split]}
+    assert {item["image"]: item["reason"] for item in datalist.excluded} == {
+        f"covid/z{index}.png": f"same pixels as covid/covid{index}.png" for index in range(3)
+    }
+    for index in range(3):
+        split, record = records[f"covid/covid{index}.png"]
+        other_split, other = records[f"normal/small{index}.jpg"]
+        assert split == other_split
+        assert record["group"] == other["group"] == f"covid/covid{index}.png"
+        assert record["patient"] == other["patient"]
+    assert sum("group" in record for _, record in records.values()) == 6
+    assert [len(conflict["images"]) for conflict in datalist.label_conflicts] == [3, 3, 3]
+
+    unchecked = prepare([("folder", repeated)], output=tmp_path / "all.json", check_duplicates=False, **part)
+    assert len(images(unchecked)) == 18 and not unchecked.excluded and not unchecked.label_conflicts
+
+
+def test_prepare_says_what_it_dropped_and_grouped(repeated, tmp_path):
+    command = ["prepare", "folder", str(repeated), "--output", str(tmp_path / "list.json")]
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "same pixels as a file that is kept" in result.output
+    assert "3 exact copies dropped, 6 images carry a group" in result.output
+    assert "Contradicting labels: 3 images carry two classes" in result.output
+    assert "normal/small2.jpg (normal)" in result.output
+
+
+@pytest.mark.real_data
+def test_real_collections_merge_and_shared_images_stay_on_one_side(real_data, tmp_path, monkeypatch):
+    """Files are not opened here: their content has its own tests, and the fixture's time is better spent."""
+    monkeypatch.setattr(opening, "open_one", lambda record: record)
+    tokens = ["ieee8023", "covid-chestxray-dataset", "darkcovidnet", "darkcovidnet", "kermany", "chest_xray"]
+    sources = [(name, real_data / root) for name, root in parse_sources(tokens)]
+    datalist = prepare(sources, output=tmp_path / "list.json", check_duplicates=False)
+    kermany = [r for r in datalist.splits["test"] if r["source"] == "kermany"]
+    assert len(kermany) == 624
+    split_of: dict[str, set] = {}
+    for split in SPLITS:
+        for record in datalist.splits[split]:
+            if record["source"] in ("ieee8023", "darkcovidnet") and record["label"] == 2:
+                split_of.setdefault(Path(record["image"]).stem.lower(), set()).add(split)
+    assert all(len(splits) == 1 for splits in split_of.values())
+    content = json.loads((tmp_path / "list.json").read_text())
+    assert content["root"] == str(real_data)
+    assert content["numTest"] == len(datalist.splits["test"])
+
+
+@pytest.mark.real_data
+def test_real_files_that_are_no_chest_images_are_refused_by_name(real_data, tmp_path):
+    names = ["RG1_J2KI.dcm", "HTJ2K_08_RGB.dcm", "JPGLosslessP14SV1_1s_1f_8b.dcm"]
+    rows = [f"{real_data}/dicom/{name},covid" for name in names]
+    rows += [f"{write_image(tmp_path / f'{i}.png', i)},normal" for i in range(3)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label", *rows]))
+    datalist = prepare([("csv", tmp_path)], output=tmp_path / "list.json")
+    assert sum(name.endswith("RG1_J2KI.dcm") for name in images(datalist)) == 1
+    assert {Path(item["image"]).name for item in datalist.excluded} == set(names[1:])
+
+
+def test_source_words_on_the_command_line():
+    assert parse_sources(["kermany", "kermany", "folder", "b", "./csv", "csv", "c"]) == [
+        ("kermany", Path("kermany")),
+        ("folder", Path("b")),
+        ("folder", Path("csv")),
+        ("csv", Path("c")),
+    ]
+    with pytest.raises(
+        ValueError, match=r"'kermani' is no source; did you mean kermany\? There are: folder, csv"
+    ):
+        parse_sources(["kermani", "a"])
+    with pytest.raises(ValueError, match="source folder has no root"):
+        parse_sources(["kermany", "a", "folder"])
+    with pytest.raises(ValueError, match="no source given"):
+        parse_sources([])
+
+
+@pytest.mark.parametrize("text", ["", "a,", "a=,b", "a,b=a+c", "=a"])
+def test_class_words_that_say_nothing_are_refused(text):
+    with pytest.raises(ValueError, match="expected names such as"):
+        parse_classes(text)

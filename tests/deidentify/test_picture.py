@@ -1,0 +1,123 @@
+"""What may stand in the pixels: found as far as it can be, listed for a person, never altered."""
+
+import json
+from functools import cache
+
+import cv2
+import numpy as np
+import pytest
+from deidentify_helpers import command, copies, image, key_file
+from dicom_helpers import SECONDARY_CAPTURE, save
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFont
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
+
+from covid_monai.deidentify.marks import has_text_like_marks
+from covid_monai.phantoms.generate import draw_radiograph
+
+FONT = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def written_on(picture, words, *, height, at=(8, 8), tone=255):
+    sheet = Image.fromarray(picture)
+    ImageDraw.Draw(sheet).text(at, words, fill=tone, font=ImageFont.truetype(FONT, height))
+    return np.asarray(sheet)
+
+
+@cache
+def images(count):
+    drawn = [draw_radiograph("covid", seed=seed, size=512) for seed in range(count)]
+    return [(30 + 170 * (each - each.min()) / np.ptp(each)).astype(np.uint8) for each in drawn]
+
+
+def review_of(ds, folder):
+    save(ds, folder / "image")
+    result = command("--key-file", key_file(folder), folder / "image", folder / "out")
+    assert result.exit_code == 0, result.output
+    [path] = copies(folder / "out")
+    listed = json.loads((folder / "out" / "deidentification.json").read_text())["review"]
+    return listed.get(path.relative_to(folder / "out").as_posix(), [])
+
+
+@pytest.mark.parametrize("height", [12, 16, 24])
+@pytest.mark.parametrize("tone", [0, 255])
+def test_a_written_name_is_found_at_every_usual_size_in_either_tone(height, tone):
+    name = "MUSTERMANN^ERIKA 1961"
+    found = [
+        has_text_like_marks(written_on(each, name, height=height, at=(8, 300), tone=tone))
+        for each in images(12)
+    ]
+    assert np.mean(found) >= 0.9, np.mean(found)
+
+
+@pytest.mark.parametrize("words", ["L", "R", "PA", "AP"])
+def test_side_and_view_markers_alone_are_no_writing(words):
+    found = [
+        has_text_like_marks(written_on(each, words, height=height))
+        for each in images(6)
+        for height in (16, 32, 64)
+    ]
+    assert not any(found)
+
+
+def test_images_without_writing_raise_no_alarm():
+    assert not any(has_text_like_marks(each) for each in images(12))
+
+
+@pytest.mark.slow
+def test_on_real_images_a_planted_name_is_found_and_few_of_them_raise_an_alarm(real_data):
+    """Children's images of one hospital; of the few alarms most are burned-in times of day."""
+    sample = sorted((real_data / "chest_xray" / "test" / "NORMAL").iterdir())[::2]
+    read = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sample]
+    assert len(read) >= 100
+    assert np.mean([has_text_like_marks(each) for each in read]) <= 0.15
+    black = [cv2.copyMakeBorder(each, 0, 24, 0, 0, cv2.BORDER_CONSTANT) for each in read]
+    named = [written_on(each, "DOE^JANE 1961", height=12, at=(8, each.shape[0] - 20)) for each in black]
+    assert np.mean([has_text_like_marks(each) for each in named]) >= 0.95
+
+
+def test_what_the_header_tells_of_the_risk_is_listed(tmp_path):
+    for name, elements, expected in (
+        ("plain", {}, []),
+        ("capture", {"SOPClassUID": SECONDARY_CAPTURE}, ["screen_or_capture"]),
+        ("screen", {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, ["screen_or_capture"]),
+        ("derived", {"ImageType": ["DERIVED", "PRIMARY"], "BurnedInAnnotation": ""}, ["derived"]),
+        ("derived, said clean", {"ImageType": ["DERIVED", "PRIMARY"]}, []),
+        ("photograph", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.4"}, ["photograph"]),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert review_of(image(**elements), folder) == expected, name
+
+
+def test_writing_in_a_image_is_listed_and_left_as_it_is(tmp_path):
+    cells = written_on(images(1)[0], "MUSTERMANN^ERIKA 1961", height=20)
+    ds = image(Rows=512, Columns=512, PixelData=cells.tobytes())
+    assert review_of(ds, tmp_path) == ["text_like_marks"]
+
+
+def test_bits_bytes_and_comments_beside_the_pixels_are_listed(tmp_path):
+    cells = np.full((96, 128), 700, np.uint16)
+    wide = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11}
+    drawn = cells.copy()
+    drawn[10:20, 10:20] |= 0x8000
+    commented = image()
+    commented.compress(JPEG2000Lossless)
+    stream = cv2.imencode(".jpg", np.full((96, 128), 90, np.uint8))[1].tobytes()
+    jpeg = image(PixelData=encapsulate([stream[:2] + b"\xff\xfe\x00\x0aZamenhof" + stream[2:]]))
+    jpeg.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    jpeg["PixelData"].VR, jpeg["PixelData"].is_undefined_length = "OB", True
+    negative = {**wide, "PixelRepresentation": 1}
+    for name, ds, expected in (
+        ("clean", image(**wide, PixelData=cells.tobytes()), []),
+        ("overlay", image(**wide, PixelData=drawn.tobytes()), ["unused_bits"]),
+        ("sign", image(**negative, PixelData=(cells.astype(np.int16) * -1).tobytes()), []),
+        ("surplus", image(PixelData=image().PixelData + b"Zamenhof"), ["bytes_after_pixels"]),
+        ("encoder", commented, []),
+        ("comment", jpeg, ["comment_in_compressed_stream"]),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert review_of(ds, folder) == expected, name

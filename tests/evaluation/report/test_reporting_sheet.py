@@ -1,0 +1,73 @@
+"""The sheet holds every item of both guidelines, and answers only what the run knows."""
+
+import re
+
+import pytest
+import yaml
+
+from covid_monai.evaluation.metrics.predictions import write_predictions
+from covid_monai.evaluation.report import reporting_sheet
+from covid_monai.evaluation.report.report import write_report
+
+TRIPOD_ITEMS = {str(i) for i in range(1, 28)}
+
+
+def rows(*, patient="{split}{i}", **facts):
+    for split in ("validation", "test"):
+        for i in range(12):
+            p = 0.9 if i % 3 else 0.2
+            label = {"label": i % 2, "probabilities": (1 - p, p), "patient": patient.format(split=split, i=i)}
+            yield {"image": f"{split}{i}.png", "split": split, **label, **facts}
+
+
+def sheet_of(folder, predictions, **provenance):
+    write_predictions(folder / "predictions.csv", predictions, ("no", "yes"))
+    report = write_report(folder / "predictions.csv", folder, operating_point=None, provenance=provenance)
+    return report["reporting_sheet"]
+
+
+def answer(sheet, claim):
+    return next(row["answer"] for row in sheet if row["claim"] == claim)
+
+
+@pytest.fixture(scope="module")
+def sheet(tmp_path_factory):
+    facts = {"source": "a", "sex": "F", "age": 40.0, "view": "PA"}
+    return sheet_of(
+        tmp_path_factory.mktemp("sheet"), rows(**facts), datalist="x/list.json", datalist_digest="d1"
+    )
+
+
+def test_every_item_of_both_guidelines_is_there(sheet):
+    assert {row["claim"] for row in sheet if row["claim"]} == {str(i) for i in range(1, 45)}
+    named = {re.match(r"\d+", part)[0] for row in sheet for part in (row["tripod"] or "").split(", ") if part}
+    assert named == TRIPOD_ITEMS
+
+
+def test_what_only_authors_know_stays_blank(sheet):
+    for claim in ("2", "4", "14", "16", "34", "44"):
+        assert answer(sheet, claim) is None
+
+
+def test_what_the_run_knows_is_filled(sheet):
+    assert answer(sheet, "7") == "a (24 images)"
+    assert answer(sheet, "12") == "Source, view, sex and age are recorded for every image"
+    assert "list.json" in answer(sheet, "19")
+    assert answer(sheet, "20") == "Patient: none is in both test and validation"
+    assert "scikit-learn" in answer(sheet, "23")
+    assert "age median 40" in answer(sheet, "36") and "F 12" in answer(sheet, "36")
+    assert "of 12 test images decided wrongly" in answer(sheet, "39")
+    assert "The test split of the datalist that the model comes from" in answer(sheet, "32")
+    assert answer(sheet, "33") is None
+
+
+def test_shared_patients_and_missing_facts_are_told(tmp_path):
+    sheet = sheet_of(tmp_path, rows(patient="p{i}"))
+    assert answer(sheet, "20") == "Not disjoint: 12 patients are in test and validation"
+    assert answer(sheet, "12").startswith("Not recorded, of 24 images: source 24, view 24, sex 24, age 24")
+    assert answer(sheet, "7") is None and answer(sheet, "19") is None and answer(sheet, "36") is None
+
+
+def test_every_fill_of_the_file_exists_and_is_used():
+    text = (reporting_sheet.resources.files("covid_monai.evaluation") / "reporting_sheet.yaml").read_text()
+    assert {entry["fill"] for entry in yaml.safe_load(text) if "fill" in entry} == set(reporting_sheet.FILLS)

@@ -1,0 +1,83 @@
+"""Facts about files: what Pillow says of whole pictures, kinds of files, and what cannot be looked at."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from covid_monai.core.vocabulary import UnreadableImage
+from covid_monai.evaluation.shortcuts.image_properties import read_all_facts, read_facts
+from covid_monai.phantoms.dicom import PhantomPatient, radiograph_dataset
+from covid_monai.phantoms.generate import draw_radiograph
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return draw_radiograph("normal", seed=3, size=512)
+
+
+def block_means(picture: np.ndarray) -> np.ndarray:
+    return picture.reshape(64, 8, 64, 8).mean(axis=(1, 3))
+
+
+def test_every_format_gives_the_same_thumbnail(image, tmp_path):
+    codes = (255 * image).round().astype(np.uint8)
+    grey = Image.fromarray(codes)
+    grey.save(tmp_path / "a.jpg", quality=95)
+    grey.convert("RGB").save(tmp_path / "b.jpg", quality=95)
+    grey.save(tmp_path / "c.png")
+    Image.fromarray((65535 * image).round().astype(np.uint16)).save(tmp_path / "d.png")
+    patient = PhantomPatient("PHANTOM-0001", sex="F", age=50, seed=1)
+    radiograph_dataset(image, patient, number=1, view="PA", inverted=True).save_as(tmp_path / "e.dcm")
+    facts = read_all_facts(sorted(tmp_path.iterdir()), workers=1)
+    assert [(f.rows, f.columns) for f in facts] == [(512, 512)] * 5
+    assert [f.file_type for f in facts] == ["JPEG", "JPEG", "PNG", "PNG", "DICOM"]
+    assert [f.depth for f in facts] == [
+        "grey, 8 bit",
+        "colour, 8 bit",
+        "grey, 8 bit",
+        "grey, 16 bit",
+        "MONOCHROME1",
+    ]
+    for fact in facts:
+        np.testing.assert_allclose(fact.thumbnail, 255 * block_means(image), atol=3)
+        assert fact.mean_grey == pytest.approx(float(image.mean()), abs=0.005)
+
+
+def test_compression_frame_and_sharpness_rise_with_their_cause(image, tmp_path):
+    framed = image.copy()
+    framed[:, :64] = framed[:, -64:] = 0
+    picture = Image.fromarray((255 * image).astype(np.uint8))
+    picture.save(tmp_path / "fine.jpg", quality=95)
+    picture.save(tmp_path / "coarse.jpg", quality=40)
+    picture.resize((64, 64)).resize((512, 512)).save(tmp_path / "blurred.png")
+    Image.fromarray((255 * framed).astype(np.uint8)).save(tmp_path / "framed.png")
+    fine, coarse, blurred, frame = (
+        read_facts(tmp_path / name) for name in ("fine.jpg", "coarse.jpg", "blurred.png", "framed.png")
+    )
+    assert 1 <= fine.compression < coarse.compression and blurred.compression == 0
+    assert blurred.sharpness < 0.7 * fine.sharpness
+    assert fine.frame_share == 0 and frame.frame_share == pytest.approx(0.25, abs=0.02)
+
+
+def test_what_cannot_be_looked_at_is_none(image, tmp_path):
+    good = tmp_path / "good.png"
+    Image.fromarray((255 * image).astype(np.uint8)).save(good)
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:2000])
+    (tmp_path / "words.txt").write_text("no picture")
+    paths = [tmp_path / "cut.png", good, tmp_path / "words.txt", tmp_path / "missing.png"]
+    assert [fact is None for fact in read_all_facts(paths, workers=2)] == [True, False, True, True]
+    for path in (paths[0], paths[2], paths[3]):
+        with pytest.raises(UnreadableImage, match=path.name):
+            read_facts(path)
+
+
+@pytest.mark.real_data
+def test_real_jpegs_agree_with_a_full_decode(real_data):
+    for path in sorted((real_data / "covid-cxnet" / "covid19").iterdir())[:5]:
+        with Image.open(path) as image:
+            size, whole = image.size, np.asarray(image.convert("L"), dtype=np.float64) / 255
+        fact = read_facts(Path(path))
+        assert (fact.columns, fact.rows) == size
+        assert fact.mean_grey == pytest.approx(whole.mean(), abs=0.01)

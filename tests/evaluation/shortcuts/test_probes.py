@@ -1,0 +1,131 @@
+"""Probes: no patient in two folds, sources left out whole, and AUROC as scikit-learn has it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+
+from covid_monai.datasets.leaks.grouping import connected_groups
+from covid_monai.evaluation.shortcuts.confounding_tables import confounding_tables
+from covid_monai.evaluation.shortcuts.image_properties import THUMBNAIL_SIZE, ImageProperties
+from covid_monai.evaluation.shortcuts.probes import cross_validated_auroc, transferred_auroc
+
+names = st.sampled_from("abcdef")
+item_lists = st.lists(
+    st.fixed_dictionaries({"image": names, "patient": st.none() | names, "group": st.none() | names}),
+    min_size=1,
+    max_size=12,
+)
+
+
+def simple_model():
+    return make_pipeline(LogisticRegression())
+
+
+def fact(**changes) -> ImageProperties:
+    plain = {
+        "thumbnail": np.zeros((THUMBNAIL_SIZE, THUMBNAIL_SIZE), np.uint8),
+        "rows": 512,
+        "columns": 512,
+        "file_type": "PNG",
+        "depth": "grey, 8 bit",
+        "compression": 0.0,
+        "mean_grey": 0.5,
+        "frame_share": 0.0,
+        "sharpness": 0.1,
+    }
+    return ImageProperties(**(plain | changes))
+
+
+@given(items=item_lists)
+def test_groups_are_the_closure_of_patient_and_duplicate(items):
+    keys = [{("p", i["patient"] or i["image"]), ("g", i["group"] or id(i))} for i in items]
+    reached = np.array([[bool(a & b) for b in keys] for a in keys])
+    for _ in items:
+        reached = (reached.astype(int) @ reached.astype(int)) > 0
+    groups = connected_groups(items)
+    np.testing.assert_array_equal(groups[:, None] == groups[None], reached)
+
+
+def test_a_patient_is_in_one_fold_only():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(80), 4)
+    features = rng.normal(size=(80, 60))[groups] + 0.01 * rng.normal(size=(320, 60))
+    labels = rng.permutation(80)[groups] % 2  # has nothing to do with the features
+    found = cross_validated_auroc(features, labels, groups, ["a", "b"], seed=0, model=simple_model())
+    assert 0.3 < found["auroc"]["value"] < 0.7
+    assert found["images"] == 320 and found["patients"] == 80
+
+
+def test_auroc_is_that_of_scikit_learn():
+    rng = np.random.default_rng(1)
+    labels = np.arange(90) % 3
+    features = rng.normal(size=(90, 3)) + 1.2 * np.eye(3)[labels]
+    groups = np.arange(90)
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=7)
+    scores = cross_val_predict(
+        simple_model(), features, labels, groups=groups, cv=folds, method="predict_proba"
+    )
+    found = cross_validated_auroc(features, labels, groups, ["a", "b", "c"], seed=7, model=simple_model())
+    assert found["auroc"]["value"] == pytest.approx(roc_auc_score(labels, scores, multi_class="ovr"))
+    assert found["per_class"]["b"]["value"] == pytest.approx(roc_auc_score(labels == 1, scores[:, 1]))
+    assert found["auroc"]["low"] < found["auroc"]["value"] < found["auroc"]["high"]
+
+
+def test_small_classes_and_equal_features_say_why_there_is_no_auroc():
+    labels, groups = np.array([0] * 30 + [1] * 9 + [2] * 30), np.arange(69)
+    features = np.random.default_rng(0).normal(size=(69, 2))
+    found = cross_validated_auroc(features, labels, groups, ["a", "b", "c"], seed=0)
+    assert set(found["per_class"]) == {"a", "c"} and found["images"] == 60
+    rare = np.where(np.arange(69) < 24, np.arange(69) % 2, np.arange(69) + 2)
+    wide = np.random.default_rng(0).normal(size=(69, 50))
+    assert cross_validated_auroc(wide, rare, groups, [*map(str, range(99))], seed=0)["images"] == 24
+    none = cross_validated_auroc(features[:39], labels[:39], groups[:39], ["a", "b"], seed=0)
+    assert none["auroc"]["value"] is None and "10 patients" in none["note"]
+    same = cross_validated_auroc(np.ones((69, 2)), labels, groups, ["a", "b", "c"], seed=0)
+    assert same["auroc"]["value"] is None and "do not differ" in same["note"]
+
+
+@pytest.mark.parametrize(("sign", "expected"), [(1, 1.0), (-1, 0.0)])
+def test_left_out_source_is_scored_by_what_the_others_teach(sign, expected):
+    rng = np.random.default_rng(2)
+    labels, left_out = np.tile([0, 1], 100), np.repeat([False, True], 100)
+    signal = np.where(left_out, sign, 1) * (2 * labels - 1)
+    features = signal[:, None] + 0.1 * rng.normal(size=(200, 4))
+    found = transferred_auroc(features, labels, np.arange(200), ["a", "b"], left_out=left_out, seed=0)
+    assert found["auroc"]["value"] == pytest.approx(expected, abs=0.01) and found["images"] == 100
+
+
+def test_a_class_of_one_source_alone_cannot_be_transferred():
+    labels = np.repeat([0, 1], 40)
+    found = transferred_auroc(
+        np.random.default_rng(0).normal(size=(80, 4)),
+        labels,
+        np.arange(80),
+        ["a", "b"],
+        left_out=labels == 1,
+        seed=0,
+    )
+    assert found["auroc"]["value"] is None and found["note"].startswith("Cannot be had")
+
+
+def test_tables_count_images_and_patients_and_mark_thin_cells():
+    items = [
+        {"image": f"{i}", "label": i % 2, "source": "ab"[i % 2], "sex": "FM"[i // 2 % 2], "age": 10 + i}
+        for i in range(60)
+    ]
+    groups = np.repeat(np.arange(30), 2)  # patient i has an image of both classes
+    facts = [fact(columns=512 if i < 50 else 1024) for i in range(60)]
+    tables = {t["title"]: t for t in confounding_tables(items, facts, groups, ["no", "yes"])}
+    assert tables["Label by source"]["columns"] == ["source", "no", "yes"]
+    assert tables["Label by source"]["rows"] == [["a", "30 (30)", "0"], ["b", "0", "30 (30)"]]
+    assert tables["Label by source"]["cramers_v"] == pytest.approx(1)
+    assert tables["Label by sex"]["cramers_v"] == pytest.approx(0)
+    assert tables["Label by width / height"]["rows"][1] == ["wide: 1.25 and over", "5 (5)*", "5 (5)*"]
+    assert tables["Label by age"]["rows"][0] == ["18 to 39", "11 (11)", "11 (11)"]
+    assert tables["Label by view"]["cramers_v"] is None
+    assert tables["Label by view"]["rows"] == [["unknown", "30 (30)", "30 (30)"]]

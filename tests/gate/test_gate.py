@@ -1,0 +1,252 @@
+"""The input gate: what it lets through, what it refuses and why, and that it belongs to its weights."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.covariance import LedoitWolf
+
+from covid_monai.bundle import Bundle, CheckpointError, save_atomically
+from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
+from covid_monai.datasets.datalist import read_datalist
+from covid_monai.gate.descriptor import describe, thumbnail
+from covid_monai.gate.fit import MAX_IMAGES, describe_files, fit_gate
+from covid_monai.gate.gate import Gate, check_view
+from covid_monai.inference.classifier import Classifier
+
+SHIPPED = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"
+
+
+def gated_bundle(folder: Path, train: list[dict], validation: list[dict]) -> Bundle:
+    """A bundle with random weights, and a gate for these images."""
+    torch.manual_seed(0)
+    bundle = Bundle(SHIPPED, image_size=64, network_name="resnet10").copy_to(folder)
+    save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
+    fit_gate(bundle, train, validation).save(bundle.gate_path)
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def data(phantoms):
+    return read_datalist(phantoms)
+
+
+@pytest.fixture(scope="module")
+def bundle(data, tmp_path_factory) -> Bundle:
+    folder = tmp_path_factory.mktemp("gated") / "bundle"
+    return gated_bundle(folder, data.records("training"), data.records("validation"))
+
+
+@pytest.fixture(scope="module")
+def gate(bundle) -> Gate:
+    return Gate.load(bundle)
+
+
+@pytest.fixture(scope="module")
+def images(bundle, data) -> list[torch.Tensor]:
+    """Test images, preprocessed."""
+    files = [record["image"] for record in data.records("test")]
+    return [bundle.preprocessing({"image": file})["image"].as_tensor() for file in files]
+
+
+def refusal(gate: Gate, image: torch.Tensor) -> RefusalReason | None:
+    try:
+        gate.check(image)
+    except RefusedImage as error:
+        return error.reason
+    return None
+
+
+def test_images_pass_and_mirrored_images_too(gate, images):
+    for turned in (images, [image.flip(2) for image in images]):
+        assert np.mean([refusal(gate, image) is None for image in turned]) >= 0.9
+
+
+@pytest.mark.parametrize(("turns", "word"), [(1, "turned to the left"), (2, "upside"), (3, "to the right")])
+def test_turned_images_are_refused_as_such(gate, images, turns, word):
+    turned = [torch.rot90(image, turns, (1, 2)) for image in images]
+    reasons = [refusal(gate, image) for image in turned]
+    assert np.mean([reason is RefusalReason.NOT_UPRIGHT for reason in reasons]) >= 0.9
+    with pytest.raises(RefusedImage, match=word):
+        gate.check(turned[0])
+
+
+def test_black_and_white_swapped_is_refused_as_such(gate, images):
+    reasons = [refusal(gate, -image) for image in images]
+    assert np.mean([reason is RefusalReason.INVERTED for reason in reasons]) >= 0.9
+
+
+@pytest.mark.parametrize("name", ["camera", "astronaut", "page", "coins", "brick"])
+def test_photographs_are_unlike_the_images(gate, name):
+    picture = torch.from_numpy(getattr(skimage.data, name)() / 255.0).float()
+    grey = picture.mean(dim=2) if picture.ndim == 3 else picture
+    assert refusal(gate, grey[None, :256, :256]) is RefusalReason.UNLIKE_TRAINING
+
+
+def test_noise_is_unlike_the_images(gate):
+    noise = torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert refusal(gate, noise) is RefusalReason.UNLIKE_TRAINING
+
+
+def test_the_distance_is_the_one_of_scikit_learn(bundle, gate, data):
+    files = [record["image"] for record in data.records("training")]
+    training = describe_files(bundle, files)
+    assert len(files) < MAX_IMAGES  # so all were used
+    standard = (training - training.mean(axis=0)) / (training.std(axis=0) + 1e-6)
+    expected = LedoitWolf(assume_centered=True).fit(standard).mahalanobis(standard)
+    np.testing.assert_allclose(gate.distance(training) ** 2 * training.shape[1], expected, rtol=1e-2)
+
+
+def test_validation_images_set_the_limit(bundle, gate, data):
+    validation = describe_files(bundle, [record["image"] for record in data.records("validation")])
+    distances = gate.distance(validation)
+    assert distances.max() <= gate.distance_limit < 3 * distances.max()
+    assert gate.fitted_on["validation_images"] == len(validation)
+    assert gate.fitted_on["validation_refused"] <= 0.1
+
+
+def test_the_descriptor_is_what_other_libraries_compute():
+    pixels = np.random.default_rng(0).random((64, 64), dtype=np.float32)
+    pixels.flat[:2] = 0, 1
+    descriptor = describe(torch.from_numpy(pixels)[None])
+    reduced = Image.fromarray(pixels).resize((16, 16), Image.Resampling.BOX)
+    np.testing.assert_allclose(thumbnail(descriptor), np.asarray(reduced), atol=1e-6)
+    shares, _ = np.histogram(pixels, bins=8, range=(0, 1))
+    np.testing.assert_allclose(descriptor[256:264], shares / pixels.size, atol=1e-6)
+    assert np.ptp(descriptor[264:]) < 1  # white noise: about the same power in every band
+
+
+def test_a_wave_lies_in_its_band():
+    columns = torch.arange(64) / 64
+    coarse, fine = (describe(torch.cos(2 * torch.pi * n * columns).expand(1, 64, 64))[264:] for n in (1, 31))
+    assert coarse.argmax() == 0
+    assert fine.argmax() >= 9
+
+
+@settings(max_examples=25)
+@given(gain=st.floats(0.1, 10), offset=st.floats(-3, 3), size=st.integers(16, 70))
+def test_the_constants_of_the_normalisation_do_not_matter(gain, offset, size):
+    image = torch.rand(1, size, size, generator=torch.Generator().manual_seed(size))
+    np.testing.assert_allclose(describe(image * gain + offset)[:256], describe(image)[:256], atol=1e-4)
+
+
+def test_a_flat_image_is_described_and_refused(gate):
+    flat = torch.full((1, 64, 64), 0.3)
+    assert np.isfinite(describe(flat)).all()
+    assert refusal(gate, flat) is RefusalReason.UNLIKE_TRAINING
+
+
+@pytest.mark.parametrize("view", ["LL", "RL", "LATERAL", "Lat", "l", "LEFT LATERAL", "RLD", "LAO", "llo"])
+def test_other_views_by_header_are_refused(view):
+    with pytest.raises(RefusedImage, match="frontal view") as error:
+        check_view({"ViewPosition": view})
+    assert error.value.reason is RefusalReason.NOT_FRONTAL
+
+
+@pytest.mark.parametrize("view", ["", "PA", "AP", "AP SUPINE", "A", "FRONTAL", "ANTEROPOSTERIOR", "XYZ"])
+def test_frontal_and_unknown_views_pass(view):
+    check_view({"ViewPosition": view})
+
+
+def test_the_gate_comes_back_as_it_was_and_is_small(bundle, gate, data):
+    again = fit_gate(bundle, data.records("training"), data.records("validation"))
+    np.testing.assert_array_equal(gate.precision, again.precision)
+    assert gate.distance_limit == again.distance_limit
+    assert bundle.gate_path.stat().st_size < 2_000_000
+
+
+def test_a_gate_of_other_weights_is_refused(bundle, data, tmp_path):
+    other = bundle.copy_to(tmp_path / "other")
+    save_atomically(other.checkpoint(other.build_network()), other.checkpoint_path)
+    other.gate_path.write_bytes(bundle.gate_path.read_bytes())
+    with pytest.raises(CheckpointError, match=r"gate\.npz was fitted for other weights"):
+        Classifier(other.root, device="cpu")
+
+
+@pytest.mark.parametrize("damage", [b"", b"no gate", None])
+def test_a_damaged_gate_is_refused(bundle, tmp_path, damage):
+    other = bundle.copy_to(tmp_path / "other")
+    other.checkpoint_path.parent.mkdir()
+    other.checkpoint_path.write_bytes(bundle.checkpoint_path.read_bytes())
+    whole = bundle.gate_path.read_bytes()
+    other.gate_path.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    with pytest.raises(CheckpointError, match=r"gate\.npz is no input gate"):
+        Gate.load(other)
+
+
+def test_a_gate_holds_no_code(bundle, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "pwned",))
+
+    other = bundle.copy_to(tmp_path / "other")
+    other.gate_path.parent.mkdir()
+    with other.gate_path.open("wb") as file:
+        np.savez(file, plain=np.array([Evil()], dtype=object))
+    with pytest.raises(CheckpointError):
+        Gate.load(other)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_the_classifier_refuses_what_the_gate_refuses(bundle, data, tmp_path):
+    image = data.records("test")[0]["image"]
+    Image.open(image).transpose(Image.Transpose.ROTATE_180).save(tmp_path / "turned.png")
+    Image.fromarray(skimage.data.camera()).save(tmp_path / "camera.png")
+    classifier = Classifier(bundle.root, device="cpu")
+    good, turned, camera = classifier.predict([image, tmp_path / "turned.png", tmp_path / "camera.png"])
+    assert good.ok
+    assert (turned.status, turned.reason) == (Status.REFUSED, "not_upright")
+    assert (camera.status, camera.reason) == (Status.REFUSED, "unlike_training")
+    for record in (turned, camera):
+        assert record.detail
+        assert record.predicted_class is record.probabilities is record.decision is None
+
+
+def test_a_bundle_without_gate_predicts_and_says_so_once(bundle, data, tmp_path, caplog):
+    other = bundle.copy_to(tmp_path / "other")
+    save_atomically(other.checkpoint(other.build_network()), other.checkpoint_path)
+    images = [record["image"] for record in data.records("test")[:3]]
+    with caplog.at_level(logging.WARNING, logger="covid_monai"):
+        assert all(prediction.ok for prediction in Classifier(other.root, device="cpu").predict(images))
+    assert len([record for record in caplog.records if "has no input gate" in record.getMessage()]) == 1
+
+
+def test_too_few_images_are_an_error(bundle, data):
+    with pytest.raises(ValueError, match="two training images"):
+        fit_gate(bundle, data.records("training")[:1], data.records("validation"))
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_real_images_pass_and_their_outliers_do_not(real_data, tmp_path):
+    train, test = (
+        [str(file) for kind in ("NORMAL", "PNEUMONIA") for file in _images(real_data, split, kind)]
+        for split in ("train", "test")
+    )
+    images = [{"image": file} for file in train]
+    bundle = gated_bundle(tmp_path / "bundle", images[::2], images[1::2])
+    classifier = Classifier(bundle.root, device="cpu")
+    passed = [prediction.ok for prediction in classifier.predict(test)]
+    assert np.mean(passed) >= 0.95
+    turned = []
+    for number, file in enumerate(test[::4]):
+        for turn in (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270):
+            turned.append(tmp_path / f"{number}_{turn}.png")
+            Image.open(file).convert("L").transpose(turn).save(turned[-1])
+    assert np.mean([prediction.reason == "not_upright" for prediction in classifier.predict(turned)]) >= 0.9
+    slices = sorted((real_data / "dicom").glob("*.dcm"))
+    chests = ("1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm", "Fake_MONOHR1.dcm")
+    for prediction in classifier.predict(file for file in slices if not file.name.startswith("RG1")):
+        if Path(prediction.file).name not in chests:
+            assert prediction.status is Status.REFUSED, prediction.file
+
+
+def _images(real_data: Path, split: str, kind: str) -> list[Path]:
+    files = sorted((real_data / "chest_xray" / split / kind).iterdir())
+    return files[:: len(files) // 100][:100]

@@ -1,0 +1,293 @@
+"""Backends say what PyTorch says; converted networks are kept, and never taken for others."""
+
+import json
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from covid_monai.bundle import Bundle, CheckpointError, save_atomically
+from covid_monai.inference.backends import choose_backend, load_backend, store
+from covid_monai.inference.classifier import Classifier
+from covid_monai.inference.probabilities import to_probabilities
+from covid_monai.inference.quantize import QuantisationError, quantise
+
+SHIPPED = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"
+CPU = torch.device("cpu")
+
+
+def small_bundle(folder: Path, *, seed: int = 0) -> Bundle:
+    torch.manual_seed(seed)
+    bundle = Bundle(SHIPPED, image_size=64, network_name="resnet10").copy_to(folder)
+    save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return small_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("COVID_MONAI_CACHE", str(folder))
+    return folder
+
+
+def load(name, bundle, precision="fp32"):
+    return load_backend(name, bundle, precision=precision, device=CPU, parallel=2)
+
+
+def network_inputs(number=5, size=64):
+    return np.random.default_rng(0).normal(size=(number, 1, size, size)).astype(np.float32)
+
+
+def expected(bundle, batch):
+    with torch.no_grad():
+        return bundle.load_network()(torch.from_numpy(batch)).numpy()
+
+
+@pytest.mark.parametrize("name", ["torch", "openvino", pytest.param("onnxruntime", marks=pytest.mark.slow)])
+def test_every_backend_says_what_the_network_says(bundle, name):
+    found = load(name, bundle)(network_inputs())
+    np.testing.assert_allclose(found, expected(bundle, network_inputs()), atol=1e-4)
+
+
+def test_other_images_of_a_batch_change_nothing(bundle):
+    network = load("openvino", bundle)
+    together = network(network_inputs())
+    np.testing.assert_array_equal(
+        np.concatenate([network(image[None]) for image in network_inputs()]), together
+    )
+    np.testing.assert_array_equal(network(network_inputs()[::-1].copy()), together[::-1])
+
+
+def test_a_network_is_converted_once_and_nobody_is_told(bundle, empty_cache, monkeypatch):
+    first = load("openvino", bundle)(network_inputs())
+    assert "openvino_telemetry" not in sys.modules
+    (kept,) = (empty_cache / "networks").iterdir()
+    monkeypatch.setattr(Bundle, "load_network", lambda *arguments: pytest.fail("converted again"))
+    np.testing.assert_array_equal(load("openvino", bundle)(network_inputs()), first)
+    assert [kept] == list((empty_cache / "networks").iterdir())
+
+
+@pytest.mark.slow
+def test_other_weights_are_another_network(bundle, tmp_path):
+    load("openvino", bundle)
+    other = small_bundle(tmp_path, seed=1)
+    assert other.network_digest != bundle.network_digest
+    np.testing.assert_allclose(
+        load("openvino", other)(network_inputs()), expected(other, network_inputs()), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: data[:-200], lambda data: data[:5000] + b"\1" + data[5001:]]
+)
+def test_a_damaged_file_of_the_cache_is_made_again(empty_cache, damage):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"a": b"\0" * 10_000, "b": b"text"}
+
+    first = store.kept({"of": 1}, make)
+    (path,) = (empty_cache / "networks").iterdir()
+    path.write_bytes(damage(path.read_bytes()))
+    assert store.kept({"of": 1}, make) == store.kept({"of": 1}, make) == first
+    assert len(made) == 2
+
+
+def test_without_a_cache_folder_it_works_all_the_same(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("COVID_MONAI_CACHE", str(tmp_path / "file" / "below"))
+    assert store.kept({"of": 1}, lambda: {"a": b"1"}) == {"a": b"1"}
+
+
+def test_the_cache_does_not_grow_for_ever(empty_cache):
+    for number in range(store.KEPT + 3):
+        store.kept({"number": number}, lambda: {"a": b"1"})
+    assert len(list((empty_cache / "networks").iterdir())) == store.KEPT
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=10)  # each writes two files to the disk
+@given(st.dictionaries(st.text(), plain, max_size=3), st.dictionaries(st.text(), plain, max_size=3))
+def test_what_is_made_of_other_things_is_never_taken(one, other):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COVID_MONAI_CACHE", folder)
+        assert store.kept(one, lambda: {"a": b"one"}) == {"a": b"one"}
+        same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+        assert store.kept(other, lambda: {"a": b"other"}) == {"a": b"one" if same else b"other"}
+
+
+def test_the_best_that_is_there_is_taken(monkeypatch):
+    assert choose_backend(None, "fp32", CPU) == "openvino"
+    assert choose_backend(None, "bf16", torch.device("cuda")) == "torch"
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert choose_backend(None, "int8", CPU) == "onnxruntime"
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert choose_backend(None, "fp32", CPU) == "torch"
+
+
+def test_a_missing_extra_is_named(bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ImportError, match=r"openvino is not installed: pip install 'covid-monai\[fast\]'"):
+        Classifier(bundle.root, backend="openvino")
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "device", "message"),
+    [
+        ("tensorrt", "fp32", "cpu", "'tensorrt' is no backend. There are: openvino, onnxruntime, torch"),
+        (None, "fp64", "cpu", "'fp64' is no precision. There are: fp32, bf16, int8"),
+        ("onnxruntime", "bf16", "cpu", "onnxruntime does not run bf16 on cpu; what does: openvino, torch"),
+        ("openvino", "fp32", "cuda", "openvino does not run fp32 on cuda; what does: torch"),
+        (None, "int8", "cuda", "torch does not run int8 on cuda; what does: none"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(name, precision, device, message):
+    with pytest.raises(ValueError, match=message):
+        choose_backend(name, precision, torch.device(device))
+
+
+def test_the_record_says_what_computed_it(bundle, tmp_path, run):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)).save(tmp_path / "a.png")
+    command = ("predict", "--bundle", bundle.root, tmp_path / "a.png", "--backend")
+    rows = [json.loads(run(*command, name, "--json")[1]) for name in ("openvino", "torch")]
+    assert [row["model"]["backend"] for row in rows] == ["openvino", "torch"]
+    assert {row["model"]["precision"] for row in rows} == {"fp32"}
+    assert rows[0]["probabilities"] == pytest.approx(rows[1]["probabilities"], abs=3e-6)
+    code, _, message = run(*command, "abacus")
+    assert (code, "'abacus' is no backend" in message) == (2, True)
+    code, _, message = run(*command, "openvino", "--precision", "int8")
+    assert (code, "covid-monai bundle quantize" in message) == (2, True)
+
+
+def test_heat_maps_can_be_made_after_an_unpacked_bundle_is_gone(bundle, tmp_path):
+    copy, image = shutil.copytree(bundle.root, tmp_path / "unpacked"), tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)).save(image)
+    classifier = Classifier(copy, device="cpu")
+    classifier.load_explainer()
+    shutil.rmtree(copy)
+    (prediction,) = classifier.predict([image])
+    assert prediction.ok
+    assert classifier.explain(image, "covid").heat.shape == (64, 64)
+
+
+def test_the_caller_keeps_its_threads(bundle, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)).save(tmp_path / "a.png")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        list(Classifier(bundle.root, device="cpu").predict([tmp_path / "a.png"]))
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+# -- real images --
+
+
+@pytest.fixture(scope="module")
+def images(real_data):
+    """Forty images of each class and collection: records with `image` and `label`."""
+    folders = {
+        "chest_xray/test/NORMAL": 0,
+        "darkcovidnet/No_findings": 0,
+        "chest_xray/test/PNEUMONIA": 1,
+        "darkcovidnet/Pneumonia": 1,
+        "covid-cxnet/covid19": 2,
+    }
+    return [
+        {"image": str(path), "label": label}
+        for folder, label in folders.items()
+        for path in sorted((real_data / folder).iterdir())[:40]
+    ]
+
+
+@pytest.fixture(scope="module")
+def image_images(images):
+    preprocessing = Bundle(SHIPPED).preprocessing
+    return np.stack([preprocessing({"image": image["image"]})["image"].numpy() for image in images])
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "precision", "tolerance", "changed"),
+    [
+        ("openvino", "fp32", 1e-5, 0.0),
+        ("onnxruntime", "fp32", 1e-5, 0.0),
+        ("openvino", "bf16", 0.15, 0.03),
+        ("torch", "bf16", 0.15, 0.03),
+    ],
+)
+def test_backends_agree_on_real_images(image_images, name, precision, tolerance, changed):
+    bundle = Bundle(SHIPPED)
+    if precision == "bf16":
+        try:
+            network = load(name, bundle, precision)
+        except ValueError as error:
+            pytest.skip(str(error))
+    else:
+        network = load(name, bundle, precision)
+    found, reference = (
+        to_probabilities(logits, bundle.calibration)
+        for logits in (network(image_images), expected(bundle, image_images))
+    )
+    assert np.abs(found - reference).max() <= tolerance
+    assert np.mean(found.argmax(axis=1) != reference.argmax(axis=1)) <= changed
+
+
+@pytest.fixture(scope="module")
+def own_copy(tmp_path_factory):
+    """The shipped bundle, where something may be written beside the weights."""
+    return Bundle(shutil.copytree(SHIPPED, tmp_path_factory.mktemp("own") / "bundle"))
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_int8_is_kept_if_it_is_as_good_and_used_by_both(own_copy, images, image_images, monkeypatch):
+    # On a hundred images chance alone moves the AUROC by more than the limit.
+    monkeypatch.setattr("covid_monai.inference.quantize.MAX_AUROC_LOSS", 0.01)
+    record = quantise(own_copy, images[::2], images[1::2])
+    assert set(record["backends"]) == {"onnxruntime", "openvino"}
+    assert all(found["auroc_loss"] <= 0.01 for found in record["backends"].values())
+    reference = to_probabilities(expected(own_copy, image_images), None)
+    for name in ("onnxruntime", "openvino"):
+        found = to_probabilities(load(name, own_copy, "int8")(image_images), None)
+        assert 1e-4 < np.abs(found - reference).max() < 0.4  # 8 bits, and the same network
+        assert np.mean(found.argmax(axis=1) == reference.argmax(axis=1)) > 0.9
+    torch.manual_seed(1)
+    save_atomically(own_copy.checkpoint(own_copy.build_network()), own_copy.checkpoint_path)
+    with pytest.raises(CheckpointError, match="made of other weights"):
+        load("openvino", own_copy, "int8")
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_int8_that_is_worse_is_refused_and_not_written(images, tmp_path):
+    bundle = Bundle(shutil.copytree(SHIPPED, tmp_path / "bundle"))
+    steps = np.repeat(np.arange(0, 256, 128, dtype=np.uint8), 64)
+    Image.fromarray(np.tile(steps, (128, 1))).save(tmp_path / "steps.png")  # two greys: too narrow ranges
+    with pytest.raises(QuantisationError, match="nothing is written"):
+        quantise(bundle, [{"image": str(tmp_path / "steps.png")}] * 4, images)
+    assert not bundle.quantised_path.exists()
+    assert not bundle.quantised_record_path.exists()

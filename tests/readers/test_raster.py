@@ -1,0 +1,187 @@
+"""JPEG and PNG radiographs: every mode, orientation, colour and damage."""
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
+from covid_monai.dicom.pixels.color import grey_from_rgb
+from covid_monai.readers import read_radiograph
+
+
+def picture(rows=96, columns=128):
+    y, x = np.mgrid[0:rows, 0:columns]
+    return ((np.sin(x / 17) * np.cos(y / 23) + 1) * 110 + 20 * x / columns).astype(np.uint8)
+
+
+def read(image, path, **options):
+    image.save(path, **options)
+    return read_radiograph(path)[0][0]
+
+
+def refusal(path):
+    with pytest.raises(RefusedImage) as caught:
+        read_radiograph(path)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])
+def test_png_modes_of_one_picture(tmp_path, mode):
+    image = read(Image.fromarray(picture()).convert(mode), tmp_path / "image.png")
+    np.testing.assert_allclose(image, picture() / 255, atol=1e-7)
+
+
+def test_one_bit_png(tmp_path):
+    bits = picture() > 120
+    np.testing.assert_array_equal(read(Image.fromarray(bits), tmp_path / "image.png"), bits)
+
+
+def test_grey_cmyk_jpeg(tmp_path):
+    image = read(Image.fromarray(picture()).convert("CMYK"), tmp_path / "image.jpg", quality=100)
+    np.testing.assert_allclose(image, picture() / 255, atol=2.1 / 255)
+
+
+def test_transparency_is_laid_over_black(tmp_path):
+    rgba = np.dstack([np.repeat(picture()[..., None], 3, axis=2), np.full(picture().shape, 255, np.uint8)])
+    rgba[:30, :, 3] = 0
+    image = read(Image.fromarray(rgba), tmp_path / "image.png")
+    assert (image[:30] == 0).all()
+    np.testing.assert_allclose(image[30:], picture()[30:] / 255, atol=1e-7)
+
+
+def test_sixteen_bits_over_their_full_range(tmp_path):
+    wide = picture().astype(np.uint16) * 257
+    np.testing.assert_allclose(read(Image.fromarray(wide), tmp_path / "image.png"), wide / 65535, atol=1e-6)
+
+
+def test_raw_detector_values_in_sixteen_bits_are_stretched(tmp_path):
+    raw = picture().astype(np.uint16) * 16
+    image = read(Image.fromarray(raw), tmp_path / "image.png")
+    low, high = np.percentile(raw.astype(float), [0.5, 99.5], method="inverted_cdf")
+    np.testing.assert_allclose(image, np.clip((raw - low) / (high - low), 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_exif_orientation(tmp_path, orientation, suffix):
+    # TIFF 6.0: where row 0 and column 0 of the stored picture are shown.
+    undo = {
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: np.rot90(a, 2),
+        4: np.flipud,
+        5: np.transpose,
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: np.rot90(a, 2).T,
+        8: lambda a: np.rot90(a, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(undo(picture())))
+    image = read(
+        stored, tmp_path / f"image{suffix}", exif=exif, **({"quality": 100} if suffix == ".jpg" else {})
+    )
+    np.testing.assert_allclose(image, picture() / 255, atol=2.1 / 255)
+
+
+def test_rows_first_and_upright(tmp_path):
+    pixels = picture(64, 100)
+    pixels[:10] = 255
+    image = read(Image.fromarray(pixels), tmp_path / "image.png")
+    assert image.shape == (64, 100)
+    assert (image[:10] == 1).all()
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [9500, 15000])
+def test_too_many_pixels_are_refused_by_the_header(tmp_path, side):
+    # Of one bit: small as a file, and never decoded. Pillow itself gives up above 179 million pixels.
+    Image.new("1", (side, side)).save(tmp_path / "image.png")
+    assert refusal(tmp_path / "image.png") is RefusalReason.TOO_LARGE
+
+
+def test_blank_and_animated(tmp_path):
+    Image.new("L", (100, 100), 9).save(tmp_path / "blank.png")
+    assert refusal(tmp_path / "blank.png") is RefusalReason.BLANK
+    frames = [Image.fromarray(picture()), Image.fromarray(picture()[::-1])]
+    frames[0].save(tmp_path / "moving.png", save_all=True, append_images=frames[1:])
+    assert refusal(tmp_path / "moving.png") is RefusalReason.MULTI_FRAME
+
+
+def test_other_formats_and_damage(tmp_path):
+    Image.fromarray(picture()).save(tmp_path / "image.gif")
+    Image.fromarray(picture()).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-200])
+    for name in ("image.gif", "cut.jpg"):
+        with pytest.raises(UnreadableImage, match=name):
+            read_radiograph(tmp_path / name)
+
+
+def test_content_decides_not_the_name(tmp_path):
+    Image.fromarray(picture()).save(tmp_path / "image.png")
+    renamed = (tmp_path / "image.png").rename(tmp_path / "image.dcm")
+    assert read_radiograph(renamed)[0].shape == (1, 96, 128)
+
+
+# Colour
+
+
+@pytest.mark.parametrize(
+    "name", ["astronaut", "coffee", "chelsea", "rocket", "retina", "immunohistochemistry"]
+)
+def test_photographs_are_refused(name):
+    try:
+        photograph = getattr(skimage.data, name)()
+    except (ConnectionError, ModuleNotFoundError, OSError):
+        pytest.skip(f"scikit-image does not ship {name}")
+    with pytest.raises(RefusedImage):
+        grey_from_rgb(photograph[..., :3])
+
+
+def test_colour_map_is_refused():
+    g = picture() / 255.0
+    jet = np.stack([1.5 - abs(4 * g - k) for k in (3, 2, 1)], axis=-1).clip(0, 1)
+    with pytest.raises(RefusedImage):
+        grey_from_rgb((jet * 255).astype(np.uint8))
+
+
+def test_tint_noise_and_a_small_arrow_are_accepted():
+    image = np.repeat(picture()[..., None], 3, axis=2).astype(float)
+    image = image * [0.8, 0.95, 1.0] + np.random.default_rng(0).normal(0, 4, image.shape)
+    image = image.clip(0, 255).astype(np.uint8)
+    image[40:50, 60:80] = [255, 0, 0]
+    weighted = image @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(grey_from_rgb(image), weighted, atol=1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_conversion_equals_pillow(dtype):
+    image = (np.random.default_rng(0).integers(0, 12, (64, 64, 3)) + picture(64, 64)[..., None] * 0.9).astype(
+        dtype
+    )
+    scaled = image.astype(dtype) if dtype is np.uint8 else image * 257
+    expected = np.asarray(Image.fromarray(image.astype(np.uint8)).convert("L"), float)
+    np.testing.assert_allclose(grey_from_rgb(scaled) / np.iinfo(dtype).max, expected / 255, atol=0.51 / 255)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    "folder", ["chest_xray/test", "covid-chestxray-dataset/images", "darkcovidnet", "covid-cxnet/covid19"]
+)
+def test_real_images_are_accepted(real_data, folder):
+    paths = sorted(
+        p for p in (real_data / folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")
+    )
+    assert len(paths) > 500
+    colour = [p for p in paths if Image.open(p).mode != "L"]
+    for path in {*paths[::40], *colour[::8]}:
+        image, _ = read_radiograph(path)
+        assert image.shape[0] == 1 and 0 <= image.min() < image.max() <= 1
+
+
+@pytest.mark.real_data
+def test_superpixel_renderings_are_refused_as_colour(real_data):
+    """The copy of this collection holds explanations drawn in green over averaged patches, not images."""
+    paths = sorted(p for p in (real_data / "covid19-image-dataset").rglob("*") if p.is_file())[::20]
+    assert {refusal(path) for path in paths} == {RefusalReason.COLOUR}

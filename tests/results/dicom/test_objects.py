@@ -1,0 +1,242 @@
+"""A prediction as DICOM objects: valid, in the image's study, the same each time, never about a non-image."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+import pytest
+from dicom_helpers import make_ds, picture, save
+from PIL import Image
+from pydicom.data import get_testdata_file
+from results_helpers import NEEDS_DCIODVFY, classified, complaints, refused, small_classifier
+
+from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
+from covid_monai.inference.classifier import Classifier
+from covid_monai.inference.prediction import Prediction
+from covid_monai.readers import read_radiograph
+from covid_monai.results import Kind, NoResultObjects, ResultObjects, result_uids, write_results
+
+pytestmark = pytest.mark.slow
+
+CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.88.33": "SR",
+    "1.2.840.10008.5.1.4.1.1.7": "OT",
+    "1.2.840.10008.5.1.4.1.1.11.1": "PR",
+    "1.2.840.10008.5.1.4.1.1.104.1": "DOC",
+}
+
+
+@pytest.fixture(scope="module")
+def results(classifier):
+    return ResultObjects(classifier, pdf=True)
+
+
+@pytest.fixture(scope="module")
+def images(phantoms):
+    """A CR and a DX (MONOCHROME1)."""
+    files = sorted((phantoms.parent / "images").glob("*.dcm"))
+    kinds = {pydicom.dcmread(path, stop_before_pixels=True).Modality: path for path in files}
+    return [kinds["CR"], kinds["DX"]]
+
+
+def stored(ds, folder, **elements):
+    """An image with other elements, as a file; None deletes."""
+    for keyword, value in elements.items():
+        if value is None:
+            delattr(ds, keyword)
+        else:
+            setattr(ds, keyword, value)
+    return save(ds, folder / "image.dcm")
+
+
+@NEEDS_DCIODVFY
+@pytest.mark.parametrize("decided", ["covid", "normal", "uncertain"])
+def test_no_object_of_a_phantom_has_an_error(results, classifier, images, tmp_path, decided):
+    for image in images:
+        objects = results.of(classified(classifier, image, decided=decided))
+        assert [CLASSES[ds.SOPClassUID] for ds in objects] == ["SR", "OT", "PR", "DOC"]
+        assert complaints(objects, tmp_path) == []
+        warnings = complaints(objects, tmp_path, level="Warning")
+        # Private codes are the only thing to warn of: that validator knows no private scheme.
+        assert [line for line in warnings if "<99COVIDMONAI> for value" not in line] == []
+
+
+@NEEDS_DCIODVFY
+@pytest.mark.real_data
+def test_no_object_of_a_real_file_has_an_error(real_data, tmp_path):
+    shipped = Classifier(Path(__file__).parents[3] / "bundles" / "covid_cxr_classification", device="cpu")
+    results = ResultObjects(shipped, pdf=True)
+    made = {}
+    for prediction in shipped.predict(sorted((real_data / "dicom").iterdir())):
+        try:
+            objects = results.of(prediction)
+        except NoResultObjects as error:
+            made[Path(prediction.file).name] = error.cause
+            continue
+        made[Path(prediction.file).name] = [str(ds.Modality) for ds in objects]
+        assert complaints(objects, tmp_path) == [], prediction.file
+    whole = ["SR", "OT", "PR", "DOC"]
+    assert made["RG1_J2KI.dcm"] == whole
+    assert made["1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm"] == whole
+    assert made["RG3_J2KI.dcm"] == made["vlut_04.dcm"] == ["SR"]  # a hand, a head: refused
+    assert made["693_UNCR.dcm"] == []  # a CT slice: no radiograph
+    assert made["HTJ2K_08_RGB.dcm"] == "no StudyInstanceUID"
+
+
+@NEEDS_DCIODVFY
+def test_a_bare_image_gets_valid_objects(results, classifier, tmp_path):
+    image = save(make_ds(picture()), tmp_path / "image.dcm")  # no date, no study ID, no sex
+    objects = results.of(classified(classifier, image))
+    assert complaints(objects, tmp_path) == []
+    assert {ds.StudyInstanceUID for ds in objects} == {pydicom.dcmread(image).StudyInstanceUID}
+
+
+@NEEDS_DCIODVFY
+def test_a_model_without_thresholds_and_calibration_gets_all_objects(results, classifier, images, tmp_path):
+    bare = replace(classified(classifier, images[0]), decision=None, prediction_set=None)
+    objects = results.of(bare)
+    assert len(objects) == 4 and complaints(objects, tmp_path) == []
+
+
+@pytest.mark.parametrize("syntax", ["JPEG2000Lossless", "RLELossless", "JPEGLSLossless"])
+def test_compressed_images_get_all_objects(results, classifier, tmp_path, syntax):
+    ds = make_ds(picture(), photometric="MONOCHROME1")
+    ds.compress(getattr(pydicom.uid, syntax))
+    assert len(results.of(classified(classifier, save(ds, tmp_path / "image.dcm")))) == 4
+
+
+def test_a_lossy_image_gives_a_lossy_heat_map(results, classifier, tmp_path):
+    image = stored(make_ds(picture()), tmp_path, LossyImageCompression="01", LossyImageCompressionRatio="7.5")
+    heatmap = results.of(classified(classifier, image))[1]
+    assert (heatmap.LossyImageCompression, heatmap.LossyImageCompressionRatio) == ("01", 7.5)
+
+
+def test_a_image_stored_in_colour_has_no_presentation_state(results, classifier, tmp_path):
+    pixels = picture()[..., None].repeat(3, axis=2)
+    image = save(
+        make_ds(pixels, sop_class="1.2.840.10008.5.1.4.1.1.7", photometric="RGB"), tmp_path / "a.dcm"
+    )
+    assert [ds.Modality for ds in results.of(classified(classifier, image))] == ["SR", "OT", "DOC"]
+
+
+def test_each_kind_has_its_own_series_in_the_images_study(results, classifier, images):
+    source = pydicom.dcmread(images[0])
+    objects = results.of(classified(classifier, images[0]))
+    assert {ds.StudyInstanceUID for ds in objects} == {source.StudyInstanceUID}
+    series = {ds.SeriesInstanceUID for ds in objects}
+    assert len(series) == 4 and source.SeriesInstanceUID not in series
+    assert len({ds.SeriesNumber for ds in objects}) == 4
+    for ds in objects:
+        assert ds.PatientID == source.PatientID and "research" in ds.SeriesDescription
+
+
+def test_uids_can_be_asked_for_before_anything_is_made(results, classifier, images):
+    source = pydicom.dcmread(images[0])
+    kinds = [Kind.REPORT, Kind.HEATMAP, Kind.PRESENTATION_STATE, Kind.PDF]
+    expected = [result_uids(source.SOPInstanceUID, results.model, kind) for kind in kinds]
+    objects = results.of(classified(classifier, images[0]))
+    assert expected == [(ds.SeriesInstanceUID, ds.SOPInstanceUID) for ds in objects]
+    assert all(pydicom.uid.UID(uid).is_valid for pair in expected for uid in pair)
+
+
+def test_every_part_of_the_model_changes_the_uids(results):
+    first = result_uids("1.2.3", results.model, Kind.REPORT)
+    for key in results.model:
+        other = result_uids("1.2.3", results.model | {key: "another"}, Kind.REPORT)
+        assert not set(first) & set(other), key
+    assert not set(first) & set(result_uids("1.2.4", results.model, Kind.REPORT))
+
+
+def test_another_operating_point_is_another_model(tmp_path):
+    one, other = small_classifier(tmp_path / "one"), small_classifier(tmp_path / "other")
+    assert ResultObjects(one).model == ResultObjects(other).model
+    other.operating_point.thresholds["covid"] = 0.9
+    assert ResultObjects(one).model != ResultObjects(other).model
+
+
+def test_the_same_image_gives_the_same_bytes(classifier, images, tmp_path):
+    written = []
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        objects = ResultObjects(classifier, pdf=True).of(classified(classifier, images[0]))
+        written.append({path.name: path.read_bytes() for path in write_results(objects, folder)})
+    assert written[0] == written[1] and len(written[0]) == 4
+
+
+def test_files_are_named_by_their_uid_and_replaced(results, classifier, images, tmp_path):
+    image = tmp_path / "Doe^Jane.dcm"
+    shutil.copy(images[0], image)
+    objects = results.of(classified(classifier, image))
+    for _ in range(2):
+        paths = write_results(objects, tmp_path / "new" / "folder")
+        assert [path.name for path in paths] == [f"{ds.SOPInstanceUID}.dcm" for ds in objects]
+        assert set((tmp_path / "new" / "folder").iterdir()) == set(paths)
+    assert all(pydicom.dcmread(path) == ds for path, ds in zip(paths, objects, strict=True))
+
+
+def test_a_refused_image_has_a_report_and_nothing_else(results, classifier, images):
+    (only,) = results.of(refused(classifier, images[0]))
+    assert only.Modality == "SR"
+
+
+@pytest.mark.parametrize(
+    "reason", ["report", "presentation_state", "no_pixels", "not_a_projection_radiograph"]
+)
+def test_what_is_no_radiograph_has_no_objects(results, classifier, images, reason):
+    assert results.of(refused(classifier, images[0], reason)) == []
+
+
+def test_an_error_has_no_objects(results, classifier):
+    failed = Prediction(file="gone.dcm", status=Status.ERROR, model=classifier.model, reason="unreadable")
+    assert results.of(failed) == []
+
+
+def test_the_readers_refuse_our_own_results(results, classifier, images, tmp_path):
+    for path in write_results(results.of(classified(classifier, images[0])), tmp_path):
+        with pytest.raises(RefusedImage) as caught:
+            read_radiograph(path)
+        assert caught.value.reason in (RefusalReason.REPORT, RefusalReason.PRESENTATION_STATE)
+
+
+@pytest.mark.parametrize(
+    "keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"]
+)
+@pytest.mark.parametrize("value", [None, "", "1.2.x", "1..2", "1.2.840." + "9" * 60, "1.02.3"])
+def test_a_image_without_a_valid_uid_is_named(results, classifier, tmp_path, keyword, value):
+    ds = make_ds(picture())
+    if value is None:
+        delattr(ds, keyword)
+    else:
+        ds[keyword] = pydicom.DataElement(keyword, "UI", value, validation_mode=pydicom.config.IGNORE)
+    image = tmp_path / "image.dcm"
+    pydicom.dcmwrite(image, ds, implicit_vr=False, little_endian=True)
+    with pytest.raises(NoResultObjects, match=rf"image.dcm: no (valid )?{keyword}") as caught:
+        results.of(classified(classifier, image))
+    assert keyword in caught.value.cause and "Doe" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["image.jpg", "image.png"])
+def test_a_picture_that_is_not_dicom_is_named(results, classifier, tmp_path, name):
+    Image.fromarray(picture()).save(tmp_path / name)
+    with pytest.raises(NoResultObjects, match="not a DICOM file") as caught:
+        results.of(classified(classifier, tmp_path / name))
+    assert caught.value.cause == "not a DICOM file"
+
+
+def test_heat_map_and_page_can_be_left_out(classifier, images):
+    found = ResultObjects(classifier, heatmap=False).of(classified(classifier, images[0]))
+    assert [ds.Modality for ds in found] == ["SR"]
+    found = ResultObjects(classifier, heatmap=False, pdf=True).of(classified(classifier, images[0]))
+    assert [ds.Modality for ds in found] == ["SR", "DOC"]
+
+
+def test_real_world_oddities_of_pydicom_files_do_not_stop_it(results, classifier):
+    folder = Path(get_testdata_file("CT_small.dcm")).parent
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".py"]
+    made = 0
+    for prediction in classifier.predict(files):
+        try:
+            made += len(results.of(prediction))
+        except ValueError as error:
+            assert isinstance(error, NoResultObjects)
+    assert made > 10

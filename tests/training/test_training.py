@@ -1,0 +1,334 @@
+"""A training run from its config: what it leaves behind, and that a killed one comes back bit for bit."""
+
+import filecmp
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from covid_monai.bundle import Bundle
+from covid_monai.core.errors import causes
+from covid_monai.datasets.datalist import read_datalist
+from covid_monai.evaluation.decisions.calibration import Calibration
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point
+from covid_monai.gate.gate import Gate
+from covid_monai.training.tracking import log_evaluation
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "bundles" / "covid_cxr_classification" / "configs"
+# A network and images small enough for seconds; the same as conftest's `train`.
+SMALL_RUN = {
+    "network_name": "resnet10",
+    "image_size": 64,
+    "batch_size": 8,
+    "max_epochs": 2,
+    "precision": "fp32",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store(tmp_path_factory) -> str:
+    """An MLflow store of this module's own, for this process and its children."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlruns.db'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        yield uri
+
+
+@pytest.fixture(scope="module")
+def run(phantoms, store, train, tmp_path_factory) -> Path:
+    """A finished run, trained where the test split's images do not exist."""
+    folder = tmp_path_factory.mktemp("trained")
+    content = json.loads(phantoms.read_text())
+    images = folder / "images"
+    for split in ("training", "validation"):
+        for item in content[split]:
+            (images / item["image"]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(phantoms.parent / item["image"], images / item["image"])
+    datalist = folder / "datalist.json"
+    datalist.write_text(json.dumps(content | {"root": str(images)}))
+    train(folder / "o'brien", datalist)  # the configs in it name it
+    return folder / "o'brien"
+
+
+def test_the_run_is_a_bundle_with_its_own_settings(run):
+    bundle = Bundle(run)
+    assert (bundle.network_name, bundle.image_size) == ("resnet10", 64)
+    assert bundle.class_names == ("normal", "pneumonia", "covid")
+    network = bundle.load_network()
+    assert network(torch.zeros(2, 1, 64, 64)).shape == (2, 3)
+    assert bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == [64, 64]
+
+
+def test_the_operating_point_was_chosen_on_validation(run):
+    point = OperatingPoint.load(run / "models" / "operating_point.json")
+    data = read_datalist(run.parent / "datalist.json")
+    assert point.chosen_on["split"] == "validation"
+    assert point.chosen_on["n"] == len(data.splits["validation"])
+    assert point.chosen_on["datalist_digest"] == data.digest
+
+
+def test_the_calibration_was_fitted_on_validation_patients(run):
+    calibration = Calibration.load(run / "models" / "calibration.json")
+    data = read_datalist(run.parent / "datalist.json")
+    validation = data.splits["validation"]
+    assert calibration.chosen_on["split"] == "validation"
+    assert calibration.chosen_on["n"] == len(validation)
+    assert calibration.chosen_on["patients"] == len({record["patient"] for record in validation})
+    assert calibration.chosen_on["datalist_digest"] == data.digest
+
+
+def test_drift_is_measured_against_the_images_of_the_calibration(run):
+    bundle = Bundle(run)
+    origin, calibrated_on = bundle.score_reference.chosen_on, bundle.calibration.chosen_on
+    assert all(origin[key] == calibrated_on[key] for key in ("split", "n", "patients", "datalist_digest"))
+
+
+def test_the_thresholds_are_those_of_calibrated_probabilities(run):
+    bundle, data = Bundle(run), read_datalist(run.parent / "datalist.json")
+    network, records = bundle.load_network(), data.records("validation")
+    images = torch.stack([bundle.preprocessing({"image": r["image"]})["image"].as_tensor() for r in records])
+    with torch.no_grad():
+        own = torch.softmax(network(images).double(), dim=1).numpy()
+    labels = [record["label"] for record in records]
+    expected = choose_operating_point(labels, bundle.calibration.apply(own), bundle.class_names)
+    assert bundle.operating_point.thresholds == pytest.approx(expected.thresholds, abs=1e-4)
+
+
+def test_mlflow_holds_what_a_person_looks_for(run, store):
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name("covid_cxr_classification")
+    tracked = next(r for r in client.search_runs([experiment.experiment_id]) if r.info.run_name == run.name)
+    assert tracked.info.status == "FINISHED"
+    params, metrics = tracked.data.params, tracked.data.metrics
+    data = read_datalist(run.parent / "datalist.json")
+    assert params["network_name"] == "resnet10" and params["datalist_digest"] == data.digest
+    assert int(params["training/covid"]) == data.counts()["training"]["covid"]
+    assert {
+        "val_best/auroc",
+        "train/loss",
+        "train/learning_rate",
+        "train/images_per_second",
+        "val/loss",
+        "val/auroc",
+    } <= metrics.keys()
+    assert {
+        "val/balanced_accuracy",
+        "val/auroc_covid",
+        "val/sensitivity_normal",
+        "val/specificity_pneumonia",
+    } <= metrics.keys()
+    assert [m.step for m in client.get_metric_history(tracked.info.run_id, "val/auroc")] == [1, 2]
+    assert "not a medical device" in tracked.data.tags["mlflow.note.content"]
+    assert tracked.data.tags["git_commit"]
+    top = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
+    assert {"config", "figures", "models", "environment.txt"} <= top
+    figures = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id, "figures")}
+    assert figures == {"figures/validation_confusion_matrix.png", "figures/validation_roc.png"}
+
+
+def test_an_evaluation_joins_the_run_that_trained_the_bundle(run, store, tmp_path):
+    report = tmp_path / "report.html"
+    report.write_text("a report")
+    assert log_evaluation([report], bundle_root=run, metrics={"auroc": 0.75})
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name("covid_cxr_classification")
+    tracked = next(r for r in client.search_runs([experiment.experiment_id]) if r.info.run_name == run.name)
+    assert tracked.data.metrics["test/auroc"] == 0.75
+    assert [a.path for a in client.list_artifacts(tracked.info.run_id, "evaluation")] == [
+        "evaluation/report.html"
+    ]
+
+
+def test_an_evaluation_without_its_run_is_not_logged_and_makes_no_store(run, tmp_path):
+    elsewhere = f"sqlite:///{tmp_path}/other.db"
+    assert not log_evaluation([], bundle_root=run, metrics={}, tracking_uri=elsewhere)
+    assert not list(tmp_path.iterdir())
+    assert not log_evaluation([], bundle_root=tmp_path, metrics={})
+
+
+def test_the_gate_belongs_to_the_weights(run):
+    gate = Gate.load(Bundle(run))
+    assert gate is not None
+    training = read_datalist(run.parent / "datalist.json").splits["training"]
+    assert gate.fitted_on["training_images"] == len(training)
+
+
+def test_the_resolved_config_shows_overrides_and_defaults(run, store):
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name("covid_cxr_classification")
+    tracked = next(r for r in client.search_runs([experiment.experiment_id]) if r.info.run_name == run.name)
+    text = mlflow.artifacts.load_text(f"{tracked.info.artifact_uri}/config/train_resolved.yaml")
+    assert "network_name: resnet10" in text
+    assert "learning_rate: 0.001" in text
+    assert f"output_dir: {run}" in text
+
+
+def test_a_second_run_does_not_overwrite_the_first(run, train):
+    weights = run / "models" / "model.pt"
+    before = shutil.copy(weights, run / "before.pt")
+    with pytest.raises(Exception) as error:
+        train(run, run.parent / "datalist.json")
+    assert any(
+        isinstance(cause, FileExistsError) and "--resume true" in str(cause) for cause in causes(error.value)
+    )
+    assert filecmp.cmp(weights, before, shallow=False)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "earlier"), [("learning_rate", 0.5, 0.001), ("image_size", 96, 64)]
+)
+def test_resuming_with_other_settings_names_them_and_changes_nothing(run, train, setting, value, earlier):
+    with pytest.raises(Exception) as error:
+        train(run, run.parent / "datalist.json", resume=True, **{setting: value})
+    assert any(f"{setting} was {earlier}, now {value}" in str(cause) for cause in causes(error.value))
+    assert Bundle(run).load_network()
+
+
+def test_resuming_a_finished_run_changes_nothing(run, train):
+    before = torch.load(run / "models" / "last.pt", weights_only=True)
+    train(run, run.parent / "datalist.json", resume=True)
+    after = torch.load(run / "models" / "last.pt", weights_only=True)
+    assert before["epoch"] == after["epoch"] == 2
+    assert all(torch.equal(before["network"][key], after["network"][key]) for key in before["network"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"cache": "memory"},
+        {"precision": "bf16"},
+        {"freeze_epochs": 1, "backbone_factor": 0.1},
+    ],
+    ids=lambda override: "-".join(override),
+)
+@pytest.mark.slow
+def test_variants_train(phantoms, train, tmp_path, override):
+    train(tmp_path / "run", phantoms, max_epochs=1, **override)
+    assert Bundle(tmp_path / "run").load_network()
+
+
+@pytest.mark.slow
+def test_pretrained_weights_from_a_file_start_the_network(phantoms, train, run, tmp_path):
+    train(tmp_path / "run", phantoms, max_epochs=1, pretrained=str(run / "models" / "model.pt"))
+    assert Bundle(tmp_path / "run").load_network()
+
+
+def _command(output_dir: Path, datalist: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> list[str]:
+    values = SMALL_RUN | {"cache_dir": output_dir.parent / "images"}
+    settings = [word for key, value in values.items() for word in (f"--{key}", str(value))]
+    return [
+        *(launcher or (sys.executable,)),
+        *(
+            "-m",
+            "monai.bundle",
+            "run",
+            "training",
+            "--datalist",
+            str(datalist),
+            "--output_dir",
+            str(output_dir),
+        ),
+        *settings,
+        *arguments,
+    ]
+
+
+def _state(folder: Path) -> dict:
+    return torch.load(folder / "models" / "last.pt", weights_only=True)
+
+
+def _start(
+    command: list[str], *, after_first_epoch_of: Path, streams: Any = subprocess.DEVNULL, **options
+) -> subprocess.Popen:
+    """A training in a process of its own that has just begun its second epoch."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=streams, stderr=streams, **options)
+    last = after_first_epoch_of / "models" / "last.pt"
+    deadline = time.monotonic() + 300
+    while not last.exists():
+        assert process.poll() is None and time.monotonic() < deadline, "the first epoch never ended"
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.slow
+def test_a_run_stopped_with_ctrl_c_says_how_to_go_on_and_is_marked_as_killed(phantoms, tmp_path):
+    store = f"sqlite:///{tmp_path}/mlruns.db"
+    command = _command(
+        tmp_path / "run", phantoms, "--config_file", str(CONFIGS / "train.yaml"), "--max_epochs", "50"
+    )
+    output = tmp_path / "output.txt"
+    with output.open("w") as file:
+        process = _start(
+            command,
+            after_first_epoch_of=tmp_path / "run",
+            streams=file,
+            # A shell starts background jobs, such as a gate, with SIGINT ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            env=os.environ | {"MLFLOW_TRACKING_URI": store},
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) == 130
+    said = output.read_text()
+    assert "--resume true" in said and "Traceback" not in said
+    client = mlflow.MlflowClient(store)
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert [run.info.status for run in runs] == ["KILLED"]
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(phantoms, tmp_path):
+    arguments = ("--config_file", str(CONFIGS / "train.yaml"), "--max_epochs", "4", "--batch_size", "2")
+    arguments += ("--precision", "bf16")
+    _finish(_command(tmp_path / "whole", phantoms, *arguments))
+
+    victim = _start(
+        _command(tmp_path / "killed", phantoms, *arguments), after_first_epoch_of=tmp_path / "killed"
+    )
+    victim.send_signal(signal.SIGKILL)  # the second epoch has just begun
+    assert victim.wait(timeout=60) == -signal.SIGKILL
+    assert _state(tmp_path / "killed")["epoch"] < 4
+
+    _finish(_command(tmp_path / "killed", phantoms, *arguments, "--resume", "true"))
+    whole, again = _state(tmp_path / "whole"), _state(tmp_path / "killed")
+    assert whole["epoch"] == again["epoch"] == 4
+    for part in ("network", "averaging"):
+        for key, value in whole[part].items():
+            assert torch.equal(value, again[part][key]), key
+    moments, moments_again = whole["optimizer"]["state"], again["optimizer"]["state"]
+    assert all(torch.equal(moments[k]["exp_avg_sq"], moments_again[k]["exp_avg_sq"]) for k in moments)
+    assert whole["best_metric"] == again["best_metric"]
+
+
+def _finish(command: list[str], **options) -> None:
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, **options)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_the_learning_rate_finder_writes_its_curve(phantoms, tmp_path):
+    workflow = ConfigWorkflow(
+        config_file=str(CONFIGS / "train.yaml"),
+        logging_file=False,
+        run_id="find_lr",
+        bundle_root=str(CONFIGS.parent),
+        datalist=str(phantoms),
+        output_dir=str(tmp_path),
+        cache_dir=str(tmp_path / "images"),
+        **SMALL_RUN,
+    )
+    workflow.initialize()
+    (rate,) = workflow.run()
+    assert 1e-6 < rate < 1.0
+    assert len((tmp_path / "learning_rates.csv").read_text().splitlines()) > 20
+    assert (tmp_path / "learning_rates.png").read_bytes().startswith(b"\x89PNG")

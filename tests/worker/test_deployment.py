@@ -1,0 +1,164 @@
+"""The service and its machine: the check, a full disk, a damaged queue, a stop; and Orthanc's routing."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from pacs_helpers import (
+    IDENTITY,
+    NEEDS_ORTHANC,
+    ROOT,
+    Orthanc,
+    Proxy,
+    Worker,
+    images,
+    of,
+    queue_of,
+    wait_for_answers,
+    wait_until,
+)
+from pydicom import dcmread
+
+pytestmark = [pytest.mark.slow, NEEDS_ORTHANC]
+DEPLOY = ROOT / "deploy" / "worker"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd's own check of units")
+def test_the_unit_passes_systemds_check_and_gives_the_service_few_rights(tmp_path):
+    text = (DEPLOY / "covid-monai-worker.service").read_text()
+    unit = tmp_path / "covid-monai-worker.service"
+    unit.write_text(text.replace("/opt/covid-monai/.venv/bin/covid-monai", shutil.which("true")))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    rating = [
+        "systemd-analyze",
+        "security",
+        "--offline=true",
+        "--threshold=20",
+        unit,
+    ]  # 20: exposure 2.0 of 10
+    assert subprocess.run(rating, capture_output=True, timeout=60).returncode == 0
+
+
+def test_the_image_is_built_from_what_the_package_needs(tmp_path):
+    """The Dockerfile's own COPY lines into a folder, then a build of the package there."""
+    for line in (DEPLOY / "Dockerfile").read_text().splitlines():
+        match line.split():
+            case ["COPY", *sources, target]:
+                for source in sources:
+                    copy_of = shutil.copytree if (ROOT / source).is_dir() else shutil.copy2
+                    copy_of(ROOT / source, tmp_path / (target if target != "./" else source))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, tmp_path, "--wheel-dir", tmp_path / "wheels"], check=True, timeout=120)
+    assert list((tmp_path / "wheels").glob("covid_monai-*.whl"))
+
+
+def test_the_check_says_what_is_wrong_and_leaves_nothing(orthanc, tmp_path):
+    orthanc.send(images(tmp_path / "images", 2))
+    good = Worker(tmp_path / "good", of(orthanc)).command("check")
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "fetching works" in good.stdout and "storing (STOW-RS) is allowed" in good.stdout
+    assert len(orthanc.get("/instances")) == 2
+    gone = Worker(tmp_path / "gone", of("http://127.0.0.1:9")).command("check")
+    assert gone.returncode == 1
+    assert "FAIL  Archive main: Orthanc's change feed" in gone.stdout and "no connection" in gone.stdout
+    told = Worker(tmp_path / "gone", of("http://127.0.0.1:9")).command("check", "--json")
+    document = json.loads(told.stdout)
+    assert told.returncode == 1 and document["ready"] is False
+    assert any(f["result"] == "FAIL" and "no connection" in f["text"] for f in document["findings"])
+    proxy = Proxy(orthanc.url)
+    proxy.spoil = lambda handler: handler.command == "POST" and (handler.answer(403) or True)
+    forbidden = Worker(tmp_path / "forbidden", of(proxy)).command("check")
+    assert forbidden.returncode == 1
+    assert (
+        "storing (STOW-RS) fails" in forbidden.stdout
+        and "give the service's account the right" in forbidden.stdout
+    )
+    assert IDENTITY["PatientID"] not in good.stdout + forbidden.stdout
+    proxy.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_delays_the_work_and_loses_nothing(orthanc, started, tmp_path, small_disk):
+    worker = started(of(orthanc), state_dir=str(small_disk / "state"))
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    sent = images(tmp_path / "images", 4)
+    orthanc.send(sent)
+    wait_until(lambda: worker.health()["local_trouble"], seconds=60, what="notice of the full disk")
+    assert worker.health()["status"] == "failing" and worker.metric("local_trouble") == 1
+    assert "local_trouble" in worker.log.read_text()
+    filler.unlink()
+    wait_for_answers(orthanc, len(sent), seconds=90)
+    wait_until(lambda: worker.health()["status"] == "ok", seconds=30)
+    assert worker.stop() == 0
+    assert queue_of(worker).dead_letters() == []
+    worker.assert_names_nobody()
+
+
+def test_a_damaged_queue_stops_the_start_and_set_aside_gives_a_way_out(orthanc, tmp_path):
+    sent = images(tmp_path / "images", 2)
+    orthanc.send(sent)
+    worker = Worker(tmp_path / "worker", of(orthanc, start="now"))
+    worker.state.mkdir()
+    (worker.state / "queue.sqlite").write_bytes(b"no database at all " * 1000)
+    said = worker.command()
+    assert said.returncode == 2 and "is damaged" in said.stderr and "set-aside" in said.stderr
+    assert worker.command("set-aside").returncode == 0
+    (kept,) = worker.state.glob("queue.2*.sqlite")
+    assert kept.read_bytes() == b"no database at all " * 1000
+    try:
+        worker.start()
+        wait_for_answers(orthanc, len(sent), seconds=90)  # from the start of the feed, whatever `start` says
+    finally:
+        worker.end()
+
+
+def test_a_stop_in_the_middle_of_a_fetch_is_done_in_time(orthanc, started, tmp_path):
+    proxy = Proxy(orthanc.url)
+    held = threading.Event()
+    proxy.spoil = lambda handler: "/dicom-web/" in handler.path and (held.wait(60) or True)
+    worker = started(of(proxy, timeout_seconds=60), limits={"stop_seconds": 2})
+    orthanc.send(images(tmp_path / "images", 1))
+    wait_until(lambda: any("/dicom-web/" in path for _, path in proxy.seen), seconds=60)
+    begin = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - begin < 15
+    held.set()
+    proxy.close()
+
+
+def test_the_routing_rule_sends_results_on_and_nothing_else(tmp_path):
+    pacs = Orthanc(tmp_path / "pacs", DicomAet="PACS")
+    example = json.loads((DEPLOY / "orthanc.json").read_text())
+    example["DicomModalities"]["pacs"] |= {"Host": "127.0.0.1", "Port": pacs.dimse}
+    rule = str(DEPLOY / "forward.lua")
+    kept = {key: example[key] for key in ("DicomModalities", "OverwriteInstances", "DicomWeb")}
+    orthanc = Orthanc(tmp_path / "orthanc", LuaScripts=[rule], **kept)
+    image, result = images(tmp_path / "images", 2)
+    ds = dcmread(result)
+    ds.ManufacturerModelName = "covid-monai results"
+    ds.save_as(result)
+    try:
+        orthanc.send([image, result])
+        wait_until(lambda: pacs.get("/instances"), seconds=30, what="a forwarded result")
+        assert len(orthanc.get("/jobs")) == 1  # the image has caused none
+        assert [found["MainDicomTags"]["SOPInstanceUID"] for found in pacs.find()] == [str(ds.SOPInstanceUID)]
+    finally:
+        orthanc.stop()
+        pacs.stop()

@@ -1,0 +1,258 @@
+"""The service beside a real Orthanc: what goes in by DIMSE comes back as results, whatever happens meanwhile.
+
+COVID_MONAI_WORKER_SOAK=1 runs the long form: 500 images, 20 kills, 2 stops of the archive, a minute of 503.
+"""
+
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+from pacs_helpers import (
+    NEEDS_ORTHANC,
+    SC,
+    SR,
+    Proxy,
+    class_of,
+    images,
+    ineligible,
+    memory_mib,
+    of,
+    queue_of,
+    wait_for_answers,
+    wait_until,
+)
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+
+pytestmark = [pytest.mark.slow, NEEDS_ORTHANC]
+SOAK = bool(os.environ.get("COVID_MONAI_WORKER_SOAK"))
+IMAGES, KILLS, SECONDS_BUSY = (500, 20, 60) if SOAK else (30, 4, 10)
+
+
+def answers(orthanc, tmp_path):
+    """SOP class and source of each result, read from the result's own references."""
+    found = Counter()
+    folder = tmp_path / "fetched"
+    folder.mkdir(exist_ok=True)
+    for instance in orthanc.results():
+        ds = dcmread(orthanc.file(instance["ID"], folder / f"{instance['ID']}.dcm"))
+        found[str(ds.SOPClassUID), _source(ds)] += 1
+    return found
+
+
+def _source(ds):
+    """The one CR or DX image that a result refers to."""
+    referred = {
+        str(element.value) for element in ds.iterall() if element.keyword == "ReferencedSOPInstanceUID"
+    }
+    assert len(referred) == 1, referred
+    return referred.pop()
+
+
+def uids(files):
+    return [str(dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in files]
+
+
+def test_results_stand_in_the_study_within_seconds_and_a_second_run_adds_nothing(orthanc, started, tmp_path):
+    worker = started(of(orthanc), rules={"ae_titles": ["CR*"]})
+    sent = images(tmp_path / "images", 6)
+    seconds = []
+    for path in sent:
+        orthanc.send([path])
+        begin = time.monotonic()
+        study = str(dcmread(path).StudyInstanceUID)
+        wait_until(
+            lambda study=study: (
+                {SR, SC} <= {class_of(orthanc, one) for one in orthanc.find(StudyInstanceUID=study)}
+            ),
+            seconds=60,
+        )
+        seconds.append(time.monotonic() - begin)
+    assert statistics.median(seconds) < 5, seconds
+    print("seconds from storescu's end to results:", [round(value, 2) for value in seconds])
+    assert_found_by_findscu(orthanc, study)
+    assert_valid(orthanc, tmp_path)
+    assert worker.stop() == 0
+    before = {found["ID"] for found in orthanc.results()}
+    shutil.rmtree(worker.state)  # even a service that has forgotten everything
+    worker.start()
+    wait_until(lambda: worker.metric("answered_total") == len(sent), seconds=90)
+    assert {found["ID"] for found in orthanc.results()} == before
+    worker.assert_names_nobody(worker.metrics(), str(worker.health()))
+
+
+def assert_found_by_findscu(orthanc, study):
+    command = [
+        "findscu",
+        "-S",
+        "-aec",
+        "ORTHANC",
+        "127.0.0.1",
+        str(orthanc.dimse),
+        "-k",
+        "QueryRetrieveLevel=SERIES",
+    ]
+    command += ["-k", f"StudyInstanceUID={study}", "-k", "Modality", "-k", "SeriesDescription"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    said = done.stdout + done.stderr
+    assert "[SR]" in said and "covid-monai heat map" in said
+
+
+def assert_valid(orthanc, tmp_path):
+    for instance in orthanc.results():
+        path = orthanc.file(instance["ID"], tmp_path / "result.dcm")
+        said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr
+        assert not [line for line in said.splitlines() if line.startswith("Error")], said
+
+
+def test_killed_at_random_moments_and_without_its_archive_it_answers_each_image_once(
+    orthanc, started, tmp_path
+):
+    eligible = images(tmp_path / "images", IMAGES)
+    others = ineligible(tmp_path / "others", IMAGES // 10)
+    mixed = eligible + others
+    random.Random(0).shuffle(mixed)
+    moments = random.Random(1)
+    worker = started(of(orthanc, connections=2))
+    share = -(-len(mixed) // (KILLS + 1))
+    for kill in range(KILLS + 1):
+        orthanc.send(mixed[kill * share : (kill + 1) * share])
+        if kill == KILLS:
+            break
+        time.sleep(moments.uniform(0, 12))  # the moment is the matter of this test, not a wait
+        worker.kill()
+        if kill in (KILLS // 3, 2 * KILLS // 3):
+            worker.start()
+            orthanc.stop()
+            wait_until(
+                lambda: worker.metric("archive_up") == 0, seconds=60, what="notice of the archive's end"
+            )
+            orthanc.start()
+        else:
+            worker.start(ready=moments.random() < 0.8)  # sometimes killed while it starts
+    wait_until(lambda: worker.health(), seconds=120)
+    wait_until(
+        lambda: worker.metric("queue_jobs") == 0 and len(orthanc.find(SOPClassUID=SR)) >= IMAGES,
+        seconds=60 + 6 * IMAGES, every=1, what="the queue's end",
+    )  # fmt: skip
+    metrics = worker.metrics()
+    assert worker.stop() == 0
+    assert queue_of(worker).dead_letters() == []
+    found = answers(orthanc, tmp_path)
+    assert {key: number for key, number in found.items() if key[0] in (SR, SC)} == {
+        (kind, uid): 1 for uid in uids(eligible) for kind in (SR, SC)
+    }
+    assert set(found.values()) == {1}
+    assert {source for _, source in found} == set(uids(eligible))
+    worker.assert_names_nobody(metrics)
+
+
+def test_an_archive_that_is_busy_refuses_breaks_off_or_lies_is_answered_in_the_end(
+    orthanc, started, tmp_path
+):
+    proxy = Proxy(orthanc.url)
+    spoiled = Counter()
+
+    def spoil(handler):
+        kind, reply = plan.get("all") or plan.get(handler.command) or (None, None)
+        if kind is None or (kind == "cut" and "/instances/" not in handler.path):
+            return False
+        spoiled[kind] += 1
+        reply(handler)
+        return True
+
+    plan = {"all": ("503", lambda handler: handler.answer(503))}
+    proxy.spoil = spoil
+    worker = started(
+        of(proxy, timeout_seconds=2, username="worker", password_env="ARCHIVE_PASSWORD"), ready=False
+    )
+    worker.end()
+    os.environ["ARCHIVE_PASSWORD"] = "planted-secret"
+    try:
+        worker.start()
+    finally:
+        del os.environ["ARCHIVE_PASSWORD"]
+    orthanc.send(images(tmp_path / "images", 8))
+    wait_until(lambda: spoiled["503"] >= 3, seconds=60)
+    assert worker.health()["status"] == "degraded"
+    end_of_busy = time.monotonic() + SECONDS_BUSY
+    wait_until(lambda: time.monotonic() > end_of_busy, seconds=2 * SECONDS_BUSY, every=1)
+    assert worker.metric("queue_jobs") in (0, 8)  # 0: the change feed is as busy as the rest
+    steps = {
+        "401": {"GET": ("401", lambda handler: handler.answer(401))},
+        "cut": {"GET": ("cut", lambda handler: handler.forward(cut=5000))},
+        "slow": {"GET": ("slow", lambda handler: time.sleep(3))},
+        "507": {"POST": ("507", lambda handler: handler.answer(507))},
+        "lie": {"POST": ("lie", lambda handler: handler.answer(200, b"{}", kind="application/dicom+json"))},
+    }
+    for name, step in steps.items():
+        plan.clear()
+        plan.update(step)
+        wait_until(lambda name=name: spoiled[name] >= 2, seconds=60, what=name)
+    plan.clear()
+    wait_for_answers(orthanc, 8, seconds=90)
+    wait_until(lambda: worker.metric("queue_jobs") == 0, seconds=60)
+    assert worker.metric("dead_letters") == 0
+    assert "planted-secret" not in worker.log.read_text() + worker.metrics()
+    worker.assert_names_nobody(worker.metrics(), str(worker.health()))
+    proxy.close()
+
+
+def test_trouble_with_one_archive_does_not_stop_the_other_which_is_polled_without_a_change_feed(
+    orthanc, started, tmp_path
+):
+    nowhere = {"name": "gone", "source": "orthanc", "url": "http://127.0.0.1:9", "start": "beginning"}
+    polled = {
+        **{"name": "polled", "source": "dicomweb", "url": f"{orthanc.url}/dicom-web"},
+        **{"poll_seconds": 0.5, "days": 3650},
+    }
+    worker = started(nowhere, polled)
+    orthanc.send(images(tmp_path / "images", 5) + ineligible(tmp_path / "others", 4))
+    wait_for_answers(orthanc, 5, seconds=90)
+    wait_until(lambda: worker.metric("queue_jobs") == 0, seconds=60)
+    health = worker.health()
+    assert health["archives"]["polled"]["up"] and not health["archives"]["gone"]["up"]
+    assert health["status"] == "degraded"
+    refused = [line["reason"] for line in worker.audit() if line["event"] == "refused"]
+    assert sorted(refused) == ["body_parts", "views"]  # the others the search itself leaves out
+    seen = len(worker.audit())
+    time_of_two_more_looks = time.monotonic() + 1.5
+    wait_until(lambda: time.monotonic() > time_of_two_more_looks, seconds=5)
+    assert len(worker.audit()) == seen
+    worker.assert_names_nobody(worker.metrics())
+
+
+def test_what_the_gate_refuses_gets_an_audit_line_and_a_report_only_on_request(orthanc, started, tmp_path):
+    (path,) = images(tmp_path / "images", 1)
+    ds = dcmread(path)
+    ds.PixelData = bytes(len(ds.PixelData))  # blank
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    ds.save_as(path)
+    orthanc.send([path])
+    worker = started(of(orthanc))
+    wait_until(lambda: worker.audit(), seconds=60)
+    (line,) = worker.audit()
+    assert (line["event"], line["reason"], line["by"]) == ("refused", "blank", "classifier")
+    assert orthanc.results() == []
+    assert worker.stop() == 0
+    asked = started(of(orthanc), name="asked", results={"report_refused": True})
+    wait_until(lambda: asked.audit(), seconds=60)
+    assert [class_of(orthanc, found) for found in orthanc.results()] == [SR]
+
+
+def test_a_thousand_notices_wait_on_disk_and_not_in_memory(orthanc, started, tmp_path):
+    """Nothing can be fetched, so work stands still; what is noticed must not grow the process."""
+    proxy = Proxy(orthanc.url)
+    sent = ineligible(tmp_path / "others", 1000, size=64)
+    proxy.spoil = lambda handler: "/dicom-web/" in handler.path and (handler.answer(503) or True)
+    worker = started(of(proxy), rules={"modalities": ["*"], "sop_classes": [], "views": [], "body_parts": []})
+    before = memory_mib(worker.process)
+    orthanc.send(sent)
+    wait_until(lambda: worker.metric("queue_jobs") == len(sent), seconds=120)
+    assert memory_mib(worker.process) - before < 50
+    proxy.close()

@@ -1,0 +1,170 @@
+"""One batch on its way: whose fault counts, what goes back to the queue, what a stop leaves."""
+
+import json
+import sqlite3
+import threading
+import time
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from covid_monai.core.vocabulary import Status
+from covid_monai.inference.prediction import Prediction
+from covid_monai.pacs.backoff import Availability
+from covid_monai.pacs.failures import Fault, Trouble
+from covid_monai.readers.sandbox import Verdict
+from covid_monai.worker.audit import AuditTrail, Identifiers
+from covid_monai.worker.common import Common
+from covid_monai.worker.metrics import Drift, Metrics
+from covid_monai.worker.processor import MAX_STARTS, Courier
+from covid_monai.worker.queue.queue import JobQueue
+from covid_monai.worker.rules import Notice
+from covid_monai.worker.settings import Archive, Limits, Settings
+
+ARCHIVE = Archive(name="a", source="orthanc", url="http://127.0.0.1:9")
+
+
+class Scene:
+    """A courier whose archive and model do as they are told; the queue and the audit trail are real."""
+
+    archive = ARCHIVE
+
+    def __init__(self, folder):
+        limits = Limits(attempts=2, longest_pause_seconds=0.1)
+        settings = Settings(state_dir=folder, archives=(ARCHIVE,), limits=limits)
+        self.folder, self.stop = folder, threading.Event()
+        self.queue = JobQueue(folder)
+        identifiers = Identifiers("plain", folder)
+        self.availability = Availability(longest=0.1, stop=self.stop)
+        registry = CollectorRegistry()
+        common = Common(
+            settings=settings,
+            queue=self.queue,
+            model=self,
+            audit=AuditTrail(folder / "audit.jsonl", identifiers),
+            identifiers=identifiers,
+            metrics=Metrics(registry),
+            drift=Drift(None, ()),
+            stop=self.stop,
+        )
+        self.troubles, self.fetched = {}, []
+        self.courier = Courier(self, self, common, self.availability, folder)
+        self.queue.add("a", [_notice(number) for number in (1, 2, 3)], position=None, now=time.time())
+
+    def fetch(self, job, path):
+        self.fetched.append(job.number)
+        if job.number in self.troubles:
+            raise Trouble(self.troubles[job.number], "as_told")
+        path.write_bytes(b"image")
+
+    def check(self, path):
+        return Verdict(Status.OK)
+
+    def predict(self, files, verdicts):
+        model = {"weights_sha256": "0" * 64}
+        probabilities = {"no": 0.25, "yes": 0.75}
+        return [
+            Prediction(
+                file=str(file),
+                status=Status.OK,
+                model=model,
+                predicted_class="yes",
+                probabilities=probabilities,
+            )
+            for file in files
+        ]
+
+    def results(self, prediction):
+        return []
+
+    def steps(self, count):
+        for _ in range(count):
+            time.sleep(0.12)  # longer than the longest pause: what was put off is due again
+            self.courier.step()
+
+    def events(self):
+        lines = (self.folder / "audit.jsonl").read_text().splitlines()
+        return [(line["event"], line["job"], line.get("reason")) for line in map(json.loads, lines)]
+
+    def waiting(self):
+        return self.queue.counts("waiting").get("a", 0)
+
+
+def _write(queue, statement, values=()):
+    with sqlite3.connect(queue.path) as database:
+        database.execute(statement, values)
+
+
+def _notice(number):
+    return Notice(study="1.2", series="1.3", instance=f"1.4.{number}")
+
+
+@pytest.fixture
+def scene(tmp_path):
+    found = Scene(tmp_path)
+    yield found
+    found.queue.close()
+
+
+def test_what_is_the_images_fault_makes_a_dead_letter_after_its_tries_and_stops_no_other(scene):
+    scene.troubles = {2: Fault.OBJECT}
+    scene.steps(3)
+    assert scene.events() == [
+        ("answered", 1, None),
+        ("answered", 3, None),
+        ("dead_letter", 2, "as_told"),
+    ]
+    assert scene.fetched.count(2) == 2 and scene.waiting() == 0
+    assert [job.number for job in scene.queue.dead_letters()] == [2]
+
+
+@pytest.mark.slow
+def test_an_archive_in_trouble_costs_no_tries_however_long_it_lasts(scene):
+    scene.troubles = dict.fromkeys((1, 2, 3), Fault.ARCHIVE)
+    scene.steps(8)
+    assert scene.waiting() == 3 and not scene.availability.up
+    assert set(scene.fetched) == {1}  # in order: the first tells that the archive is down
+    scene.troubles = {}
+    scene.steps(1)
+    assert [event[:2] for event in scene.events()] == [("answered", number) for number in (1, 2, 3)]
+    assert scene.availability.up
+
+
+@pytest.mark.slow
+def test_a_failure_with_nobody_to_blame_counts_once_others_have_succeeded(scene):
+    scene.troubles = dict.fromkeys((1, 2, 3), Fault.UNCLEAR)
+    scene.steps(9)
+    assert scene.waiting() == 3  # nobody has succeeded: it may be the archive
+    scene.troubles = {1: Fault.UNCLEAR}
+    scene.steps(8)
+    assert [job.number for job in scene.queue.dead_letters()] == [1]
+    assert sorted(event[:2] for event in scene.events()) == [
+        ("answered", 2),
+        ("answered", 3),
+        ("dead_letter", 1),
+    ]
+
+
+def test_an_image_that_ends_the_process_time_and_again_is_given_up_once_others_have_been_answered(scene):
+    _, *others = scene.queue.claim("a", 3)
+    scene.queue.put_back(others)
+    scene.queue._running.clear()  # as after a start
+    _write(scene.queue, "UPDATE job SET starts=? WHERE number=1", (MAX_STARTS,))
+    scene.queue.add("a", [_notice(4)], position=None, now=time.time())
+    scene.steps(1)
+    assert [event[:2] for event in scene.events()] == [("answered", number) for number in (2, 3, 4)]
+    scene.steps(1)
+    assert scene.events()[3:] == [("dead_letter", 1, "ends_the_service")] and 1 not in scene.fetched
+
+
+def test_a_service_that_is_killed_again_and_again_before_any_answer_blames_no_image(scene):
+    _write(scene.queue, "UPDATE job SET starts=100, first_start=0")
+    scene.steps(3)
+    assert {event[:2] for event in scene.events()} == {("answered", number) for number in (1, 2, 3)}
+
+
+def test_a_stop_in_the_middle_leaves_the_rest_in_the_queue_and_no_file(scene):
+    scene.predict = lambda files, verdicts: (scene.stop.set(), Scene.predict(scene, files, verdicts))[1]
+    scene.courier.step()
+    assert scene.waiting() == 3 and not list(scene.folder.glob("*.dcm"))
+    assert [job.starts for job in scene.queue.claim("a", 5)] == [1, 1, 1]
