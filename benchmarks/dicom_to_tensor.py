@@ -150,7 +150,8 @@ def _torchxrayvision_utils() -> ModuleType | None:
     if package is None or package.origin is None:
         return None
     spec = importlib.util.spec_from_file_location("xray_utils", Path(package.origin).parent / "utils.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -93,5 +93,7 @@ def problem(response, kind):
     body = response.json()
     assert body["type"] == f"/problems/{kind}", body
     assert body["status"] == response.status_code == KINDS[kind].status
-    assert body["title"] and body["detail"] and body["notice"] == RESEARCH_USE
+    assert body["title"]
+    assert body["detail"]
+    assert body["notice"] == RESEARCH_USE
     return body

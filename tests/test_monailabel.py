@@ -174,7 +174,8 @@ def test_the_stock_app_serves_the_bundle_without_an_edit(app, bundle, phantoms, 
         assert model["type"] == "classification"
         assert model["labels"] == {"normal": 0, "pneumonia": 1, "covid": 2}
         ours = _ours(bundle, files)
-        assert len(ours) >= 6 and "other_polarity" in ours
+        assert len(ours) >= 6
+        assert "other_polarity" in ours
         for image, probabilities in ours.items():
             assert _scores(url, image) == pytest.approx(probabilities, abs=1e-4), image
 
@@ -252,7 +253,8 @@ def test_our_app_trains_on_labels_and_asks_where_it_doubts(app, bundle, phantoms
         before = _scores(url, labelled[0].stem)  # MONAI Label keeps what it has loaded for it
         body = json.dumps({"max_epochs": 1, "device": "cpu"}).encode()
         result = _request(f"{url}/train/{NAME}?run_sync=true", method="POST", body=body)
-        assert sum(result["images"].values()) == len(labelled) and result["updated"]
+        assert sum(result["images"].values()) == len(labelled)
+        assert result["updated"]
         run = Path(result["run"])
         assert (run / run.name / "models" / "model.pt").is_file()
         served_bundle = app / "model" / NAME

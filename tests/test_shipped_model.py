@@ -23,7 +23,8 @@ def classifier() -> Classifier:
 def test_everything_that_belongs_to_the_weights_is_there_and_small():
     bundle = Bundle(BUNDLE)
     assert bundle.class_names == ("normal", "pneumonia", "covid")
-    assert bundle.calibration and bundle.operating_point
+    assert bundle.calibration
+    assert bundle.operating_point
     assert set(bundle.operating_point.sensitivity_thresholds) == set(bundle.class_names)
     assert sum(path.stat().st_size for path in (BUNDLE / "models").iterdir()) < MAX_BYTES
 

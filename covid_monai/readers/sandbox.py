@@ -57,7 +57,8 @@ class DecodeCheck:
         """Read a file as the classifier and its heat map will."""
         with self._lock:
             child = self._running()
-            assert child.stdin is not None and child.stdout is not None
+            assert child.stdin is not None
+            assert child.stdout is not None
             try:
                 child.stdin.write(f"{path}\n")
                 child.stdin.flush()

@@ -320,7 +320,8 @@ def test_a_failure_of_our_own_is_a_problem_that_tells_nothing_of_the_image(
     monkeypatch.setattr("covid_monai.api.routes.Record.of", fail)
     with in_process(engine, SETTINGS) as url:
         body = problem(post(url, files={"files": image.open("rb")}), "unexpected")
-    assert "LookupError" in body["detail"] and "Florence" not in str(body)
+    assert "LookupError" in body["detail"]
+    assert "Florence" not in str(body)
     lines = [JsonLines().format(record) for record in caplog.records]
     assert any("LookupError" in line for line in lines)
     assert not any("Florence" in line for line in lines)
@@ -354,7 +355,8 @@ def test_on_loopback_other_host_names_get_nothing(service, engine):
 def test_the_page_of_the_description_asks_no_other_server(service):
     page = requests.get(f"{service}/docs", timeout=10).text
     description = requests.get(f"{service}/openapi.json", timeout=10).json()
-    assert "http://" not in page and "https://" not in page
+    assert "http://" not in page
+    assert "https://" not in page
     assert '"validatorUrl": null' in page
     for file in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
         assert f"/docs/files/{file}" in page

@@ -102,7 +102,9 @@ def test_hidden_members_and_folders_are_left_out_and_names_lose_their_path():
 @given(st.text())
 def test_a_plain_name_can_be_shown_and_sent(path):
     name = plain_name(path)
-    assert name and name.isprintable() and not set(name) & set("/\\")
+    assert name
+    assert name.isprintable()
+    assert not set(name) & set("/\\")
     name.encode("utf-8")
 
 

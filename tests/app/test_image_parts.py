@@ -126,7 +126,8 @@ def test_only_what_lies_below_the_folder_can_be_chosen(tmp_path):
 def test_a_thousand_images_are_a_thousand(sensitivity, specificity, prevalence):
     count = of_thousand(sensitivity, specificity, prevalence)
     parts = (count.found, count.missed, count.wrongly_called, count.spared)
-    assert sum(parts) == 1000 and min(parts) >= 0
+    assert sum(parts) == 1000
+    assert min(parts) >= 0
     assert count.found == pytest.approx(1000 * prevalence * sensitivity, abs=1)
 
 
@@ -152,7 +153,8 @@ def test_the_shipped_bundle_carries_figures_of_its_own_weights():
         for name in bundle.class_names if choice.class_name is None else [choice.class_name]:
             rates = figures.rates(choice, name)
             curve = np.array(figures.curve(name))
-            assert tuple(curve[0]) == (0, 0) and tuple(curve[-1]) == (1, 1)
+            assert tuple(curve[0]) == (0, 0)
+            assert tuple(curve[-1]) == (1, 1)
             assert np.trapezoid(curve[:, 1], curve[:, 0]) == pytest.approx(
                 figures.auroc(name)["value"], abs=1e-3
             )
@@ -160,18 +162,21 @@ def test_the_shipped_bundle_carries_figures_of_its_own_weights():
                 x, y = 1 - rates["specificity"]["value"], rates["sensitivity"]["value"]
                 assert curve[curve[:, 0] <= x + 1e-3, 1].max() == pytest.approx(y, abs=0.01)
             drawing = roc_svg(figures.curve(name), (rates["sensitivity"], rates["specificity"]), title="<b>")
-            assert "roc-point" in drawing and "<b>" not in drawing
+            assert "roc-point" in drawing
+            assert "<b>" not in drawing
 
 
 def test_figures_of_other_weights_are_not_shown(tmp_path):
     bundle = Bundle(SHIPPED).copy_to(tmp_path / "mine")
-    assert read_figures(bundle)[0] is None and "no evaluation" in read_figures(bundle)[1]
+    assert read_figures(bundle)[0] is None
+    assert "no evaluation" in read_figures(bundle)[1]
     (bundle.root / "models").mkdir()
     bundle.checkpoint_path.write_bytes(b"other weights")
     (bundle.root / "evaluation").mkdir()
     text = (SHIPPED / "evaluation" / "metrics.json").read_bytes()
     (bundle.root / "evaluation" / "metrics.json").write_bytes(text)
-    assert read_figures(bundle)[0] is None and "other weights" in read_figures(bundle)[1]
+    assert read_figures(bundle)[0] is None
+    assert "other weights" in read_figures(bundle)[1]
 
 
 def test_outcomes_differ_in_word_and_icon():

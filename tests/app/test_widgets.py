@@ -100,7 +100,8 @@ def test_file_on_the_server_that_is_too_large_is_an_error_and_is_not_read(tmp_pa
     (tmp_path / "large.png").write_bytes(b"x" * 100)
     source = OnServer(tmp_path / "large.png", "large.png", Limits(max_file_bytes=10))
     (image,) = classify(ReadsAhead(0), [source])
-    assert image.prediction.status is Status.ERROR and "larger than" in image.prediction.detail
+    assert image.prediction.status is Status.ERROR
+    assert "larger than" in image.prediction.detail
 
 
 def test_closed_batch_asks_the_engine_for_nothing_more():
@@ -154,9 +155,8 @@ def test_two_answers_are_compared_class_by_class_and_in_words():
     assert shared_classes(prediction(), other) == ["normal"]
     assert agreement(prediction(), prediction(normal=0.1)) == "Both models say the same: COVID-19."
     assert agreement(prediction(), other) == "The models do not agree. First: COVID-19. Second: Normal."
-    assert "Only the first" in agreement(prediction(), REFUSED) and "not_a_chest" in agreement(
-        REFUSED, prediction()
-    )
+    assert "Only the first" in agreement(prediction(), REFUSED)
+    assert "not_a_chest" in agreement(REFUSED, prediction())
     assert agreement(REFUSED, REFUSED) == "Neither model classified the image."
 
 
@@ -206,7 +206,8 @@ def test_model_card_of_a_stranger_holds_text_tables_and_plain_links_only(text):
 def test_the_shipped_model_card_is_rendered_with_its_tables():
     html = model_card(Bundle(SHIPPED))
     assert html is not None
-    assert "<strong>Do not believe the headline.</strong>" in html and html.count("<table>") >= 4
+    assert "<strong>Do not believe the headline.</strong>" in html
+    assert html.count("<table>") >= 4
 
 
 def evaluated(tmp_path, **changes):
@@ -230,11 +231,15 @@ def test_evidence_tells_whose_weights_it_is_of_and_closes_the_report(tmp_path):
     bundle = evaluated(tmp_path)
     (tmp_path / "evaluation" / "report.html").write_text("<html>the report</html>")
     found = find_evidence(bundle, "w")
-    assert found is not None and found.same_weights and found.checks == (("s", None),)
+    assert found is not None
+    assert found.same_weights
+    assert found.checks == (("s", None),)
     assert found.rocs == {"covid": [(0, 0), (1, 1)]}
-    assert "default-src 'none'" in found.report and found.report.endswith("the report</html>")
+    assert "default-src 'none'" in found.report
+    assert found.report.endswith("the report</html>")
     other = find_evidence(bundle, "other")
-    assert other is not None and not other.same_weights
+    assert other is not None
+    assert not other.same_weights
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ def test_a_second_run_writes_the_same_bytes(run, bundle, images, tmp_path):
     for _ in range(2):
         run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "dicom", images)
         written.append({path.name: path.read_bytes() for path in (tmp_path / "dicom").iterdir()})
-    assert written[0] == written[1] and len(written[0]) == 7
+    assert written[0] == written[1]
+    assert len(written[0]) == 7
 
 
 def test_two_files_of_one_uid_are_named_and_the_first_stays(run, bundle, images, tmp_path):
@@ -66,7 +67,8 @@ def test_two_files_of_one_uid_are_named_and_the_first_stays(run, bundle, images,
     twin.save_as(images / "twin.dcm")
     pair = (images / "a.dcm", images / "twin.dcm")
     _, _, err = run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "both", *pair)
-    assert "3 DICOM objects of 1 images" in err and "1 same SOP Instance UID as an image before" in err
+    assert "3 DICOM objects of 1 images" in err
+    assert "1 same SOP Instance UID as an image before" in err
     run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "first", pair[0])
     both, first = (
         {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -83,18 +85,21 @@ def test_without_the_option_nothing_is_written(run, bundle, images, tmp_path):
 def test_json_lines_on_the_terminal_stay_clean(run, bundle, images, tmp_path):
     dicom = tmp_path / "dicom"
     code, out, _ = run("predict", "--bundle", bundle, "--json", "--dicom-output", dicom, images / "a.dcm")
-    assert code == 0 and json.loads(out)["status"] == "ok"
+    assert code == 0
+    assert json.loads(out)["status"] == "ok"
 
 
 def test_pdf_asks_for_a_folder(run, bundle, images):
     code, _, err = run("predict", "--bundle", bundle, "--pdf", images)
-    assert code == 2 and "--pdf belongs to --dicom-output DIR" in err
+    assert code == 2
+    assert "--pdf belongs to --dicom-output DIR" in err
 
 
 def test_a_file_is_no_folder(run, bundle, images, tmp_path):
     (tmp_path / "taken").touch()
     code, _, err = run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "taken", images)
-    assert code == 2 and "is a file; name a folder" in err
+    assert code == 2
+    assert "is a file; name a folder" in err
 
 
 @NEEDS_POPPLER
@@ -105,8 +110,11 @@ def test_one_image_gets_a_page_and_several_a_table(run, bundle, images, tmp_path
         assert f"Report: {tmp_path / name}" in err
         assert len(out.splitlines()) == (1 if name == "one.pdf" else 6)
     page, table = (poppler("pdftotext", tmp_path / name, "-").decode() for name in reports)
-    assert "not known: no DICOM header" in page and "Image as displayed" in page
-    assert "Doe_Jane.dcm" in table and "Page 1 of 1" in table and "Image as displayed" not in table
+    assert "not known: no DICOM header" in page
+    assert "Image as displayed" in page
+    assert "Doe_Jane.dcm" in table
+    assert "Page 1 of 1" in table
+    assert "Image as displayed" not in table
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "new", "one.pdf"]
 
 
@@ -114,13 +122,15 @@ def test_one_image_gets_a_page_and_several_a_table(run, bundle, images, tmp_path
 def test_a_report_is_a_pdf_file(run, bundle, images, tmp_path, name, words):
     (tmp_path / "d.pdf").mkdir()
     code, out, err = run("predict", "--bundle", bundle, "--report", tmp_path / name, images)
-    assert (code, out) == (2, "") and words in err
+    assert (code, out) == (2, "")
+    assert words in err
 
 
 def test_a_report_of_an_archive_is_refused_before_any_work(run, bundle, images, tmp_path, monkeypatch):
     monkeypatch.setattr("covid_monai.results.pdf.batch_page.LARGEST_BATCH", 5)
     code, out, err = run("predict", "--bundle", bundle, "--report", tmp_path / "all.pdf", images)
-    assert (code, out) == (2, "") and "6 files; a report holds 5 at most" in err
+    assert (code, out) == (2, "")
+    assert "6 files; a report holds 5 at most" in err
 
 
 @pytest.mark.parametrize("package", ["highdicom", "fpdf", "uharfbuzz"])
@@ -129,5 +139,7 @@ def test_a_missing_extra_is_named(run, bundle, images, tmp_path, monkeypatch, pa
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     code, _, err = run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "dicom", images)
-    assert code == 2 and "pip install 'covid-monai[dicom]'" in err and "[train" not in err
+    assert code == 2
+    assert "pip install 'covid-monai[dicom]'" in err
+    assert "[train" not in err
     assert not (tmp_path / "dicom").exists()

@@ -198,7 +198,8 @@ def test_every_command_with_json_prints_one_document_and_nothing_else(run, tmp_p
     options = ("--patients", 18, "--size", 64, "--no-ct", "--json")
     code, out, _ = run("data", "phantom", datalist.parent, *options)
     document = json.loads(out)
-    assert code == 0 and document["datalist"] == str(datalist)
+    assert code == 0
+    assert document["datalist"] == str(datalist)
     assert sum(split["patients"] for split in document["splits"].values()) == 18
     assert document["splits"]["test"]["classes"].keys() == {"normal", "pneumonia", "covid"}
 
@@ -214,7 +215,8 @@ def test_every_command_with_json_prints_one_document_and_nothing_else(run, tmp_p
     (pictures / "covid" / "broken.png").write_text("no image")
     options = ("--output", tmp_path / "list.json", "--json")
     code, out, _ = run("data", "prepare", "folder", pictures, *options)
-    assert code == 0 and list(json.loads(out)["excluded"].values()) == [1]
+    assert code == 0
+    assert list(json.loads(out)["excluded"].values()) == [1]
 
     code, out, _ = run(
         "data", "audit", datalist, "--output", tmp_path / "audit", "--json", "--no-confounding"
@@ -225,14 +227,16 @@ def test_every_command_with_json_prints_one_document_and_nothing_else(run, tmp_p
 
 def test_a_failure_leaves_the_standard_output_empty(run, tmp_path):
     code, out, err = run("data", "audit", tmp_path / "no.json", "--output", tmp_path / "audit", "--json")
-    assert (code, out) == (2, "") and "no.json" in err
+    assert (code, out) == (2, "")
+    assert "no.json" in err
 
 
 def test_quantize_prints_its_record(run, phantoms, tmp_path, monkeypatch):
     bundle = Bundle(ROOT / SHIPPED_BUNDLE)
     monkeypatch.setattr("covid_monai.inference.quantize.quantise", lambda *_, **__: {"auroc": 0.9})
     code, out, _ = run("bundle", "quantize", "--datalist", phantoms, "--json")
-    assert code == 0 and json.loads(out) == {"auroc": 0.9, "file": str(bundle.quantised_path)}
+    assert code == 0
+    assert json.loads(out) == {"auroc": 0.9, "file": str(bundle.quantised_path)}
 
 
 def test_what_a_library_prints_does_not_get_between(run, tmp_path, monkeypatch):
@@ -242,7 +246,8 @@ def test_what_a_library_prints_does_not_get_between(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr("covid_monai.export.verify_bundle", talkative)
     code, out, err = run("bundle", "verify", tmp_path, "--json")
-    assert code == 0 and json.loads(out) == {"name": "x", "version": "1"}
+    assert code == 0
+    assert json.loads(out) == {"name": "x", "version": "1"}
     assert "greeting" in err
 
 

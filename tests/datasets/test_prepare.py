@@ -227,7 +227,9 @@ def test_copies_go_and_a_image_stays_on_one_side_of_the_split(repeated, tmp_path
     assert [len(conflict["images"]) for conflict in datalist.label_conflicts] == [3, 3, 3]
 
     unchecked = prepare([("folder", repeated)], output=tmp_path / "all.json", check_duplicates=False, **part)
-    assert len(images(unchecked)) == 18 and not unchecked.excluded and not unchecked.label_conflicts
+    assert len(images(unchecked)) == 18
+    assert not unchecked.excluded
+    assert not unchecked.label_conflicts
 
 
 def test_prepare_says_what_it_dropped_and_grouped(repeated, tmp_path):

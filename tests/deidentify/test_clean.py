@@ -62,7 +62,9 @@ def test_no_age_above_89_years_is_told(number, unit):
 @given(texts)
 def test_new_uids_are_valid_and_the_key_decides_them(value):
     uid = UID(ONE.uid(value))
-    assert uid.is_valid and len(uid) <= 64 and uid.startswith("2.25.")
+    assert uid.is_valid
+    assert len(uid) <= 64
+    assert uid.startswith("2.25.")
     assert ONE.uid(value) == uid != OTHER.uid(value)
 
 
@@ -83,5 +85,6 @@ def test_a_pseudonym_is_plain_and_says_nothing(value):
 def test_shifts_spread_over_nine_years_and_a_key_does_not_show_itself():
     shifts = {ONE.shift_days(str(number)) for number in range(20_000)}
     assert len(shifts) > 3200
-    assert ONE.key.hex() not in repr(ONE) and "1111" not in repr(ONE)
+    assert ONE.key.hex() not in repr(ONE)
+    assert "1111" not in repr(ONE)
     assert ONE.key_id != OTHER.key_id

@@ -139,7 +139,9 @@ def test_a_copy_says_that_and_how_it_was_made(tmp_path):
     assert copy.LongitudinalTemporalInformationModified == "MODIFIED"
     assert copy.DeidentificationMethod
     assert copy.PatientName == copy.PatientID
-    assert copy.PatientSex == "" and copy.PatientBirthDate == "" and "PatientAge" not in copy
+    assert copy.PatientSex == ""
+    assert copy.PatientBirthDate == ""
+    assert "PatientAge" not in copy
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,8 @@ def test_names_in_every_script_go_and_kept_words_stay_readable(tmp_path, charset
     ds.ViewCodeSequence[0].CodeMeaning = word
     content, copy = deidentified(ds, tmp_path)
     encoded = pydicom.dcmread(tmp_path / "in" / "x").get_item("PatientName").value.strip()
-    assert len(encoded) > 4 and encoded not in content
+    assert len(encoded) > 4
+    assert encoded not in content
     assert copy.ViewCodeSequence[0].CodeMeaning == word
 
 
@@ -192,9 +195,11 @@ def test_dates_that_patients_share_do_not_give_the_shift_away(tmp_path):
     code.CodeValue, code.ContextGroupVersion = "1", "20020904"
     ds.ViewCodeSequence = Sequence([code])
     _, copy = deidentified(ds, tmp_path)
-    assert copy.DateOfLastDetectorCalibration == "19000101" and "DateOfManufacture" not in copy
+    assert copy.DateOfLastDetectorCalibration == "19000101"
+    assert "DateOfManufacture" not in copy
     assert not copy.ViewCodeSequence[0].ContextGroupVersion.startswith("200")
-    assert copy.StudyDate < "20190302" and copy.StudyTime == "101500"
+    assert copy.StudyDate < "20190302"
+    assert copy.StudyTime == "101500"
 
 
 @pytest.mark.skipif(

@@ -58,8 +58,10 @@ def test_an_export_becomes_copies_without_identity(tmp_path, export):
     result = command("--key-file", key_file(tmp_path), export, tmp_path / "out")
     assert result.exit_code == 0, result.output
     report = report_of(tmp_path / "out")
-    assert report["complete"] and report["counts"]["copies"] == 3
-    assert report["counts"]["patients"] == 2 and report["counts"]["directories"] == 1
+    assert report["complete"]
+    assert report["counts"]["copies"] == 3
+    assert report["counts"]["patients"] == 2
+    assert report["counts"]["directories"] == 1
     told = result.output + json.dumps(
         tree(tmp_path / "out"), default=lambda content: content.decode("latin-1")
     )
@@ -115,7 +117,8 @@ def test_a_run_that_was_killed_is_completed_by_the_next(tmp_path):
         process.kill()
         process.wait(timeout=30)
     found = {path: path.stat().st_mtime_ns for path in copies(out)}
-    assert found and not report_of(out)["complete"]
+    assert found
+    assert not report_of(out)["complete"]
     assert command("--key-file", key, tmp_path / "in", out).exit_code == 1  # datalist.json is no DICOM
     assert command("--key-file", key, tmp_path / "in", tmp_path / "whole").exit_code == 1
     assert len(copies(out)) > len(found)
@@ -153,8 +156,11 @@ def test_wrong_usage_ends_with_code_2_and_names_no_input(tmp_path, export):
             command("--key-file", key, *arguments)
         assert "Zamenhof" not in str(caught.value)
     result = run_main("--key-file", key, *cases["input 1"])
-    assert result.returncode == 2 and "input 1" in result.stderr and "Zamenhof" not in result.stderr
-    assert not out.exists() and not (export / "out").exists()
+    assert result.returncode == 2
+    assert "input 1" in result.stderr
+    assert "Zamenhof" not in result.stderr
+    assert not out.exists()
+    assert not (export / "out").exists()
 
 
 def test_inputs_without_a_file_are_an_error_before_a_key_is_made(run, tmp_path):
@@ -163,8 +169,10 @@ def test_inputs_without_a_file_are_an_error_before_a_key_is_made(run, tmp_path):
     code, _, err = run(
         "data", "deidentify", "--key-file", key, "--new-key", tmp_path / "export", tmp_path / "out"
     )
-    assert code == 2 and "there is no file in the inputs" in err
-    assert not key.exists() and not (tmp_path / "out").exists()
+    assert code == 2
+    assert "there is no file in the inputs" in err
+    assert not key.exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_key_is_made_once_for_its_owner_alone_and_never_in_the_output(tmp_path, export):
@@ -172,7 +180,8 @@ def test_a_key_is_made_once_for_its_owner_alone_and_never_in_the_output(tmp_path
     with pytest.raises(FileNotFoundError, match="--new-key"):
         command("--key-file", key, export, tmp_path / "out")
     result = command("--key-file", key, "--new-key", export, tmp_path / "out")
-    assert result.exit_code == 0 and "never beside the data" in result.output
+    assert result.exit_code == 0
+    assert "never beside the data" in result.output
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert key.read_text().strip() not in result.output + (tmp_path / "out" / REPORT).read_text()
     with pytest.raises(FileExistsError):
@@ -198,8 +207,10 @@ def test_a_missing_extra_is_named_before_a_key_is_made(run, tmp_path, export, mo
     monkeypatch.setitem(sys.modules, "dicomanonymizer", None)
     key = tmp_path / "new.key"
     code, _, err = run("data", "deidentify", "--key-file", key, "--new-key", export, tmp_path / "out")
-    assert code == 2 and "pip install 'covid-monai[deidentify]'" in err
-    assert not key.exists() and not (tmp_path / "out").exists()
+    assert code == 2
+    assert "pip install 'covid-monai[deidentify]'" in err
+    assert not key.exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_crosswalk_leads_back_and_is_for_its_owner_alone(tmp_path, export):
@@ -312,7 +323,8 @@ def test_repeats_are_left_out_and_contradictions_refused(tmp_path):
     save(ds, folder / "c")
     result = command("--key-file", key_file(tmp_path), folder, tmp_path / "out")
     report = report_of(tmp_path / "out")
-    assert result.exit_code == 1 and len(copies(tmp_path / "out")) == 1
+    assert result.exit_code == 1
+    assert len(copies(tmp_path / "out")) == 1
     assert report["counts"]["repeats"] == 1
     assert [(each["input"], each["reason"]) for each in report["refused"]] == [(3, "conflict")]
 
@@ -326,7 +338,8 @@ def test_a_dataset_without_preamble_is_read_and_without_patient_id_its_study_cou
     result = command("--key-file", key_file(tmp_path), tmp_path / "image", tmp_path / "out")
     assert result.exit_code == 0, result.output
     [copy] = map(pydicom.dcmread, copies(tmp_path / "out"))
-    assert copy.PixelData == ds.PixelData and copy.PatientID
+    assert copy.PixelData == ds.PixelData
+    assert copy.PatientID
     assert report_of(tmp_path / "out")["counts"]["copies_without_patient_id"] == 1
 
 
@@ -391,4 +404,5 @@ def test_predictions_of_copies_are_those_of_the_originals(tmp_path):
         result = CliRunner().invoke(app, ["predict", "--json", str(folder)])
         lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
         told.append(sorted((line["status"], json.dumps(line["probabilities"])) for line in lines))
-    assert len(told[0]) >= 9 and told[0] == told[1]
+    assert len(told[0]) >= 9
+    assert told[0] == told[1]

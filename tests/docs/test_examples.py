@@ -89,7 +89,8 @@ def test_the_transform_is_a_power_and_refuses_what_it_cannot_do():
     out = module.GammaCurved("image", gamma=0.8)({"image": image, "label": 2})
     np.testing.assert_allclose(out["image"], before**0.8, rtol=1e-6)
     np.testing.assert_array_equal(image, before)
-    assert out["label"] == 2 and out["image"].dtype == np.float32
+    assert out["label"] == 2
+    assert out["image"].dtype == np.float32
     with pytest.raises(ValueError, match="greater than 0, got -1"):
         module.GammaCurve(gamma=-1)
 

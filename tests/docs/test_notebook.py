@@ -17,7 +17,8 @@ def notebook():
 def test_it_is_valid_and_holds_no_output_and_no_path_of_a_machine(notebook):
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert code and not any(cell.outputs or cell.execution_count for cell in code)
+    assert code
+    assert not any(cell.outputs or cell.execution_count for cell in code)
     text = NOTEBOOK.read_text(encoding="utf-8")
     assert not any(place in text for place in ("/home/", "/root/", "/Users/", "/tmp/", "image/png"))
 

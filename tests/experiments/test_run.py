@@ -171,7 +171,8 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
     assert result["variants"]["default"]["n"] == sum(len(fold["test"]) for fold in folds)
     pooled = read_predictions(tmp_path / "out" / "default" / "predictions.csv")
     tested = {item["image"] for fold in folds for item in fold["test"]}
-    assert set(pooled.splits) == {"test"} and len(pooled) == len(tested)
+    assert set(pooled.splits) == {"test"}
+    assert len(pooled) == len(tested)
     assert result["variants"]["default"]["auroc"]["value"] == pytest.approx(
         roc_auc_score(pooled.labels, pooled.probabilities[:, 1])
     )

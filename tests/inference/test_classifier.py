@@ -79,7 +79,8 @@ def test_order_and_outcomes_of_a_mixed_list(bundle, classifier, tmp_path):
             assert prediction.reason is prediction.detail is None
         else:
             assert prediction.reason == "unreadable"
-            assert prediction.detail and "\n" not in prediction.detail
+            assert prediction.detail
+            assert "\n" not in prediction.detail
             assert prediction.predicted_class is prediction.probabilities is prediction.decision is None
 
 

@@ -48,7 +48,8 @@ def test_two_workers_give_the_records_of_the_classifier_and_go_on_where_a_run_st
     first = json.dumps(expected[str(files[0])])
     (tmp_path / "out" / "records.jsonl.partial").write_text(f"{first}\n{first[:40]}")  # killed as it wrote
     code, _, said = run("score-archive", *files, "--bundle", bundle, "--output", output, "--batch-size", 2)
-    assert code == 1 and "12 ok, 1 error" in said
+    assert code == 1
+    assert "12 ok, 1 error" in said
     records = [json.loads(line) for line in output.read_text().splitlines()]
     assert records[0] == expected[str(files[0])]
     assert sorted(record["file"] for record in records) == sorted(expected)
@@ -72,9 +73,11 @@ def test_a_file_that_takes_its_worker_down_gets_a_record_and_the_others_their_ow
     output = tmp_path / "records.jsonl"
     outcomes = cluster.score_archive(files, output, bundle_dir=bundle, workers=2, batch_size=1)
     records = {record["file"]: record for record in map(json.loads, output.read_text().splitlines())}
-    assert outcomes == {"ok": 12, "error": 1} and records.keys() == expected.keys()
+    assert outcomes == {"ok": 12, "error": 1}
+    assert records.keys() == expected.keys()
     (lost,) = (record for record in records.values() if record["status"] == "error")
-    assert lost["file"].endswith("page.png") and "worker died" in lost["detail"]
+    assert lost["file"].endswith("page.png")
+    assert "worker died" in lost["detail"]
 
 
 def test_lines_of_another_model_are_not_continued(archive, tmp_path):

@@ -54,11 +54,13 @@ def test_gallery_shows_the_chosen_images_with_the_decisions_of_the_report(scored
 
 def test_figures_count_what_was_asked_for(explanation):
     rows = {row["name"]: row for row in explanation["saliency"]["rows"]}
-    assert rows["normal"]["images"] <= 3 and rows["covid"]["images"] <= 3
+    assert rows["normal"]["images"] <= 3
+    assert rows["covid"]["images"] <= 3
     assert rows["all images"]["images"] == rows["normal"]["images"] + rows["covid"]["images"] > 0
     checked = explanation["randomisation"]
     assert checked["comparisons"] + checked["empty"] == 3 * min(4, rows["all images"]["images"])
-    assert explanation["layer"] == "layer4" and explanation["grid"] == [2, 2]
+    assert explanation["layer"] == "layer4"
+    assert explanation["grid"] == [2, 2]
 
 
 def test_same_seed_same_explanation(scored, explanation):

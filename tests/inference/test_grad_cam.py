@@ -22,7 +22,8 @@ def test_map_is_grad_cam_by_its_definition(name):
     images = torch.rand(2, 1, 64, 64)
     maps = Heatmap(network)(images, 2)
     assert maps.shape == (2, 64, 64)
-    assert maps.min() >= 0 and maps.max() <= 1
+    assert maps.min() >= 0
+    assert maps.max() <= 1
     kept = []
     layer = network.get_submodule(target_layer(network))
     layer.register_forward_hook(lambda _module, _input, output: kept.append(output.detach()))
@@ -65,7 +66,8 @@ def test_network_is_left_as_it_was():
     before = {key: value.clone() for key, value in network.state_dict().items()}
     with torch.no_grad():
         Heatmap(network)(torch.rand(1, 1, 64, 64), 0)
-    assert network.training and all(p.requires_grad for p in network.parameters())
+    assert network.training
+    assert all(p.requires_grad for p in network.parameters())
     assert not any(module._forward_hooks or module._backward_hooks for module in network.modules())
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
@@ -78,7 +80,8 @@ def test_random_weights_follow_the_seed_and_replace_every_layer():
     assert torch.equal(state, torch.random.get_rng_state())
     assert torch.equal(one.conv1.weight, same.conv1.weight)
     for a, b in ((one, other), (one, network)):
-        assert not torch.equal(a.conv1.weight, b.conv1.weight) and not torch.equal(a.fc.weight, b.fc.weight)
+        assert not torch.equal(a.conv1.weight, b.conv1.weight)
+        assert not torch.equal(a.fc.weight, b.fc.weight)
     assert not one.bn1.running_mean.any()
 
 

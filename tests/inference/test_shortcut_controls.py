@@ -45,7 +45,8 @@ def test_model_that_reads_the_marker_is_caught(bundle, marked_images):
     corner = Reader(slice(-4, -2), slice(2, 4))
     found = shortcut_controls(bundle, marked_images, network=corner)
     assert [row["input"] for row in found["rows"]] == list(INPUTS)
-    assert found["shortcut"] is True and "do not believe the headline" in found["sentence"]
+    assert found["shortcut"] is True
+    assert "do not believe the headline" in found["sentence"]
     for row in found["rows"]:
         assert row["per_class"]["covid"]["low"] > 0.8
 
@@ -55,8 +56,10 @@ def test_model_that_reads_the_lungs_is_not(bundle, marked_images):
     found = shortcut_controls(bundle, marked_images, network=lung, batch_size=7, workers=1)
     as_it_is, hidden, border = found["rows"]
     assert as_it_is["per_class"]["covid"]["low"] > 0.5, "here it sees the disease"
-    assert hidden["per_class"]["covid"]["low"] < 0.5 and border["per_class"]["covid"]["low"] < 0.5
-    assert found["shortcut"] is False and "near chance" in found["sentence"]
+    assert hidden["per_class"]["covid"]["low"] < 0.5
+    assert border["per_class"]["covid"]["low"] < 0.5
+    assert found["shortcut"] is False
+    assert "near chance" in found["sentence"]
 
 
 def test_as_it_is_is_what_the_bundle_sees(bundle, marked_images):
@@ -70,13 +73,15 @@ def test_as_it_is_is_what_the_bundle_sees(bundle, marked_images):
     shortcut_controls(bundle, marked_images[:5], network=Watch(slice(0, 8), slice(0, 8)))
     expected = bundle.preprocessing({"image": marked_images[0]["image"]})["image"].as_tensor()
     torch.testing.assert_close(seen[0][0], expected)
-    assert not torch.equal(seen[0][1], expected) and not torch.equal(seen[0][2], seen[0][1])
+    assert not torch.equal(seen[0][1], expected)
+    assert not torch.equal(seen[0][2], seen[0][1])
 
 
 def test_one_class_says_so(bundle, marked_images):
     images = [record for record in marked_images if record["label"] == 0][:4]
     found = shortcut_controls(bundle, images, network=Reader(slice(0, 8), slice(0, 8)))
-    assert found["shortcut"] is None and "one class only" in found["sentence"]
+    assert found["shortcut"] is None
+    assert "one class only" in found["sentence"]
     assert found["rows"][0]["auroc"]["value"] is None
 
 

@@ -107,7 +107,9 @@ def test_fetched_weights_are_checked_against_the_name(monkeypatch):
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
     load_pretrained(build_network("resnet18", num_classes=2), "imagenet", name="resnet18")
-    assert asked["check_hash"] and asked["weights_only"] and asked["url"].endswith(IMAGENET_FILES["resnet18"])
+    assert asked["check_hash"]
+    assert asked["weights_only"]
+    assert asked["url"].endswith(IMAGENET_FILES["resnet18"])
 
 
 @pytest.mark.parametrize("name", ["densenet121", "resnet10"])

@@ -173,7 +173,8 @@ def test_dicom_is_valid(folder):
 def test_dcmtk_reads_the_dicom(folder):
     for path in sorted(folder.glob("images/*.dcm"))[:4]:
         dump = subprocess.run(["dcmdump", path], capture_output=True, text=True, check=True).stdout
-        assert "Phantom^Synthetic" in dump and "W:" not in dump
+        assert "Phantom^Synthetic" in dump
+        assert "W:" not in dump
 
 
 def test_every_file_says_that_it_is_synthetic(folder):
@@ -182,7 +183,8 @@ def test_every_file_says_that_it_is_synthetic(folder):
         if path.suffix == ".dcm":
             ds = pydicom.dcmread(path, stop_before_pixels=True)
             words = [ds.PatientName, ds.ImageComments, ds.StudyDescription, ds.SeriesDescription]
-            assert ds.ImageType[0] == "DERIVED" and ds.PatientID.startswith("PHANTOM-")
+            assert ds.ImageType[0] == "DERIVED"
+            assert ds.PatientID.startswith("PHANTOM-")
         elif path.suffix == ".json":
             words = [json.loads(path.read_text())["description"]]
         elif path.suffix == ".gz":
@@ -215,7 +217,8 @@ def test_uids_are_unique_and_belong_together(folder):
 
 
 def test_datalist_is_balanced_and_split_by_patient(many):
-    assert many.class_names == DEFAULT_CLASS_NAMES and many.root == many.path.parent
+    assert many.class_names == DEFAULT_CLASS_NAMES
+    assert many.root == many.path.parent
     patients = {split: {(item["patient"], item["label"]) for item in many.splits[split]} for split in SPLITS}
     assert {split: len(found) for split, found in patients.items()} == {
         "training": 36,
@@ -225,8 +228,11 @@ def test_datalist_is_balanced_and_split_by_patient(many):
     for split, each in (("training", 12), ("validation", 3), ("test", 5)):
         assert np.bincount([label for _, label in patients[split]]).tolist() == [each] * 3
     item = many.splits["training"][0]
-    assert item["source"] == "phantom" and item["patient"].startswith("phantom:PHANTOM-")
-    assert item["view"] in ("PA", "AP") and item["sex"] in "FM" and 20 <= item["age"] <= 85
+    assert item["source"] == "phantom"
+    assert item["patient"].startswith("phantom:PHANTOM-")
+    assert item["view"] in ("PA", "AP")
+    assert item["sex"] in "FM"
+    assert 20 <= item["age"] <= 85
 
 
 def test_file_format_tells_nothing_about_the_class(many):
@@ -357,7 +363,8 @@ def test_ct_series_and_nifti_are_one_volume(folder):
 def test_ct_anatomy_in_hounsfield_units():
     normal = draw_volume("normal", seed=3)
     right, left = normal[70, 48, 24], normal[26, 40, 24]
-    assert abs(right + 850) < 80 and abs(left + 850) < 80
+    assert abs(right + 850) < 80
+    assert abs(left + 850) < 80
     assert normal[48, 27, 20] > 250, "the spine lies behind (low y)"
     assert (normal[20:48, 56, 14] > -100).sum() > (normal[48:76, 56, 14] > -100).sum(), "heart on the left"
     added = {

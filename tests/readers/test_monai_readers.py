@@ -91,5 +91,6 @@ def test_monai_deploy_runs_the_operator_of_the_documents(place, tmp_path):
     lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
     found = {record["file"]: record["probabilities"] for record in map(json.loads, lines)}
     ours = {r.file: r.probabilities for r in Classifier(place / NAME).predict(sorted(place.rglob("*.png")))}
-    assert found.keys() == ours.keys() and any(ours.values())
+    assert found.keys() == ours.keys()
+    assert any(ours.values())
     assert all(found[file] == pytest.approx(ours[file], abs=1e-5) for file in ours if ours[file])

@@ -36,7 +36,9 @@ def test_every_public_dicom_file_has_a_known_outcome(real_data):
     for path in sorted((real_data / "dicom").glob("*.dcm")) + sorted((real_data / "ct").glob("*.dcm")):
         try:
             image, _ = read_radiograph(path)
-            assert image.ndim == 3 and image.dtype == np.float32 and image.shape[0] == 1
+            assert image.ndim == 3
+            assert image.dtype == np.float32
+            assert image.shape[0] == 1
             assert 0 <= image.min() < image.max() <= 1
             outcomes[path.name] = "ok"
         except RefusedImage as error:
@@ -108,7 +110,8 @@ def test_pydicom_files_give_a_grey_image_or_a_reason():
         except (RefusedImage, UnreadableImage) as error:
             assert path.name in str(error)
         else:
-            assert image.ndim == 3 and min(image.shape[1:]) >= 64
+            assert image.ndim == 3
+            assert min(image.shape[1:]) >= 64
             accepted.add(path.name)
     assert accepted == {"image_dfl.dcm"}  # the only grey single-frame secondary capture of a size
 

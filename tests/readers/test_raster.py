@@ -177,7 +177,8 @@ def test_real_images_are_accepted(real_data, folder):
     colour = [p for p in paths if Image.open(p).mode != "L"]
     for path in {*paths[::40], *colour[::8]}:
         image, _ = read_radiograph(path)
-        assert image.shape[0] == 1 and 0 <= image.min() < image.max() <= 1
+        assert image.shape[0] == 1
+        assert 0 <= image.min() < image.max() <= 1
 
 
 @pytest.mark.real_data

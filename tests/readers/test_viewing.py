@@ -33,12 +33,14 @@ def test_signed_values_padding_and_the_window_of_the_file_are_kept(tmp_path, pho
     ds = make_ds(cells, photometric=photometric, **elements, **window)
     path = save(ds, tmp_path / "image.dcm")
     viewed = read_for_viewer(path)
-    assert (viewed.codes[:10] == PADDING).all() and (viewed.codes[10:] <= TOP).all()
+    assert (viewed.codes[:10] == PADDING).all()
+    assert (viewed.codes[10:] <= TOP).all()
     assert np.abs(grey(viewed) - read_radiograph(path)[0][0]).max() <= 1 / 255
     values = viewed.low + viewed.codes[10:] * ((viewed.high - viewed.low) / TOP)
     assert np.abs(values - (cells[10:] * 2.0 + 10)).max() < 0.1
     assert (viewed.center, viewed.width, viewed.function) == (900, 2000, "SIGMOID")
-    assert viewed.inverse == (photometric == "MONOCHROME1") and viewed.has_window
+    assert viewed.inverse == (photometric == "MONOCHROME1")
+    assert viewed.has_window
 
 
 def test_without_a_window_one_spans_what_is_shown(tmp_path):

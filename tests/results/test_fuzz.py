@@ -223,7 +223,8 @@ def fuzz(classifier, folder, *, count, seed):
         assert took < LONGEST_S, f"file {number} of seed {seed} took {took:.1f} s"
         counts[kind] += 1
         for result in objects:
-            assert result.StudyInstanceUID and result.PatientID is not None
+            assert result.StudyInstanceUID
+            assert result.PatientID is not None
     return counts
 
 

@@ -76,7 +76,8 @@ def test_a_name_in_any_script_survives_byte_for_byte(classifier, tmp_path, name)
     known = run("dcmdump", *converted, "+P", "0010,0010", image)
     for path in write_results(objects, tmp_path / "out"):
         ds = pydicom.dcmread(path)
-        assert ds.PatientName == patient and ds.PatientComments == patient
+        assert ds.PatientName == patient
+        assert ds.PatientComments == patient
         assert raw(path, "PatientName") == raw(image, "PatientName")
         assert raw(path, "SpecificCharacterSet") is not None
         assert run("dcmdump", *converted, "+P", "0010,0010", path) == known
@@ -107,7 +108,8 @@ def test_escape_sequences_of_gb_2312_survive(classifier, tmp_path):
 )
 def test_the_page_shows_the_name(results, classifier, tmp_path, name, shown):
     text = page_text(results, classifier, tmp_path, *NAMES[name])
-    assert shown in text and "U+" not in text
+    assert shown in text
+    assert "U+" not in text
 
 
 @NEEDS_POPPLER
@@ -121,7 +123,8 @@ def test_the_page_shows_arabic_joined_and_from_right_to_left(results, classifier
 @NEEDS_POPPLER
 def test_the_page_says_which_letters_no_font_has(results, classifier, tmp_path):
     text = page_text(results, classifier, tmp_path, "ISO_IR 192", "Doe^\U000130b8")  # a hieroglyph
-    assert "Doe [U+130B8]" in text and "No font here has the letters written as [U+...]" in text
+    assert "Doe [U+130B8]" in text
+    assert "No font here has the letters written as [U+...]" in text
 
 
 def page_text(results, classifier, folder, character_set, patient):
@@ -231,8 +234,10 @@ def test_illegal_values_stay_away_and_required_elements_are_there(classifier, tm
         objects = ResultObjects(classifier, pdf=True).of(classified(classifier, image))
     for ds in objects:
         for keyword in ("PatientSex", "PatientBirthDate", "StudyDate", "StudyTime"):
-            assert keyword in ds and not ds[keyword].value
-        assert "PatientAge" not in ds and "PatientWeight" not in ds
+            assert keyword in ds
+            assert not ds[keyword].value
+        assert "PatientAge" not in ds
+        assert "PatientWeight" not in ds
     assert complaints(objects, tmp_path) == []
 
 

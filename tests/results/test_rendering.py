@@ -139,7 +139,8 @@ def test_resizing_by_opencv_agrees(rows, columns, down, right):
 def test_a_image_without_evidence_has_a_note_and_no_outline(classifier, tmp_path):
     image = save(make_ds(picture()), tmp_path / "image.dcm")
     explained = classifier.explain(image, "normal")  # has no evidence in this network
-    assert not explained.heat.any() and outlines(explained, 0.5) == []
+    assert not explained.heat.any()
+    assert outlines(explained, 0.5) == []
     state = ResultObjects(classifier).of(classified(classifier, image, decided="normal"))[2]
     assert [annotation.GraphicLayer for annotation in state.GraphicAnnotationSequence] == ["NOTE"]
 
@@ -149,7 +150,8 @@ def test_the_picture_is_bounded_and_keeps_the_aspect_ratio(classifier, shape):
     explained = ImageHeatmap(np.zeros(shape, np.float32), np.zeros((8, 8), np.float32), np.eye(3))
     height, width, _ = heatmap_picture(explained, classified(classifier, "image.dcm")).shape
     image = (round(shape[0] * LONG_SIDE / max(shape)), round(shape[1] * LONG_SIDE / max(shape)))
-    assert width - image[1] == 360 and height == max(image[0], 720)
+    assert width - image[1] == 360
+    assert height == max(image[0], 720)
 
 
 @NEEDS_DCMTK

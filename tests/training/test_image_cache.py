@@ -125,7 +125,8 @@ def test_what_was_decoded_before_a_failure_is_kept(tmp_path, files):
     images = ImageCache(tmp_path / "cache", size=SIZE).images(
         files, lambda file: decoded.append(file) or picture(file)
     )
-    assert files[200] in decoded and len(decoded) < 300
+    assert files[200] in decoded
+    assert len(decoded) < 300
     assert torch.equal(everything(images), expected(files))
 
 
@@ -187,7 +188,8 @@ def test_a_killed_writer_leaves_whole_images_only_and_the_next_goes_on(tmp_path)
     writer = _writer(tmp_path, files)
     deadline = time.monotonic() + 120
     while _rows(tmp_path) < 200:
-        assert writer.poll() is None and time.monotonic() < deadline
+        assert writer.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.005)
     writer.send_signal(signal.SIGKILL)
     writer.communicate(timeout=60)
@@ -211,7 +213,8 @@ def test_two_writers_share_the_work_and_both_read_every_image(tmp_path):
     assert _rows(tmp_path) == 3000
     assert (tmp_path / "cache" / "images.u8").stat().st_size == 3000 * SIZE**2
     decoded = (tmp_path / "log").read_text().splitlines()
-    assert set(decoded) == set(files) and len(decoded) < 1.5 * 3000
+    assert set(decoded) == set(files)
+    assert len(decoded) < 1.5 * 3000
 
 
 @pytest.mark.slow

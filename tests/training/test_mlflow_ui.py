@@ -95,7 +95,8 @@ def test_a_person_finds_the_run_its_curves_and_its_pictures(tracked, server, bro
 
     browser.get(page)
     text = _see(browser, "first-run", "network_name", "val/auroc", "not a medical device")
-    assert "resnet10" in text and "Finished" in text
+    assert "resnet10" in text
+    assert "Finished" in text
     _shoot(browser, shots, "overview")
 
     browser.get(f"{page}/model-metrics")

@@ -81,7 +81,8 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     first = order(0, 3)
     torch.manual_seed(2)
     assert order(0, 3) == first
-    assert order(0, 4) != first and order(1, 3) != first
+    assert order(0, 4) != first
+    assert order(1, 3) != first
 
 
 def test_augmentation_repeats_under_a_seed_and_differs_by_image():
@@ -91,7 +92,8 @@ def test_augmentation_repeats_under_a_seed_and_differs_by_image():
     torch.manual_seed(5)
     assert torch.equal(first, BatchAugment()(image))
     assert not torch.equal(first[0], first[1])
-    assert first.shape == image.shape and first.dtype == image.dtype
+    assert first.shape == image.shape
+    assert first.dtype == image.dtype
 
 
 def test_augmentation_of_nothing_changes_nothing():
@@ -114,7 +116,8 @@ def test_batches_arrive_channels_last_with_labels_untouched():
     batch = {"image": torch.randint(256, (3, 2, 8, 8), dtype=torch.uint8), "label": torch.tensor([0, 1, 2])}
     image, label = PrepareClassificationBatch((0.0, 1.0))(batch, "cpu")
     assert image.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(image, batch["image"] / 255) and torch.equal(label, batch["label"])
+    assert torch.equal(image, batch["image"] / 255)
+    assert torch.equal(label, batch["label"])
 
 
 def test_augmentation_comes_before_the_normalisation_and_after_it():
@@ -133,7 +136,8 @@ def test_bf16_computes_in_bf16_and_returns_float32():
     network = torch.nn.Linear(4, 2)
     network.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     logits = AutocastInferer("bf16")(torch.rand(3, 4), network)
-    assert seen == [torch.bfloat16] and logits.dtype == torch.float32
+    assert seen == [torch.bfloat16]
+    assert logits.dtype == torch.float32
     AutocastInferer()(torch.rand(3, 4), network)
     assert seen[-1] == torch.float32
     with pytest.raises(ValueError, match="bf16"):
@@ -277,7 +281,8 @@ def test_an_average_that_is_saved_and_restored_goes_on_as_if_never_interrupted()
 def test_without_a_decay_the_trained_network_itself_is_kept():
     network = torch.nn.BatchNorm1d(1)
     averaging = _average(network, decay=0, steps=3)
-    assert averaging.network is network and averaging.state_dict() == {}
+    assert averaging.network is network
+    assert averaging.state_dict() == {}
     with pytest.raises(ValueError, match="ema_decay"):
         AverageWeights(network, decay=1.0)
 
@@ -304,8 +309,10 @@ def test_a_weighted_order_follows_the_weights_and_repeats_by_epoch():
         EpochSampler(images, weights=weights.repeat(1000), seed=3, rank=rank, world_size=2) for rank in (0, 1)
     ]
     first, second = ([index % 3 for index in part] for part in parts)
-    assert len(first) == len(second) == 1500 and first != second
-    assert 0 not in first and np.mean(np.array(first + second) == 2) == pytest.approx(0.8, abs=0.03)
+    assert len(first) == len(second) == 1500
+    assert first != second
+    assert 0 not in first
+    assert np.mean(np.array(first + second) == 2) == pytest.approx(0.8, abs=0.03)
     assert first == [index % 3 for index in parts[0]]
     parts[0].set_epoch(1)
     assert first != [index % 3 for index in parts[0]]
@@ -328,7 +335,8 @@ def _tracker(**parts):
 def test_a_store_that_cannot_be_written_to_does_not_hide_why_a_run_ended(caplog, error, raised):
     with pytest.raises(raised):
         _tracker().fail(Engine(lambda engine, batch: None), error)
-    assert "could not be marked" in caplog.text and "database is locked" in caplog.text
+    assert "could not be marked" in caplog.text
+    assert "database is locked" in caplog.text
 
 
 def test_ctrl_c_has_to_wait_while_an_epoch_is_written_to_the_store():

@@ -22,9 +22,12 @@ def test_a_seeded_batch_repeats_and_shape_dtype_and_input_stay(change):
     torch.manual_seed(3)
     first = change(batch)
     torch.manual_seed(3)
-    assert torch.equal(change(batch), first) and torch.equal(batch, before)
-    assert first.shape == batch.shape and first.dtype == batch.dtype
-    assert first.min() >= 0 and first.max() <= 1
+    assert torch.equal(change(batch), first)
+    assert torch.equal(batch, before)
+    assert first.shape == batch.shape
+    assert first.dtype == batch.dtype
+    assert first.min() >= 0
+    assert first.max() <= 1
     assert not torch.equal(first, batch)
 
 
@@ -43,14 +46,16 @@ def test_strips_leave_the_middle_and_have_one_level_each(seed, max_fraction):
     assert not changed[..., rows : 100 - rows, columns : 200 - columns].any()
     for image, where in zip(output, changed, strict=True):
         levels = image[where].unique()
-        assert len(levels) <= 1 and all(level <= 0.08 or level >= 0.92 for level in levels)
+        assert len(levels) <= 1
+        assert all(level <= 0.08 or level >= 0.92 for level in levels)
 
 
 def test_crop_border_takes_the_strips_off():
     torch.manual_seed(0)
     for image in RandomCollimation(1, side_probability=0.5)(images(20)):
         cropped = CropBorder()(image)
-        assert cropped.min() >= 0.2 and cropped.max() <= 0.8
+        assert cropped.min() >= 0.2
+        assert cropped.max() <= 0.8
 
 
 def test_strips_are_as_frequent_as_asked():
@@ -92,7 +97,8 @@ def test_smaller_letters_are_those_of_pillow_scaled_down():
     images = RandomMarkers(1, texts=["SUPINE"], size=(0.05, 0.2))(torch.zeros(30, 1, 300, 400))[:, 0]
     heights = [bottom - top for _, top, _, bottom in map(_box, images)]
     full = len(_page("SUPINE", 60))
-    assert min(heights) < 0.4 * full and 0.85 * full < max(heights) <= full + 1
+    assert min(heights) < 0.4 * full
+    assert 0.85 * full < max(heights) <= full + 1
     for image in images:
         left, top, right, bottom = _box(image)
         drawn = image[top:bottom, left:right].flatten()
@@ -144,7 +150,8 @@ def test_curves_are_powers_half_of_them_brighter():
     gamma = output[:, 2].log2().neg()
     assert torch.equal(output[:, [0, 3]], batch[:, 0, 0, [0, 3]])
     torch.testing.assert_close(output[:, 1], 0.25**gamma)
-    assert 0.5 <= gamma.min() < 0.52 and 1.95 < gamma.max() <= 2
+    assert 0.5 <= gamma.min() < 0.52
+    assert 1.95 < gamma.max() <= 2
     assert (gamma < 1).float().mean() == pytest.approx(0.5, abs=0.03)
 
 

@@ -112,7 +112,8 @@ def test_mlflow_holds_what_a_person_looks_for(run, store):
     assert tracked.info.status == "FINISHED"
     params, metrics = tracked.data.params, tracked.data.metrics
     data = read_datalist(run.parent / "datalist.json")
-    assert params["network_name"] == "resnet10" and params["datalist_digest"] == data.digest
+    assert params["network_name"] == "resnet10"
+    assert params["datalist_digest"] == data.digest
     assert int(params["training/covid"]) == data.counts()["training"]["covid"]
     assert {
         "val_best/auroc",
@@ -280,7 +281,8 @@ def test_a_run_stopped_with_ctrl_c_says_how_to_go_on_and_is_marked_as_killed(pha
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=120) == 130
     said = output.read_text()
-    assert "--resume true" in said and "Traceback" not in said
+    assert "--resume true" in said
+    assert "Traceback" not in said
     client = mlflow.MlflowClient(store)
     runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     assert [run.info.status for run in runs] == ["KILLED"]

@@ -105,8 +105,10 @@ def test_missing_keys(name):
 @pytest.mark.parametrize("name", [*RADIOGRAPH, "LungWindow"])
 def test_classes_are_monai_transforms_and_pickle(name):
     array, dictionary = make(name), make(f"{name}d", "image")
-    assert isinstance(array, Transform) and array.backend
-    assert isinstance(dictionary, MapTransform) and dictionary.backend
+    assert isinstance(array, Transform)
+    assert array.backend
+    assert isinstance(dictionary, MapTransform)
+    assert dictionary.backend
     copy = pickle.loads(pickle.dumps(dictionary))
     np.testing.assert_array_equal(
         copy({"image": make_image()})["image"], dictionary({"image": make_image()})["image"]

@@ -32,7 +32,8 @@ def test_higher_clip_limit_gives_more_contrast():
     ramp = np.tile(np.linspace(0.45, 0.55, 96, dtype=np.float32), (1, 96, 1))
     ramp[0, 0, :2] = 0, 1  # else the stretch to full range does it all
     spreads = [CLAHE(clip_limit=limit)(ramp).std() for limit in (0.005, 0.02, 0.1)]
-    assert spreads == sorted(spreads) and spreads[0] < spreads[-1]
+    assert spreads == sorted(spreads)
+    assert spreads[0] < spreads[-1]
 
 
 def test_channels_are_equalised_on_their_own():
@@ -45,7 +46,8 @@ def test_constant_channel_and_tiny_image_stay_in_range():
     constant = np.full((1, 20, 20), 0.3, dtype=np.float32)
     np.testing.assert_array_equal(CLAHE()(constant), constant)
     tiny = CLAHE()(np.array([[[0.0, 0.5, 1.0]]], dtype=np.float32))
-    assert tiny.shape == (1, 1, 3) and 0 <= tiny.min() <= tiny.max() <= 1
+    assert tiny.shape == (1, 1, 3)
+    assert 0 <= tiny.min() <= tiny.max() <= 1
 
 
 @pytest.mark.parametrize("level", [-0.1, 1.1, 255.0, float("nan")])

@@ -50,18 +50,22 @@ def test_regions_look_as_described():
     lungs, inside = (hidden_region(region, 200, 100) for region in REGIONS)
     for hidden in (lungs, inside):
         np.testing.assert_array_equal(hidden, hidden[::-1, ::-1])
-        assert hidden[100, 50] and not hidden[0].any() and not hidden[:, 0].any()
+        assert hidden[100, 50]
+        assert not hidden[0].any()
+        assert not hidden[:, 0].any()
     assert not lungs[16, 8], "the corners stay visible"
     assert inside[16, 8]
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    assert (rows[0], rows[-1]) == (13, 186) and (columns[0], columns[-1]) == (6, 93)
+    assert (rows[0], rows[-1]) == (13, 186)
+    assert (columns[0], columns[-1]) == (6, 93)
 
 
 def test_containers_and_metadata_are_kept():
     pixels = np.random.default_rng(0).random((1, 32, 32)).astype(np.float32)
     image = MetaTensor(torch.from_numpy(pixels), meta={"filename_or_obj": "a.png"})
     painted = HideRegiond("image", region="inside")({"image": image, "label": 1})
-    assert painted["label"] == 1 and painted["image"].meta["filename_or_obj"] == "a.png"
+    assert painted["label"] == 1
+    assert painted["image"].meta["filename_or_obj"] == "a.png"
     np.testing.assert_array_equal(painted["image"].numpy(), HideRegion(region="inside")(pixels))
     np.testing.assert_array_equal(image.numpy(), pixels)
 

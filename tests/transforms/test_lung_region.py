@@ -56,7 +56,8 @@ def test_any_picture_gets_two_boxes_inside_it_and_a_mask_of_its_shape(height, wi
     image = scale * np.random.default_rng(seed).normal(size=(height, width))
     boxes = lung_boxes(image)
     assert lung_region(image).shape == (height, width)
-    assert np.all(boxes >= 0) and np.all(boxes <= 1)
+    assert np.all(boxes >= 0)
+    assert np.all(boxes <= 1)
     assert np.all(boxes[:, 2:] - boxes[:, :2] >= 0.1 - 1e-9)
 
 

@@ -61,23 +61,24 @@ def test_the_check_says_what_is_wrong_and_leaves_nothing(orthanc, tmp_path):
     orthanc.send(images(tmp_path / "images", 2))
     good = Worker(tmp_path / "good", of(orthanc)).command("check")
     assert good.returncode == 0, good.stdout + good.stderr
-    assert "fetching works" in good.stdout and "storing (STOW-RS) is allowed" in good.stdout
+    assert "fetching works" in good.stdout
+    assert "storing (STOW-RS) is allowed" in good.stdout
     assert len(orthanc.get("/instances")) == 2
     gone = Worker(tmp_path / "gone", of("http://127.0.0.1:9")).command("check")
     assert gone.returncode == 1
-    assert "FAIL  Archive main: Orthanc's change feed" in gone.stdout and "no connection" in gone.stdout
+    assert "FAIL  Archive main: Orthanc's change feed" in gone.stdout
+    assert "no connection" in gone.stdout
     told = Worker(tmp_path / "gone", of("http://127.0.0.1:9")).command("check", "--json")
     document = json.loads(told.stdout)
-    assert told.returncode == 1 and document["ready"] is False
+    assert told.returncode == 1
+    assert document["ready"] is False
     assert any(f["result"] == "FAIL" and "no connection" in f["text"] for f in document["findings"])
     proxy = Proxy(orthanc.url)
     proxy.spoil = lambda handler: handler.command == "POST" and (handler.answer(403) or True)
     forbidden = Worker(tmp_path / "forbidden", of(proxy)).command("check")
     assert forbidden.returncode == 1
-    assert (
-        "storing (STOW-RS) fails" in forbidden.stdout
-        and "give the service's account the right" in forbidden.stdout
-    )
+    assert "storing (STOW-RS) fails" in forbidden.stdout
+    assert "give the service's account the right" in forbidden.stdout
     assert IDENTITY["PatientID"] not in good.stdout + forbidden.stdout
     proxy.close()
 
@@ -101,7 +102,8 @@ def test_a_full_disk_delays_the_work_and_loses_nothing(orthanc, started, tmp_pat
     sent = images(tmp_path / "images", 4)
     orthanc.send(sent)
     wait_until(lambda: worker.health()["local_trouble"], seconds=60, what="notice of the full disk")
-    assert worker.health()["status"] == "failing" and worker.metric("local_trouble") == 1
+    assert worker.health()["status"] == "failing"
+    assert worker.metric("local_trouble") == 1
     assert "local_trouble" in worker.log.read_text()
     filler.unlink()
     wait_for_answers(orthanc, len(sent), seconds=90)
@@ -118,7 +120,9 @@ def test_a_damaged_queue_stops_the_start_and_set_aside_gives_a_way_out(orthanc, 
     worker.state.mkdir()
     (worker.state / "queue.sqlite").write_bytes(b"no database at all " * 1000)
     said = worker.command()
-    assert said.returncode == 2 and "is damaged" in said.stderr and "set-aside" in said.stderr
+    assert said.returncode == 2
+    assert "is damaged" in said.stderr
+    assert "set-aside" in said.stderr
     assert worker.command("set-aside").returncode == 0
     (kept,) = worker.state.glob("queue.2*.sqlite")
     assert kept.read_bytes() == b"no database at all " * 1000

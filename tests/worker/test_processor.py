@@ -114,7 +114,8 @@ def test_what_is_the_images_fault_makes_a_dead_letter_after_its_tries_and_stops_
         ("answered", 3, None),
         ("dead_letter", 2, "as_told"),
     ]
-    assert scene.fetched.count(2) == 2 and scene.waiting() == 0
+    assert scene.fetched.count(2) == 2
+    assert scene.waiting() == 0
     assert [job.number for job in scene.queue.dead_letters()] == [2]
 
 
@@ -122,7 +123,8 @@ def test_what_is_the_images_fault_makes_a_dead_letter_after_its_tries_and_stops_
 def test_an_archive_in_trouble_costs_no_tries_however_long_it_lasts(scene):
     scene.troubles = dict.fromkeys((1, 2, 3), Fault.ARCHIVE)
     scene.steps(8)
-    assert scene.waiting() == 3 and not scene.availability.up
+    assert scene.waiting() == 3
+    assert not scene.availability.up
     assert set(scene.fetched) == {1}  # in order: the first tells that the archive is down
     scene.troubles = {}
     scene.steps(1)
@@ -154,7 +156,8 @@ def test_an_image_that_ends_the_process_time_and_again_is_given_up_once_others_h
     scene.steps(1)
     assert [event[:2] for event in scene.events()] == [("answered", number) for number in (2, 3, 4)]
     scene.steps(1)
-    assert scene.events()[3:] == [("dead_letter", 1, "ends_the_service")] and 1 not in scene.fetched
+    assert scene.events()[3:] == [("dead_letter", 1, "ends_the_service")]
+    assert 1 not in scene.fetched
 
 
 def test_a_service_that_is_killed_again_and_again_before_any_answer_blames_no_image(scene):
@@ -166,5 +169,6 @@ def test_a_service_that_is_killed_again_and_again_before_any_answer_blames_no_im
 def test_a_stop_in_the_middle_leaves_the_rest_in_the_queue_and_no_file(scene):
     scene.predict = lambda files, verdicts: (scene.stop.set(), Scene.predict(scene, files, verdicts))[1]
     scene.courier.step()
-    assert scene.waiting() == 3 and not list(scene.folder.glob("*.dcm"))
+    assert scene.waiting() == 3
+    assert not list(scene.folder.glob("*.dcm"))
     assert [job.starts for job in scene.queue.claim("a", 5)] == [1, 1, 1]

@@ -122,7 +122,8 @@ def test_exact_means_the_same_pixels_in_whatever_file(phantom_files, tmp_path):
     Image.fromarray(noisy).save(tmp_path / "c.png")
     files = [radiograph, *(tmp_path / name for name in ("a.bmp", "b.jpg", "c.png"))]
     found = find_duplicates(files)
-    assert len(found.groups) == 1 and len(found.groups[0]) == 4
+    assert len(found.groups) == 1
+    assert len(found.groups[0]) == 4
     assert found.copies() == [tuple(sorted([radiograph, tmp_path / "a.bmp"]))]
 
 

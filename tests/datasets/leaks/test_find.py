@@ -40,7 +40,8 @@ def test_our_own_and_other_peoples_datalists_are_read(tmp_path):
             excluded=[{"image": "x.png", "reason": "blank"}],
         )
     )
-    assert listed.root == tmp_path and listed.class_names == ("normal", "covid")
+    assert listed.root == tmp_path
+    assert listed.class_names == ("normal", "covid")
     assert [(r["image"], r["split"], r["class"]) for r in listed.records] == [
         ("a.png", "training", "covid"),
         ("b.png", "training", "odd"),
@@ -121,8 +122,10 @@ def test_a_mirrored_image_in_the_test_split_is_a_leak(real_data, tmp_path):
     assert [(leak["kind"], leak["splits"]) for leak in report["leaks"]] == [("group", ["test", "training"])]
     assert report["label_conflicts"] == [{"paths": ["0.png", "again.jpg"], "labels": [["normal"], ["covid"]]}]
     assert [file["image"] for file in report["unreadable"]] == ["gone.png"]
-    assert report["pairs"][0]["mirrored"] and not report["pairs"][0]["exact"]
-    assert report["counts"]["compared"] == 3 and report["counts"]["leaks"] == 1
+    assert report["pairs"][0]["mirrored"]
+    assert not report["pairs"][0]["exact"]
+    assert report["counts"]["compared"] == 3
+    assert report["counts"]["leaks"] == 1
     assert json.loads(json.dumps(report)) == report
 
 

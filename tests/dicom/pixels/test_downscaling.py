@@ -85,7 +85,8 @@ def test_a_reduced_image_is_the_whole_one_in_fewer_pixels(tmp_path, way):
     whole, meta = read_radiograph(path)
     small, small_meta = read_radiograph(path, target_size=TARGET)
     factor = shrink_factor(ROWS, COLUMNS, TARGET)
-    assert factor == 2 and small.shape == (1, -(-ROWS // factor), -(-COLUMNS // factor))
+    assert factor == 2
+    assert small.shape == (1, -(-ROWS // factor), -(-COLUMNS // factor))
     expected = cv2.resize(whole[0], small.shape[:0:-1], interpolation=cv2.INTER_AREA)
     assert np.abs(small[0] - expected).mean() < 1 / 255
     for key in ("spatial_shape", "spacing_mm", "original_affine"):
@@ -117,7 +118,8 @@ def test_every_pixel_lies_where_the_affine_says(tmp_path, way, target):
     # An image off by half a pixel would be 1.6 (target 16) or 0.8 levels off. The reversible wavelet
     # of JPEG 2000 rounds at every level, which at 8 bits adds up to one.
     rounding = 1.2 if way in ("mono1", "j2k8") else 0.4
-    assert np.abs(difference).max() < 2 and abs(difference.mean()) < rounding
+    assert np.abs(difference).max() < 2
+    assert abs(difference.mean()) < rounding
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
@@ -287,4 +289,5 @@ def test_real_images_reach_the_network_within_two_grey_levels(real_data, folder)
             continue
         differences.append(float((whole - small).abs().mean()) * 255)
     assert len(differences) > 20
-    assert np.mean(differences) < 1 and max(differences) < 2
+    assert np.mean(differences) < 1
+    assert max(differences) < 2

@@ -196,13 +196,15 @@ def test_shortcut_is_said_before_the_result(report):
 def test_without_checks_the_page_says_that_shortcuts_were_not_looked_for(tmp_path):
     values = make_report(tmp_path, make_rows("test", 30))
     assert "Shortcuts: not checked here" in Page((tmp_path / "report.html").read_text()).text
-    assert values["explanation"] is None and values["verdict"]["shortcuts"] == []
+    assert values["explanation"] is None
+    assert values["verdict"]["shortcuts"] == []
 
 
 def test_pictures_stay_out_of_metrics_json(report):
     values, folder = report
     (case,) = values["explanation"]["gallery"]
-    assert case["truth"] == "normal" and not {"image", "heatmap"} & set(case)
+    assert case["truth"] == "normal"
+    assert not {"image", "heatmap"} & set(case)
     assert "data:image" not in (folder / "metrics.json").read_text()
 
 

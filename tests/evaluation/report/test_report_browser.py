@@ -96,7 +96,8 @@ def test_page_fits_shows_its_pictures_and_no_undefined_number(pages, browser, re
         .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"""
     assert browser.execute_script(outside) == []
     text = browser.find_element(By.TAG_NAME, "body").text
-    assert "What was found" in text and "Reporting sheet" in text
+    assert "What was found" in text
+    assert "Reporting sheet" in text
     assert not re.search(r"\b(nan|NaN|None|undefined|inf)\b", text)
     if folder := request.config.getoption("--screenshots"):
         _shoot(browser, Path(folder) / f"report-{name}-{width}.png", width)

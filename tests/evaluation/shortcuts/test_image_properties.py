@@ -56,9 +56,11 @@ def test_compression_frame_and_sharpness_rise_with_their_cause(image, tmp_path):
     fine, coarse, blurred, frame = (
         read_facts(tmp_path / name) for name in ("fine.jpg", "coarse.jpg", "blurred.png", "framed.png")
     )
-    assert 1 <= fine.compression < coarse.compression and blurred.compression == 0
+    assert 1 <= fine.compression < coarse.compression
+    assert blurred.compression == 0
     assert blurred.sharpness < 0.7 * fine.sharpness
-    assert fine.frame_share == 0 and frame.frame_share == pytest.approx(0.25, abs=0.02)
+    assert fine.frame_share == 0
+    assert frame.frame_share == pytest.approx(0.25, abs=0.02)
 
 
 def test_what_cannot_be_looked_at_is_none(image, tmp_path):

@@ -58,7 +58,8 @@ def test_a_patient_is_in_one_fold_only():
     labels = rng.permutation(80)[groups] % 2  # has nothing to do with the features
     found = cross_validated_auroc(features, labels, groups, ["a", "b"], seed=0, model=simple_model())
     assert 0.3 < found["auroc"]["value"] < 0.7
-    assert found["images"] == 320 and found["patients"] == 80
+    assert found["images"] == 320
+    assert found["patients"] == 80
 
 
 def test_auroc_is_that_of_scikit_learn():
@@ -80,14 +81,17 @@ def test_small_classes_and_equal_features_say_why_there_is_no_auroc():
     labels, groups = np.array([0] * 30 + [1] * 9 + [2] * 30), np.arange(69)
     features = np.random.default_rng(0).normal(size=(69, 2))
     found = cross_validated_auroc(features, labels, groups, ["a", "b", "c"], seed=0)
-    assert set(found["per_class"]) == {"a", "c"} and found["images"] == 60
+    assert set(found["per_class"]) == {"a", "c"}
+    assert found["images"] == 60
     rare = np.where(np.arange(69) < 24, np.arange(69) % 2, np.arange(69) + 2)
     wide = np.random.default_rng(0).normal(size=(69, 50))
     assert cross_validated_auroc(wide, rare, groups, [*map(str, range(99))], seed=0)["images"] == 24
     none = cross_validated_auroc(features[:39], labels[:39], groups[:39], ["a", "b"], seed=0)
-    assert none["auroc"]["value"] is None and "10 patients" in none["note"]
+    assert none["auroc"]["value"] is None
+    assert "10 patients" in none["note"]
     same = cross_validated_auroc(np.ones((69, 2)), labels, groups, ["a", "b", "c"], seed=0)
-    assert same["auroc"]["value"] is None and "do not differ" in same["note"]
+    assert same["auroc"]["value"] is None
+    assert "do not differ" in same["note"]
 
 
 @pytest.mark.parametrize(("sign", "expected"), [(1, 1.0), (-1, 0.0)])
@@ -97,7 +101,8 @@ def test_left_out_source_is_scored_by_what_the_others_teach(sign, expected):
     signal = np.where(left_out, sign, 1) * (2 * labels - 1)
     features = signal[:, None] + 0.1 * rng.normal(size=(200, 4))
     found = transferred_auroc(features, labels, np.arange(200), ["a", "b"], left_out=left_out, seed=0)
-    assert found["auroc"]["value"] == pytest.approx(expected, abs=0.01) and found["images"] == 100
+    assert found["auroc"]["value"] == pytest.approx(expected, abs=0.01)
+    assert found["images"] == 100
 
 
 def test_a_class_of_one_source_alone_cannot_be_transferred():
@@ -110,7 +115,8 @@ def test_a_class_of_one_source_alone_cannot_be_transferred():
         left_out=labels == 1,
         seed=0,
     )
-    assert found["auroc"]["value"] is None and found["note"].startswith("Cannot be had")
+    assert found["auroc"]["value"] is None
+    assert found["note"].startswith("Cannot be had")
 
 
 def test_tables_count_images_and_patients_and_mark_thin_cells():

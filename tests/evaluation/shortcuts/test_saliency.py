@@ -66,7 +66,11 @@ def test_randomisation_passes_for_unrelated_maps_and_fails_for_the_same():
         [similarity(a, rng.random((16, 16))) for a in maps], patients, draws=1
     )
     same = summarise_randomisation([similarity(a, a + 0.01) for a in maps], patients, draws=1)
-    assert unrelated["passed"] and "passed" in unrelated["sentence"]
-    assert not same["passed"] and "failed" in same["sentence"]
+    assert unrelated["passed"]
+    assert "passed" in unrelated["sentence"]
+    assert not same["passed"]
+    assert "failed" in same["sentence"]
     nothing = summarise_randomisation([None], ["a"], draws=1)
-    assert nothing["passed"] is None and nothing["empty"] == 1 and "not possible" in nothing["sentence"]
+    assert nothing["passed"] is None
+    assert nothing["empty"] == 1
+    assert "not possible" in nothing["sentence"]

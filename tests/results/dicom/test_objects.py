@@ -96,7 +96,8 @@ def test_a_bare_image_gets_valid_objects(results, classifier, tmp_path):
 def test_a_model_without_thresholds_and_calibration_gets_all_objects(results, classifier, images, tmp_path):
     bare = replace(classified(classifier, images[0]), decision=None, prediction_set=None)
     objects = results.of(bare)
-    assert len(objects) == 4 and complaints(objects, tmp_path) == []
+    assert len(objects) == 4
+    assert complaints(objects, tmp_path) == []
 
 
 @pytest.mark.parametrize("syntax", ["JPEG2000Lossless", "RLELossless", "JPEGLSLossless"])
@@ -125,10 +126,12 @@ def test_each_kind_has_its_own_series_in_the_images_study(results, classifier, i
     objects = results.of(classified(classifier, images[0]))
     assert {ds.StudyInstanceUID for ds in objects} == {source.StudyInstanceUID}
     series = {ds.SeriesInstanceUID for ds in objects}
-    assert len(series) == 4 and source.SeriesInstanceUID not in series
+    assert len(series) == 4
+    assert source.SeriesInstanceUID not in series
     assert len({ds.SeriesNumber for ds in objects}) == 4
     for ds in objects:
-        assert ds.PatientID == source.PatientID and "research" in ds.SeriesDescription
+        assert ds.PatientID == source.PatientID
+        assert "research" in ds.SeriesDescription
 
 
 def test_uids_can_be_asked_for_before_anything_is_made(results, classifier, images):
@@ -160,7 +163,8 @@ def test_the_same_image_gives_the_same_bytes(classifier, images, tmp_path):
     for folder in (tmp_path / "first", tmp_path / "second"):
         objects = ResultObjects(classifier, pdf=True).of(classified(classifier, images[0]))
         written.append({path.name: path.read_bytes() for path in write_results(objects, folder)})
-    assert written[0] == written[1] and len(written[0]) == 4
+    assert written[0] == written[1]
+    assert len(written[0]) == 4
 
 
 def test_files_are_named_by_their_uid_and_replaced(results, classifier, images, tmp_path):
@@ -212,7 +216,8 @@ def test_a_image_without_a_valid_uid_is_named(results, classifier, tmp_path, key
     pydicom.dcmwrite(image, ds, implicit_vr=False, little_endian=True)
     with pytest.raises(NoResultObjects, match=rf"image.dcm: no (valid )?{keyword}") as caught:
         results.of(classified(classifier, image))
-    assert keyword in caught.value.cause and "Doe" not in str(caught.value)
+    assert keyword in caught.value.cause
+    assert "Doe" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["image.jpg", "image.png"])

@@ -58,7 +58,8 @@ def test_dcmtk_reads_finding_probabilities_thresholds_and_notice(results, classi
         assert f'(P-{code},99COVIDMONAI,"Probability of {name}")="{value}" (1,UCUM,"no units")' in text
     assert '(T-PNEUMONIA,99COVIDMONAI,"Threshold of Pneumonia")="0.39" (1,UCUM,"no units")' in text
     assert '(NOT-EXCLUDED,99COVIDMONAI,"Class that cannot be excluded")=(840539006,SCT,"COVID-19")' in text
-    assert f'="{RESEARCH_USE}"' in text and '="the rule"' in text
+    assert f'="{RESEARCH_USE}"' in text
+    assert '="the rule"' in text
     assert f'"weights_sha256={classifier.model["weights_sha256"]}"' in text
     assert "Verification Flag : UNVERIFIED" in text or "UNVERIFIED" in text
 
@@ -88,7 +89,8 @@ def test_dcmtk_reads_a_refusal_without_finding_or_number(results, classifier, im
     )
     assert "Refused: not classified, and in particular not normal. Reason: not a chest." in text
     assert "BodyPartExamined names HAND; a chest was expected." in text
-    assert "NUM" not in text and '"Finding"' not in text
+    assert "NUM" not in text
+    assert '"Finding"' not in text
     assert "Doe" not in text.split("Measurement Group")[1]  # the file's name may be a patient's
 
 
@@ -112,7 +114,8 @@ def test_highdicom_reads_the_measurements_back(results, classifier, radiograph, 
 
 def test_highdicom_finds_no_measurement_in_a_refusal(results, classifier, image, tmp_path):
     _, group = group_of(written(results, refused(classifier, image), tmp_path))
-    assert group.get_measurements() == [] and group.finding_type is None
+    assert group.get_measurements() == []
+    assert group.finding_type is None
     values = [evaluation.value for evaluation in group.get_qualitative_evaluations()]
     assert codes.DCM.NotAttempted in values
 

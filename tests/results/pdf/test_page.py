@@ -69,13 +69,15 @@ def test_a_picture_without_a_header_has_its_page(classifier, png, tmp_path):
 def test_uncertain_is_said_and_has_another_colour(classifier, png, tmp_path):
     uncertain = classified(classifier, png, decided="uncertain", possible=("pneumonia", "covid"))
     text = text_of(image_page(classifier, uncertain), tmp_path)
-    assert "Result: Uncertain: no class decided" in text and "Not excluded: Pneumonia, COVID-19." in text
+    assert "Result: Uncertain: no class decided" in text
+    assert "Not excluded: Pneumonia, COVID-19." in text
     grounds = [
         colours_of(image_page(classifier, each), tmp_path)
         for each in (uncertain, classified(classifier, png), refused(classifier, png))
     ]
     own = [ground - (grounds[0] & grounds[1] & grounds[2]) for ground in grounds]
-    assert all(own) and not (own[0] & own[1] | own[0] & own[2] | own[1] & own[2])
+    assert all(own)
+    assert not (own[0] & own[1] | own[0] & own[2] | own[1] & own[2])
 
 
 def colours_of(document, folder):
@@ -104,7 +106,8 @@ def test_a_refused_image_is_shown_with_its_reason_and_no_finding(classifier, png
 def test_what_cannot_be_read_has_a_page_without_a_picture(classifier, tmp_path):
     (tmp_path / "text.jpg").write_text("no image at all")
     text = text_of(image_page(classifier, unreadable(classifier, tmp_path / "text.jpg")), tmp_path)
-    assert "There is no image to show." in text and "Result: Error: not classified" in text
+    assert "There is no image to show." in text
+    assert "Result: Error: not classified" in text
     assert "Reason: unreadable. Not a DICOM, JPEG or PNG file" in text
     assert pictures_in(tmp_path) == 0
 
@@ -119,7 +122,8 @@ def test_the_longest_name_leaves_the_page_whole(classifier, tmp_path):
     image = tmp_path / ("W" * 250 + ".png")
     Image.fromarray(picture(128, 96)).save(image)
     text = text_of(image_page(classifier, classified(classifier, image)), tmp_path)
-    assert "W…W" in text.replace(" ", "") and "anything else." in text
+    assert "W…W" in text.replace(" ", "")
+    assert "anything else." in text
 
 
 # -- many images ---------------------------------------------------------------------------------------------
@@ -146,8 +150,10 @@ def test_a_batch_has_a_summary_and_a_table_with_headings_and_numbers_on_each_pag
     pages = run("pdftotext", "-layout", tmp_path / "batch.pdf", "-").decode().split("\f")[:-1]
     assert len(pages) > 9
     for number, page in enumerate(pages, 1):
-        assert f"Page {number} of {len(pages)}" in page and RESEARCH_USE in page
-        assert "Probabilities" in page and "Not excluded, or reason" in page
+        assert f"Page {number} of {len(pages)}" in page
+        assert RESEARCH_USE in page
+        assert "Probabilities" in page
+        assert "Not excluded, or reason" in page
     first = " ".join(pages[0].split())
     for words in (
         *(

@@ -43,7 +43,8 @@ def test_jobs_and_position_are_stored_together_or_not_at_all(queue):
     broken = Notice(study="1.2", series="1.3", instance=None)
     with pytest.raises(sqlite3.IntegrityError):
         queue.add("a", [*notices(2), broken], position="8", now=0)
-    assert queue.position("a") == "7" and queue.counts("waiting") == {"a": 1}
+    assert queue.position("a") == "7"
+    assert queue.counts("waiting") == {"a": 1}
 
 
 def test_two_threads_never_get_the_same_job(queue):
@@ -59,7 +60,8 @@ def test_two_threads_never_get_the_same_job(queue):
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
-    assert sorted(taken) == sorted(set(taken)) and len(taken) == 200
+    assert sorted(taken) == sorted(set(taken))
+    assert len(taken) == 200
 
 
 def test_what_was_under_way_when_the_process_was_killed_waits_again(tmp_path):
@@ -74,7 +76,8 @@ def test_what_was_under_way_when_the_process_was_killed_waits_again(tmp_path):
     assert done.returncode == -9
     queue = JobQueue(tmp_path)
     (job,) = queue.claim("a", 5)
-    assert queue.position("a") == "5" and job.starts == 2
+    assert queue.position("a") == "5"
+    assert job.starts == 2
     queue.close()
 
 
@@ -104,7 +107,8 @@ def test_dead_letters_are_listed_tried_again_or_dropped(queue):
     for job in queue.claim("a", 2):
         queue.finish(job, "dead", reason="unreadable")
     assert [job.reason for job in queue.dead_letters()] == ["unreadable"] * 2
-    assert queue.revive([1, 99]) == [1] and queue.drop([2]) == [2]
+    assert queue.revive([1, 99]) == [1]
+    assert queue.drop([2]) == [2]
     assert [job.attempts for job in queue.claim("a", 5)] == [0]
     assert queue.dead_letters() == []
     assert queue.unknown("a", notices(2)) == []  # dropped, not forgotten: a search would find it again
@@ -147,7 +151,8 @@ def test_a_damaged_queue_is_told_and_kept(tmp_path, damage):
         JobQueue(tmp_path)
     assert path.read_bytes() == content
     kept = move_aside(tmp_path)
-    assert kept.read_bytes() == content and not path.exists()
+    assert kept.read_bytes() == content
+    assert not path.exists()
     JobQueue(tmp_path).close()
 
 
