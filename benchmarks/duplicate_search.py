@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from common import table
 
-from covid_monai.core.parallel import in_threads
+from covid_monai.core.parallel import map_in_threads
 from covid_monai.datasets.duplicates.candidates import Candidate, CandidateSearch, hash_windows
 from covid_monai.datasets.duplicates.find import SAME_IMAGE
 from covid_monai.datasets.duplicates.pictures import drawn_in_patches, small_picture
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("duplicate_search.json"))
     options = parser.parse_args()
     pictures = read(options.folder)
-    hashed = in_threads(hash_windows, pictures, "hashing images", total=len(pictures))
+    hashed = map_in_threads(hash_windows, pictures, "hashing images", total=len(pictures))
     hashes = np.stack(list(hashed))
     check(hashes)
     rows, pairs = [], Pairs(pictures)
@@ -58,7 +58,7 @@ def main() -> None:
 def read(folder: Path) -> np.ndarray:
     """Small pictures of all images of a folder, `[images, side, side]`."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    pictures = in_threads(small_picture, files, "looking at images", total=len(files))
+    pictures = map_in_threads(small_picture, files, "looking at images", total=len(files))
     return np.stack([picture for picture in pictures if isinstance(picture, np.ndarray)])
 
 
@@ -88,7 +88,7 @@ class Pairs:
         """Return the pairs that registration confirms."""
         new = [candidate for candidate in proposed if candidate not in self._same]
         by_image = [list(group) for _, group in itertools.groupby(new, key=lambda each: each.first)]
-        for answers in in_threads(self._verify, by_image, "comparing images", total=len(by_image)):
+        for answers in map_in_threads(self._verify, by_image, "comparing images", total=len(by_image)):
             self._same.update(answers)
         return {
             (min(each.first, each.second), max(each.first, each.second))

@@ -27,7 +27,7 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.errors import causes
+from covid_monai.core.errors import exception_chain
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.datalist import read_datalist
 from covid_monai.gate.descriptor import describe
@@ -77,7 +77,7 @@ def score_files(bundle: Bundle, gate: Gate, files: list[Path]) -> np.ndarray:
             image = bundle.preprocessing({"image": str(file)})["image"]
             check_view(image.meta)
         except Exception as error:  # MONAI wraps what a transform raises
-            if any(isinstance(cause, RefusedImage | UnreadableImage) for cause in causes(error)):
+            if any(isinstance(cause, RefusedImage | UnreadableImage) for cause in exception_chain(error)):
                 return BY_READER
             raise
         descriptor = describe(image.as_tensor())

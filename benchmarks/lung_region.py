@@ -18,7 +18,7 @@ from skimage.transform import resize
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 
-from covid_monai.core.atomic_files import write_atomically
+from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.phantoms import anatomy as anatomy
 from covid_monai.phantoms.canvas import Canvas
 from covid_monai.phantoms.generate import _position, draw_radiograph
@@ -130,7 +130,7 @@ def main() -> None:
     if options.write:
         model = fit(np.vstack([features, more]), np.vstack([boxes, more_boxes]))
         content = {"weights": model.coef_.T.round(5).tolist(), "constant": model.intercept_.round(5).tolist()}
-        write_atomically(Path(module.__file__).with_name("lung_region.json"), json.dumps(content) + "\n")
+        write_text_atomically(Path(module.__file__).with_name("lung_region.json"), json.dumps(content) + "\n")
         module._model.cache_clear()
     for class_name in ("normal", "pneumonia", "covid"):
         for view in ("PA", "AP"):

@@ -4,7 +4,7 @@ import os
 from queue import SimpleQueue
 
 from covid_monai.api.uploads import Upload, in_memory, renamed
-from covid_monai.readers.sandbox import DecodeCheck, Verdict
+from covid_monai.readers.sandbox import DecodeSandbox, SandboxResult
 
 # Reading such a file here would do to this process what it did to the one that was there for it.
 NOT_TO_BE_READ = ("too_slow", "decoder_crashed", "too_much_memory")
@@ -22,13 +22,14 @@ class DecodeChecks:
     def __init__(self, *, seconds: float, memory_mib: int, target_size: int) -> None:
         count = len(os.sched_getaffinity(0))
         self._all = [
-            DecodeCheck(seconds=seconds, memory_mib=memory_mib, target_size=target_size) for _ in range(count)
+            DecodeSandbox(seconds=seconds, memory_mib=memory_mib, target_size=target_size)
+            for _ in range(count)
         ]
-        self._free: SimpleQueue[DecodeCheck] = SimpleQueue()
+        self._free: SimpleQueue[DecodeSandbox] = SimpleQueue()
         for check in self._all:
             self._free.put(check)
 
-    def check(self, upload: Upload) -> Verdict:
+    def check(self, upload: Upload) -> SandboxResult:
         """Read an upload as the classifier will; waits for a process that is free."""
         check = self._free.get()
         try:

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from covid_monai.api.problems import ProblemError
 from covid_monai.api.schemas import INSTANCE_PATH
 from covid_monai.api.uploads import Upload, in_memory
-from covid_monai.core.errors import extra
+from covid_monai.core.errors import require_extra
 
-with extra("worker"):
+with require_extra("worker"):
     from covid_monai.pacs.client import ArchiveClient
     from covid_monai.pacs.failures import Trouble
     from covid_monai.worker.queue.queue import Job

@@ -16,7 +16,7 @@ from covid_monai.core.vocabulary import Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.grad_cam import ImageHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.readers.sandbox import Verdict
+from covid_monai.readers.sandbox import SandboxResult
 
 Result = TypeVar("Result")
 
@@ -188,7 +188,7 @@ class Engine:
             future.set_result(self._turned_away(upload, verdict))
         return future
 
-    def _turned_away(self, upload: Upload, verdict: Verdict) -> Prediction:
+    def _turned_away(self, upload: Upload, verdict: SandboxResult) -> Prediction:
         return Prediction(
             file=upload.name,
             status=verdict.status,

@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from covid_monai.bundle.bundle_zip import check_sums, sha256
-from covid_monai.core.atomic_files import replacing, write_atomically
+from covid_monai.core.atomic_files import replace_atomically, write_text_atomically
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.decisions.score_reference import ScoreReference
@@ -221,7 +221,7 @@ class Bundle:
                     if isinstance(value, str | int)
                     else [DoubleQuotedScalarString(name) for name in value]
                 )
-        with replacing(path) as temporary:
+        with replace_atomically(path) as temporary:
             editor.dump(config, temporary)
 
     def _bake_metadata(self, path: Path) -> None:
@@ -230,7 +230,7 @@ class Bundle:
         formats["inputs"]["image"]["spatial_shape"] = [self.image_size, self.image_size]
         names = {str(index): name for index, name in enumerate(self.class_names)}
         formats["outputs"]["pred"].update(num_channels=len(names), channel_def=names)
-        write_atomically(path, json.dumps(metadata, indent=4) + "\n")
+        write_text_atomically(path, json.dumps(metadata, indent=4) + "\n")
 
     def _filled_in(self, config: Any) -> Any:
         if isinstance(config, dict):
@@ -260,7 +260,7 @@ def bake_root(folder: Path, root: str) -> None:
         return f"bundle_root: {json.dumps(expression, ensure_ascii=False)}"
 
     for path in (folder / "configs").glob("*.yaml"):
-        write_atomically(path, _ROOT_LINE.sub(baked, path.read_text(encoding="utf-8")))
+        write_text_atomically(path, _ROOT_LINE.sub(baked, path.read_text(encoding="utf-8")))
 
 
 def string_literal(text: str) -> str:
@@ -285,7 +285,9 @@ def _drop_shipped_weights(path: Path) -> None:
     """Take the section on the shipped weights out of a copied model card: the copy gets its own."""
     if path.is_file():
         text = path.read_text(encoding="utf-8")
-        write_atomically(path, re.sub(rf"^{SHIPPED_SECTION}$.*?(?=^## |\Z)", "", text, flags=re.M | re.S))
+        write_text_atomically(
+            path, re.sub(rf"^{SHIPPED_SECTION}$.*?(?=^## |\Z)", "", text, flags=re.M | re.S)
+        )
 
 
 def load_checkpoint(network: nn.Module, path: str | Path, *, bundle: Bundle) -> nn.Module:
@@ -335,5 +337,5 @@ def _require_weights(path: Path) -> None:
 
 def save_atomically(content: Any, path: str | Path) -> None:
     """`torch.save` to a file that is either the old one or the new one, whenever the process dies."""
-    with replacing(Path(path)) as temporary:
+    with replace_atomically(Path(path)) as temporary:
         torch.save(content, temporary)

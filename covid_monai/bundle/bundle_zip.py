@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from covid_monai.core.atomic_files import replacing, write_atomically
+from covid_monai.core.atomic_files import replace_atomically, write_text_atomically
 
 SUMS = "SHA256SUMS"  # in the form of coreutils' sha256sum, so that `sha256sum -c SHA256SUMS` reads it
 _MAX_BYTES = 4 * 2**30  # unpacked; a bundle has tens of megabytes
@@ -30,7 +30,9 @@ def sha256(path: Path) -> str:
 
 def write_sums(folder: Path) -> None:
     """Write `SHA256SUMS` of all files of a folder."""
-    write_atomically(folder / SUMS, "".join(f"{sha256(folder / name)}  {name}\n" for name in _files(folder)))
+    write_text_atomically(
+        folder / SUMS, "".join(f"{sha256(folder / name)}  {name}\n" for name in _files(folder))
+    )
 
 
 def check_sums(folder: Path, *, shown: Path | None = None) -> None:
@@ -87,7 +89,7 @@ def write_zip(folder: Path, path: Path) -> None:
         folder: Becomes the one folder at the top of the archive.
         path: The archive; written whole or not at all.
     """
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with replace_atomically(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in [*_files(folder), *([SUMS] if (folder / SUMS).is_file() else [])]:
             entry = zipfile.ZipInfo(f"{folder.name}/{name}", date_time=_EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED

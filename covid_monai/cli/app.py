@@ -9,7 +9,7 @@ import typer
 from covid_monai.cli import examples
 from covid_monai.cli.bundle_option import BackendOption, BundleOption, DeviceOption, bundle_folder
 from covid_monai.cli.serve import OPEN_TO_OTHERS
-from covid_monai.core.errors import extra
+from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_to_predict
 from covid_monai.core.vocabulary import RESEARCH_USE
 
@@ -62,7 +62,7 @@ def app(
     if url_host and not allow_urls:
         raise ValueError("--url-host belongs to --allow-urls: give both.")
     import_monai_to_predict()
-    with extra("app"):
+    with require_extra("app"):
         import nicegui  # noqa: F401
 
     from covid_monai.api.server import is_loopback, listen

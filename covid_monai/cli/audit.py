@@ -36,7 +36,7 @@ def audit(
 
     Exit code 0 without leaks, 1 with leaks, 2 for wrong usage.
     """
-    from covid_monai.core.atomic_files import write_atomically
+    from covid_monai.core.atomic_files import write_text_atomically
     from covid_monai.datasets.leaks.find import audit_duplicates
     from covid_monai.datasets.leaks.unchecked_datalist import read_loosely
     from covid_monai.evaluation.report.audit_page import audit_html, audit_verdict
@@ -46,8 +46,8 @@ def audit(
         report = audit_duplicates(listed)
         report["confounding"] = _confounding(listed, report) if confounding else None
     report = {"verdict": audit_verdict(report), **report, "notice": RESEARCH_USE}
-    write_atomically(output / "audit.html", audit_html(report, listed.records))
-    write_atomically(output / "audit.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    write_text_atomically(output / "audit.html", audit_html(report, listed.records))
+    write_text_atomically(output / "audit.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     if as_json:
         print_json(report)
     else:

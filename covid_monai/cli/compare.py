@@ -43,7 +43,7 @@ def compare(
     """
     from rich.console import Console
 
-    from covid_monai.core.atomic_files import write_atomically
+    from covid_monai.core.atomic_files import write_text_atomically
     from covid_monai.evaluation.metrics.comparison import compare_predictions
     from covid_monai.evaluation.metrics.predictions import read_predictions
 
@@ -54,7 +54,9 @@ def compare(
         result = compare_predictions(*both, split=split, resamples=resamples, seed=seed)
     result = {"first_file": str(first), "second_file": str(second), "source": source, **result}
     if output is not None:
-        write_atomically(output, json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+        write_text_atomically(
+            output, json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        )
     if as_json:
         print_json(result)
         return

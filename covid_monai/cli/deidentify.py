@@ -9,7 +9,7 @@ import typer
 from covid_monai.cli import examples
 from covid_monai.cli.completion import words
 from covid_monai.cli.json_option import JsonOption, apart, print_json
-from covid_monai.core.errors import unknown
+from covid_monai.core.errors import unknown_choice
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,7 +97,7 @@ def _rules(retain: list[str]) -> "Rules":
     known = [str(option) for option in Retain]
     for option in retain:
         if option not in known:
-            raise ValueError(f"--retain: {unknown('option of the profile', option, known)}")
+            raise ValueError(f"--retain: {unknown_choice('profile option', option, known)}")
     return Rules([Retain(option) for option in retain])
 
 

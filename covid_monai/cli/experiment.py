@@ -8,7 +8,7 @@ import typer
 from covid_monai.cli import examples
 from covid_monai.cli.bundle_option import SHIPPED_BUNDLE
 from covid_monai.cli.json_option import JsonOption, apart, print_json
-from covid_monai.core.errors import unknown
+from covid_monai.core.errors import unknown_choice
 
 EXAMPLES = examples(
     "covid-monai experiment configs/experiments/s1.yaml --data my_collections/ --output runs/s1",
@@ -47,7 +47,7 @@ def experiment(
 
     The same command continues an experiment that was interrupted.
     """
-    from covid_monai.core.atomic_files import write_atomically
+    from covid_monai.core.atomic_files import write_text_atomically
     from covid_monai.experiments.run import run_study
     from covid_monai.experiments.study import read_study
     from covid_monai.experiments.table import markdown
@@ -64,7 +64,7 @@ def experiment(
             seed=seed,
         )
     table = markdown(result)
-    write_atomically(output / "table.md", table)
+    write_text_atomically(output / "table.md", table)
     if as_json:
         print_json(result)
         return
@@ -98,5 +98,5 @@ def _settings(words: list[str], known: list[str]) -> dict[str, Any]:
         raise ValueError(f"--set {wrong[0]}: expected NAME=VALUE, such as max_epochs=1")
     for name, _, _ in pairs:
         if name.isidentifier() and name not in known:  # else a part of a section, such as loss#weight
-            raise ValueError(f"--set: {unknown('setting of train.yaml', name, known)}")
+            raise ValueError(f"--set: {unknown_choice('train.yaml setting', name, known)}")
     return {name: yaml.safe_load(value) for name, _, value in pairs}

@@ -21,7 +21,7 @@ from covid_monai.cli import predict as predict_command
 from covid_monai.cli import score_archive as score_archive_command
 from covid_monai.cli import serve as serve_command
 from covid_monai.cli import worker as worker_command
-from covid_monai.core.errors import causes, first_line
+from covid_monai.core.errors import exception_chain, first_line
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 TRACEBACK = "COVID_MONAI_TRACEBACK"
@@ -93,7 +93,7 @@ def _root(
 def _explain(error: Exception) -> tuple[str, int]:
     """One line for a person, and the exit code."""
     # The outermost of these kinds: it names the file, what it was raised from may not.
-    for cause in causes(error):
+    for cause in exception_chain(error):
         if isinstance(cause, ImportError):
             line = first_line(cause)
             if "pip install" not in line:
@@ -101,5 +101,5 @@ def _explain(error: Exception) -> tuple[str, int]:
             return line, 2
         if isinstance(cause, ValueError | OSError):
             return first_line(cause), 2
-    *_, cause = causes(error)
+    *_, cause = exception_chain(error)
     return f"unexpected {type(cause).__name__}: {first_line(cause)} (set {TRACEBACK}=1 to see where)", 1

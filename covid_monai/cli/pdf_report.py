@@ -47,7 +47,7 @@ class PdfReport:
 
     def along(self, predictions: Iterator["Prediction"]) -> Iterator["Prediction"]:
         """The same predictions; the report is on disk when the last one was taken."""
-        from covid_monai.core.atomic_files import replacing
+        from covid_monai.core.atomic_files import replace_atomically
 
         seen: list[Prediction] = []
         thumbnails: dict[str, bytes] = {}
@@ -57,7 +57,7 @@ class PdfReport:
                 thumbnails |= _thumbnail(prediction.file)
             yield prediction
         document = self._document(seen, thumbnails)
-        with replacing(self._path) as temporary:
+        with replace_atomically(self._path) as temporary:
             temporary.write_bytes(document)
 
     def summary(self) -> str:

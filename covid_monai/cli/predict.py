@@ -19,7 +19,7 @@ from covid_monai.cli.dicom_output import DicomOutput, check_dicom_output
 from covid_monai.cli.images import image_files
 from covid_monai.cli.pdf_report import PdfReport, check_report
 from covid_monai.core.lazy_imports import import_monai_to_predict
-from covid_monai.core.progress import shown
+from covid_monai.core.progress import with_progress
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def predict(
     predictions = classifier.predict(files)
     for other in others:
         predictions = other.along(predictions)
-    predictions = shown(predictions, "classifying", total=len(files))
+    predictions = with_progress(predictions, "classifying", total=len(files))
     if output is None:
         outcomes = _print_table(predictions, classifier.class_names)
     else:

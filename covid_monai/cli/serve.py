@@ -12,7 +12,7 @@ from covid_monai.cli.bundle_option import (
     PrecisionOption,
     bundle_folder,
 )
-from covid_monai.core.errors import extra
+from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_to_predict
 from covid_monai.core.vocabulary import RESEARCH_USE
 
@@ -59,7 +59,7 @@ def serve(
 
     Exit code: 0 after a signal, 2 for wrong usage.
     """
-    with extra("service"):
+    with require_extra("service"):
         import fastapi_offline  # noqa: F401
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401

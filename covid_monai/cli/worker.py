@@ -9,7 +9,7 @@ import typer
 from covid_monai.cli import examples
 from covid_monai.cli.bundle_option import bundle_folder
 from covid_monai.cli.json_option import JsonOption, apart, print_json
-from covid_monai.core.errors import extra
+from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_to_predict
 from covid_monai.core.vocabulary import RESEARCH_USE
 
@@ -171,7 +171,7 @@ def drop(config: ConfigOption, numbers: Numbers = None, everything: AllOption = 
 
 
 def _settings(config: Path) -> "Settings":
-    with extra("worker"):
+    with require_extra("worker"):
         import dicomweb_client  # noqa: F401
         import prometheus_client  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, whenever the process dies."""
+"""Files that appear whole or not at all, whenever the process dies."""
 
 import os
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it there when the block ends, remove it if it fails.
+def replace_atomically(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`. Move it to `path` after the block; delete it if the block fails.
 
-    The folder is made if it is missing.
+    A missing folder is created.
 
     Args:
-        path: The file to write or replace.
+        path: File to write or replace.
 
     Raises:
-        OSError: If the folder cannot be written.
+        OSError: The folder is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -29,10 +29,10 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 through `replacing`.
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 through `replace_atomically`.
 
     Undecodable bytes of file names (surrogates) are written back as they were.
     """
-    with replacing(path) as temporary:
+    with replace_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")

@@ -1,14 +1,14 @@
-"""From an exception to what a person is told of it."""
+"""Messages for people, made from exceptions and from words that nothing here has."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception itself, then what caused it, down to the first cause.
+def exception_chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exception itself, then its cause, down to the first cause.
 
-    MONAI wraps what a transform or a config expression raises in one RuntimeError per level.
+    MONAI wraps an exception from a transform or a config expression in one RuntimeError per level.
 
     >>> try:
     ...     try:
@@ -16,7 +16,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     ...     except ValueError as error:
     ...         raise RuntimeError("applying transform") from error
     ... except RuntimeError as error:
-    ...     [str(cause) for cause in causes(error)]
+    ...     [str(cause) for cause in exception_chain(error)]
     ['applying transform', 'the cause']
     """
     cause: BaseException | None = error
@@ -25,35 +25,35 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
-def unknown(kind: str, word: str, known: Iterable[str]) -> str:
-    """What to say of a word that is none of those that are known, and which one may be meant.
+def unknown_choice(kind: str, name: str, choices: Iterable[str]) -> str:
+    """Return the message for a name that is not among the choices, with the closest choice if there is one.
 
-    >>> unknown("backend", "openvin", ["openvino", "torch"])
-    "'openvin' is no backend; did you mean openvino? There are: openvino, torch."
-    >>> unknown("backend", "x", ["openvino", "torch"])
-    "'x' is no backend. There are: openvino, torch."
+    >>> unknown_choice("backend", "openvin", ["openvino", "torch"])
+    "Unknown backend 'openvin'. Did you mean 'openvino'? Choose one of: openvino, torch."
+    >>> unknown_choice("backend", "x", ["openvino", "torch"])
+    "Unknown backend 'x'. Choose one of: openvino, torch."
     """
-    known = list(known)
-    close = get_close_matches(word, known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else "."
-    return f"{word!r} is no {kind}{hint} There are: {', '.join(known)}."
+    choices = list(choices)
+    close = get_close_matches(name, choices, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"Unknown {kind} {name!r}.{hint} Choose one of: {', '.join(choices)}."
 
 
 def first_line(error: BaseException, *, limit: int = 400) -> str:
-    """The first line of an exception's message, or the name of its type if it has none."""
+    """Return the first line of an exception's message, or the name of its type if it has none."""
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 @contextmanager
-def extra(name: str) -> Iterator[None]:
-    """Import what an extra of this package brings.
+def require_extra(name: str) -> Iterator[None]:
+    """Run imports that need an extra of this package, and name the extra if one of them fails.
 
     Raises:
-        ImportError: If it is missing; names what is missing and the extra.
+        ImportError: A package is missing; the message names the package and the extra.
 
-    >>> with extra("dicom"):
+    >>> with require_extra("dicom"):
     ...     import no_such_package
     Traceback (most recent call last):
     ImportError: no_such_package is not installed: pip install 'covid-monai[dicom]'

@@ -1,8 +1,9 @@
 """Log lines as JSON, which cannot name a patient.
 
-Only words of this package are written: the name of an event, and values that its caller chose. Messages of
-libraries hold addresses with UIDs, values of elements, file names: of them only who spoke, and how loudly.
-An exception is its type and the places it came through, not its text.
+A message of a library may hold an address with UIDs, the value of an element or a file name. Therefore only
+events of the worker, the REST service and their PACS client are written in full: a name of the event, and
+fields that the caller chose. Of any other message the line tells only the logger and the level. An exception
+appears as its type and the places that it passed, without its text.
 """
 
 import json
@@ -12,37 +13,25 @@ import threading
 import traceback
 from datetime import UTC, datetime
 
-_OURS = ("covid_monai.worker", "covid_monai.api")
-# What callers may say, by the argument `extra`.
+EVENT_LOGGERS = ("covid_monai.worker", "covid_monai.api", "covid_monai.pacs", __name__)
+# Fields that a caller may give in the argument `extra`.
 FIELDS = (
-    "archive",
-    "job",
-    "instance",
-    "reason",
-    "stage",
-    "count",
-    "seconds",
-    "position",
-    "address",
-    "signal",
-    "psi",
-    "method",
-    "route",
-    "status",
+    *("archive", "job", "instance", "reason", "stage", "count", "seconds", "position", "address", "signal"),
+    *("psi", "method", "route", "status"),
 )
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Say when, how loud, what, and the fields."""
-        ours = record.name.startswith(_OURS)
+        """Return time, level, event and fields of a record as JSON."""
+        is_event = record.name.startswith(EVENT_LOGGERS)
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": record.msg if ours else "library_message",
-            "logger": None if ours else record.name,
+            "event": record.msg if is_event else "library_message",
+            "logger": None if is_event else record.name,
             **{name: getattr(record, name, None) for name in FIELDS},
         }
         if record.exc_info and record.exc_info[1] is not None:
@@ -53,16 +42,16 @@ class JsonLines(logging.Formatter):
 
 
 def log_as_json() -> None:
-    """Let all logging of this process go to the standard error as `JsonLines`, uncaught exceptions too."""
+    """Send all log records of this process, and uncaught exceptions of threads, to the standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for name in _OURS:
+    for name in EVENT_LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("pydicom").setLevel(logging.ERROR)  # warns of oddities in every other real file
-    threading.excepthook = _log_thread
+    threading.excepthook = _log_thread_exception
 
 
-def _log_thread(arguments: threading.ExceptHookArgs) -> None:
+def _log_thread_exception(arguments: threading.ExceptHookArgs) -> None:
     if arguments.exc_value is not None:
         logging.getLogger(__name__).critical("thread_ended", exc_info=arguments.exc_value)

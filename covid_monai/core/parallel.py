@@ -1,6 +1,7 @@
-"""Long work in threads, with its progress on the standard error where a person is watching.
+"""A map over threads, with a progress bar.
 
-Threads do: decoding and OpenCV release the interpreter lock, a second process would import everything again.
+Threads suffice, because decoders and OpenCV release the interpreter lock; processes would import everything
+again.
 """
 
 import os
@@ -9,44 +10,44 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from covid_monai.core.progress import bar
+from covid_monai.core.progress import progress_bar
 
-_Given = TypeVar("_Given")
-_Made = TypeVar("_Made")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
-def in_threads(
-    work: Callable[[_Given], _Made],
-    items: Iterable[_Given],
+def map_in_threads(
+    function: Callable[[_Item], _Result],
+    items: Iterable[_Item],
     description: str,
     *,
     total: int,
     workers: int | None = None,
-) -> Iterator[_Made]:
-    """Yield `work(item)` for each item in turn, some items ahead of the reader.
+) -> Iterator[_Result]:
+    """Yield `function(item)` for each item, in the order of the items.
 
-    Items are drawn as they are needed, so that a generator of large ones does not fill the memory. What
-    `work` raises is raised here; items that wait are then dropped, on Ctrl-C too.
+    Items are taken only a few ahead of the results, so that a generator of large items does not fill the
+    memory. An exception of `function` is raised here. It drops the waiting items, and so does Ctrl-C.
 
     Args:
-        work: Called in threads.
-        items: In the order of the results.
-        description: What the bar says, such as "opening files".
+        function: Function to call in threads.
+        items: Arguments, one per call.
+        description: Text of the progress bar, such as "opening files".
         total: Number of items.
-        workers: Threads; the number of processors by default.
+        workers: Number of threads; None takes the number of processors.
     """
     threads = workers or os.cpu_count() or 1
-    waiting: deque[Future[_Made]] = deque()
-    with ThreadPoolExecutor(threads) as pool, bar(description, total) as moved:
+    pending: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool, progress_bar(description, total) as progress:
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > 4 * threads:
-                    yield waiting.popleft().result()
-                    moved.advance()
-            while waiting:
-                yield waiting.popleft().result()
-                moved.advance()
+                pending.append(pool.submit(function, item))
+                if len(pending) > 4 * threads:
+                    yield pending.popleft().result()
+                    progress.advance()
+            while pending:
+                yield pending.popleft().result()
+                progress.advance()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

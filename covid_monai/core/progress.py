@@ -1,4 +1,4 @@
-"""What a person sees of long work: a bar with speed and time left, on the standard error, gone at the end."""
+"""Progress bars with speed and remaining time: on the standard error, and only if it is a terminal."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sized
@@ -11,34 +11,33 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 
 
-class Bar:
-    """A bar that work moves on; without a person to see it, nothing."""
+class ProgressBar:
+    """A progress bar; it draws nothing where no person watches."""
 
-    def __init__(self, drawn: "Progress", task: "TaskID", unit: str) -> None:
-        self._drawn, self._task, self._unit = drawn, task, unit
+    def __init__(self, progress: "Progress", task: "TaskID", unit: str) -> None:
+        self._progress, self._task, self._unit = progress, task, unit
 
     def advance(self, count: int = 1) -> None:
-        """So many more are done."""
-        speed = self._drawn.tasks[self._task].speed
-        self._drawn.update(
-            self._task, advance=count, speed=f"{speed:.1f} {self._unit}/s" if speed else self._unit
-        )
+        """Count `count` more items as done."""
+        speed = self._progress.tasks[self._task].speed
+        shown_speed = f"{speed:.1f} {self._unit}/s" if speed else self._unit
+        self._progress.update(self._task, advance=count, speed=shown_speed)
 
-    def say(self, description: str) -> None:
-        """What is done now."""
-        self._drawn.update(self._task, description=description)
+    def describe(self, description: str) -> None:
+        """Change the description to the present step."""
+        self._progress.update(self._task, description=description)
 
 
 @contextmanager
-def bar(description: str, total: int, *, unit: str = "images") -> Iterator[Bar]:
-    """Show a bar while the block runs, if the standard error is a terminal.
+def progress_bar(description: str, total: int, *, unit: str = "images") -> Iterator[ProgressBar]:
+    """Show a progress bar while the block runs; it disappears at the end.
 
     Args:
-        description: What is done, such as "opening files".
-        total: How many there are to do.
-        unit: What is counted.
+        description: Name of the work, such as "opening files".
+        total: Number of items.
+        unit: Name of the items, in the plural.
     """
-    # Here and not above: `covid-monai --help` needs none of it.
+    # Imported here, because `covid-monai --help` does not need it.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -51,22 +50,23 @@ def bar(description: str, total: int, *, unit: str = "images") -> Iterator[Bar]:
     )
     console = Console(stderr=True)
     watched = sys.stderr.isatty() and not console.is_dumb_terminal
-    with Progress(*columns, console=console, transient=True, disable=not watched) as drawn:
-        yield Bar(drawn, drawn.add_task(description, total=total, speed=unit), unit)
+    with Progress(*columns, console=console, transient=True, disable=not watched) as progress:
+        yield ProgressBar(progress, progress.add_task(description, total=total, speed=unit), unit)
 
 
-def shown(
+def with_progress(
     items: Iterable[_Item], description: str, *, total: int | None = None, unit: str = "images"
 ) -> Iterator[_Item]:
-    """The same items, with a bar that counts those that were dealt with.
+    """Yield the items, and count each in a progress bar once the caller asks for the next one.
 
     Args:
-        items: Any number of them.
-        description: See `bar`.
-        total: How many there are; None asks `items` itself.
-        unit: See `bar`.
+        items: Items to iterate over.
+        description: See `progress_bar`.
+        total: Number of items; None takes the length of `items`.
+        unit: See `progress_bar`.
     """
-    with bar(description, len(cast("Sized", items)) if total is None else total, unit=unit) as moved:
+    total = len(cast("Sized", items)) if total is None else total
+    with progress_bar(description, total, unit=unit) as progress:
         for item in items:
             yield item
-            moved.advance()
+            progress.advance()

@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for what must not be cut in two."""
+"""Deferral of Ctrl-C during work that must not be interrupted."""
 
 import signal
 import threading
@@ -7,27 +7,27 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def after_this() -> Iterator[None]:
-    """Let a Ctrl-C that comes in the block take effect after it; a second one takes effect at once.
+def defer_sigint() -> Iterator[None]:
+    """Defer a Ctrl-C until the block ends; a second Ctrl-C takes effect at once.
 
-    Cut short in a transaction, a SQLite store stays locked until the process ends.
+    A SQLite store that is interrupted in a transaction stays locked until the process ends.
     """
-    before = signal.getsignal(signal.SIGINT)
+    previous_handler = signal.getsignal(signal.SIGINT)
     # Signals reach the main thread only; a shell's background jobs ignore this one.
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    if threading.current_thread() is not threading.main_thread() or not callable(previous_handler):
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
 
-    def wait(number: int, frame: object) -> None:
-        if came:
+    def remember(number: int, _frame: object) -> None:
+        if received:
             raise KeyboardInterrupt
-        came.append(number)
+        received.append(number)
 
-    signal.signal(signal.SIGINT, wait)
+    signal.signal(signal.SIGINT, remember)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if came:
+        signal.signal(signal.SIGINT, previous_handler)
+        if received:
             signal.raise_signal(signal.SIGINT)

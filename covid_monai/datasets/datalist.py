@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from covid_monai.core.atomic_files import replacing
+from covid_monai.core.atomic_files import replace_atomically
 
 _WAY_OUT = "name the folder of the images with --dataset_dir"
 SPLITS = ("training", "validation", "test")
@@ -205,7 +205,7 @@ def write_datalist(
         "excluded": list(excluded),
         "label_conflicts": list(label_conflicts),
     }
-    with replacing(path) as temporary:
+    with replace_atomically(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
         read_datalist(temporary)
     return read_datalist(path)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from covid_monai.core.parallel import in_threads
+from covid_monai.core.parallel import map_in_threads
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.collections import Excluded, Record
 from covid_monai.datasets.collections.base import to_age, to_sex, to_view
@@ -17,7 +17,7 @@ def open_all(records: Sequence[Record], *, workers: int | None = None) -> tuple[
         records: Where patient, view, sex or age is missing, a DICOM file's own is filled in.
         workers: Number of threads; by default Python's choice for the processors there are.
     """
-    opened = list(in_threads(open_one, records, "opening files", total=len(records), workers=workers))
+    opened = list(map_in_threads(open_one, records, "opening files", total=len(records), workers=workers))
     return [r for r in opened if isinstance(r, Record)], [r for r in opened if isinstance(r, Excluded)]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from covid_monai.core.errors import unknown
+from covid_monai.core.errors import unknown_choice
 from covid_monai.datasets.collections import SOURCES, Excluded, Record
 from covid_monai.datasets.collections.base import relative_to
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, write_datalist
@@ -33,7 +33,7 @@ def parse_sources(tokens: Sequence[str]) -> list[tuple[str, Path]]:
     if not tokens:
         raise ValueError(f"no source given: expected SOURCE ROOT..., with SOURCE one of {', '.join(SOURCES)}")
     if tokens[0] not in SOURCES:
-        raise ValueError(unknown("source", tokens[0], SOURCES))
+        raise ValueError(unknown_choice("source", tokens[0], SOURCES))
     pairs: list[tuple[str, Path]] = []
     source, needs_root = "", False
     for token in tokens:
@@ -172,7 +172,7 @@ def _gather(sources: Sequence[tuple[str, Path]]) -> tuple[list[Record], list[Exc
     seen: set[Path] = set()
     for name, root in sources:
         if name not in SOURCES:
-            raise ValueError(unknown("source", name, SOURCES))
+            raise ValueError(unknown_choice("source", name, SOURCES))
         for found in SOURCES[name].records(Path(root).absolute()):
             if isinstance(found, Excluded):
                 excluded.append(found)

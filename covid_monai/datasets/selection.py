@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from covid_monai.core.errors import unknown
+from covid_monai.core.errors import unknown_choice
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 from covid_monai.datasets.collections import Excluded, Record
 
@@ -44,7 +44,7 @@ def keep_classes(records: Sequence[Record], class_map: Mapping[str, str] | None)
     found = {record.class_name for record in records}
     for name in class_map:
         if name not in found and name not in DEFAULT_CLASS_NAMES:
-            raise ValueError(unknown("class of these images", name, sorted(found)))
+            raise ValueError(unknown_choice("class", name, sorted(found)))
     kept, excluded = [], []
     for record in records:
         name = record.class_name

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from covid_monai.core.errors import unknown
+from covid_monai.core.errors import unknown_choice
 from covid_monai.datasets.collections.base import Excluded, Record, Split
 
 _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "training")
@@ -42,7 +42,7 @@ def check_order(text: str) -> ValidationOrder:
     for order in get_args(ValidationOrder):
         if text == order:
             return order
-    raise ValueError(unknown("validation order", text, get_args(ValidationOrder)))
+    raise ValueError(unknown_choice("validation order", text, get_args(ValidationOrder)))
 
 
 def split_by_patient(

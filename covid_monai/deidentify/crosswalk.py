@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from covid_monai.core.atomic_files import replacing
+from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.deidentify.plan import Planned
 from covid_monai.deidentify.pseudonyms import Pseudonyms
 
@@ -27,7 +27,7 @@ def write_crosswalk(path: Path, planned: Iterable[Planned], pseudonyms: Pseudony
     rows = {row["old_path"]: row for row in _read(path)}
     for each in planned:
         rows[str(each.source)] = _row(each, pseudonyms)
-    with replacing(path) as temporary:
+    with replace_atomically(path) as temporary:
         descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)

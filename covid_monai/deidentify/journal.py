@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from covid_monai.core.atomic_files import write_atomically
+from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.deidentify.outcome import DETAILS, Done, Reason, Review
 
 REPORT = "deidentification.json"
@@ -65,7 +65,7 @@ class Journal:
             counts: More numbers, such as inputs.
         """
         report = self._report(refused, complete=complete, counts=counts)
-        write_atomically(self.folder / REPORT, json.dumps(report, indent=1) + "\n")
+        write_text_atomically(self.folder / REPORT, json.dumps(report, indent=1) + "\n")
         if complete:
             (self.folder / _JOURNAL).unlink()
         return report

@@ -16,7 +16,7 @@ from pydicom.uid import (
 )
 
 from covid_monai.deidentify.outcome import Reason, Refused
-from covid_monai.dicom.elements import encoding, text
+from covid_monai.dicom.elements import get_encoding, get_text
 
 UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 HEADER = (*UIDS, "PatientID", "Modality", "BurnedInAnnotation")
@@ -85,16 +85,16 @@ def read_header(path: Path) -> Dataset:
         Directory: If it is a DICOMDIR.
     """
     ds = _read(path, stop_before_pixels=True, specific_tags=list(HEADER))
-    if text(ds.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+    if get_text(ds.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         raise Directory
-    sop_class = text(ds, "SOPClassUID")
-    if not all(text(ds, keyword) for keyword in UIDS):
+    sop_class = get_text(ds, "SOPClassUID")
+    if not all(get_text(ds, keyword) for keyword in UIDS):
         raise Refused(Reason.NO_UIDS)
     for prefix, reason in _REFUSED_CLASSES.items():
         if sop_class.startswith(prefix):
             raise Refused(reason)
-    if text(ds, "Modality").upper() in _REFUSED_MODALITIES:
-        raise Refused(_REFUSED_MODALITIES[text(ds, "Modality").upper()])
+    if get_text(ds, "Modality").upper() in _REFUSED_MODALITIES:
+        raise Refused(_REFUSED_MODALITIES[get_text(ds, "Modality").upper()])
     if sop_class not in UID_dictionary:
         raise Refused(Reason.UNKNOWN_CLASS)
     return ds
@@ -109,8 +109,8 @@ def read_image(path: Path) -> FileDataset:
     ds = _read(path)
     if not any(keyword in ds for keyword in PIXELS):
         raise Refused(Reason.NO_IMAGE)
-    if not text(ds.file_meta, "TransferSyntaxUID"):
-        implicit, little = encoding(ds)
+    if not get_text(ds.file_meta, "TransferSyntaxUID"):
+        implicit, little = get_encoding(ds)
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return ds

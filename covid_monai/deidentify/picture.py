@@ -12,7 +12,7 @@ from pydicom.pixels.utils import get_expected_length
 
 from covid_monai.deidentify.marks import has_text_like_marks
 from covid_monai.deidentify.outcome import Reason, Refused, Review
-from covid_monai.dicom.elements import number, text
+from covid_monai.dicom.elements import get_number, get_text
 from covid_monai.dicom.pixels.decode import decode
 from covid_monai.dicom.pixels.jpeg import check_stream, is_jpeg, segments
 
@@ -48,9 +48,9 @@ def reviews(ds: Dataset) -> tuple[Review, ...]:
 
 
 def _by_header(ds: Dataset) -> Iterator[Review]:
-    declared = text(ds, "BurnedInAnnotation").upper()
-    image_type = text(ds, "ImageType").upper()
-    sop_class = text(ds, "SOPClassUID")
+    declared = get_text(ds, "BurnedInAnnotation").upper()
+    image_type = get_text(ds, "ImageType").upper()
+    sop_class = get_text(ds, "SOPClassUID")
     if declared == "YES":
         yield Review.BURNED_IN_DECLARED
     # A gateway writes NO without having looked: for these kinds of picture it is not believed.
@@ -61,7 +61,7 @@ def _by_header(ds: Dataset) -> Iterator[Review]:
         yield Review.DERIVED
     if sop_class.startswith(_PHOTOGRAPHS):
         yield Review.PHOTOGRAPH
-    if (number(ds, "NumberOfFrames") or 1) > 1:
+    if (get_number(ds, "NumberOfFrames") or 1) > 1:
         yield Review.MORE_FRAMES
 
 
@@ -85,7 +85,7 @@ def _by_bytes(ds: Dataset) -> Iterator[Review]:
 
 
 def _stream_segments(ds: Dataset) -> Iterator[tuple[int, bytes]]:
-    frames = int(number(ds, "NumberOfFrames") or 1)
+    frames = int(get_number(ds, "NumberOfFrames") or 1)
     for frame in generate_frames(ds.PixelData, number_of_frames=frames):
         for marker, content in segments(frame):
             if marker == _FIRST_TILE:
@@ -117,6 +117,6 @@ def _first_frame(ds: Dataset) -> NDArray[np.generic]:
     """First frame, [H, W] or [H, W, 3]; stored values, since a window may hide what is written."""
     if is_jpeg(ds):
         check_stream(ds)  # some decoders end the process on what it refuses
-    single = int(ds.SamplesPerPixel) == 1 and (number(ds, "NumberOfFrames") or 1) <= 1
-    grey = text(ds, "PhotometricInterpretation").startswith("MONOCHROME") and "PixelData" in ds
+    single = int(ds.SamplesPerPixel) == 1 and (get_number(ds, "NumberOfFrames") or 1) <= 1
+    grey = get_text(ds, "PhotometricInterpretation").startswith("MONOCHROME") and "PixelData" in ds
     return decode(ds)[0] if single and grey else np.asarray(pixel_array(ds, index=0))

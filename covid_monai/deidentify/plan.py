@@ -8,7 +8,7 @@ from pathlib import Path
 from covid_monai.deidentify.opening import Directory, read_header
 from covid_monai.deidentify.outcome import Reason, Refused
 from covid_monai.deidentify.pseudonyms import Pseudonyms, patient_of
-from covid_monai.dicom.elements import text
+from covid_monai.dicom.elements import get_text
 
 _BLOCK = 1 << 20
 
@@ -57,7 +57,7 @@ def plan(number: int, source: Path, *, pseudonyms: Pseudonyms, allow_burned_in: 
     """Read one header and say what becomes of the file."""
     try:
         ds = read_header(source)
-        if text(ds, "BurnedInAnnotation").upper() == "YES" and not allow_burned_in:
+        if get_text(ds, "BurnedInAnnotation").upper() == "YES" and not allow_burned_in:
             raise Refused(Reason.BURNED_IN)
     except Directory:
         return Planned(number, source, directory=True)
@@ -65,12 +65,12 @@ def plan(number: int, source: Path, *, pseudonyms: Pseudonyms, allow_burned_in: 
         return Planned(number, source, refused=refusal.reason)
     patient, _ = patient_of(ds)
     identity = Identity(
-        patient_id=text(ds, "PatientID"),
+        patient_id=get_text(ds, "PatientID"),
         pseudonym=pseudonyms.patient(patient),
         shift_days=pseudonyms.shift_days(patient),
-        study_uid=text(ds, "StudyInstanceUID"),
-        series_uid=text(ds, "SeriesInstanceUID"),
-        instance_uid=text(ds, "SOPInstanceUID"),
+        study_uid=get_text(ds, "StudyInstanceUID"),
+        series_uid=get_text(ds, "SeriesInstanceUID"),
+        instance_uid=get_text(ds, "SOPInstanceUID"),
     )
     return Planned(number, source, identity, identity.path(pseudonyms))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from covid_monai.dicom.elements import text
+from covid_monai.dicom.elements import get_text
 
 _KEY_BYTES = 32
 _MIN_SHIFT_DAYS, _SHIFT_CHOICES = 365, 3288  # one to ten years back: no date of the result lies in the future
@@ -71,8 +71,8 @@ def patient_of(ds: Dataset) -> tuple[str, bool]:
     Returns:
         What to take the pseudonym of, and whether PatientID told it.
     """
-    patient_id = text(ds, "PatientID")
-    return (patient_id, True) if patient_id else (f"study {text(ds, 'StudyInstanceUID')}", False)
+    patient_id = get_text(ds, "PatientID")
+    return (patient_id, True) if patient_id else (f"study {get_text(ds, 'StudyInstanceUID')}", False)
 
 
 def load_key(path: Path) -> Pseudonyms:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pydicom.datadict import dictionary_is_retired, dictionary_VR, tag_for_keyword
 from pydicom.tag import BaseTag, Tag
 
-from covid_monai.core.errors import extra
+from covid_monai.core.errors import require_extra
 
 EDITION = "2026c"
 
@@ -152,7 +152,7 @@ def _beyond_table(tag: BaseTag) -> Action:
 
 @cache
 def _table() -> Mapping[BaseTag, Action]:
-    with extra("deidentify"):
+    with require_extra("deidentify"):
         table = import_module(f"dicomanonymizer.dicom_anonymization_databases.dicomfields_{EDITION}")
     return {
         Tag(*found): action

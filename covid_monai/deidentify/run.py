@@ -10,8 +10,8 @@ from typing import Any
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 
-from covid_monai.core.atomic_files import replacing
-from covid_monai.core.parallel import in_threads
+from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.core.parallel import map_in_threads
 from covid_monai.deidentify.clean import Cleaner
 from covid_monai.deidentify.crosswalk import write_crosswalk
 from covid_monai.deidentify.journal import Journal
@@ -94,7 +94,7 @@ def _plan(files: Sequence[Path], settings: Settings) -> list[Planned]:
         return plan(*item, pseudonyms=settings.pseudonyms, allow_burned_in=settings.allow_burned_in)
 
     items = enumerate(files, start=1)
-    found = in_threads(work, items, "reading headers", total=len(files), workers=settings.workers)
+    found = map_in_threads(work, items, "reading headers", total=len(files), workers=settings.workers)
     return list(without_collisions(found))
 
 
@@ -114,7 +114,7 @@ def _copies(
         except Exception:  # one file must not end the run, and a message of pydicom's may quote a name
             return each, Reason.FAILED
 
-    yield from in_threads(work, wanted, "de-identifying", total=len(wanted), workers=settings.workers)
+    yield from map_in_threads(work, wanted, "de-identifying", total=len(wanted), workers=settings.workers)
 
 
 def _copy(each: Planned, output: Path, cleaner: Cleaner) -> Done:
@@ -123,7 +123,7 @@ def _copy(each: Planned, output: Path, cleaner: Cleaner) -> Done:
     counts = cleaner(ds)
     ds.file_meta = _new_file_meta(ds)
     ds.preamble = bytes(128)
-    with replacing(output / each.path) as temporary:
+    with replace_atomically(output / each.path) as temporary:
         pydicom.dcmwrite(temporary, ds, enforce_file_format=True)
         review = reviews(ds)  # before the copy gets its name: what is cut off gets none
     return Done(each.path, review, dict(counts), patient_known)

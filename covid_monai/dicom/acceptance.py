@@ -5,7 +5,7 @@ import re
 from pydicom.dataset import Dataset
 
 from covid_monai.core.vocabulary import RESULT_DEVICE, RefusalReason, RefusedImage
-from covid_monai.dicom.elements import number, text
+from covid_monai.dicom.elements import get_number, get_text
 
 MIN_SIDE = 64
 MAX_ASPECT = 4.0
@@ -54,11 +54,11 @@ def check_object(ds: Dataset) -> None:
     _check_kind(ds)
     if not any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise RefusedImage(RefusalReason.NO_PIXELS, "The object holds no pixel data; an image was expected.")
-    frames = number(ds, "NumberOfFrames") or 1
+    frames = get_number(ds, "NumberOfFrames") or 1
     if frames > 1:
         raise RefusedImage(RefusalReason.MULTI_FRAME, f"{frames:.0f} frames; a single frame was expected.")
     _check_body_part(ds)
-    rows, columns = number(ds, "Rows"), number(ds, "Columns")
+    rows, columns = get_number(ds, "Rows"), get_number(ds, "Columns")
     if rows is not None and columns is not None:
         check_size(int(rows), int(columns))
 
@@ -82,14 +82,14 @@ def check_size(rows: int, columns: int) -> None:
 
 def _check_kind(ds: Dataset) -> None:
     """Judge SOP Class UID and Modality."""
-    sop_class, modality = sop_class_uid(ds), text(ds, "Modality").upper()
+    sop_class, modality = sop_class_uid(ds), get_text(ds, "Modality").upper()
     if sop_class.startswith(_PRESENTATION_STATES) or modality == "PR":
         raise RefusedImage(RefusalReason.PRESENTATION_STATE, "A presentation state; an image was expected.")
     if sop_class.startswith(_REPORTS) or modality in ("SR", "KO", "DOC"):
         raise RefusedImage(
             RefusalReason.REPORT, "A report or an encapsulated document; an image was expected."
         )
-    if text(ds, "ManufacturerModelName") == RESULT_DEVICE:  # else a heat map could be taken for an image
+    if get_text(ds, "ManufacturerModelName") == RESULT_DEVICE:  # else a heat map could be taken for an image
         raise RefusedImage(RefusalReason.REPORT, "A result of covid-monai; an image was expected.")
     if sop_class == _DICOMDIR or "DirectoryRecordSequence" in ds:
         raise RefusedImage(RefusalReason.NO_PIXELS, "A DICOMDIR, which only lists files; give an image file.")
@@ -110,7 +110,9 @@ def _quote(value: str) -> str:
 
 def sop_class_uid(ds: Dataset) -> str:
     """SOP Class UID of the dataset, else of the file meta information."""
-    return text(ds, "SOPClassUID") or text(getattr(ds, "file_meta", Dataset()), "MediaStorageSOPClassUID")
+    return get_text(ds, "SOPClassUID") or get_text(
+        getattr(ds, "file_meta", Dataset()), "MediaStorageSOPClassUID"
+    )
 
 
 def _check_body_part(ds: Dataset) -> None:
@@ -128,10 +130,10 @@ def _body_part_hints(ds: Dataset) -> list[tuple[str, str, re.Pattern[str]]]:
     """Elements that may name the body part, with the words that count as another part in each."""
     regions = ds.get("AnatomicRegionSequence") or []
     return [
-        ("BodyPartExamined", text(ds, "BodyPartExamined"), _OTHER_PART),
-        *(("AnatomicRegionSequence", text(region, "CodeMeaning"), _OTHER_PART) for region in regions),
+        ("BodyPartExamined", get_text(ds, "BodyPartExamined"), _OTHER_PART),
+        *(("AnatomicRegionSequence", get_text(region, "CodeMeaning"), _OTHER_PART) for region in regions),
         *(
-            (keyword, text(ds, keyword), _OTHER_PART_IN_TEXT)
+            (keyword, get_text(ds, keyword), _OTHER_PART_IN_TEXT)
             for keyword in (
                 "SeriesDescription",
                 "ProtocolName",

@@ -5,7 +5,7 @@ import math
 from pydicom.dataset import Dataset
 
 
-def encoding(ds: Dataset) -> tuple[bool, bool]:
+def get_encoding(ds: Dataset) -> tuple[bool, bool]:
     """Implicit VR and little endian of a dataset as it was read; (False, True) if it was made in memory."""
     found = getattr(ds, "original_encoding", None)  # pydicom 3
     if found is None:
@@ -13,7 +13,7 @@ def encoding(ds: Dataset) -> tuple[bool, bool]:
     return found[0] is True, found[1] is not False
 
 
-def text(ds: Dataset, keyword: str) -> str:
+def get_text(ds: Dataset, keyword: str) -> str:
     """Value of an element as stripped text, "" if absent or malformed."""
     try:
         value = ds.get(keyword)
@@ -22,7 +22,7 @@ def text(ds: Dataset, keyword: str) -> str:
     return "" if value is None else str(value).strip(" \0")
 
 
-def numbers(ds: Dataset, keyword: str) -> list[float]:
+def get_numbers(ds: Dataset, keyword: str) -> list[float]:
     """All values of an element as finite numbers, [] if absent or malformed."""
     try:
         value = ds.get(keyword)
@@ -35,13 +35,13 @@ def numbers(ds: Dataset, keyword: str) -> list[float]:
     return found if all(math.isfinite(v) for v in found) else []
 
 
-def first_number(ds: Dataset, keyword: str) -> float | None:
+def get_first_number(ds: Dataset, keyword: str) -> float | None:
     """First value of an element that may have several, None if absent or malformed."""
-    found = numbers(ds, keyword)
+    found = get_numbers(ds, keyword)
     return found[0] if found else None
 
 
-def number(ds: Dataset, keyword: str) -> float | None:
+def get_number(ds: Dataset, keyword: str) -> float | None:
     """Value of an element that has one, None if absent, malformed or repeated."""
-    found = numbers(ds, keyword)
+    found = get_numbers(ds, keyword)
     return found[0] if len(found) == 1 else None

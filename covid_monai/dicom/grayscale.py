@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage
-from covid_monai.dicom.elements import first_number, number, text
+from covid_monai.dicom.elements import get_first_number, get_number, get_text
 from covid_monai.dicom.lookup import read_lookup_table
 
 PERCENTILES = (0.5, 99.5)  # robust: markers, collimator edges and dead pixels lie outside
@@ -50,9 +50,9 @@ def render(codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int)
 
 def grayscale_table(codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int) -> Values:
     """What `render` shows for every value that `bits_stored` bits can hold, by its bit pattern."""
-    if text(ds, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
+    if get_text(ds, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
         ds = Dataset()  # colour is ready for the screen: windows and LUTs belong to monochrome files
-    stored = all_stored_values(bits_stored, signed=number(ds, "PixelRepresentation") == 1)
+    stored = all_stored_values(bits_stored, signed=get_number(ds, "PixelRepresentation") == 1)
     padding = find_padding(stored, ds)
     counts = count_codes(codes, size=stored.size)
     counts[padding] = 0
@@ -96,11 +96,11 @@ def all_stored_values(bits_stored: int, *, signed: bool) -> Values:
 
 def find_padding(stored: Values, ds: Dataset) -> NDArray[np.bool_]:
     """Mark values between Pixel Padding Value and Pixel Padding Range Limit (PS3.3 C.7.5.1.1.2)."""
-    value, limit = number(ds, "PixelPaddingValue"), number(ds, "PixelPaddingRangeLimit")
+    value, limit = get_number(ds, "PixelPaddingValue"), get_number(ds, "PixelPaddingRangeLimit")
     if value is None:
         return np.zeros(stored.shape, bool)
     # Written as US over signed pixels, or SS over unsigned ones: same bits, other number.
-    wrap = 2.0 ** (number(ds, "BitsAllocated") or 16)
+    wrap = 2.0 ** (get_number(ds, "BitsAllocated") or 16)
     bounds = []
     for bound in (value, value if limit is None else limit):
         if stored.min() < 0 and bound >= wrap / 2:
@@ -120,7 +120,7 @@ def apply_modality(stored: Values, ds: Dataset) -> Values:
         table = read_lookup_table(item, inputs=stored)
         if table is not None:
             return table.apply(stored)
-    return stored * (number(ds, "RescaleSlope") or 1.0) + (number(ds, "RescaleIntercept") or 0.0)
+    return stored * (get_number(ds, "RescaleSlope") or 1.0) + (get_number(ds, "RescaleIntercept") or 0.0)
 
 
 def apply_voi(modality: Values, ds: Dataset) -> Values | None:
@@ -134,10 +134,10 @@ def apply_voi(modality: Values, ds: Dataset) -> Values | None:
         table = read_lookup_table(item, inputs=modality)
         if table is not None:
             return table.apply(modality) / (2**table.bits - 1)
-    center, width = first_number(ds, "WindowCenter"), first_number(ds, "WindowWidth")
+    center, width = get_first_number(ds, "WindowCenter"), get_first_number(ds, "WindowWidth")
     if center is None or width is None:
         return None
-    return apply_window(modality, center=center, width=width, function=text(ds, "VOILUTFunction").upper())
+    return apply_window(modality, center=center, width=width, function=get_text(ds, "VOILUTFunction").upper())
 
 
 def apply_window(values: Values, *, center: float, width: float, function: str = "LINEAR") -> Values | None:
@@ -216,10 +216,10 @@ def is_inverse(ds: Dataset) -> bool:
     IDENTITY (PS3.3 C.8.11.3.1): both say the same thing once, so they never invert twice. Where a file
     contradicts itself the shape decides, as it names the conversion to P-Values that comes last.
     """
-    shape = text(ds, "PresentationLUTShape").upper()
+    shape = get_text(ds, "PresentationLUTShape").upper()
     if shape in ("INVERSE", "IDENTITY"):
         return shape == "INVERSE"
-    return text(ds, "PhotometricInterpretation") == "MONOCHROME1"
+    return get_text(ds, "PhotometricInterpretation") == "MONOCHROME1"
 
 
 def _show(modality: Values, ds: Dataset, *, counts: NDArray[np.integer], bits_stored: int) -> Values:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from covid_monai.dicom.elements import encoding
+from covid_monai.dicom.elements import get_encoding
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _words(item: Dataset) -> NDArray[np.uint16]:
     if data is None:
         return np.zeros(0, np.uint16)
     if isinstance(data, bytes):
-        _, little_endian = encoding(item)
+        _, little_endian = get_encoding(item)
         return np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little_endian else ">u2").astype(np.uint16)
     return (np.atleast_1d(np.asarray(data)).astype(np.int64) & 0xFFFF).astype(np.uint16)
 

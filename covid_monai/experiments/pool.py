@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.atomic_files import write_atomically
+from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.evaluation.decisions.operating_point import decide
 from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals
 from covid_monai.evaluation.metrics.predictions import Predictions, read_predictions
@@ -54,7 +54,7 @@ def join_test_rows(runs: Sequence[Path], path: Path) -> None:
                 writer = csv.DictWriter(joined, reader.fieldnames or ())
                 writer.writeheader()
             writer.writerows(row for row in reader if row["split"] == "test")
-    write_atomically(path, joined.getvalue())
+    write_text_atomically(path, joined.getvalue())
 
 
 def _read(runs: Sequence[Path]) -> tuple[Predictions, NDArray[np.int64]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
-from covid_monai.core.atomic_files import write_atomically
+from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, read_datalist, write_datalist
 from covid_monai.datasets.prepare import prepare
 from covid_monai.experiments.folds import join_patients, make_folds
@@ -57,7 +57,7 @@ def run_study(
         variants[name] = pooled_metrics(runs, study.apart)
     keys = ("title", "protocol", "published", "differs")
     result = {key: getattr(study, key) for key in keys} | {"datalist": str(output), "variants": variants}
-    write_atomically(output / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+    write_text_atomically(output / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
     return result
 
 

@@ -19,7 +19,7 @@ from monai.networks.utils import convert_to_torchscript
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.atomic_files import replacing
+from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.inference.backends.onnx_form import example, onnx_bytes, quietly
 
 Probabilities = Callable[[torch.Tensor], NDArray[np.float64]]
@@ -49,7 +49,7 @@ def write_torchscript(bundle: Bundle, path: Path) -> None:
     """
     config = ConfigParser.load_config_file(str(bundle.root / "configs" / "inference.yaml"))
     # The name of the file becomes part of the archive.
-    with replacing(path) as temporary, TemporaryDirectory() as folder, quietly():
+    with replace_atomically(path) as temporary, TemporaryDirectory() as folder, quietly():
         written = Path(folder) / TORCHSCRIPT
         save_net_with_metadata(
             # Traced: the scripted form lists the layers' constants in an order that differs from run to run.
@@ -65,7 +65,7 @@ def write_torchscript(bundle: Bundle, path: Path) -> None:
 
 def write_onnx(bundle: Bundle, path: Path) -> None:
     """Write the network for ONNX Runtime, for any number of images at once."""
-    with replacing(path) as temporary:
+    with replace_atomically(path) as temporary:
         temporary.write_bytes(onnx_bytes(bundle))
 
 

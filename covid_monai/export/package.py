@@ -16,8 +16,8 @@ from typing import Any
 import covid_monai
 from covid_monai.bundle import Bundle, bake_root
 from covid_monai.bundle.bundle_zip import write_sums, write_zip
-from covid_monai.core.atomic_files import write_atomically
-from covid_monai.core.progress import Bar, bar
+from covid_monai.core.atomic_files import write_text_atomically
+from covid_monai.core.progress import ProgressBar, progress_bar
 from covid_monai.export import forms
 from covid_monai.export.parity import TOLERANCE, check_parity
 from covid_monai.inference.classifier import Classifier
@@ -57,31 +57,31 @@ def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequenc
     _check_target(path, source)
     with (
         TemporaryDirectory(prefix="covid_monai_export_") as temporary,
-        bar("checking", total=4, unit="steps") as moved,
+        progress_bar("checking", total=4, unit="steps") as bar,
     ):
         bundle = _copy(source, Path(temporary) / source.name)
         # Raises where its parts do not belong together.
         Classifier(bundle.root, device="cpu", backend="torch")
-        _next(moved, f"writing {forms.TORCHSCRIPT} and {forms.ONNX}")
+        _next(bar, f"writing {forms.TORCHSCRIPT} and {forms.ONNX}")
         forms.write_forms(bundle)
-        _next(moved, "comparing probabilities")
+        _next(bar, "comparing probabilities")
         count, differences = check_parity(bundle, images)
         logger.info("Largest differences of a probability on %d images: %s", count, differences)
-        _next(moved, f"building the wheel of covid_monai {covid_monai.__version__}")
+        _next(bar, f"building the wheel of covid_monai {covid_monai.__version__}")
         _pack(bundle, path, images=count)
     return path
 
 
-def _next(moved: Bar, description: str) -> None:
+def _next(bar: ProgressBar, description: str) -> None:
     logger.info(description)
-    moved.advance()
-    moved.say(description)
+    bar.advance()
+    bar.describe(description)
 
 
 def _pack(bundle: Bundle, path: Path, *, images: int) -> None:
     build_wheel(bundle.root / WHEELS)
-    write_atomically(bundle.root / WHEELS / PINS, "".join(f"{pin}\n" for pin in pins()))
-    write_atomically(bundle.root / RECORD, json.dumps(_record(bundle, images=images), indent=2) + "\n")
+    write_text_atomically(bundle.root / WHEELS / PINS, "".join(f"{pin}\n" for pin in pins()))
+    write_text_atomically(bundle.root / RECORD, json.dumps(_record(bundle, images=images), indent=2) + "\n")
     write_sums(bundle.root)
     write_zip(bundle.root, path)
 
@@ -112,7 +112,7 @@ def _copy(source: Bundle, folder: Path) -> Bundle:
     bake_root(folder, source.name)
     path = folder / "configs" / "metadata.json"
     metadata = {**source.metadata, "preprocessing": source.preprocessing_contract}
-    write_atomically(path, json.dumps(metadata, indent=4) + "\n")
+    write_text_atomically(path, json.dumps(metadata, indent=4) + "\n")
     return Bundle(folder)
 
 

@@ -9,7 +9,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.progress import shown
+from covid_monai.core.progress import with_progress
 from covid_monai.gate.descriptor import Floats, describe, thumbnail
 from covid_monai.gate.gate import MIN_UPRIGHT_PROBABILITY, POSES, Gate
 
@@ -64,7 +64,7 @@ def describe_files(bundle: Bundle, files: Sequence[str], *, workers: int = 2) ->
     """Descriptors `[N, D]` of images, read as the bundle reads them."""
     with ThreadPoolExecutor(workers, thread_name_prefix="describe") as pool:
         rows = pool.map(lambda file: describe(bundle.preprocessing({"image": file})["image"]), files)
-        return np.stack(list(shown(rows, "describing images", total=len(files))))
+        return np.stack(list(with_progress(rows, "describing images", total=len(files))))
 
 
 def _statistics(bundle: Bundle, training: Floats) -> Gate:

@@ -17,7 +17,7 @@ from scipy.special import softmax
 from torch import Tensor
 
 from covid_monai.bundle import Bundle, CheckpointError
-from covid_monai.core.atomic_files import replacing
+from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage
 from covid_monai.gate.descriptor import LAYOUT, Floats, describe, thumbnail
 
@@ -105,7 +105,7 @@ class Gate:
         """Write as numpy's `.npz`, in one step; MONAI Label would take a `.pt` for weights of the network."""
         plain = {name: getattr(self, name) for name in _PLAIN} | {"layout": LAYOUT}
         arrays = {name: getattr(self, name).astype(np.float32) for name in _ARRAYS}
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        with replace_atomically(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, plain=json.dumps(plain), **arrays)
 
     @classmethod

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.errors import causes, first_line
+from covid_monai.core.errors import exception_chain, first_line
 from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
@@ -214,7 +214,7 @@ class Classifier:
         )
 
     def _failure(self, file: str, error: Exception) -> Prediction:
-        chain = list(causes(error))
+        chain = list(exception_chain(error))
         for cause in chain:
             if isinstance(cause, RefusedImage):
                 return Prediction(

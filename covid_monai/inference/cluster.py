@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.errors import extra
-from covid_monai.core.progress import shown
+from covid_monai.core.errors import require_extra
+from covid_monai.core.progress import with_progress
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
@@ -66,7 +66,7 @@ def score_archive(
     settings = {"bundle_dir": str(bundle_dir.absolute()), "device": device, "batch_size": batch_size}
     with _cluster(address, workers), partial.open("a", encoding="utf-8") as lines:
         answers = _answers(waiting, settings, model, workers=workers) if waiting else iter(())
-        for line in shown(answers, "classifying", total=len(waiting)):
+        for line in with_progress(answers, "classifying", total=len(waiting)):
             lines.write(line + "\n")
             lines.flush()
             outcomes[json.loads(line)["status"]] += 1
@@ -120,7 +120,7 @@ def _answers(
 def _cluster(address: str | None, workers: int) -> Iterator[None]:
     """Be part of a cluster while the block runs; Ray's own talk stays short, and nothing is reported home."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with extra("cluster"):
+    with require_extra("cluster"):
         import ray.data
     here = {"num_cpus": workers, "include_dashboard": False} if address is None else {}
     ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **here)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from covid_monai.core.progress import shown
+from covid_monai.core.progress import with_progress
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
 from covid_monai.evaluation.metrics.predictions import Predictions, read_predictions
 from covid_monai.evaluation.report.gallery import Case, choose_cases, image_uri, overlay_uri
@@ -63,7 +63,7 @@ def explain(
     return {
         "layer": heatmap.layer,
         "grid": list(heatmap.grid(images.image(0))),
-        "gallery": [_picture(images, heatmap, case) for case in shown(cases, "heat maps: gallery")],
+        "gallery": [_picture(images, heatmap, case) for case in with_progress(cases, "heat maps: gallery")],
         "saliency": _measure_shares(images, heatmap, sample),
         "randomisation": _randomise(images, network, heatmap, sample[:randomised_images], seed=seed),
     }
@@ -127,7 +127,7 @@ def _sample(images: _Images, *, per_class: int, seed: int) -> list[int]:
 
 def _measure_shares(images: _Images, heatmap: Heatmap, sample: Sequence[int]) -> dict[str, Any]:
     shares, areas = [], []
-    for index in shown(sample, "heat maps: share in the lungs"):
+    for index in with_progress(sample, "heat maps: share in the lungs"):
         image, heat = _map_of(images, heatmap, index)
         region = lung_region(image)
         shares.append(lung_share(heat, region))
@@ -144,7 +144,7 @@ def _randomise(
     """Compare maps of the trained network with those of the same network with random weights."""
     similarities, patients = [], []
     others = [Heatmap(with_random_weights(network, seed=seed + draw)) for draw in range(_DRAWS)]
-    for index in shown(sample, "heat maps: random weights"):
+    for index in with_progress(sample, "heat maps: random weights"):
         _, trained = _map_of(images, heatmap, index)
         for other in others:
             similarities.append(similarity(trained, _map_of(images, other, index)[1]))

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.errors import extra
-from covid_monai.core.progress import bar
+from covid_monai.core.errors import require_extra
+from covid_monai.core.progress import progress_bar
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
 from covid_monai.evaluation.metrics.metrics import compute_metrics
 from covid_monai.inference.backends import load_backend
@@ -88,16 +88,16 @@ def _batches(
         image: NDArray[np.float32] = bundle.preprocessing({"image": record["image"]})["image"].numpy()
         return image
 
-    with bar(what, len(records)) as moved:
+    with progress_bar(what, len(records)) as bar:
         for begin in range(0, len(records), _BATCH):
             batch = records[begin : begin + _BATCH]
             yield np.stack(list(pool.map(read, batch)))
-            moved.advance(len(batch))
+            bar.advance(len(batch))
 
 
 def _quantised(bundle: Bundle, images: NDArray[np.float32]) -> bytes:
     """Weights in 8 bits with a range per channel; 7, for old processors, lose too much."""
-    with extra("export"):
+    with require_extra("export"):
         from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
 

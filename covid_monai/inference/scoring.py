@@ -9,7 +9,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.progress import bar
+from covid_monai.core.progress import progress_bar
 from covid_monai.datasets.datalist import Datalist
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.metrics.predictions import write_predictions
@@ -81,7 +81,7 @@ class ScoringProgress:
             engine.add_event_handler(event, self._stop)
 
     def _start(self, engine: Engine) -> None:
-        self._bar = self._open.enter_context(bar("scoring", self.total))
+        self._bar = self._open.enter_context(progress_bar("scoring", self.total))
 
     def _advance(self, engine: Engine) -> None:
         self._bar.advance(len(engine.state.output["pred"]))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.progress import bar
+from covid_monai.core.progress import progress_bar
 from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals
 from covid_monai.evaluation.shortcuts.shortcut_rule import any_shortcut, is_shortcut, strongest_words
 from covid_monai.transforms.hide_region import HideRegion
@@ -88,11 +88,14 @@ def _batches(
     records: Sequence[dict[str, Any]], views: Callable[[str], torch.Tensor], *, batch_size: int, workers: int
 ) -> Iterator[torch.Tensor]:
     """Yield `[B, 3, C, S, S]`, one batch in memory."""
-    with ThreadPoolExecutor(workers) as pool, bar("scoring with the lungs hidden", len(records)) as moved:
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        progress_bar("scoring with the lungs hidden", len(records)) as bar,
+    ):
         for start in range(0, len(records), batch_size):
             paths = [record["image"] for record in records[start : start + batch_size]]
             yield torch.stack(list(pool.map(views, paths)))
-            moved.advance(len(paths))
+            bar.advance(len(paths))
 
 
 @torch.inference_mode()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from covid_monai.core.errors import unknown
-from covid_monai.core.progress import shown
+from covid_monai.core.errors import unknown_choice
+from covid_monai.core.progress import with_progress
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 from covid_monai.datasets.collections.base import Record
 from covid_monai.datasets.datalist import SPLITS, write_datalist
@@ -98,7 +98,7 @@ def write_phantoms(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         staging = Path(temporary) / "new"
         (staging / "images").mkdir(parents=True)
-        for image in shown(images, "drawing images"):
+        for image in with_progress(images, "drawing images"):
             _write_image(image, staging, size=size, marked=image.class_name == planted_marker)
         _write_datalist(staging, [image.record for image in images], root=folder, seed=seed)
         if ct:
@@ -115,9 +115,9 @@ def _check_options(*, patients: int, image_format: str, planted_marker: str | No
     if patients < fewest:
         raise ValueError(f"{patients} patients are too few for 3 splits of 3 classes: {fewest} or more")
     if image_format not in IMAGE_FORMATS:
-        raise ValueError(unknown("image format", image_format, IMAGE_FORMATS))
+        raise ValueError(unknown_choice("image format", image_format, IMAGE_FORMATS))
     if planted_marker is not None and planted_marker not in DEFAULT_CLASS_NAMES:
-        raise ValueError(unknown("class of a phantom", planted_marker, DEFAULT_CLASS_NAMES))
+        raise ValueError(unknown_choice("class", planted_marker, DEFAULT_CLASS_NAMES))
 
 
 def _check_replaceable(folder: Path) -> None:

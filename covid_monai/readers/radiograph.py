@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.dicom.acceptance import check_object, sop_class_uid
-from covid_monai.dicom.elements import encoding, numbers, text
+from covid_monai.dicom.elements import get_encoding, get_numbers, get_text
 from covid_monai.dicom.grayscale import grayscale_table, look_up, render
 from covid_monai.dicom.pixels.decode import decode, has_pixels_described
 from covid_monai.dicom.pixels.deflated import check_inflated_size
@@ -149,7 +149,7 @@ def _open_dicom(path: Path, head: bytes, *, stop_before_pixels: bool = False) ->
     if not ds:
         raise UnreadableImage("a truncated or damaged DICOM file; fetch it from its source again")
     if "TransferSyntaxUID" not in ds.file_meta:
-        implicit, little_endian = encoding(ds)
+        implicit, little_endian = get_encoding(ds)
         explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
         ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return ds
@@ -183,14 +183,14 @@ def _with_metadata(
         "spacing_source": source,
         "SOPClassUID": sop_class_uid(ds),
     }
-    meta.update({keyword: text(ds, keyword) for keyword in IDENTIFIERS})
+    meta.update({keyword: get_text(ds, keyword) for keyword in IDENTIFIERS})
     return image[np.newaxis], meta
 
 
 def _spacing(ds: Dataset) -> tuple[list[float], str]:
     """Row and column spacing in mm, and the element that it comes from (PS3.3 10.7.1.3)."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        spacing = numbers(ds, keyword)
+        spacing = get_numbers(ds, keyword)
         if len(spacing) == 2 and min(spacing) > 0:
             return spacing, keyword
     return [1.0, 1.0], "none"

@@ -22,7 +22,7 @@ from covid_monai.core.vocabulary import RefusedImage, Status
 _PYTHON_AND_NUMPY_MIB = 512  # address space of the child before it reads anything
 
 
-class Verdict(NamedTuple):
+class SandboxResult(NamedTuple):
     """What reading an object gave.
 
     Args:
@@ -36,7 +36,7 @@ class Verdict(NamedTuple):
     detail: str | None = None
 
 
-class DecodeCheck:
+class DecodeSandbox:
     """A child process that reads one file after another; used by one thread at a time.
 
     Args:
@@ -53,7 +53,7 @@ class DecodeCheck:
         self._child: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
-    def check(self, path: Path) -> Verdict:
+    def check(self, path: Path) -> SandboxResult:
         """Read a file as the classifier and its heat map will."""
         with self._lock:
             child = self._running()
@@ -67,12 +67,16 @@ class DecodeCheck:
                 answer = ""
             if answer is None:
                 self._end()
-                return Verdict(Status.ERROR, "too_slow", f"Reading it takes more than {self._seconds:g} s.")
+                return SandboxResult(
+                    Status.ERROR, "too_slow", f"Reading it takes more than {self._seconds:g} s."
+                )
             if not answer:
                 self._end()
-                return Verdict(Status.ERROR, "decoder_crashed", "Reading it ends the process that reads.")
+                return SandboxResult(
+                    Status.ERROR, "decoder_crashed", "Reading it ends the process that reads."
+                )
             status, reason, detail = json.loads(answer)
-            return Verdict(Status(status), reason, detail)
+            return SandboxResult(Status(status), reason, detail)
 
     def _running(self) -> "subprocess.Popen[str]":
         if self._child is None or self._child.poll() is not None:
@@ -104,7 +108,7 @@ class DecodeCheck:
 
 
 def _read(path: str, target_size: int) -> tuple[str, str | None, str | None]:
-    from covid_monai.core.errors import causes, first_line
+    from covid_monai.core.errors import exception_chain, first_line
     from covid_monai.readers.radiograph import read_radiograph
 
     try:
@@ -114,7 +118,7 @@ def _read(path: str, target_size: int) -> tuple[str, str | None, str | None]:
     except RefusedImage as error:
         return Status.REFUSED, str(error.reason), error.detail
     except Exception as error:  # MemoryError, too: that is what the limit is for
-        if any(isinstance(cause, MemoryError) for cause in causes(error)):
+        if any(isinstance(cause, MemoryError) for cause in exception_chain(error)):
             return Status.ERROR, "too_much_memory", "Reading it takes more memory than is allowed."
         return Status.ERROR, "unreadable", first_line(error)
     return Status.OK, None, None

@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from covid_monai.core.vocabulary import UnreadableImage
-from covid_monai.dicom.elements import numbers, text
+from covid_monai.dicom.elements import get_numbers, get_text
 
 _STEP_TOLERANCE = 0.02  # of the usual step: positions are written with few decimals
 _TILT_TOLERANCE = 0.02  # sine of the angle between stack and normal, about 1 degree
@@ -109,11 +109,14 @@ def _read_header(path: Path) -> Slice | None:
         return None
     if "Rows" not in ds:
         return None
-    position, orientation = numbers(ds, "ImagePositionPatient"), numbers(ds, "ImageOrientationPatient")
+    position, orientation = (
+        get_numbers(ds, "ImagePositionPatient"),
+        get_numbers(ds, "ImageOrientationPatient"),
+    )
     return Slice(
         path=path,
-        identifiers={keyword: text(ds, keyword) for keyword in IDENTIFIERS},
-        size=(text(ds, "Rows"), text(ds, "Columns")),
+        identifiers={keyword: get_text(ds, keyword) for keyword in IDENTIFIERS},
+        size=(get_text(ds, "Rows"), get_text(ds, "Columns")),
         position=np.array(position) if len(position) == 3 else None,
         orientation=np.array(orientation) if len(orientation) == 6 else None,
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from covid_monai.dicom.elements import first_number, number, text
+from covid_monai.dicom.elements import get_first_number, get_number, get_text
 from covid_monai.dicom.grayscale import (
     FULL_RANGE_BITS,
     all_stored_values,
@@ -70,7 +70,7 @@ def read_for_viewer(path: str | Path, *, long_side: int = 1536) -> ViewedImage:
         ds = read_elements(path)
     except NotDicom:
         return _of_picture(path, long_side)
-    if text(ds, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2", ""):
+    if get_text(ds, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2", ""):
         return _of_picture(path, long_side)
     return _of_values(ds, long_side)
 
@@ -84,7 +84,7 @@ def _of_picture(path: str | Path, long_side: int) -> ViewedImage:
 
 def _of_values(ds: Dataset, long_side: int) -> ViewedImage:
     pixels, bits = decode(ds)
-    stored = all_stored_values(bits, signed=number(ds, "PixelRepresentation") == 1)
+    stored = all_stored_values(bits, signed=get_number(ds, "PixelRepresentation") == 1)
     modality, padding = apply_modality(stored, ds), find_padding(stored, ds)
     counts = count_codes(pixels, size=stored.size)
     counts[padding] = 0
@@ -109,8 +109,8 @@ def _first_window(
     ds: Dataset, modality: NDArray[np.float64], counts: NDArray[np.integer], *, bits: int
 ) -> tuple[float, float, str]:
     """The file's own window where it has a valid one that is used, else one that spans what is shown."""
-    center, width = first_number(ds, "WindowCenter"), first_number(ds, "WindowWidth")
-    function = text(ds, "VOILUTFunction").upper()
+    center, width = get_first_number(ds, "WindowCenter"), get_first_number(ds, "WindowWidth")
+    function = get_text(ds, "VOILUTFunction").upper()
     function = function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"
     if center is not None and width is not None:
         valid = apply_window(modality[:1], center=center, width=width, function=function) is not None

@@ -1,8 +1,8 @@
 """A prediction as DICOM objects: report, heat map, outlines on the image, PDF. Needs the extra `dicom`."""
 
-from covid_monai.core.errors import extra
+from covid_monai.core.errors import require_extra
 
-with extra("dicom"):
+with require_extra("dicom"):
     import fpdf  # noqa: F401
     import highdicom  # noqa: F401
     import uharfbuzz  # noqa: F401

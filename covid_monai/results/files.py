@@ -6,7 +6,7 @@ from pathlib import Path
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
-from covid_monai.core.atomic_files import replacing
+from covid_monai.core.atomic_files import replace_atomically
 
 
 def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:
@@ -28,6 +28,6 @@ def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:
 
 
 def _write(result: Dataset, path: Path) -> Path:
-    with replacing(path) as temporary:
+    with replace_atomically(path) as temporary:
         dcmwrite(temporary, result, enforce_file_format=True)
     return path

@@ -9,7 +9,7 @@ from monai.transforms import Compose, NormalizeIntensityd
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from covid_monai.core.parallel import in_threads
+from covid_monai.core.parallel import map_in_threads
 from covid_monai.training.image_cache import ImageCache
 
 CACHES = ("disk", "memory")
@@ -55,7 +55,7 @@ class RadiographDataset(Dataset):
         if cache == "disk":
             self._images = ImageCache(cache_dir, size=image_size).images(files, decode, workers=workers)
         elif cache == "memory":
-            images = in_threads(decode, files, "decoding images", total=len(files), workers=workers)
+            images = map_in_threads(decode, files, "decoding images", total=len(files), workers=workers)
             self._images = torch.stack(list(images))
         else:
             raise ValueError(f"unknown cache {cache!r}; choose one of {', '.join(CACHES)}")

@@ -10,7 +10,7 @@ from monai.optimizers import LearningRateFinder
 from torch import nn
 from torch.utils.data import DataLoader
 
-from covid_monai.core.atomic_files import replacing
+from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.training.steps import PRECISIONS, PrepareClassificationBatch
 
 logger = logging.getLogger("covid_monai.training")
@@ -59,9 +59,9 @@ def find_learning_rate(
 
 
 def _write(folder: Path, rates: list[float], losses: list[float], finder: LearningRateFinder) -> None:
-    with replacing(folder / "learning_rates.csv") as path, path.open("w", newline="") as file:
+    with replace_atomically(folder / "learning_rates.csv") as path, path.open("w", newline="") as file:
         csv.writer(file).writerows([("learning_rate", "loss"), *zip(rates, losses, strict=True)])
     figure = Figure(figsize=(6, 4), layout="constrained")
     finder.plot(ax=figure.add_subplot())
-    with replacing(folder / "learning_rates.png") as path:
+    with replace_atomically(folder / "learning_rates.png") as path:
         figure.savefig(path, format="png")

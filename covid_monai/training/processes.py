@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from covid_monai.core.errors import causes
+from covid_monai.core.errors import exception_chain
 
 logger = logging.getLogger("covid_monai.training")
 _TERMINATED = 128 + signal.SIGTERM  # as a shell reports it
@@ -149,7 +149,7 @@ def _explaining(hook: Callable) -> Callable:
 
     def explain(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         hook(kind, error, traceback)
-        said = " ".join(str(cause) for cause in causes(error))
+        said = " ".join(str(cause) for cause in exception_chain(error))
         if "gloo" in said or "NCCL" in said:  # there is no type of its own for it
             logger.error(
                 "%s lost another process: torchrun's report names it. %s",

@@ -25,7 +25,7 @@ from monai.bundle import ConfigParser
 from monai.handlers import MLFlowHandler
 
 from covid_monai.core.errors import first_line
-from covid_monai.core.sigint import after_this
+from covid_monai.core.sigint import defer_sigint
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.datasets.datalist import Datalist
 
@@ -86,7 +86,7 @@ class RunTracker(MLFlowHandler):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
             engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
 
-    @after_this()
+    @defer_sigint()
     def start(self, engine: Engine) -> None:
         """Open the run, or continue the one that the checkpoint names."""
         self._set_experiment()
@@ -102,7 +102,7 @@ class RunTracker(MLFlowHandler):
         self._run_id = self.cur_run.info.run_id
         self._log_settings()
 
-    @after_this()
+    @defer_sigint()
     def epoch_completed(self, engine: Engine) -> None:
         """Log `train/...` and `val/...` of the epoch."""
         rates = [group["lr"] for group in engine.optimizer.param_groups]

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from covid_monai.core.atomic_files import replacing
+from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.worker.rules import UID
 
 KEY_FILE = "audit.key"
@@ -44,7 +44,7 @@ class Identifiers:
 
 def _key(path: Path) -> bytes:
     if not path.exists():
-        with replacing(
+        with replace_atomically(
             path
         ) as temporary:  # whole or not at all, and for nobody else from the first moment on
             temporary.touch(mode=0o600)

@@ -11,7 +11,7 @@ from covid_monai.core.vocabulary import Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
 from covid_monai.pacs.failures import Fault, Trouble
-from covid_monai.readers.sandbox import Verdict
+from covid_monai.readers.sandbox import SandboxResult
 from covid_monai.results import ResultObjects
 from covid_monai.worker.settings import Settings
 
@@ -48,7 +48,7 @@ class Model:
         self.reference = bundle.score_reference
         self.image_size = bundle.image_size
 
-    def predict(self, files: Sequence[Path], verdicts: Sequence[Verdict]) -> list[Prediction]:
+    def predict(self, files: Sequence[Path], verdicts: Sequence[SandboxResult]) -> list[Prediction]:
         """Classify the files that the decode check has let pass; the others get its verdict.
 
         Args:
@@ -63,7 +63,7 @@ class Model:
             for file, verdict in zip(files, verdicts, strict=True)
         ]
 
-    def _turned_away(self, file: Path, verdict: Verdict) -> Prediction:
+    def _turned_away(self, file: Path, verdict: SandboxResult) -> Prediction:
         return Prediction(
             file=str(file),
             status=verdict.status,

@@ -13,7 +13,7 @@ from covid_monai.inference.prediction import Prediction
 from covid_monai.pacs.backoff import Availability, full_jitter
 from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.failures import Fault, Trouble
-from covid_monai.readers.sandbox import DecodeCheck, Verdict
+from covid_monai.readers.sandbox import DecodeSandbox, SandboxResult
 from covid_monai.worker.common import Common
 from covid_monai.worker.queue.queue import Job
 
@@ -42,7 +42,7 @@ class Courier:
     def __init__(
         self,
         client: ArchiveClient,
-        check: DecodeCheck,
+        check: DecodeSandbox,
         common: Common,
         availability: Availability,
         spool: Path,
@@ -87,7 +87,7 @@ class Courier:
                 return
             self._settle(job, prediction)
 
-    def _verdict(self, file: Path) -> Verdict:
+    def _verdict(self, file: Path) -> SandboxResult:
         return self._check.check(file)
 
     def _fetched(self, job: Job) -> bool:

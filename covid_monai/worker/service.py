@@ -20,7 +20,7 @@ from prometheus_client import (
 
 from covid_monai.pacs.backoff import Availability
 from covid_monai.pacs.client import ArchiveClient
-from covid_monai.readers.sandbox import DecodeCheck
+from covid_monai.readers.sandbox import DecodeSandbox
 from covid_monai.worker.audit import AuditTrail, Identifiers
 from covid_monai.worker.common import Common
 from covid_monai.worker.feeds import DicomWebSearch, OrthancChanges
@@ -76,7 +76,7 @@ class Service:
             drift=Drift(model.reference, queue.latest_probabilities(DRIFT_WINDOW)),
             stop=self._stop,
         )
-        self._checks: list[DecodeCheck] = []
+        self._checks: list[DecodeSandbox] = []
         self._availabilities: dict[str, list[Availability]] = {}
         self._threads = [thread for archive in settings.archives for thread in self._threads_of(archive)]
         registry.register(StateCollector(self._state, self._common.drift))
@@ -91,7 +91,7 @@ class Service:
         source = source_class(client, self._settings.rules_of(archive))
         work = threading.Event()
         watcher = Watcher(archive, source, self._common, work)
-        check = DecodeCheck(
+        check = DecodeSandbox(
             seconds=limits.decode_seconds,
             memory_mib=limits.decode_memory_mib,
             target_size=self._common.model.image_size,

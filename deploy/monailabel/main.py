@@ -28,7 +28,7 @@ from monailabel.utils.others.generic import device_list
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle_zip import SUMS
-from covid_monai.core.atomic_files import replacing
+from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.datasets.prepare import prepare
 from covid_monai.export.forms import ONNX, TORCHSCRIPT
 from covid_monai.export.package import RECORD
@@ -143,7 +143,7 @@ def put_into_service(trained: Bundle, served: Bundle, *, previous: Path) -> None
         (served.root / name).unlink(missing_ok=True)
     for old, new in zip(served.model_files, trained.model_files, strict=True):
         if new.is_file():
-            with replacing(old) as temporary:
+            with replace_atomically(old) as temporary:
                 shutil.copy(new, temporary)
         else:
             old.unlink(missing_ok=True)

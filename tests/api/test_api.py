@@ -27,7 +27,7 @@ from covid_monai.api.multipart import MultipartFiles
 from covid_monai.api.problems import KINDS, ProblemError
 from covid_monai.api.settings import Settings
 from covid_monai.api.uploads import MIB, Limits
-from covid_monai.core.json_log import JsonLines
+from covid_monai.core.json_log import JsonFormatter
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 LIMITS = Limits(max_file_bytes=4 * MIB, max_files=5, max_total_bytes=6 * MIB)
@@ -305,7 +305,7 @@ def test_no_log_line_names_a_patient_or_a_file(service, image, caplog):
     for content in (image.read_bytes(), broken, b"Florence" * 40):
         assert post(service, files=[("files", (name, content)) for name in names]).ok
     requests.get(f"{service}/v1/Nightingale?PLANTED-4711", timeout=10)
-    lines = [JsonLines().format(record) for record in caplog.records]
+    lines = [JsonFormatter().format(record) for record in caplog.records]
     assert any('"route": "/v1/predict"' in line for line in lines)
     found = [line for line in lines for word in WORDS_OF_IDENTITY if word in line]
     assert not found
@@ -322,7 +322,7 @@ def test_a_failure_of_our_own_is_a_problem_that_tells_nothing_of_the_image(
         body = problem(post(url, files={"files": image.open("rb")}), "unexpected")
     assert "LookupError" in body["detail"]
     assert "Florence" not in str(body)
-    lines = [JsonLines().format(record) for record in caplog.records]
+    lines = [JsonFormatter().format(record) for record in caplog.records]
     assert any("LookupError" in line for line in lines)
     assert not any("Florence" in line for line in lines)
 

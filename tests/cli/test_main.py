@@ -160,7 +160,7 @@ def test_mistyped_command_gets_a_suggestion(run):
         (["predict", "--output", "out.xlsx", "{images}"], "out.xlsx: results are written as .jsonl or .csv"),
         (["predict", "--output", "out.csv", "--json", "{images}"], "leave it out to write out.csv"),
         (["predict", "--bundle", "{bundle}", "--device", "cuda:77", "{images}"], "'cuda:77' is not there"),
-        (["data", "prepare", "kermani", "x", "--output", "{tmp}/list.json"], "did you mean kermany"),
+        (["data", "prepare", "kermani", "x", "--output", "{tmp}/list.json"], "Did you mean 'kermany'"),
         (["evaluate", "--bundle", "{bundle}", "--output", "{tmp}/e", "--datalist", "{tmp}/x.json"], "x.json"),
     ],
 )

@@ -152,28 +152,28 @@ echo "${{COMPREPLY[@]}}"
         (["predikt"], "Did you mean 'predict'?"),
         (["data", "prepar"], "Did you mean 'prepare'?"),
         (["predict", "--outptu", "x.csv", "{image}"], "Possible options:"),
-        (["predict", "--backend", "openvin", "{image}"], "did you mean openvino?"),
-        (["predict", "--precision", "fp23", "{image}"], "did you mean fp32?"),
-        (["data", "prepare", "kermny", "x", "--output", "{tmp}/list.json"], "did you mean kermany?"),
-        (["data", "phantom", "{tmp}/p", "--format", "dicm"], "did you mean dicom?"),
-        (["data", "phantom", "{tmp}/p", "--marker", "covd"], "did you mean covid?"),
+        (["predict", "--backend", "openvin", "{image}"], "Did you mean 'openvino'?"),
+        (["predict", "--precision", "fp23", "{image}"], "Did you mean 'fp32'?"),
+        (["data", "prepare", "kermny", "x", "--output", "{tmp}/list.json"], "Did you mean 'kermany'?"),
+        (["data", "phantom", "{tmp}/p", "--format", "dicm"], "Did you mean 'dicom'?"),
+        (["data", "phantom", "{tmp}/p", "--marker", "covd"], "Did you mean 'covid'?"),
         (
             [
                 *("data", "prepare", "folder", "{classes}", "--output", "{tmp}/l.json"),
                 *("--classes", "normal,other=pneumonia+covd"),
             ],
-            "did you mean covid?",
+            "Did you mean 'covid'?",
         ),
         (
             ["data", "prepare", "folder", "{tmp}", "--output", "{tmp}/l.json", "--validation-order", "randm"],
-            "did you mean random?",
+            "Did you mean 'random'?",
         ),
         (
             [
                 *("experiment", "{root}/configs/experiments/s1.yaml", "--data", "{tmp}"),
                 *("--output", "{tmp}/o", "--set", "max_epoch=1"),
             ],
-            "did you mean max_epochs?",
+            "Did you mean 'max_epochs'?",
         ),
     ],
 )

@@ -8,16 +8,16 @@ import sys
 
 import pytest
 
-from covid_monai.core.progress import bar, shown
+from covid_monai.core.progress import progress_bar, with_progress
 
 WORK = """
 import time
-from covid_monai.core.progress import bar, shown
-for item in shown(range(40), "looking at images"):
+from covid_monai.core.progress import progress_bar, with_progress
+for item in with_progress(range(40), "looking at images"):
     time.sleep(0.03)
-with bar("packing", total=2, unit="steps") as moved:
-    moved.advance()
-    moved.say("wrapping")
+with progress_bar("packing", total=2, unit="steps") as bar:
+    bar.advance()
+    bar.describe("wrapping")
     time.sleep(0.2)
 print("done")
 """
@@ -71,7 +71,7 @@ def test_a_pipe_sees_nothing(environment):
 
 
 def test_items_pass_and_what_they_raise_passes_too(capsys):
-    assert list(shown(iter("abc"), "spelling", total=3)) == ["a", "b", "c"]
-    with pytest.raises(ZeroDivisionError), bar("failing", 1):
+    assert list(with_progress(iter("abc"), "spelling", total=3)) == ["a", "b", "c"]
+    with pytest.raises(ZeroDivisionError), progress_bar("failing", 1):
         raise ZeroDivisionError
     assert capsys.readouterr() == ("", "")

@@ -8,9 +8,9 @@ import pytest
 
 SCRIPT = """
 import signal, sys
-from covid_monai.core.sigint import after_this
+from covid_monai.core.sigint import defer_sigint
 try:
-    with after_this():
+    with defer_sigint():
         for _ in range(int(sys.argv[1])):
             signal.raise_signal(signal.SIGINT)
         print("whole")

@@ -85,7 +85,7 @@ def test_classes_are_restricted_merged_and_ordered(folder, tmp_path):
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (["normal", "tuberculosis"], "'tuberculosis' is no class of these images. There are: covid, normal"),
+        (["normal", "tuberculosis"], "Unknown class 'tuberculosis'. Choose one of: covid, normal"),
         (["normal"], "found only class normal"),
     ],
 )
@@ -120,7 +120,7 @@ def test_wrong_wishes_fail_before_any_file_is_opened(folder, tmp_path, monkeypat
     monkeypatch.delattr(opening, "open_one")
     for wish in ({"test_fraction": 20}, {"classes": ["normal", "tuberculosis"]}):
         with pytest.raises(
-            ValueError, match=r"test_fraction must be in \[0, 1\), got 20|'tuberculosis' is no class"
+            ValueError, match=r"test_fraction must be in \[0, 1\), got 20|Unknown class 'tuberculosis'"
         ):
             prepare([("folder", folder)], output=tmp_path / "list.json", **wish)
 
@@ -281,7 +281,7 @@ def test_source_words_on_the_command_line():
         ("csv", Path("c")),
     ]
     with pytest.raises(
-        ValueError, match=r"'kermani' is no source; did you mean kermany\? There are: folder, csv"
+        ValueError, match=r"Unknown source 'kermani'\. Did you mean 'kermany'\? Choose one of: folder, csv"
     ):
         parse_sources(["kermani", "a"])
     with pytest.raises(ValueError, match="source folder has no root"):

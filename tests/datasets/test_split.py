@@ -165,7 +165,7 @@ def test_validation_of_the_first_numbers_in_every_source_and_class():
 
 
 def test_unknown_validation_order_is_named():
-    with pytest.raises(ValueError, match=r"'last' is no validation order\. There are: random, first"):
+    with pytest.raises(ValueError, match=r"Unknown validation order 'last'\. Choose one of: random, first"):
         check_order("last")
 
 

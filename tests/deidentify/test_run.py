@@ -149,7 +149,7 @@ def test_wrong_usage_ends_with_code_2_and_names_no_input(tmp_path, export):
         "input 1": [tmp_path / "Zamenhof Ludovic", out],
         "not empty": [export, full],
         "inside each other": [export, export / "out"],
-        "There are: patient-characteristics, device": ["--retain", "everything", export, out],
+        "Choose one of: patient-characteristics, device": ["--retain", "everything", export, out],
     }
     for word, arguments in cases.items():
         with pytest.raises((ValueError, FileNotFoundError), match=word) as caught:

@@ -154,8 +154,13 @@ def test_a_missing_extra_is_named(bundle, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "precision", "device", "message"),
     [
-        ("tensorrt", "fp32", "cpu", "'tensorrt' is no backend. There are: openvino, onnxruntime, torch"),
-        (None, "fp64", "cpu", "'fp64' is no precision. There are: fp32, bf16, int8"),
+        (
+            "tensorrt",
+            "fp32",
+            "cpu",
+            "Unknown backend 'tensorrt'. Choose one of: openvino, onnxruntime, torch",
+        ),
+        (None, "fp64", "cpu", "Unknown precision 'fp64'. Choose one of: fp32, bf16, int8"),
         ("onnxruntime", "bf16", "cpu", "onnxruntime does not run bf16 on cpu; what does: openvino, torch"),
         ("openvino", "fp32", "cuda", "openvino does not run fp32 on cuda; what does: torch"),
         (None, "int8", "cuda", "torch does not run int8 on cuda; what does: none"),
@@ -174,7 +179,7 @@ def test_the_record_says_what_computed_it(bundle, tmp_path, run):
     assert {row["model"]["precision"] for row in rows} == {"fp32"}
     assert rows[0]["probabilities"] == pytest.approx(rows[1]["probabilities"], abs=3e-6)
     code, _, message = run(*command, "abacus")
-    assert (code, "'abacus' is no backend" in message) == (2, True)
+    assert (code, "Unknown backend 'abacus'" in message) == (2, True)
     code, _, message = run(*command, "openvino", "--precision", "int8")
     assert (code, "covid-monai bundle quantize" in message) == (2, True)
 

@@ -15,7 +15,7 @@ from monai.transforms import Compose, NormalizeIntensityd
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.errors import causes
+from covid_monai.core.errors import exception_chain
 from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.datasets.datalist import read_datalist
 from covid_monai.training import (
@@ -201,7 +201,7 @@ def test_a_image_that_cannot_be_read_is_named_with_the_cause(phantoms, tmp_path)
             )
         assert any(
             isinstance(cause, UnreadableImage) and str(cause).startswith("torn.png: cannot be decoded")
-            for cause in causes(error.value)
+            for cause in exception_chain(error.value)
         )
 
 

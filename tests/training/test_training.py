@@ -17,7 +17,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.errors import causes
+from covid_monai.core.errors import exception_chain
 from covid_monai.datasets.datalist import read_datalist
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point
@@ -181,7 +181,8 @@ def test_a_second_run_does_not_overwrite_the_first(run, train):
     with pytest.raises(Exception) as error:
         train(run, run.parent / "datalist.json")
     assert any(
-        isinstance(cause, FileExistsError) and "--resume true" in str(cause) for cause in causes(error.value)
+        isinstance(cause, FileExistsError) and "--resume true" in str(cause)
+        for cause in exception_chain(error.value)
     )
     assert filecmp.cmp(weights, before, shallow=False)
 
@@ -192,7 +193,9 @@ def test_a_second_run_does_not_overwrite_the_first(run, train):
 def test_resuming_with_other_settings_names_them_and_changes_nothing(run, train, setting, value, earlier):
     with pytest.raises(Exception) as error:
         train(run, run.parent / "datalist.json", resume=True, **{setting: value})
-    assert any(f"{setting} was {earlier}, now {value}" in str(cause) for cause in causes(error.value))
+    assert any(
+        f"{setting} was {earlier}, now {value}" in str(cause) for cause in exception_chain(error.value)
+    )
     assert Bundle(run).load_network()
 
 

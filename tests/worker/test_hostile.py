@@ -20,7 +20,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status, UnreadableImage
 from covid_monai.dicom.pixels.deflated import MAX_INFLATED_BYTES
 from covid_monai.readers import read_radiograph
-from covid_monai.readers.sandbox import DecodeCheck
+from covid_monai.readers.sandbox import DecodeSandbox
 
 
 def deflated(path, *, pixels=b"", cut=None):
@@ -89,7 +89,7 @@ def test_a_deflate_bomb_is_refused_before_it_unfolds(bomb):
 
 @pytest.fixture(scope="module")
 def check():
-    found = DecodeCheck(seconds=20, memory_mib=1024, target_size=8)
+    found = DecodeSandbox(seconds=20, memory_mib=1024, target_size=8)
     yield found
     found.close()
 
@@ -106,7 +106,7 @@ def test_the_check_passes_images_and_turns_the_rest_away_with_the_readers_words(
 
 
 def test_what_takes_too_much_memory_ends_the_child_and_not_us(tmp_path):
-    small = DecodeCheck(seconds=60, memory_mib=1)
+    small = DecodeSandbox(seconds=60, memory_mib=1)
     image = np.tile(picture(2000, 2000, dtype=np.uint16, top=4095), (4, 4))
     path = save(make_ds(image, bits_stored=12), tmp_path / "large.dcm")
     verdict = small.check(path)
@@ -119,9 +119,9 @@ def test_what_takes_too_much_memory_ends_the_child_and_not_us(tmp_path):
 def test_what_takes_too_long_or_crashes_the_child_costs_only_the_child(tmp_path):
     fifo, image = tmp_path / "fifo", save(make_ds(picture()), tmp_path / "image.dcm")
     os.mkfifo(fifo)  # reading it never ends
-    check = DecodeCheck(seconds=0.5, memory_mib=1024)
+    check = DecodeSandbox(seconds=0.5, memory_mib=1024)
     assert check.check(fifo).reason == "too_slow"
-    patient = DecodeCheck(seconds=60, memory_mib=1024)
+    patient = DecodeSandbox(seconds=60, memory_mib=1024)
     assert patient.check(image).status is Status.OK
     threading.Timer(0.5, patient._child.kill).start()
     assert patient.check(fifo).reason == "decoder_crashed"

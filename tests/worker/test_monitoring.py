@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from covid_monai.core.json_log import JsonLines
+from covid_monai.core.json_log import JsonFormatter
 from covid_monai.evaluation.decisions.score_reference import fit_score_reference
 from covid_monai.worker.audit import KEY_FILE, AuditTrail, Identifiers
 from covid_monai.worker.metrics import DRIFT_LEAST, Drift, Metrics, StateCollector
@@ -64,7 +64,7 @@ def logged(logger, *arguments, **options):
     record = logging.getLogger(logger).makeRecord(
         logger, logging.WARNING, "", 0, *arguments, options.get("exc_info"), extra=options.get("extra")
     )
-    return json.loads(JsonLines().format(record))
+    return json.loads(JsonFormatter().format(record))
 
 
 def test_a_librarys_words_and_an_exceptions_text_stay_out_of_the_log():

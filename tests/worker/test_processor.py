@@ -12,7 +12,7 @@ from covid_monai.core.vocabulary import Status
 from covid_monai.inference.prediction import Prediction
 from covid_monai.pacs.backoff import Availability
 from covid_monai.pacs.failures import Fault, Trouble
-from covid_monai.readers.sandbox import Verdict
+from covid_monai.readers.sandbox import SandboxResult
 from covid_monai.worker.audit import AuditTrail, Identifiers
 from covid_monai.worker.common import Common
 from covid_monai.worker.metrics import Drift, Metrics
@@ -58,7 +58,7 @@ class Scene:
         path.write_bytes(b"image")
 
     def check(self, path):
-        return Verdict(Status.OK)
+        return SandboxResult(Status.OK)
 
     def predict(self, files, verdicts):
         model = {"weights_sha256": "0" * 64}

@@ -14,7 +14,7 @@ from tempfile import TemporaryFile
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_monai.core.parallel import in_threads
+from covid_monai.core.parallel import map_in_threads
 from covid_monai.datasets.collections import Excluded
 from covid_monai.datasets.duplicates.candidates import HASHES_SHAPE, Candidate, CandidateSearch, hash_windows
 from covid_monai.datasets.duplicates.pictures import SIDE, drawn_in_patches, same_pixels, small_picture
@@ -100,7 +100,7 @@ def _read(
     """Put the small picture of each file that has one into `pictures`, in order; return those files."""
     compared: list[Path] = []
     unreadable: list[Excluded] = []
-    read = in_threads(small_picture, files, "looking at images", total=len(files), workers=workers)
+    read = map_in_threads(small_picture, files, "looking at images", total=len(files), workers=workers)
     for path, result in zip(files, read, strict=True):
         if isinstance(result, Excluded):
             unreadable.append(result)
@@ -114,7 +114,7 @@ def _verified(files: Sequence[Path], pictures: NDArray[np.uint8], *, workers: in
     """Propose pairs and keep those that registration confirms, the best of each two files."""
     if not files:
         return []
-    hashed = in_threads(hash_windows, pictures, "hashing images", total=len(files), workers=workers)
+    hashed = map_in_threads(hash_windows, pictures, "hashing images", total=len(files), workers=workers)
     hashes = np.empty((len(files), *HASHES_SHAPE), dtype=np.uint8)
     for number, bits in enumerate(hashed):
         hashes[number] = bits
@@ -127,7 +127,7 @@ def _verified(files: Sequence[Path], pictures: NDArray[np.uint8], *, workers: in
 
     found: dict[tuple[Path, Path], SameImage] = {}
     numbers = range(len(files))
-    compared = in_threads(verify, numbers, "comparing images", total=len(files), workers=workers)
+    compared = map_in_threads(verify, numbers, "comparing images", total=len(files), workers=workers)
     for pairs in compared:
         for pair in pairs:
             key = (pair.first, pair.second)

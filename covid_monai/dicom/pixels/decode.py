@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
-from covid_monai.dicom.elements import number, text
+from covid_monai.dicom.elements import get_number, get_text
 from covid_monai.dicom.pixels.color import grey_from_rgb
 from covid_monai.dicom.pixels.jpeg import check_stream, decode_extended, is_jpeg, is_twelve_bit_extended
 
@@ -40,7 +40,7 @@ def decode(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
         raise UnreadableImage(f"{bits_stored} of {bits_allocated} bits a sample; 1 to 16 bits are read")
     if is_jpeg(ds):
         check_stream(ds)
-    if int(ds.SamplesPerPixel) > 1 or text(ds, "PhotometricInterpretation") == "PALETTE COLOR":
+    if int(ds.SamplesPerPixel) > 1 or get_text(ds, "PhotometricInterpretation") == "PALETTE COLOR":
         return _decode_colour(ds)
     return _decode_grey(ds, bits_stored=bits_stored), bits_stored
 
@@ -58,7 +58,7 @@ def _fill_in(ds: Dataset) -> None:
 def _decode_grey(ds: Dataset, *, bits_stored: int) -> NDArray[np.unsignedinteger]:
     """Decode and leave only the bits of the sample."""
     mask = 2**bits_stored - 1
-    if text(ds.file_meta, "TransferSyntaxUID") not in (*_UNCOMPRESSED, _RLE):
+    if get_text(ds.file_meta, "TransferSyntaxUID") not in (*_UNCOMPRESSED, _RLE):
         # A codestream holds the sample itself, whatever High Bit says. Lossy ones may overshoot: clip, as
         # masking would turn white into black.
         array = decode_extended(ds) if is_twelve_bit_extended(ds) else _pixel_array(ds)
@@ -87,7 +87,7 @@ def _cells_in_place(ds: Dataset) -> NDArray[np.unsignedinteger] | None:
     Returns:
         `[H, W]`, read-only; None for any other layout, and where cells are missing.
     """
-    shape, syntax = (int(ds.Rows), int(ds.Columns)), text(ds.file_meta, "TransferSyntaxUID")
+    shape, syntax = (int(ds.Rows), int(ds.Columns)), get_text(ds.file_meta, "TransferSyntaxUID")
     if syntax not in _LITTLE_ENDIAN or int(ds.BitsAllocated) != 16:
         return None
     whole = len(ds.PixelData) == 2 * shape[0] * shape[1]
@@ -131,9 +131,9 @@ def _decode_colour(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
 def _still_ybr(ds: Dataset) -> bool:
     """Tell whether `pixel_array` left YBR: pydicom 3 converts always, pydicom 2 and its plugins at times."""
     converts = hasattr(Dataset, "pixel_array_options")  # new in pydicom 3
-    return not converts and text(ds, "PhotometricInterpretation").startswith("YBR_FULL")
+    return not converts and get_text(ds, "PhotometricInterpretation").startswith("YBR_FULL")
 
 
 def has_pixels_described(ds: Dataset) -> bool:
     """Tell whether the elements without which no decoder can start are there."""
-    return all(number(ds, keyword) for keyword in ("Rows", "Columns", "BitsAllocated"))
+    return all(get_number(ds, keyword) for keyword in ("Rows", "Columns", "BitsAllocated"))

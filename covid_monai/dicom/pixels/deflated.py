@@ -7,7 +7,7 @@ from pydicom.filereader import read_file_meta_info
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.dicom.acceptance import MAX_PIXELS
-from covid_monai.dicom.elements import text
+from covid_monai.dicom.elements import get_text
 
 MAX_INFLATED_BYTES = 4 * MAX_PIXELS  # the largest picture of 16 bits, or of 3 x 8, and as much again
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -28,7 +28,7 @@ def check_inflated_size(path: Path) -> None:
     Reference: DICOM PS3.5 A.5.
     """
     meta = read_file_meta_info(path)
-    if text(meta, "TransferSyntaxUID") != _DEFLATED:
+    if get_text(meta, "TransferSyntaxUID") != _DEFLATED:
         return
     with path.open("rb") as file:
         file.seek(_META_START + int(meta.FileMetaInformationGroupLength))

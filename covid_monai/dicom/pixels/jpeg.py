@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from covid_monai.core.vocabulary import UnreadableImage
-from covid_monai.dicom.elements import text
+from covid_monai.dicom.elements import get_text
 
 try:
     from pydicom.encaps import generate_frames
@@ -29,12 +29,12 @@ _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 
 def is_jpeg(ds: Dataset) -> bool:
     """Tell whether the pixel data is JPEG (ISO 10918-1), lossy or lossless."""
-    return text(ds.file_meta, "TransferSyntaxUID") in _SYNTAXES
+    return get_text(ds.file_meta, "TransferSyntaxUID") in _SYNTAXES
 
 
 def is_twelve_bit_extended(ds: Dataset) -> bool:
     """Tell whether the pixel data is 12-bit JPEG Extended, for which pydicom has no free decoder."""
-    return text(ds.file_meta, "TransferSyntaxUID") == _EXTENDED and int(ds.BitsAllocated) == 16
+    return get_text(ds.file_meta, "TransferSyntaxUID") == _EXTENDED and int(ds.BitsAllocated) == 16
 
 
 def check_stream(ds: Dataset) -> None:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from covid_monai.dicom.elements import number, text
+from covid_monai.dicom.elements import get_number, get_text
 from covid_monai.dicom.pixels.downscaling import SPARE, shrink, shrink_factor
 from covid_monai.dicom.pixels.jpeg import check_stream, first_frame
 
 _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
-_JPEG2000 = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
+_JPEG2000 = tuple(f"1.2.840.10008.1.2.4.{get_number}" for get_number in (90, 91, 201, 202, 203))
 _START_OF_CODESTREAM = b"\xff\x4f\xff\x51"
 _FEW_BITS = 8  # of which one value more or less can be seen
 _PRECISION = 42  # where a codestream says it, ISO/IEC 15444-1 A.5.1
@@ -35,10 +35,13 @@ def decode_reduced(ds: Dataset, target_size: int) -> NDArray[np.unsignedinteger]
         padding (whose value must not be averaged), a stream unlike its header, damage, too few pixels.
     """
     factor = shrink_factor(int(ds.Rows), int(ds.Columns), target_size)
-    grey = number(ds, "SamplesPerPixel") == 1 and text(ds, "PhotometricInterpretation") != "PALETTE COLOR"
+    grey = (
+        get_number(ds, "SamplesPerPixel") == 1
+        and get_text(ds, "PhotometricInterpretation") != "PALETTE COLOR"
+    )
     if factor == 1 or not grey or "PixelPaddingValue" in ds:
         return None
-    syntax = text(ds.file_meta, "TransferSyntaxUID")
+    syntax = get_text(ds.file_meta, "TransferSyntaxUID")
     try:
         if syntax == _JPEG_BASELINE:
             return _decode_jpeg(ds, target_size)
@@ -63,7 +66,7 @@ def average_codes(
     """
     if bits_stored <= _FEW_BITS or "PixelPaddingValue" in ds:
         return codes
-    if number(ds, "PixelRepresentation") != 1:
+    if get_number(ds, "PixelRepresentation") != 1:
         return shrink(codes, target_size)
     middle = codes.dtype.type(1 << (bits_stored - 1))  # of two's complement: without it -1 lies above 0
     moved: NDArray[np.unsignedinteger] = codes ^ middle

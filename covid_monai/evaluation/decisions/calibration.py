@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from covid_monai.core.atomic_files import write_atomically
+from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.evaluation.decisions.conformal import conformal_notes, conformal_threshold
 from covid_monai.evaluation.decisions.temperature import at_temperature, fit_temperature, temperature_notes
 from covid_monai.evaluation.metrics.weighted import Floats
@@ -130,7 +130,7 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write as JSON, in one step."""
-        write_atomically(Path(path), json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
+        write_text_atomically(Path(path), json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> "Calibration":

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from covid_monai.core.atomic_files import write_atomically
+from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.evaluation.decisions.thresholds import sensitivity_threshold, youden_threshold
 
 YOUDEN_RULE = (
@@ -108,7 +108,7 @@ class OperatingPoint:
 
     def save(self, path: Path) -> None:
         """Write as JSON, in one step."""
-        write_atomically(Path(path), json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
+        write_text_atomically(Path(path), json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> "OperatingPoint":

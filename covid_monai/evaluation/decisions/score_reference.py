@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from covid_monai.core.atomic_files import write_atomically
+from covid_monai.core.atomic_files import write_text_atomically
 
 _BINS = 10
 _PRIOR = 0.5  # images added to each bin, so that an empty one has a logarithm
@@ -52,7 +52,7 @@ class ScoreReference:
 
     def save(self, path: Path) -> None:
         """Write as JSON, in one step."""
-        write_atomically(path, json.dumps(asdict(self), indent=2) + "\n")
+        write_text_atomically(path, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> "ScoreReference":

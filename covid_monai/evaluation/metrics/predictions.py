@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_monai.core.atomic_files import write_atomically
-from covid_monai.core.errors import unknown
+from covid_monai.core.atomic_files import write_text_atomically
+from covid_monai.core.errors import unknown_choice
 
 LEADING_COLUMNS = ("image", "split", "patient", "source", "view", "sex", "age", "label")
 _REQUIRED = ("image", "split", "patient", "label")
@@ -62,7 +62,7 @@ class Predictions:
         """
         if name not in self.sources:
             known = sorted(set(self.sources.tolist()) - {""})
-            raise ValueError(f"no image of this source: {unknown('source', name, known or ['none'])}")
+            raise ValueError(unknown_choice("source", name, known or ["none"]))
         return self.where(self.sources == name)
 
     def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Predictions":
@@ -89,7 +89,7 @@ def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]], class_names
     writer.writerow([*LEADING_COLUMNS, *(f"p_{name}" for name in class_names)])
     for row in rows:
         writer.writerow(_cells(row, len(class_names)))
-    write_atomically(Path(path), text.getvalue())
+    write_text_atomically(Path(path), text.getvalue())
 
 
 def _cells(row: Mapping[str, Any], n_classes: int) -> list[str]:

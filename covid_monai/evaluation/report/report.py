@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import classification_report
 
-from covid_monai.core.atomic_files import write_atomically
+from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
@@ -95,10 +95,10 @@ def write_report(
     }
     report = _json_ready(report | {"reporting_sheet": fill_sheet(report, predictions)})
     decisions = decide(test.probabilities, point)
-    write_atomically(Path(output_dir) / "report.html", render_page(report, test, decisions))
+    write_text_atomically(Path(output_dir) / "report.html", render_page(report, test, decisions))
     figures = _without_pictures(report)
     text = json.dumps(figures, indent=2, allow_nan=False, ensure_ascii=False)
-    write_atomically(Path(output_dir) / "metrics.json", text + "\n")
+    write_text_atomically(Path(output_dir) / "metrics.json", text + "\n")
     return figures
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy.ndimage import laplace
 
-from covid_monai.core.progress import shown
+from covid_monai.core.progress import with_progress
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 
 THUMBNAIL_SIZE = 64
@@ -60,7 +60,7 @@ def read_all_facts(
     with ThreadPoolExecutor(workers) as pool:
         try:
             results = pool.map(_facts_or_none, paths)
-            return list(shown(results, "looking at files", total=len(paths)))
+            return list(with_progress(results, "looking at files", total=len(paths)))
         except BaseException:  # Ctrl-C too: do not open the thousands of files still waiting
             pool.shutdown(cancel_futures=True)
             raise

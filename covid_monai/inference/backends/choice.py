@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.errors import unknown
+from covid_monai.core.errors import unknown_choice
 
 Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -36,9 +36,9 @@ def choose_backend(name: str | None, precision: str, device: torch.device) -> st
     'torch'
     """
     if name is not None and name not in BACKENDS:
-        raise ValueError(unknown("backend", name, BACKENDS))
+        raise ValueError(unknown_choice("backend", name, BACKENDS))
     if precision not in PRECISIONS:
-        raise ValueError(unknown("precision", precision, PRECISIONS))
+        raise ValueError(unknown_choice("precision", precision, PRECISIONS))
     fit = [
         one
         for one, precisions in _OFFERED.items()

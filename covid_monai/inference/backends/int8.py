@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from covid_monai.bundle import Bundle, CheckpointError
-from covid_monai.core.atomic_files import replacing, write_atomically
+from covid_monai.core.atomic_files import replace_atomically, write_text_atomically
 
 
 def read_quantised(bundle: Bundle) -> bytes:
@@ -37,10 +37,10 @@ def read_quantised(bundle: Bundle) -> bytes:
 
 def write_quantised(bundle: Bundle, content: bytes, measured: dict[str, Any]) -> None:
     """Write both files; the record last, as nothing is used without it."""
-    with replacing(bundle.quantised_path) as temporary:
+    with replace_atomically(bundle.quantised_path) as temporary:
         temporary.write_bytes(content)
     record = {**_digests(bundle, content), **measured}
-    write_atomically(bundle.quantised_record_path, json.dumps(record, indent=2) + "\n")
+    write_text_atomically(bundle.quantised_record_path, json.dumps(record, indent=2) + "\n")
 
 
 def _digests(bundle: Bundle, content: bytes) -> dict[str, str]:

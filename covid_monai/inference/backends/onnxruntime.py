@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from covid_monai import __version__
 from covid_monai.bundle import Bundle
-from covid_monai.core.errors import extra
+from covid_monai.core.errors import require_extra
 from covid_monai.inference.backends.choice import Backend
 from covid_monai.inference.backends.int8 import read_quantised
 from covid_monai.inference.backends.store import kept
@@ -17,7 +17,7 @@ from covid_monai.inference.backends.store import kept
 
 def load(bundle: Bundle, *, precision: str, device: torch.device, parallel: int) -> Backend:
     """As `load_backend`."""
-    with extra("export"):
+    with require_extra("export"):
         import onnxruntime  # noqa: F401  # before seconds are spent on converting
     return run(read_quantised(bundle) if precision == "int8" else _converted(bundle), parallel)
 
@@ -42,7 +42,7 @@ def run(content: bytes, parallel: int) -> Backend:
 
 def _converted(bundle: Bundle) -> bytes:
     def convert() -> dict[str, bytes]:
-        with extra("export"):
+        with require_extra("export"):
             from covid_monai.inference.backends.onnx_form import onnx_bytes
 
             return {"model.onnx": onnx_bytes(bundle)}

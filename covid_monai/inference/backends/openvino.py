@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from covid_monai import __version__
 from covid_monai.bundle import Bundle
-from covid_monai.core.errors import extra
+from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import without
 from covid_monai.inference.backends.choice import Backend
 from covid_monai.inference.backends.int8 import read_quantised
@@ -40,7 +40,7 @@ def load(bundle: Bundle, *, precision: str, device: torch.device, parallel: int)
 
 def _openvino() -> Any:
     """Without its converter, which reports its use to its makers, and changes the whole process's logging."""
-    with extra("fast"), without("openvino.tools.ovc"):
+    with require_extra("fast"), without("openvino.tools.ovc"):
         import openvino
 
     return openvino

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from covid_monai.core.atomic_files import replacing
+from covid_monai.core.atomic_files import replace_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def _read(path: Path) -> Parts:
 
 def _write(path: Path, parts: Parts) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with replace_atomically(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, content)
     for old in sorted(path.parent.glob("*.zip"), key=_last_used)[:-KEPT]:

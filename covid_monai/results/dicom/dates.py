@@ -4,7 +4,7 @@ from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, TM, validate_value
 
-from covid_monai.dicom.elements import text
+from covid_monai.dicom.elements import get_text
 
 _KINDS = ("Content", "Acquisition", "Series", "Study")
 # Of a radiograph without any date: reports must have one (PS3.3 C.17.2), and nobody believes this one.
@@ -27,7 +27,7 @@ def date_and_time(ds: Dataset) -> tuple[str, str]:
 
 
 def _legal(ds: Dataset, keyword: str, vr: str) -> str:
-    value = text(ds, keyword)
+    value = get_text(ds, keyword)
     try:
         validate_value(vr, value, config.RAISE)
         DA(value) if vr == "DA" else TM(value)

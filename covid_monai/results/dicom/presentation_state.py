@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileDataset
 from skimage.measure import approximate_polygon, find_contours
 
 from covid_monai.core.vocabulary import RESEARCH_USE
-from covid_monai.dicom.elements import first_number, number, text
+from covid_monai.dicom.elements import get_first_number, get_number, get_text
 from covid_monai.dicom.grayscale import all_stored_values, apply_modality, apply_window, is_inverse
 from covid_monai.dicom.lookup import LookupTable, read_lookup_table
 from covid_monai.inference.grad_cam import ImageHeatmap
@@ -33,7 +33,7 @@ _TOLERANCE = 0.05  # pixels of the heat map's grid: corners that nobody could se
 
 def has_presentation_state(ds: Dataset) -> bool:
     """Whether the image can have one: it is for grey images, and an image may be stored in colour."""
-    return text(ds, "PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
+    return get_text(ds, "PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
 
 
 def presentation_state(explained: ImageHeatmap, prediction: Prediction, series: ResultSeries) -> FileDataset:
@@ -129,8 +129,8 @@ def _modality(ds: Dataset) -> ModalityLUTTransformation:
         lut = ModalityLUT("US", table.first_mapped, table.entries.astype(np.uint16))
         return ModalityLUTTransformation(modality_lut=lut)
     return ModalityLUTTransformation(
-        rescale_intercept=number(ds, "RescaleIntercept") or 0.0,
-        rescale_slope=number(ds, "RescaleSlope") or 1.0,
+        rescale_intercept=get_number(ds, "RescaleIntercept") or 0.0,
+        rescale_slope=get_number(ds, "RescaleSlope") or 1.0,
         rescale_type="US",
     )
 
@@ -142,8 +142,8 @@ def _voi(ds: Dataset) -> list[SoftcopyVOILUTTransformation] | None:
         # Stretched to 16 bits, which says the same: the output range of this table is black to white.
         shown = (table.entries / (2**table.bits - 1) * 65535).round().astype(np.uint16)
         return [SoftcopyVOILUTTransformation(voi_luts=[VOILUT(table.first_mapped, shown)])]
-    center, width = first_number(ds, "WindowCenter"), first_number(ds, "WindowWidth")
-    function = text(ds, "VOILUTFunction").upper()
+    center, width = get_first_number(ds, "WindowCenter"), get_first_number(ds, "WindowWidth")
+    function = get_text(ds, "VOILUTFunction").upper()
     function = function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"
     if center is None or width is None:
         return None
@@ -153,8 +153,8 @@ def _voi(ds: Dataset) -> list[SoftcopyVOILUTTransformation] | None:
 
 
 def _stored_values(ds: Dataset) -> NDArray[np.float64]:
-    bits = int(number(ds, "BitsStored") or number(ds, "BitsAllocated") or 16)
-    return all_stored_values(bits, signed=number(ds, "PixelRepresentation") == 1)
+    bits = int(get_number(ds, "BitsStored") or get_number(ds, "BitsAllocated") or 16)
+    return all_stored_values(bits, signed=get_number(ds, "PixelRepresentation") == 1)
 
 
 def _table(ds: Dataset, keyword: str, *, inputs: NDArray[np.float64]) -> LookupTable | None:

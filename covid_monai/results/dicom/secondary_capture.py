@@ -5,7 +5,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
-from covid_monai.dicom.elements import numbers, text
+from covid_monai.dicom.elements import get_numbers, get_text
 from covid_monai.results.dicom.series import ResultSeries
 from covid_monai.results.rendering import Picture
 
@@ -42,8 +42,8 @@ def secondary_capture(picture: Picture, series: ResultSeries) -> FileDataset:
     image.SourceImageSequence = [_source_item(source.reference)]
     _add_lossy_history(image, source.ds)
     # What is burnt in names no patient; whether the image itself does only its own header can tell.
-    if text(source.ds, "BurnedInAnnotation") in ("YES", "NO"):
-        image.BurnedInAnnotation = text(source.ds, "BurnedInAnnotation")
+    if get_text(source.ds, "BurnedInAnnotation") in ("YES", "NO"):
+        image.BurnedInAnnotation = get_text(source.ds, "BurnedInAnnotation")
     image.BodyPartExamined = "CHEST"
     return series.complete(image)
 
@@ -62,19 +62,21 @@ def _source_item(reference: Dataset) -> Dataset:
 
 def _orientation(ds: Dataset) -> list[str]:
     """Patient Orientation of the image, which the picture keeps; empty if it gives none."""
-    found = [part.strip(" '[]") for part in text(ds, "PatientOrientation").split(",")]
+    found = [part.strip(" '[]") for part in get_text(ds, "PatientOrientation").split(",")]
     known = len(found) == 2 and all(part and set(part) <= set("ALRPHF") for part in found)
     return found if known else []
 
 
 def _add_lossy_history(image: Dataset, ds: Dataset) -> None:
     """Once lossy, always lossy (PS3.3 C.7.6.1.1.5)."""
-    if text(ds, "LossyImageCompression") == "01" or _is_lossy(text(ds.file_meta, "TransferSyntaxUID")):
+    if get_text(ds, "LossyImageCompression") == "01" or _is_lossy(
+        get_text(ds.file_meta, "TransferSyntaxUID")
+    ):
         image.LossyImageCompression = "01"
-        ratios = numbers(ds, "LossyImageCompressionRatio")
+        ratios = get_numbers(ds, "LossyImageCompressionRatio")
         if ratios:
             image.LossyImageCompressionRatio = ratios
-        method = text(ds, "LossyImageCompressionMethod")
+        method = get_text(ds, "LossyImageCompressionMethod")
         if method in ("ISO_10918_1", "ISO_14495_1", "ISO_15444_1"):
             image.LossyImageCompressionMethod = method
     else:

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from covid_monai.dicom.acceptance import sop_class_uid
-from covid_monai.dicom.elements import text
+from covid_monai.dicom.elements import get_text
 from covid_monai.readers.radiograph import NotDicom, read_header
 from covid_monai.results.dicom.attributes import shared_attributes
 from covid_monai.results.dicom.dates import date_and_time
@@ -66,7 +66,7 @@ def read_source(path: str | Path) -> Source:
 
 
 def _reference(ds: Dataset, *, name: str) -> Dataset:
-    uids = {"SOPClassUID": sop_class_uid(ds)} | {keyword: text(ds, keyword) for keyword in _UIDS}
+    uids = {"SOPClassUID": sop_class_uid(ds)} | {keyword: get_text(ds, keyword) for keyword in _UIDS}
     for keyword, uid in uids.items():
         if not uid or not UID(uid).is_valid:
             problem = f"no {keyword}" if not uid else f"no valid {keyword}"

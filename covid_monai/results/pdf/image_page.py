@@ -6,7 +6,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
-from covid_monai.dicom.elements import text
+from covid_monai.dicom.elements import get_text
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
@@ -42,7 +42,7 @@ def image_page(classifier: Classifier, prediction: Prediction, path: str | Path 
         | {"File": shortened(Path(prediction.file).name), "Report made": f"{today}"}
         | ({} if header else {"Patient": "not known: no DICOM header", "View": "not known"}),
         date=f"{today:%Y%m%d}",
-        uid=text(header, "SOPInstanceUID") if header else "",
+        uid=get_text(header, "SOPInstanceUID") if header else "",
     )
 
 
@@ -50,13 +50,13 @@ def header_facts(ds: Dataset) -> dict[str, str]:
     """What tells whose image it is; values as they stand in the header."""
     return {
         "Patient": _name(ds),
-        "Study date": _date(text(ds, "StudyDate")),
-        "Patient ID": text(ds, "PatientID"),
-        "Accession no.": text(ds, "AccessionNumber"),
-        "Born": _date(text(ds, "PatientBirthDate")),
-        "Study": text(ds, "StudyDescription"),
-        "Sex": text(ds, "PatientSex"),
-        "View": " ".join(filter(None, (text(ds, "Modality"), text(ds, "ViewPosition")))),
+        "Study date": _date(get_text(ds, "StudyDate")),
+        "Patient ID": get_text(ds, "PatientID"),
+        "Accession no.": get_text(ds, "AccessionNumber"),
+        "Born": _date(get_text(ds, "PatientBirthDate")),
+        "Study": get_text(ds, "StudyDescription"),
+        "Sex": get_text(ds, "PatientSex"),
+        "View": " ".join(filter(None, (get_text(ds, "Modality"), get_text(ds, "ViewPosition")))),
     }
 
 
@@ -90,7 +90,7 @@ def _name(ds: Dataset) -> str:
 
     PS3.5 6.2.1.1: alphabetic=ideographic=phonetic, each family^given^middle^prefix^suffix.
     """
-    alphabetic, ideographic, *_ = (*text(ds, "PatientName").split("="), "")
+    alphabetic, ideographic, *_ = (*get_text(ds, "PatientName").split("="), "")
     alphabetic, ideographic = (
         " ".join(part for part in name.split("^") if part) for name in (alphabetic, ideographic)
     )

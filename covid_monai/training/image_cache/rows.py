@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from covid_monai.core.parallel import in_threads
+from covid_monai.core.parallel import map_in_threads
 from covid_monai.training.image_cache.index import WAY_OUT, ImageIndex, content_of
 from covid_monai.training.image_cache.opened import CachedImages, Decode, checksum
 
@@ -123,7 +123,7 @@ class ImageCache:
         done: list[tuple[bytes, Tensor]] = []
         try:
             items = self._not_done_elsewhere(missing)
-            for image in in_threads(work, items, "decoding images", total=len(missing), workers=workers):
+            for image in map_in_threads(work, items, "decoding images", total=len(missing), workers=workers):
                 done.append(image)
                 if len(done) == _AT_ONCE:
                     whole, done = done, []

@@ -15,7 +15,7 @@ from covid_monai.core.errors import first_line
 from covid_monai.core.vocabulary import Status
 from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.failures import Trouble
-from covid_monai.readers.sandbox import DecodeCheck
+from covid_monai.readers.sandbox import DecodeSandbox
 from covid_monai.worker.check.result import Finding, failure, fine, warning
 from covid_monai.worker.feeds import DicomWebSearch
 from covid_monai.worker.queue.queue import Job
@@ -112,7 +112,7 @@ def _fetch(client: ArchiveClient, settings: Settings, notices: list[Notice], nam
             "there should be some, look at rules and days."
         )
     limits = settings.limits
-    check = DecodeCheck(seconds=limits.decode_seconds, memory_mib=limits.decode_memory_mib)
+    check = DecodeSandbox(seconds=limits.decode_seconds, memory_mib=limits.decode_memory_mib)
     syntaxes, unreadable = set(), 0
     try:
         with tempfile.TemporaryDirectory(dir=settings.state_dir) as folder:

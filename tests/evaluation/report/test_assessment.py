@@ -321,4 +321,4 @@ def test_compare_prints_a_table_and_writes_json(tmp_path):
     assert json.loads(result.stdout) == json.loads(output.read_text())
     assert json.loads(output.read_text())["images"] == whole["images"] / 2
     result = CliRunner().invoke(app, [*paths, *part, "c"])
-    assert "'c' is no source. There are: a, b." in str(result.exception)
+    assert "Unknown source 'c'. Choose one of: a, b." in str(result.exception)
