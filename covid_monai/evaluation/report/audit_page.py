@@ -37,7 +37,7 @@ def audit_html(report: Mapping[str, Any], records: Sequence[Item]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    text = resources.files("covid_monai.evaluation").joinpath("audit.html.j2").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("audit.html.j2").read_text("utf-8")
     environment.filters["cell"] = _cell
     return environment.from_string(text).render(**report, sections=_sections(report, records))
 

@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
 from covid_monai.evaluation.metrics.predictions import Predictions
+from covid_monai.transforms.heatmap_overlay import overlay_heatmap
 
 ERRORS_PER_CLASS = 6
 RIGHT_PER_CLASS = 3
 _SIDE = 256  # pixels in the page
 _QUALITY = 80
-_OPACITY = 0.55
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def image_uri(image: ArrayLike) -> str:
     Args:
         image: Shape [H, W]; its own range becomes black to white.
     """
-    return _jpeg_uri(np.repeat(_grey(image)[..., None], 3, axis=2))
+    return _jpeg_uri((_grey(image) * 255).round().astype(np.uint8))
 
 
 def overlay_uri(image: ArrayLike, heatmap: ArrayLike, region: ArrayLike) -> str:
@@ -98,10 +97,8 @@ def overlay_uri(image: ArrayLike, heatmap: ArrayLike, region: ArrayLike) -> str:
         heatmap: Shape [H, W] in [0, 1]; the hotter, the less of the image is seen through it.
         region: Shape [H, W], True inside the lungs.
     """
-    heat = np.clip(np.asarray(heatmap, dtype=np.float64), 0, 1)[..., None]
-    colours = colormaps["inferno"](heat[..., 0])[..., :3]
-    blended = _grey(image)[..., None] * (1 - _OPACITY * heat) + colours * (_OPACITY * heat)
-    return _jpeg_uri(blended, outline=np.asarray(region, dtype=bool))
+    drawn = overlay_heatmap(_grey(image), heatmap)
+    return _jpeg_uri(drawn, outline=np.asarray(region, dtype=bool))
 
 
 def _first_of_each_patient(rows: NDArray[np.int64], patients: NDArray[np.str_]) -> Iterator[int]:
@@ -118,16 +115,16 @@ def _grey(image: ArrayLike) -> NDArray[np.float64]:
     return (values - values.min()) / extent if extent > 0 else np.zeros_like(values)
 
 
-def _jpeg_uri(colours: NDArray[np.float64], *, outline: NDArray[np.bool_] | None = None) -> str:
-    picture = Image.fromarray((colours * 255).round().astype(np.uint8))
+def _jpeg_uri(pixels: NDArray[np.uint8], *, outline: NDArray[np.bool_] | None = None) -> str:
+    picture = Image.fromarray(pixels)
     scale = _SIDE / max(picture.size)
     size = (round(picture.width * scale), round(picture.height * scale))
     picture = picture.resize(size, Image.Resampling.BICUBIC)
     if outline is not None:
         inside = np.asarray(Image.fromarray(outline).resize(size, Image.Resampling.NEAREST))
-        pixels = np.array(picture)
-        pixels[inside & ~binary_erosion(inside)] = (0, 230, 230)
-        picture = Image.fromarray(pixels)
+        coloured = np.array(picture)
+        coloured[inside & ~binary_erosion(inside)] = (0, 230, 230)
+        picture = Image.fromarray(coloured)
     buffer = io.BytesIO()
     picture.save(buffer, format="JPEG", quality=_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

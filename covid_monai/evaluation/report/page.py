@@ -78,7 +78,7 @@ def render_page(report: Mapping[str, Any], test: Predictions, decisions: ArrayLi
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(number=number, interval=_short_interval, percent=_percent)
-    text = resources.files("covid_monai.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
     return environment.from_string(text).render(
         **report,
         headline_metrics=(*HEADLINE_METRICS, *MORE_HEADLINE_METRICS),

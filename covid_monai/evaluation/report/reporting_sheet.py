@@ -34,7 +34,7 @@ def fill_sheet(report: Mapping[str, Any], predictions: Predictions) -> list[dict
     Returns:
         By item: `section`, `claim` and `tripod` (item numbers or None), `item`, `answer` (None: blank).
     """
-    text = resources.files("covid_monai.evaluation").joinpath("reporting_sheet.yaml").read_text("utf-8")
+    text = resources.files(__package__).joinpath("reporting_sheet.yaml").read_text("utf-8")
     sheet = []
     for entry in yaml.safe_load(text):
         fill = entry.get("fill")
