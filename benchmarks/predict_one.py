@@ -1,14 +1,13 @@
 """One image, warm: a raw 2048 x 2048 DICOM file to probabilities, and the network alone.
 
-    COVID_MONAI_DATA=... python benchmarks/predict_one.py    # without the images int8 is left out
+    python benchmarks/predict_one.py
 
 Peer: MONAI's PydicomReader and transforms, then the network in eager fp32, with torch's own threads.
-Check: all of ours in fp32 agree with PyTorch to 1e-5 of a probability.
+Check: all backends agree with PyTorch to 1e-5 of a probability.
 """
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from functools import partial
@@ -17,21 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import alternate, table
-from prediction_inputs import SHIPPED, stock_preprocessing, with_int8, write_raw_dicom
+from prediction_inputs import SHIPPED, stock_preprocessing, write_raw_dicom
 
 from covid_monai.bundle import Bundle
-from covid_monai.inference.backends import load_backend
+from covid_monai.inference.backends import BACKENDS, load_backend
 from covid_monai.inference.classifier import Classifier
 from covid_monai.phantoms.generate import draw_radiograph
 
-WAYS = (
-    ("openvino", "fp32"),
-    ("openvino", "bf16"),
-    ("openvino", "int8"),
-    ("onnxruntime", "fp32"),
-    ("onnxruntime", "int8"),
-    ("torch", "fp32"),
-)
 TOLERANCE = 1e-5
 
 
@@ -40,17 +31,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--bundle", type=Path, help="the shipped one, with int8 if there are images")
+    parser.add_argument("--bundle", type=Path, default=SHIPPED)
     parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--output", type=Path, default=Path("predict_one.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        bundle = options.bundle or _shipped(Path(name))
         image = draw_radiograph("pneumonia", seed=1, size=options.size)
         path = write_raw_dicom(image, Path(name) / "image.dcm", size=options.size, number=1)
-        whole, difference = whole_way(bundle, path, options.repeats)
-        alone = network_alone(bundle, options.repeats)
+        whole, difference = whole_way(options.bundle, path, options.repeats)
+        alone = network_alone(options.bundle, options.repeats)
     found = {
         "threads": torch.get_num_threads(),
         "whole": whole,
@@ -61,16 +51,11 @@ def main() -> None:
     table(whole, f"Raw {options.size} x {options.size} DICOM to probabilities, warm, median")
     table(alone, "The network alone, one image, warm, median")
     if not difference <= TOLERANCE:
-        sys.exit(f"a probability in fp32 differs from PyTorch's by {difference}")
-
-
-def _shipped(folder: Path) -> Path:
-    data = os.environ.get("COVID_MONAI_DATA")  # int8 is measured on real images before it is accepted
-    return with_int8(folder, Path(data).resolve()).root if data else SHIPPED
+        sys.exit(f"a probability differs from PyTorch's by {difference}")
 
 
 def whole_way(folder: Path, path: Path, repeats: int) -> tuple[list[dict], float]:
-    """Milliseconds of each way, and the largest difference of a probability in fp32 from PyTorch's."""
+    """Milliseconds of each way, and the largest difference of a probability from PyTorch's."""
     bundle = Bundle(folder)
     network, stock = bundle.load_network(), stock_preprocessing(bundle.image_size)
 
@@ -80,15 +65,14 @@ def whole_way(folder: Path, path: Path, repeats: int) -> tuple[list[dict], float
 
     ways = {"MONAI, eager fp32": peer}
     shown = {}
-    for name, precision in WAYS:
+    for name in BACKENDS:
         try:
-            classifier = Classifier(folder, device="cpu", batch_size=1, backend=name, precision=precision)
-        except (FileNotFoundError, ImportError, ValueError) as error:
+            classifier = Classifier(folder, device="cpu", batch_size=1, backend=name)
+        except ImportError as error:
             print(f"left out: {error}")
             continue
-        ways[f"covid_monai, {name} {precision}"] = partial(_one, classifier, path)
-        if precision == "fp32":
-            shown[name] = np.array(list(_one(classifier, path).values()))
+        ways[f"covid_monai, {name}"] = partial(_one, classifier, path)
+        shown[name] = np.array(list(_one(classifier, path).values()))
     difference = max(float(np.abs(values - shown["torch"]).max()) for values in shown.values())
     return _rows(alternate(ways, repeats, warm=True)), difference
 
@@ -112,13 +96,13 @@ def network_alone(folder: Path, repeats: int) -> list[dict]:
             network(tensor)
 
     ways = {"MONAI, eager fp32": eager}
-    for name, precision in WAYS:
+    for name in BACKENDS:
         try:
-            run = load_backend(name, bundle, precision=precision, device=cpu, parallel=1)
-        except (FileNotFoundError, ImportError, ValueError) as error:
+            run = load_backend(name, bundle, device=cpu, parallel=1)
+        except ImportError as error:
             print(f"left out: {error}")
             continue
-        ways[f"{name} {precision}"] = partial(run, image)
+        ways[name] = partial(run, image)
     return _rows(alternate(ways, repeats, warm=True))
 
 

@@ -1,9 +1,7 @@
 """What the benchmarks of prediction share: images on disk, and the loop of a stock MONAI bundle."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,43 +17,19 @@ from monai.transforms import (
 )
 from PIL import Image
 
-from covid_monai.bundle import Bundle
-from covid_monai.inference.quantize import QuantisationError, quantise
 from covid_monai.phantoms.dicom import PhantomPatient, radiograph_dataset
 
 SHIPPED = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
-FOLDERS = {  # of COVID_MONAI_DATA, to the class
-    "chest_xray/test/NORMAL": 0,
-    "darkcovidnet/No_findings": 0,
-    "chest_xray/test/PNEUMONIA": 1,
-    "darkcovidnet/Pneumonia": 1,
-    "darkcovidnet/Covid-19": 2,
-    "covid-cxnet/covid19": 2,
-}
+FOLDERS = (  # of COVID_MONAI_DATA
+    *("chest_xray/test/NORMAL", "darkcovidnet/No_findings", "chest_xray/test/PNEUMONIA"),
+    *("darkcovidnet/Pneumonia", "darkcovidnet/Covid-19", "covid-cxnet/covid19"),
+)
 
 
-def labelled_images(data: Path, number: int, *, begin: int = 0) -> list[dict[str, Any]]:
-    """Records with `image` and `label`, as many of each folder; the shipped weights have seen some."""
+def public_images(data: Path, number: int) -> list[Path]:
+    """List image files of the public collections, as many of each folder."""
     each = -(-number // len(FOLDERS))
-    return [
-        {"image": str(path), "label": label}
-        for folder, label in FOLDERS.items()
-        for path in sorted((data / folder).iterdir())[begin : begin + each]
-    ][:number]
-
-
-def with_int8(folder: Path, data: Path) -> Bundle:
-    """Copy the shipped bundle, with int8 where it is as good; calibrated and compared on real images.
-
-    Of each folder they are other images than the first hundred.
-    """
-    bundle = Bundle(shutil.copytree(SHIPPED, folder / "bundle"))
-    others = labelled_images(data, 1200, begin=100)
-    try:
-        quantise(bundle, others[::5], [image for number, image in enumerate(others) if number % 5])
-    except (ImportError, QuantisationError) as error:
-        print(f"no int8: {error}")
-    return bundle
+    return [path for folder in FOLDERS for path in sorted((data / folder).iterdir())[:each]][:number]
 
 
 def write_raw_dicom(image: Path | np.ndarray, path: Path, *, size: int, number: int) -> Path:

@@ -82,7 +82,6 @@ class ModelIdentity(_Body):
     weights_sha256: str
     preprocessing_digest: str
     backend: str
-    precision: str
 
 
 class Record(_Body):

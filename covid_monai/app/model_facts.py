@@ -29,7 +29,7 @@ def identity(model: Model) -> dict[str, str]:
         "Network": f"{bundle.network_name}, {side} x {side} pixels",
         "Weights (SHA-256)": made_of["weights_sha256"],
         "Preprocessing (SHA-256)": made_of["preprocessing_digest"],
-        "Computed by": f"{made_of['backend']}, {made_of['precision']}, on {classifier.device}",
+        "Computed by": f"{made_of['backend']}, on {classifier.device}",
         "Input gate": _gate_words(classifier.gate is not None),
     }
 

@@ -55,8 +55,6 @@ class Bundle:
         self.operating_point_path = models / "operating_point.json"  # thresholds of calibrated probabilities
         self.gate_path = models / "gate.npz"  # the input gate's statistics of the training images
         self.score_reference_path = models / "score_reference.json"  # what drift is measured against
-        self.quantised_path = models / "model_int8.onnx"  # the network in 8 bits, if somebody made it
-        self.quantised_record_path = models / "model_int8.json"  # which weights it is of, and what it loses
         config = self.root / "configs" / "inference.yaml"
         if not config.is_file():
             raise FileNotFoundError(
@@ -74,7 +72,7 @@ class Bundle:
     def model_files(self) -> tuple[Path, ...]:
         """All that is made of images, whether it exists or not; `model.pt` first."""
         fitted = (self.calibration_path, self.operating_point_path, self.gate_path, self.score_reference_path)
-        return self.checkpoint_path, *fitted, self.quantised_path, self.quantised_record_path
+        return self.checkpoint_path, *fitted
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -39,15 +39,6 @@ BackendOption = Annotated[
         autocompletion=words("openvino", "onnxruntime", "torch"),
     ),
 ]
-PrecisionOption = Annotated[
-    str,
-    typer.Option(
-        "--precision",
-        metavar="NAME",
-        help="fp32, bf16 (where the processor has it) or int8 (after `covid-monai bundle quantize`).",
-        autocompletion=words("fp32", "bf16", "int8"),
-    ),
-]
 
 
 def bundle_folder(given: Path | None) -> Path:

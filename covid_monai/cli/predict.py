@@ -12,7 +12,6 @@ from covid_monai.cli.bundle_option import (
     BackendOption,
     BundleOption,
     DeviceOption,
-    PrecisionOption,
     bundle_folder,
 )
 from covid_monai.cli.dicom_output import DicomOutput, check_dicom_output
@@ -59,7 +58,6 @@ def predict(
     ] = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
-    precision: PrecisionOption = "fp32",
     batch_size: Annotated[int, typer.Option(min=1, help="Images through the network at once.")] = 16,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read and preprocess.")] = 2,
 ) -> None:
@@ -86,7 +84,6 @@ def predict(
             batch_size=batch_size,
             workers=workers,
             backend=backend,
-            precision=precision,
         )
         others = _other_outputs(classifier, dicom_output, report, pdf=pdf, images=len(files))
     predictions = classifier.predict(files)

@@ -9,7 +9,6 @@ from covid_monai.cli.bundle_option import (
     BackendOption,
     BundleOption,
     DeviceOption,
-    PrecisionOption,
     bundle_folder,
 )
 from covid_monai.core.errors import require_extra
@@ -43,7 +42,6 @@ def serve(
     bundle: BundleOption = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
-    precision: PrecisionOption = "fp32",
     max_upload_mib: Annotated[int, typer.Option(min=1, help="Largest file, in MiB.")] = 64,
     max_files: Annotated[int, typer.Option(min=1, help="Most images in one request.")] = 200,
     max_requests: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 64,
@@ -80,7 +78,7 @@ def serve(
     with listen(host, port) as listening:
         from covid_monai.inference.classifier import Classifier
 
-        classifier = Classifier(folder, device=device, batch_size=8, backend=backend, precision=precision)
+        classifier = Classifier(folder, device=device, batch_size=8, backend=backend)
         _serve(listening, classifier, settings, max_requests=max_requests)
 
 

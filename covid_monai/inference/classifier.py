@@ -43,13 +43,11 @@ class Classifier:
         workers: Threads that read and preprocess ahead of the network.
         backend: "openvino", "onnxruntime" or "torch"; None takes the first of these that is installed and
             runs on the device.
-        precision: "fp32", "bf16" or "int8". The same whatever the processor can do: bf16 and int8 are
-            faster, but change a probability by up to some hundredths, and with it some decisions.
 
     Raises:
         FileNotFoundError: If there is no bundle, or it has no weights.
         ValueError: If weights, preprocessing, gate, calibration and operating point do not belong
-            together, or there is no such device, backend or precision.
+            together, or there is no such device or backend.
         ImportError: If the backend that is named is not installed.
     """
 
@@ -61,7 +59,6 @@ class Classifier:
         batch_size: int = 16,
         workers: int = 2,
         backend: str | None = None,
-        precision: str = "fp32",
     ) -> None:
         if batch_size < 1 or workers < 1:
             raise ValueError(f"batch_size and workers must be 1 or more; found {batch_size} and {workers}.")
@@ -72,11 +69,9 @@ class Classifier:
         self.device = choose_device("cpu" if cpu_only else device)
         self.operating_point = _of_same_classes(bundle.operating_point, bundle.operating_point_path, bundle)
         self.calibration = _of_same_classes(bundle.calibration, bundle.calibration_path, bundle)
-        name = choose_backend(backend, precision, self.device)
-        self._logits = load_backend(
-            name, bundle, precision=precision, device=self.device, parallel=min(batch_size, _cores())
-        )
-        self.model = bundle.identity | {"backend": name, "precision": precision}
+        name = choose_backend(backend, self.device)
+        self._logits = load_backend(name, bundle, device=self.device, parallel=min(batch_size, _cores()))
+        self.model = bundle.identity | {"backend": name}
         self._bundle = bundle
         self.gate = Gate.load(bundle)
         if self.gate is None:

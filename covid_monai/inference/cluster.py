@@ -150,7 +150,7 @@ def _done(partial: Path, model: dict[str, str]) -> tuple[Counter[str], set[str]]
             if not line.endswith(b"\n"):
                 break
             record = json.loads(line)
-            if not model.items() <= record["model"].items():  # it names backend and precision besides
+            if not model.items() <= record["model"].items():  # which also names the backend
                 raise ValueError(
                     f"{partial} was begun with another model: remove it, or name another output."
                 )

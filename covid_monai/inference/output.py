@@ -83,7 +83,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
     The classes of the prediction set are joined by "|"; an empty set is "none", as an empty field means
     that there is no set.
     """
-    model_columns = ("name", "version", "weights_sha256", "preprocessing_digest", "backend", "precision")
+    model_columns = ("name", "version", "weights_sha256", "preprocessing_digest", "backend")
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(
         [

@@ -17,8 +17,8 @@ class Prediction:
     Args:
         file: The path as it was given or found.
         status: Whether there is a prediction.
-        model: `name`, `version`, `weights_sha256`, `preprocessing_digest` of what made the prediction, and
-            the `backend` and `precision` that it was computed in.
+        model: `name`, `version`, `weights_sha256`, `preprocessing_digest` and `backend` of what made
+            the prediction.
         reason: One word for a program, None if the status is ok: a `RefusalReason`; for an error
             "unreadable" (the file) or "failed" (the software).
         detail: One sentence for a person that goes with the reason.

@@ -37,7 +37,6 @@ class Model:
             batch_size=settings.batch_size,
             workers=1,
             backend=settings.backend,
-            precision=settings.precision,
         )
         results = settings.results
         self._results = ResultObjects(self._classifier, heatmap=results.heatmap, pdf=results.pdf)

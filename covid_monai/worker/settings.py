@@ -186,9 +186,8 @@ class Settings(_Section):
 
     Args:
         bundle: Folder of the bundle; None takes the shipped one.
-        device: As for the class `Classifier`, like the next two.
+        device: As for the class `Classifier`, like the next one.
         backend: Who computes the network.
-        precision: In how many bits.
         state_dir: Where the queue and fetched files lie; for this service alone.
         batch_size: Images through the network at once while work waits.
         rules: What is answered; see `Rules`.
@@ -198,7 +197,6 @@ class Settings(_Section):
     bundle: Path | None = None
     device: str | None = None
     backend: Literal["openvino", "onnxruntime", "torch"] | None = None
-    precision: Literal["fp32", "bf16", "int8"] = "fp32"
     state_dir: Path
     batch_size: int = Field(default=8, ge=1, le=256)
     audit: Audit = Audit()

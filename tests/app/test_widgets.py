@@ -36,7 +36,7 @@ from covid_monai.inference.output import open_results
 from covid_monai.inference.prediction import Prediction
 
 MODEL = {"name": "m", "version": "1", "weights_sha256": "w", "preprocessing_digest": "p"}
-MODEL |= {"backend": "torch", "precision": "fp32"}
+MODEL |= {"backend": "torch"}
 NAMES = ("normal", "covid")
 
 

@@ -192,7 +192,7 @@ def test_predict_writes_json_lines(run, bundle, images, tmp_path):
     records = records_of(output)
     assert [Path(record["file"]).name for record in records] == ["a.png", "b.jpg", "c.png"]
     assert [record["status"] for record in records] == ["ok", "error", "ok"]
-    computed = {"backend": choose_backend(None, "fp32", torch.device("cpu")), "precision": "fp32"}
+    computed = {"backend": choose_backend(None, torch.device("cpu"))}
     assert records[0]["model"] == bundle.identity | computed
     assert records[0]["decision"]["thresholds"] == {"normal": 0.6, "pneumonia": 0.2, "covid": 0.3}
     assert list(output.parent.iterdir()) == [output]
@@ -218,7 +218,7 @@ def test_csv_says_the_same_as_json_lines(run, bundle, images, tmp_path):
         for key in ("file", "status", "reason", "detail", "predicted_class"):
             assert row[key] == (record[key] or "")
         assert row["decision"] == (record["decision"] or {"class": ""})["class"]
-        for key in ("weights_sha256", "backend", "precision"):
+        for key in ("weights_sha256", "backend"):
             assert row[key] == record["model"][key]
         for name in CLASS_NAMES:
             probability = (record["probabilities"] or {}).get(name)

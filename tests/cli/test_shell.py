@@ -10,7 +10,6 @@ import pytest
 import typer
 import yaml
 
-from covid_monai.bundle import Bundle
 from covid_monai.cli.bundle_option import SHIPPED_BUNDLE
 from covid_monai.cli.main import app
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
@@ -18,7 +17,7 @@ from covid_monai.datasets.collections import SOURCES
 from covid_monai.datasets.datalist import SPLITS
 from covid_monai.datasets.split import ValidationOrder
 from covid_monai.deidentify.rules import Retain
-from covid_monai.inference.backends.choice import BACKENDS, PRECISIONS
+from covid_monai.inference.backends.choice import BACKENDS
 from covid_monai.phantoms.files import IMAGE_FORMATS
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +75,6 @@ def completed(*words, monkeypatch, capsys, cwd=ROOT):
         (("pre",), {"predict"}),
         (("data", ""), {"audit", "deidentify", "prepare", "phantom"}),
         (("predict", "--backend", ""), set(BACKENDS)),
-        (("predict", "--precision", ""), set(PRECISIONS)),
         (("predict", "--bundle", "bun"), {str(SHIPPED_BUNDLE)}),
         (("data", "prepare", ""), set(SOURCES)),
         (("data", "prepare", "--classes", ""), set(DEFAULT_CLASS_NAMES)),
@@ -153,7 +151,6 @@ echo "${{COMPREPLY[@]}}"
         (["data", "prepar"], "Did you mean 'prepare'?"),
         (["predict", "--outptu", "x.csv", "{image}"], "Possible options:"),
         (["predict", "--backend", "openvin", "{image}"], "Did you mean 'openvino'?"),
-        (["predict", "--precision", "fp23", "{image}"], "Did you mean 'fp32'?"),
         (["data", "prepare", "kermny", "x", "--output", "{tmp}/list.json"], "Did you mean 'kermany'?"),
         (["data", "phantom", "{tmp}/p", "--format", "dicm"], "Did you mean 'dicom'?"),
         (["data", "phantom", "{tmp}/p", "--marker", "covd"], "Did you mean 'covid'?"),
@@ -229,14 +226,6 @@ def test_a_failure_leaves_the_standard_output_empty(run, tmp_path):
     code, out, err = run("data", "audit", tmp_path / "no.json", "--output", tmp_path / "audit", "--json")
     assert (code, out) == (2, "")
     assert "no.json" in err
-
-
-def test_quantize_prints_its_record(run, phantoms, tmp_path, monkeypatch):
-    bundle = Bundle(ROOT / SHIPPED_BUNDLE)
-    monkeypatch.setattr("covid_monai.inference.quantize.quantise", lambda *_, **__: {"auroc": 0.9})
-    code, out, _ = run("bundle", "quantize", "--datalist", phantoms, "--json")
-    assert code == 0
-    assert json.loads(out) == {"auroc": 0.9, "file": str(bundle.quantised_path)}
 
 
 def test_what_a_library_prints_does_not_get_between(run, tmp_path, monkeypatch):

@@ -11,21 +11,14 @@ from covid_monai import __version__
 from covid_monai.bundle import Bundle
 from covid_monai.core.errors import require_extra
 from covid_monai.inference.backends.choice import Backend
-from covid_monai.inference.backends.int8 import read_quantised
 from covid_monai.inference.backends.store import kept
 
 
-def load(bundle: Bundle, *, precision: str, device: torch.device, parallel: int) -> Backend:
-    """As `load_backend`."""
+def load(bundle: Bundle, *, device: torch.device, parallel: int) -> Backend:
+    """As `load_backend`; images run side by side, so that each is computed as if it were alone."""
     with require_extra("export"):
-        import onnxruntime  # noqa: F401  # before seconds are spent on converting
-    return run(read_quantised(bundle) if precision == "int8" else _converted(bundle), parallel)
-
-
-def run(content: bytes, parallel: int) -> Backend:
-    """An ONNX file, ready to run; images side by side, so that each is computed as if it were alone."""
-    import onnxruntime
-
+        import onnxruntime  # before seconds are spent on converting
+    content = _converted(bundle)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3

@@ -13,59 +13,28 @@ from covid_monai.bundle import Bundle
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import without
 from covid_monai.inference.backends.choice import Backend
-from covid_monai.inference.backends.int8 import read_quantised
 from covid_monai.inference.backends.store import Parts, kept
 
 
-def load(bundle: Bundle, *, precision: str, device: torch.device, parallel: int) -> Backend:
-    """As `load_backend`.
-
-    Raises:
-        ValueError: If bf16 is wanted of a processor without it.
-    """
+def load(bundle: Bundle, *, device: torch.device, parallel: int) -> Backend:
+    """As `load_backend`; one image a time on each core, so that each is computed as if it were alone."""
     openvino = _openvino()
-    if precision == "bf16" and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise ValueError("This processor does not compute in bf16: use fp32.")
-    if precision == "int8":
-        return run(read_quantised(bundle), bundle.image_size, precision=precision, parallel=parallel)
     made_of = {
         "form": "openvino",
         "network": bundle.network_digest,
         "converter": [openvino.get_version(), torch.__version__, __version__],
     }
     parts = kept(made_of, lambda: _convert(bundle))
-    model, weights = parts["model.xml"], parts["model.bin"]
-    return run(model, bundle.image_size, weights=weights, precision=precision, parallel=parallel)
-
-
-def _openvino() -> Any:
-    """Without its converter, which reports its use to its makers, and changes the whole process's logging."""
-    with require_extra("fast"), without("openvino.tools.ovc"):
-        import openvino
-
-    return openvino
-
-
-def run(model: bytes, size: int, *, precision: str, parallel: int, weights: bytes = b"") -> Backend:
-    """A network ready to run; one image a time on each core, so that each is computed as if it were alone.
-
-    Args:
-        model: An ONNX file, or the XML of OpenVINO's own form.
-        size: Rows and columns of an image.
-        precision: "bf16", or what the file says.
-        parallel: Images at once.
-        weights: Of OpenVINO's own form.
-    """
-    openvino = _openvino()
     core = openvino.Core()
-    form = (model, openvino.Tensor(np.frombuffer(weights, np.uint8))) if weights else (model,)
-    network = core.read_model(*form)
-    network.reshape([1, 1, size, size])
+    network = core.read_model(
+        parts["model.xml"], openvino.Tensor(np.frombuffer(parts["model.bin"], np.uint8))
+    )
+    network.reshape([1, 1, bundle.image_size, bundle.image_size])
     settings = {
         "NUM_STREAMS": parallel,
         "INFERENCE_NUM_THREADS": parallel,
         # OpenVINO's own choice is bf16 wherever a processor has it.
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_PRECISION_HINT": "f32",
     }
     compiled = core.compile_model(network, "CPU", settings)
     queue, alone = openvino.AsyncInferQueue(compiled, parallel), compiled.create_infer_request()
@@ -81,6 +50,14 @@ def run(model: bytes, size: int, *, precision: str, parallel: int, weights: byte
         return np.stack(rows)
 
     return logits
+
+
+def _openvino() -> Any:
+    """Without its converter, which reports its use to its makers, and changes the whole process's logging."""
+    with require_extra("fast"), without("openvino.tools.ovc"):
+        import openvino
+
+    return openvino
 
 
 def _keep(request: Any, place: tuple[list[Any], int]) -> None:

@@ -117,7 +117,7 @@ def _remark(prediction: Prediction) -> str:
 
 
 def _fine_print(predictions: Sequence[Prediction], model: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    yield "Model.", f"{model_words(model)} Computed by {model['backend']} in {model['precision']}."
+    yield "Model.", f"{model_words(model)} Computed by {model['backend']}."
     decision = next((each.decision for each in predictions if each.decision), None)
     if decision is None:
         yield "Operating point.", "None: the model decides nothing, the most probable class is shown."
