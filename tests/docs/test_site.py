@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Shown to people, not called from programs.
-NO_REFERENCE = {"commands", "cli", "__main__", "app", "imports", "interrupts", "errors", "files", "progress"}
+NO_REFERENCE = {"app", "cli", "core"}
 
 
 @pytest.fixture(scope="module")
