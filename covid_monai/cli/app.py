@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.bundle_option import BackendOption, BundleOption, DeviceOption, bundle_folder
+from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle
 from covid_monai.cli.serve import OPEN_TO_OTHERS
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_to_predict
@@ -56,7 +56,7 @@ def app(
 
     Exit code: 0 after Ctrl-C, 2 for wrong usage.
     """
-    folders = [bundle_folder(bundle)] + ([bundle_folder(compare)] if compare else [])
+    folders = [find_bundle(bundle)] + ([find_bundle(compare)] if compare else [])
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"--folder {folder} is not a folder.")
     if url_host and not allow_urls:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.cli.options import JsonOption, print_json, reserve_stdout
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def audit(
     from covid_monai.datasets.leaks.unchecked_datalist import read_loosely
     from covid_monai.evaluation.report.audit_page import audit_html, audit_verdict
 
-    with apart(as_json):
+    with reserve_stdout(as_json):
         listed = read_loosely(datalist, dataset_dir=dataset_dir)
         report = audit_duplicates(listed)
         report["confounding"] = _confounding(listed, report) if confounding else None

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.cli.options import JsonOption, print_json, reserve_stdout
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,7 +34,7 @@ def verify(
     """
     from covid_monai.export import verify_bundle
 
-    with apart(as_json):
+    with reserve_stdout(as_json):
         record = verify_bundle(path)
     if as_json:
         print_json(record)

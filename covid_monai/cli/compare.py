@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.completion import words
-from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.cli.options import JsonOption, complete_words, print_json, reserve_stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,7 +26,8 @@ def compare(
         Path | None, typer.Option(metavar="FILE.json", help="Write the figures for a program as well.")
     ] = None,
     split: Annotated[
-        str, typer.Option(help="Which rows are compared.", autocompletion=words("validation", "test"))
+        str,
+        typer.Option(help="Which rows are compared.", autocompletion=complete_words("validation", "test")),
     ] = "test",
     source: Annotated[
         str | None, typer.Option(help="Only the images of this collection or hospital.", show_default="all")
@@ -50,7 +50,7 @@ def compare(
     both = [read_predictions(path) for path in (first, second)]
     if source is not None:
         both = [rows.of_source(source) for rows in both]
-    with apart(as_json):
+    with reserve_stdout(as_json):
         result = compare_predictions(*both, split=split, resamples=resamples, seed=seed)
     result = {"first_file": str(first), "second_file": str(second), "source": source, **result}
     if output is not None:

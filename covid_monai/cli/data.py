@@ -8,9 +8,14 @@ import typer
 from covid_monai.cli import audit as audit_command
 from covid_monai.cli import deidentify as deidentify_command
 from covid_monai.cli import examples
-from covid_monai.cli.completion import listed, sources, words
 from covid_monai.cli.datalist_summary import tell
-from covid_monai.cli.json_option import JsonOption, apart
+from covid_monai.cli.options import (
+    JsonOption,
+    complete_collections,
+    complete_lists,
+    complete_words,
+    reserve_stdout,
+)
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 
 app = typer.Typer(
@@ -39,7 +44,7 @@ def prepare(
         typer.Argument(
             metavar="SOURCE ROOT... [SOURCE ROOT...]",
             help="Kind of collection, then its folder.",
-            autocompletion=sources,
+            autocompletion=complete_collections,
         ),
     ],
     output: Annotated[Path, typer.Option(metavar="FILE", help="The datalist to write.")],
@@ -56,7 +61,7 @@ def prepare(
         typer.Option(
             metavar="ORDER",
             help="Validation patients: random, or first by number, for a test split that is next in number.",
-            autocompletion=words("random", "first"),
+            autocompletion=complete_words("random", "first"),
         ),
     ] = "random",
     classes: Annotated[
@@ -64,7 +69,7 @@ def prepare(
         typer.Option(
             metavar="LIST",
             help="Classes to keep, in the order of the labels; new=old+old merges.",
-            autocompletion=listed(*DEFAULT_CLASS_NAMES),
+            autocompletion=complete_lists(*DEFAULT_CLASS_NAMES),
             show_default="all",
         ),
     ] = None,
@@ -74,7 +79,7 @@ def prepare(
             metavar="LIST",
             help="Views to keep, such as PA,AP.",
             show_default="frontal and unknown",
-            autocompletion=listed("PA", "AP", "LATERAL"),
+            autocompletion=complete_lists("PA", "AP", "LATERAL"),
         ),
     ] = None,
     check_duplicates: Annotated[
@@ -92,7 +97,7 @@ def prepare(
     from covid_monai.datasets.selection import parse_classes
     from covid_monai.datasets.split import check_order
 
-    with apart(as_json):
+    with reserve_stdout(as_json):
         datalist = prepare_datalist(
             parse_sources(tokens),
             output=output,
@@ -124,7 +129,7 @@ def phantom(
             "--format",
             metavar="FORMAT",
             help="dicom, jpeg, png, or mixed.",
-            autocompletion=words("dicom", "jpeg", "png", "mixed"),
+            autocompletion=complete_words("dicom", "jpeg", "png", "mixed"),
         ),
     ] = "mixed",
     ct: Annotated[bool, typer.Option(help="Small CT volumes too.")] = True,
@@ -133,7 +138,7 @@ def phantom(
         typer.Option(
             metavar="CLASS",
             help="Plant a bright corner marker into every image of a class: a shortcut for audits to find.",
-            autocompletion=words(*DEFAULT_CLASS_NAMES),
+            autocompletion=complete_words(*DEFAULT_CLASS_NAMES),
             show_default="none",
         ),
     ] = None,
@@ -143,7 +148,7 @@ def phantom(
     from covid_monai.datasets.datalist import read_datalist
     from covid_monai.phantoms.files import write_phantoms
 
-    with apart(as_json):
+    with reserve_stdout(as_json):
         written = write_phantoms(
             folder,
             patients=patients,

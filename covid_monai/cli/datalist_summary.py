@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from covid_monai.cli.bundle_option import SHIPPED_BUNDLE
-from covid_monai.cli.json_option import print_json
+from covid_monai.cli.options import SHIPPED_BUNDLE, print_json
 from covid_monai.datasets.duplicates.selection import COPY
 
 if TYPE_CHECKING:

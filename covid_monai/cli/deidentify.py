@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.completion import words
-from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.cli.options import JsonOption, complete_words, print_json, reserve_stdout
 from covid_monai.core.errors import unknown_choice
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def deidentify(
         list[str] | None,
         typer.Option(
             metavar="OPTION",
-            autocompletion=words("patient-characteristics", "device"),
+            autocompletion=complete_words("patient-characteristics", "device"),
             help="Keep more: patient-characteristics (sex, age up to 89, size, weight) or device (serial "
             "numbers, stations). May be given twice.",
         ),
@@ -81,7 +80,7 @@ def deidentify(
     else:
         pseudonyms = load_key(key_file)
     settings = Settings(pseudonyms, rules, allow_burned_in=allow_burned_in, workers=workers)
-    with apart(as_json):
+    with reserve_stdout(as_json):
         report = run(files, output, settings, crosswalk=crosswalk)
     if as_json:
         print_json(report)

@@ -9,8 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.bundle_option import BundleOption, DeviceOption, bundle_folder
-from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.cli.options import (
+    BundleOption,
+    DeviceOption,
+    JsonOption,
+    find_bundle,
+    print_json,
+    reserve_stdout,
+)
 
 EXAMPLES = examples(
     "covid-monai evaluate --datalist datalist.json --output results/",
@@ -36,7 +42,7 @@ def evaluate(
     Writes metrics.json, predictions.csv and report.html. The thresholds are those that were chosen on the
     validation split; nothing is tuned on the test split.
     """
-    folder = bundle_folder(bundle).absolute()
+    folder = find_bundle(bundle).absolute()
     config = folder / "configs" / "evaluate.yaml"
     for file in (config, datalist):
         if not file.is_file():
@@ -46,7 +52,7 @@ def evaluate(
     overrides = {"bundle_root": folder, "datalist": datalist.absolute(), "output_dir": output.absolute()}
     if dataset_dir is not None:
         overrides["dataset_dir"] = dataset_dir.absolute()
-    with apart(as_json):
+    with reserve_stdout(as_json):
         _run(config, {key: _as_value(path) for key, path in overrides.items()}, device=device)
     metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     if as_json:

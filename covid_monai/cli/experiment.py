@@ -6,8 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.bundle_option import SHIPPED_BUNDLE
-from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.cli.options import SHIPPED_BUNDLE, JsonOption, print_json, reserve_stdout
 from covid_monai.core.errors import unknown_choice
 
 EXAMPLES = examples(
@@ -54,7 +53,7 @@ def experiment(
 
     train_config = _train_config()
     given = _settings(settings or [], _names(train_config))
-    with apart(as_json):
+    with reserve_stdout(as_json):
         result = run_study(
             read_study(study),
             data_dir=data,

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.bundle_option import BundleOption, bundle_folder
-from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.cli.options import BundleOption, JsonOption, find_bundle, print_json, reserve_stdout
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 EXAMPLES = examples(
@@ -29,13 +28,13 @@ def export(
 
     Nothing is written if TorchScript or ONNX give other probabilities than the weights.
     """
-    folder = bundle_folder(bundle)
+    folder = find_bundle(bundle)
 
     from covid_monai.bundle.bundle_zip import sha256
     from covid_monai.export import export_bundle
 
     typer.echo("Converting, comparing, packing (half a minute)...", err=True)
-    with apart(as_json):
+    with reserve_stdout(as_json):
         path = export_bundle(folder, output, images=images or ())
     size, digest = path.stat().st_size, sha256(path)
     if as_json:

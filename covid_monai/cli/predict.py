@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.bundle_option import (
-    BackendOption,
-    BundleOption,
-    DeviceOption,
-    bundle_folder,
-)
 from covid_monai.cli.dicom_output import DicomOutput, check_dicom_output
-from covid_monai.cli.images import image_files
+from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle, find_images
 from covid_monai.cli.pdf_report import PdfReport, check_report
 from covid_monai.core.lazy_imports import import_monai_to_predict
 from covid_monai.core.progress import with_progress
@@ -69,9 +63,9 @@ def predict(
     """
     output = _settled_output(output, json_lines=json_lines)
     check_dicom_output(dicom_output, pdf=pdf)
-    files = image_files(paths)
+    files = find_images(paths)
     check_report(report, images=len(files))
-    place = bundle if bundle is not None and bundle.is_file() else bundle_folder(bundle)
+    place = bundle if bundle is not None and bundle.is_file() else find_bundle(bundle)
 
     import_monai_to_predict()
     from covid_monai.bundle.bundle_zip import opened

@@ -6,9 +6,15 @@ from typing import Annotated
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.bundle_option import BundleOption, DeviceOption, bundle_folder
-from covid_monai.cli.images import image_files
-from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.cli.options import (
+    BundleOption,
+    DeviceOption,
+    JsonOption,
+    find_bundle,
+    find_images,
+    print_json,
+    reserve_stdout,
+)
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
 
 EXAMPLES = examples(
@@ -44,11 +50,11 @@ def score_archive(
     """
     from covid_monai.inference.cluster import score_archive as score
 
-    with apart(as_json):
+    with reserve_stdout(as_json):
         outcomes = score(
-            [path.absolute() for path in image_files(paths)],
+            [path.absolute() for path in find_images(paths)],
             output,
-            bundle_dir=bundle_folder(bundle),
+            bundle_dir=find_bundle(bundle),
             address=address,
             workers=workers,
             device=device,

@@ -5,12 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.bundle_option import (
-    BackendOption,
-    BundleOption,
-    DeviceOption,
-    bundle_folder,
-)
+from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_to_predict
 from covid_monai.core.vocabulary import RESEARCH_USE
@@ -66,7 +61,7 @@ def serve(
     from covid_monai.api.settings import Settings
     from covid_monai.api.uploads import MIB, Limits
 
-    folder = bundle_folder(bundle)
+    folder = find_bundle(bundle)
     settings = Settings(
         limits=Limits(
             max_file_bytes=max_upload_mib * MIB, max_files=max_files, max_total_bytes=8 * max_upload_mib * MIB

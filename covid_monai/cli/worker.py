@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.bundle_option import bundle_folder
-from covid_monai.cli.json_option import JsonOption, apart, print_json
+from covid_monai.cli.options import JsonOption, find_bundle, print_json, reserve_stdout
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_to_predict
 from covid_monai.core.vocabulary import RESEARCH_USE
@@ -67,7 +66,7 @@ def serve(
     if config is None:
         raise typer.BadParameter("give the configuration: --config FILE")
     settings = _settings(config)
-    bundle = bundle_folder(settings.bundle)
+    bundle = find_bundle(settings.bundle)
 
     import_monai_to_predict()
     from covid_monai.core.json_log import log_as_json
@@ -89,8 +88,8 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
     from covid_monai.worker.check.check import findings
 
     found = []
-    with apart(as_json):
-        for finding in findings(settings, bundle_folder):
+    with reserve_stdout(as_json):
+        for finding in findings(settings, find_bundle):
             found.append(finding)
             if not as_json:  # at once: an archive that does not answer takes its time
                 typer.echo(f"{finding.word:5} {finding.text}")

@@ -155,7 +155,7 @@ def test_mistyped_command_gets_a_suggestion(run):
     [
         (["predict"], "Missing argument"),
         (["predict", "{tmp}/nothing.dcm"], "does not exist"),
-        (["predict", "{tmp}/empty"], "no image in"),
+        (["predict", "{tmp}/empty"], "No image found in"),
         (["predict", "--bundle", "{tmp}/empty", "{images}"], "is not a bundle"),
         (["predict", "--output", "out.xlsx", "{images}"], "out.xlsx: results are written as .jsonl or .csv"),
         (["predict", "--output", "out.csv", "--json", "{images}"], "leave it out to write out.csv"),
@@ -237,7 +237,7 @@ def test_table_for_a_person(run, bundle, images):
     assert code == 1
     for word in ("a.png", "c.png", "p(covid)", "decision", "medical device", "b.jpg: error: unreadable:"):
         assert word in out
-    assert "Left out, being no DICOM, JPEG or PNG: 1 files." in err
+    assert "Left out 1 file: it is not DICOM, JPEG or PNG." in err
     assert "\x1b" not in out + err
 
 

@@ -1,0 +1,154 @@
+"""Options and arguments that several commands share: bundle, device, `--json`, image files, completion."""
+
+import glob
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import covid_monai
+from covid_monai.core.errors import count_noun
+
+SHIPPED_BUNDLE = Path("bundles") / "covid_cxr_classification"
+Complete = Callable[[str], list[str]]
+
+
+def complete_words(*choices: str) -> Complete:
+    """Return a function that completes one of the choices."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
+
+
+def complete_lists(*choices: str) -> Complete:
+    """Return a function that completes the last one of several choices with commas between them."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        used = before.split(",")
+        unused = (choice for choice in choices if choice not in used)
+        return [f"{before}{comma}{choice}" for choice in unused if choice.startswith(last)]
+
+    return complete
+
+
+def complete_bundles(incomplete: str) -> list[str]:
+    """Complete the folders of bundles, down to two levels below the typed path."""
+    typed, config = glob.escape(incomplete), "/configs/inference.yaml"
+    return sorted(
+        found.removesuffix(config)
+        for below in ("", "/*", "/*/*")
+        for found in glob.iglob(f"{typed}*{below}{config}")  # noqa: PTH207  # pathlib would change "./runs"
+    )
+
+
+def complete_collections(incomplete: str) -> list[str]:
+    """Complete the name of an image collection; the shell completes its folder."""
+    from covid_monai.datasets.collections import SOURCES
+
+    return complete_words(*SOURCES)(incomplete)
+
+
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle",
+        metavar="DIR",
+        help="Bundle folder, or the output folder of a training run; for predict also an exported zip.",
+        show_default="the shipped bundle",
+        autocompletion=complete_bundles,
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="cpu|cuda",
+        help="Device that computes the network.",
+        show_default="the GPU if there is one",
+        autocompletion=complete_words("cpu", "cuda"),
+    ),
+]
+BackendOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="Library that computes the network: openvino, onnxruntime or torch.",
+        show_default="the first of these that is installed and runs on the device",
+        autocompletion=complete_words("openvino", "onnxruntime", "torch"),
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on the standard output, for programs.")
+]
+
+
+def find_bundle(folder: Path | None) -> Path:
+    """Return the given bundle folder, else the shipped bundle: beside the package, or in the current folder.
+
+    Raises:
+        FileNotFoundError: If there is no bundle, or it has no trained weights.
+    """
+    checkout = Path(covid_monai.__file__).parent.parent
+    shipped = [root / SHIPPED_BUNDLE for root in (checkout, Path.cwd())]
+    folder = folder or next((place for place in shipped if (place / "configs").is_dir()), None)
+    if folder is None:
+        raise FileNotFoundError(
+            f"The shipped bundle is neither at {shipped[0]} nor at {shipped[1]}. Name a bundle with --bundle "
+            "DIR, or run this command in a clone of the repository."
+        )
+    if not (folder / "configs" / "inference.yaml").is_file():
+        raise FileNotFoundError(
+            f"{folder} is not a bundle, because it has no configs/inference.yaml. Name the folder of a "
+            "bundle, or the --output_dir of a training run."
+        )
+    if not (folder / "models" / "model.pt").is_file():
+        raise FileNotFoundError(
+            f"{folder} has no trained weights (models/model.pt). Train it with `python -m monai.bundle run "
+            f"training --config_file {folder}/configs/train.yaml ...`, or give --bundle the --output_dir of "
+            "a finished run."
+        )
+    return folder
+
+
+def find_images(paths: list[Path]) -> list[Path]:
+    """Return the given files and the images in the given folders; report how many files are left out.
+
+    Raises:
+        FileNotFoundError: If a path does not exist.
+        ValueError: If there is no image.
+    """
+    from covid_monai.readers.image_files import find_files
+
+    files, left_out = find_files(paths)
+    if not files:
+        others = f" {count_noun(left_out, 'other file')} found there." if left_out else ""
+        raise ValueError(
+            f"No image found in {', '.join(map(str, paths))}.{others} Name DICOM, JPEG or PNG files, or "
+            "folders that contain them."
+        )
+    if left_out:
+        reason = "it is" if left_out == 1 else "they are"
+        typer.echo(f"Left out {count_noun(left_out, 'file')}: {reason} not DICOM, JPEG or PNG.", err=True)
+    return files
+
+
+@contextmanager
+def reserve_stdout(as_json: bool) -> Iterator[None]:
+    """Send what libraries print in the block to the standard error if a program reads the standard output."""
+    if not as_json:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print the document in ASCII, so that every reader decodes it, and without NaN, which is not JSON."""
+    typer.echo(json.dumps(document, indent=2, allow_nan=False))
