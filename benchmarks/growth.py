@@ -218,8 +218,8 @@ def evaluate_stage(folder: Path) -> Callable[[], bool]:
     """`metrics.json` and `report.html` from predictions; for validation a fifth as many as for test."""
     from sklearn.metrics import roc_auc_score
 
-    from covid_monai.evaluation.metrics.predictions import read_predictions, write_predictions
-    from covid_monai.evaluation.report.report import write_report
+    from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
+    from covid_monai.evaluation.report.report_files import write_report
 
     size, rng = int((folder / "size").read_text()), np.random.default_rng(0)
     write_predictions(folder / "predictions.csv", predictions(size, rng), CLASSES)

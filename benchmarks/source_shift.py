@@ -30,8 +30,8 @@ from torch.utils.data import BatchSampler
 
 from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import Datalist, read_datalist
-from covid_monai.evaluation.metrics.comparison import compare_predictions
-from covid_monai.evaluation.metrics.predictions import read_predictions, write_predictions
+from covid_monai.evaluation.metrics.paired_comparison import compare_predictions
+from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 from covid_monai.networks import classifier_head, parameter_groups
 from covid_monai.training import (
     AutocastInferer,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pydicom
 
-from covid_monai.evaluation.metrics.predictions import write_predictions
+from covid_monai.evaluation.metrics.prediction_table import write_predictions
 from covid_monai.phantoms.files import write_phantoms
 
 ROOT = Path(__file__).parents[1]

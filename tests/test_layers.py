@@ -74,7 +74,7 @@ def test_only_tracking_imports_mlflow():
 
 @pytest.mark.parametrize(
     "module",
-    ["cli.main", "core.vocabulary", "readers", "datasets.datalist", "evaluation.metrics.metrics"],
+    ["cli.main", "core.vocabulary", "readers", "datasets.datalist", "evaluation.decisions.calibration"],
 )
 def test_light_modules_import_neither_torch_nor_mlflow(module):
     heavy = "[name for name in ('torch', 'monai', 'mlflow') if name in sys.modules]"

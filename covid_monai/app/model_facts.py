@@ -9,8 +9,8 @@ from covid_monai.app.pages.evidence import CLASS_FIGURES, Evidence
 from covid_monai.app.widgets.status import label
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
-from covid_monai.evaluation.report.page import METRIC_NAMES
-from covid_monai.evaluation.shortcuts.verdict import number
+from covid_monai.evaluation.report.report_page import METRIC_NAMES
+from covid_monai.evaluation.report.report_sentences import number
 
 Table = tuple[Sequence[str], list[list[str]]]
 

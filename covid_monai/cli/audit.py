@@ -59,7 +59,7 @@ def audit(
 
 def _confounding(listed: "LooseDatalist", report: dict[str, Any]) -> dict[str, Any] | None:
     """Audit what else tells the label; `None` where fewer than two classes are labelled."""
-    from covid_monai.evaluation.shortcuts.confounding import audit_confounding
+    from covid_monai.evaluation.shortcuts.confounding_audit import audit_confounding
 
     left_out = {each["image"] for each in report["unreadable"]}
     labelled = [r for r in listed.records if r["class"] is not None and r["image"] not in left_out]

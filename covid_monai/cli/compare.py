@@ -44,8 +44,8 @@ def compare(
     from rich.console import Console
 
     from covid_monai.core.atomic_files import write_text_atomically
-    from covid_monai.evaluation.metrics.comparison import compare_predictions
-    from covid_monai.evaluation.metrics.predictions import read_predictions
+    from covid_monai.evaluation.metrics.paired_comparison import compare_predictions
+    from covid_monai.evaluation.metrics.prediction_table import read_predictions
 
     both = [read_predictions(path) for path in (first, second)]
     if source is not None:

@@ -64,7 +64,7 @@ def evaluate(
 
 def _log(test: Mapping[str, Any], output: Path, bundle: Path) -> None:
     """Put the report into the MLflow run of the training, where there is one."""
-    from covid_monai.evaluation.metrics.metrics import HEADLINE_METRICS
+    from covid_monai.evaluation.metrics.classification_metrics import HEADLINE_METRICS
 
     try:
         from covid_monai.training.tracking import log_evaluation
@@ -99,7 +99,7 @@ def _run(config: Path, overrides: dict[str, str], *, device: str | None) -> None
 def _print_summary(metrics: Mapping[str, Any], output: Path) -> None:
     from rich.console import Console
 
-    from covid_monai.evaluation.metrics.summary import summarise
+    from covid_monai.evaluation.report.metric_wording import summarise
 
     console = Console()
     console.print(summarise(metrics))

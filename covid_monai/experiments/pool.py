@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from covid_monai.bundle import Bundle
 from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.evaluation.decisions.operating_point import decide
-from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals
-from covid_monai.evaluation.metrics.predictions import Predictions, read_predictions
+from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable, read_predictions
 
 
 def pooled_metrics(runs: Sequence[Path], apart: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def join_test_rows(runs: Sequence[Path], path: Path) -> None:
     write_text_atomically(path, joined.getvalue())
 
 
-def _read(runs: Sequence[Path]) -> tuple[Predictions, NDArray[np.int64]]:
+def _read(runs: Sequence[Path]) -> tuple[PredictionTable, NDArray[np.int64]]:
     parts, decisions = [], []
     for run in runs:
         rows = read_predictions(run / "evaluation" / "predictions.csv").split("test")
@@ -66,14 +66,14 @@ def _read(runs: Sequence[Path]) -> tuple[Predictions, NDArray[np.int64]]:
         decisions.append(
             rows.probabilities.argmax(axis=1) if point is None else decide(rows.probabilities, point)
         )
-    names = [f.name for f in fields(Predictions) if f.name != "class_names"]
+    names = [f.name for f in fields(PredictionTable) if f.name != "class_names"]
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts]) for name in names
     }
     return replace(parts[0], **columns), np.concatenate(decisions)
 
 
-def _metrics(images: Predictions, decisions: NDArray[np.int64]) -> dict[str, Any]:
+def _metrics(images: PredictionTable, decisions: NDArray[np.int64]) -> dict[str, Any]:
     return metrics_with_intervals(
         images.labels, decisions, images.probabilities, images.patients, images.class_names
     )

@@ -12,9 +12,9 @@ from torch import nn
 
 from covid_monai.core.progress import with_progress
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
-from covid_monai.evaluation.metrics.predictions import Predictions, read_predictions
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable, read_predictions
 from covid_monai.evaluation.report.gallery import Case, choose_cases, image_uri, overlay_uri
-from covid_monai.evaluation.report.report import operating_point_of
+from covid_monai.evaluation.report.report_files import operating_point_of
 from covid_monai.evaluation.shortcuts.saliency import (
     lung_share,
     similarity,
@@ -75,7 +75,7 @@ class _Images:
     def __init__(
         self,
         dataset: Sequence[Mapping[str, Any]],
-        predictions: Predictions,
+        predictions: PredictionTable,
         operating_point: OperatingPoint | None,
         device: torch.device,
     ) -> None:

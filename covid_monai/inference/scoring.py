@@ -12,7 +12,7 @@ from covid_monai.bundle import Bundle
 from covid_monai.core.progress import progress_bar
 from covid_monai.datasets.datalist import Datalist
 from covid_monai.evaluation.decisions.calibration import Calibration
-from covid_monai.evaluation.metrics.predictions import write_predictions
+from covid_monai.evaluation.metrics.prediction_table import write_predictions
 
 
 class PredictionTable:

@@ -17,8 +17,8 @@ from torch import nn
 
 from covid_monai.bundle import Bundle
 from covid_monai.core.progress import progress_bar
-from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals
-from covid_monai.evaluation.shortcuts.shortcut_rule import any_shortcut, is_shortcut, strongest_words
+from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
+from covid_monai.evaluation.shortcuts.shortcut_probes import any_shortcut, is_shortcut, strongest_words
 from covid_monai.transforms.hide_region import HideRegion
 
 AS_IT_IS, LUNGS_HIDDEN, BORDER_ONLY = INPUTS = ("as it is", "lungs hidden", "border only")

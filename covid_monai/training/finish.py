@@ -17,7 +17,7 @@ from covid_monai.datasets.datalist import Datalist
 from covid_monai.evaluation.decisions.calibration import Calibration, fit_calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
 from covid_monai.evaluation.decisions.score_reference import fit_score_reference
-from covid_monai.evaluation.report.figures import confusion_figure, roc_figure
+from covid_monai.evaluation.report.plots import plot_confusion_matrix, plot_roc
 from covid_monai.training.run_folder import RunFolder
 from covid_monai.training.scores import ClassificationScores
 from covid_monai.training.tracking import RunTracker
@@ -122,12 +122,12 @@ def _track(
     }
     tracker.finish(
         figures={
-            "validation_confusion_matrix": confusion_figure(
+            "validation_confusion_matrix": plot_confusion_matrix(
                 confusion_matrix(labels, decided, labels=range(len(names))),
                 names,
                 title="Validation split, thresholds chosen on it",
             ),
-            "validation_roc": roc_figure(labels, calibrated, names, title="ROC, validation split"),
+            "validation_roc": plot_roc(labels, calibrated, names, title="ROC, validation split"),
         },
         files={folder: path for folder, path in files.items() if path.is_file()},
         metrics={f"val_best/{name}": value for name, value in metrics.items()},

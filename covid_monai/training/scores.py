@@ -9,7 +9,7 @@ from ignite.metrics import Metric
 from monai.utils import evenly_divisible_all_gather
 from torch import Tensor
 
-from covid_monai.evaluation.metrics.metrics import compute_metrics
+from covid_monai.evaluation.metrics.classification_metrics import compute_metrics
 
 
 class ClassificationScores(Metric):

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from covid_monai.evaluation.decisions.operating_point import decide
-from covid_monai.evaluation.metrics.predictions import read_predictions, write_predictions
+from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 from covid_monai.evaluation.report.gallery import choose_cases
-from covid_monai.evaluation.report.report import operating_point_of, write_report
+from covid_monai.evaluation.report.report_files import operating_point_of, write_report
 from covid_monai.inference.explanation import explain
 from covid_monai.networks import build_network
 

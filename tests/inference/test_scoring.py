@@ -7,7 +7,7 @@ from ignite.engine import Engine
 from scipy.special import softmax
 
 from covid_monai.evaluation.decisions.calibration import Calibration
-from covid_monai.evaluation.metrics.predictions import read_predictions
+from covid_monai.evaluation.metrics.prediction_table import read_predictions
 from covid_monai.inference.scoring import PredictionTable
 
 NAMES = ("no", "yes")

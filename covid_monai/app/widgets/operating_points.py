@@ -8,7 +8,7 @@ import numpy as np
 
 from covid_monai.app.widgets.status import label
 from covid_monai.evaluation.decisions.operating_point import SENSITIVITY_RULE, OperatingPoint, call
-from covid_monai.evaluation.metrics.prevalence import predictive_values
+from covid_monai.evaluation.metrics.clinical_utility import predictive_values
 from covid_monai.inference.decision import make_decision
 from covid_monai.inference.prediction import Prediction
 

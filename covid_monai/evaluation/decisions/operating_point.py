@@ -1,46 +1,52 @@
-"""Thresholds chosen on validation and applied unchanged to other data."""
+"""Operating point: thresholds chosen on validation data and applied unchanged to other data.
 
-import json
+Reference: Fluss, Faraggi, Reiser, Estimation of the Youden index and its associated cutoff point, Biometrical
+Journal 2005;47:458-472; Youden, Index for rating diagnostic tests, Cancer 1950;3:32-35.
+"""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit, ndtr
 
-from covid_monai.core.atomic_files import write_text_atomically
-from covid_monai.evaluation.decisions.thresholds import sensitivity_threshold, youden_threshold
+from covid_monai.evaluation.decisions.json_record import JsonRecord
+from covid_monai.evaluation.metrics.prediction_table import Floats
+
+_SMALLEST = 1e-6  # nearer to 0 or 1, probabilities are taken as this
+_NARROWEST = 0.1  # width of a kernel, in log odds; equal scores have no spread of their own
 
 YOUDEN_RULE = (
-    "Per class the threshold t_k with the largest smoothed Youden index (sensitivity + specificity - 1), one "
-    "class against the rest; the decision is the class with the largest p_k / t_k. With two classes: the "
-    "second class if its probability is at least its threshold."
+    "Each class k has the threshold t_k with the largest smoothed Youden index (sensitivity + specificity "
+    "- 1), one class against the rest. The decision is the class with the largest p_k / t_k, where p_k is "
+    "its probability. With two classes, it is the second class if its probability is at least its threshold."
 )
 ARGMAX_RULE = "The class with the largest probability; no threshold was chosen."
 SENSITIVITY_RULE = (
-    "One class against the rest: the image is called if the probability of the class is at least its "
-    "threshold, the largest that reaches the wanted sensitivity on validation."
+    "One class against the rest: an image is positive if the probability of the class is at least its "
+    "threshold, which is the largest with the target sensitivity on validation."
 )
 SENSITIVITY_TARGET = 0.95
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
-    """How probabilities become one decision, and on which data that was settled.
+class OperatingPoint(JsonRecord):
+    """Thresholds that turn probabilities into one decision, and the data on which they were chosen.
 
     Args:
-        rule: The rule in words.
+        rule: Rule of the decision, in words.
         thresholds: Class name to threshold, in class order.
-        chosen_on: What the thresholds were chosen on: `split`, `n` (images), `patients`,
-            `datalist_digest`, `cases` (class name to images); empty if they were not chosen on data.
-        notes: What a reader must know, for example a class without validation cases.
-        sensitivity_target: The sensitivity that `sensitivity_thresholds` were chosen for.
-        sensitivity_thresholds: Class name to the threshold of `SENSITIVITY_RULE`, for use with `call`;
-            classes without validation cases are absent, and all are in files of before 0.2.
+        chosen_on: Description of the data: `split`, `n` (images), `patients`, `datalist_digest`, `cases`
+            (class name to images); empty if the thresholds were not chosen on data.
+        notes: Warnings for the reader, for example that a class has no validation cases.
+        sensitivity_target: Sensitivity for which `sensitivity_thresholds` were chosen.
+        sensitivity_thresholds: Class name to the threshold of `SENSITIVITY_RULE`, for use with `call`.
+            Classes without validation cases are missing.
 
     Raises:
-        ValueError: If there are fewer than two classes or a threshold is no number from 0 to 1.
+        ValueError: If there are fewer than two classes or a threshold is not a number from 0 to 1.
     """
 
     rule: str
@@ -69,59 +75,29 @@ class OperatingPoint:
 
     @classmethod
     def argmax(cls, class_names: Sequence[str], *, notes: Sequence[str] = ()) -> "OperatingPoint":
-        """The most probable class, as equal thresholds: what remains without validation data."""
+        """Make the rule "most probable class", as equal thresholds, for a model without validation data."""
         return cls(ARGMAX_RULE, dict.fromkeys(class_names, 1 / len(class_names)), {}, tuple(notes))
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Class names in the order of the probabilities."""
+        """Names of the classes, in the order of the probabilities."""
         return tuple(self.thresholds)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json.dumps`; the class order is kept apart from the mapping."""
-        return {
-            "rule": self.rule,
-            "class_names": list(self.class_names),
-            "thresholds": dict(self.thresholds),
-            "chosen_on": dict(self.chosen_on),
-            "notes": list(self.notes),
-            "sensitivity_target": self.sensitivity_target,
-            "sensitivity_thresholds": dict(self.sensitivity_thresholds),
-        }
+        """Return plain values for `json.dumps`; the class order is stored beside the mapping."""
+        return {"rule": self.rule, "class_names": list(self.class_names), **super().to_json()}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "OperatingPoint":
-        """Inverse of `to_json`.
-
-        Raises:
-            ValueError: If a value is missing or of the wrong kind.
-        """
-        try:
-            thresholds = {str(name): float(values["thresholds"][name]) for name in values["class_names"]}
-            chosen_on, notes = dict(values["chosen_on"]), tuple(map(str, values["notes"]))
-            target = float(values.get("sensitivity_target", SENSITIVITY_TARGET))
-            of_target = values.get("sensitivity_thresholds", {}).items()
-            by_sensitivity = {str(name): float(threshold) for name, threshold in of_target}
-            return cls(str(values["rule"]), thresholds, chosen_on, notes, target, by_sensitivity)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"Not an operating point: {type(error).__name__} {error}.") from error
-
-    def save(self, path: Path) -> None:
-        """Write as JSON, in one step."""
-        write_text_atomically(Path(path), json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
-
-    @classmethod
-    def load(cls, path: Path) -> "OperatingPoint":
-        """Read what `save` wrote.
-
-        Raises:
-            FileNotFoundError: If the file is missing.
-            ValueError: If it is not an operating point; the message names the file.
-        """
-        try:
-            return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+    def _from_values(cls, values: Mapping[str, Any]) -> Self:
+        by_sensitivity = values.get("sensitivity_thresholds", {}).items()
+        return cls(
+            str(values["rule"]),
+            {str(name): float(values["thresholds"][name]) for name in values["class_names"]},
+            dict(values["chosen_on"]),
+            tuple(map(str, values["notes"])),
+            float(values.get("sensitivity_target", SENSITIVITY_TARGET)),
+            {str(name): float(threshold) for name, threshold in by_sensitivity},
+        )
 
 
 def choose_operating_point(
@@ -138,14 +114,15 @@ def choose_operating_point(
         labels: Shape [N], true class indices.
         probabilities: Shape [N, K].
         class_names: K names.
-        chosen_on: What the data are (`split`, `patients`, `datalist_digest`); `n` and `cases` are added.
+        chosen_on: Description of the data (`split`, `patients`, `datalist_digest`); `n`, `cases` are added.
         sensitivity_target: Sensitivity that the second threshold of a class is to reach.
 
     Returns:
         The operating point. A class that is absent, alone, or not separated at all by its probability
         gets the neutral threshold 1 / K, and `notes` says so.
 
-    References: Youden, Index for rating diagnostic tests, Cancer 1950;3:32-35; `youden_threshold`.
+    Raises:
+        ValueError: If there are no images.
 
     >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.1, 0.9]]
     >>> point = choose_operating_point([0, 0, 1, 1], probabilities, ["no", "yes"])
@@ -154,15 +131,15 @@ def choose_operating_point(
     """
     truth, scores = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if len(truth) == 0:
-        raise ValueError("Thresholds cannot be chosen on no images.")
+        raise ValueError("Thresholds cannot be chosen: there are no images.")
     names, n_classes = list(class_names), len(class_names)
     chosen = {k: youden_threshold(truth == k, scores[:, k]) for k in range(n_classes)}
     if n_classes == 2:
         # One decision needs one threshold: that of the second class, usually the disease.
         chosen[0] = None if chosen[1] is None else 1 - chosen[1]
     notes = [
-        f"No threshold could be chosen for {names[k]} (cases: {np.sum(truth == k)} of {len(truth)}): "
-        f"the neutral 1/{n_classes} stands in."
+        f"No threshold could be chosen for {names[k]} (cases: {np.sum(truth == k)} of {len(truth)} images). "
+        f"The neutral threshold 1/{n_classes} is used instead."
         for k, t in chosen.items()
         if t is None
     ]
@@ -184,11 +161,11 @@ def choose_operating_point(
 
 
 def decide(probabilities: ArrayLike, operating_point: OperatingPoint) -> NDArray[np.int64]:
-    """Class index of each row of `probabilities` under an operating point.
+    """Decide the class of each image at an operating point.
 
     Args:
         probabilities: Shape [N, K], columns in the order of `operating_point.class_names`.
-        operating_point: Its thresholds are used as they are.
+        operating_point: Thresholds, used as they are.
 
     Returns:
         Shape [N], indices from 0 to K - 1. Ties go to the lower index, with two classes to the second.
@@ -207,15 +184,15 @@ def decide(probabilities: ArrayLike, operating_point: OperatingPoint) -> NDArray
 
 
 def call(probabilities: ArrayLike, operating_point: OperatingPoint, class_name: str) -> NDArray[np.bool_]:
-    """Whether each image is called `class_name` at the threshold chosen for sensitivity.
+    """Tell whether each image is positive for one class, at the threshold chosen for sensitivity.
 
     Args:
         probabilities: Shape [N, K], columns in the order of `operating_point.class_names`.
-        operating_point: With a sensitivity threshold for the class.
-        class_name: One of its classes.
+        operating_point: Operating point with a sensitivity threshold for the class.
+        class_name: Name of the class.
 
     Returns:
-        Shape [N]. One image may be called several classes, or none.
+        Shape [N]. One image may be positive for several classes, or for none.
 
     Raises:
         ValueError: If no threshold was chosen for the class.
@@ -227,7 +204,71 @@ def call(probabilities: ArrayLike, operating_point: OperatingPoint, class_name: 
     threshold = operating_point.sensitivity_thresholds.get(class_name)
     if threshold is None:
         known = ", ".join(operating_point.sensitivity_thresholds) or "no class"
-        raise ValueError(f"The operating point has a sensitivity threshold for {known}, not {class_name}.")
+        raise ValueError(f"The operating point has sensitivity thresholds for {known}, not for {class_name}.")
     column = operating_point.class_names.index(class_name)
-    called: NDArray[np.bool_] = np.asarray(probabilities, dtype=np.float64)[:, column] >= threshold
-    return called
+    positive: NDArray[np.bool_] = np.asarray(probabilities, dtype=np.float64)[:, column] >= threshold
+    return positive
+
+
+def youden_threshold(is_case: NDArray[np.bool_], scores: Floats) -> float | None:
+    """Return the threshold (score >= t is positive) of the largest Youden index after Gaussian smoothing.
+
+    Where the classes hardly overlap, the unsmoothed index is flat around its maximum, and a few images at the
+    edge of each class determine the threshold. With kernels over the log odds, as wide as Scott's rule says,
+    every image has an influence.
+
+    Args:
+        is_case: Shape [N].
+        scores: Shape [N], probabilities.
+
+    Returns:
+        The threshold; None if a class is missing, or no threshold is better than none.
+    """
+    if is_case.all() or not is_case.any():
+        return None
+    fpr, tpr, _ = _roc_curve(is_case, scores)
+    if np.max(tpr - fpr) <= 0:
+        return None
+    log_odds = logit(np.clip(scores, _SMALLEST, 1 - _SMALLEST))
+    cuts = np.linspace(log_odds.min(), log_odds.max(), 1001)
+    youden = _smooth_cdf(log_odds[~is_case], cuts) - _smooth_cdf(log_odds[is_case], cuts)
+    # Between two classes that are far apart the index has a plateau; its middle is the safest threshold.
+    plateau = np.flatnonzero(youden >= youden.max() - 1e-9)
+    return float(expit(cuts[plateau].mean()))
+
+
+def _roc_curve(is_case: NDArray[np.bool_], scores: Floats, **options: bool) -> tuple[Floats, Floats, Floats]:
+    from sklearn.metrics import roc_curve  # takes half a second, which a prediction does not need
+
+    found: tuple[Floats, Floats, Floats]
+    found = roc_curve(is_case, scores, **options)
+    return found
+
+
+def _smooth_cdf(values: Floats, at: Floats) -> Floats:
+    width = max(values.std(), _NARROWEST) * len(values) ** -0.2
+    smooth: Floats = ndtr((at[:, None] - values) / width).mean(axis=1)
+    return smooth
+
+
+def sensitivity_threshold(is_case: NDArray[np.bool_], scores: Floats, target: float) -> float:
+    """Return the largest threshold (score >= t is positive) whose sensitivity is at least `target`.
+
+    Args:
+        is_case: Shape [N], with at least one case and one other image.
+        scores: Shape [N].
+        target: Sensitivity, 0 to 1.
+
+    >>> round(sensitivity_threshold(np.array([False, True, True]), np.array([0.1, 0.4, 0.8]), 0.9), 3)
+    0.25
+    """
+    _, tpr, cuts = _roc_curve(is_case, scores, drop_intermediate=False)
+    # At least one case must be found; otherwise a target of 0 would select the infinite first cut.
+    first = int(np.argmax(tpr >= max(target - 1e-12, 1e-12)))
+    return _between(cuts[first], cuts[first + 1]) if first + 1 < len(cuts) else float(cuts[first])
+
+
+def _between(upper: float, lower: float) -> float:
+    middle = (upper + lower) / 2
+    # Between adjacent floats there is no middle; the upper one separates them.
+    return float(middle if middle > lower else upper)

@@ -1,36 +1,37 @@
-"""How a bundle's probabilities were spread on its validation images, and how far others are from that.
+"""Reference distribution of a bundle's probabilities, and how far those of other images are from it.
 
-Population stability index: over ten bins of equal shares in the reference, the sum of
-(found - expected) * ln(found / expected). Nothing about who is ill: a scanner replaced, another kind of ward,
-a preprocessing gone wrong all move it. Rule of thumb: below 0.1 nothing, above 0.25 look into it. Under no
-change at all its mean is about 9 * (1 / n + 1 / m) for n images held against m: with less than 200 images it
-says little.
+The distance is the population stability index: over ten bins with equal shares in the reference, the sum of
+(found - expected) * ln(found / expected). It says nothing about disease: a replaced scanner, another kind of
+ward and an error in the preprocessing all change it. Rule of thumb: below 0.1 nothing changed, above 0.25 the
+cause should be looked for. Without any change its mean is about 9 * (1 / n + 1 / m) for n images compared
+with m, so it says little with fewer than 200 images.
 """
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from covid_monai.core.atomic_files import write_text_atomically
+from covid_monai.evaluation.decisions.json_record import JsonRecord
 
 _BINS = 10
-_PRIOR = 0.5  # images added to each bin, so that an empty one has a logarithm
+_PRIOR = 0.5  # images added to each bin, so that an empty bin has a logarithm
 
 
 @dataclass(frozen=True)
-class ScoreReference:
-    """Shares of the validation images by calibrated probability, class by class.
+class ScoreReference(JsonRecord):
+    """Number of validation images per bin of the calibrated probability, for each class.
 
     Args:
         class_names: K names, in the order of the probabilities.
         edges: Class name to the inner edges of the bins, ascending; fewer than nine where values repeat.
-        counts: Class name to images a bin, one more than edges.
-        chosen_on: `split`, `n`, `datalist_digest`.
+        counts: Class name to the images of each bin, one more than edges.
+        chosen_on: Description of the data: `split`, `n`, `datalist_digest`.
+
+    Raises:
+        ValueError: If counts and edges do not fit.
     """
 
     class_names: tuple[str, ...]
@@ -38,8 +39,12 @@ class ScoreReference:
     counts: dict[str, list[int]]
     chosen_on: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if any(len(self.counts[name]) != len(self.edges[name]) + 1 for name in self.class_names):
+            raise ValueError("A score reference needs one count more than edges for every class.")
+
     def stability_index(self, probabilities: ArrayLike) -> dict[str, float]:
-        """Population stability index of each class.
+        """Return the population stability index of each class.
 
         Args:
             probabilities: Shape [N, K], calibrated; N at least 1.
@@ -50,59 +55,39 @@ class ScoreReference:
             for name, column in zip(self.class_names, columns, strict=True)
         }
 
-    def save(self, path: Path) -> None:
-        """Write as JSON, in one step."""
-        write_text_atomically(path, json.dumps(asdict(self), indent=2) + "\n")
-
     @classmethod
-    def load(cls, path: Path) -> "ScoreReference":
-        """Read what `save` wrote.
-
-        Raises:
-            ValueError: If it is damaged.
-        """
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            reference = cls(**{**content, "class_names": tuple(content["class_names"])})
-            fits = all(
-                len(reference.counts[name]) == len(reference.edges[name]) + 1
-                for name in reference.class_names
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is no score reference of this project, or is damaged: {error}"
-            ) from error
-        if not fits:
-            raise ValueError(f"{path}: counts and edges do not fit; fit it again by training")
-        return reference
+    def _from_values(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**{**values, "class_names": tuple(values["class_names"])})
 
 
 def fit_score_reference(
-    probabilities: ArrayLike, class_names: Sequence[str], *, chosen_on: dict[str, Any]
+    probabilities: ArrayLike, class_names: Sequence[str], *, chosen_on: Mapping[str, Any]
 ) -> ScoreReference:
-    """Deciles of the probabilities, class by class.
+    """Count images between the deciles of the probabilities, class by class.
 
     Args:
         probabilities: Shape [N, K], calibrated, of images that stand for the intended use; N at least 1.
         class_names: K names.
-        chosen_on: Where the images come from.
+        chosen_on: Description of the data; `n` is added.
 
     >>> reference = fit_score_reference([[0.1, 0.9], [0.6, 0.4]], ("no", "yes"), chosen_on={})
     >>> sum(reference.counts["yes"])
     2
     """
-    columns = np.asarray(probabilities, dtype=np.float64).T
-    edges = {
-        name: np.unique(np.quantile(column, np.arange(1, _BINS) / _BINS).round(6)).tolist()
-        for name, column in zip(class_names, columns, strict=True)
-    }
-    counts = {name: _count(column, edges[name]) for name, column in zip(class_names, columns, strict=True)}
-    origin = {**chosen_on, "n": columns.shape[1]}
-    return ScoreReference(tuple(class_names), edges, counts, origin)
+    columns = dict(zip(class_names, np.asarray(probabilities, dtype=np.float64).T, strict=True))
+    deciles = np.arange(1, _BINS) / _BINS
+    edges = {name: np.unique(np.quantile(each, deciles).round(6)).tolist() for name, each in columns.items()}
+    counts = {name: _count(each, edges[name]) for name, each in columns.items()}
+    return ScoreReference(
+        tuple(class_names), edges, counts, {**chosen_on, "n": len(np.asarray(probabilities))}
+    )
 
 
 def _count(values: np.ndarray, edges: Sequence[float]) -> list[int]:
-    return np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1).tolist()
+    counts: list[int] = np.bincount(
+        np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1
+    ).tolist()
+    return counts
 
 
 def _index(expected: Sequence[int], found: Sequence[int]) -> float:

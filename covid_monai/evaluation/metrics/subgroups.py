@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
-from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals
-from covid_monai.evaluation.metrics.predictions import Predictions
+from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 
 # With 20 patients a share is known to about 22 points either way at best.
 FEWEST_PATIENTS = 20
@@ -24,7 +24,7 @@ UNKNOWN = "not recorded"
 
 
 def subgroup_table(
-    rows: Predictions, operating_point: OperatingPoint, *, resamples: int = 500, seed: int = 0
+    rows: PredictionTable, operating_point: OperatingPoint, *, resamples: int = 500, seed: int = 0
 ) -> dict[str, Any]:
     """Metrics of every view, sex, age band and source.
 
@@ -60,7 +60,7 @@ def age_bands(ages: NDArray[np.float64]) -> NDArray[np.str_]:
     return np.where(np.isnan(ages), UNKNOWN, bands)
 
 
-def _properties(rows: Predictions) -> dict[str, NDArray[np.str_]]:
+def _properties(rows: PredictionTable) -> dict[str, NDArray[np.str_]]:
     texts = {"view": rows.views, "sex": rows.sexes, "source": rows.sources}
     known = {by: np.where(names == "", UNKNOWN, names) for by, names in texts.items()}
     return {
@@ -76,7 +76,9 @@ def _place(name: str) -> tuple[bool, int, str]:
     return name == UNKNOWN, AGE_BANDS.index(name) if name in AGE_BANDS else -1, name
 
 
-def _cell(rows: Predictions, operating_point: OperatingPoint, *, resamples: int, seed: int) -> dict[str, Any]:
+def _cell(
+    rows: PredictionTable, operating_point: OperatingPoint, *, resamples: int, seed: int
+) -> dict[str, Any]:
     values = metrics_with_intervals(
         rows.labels,
         decide(rows.probabilities, operating_point),

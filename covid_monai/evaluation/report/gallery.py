@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from covid_monai.evaluation.metrics.predictions import Predictions
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 from covid_monai.transforms.heatmap_overlay import overlay_heatmap
 
 ERRORS_PER_CLASS = 6
@@ -44,7 +44,7 @@ class Case:
 
 
 def choose_cases(
-    predictions: Predictions,
+    predictions: PredictionTable,
     decisions: ArrayLike,
     *,
     errors_per_class: int = ERRORS_PER_CLASS,

@@ -48,7 +48,7 @@ class ImageProperties:
     sharpness: float
 
 
-def read_all_facts(
+def read_all_properties(
     paths: Sequence[str | Path], *, workers: int | None = None
 ) -> list[ImageProperties | None]:
     """Look at every file, in order; None stands for a file that cannot be shown as one picture.
@@ -68,12 +68,12 @@ def read_all_facts(
 
 def _facts_or_none(path: str | Path) -> ImageProperties | None:
     try:
-        return read_facts(path)
+        return read_properties(path)
     except (RefusedImage, UnreadableImage):
         return None
 
 
-def read_facts(path: str | Path) -> ImageProperties:
+def read_properties(path: str | Path) -> ImageProperties:
     """Look at one file.
 
     Colour pictures are taken as grey: the audit must see what the classifier would refuse.

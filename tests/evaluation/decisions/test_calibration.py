@@ -9,9 +9,13 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
-from covid_monai.evaluation.decisions.calibration import Calibration, fit_calibration
-from covid_monai.evaluation.decisions.conformal import abstention, conformal_threshold
-from covid_monai.evaluation.metrics.predictions import Predictions
+from covid_monai.evaluation.decisions.calibration import (
+    Calibration,
+    conformal_threshold,
+    fit_calibration,
+)
+from covid_monai.evaluation.metrics.calibration_metrics import abstention
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 
 NAMES = ("normal", "pneumonia", "covid")
 
@@ -29,7 +33,7 @@ def predictions(labels, probabilities, patients):
     images, splits = np.arange(n).astype(str), np.full(n, "test")
     ages = np.full(n, np.nan)
     texts = (images, splits, np.asarray(patients).astype(str), empty, empty, empty)
-    return Predictions(NAMES, *texts, ages, np.asarray(labels), np.asarray(probabilities))
+    return PredictionTable(NAMES, *texts, ages, np.asarray(labels), np.asarray(probabilities))
 
 
 def test_temperature_is_the_one_that_was_put_in():

@@ -47,7 +47,7 @@ def test_it_is_read_as_it_was_written_and_damage_is_told(tmp_path):
     reference.save(tmp_path / "r.json")
     assert ScoreReference.load(tmp_path / "r.json") == reference
     (tmp_path / "r.json").write_text('{"class_names": ["a"]}')
-    with pytest.raises(ValueError, match=r"r.json is no score reference"):
+    with pytest.raises(ValueError, match=r"r\.json cannot be used: This is no ScoreReference"):
         ScoreReference.load(tmp_path / "r.json")
 
 

@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from covid_monai.evaluation.metrics.predictions import read_predictions, write_predictions
+from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 from covid_monai.evaluation.report.gallery import choose_cases, image_uri, overlay_uri
 
 NAMES = ("normal", "pneumonia", "covid")

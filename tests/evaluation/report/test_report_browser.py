@@ -10,9 +10,9 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from covid_monai.evaluation.metrics.predictions import write_predictions
+from covid_monai.evaluation.metrics.prediction_table import write_predictions
 from covid_monai.evaluation.report.gallery import image_uri, overlay_uri
-from covid_monai.evaluation.report.report import write_report
+from covid_monai.evaluation.report.report_files import write_report
 from covid_monai.evaluation.shortcuts.saliency import summarise_lung_share, summarise_randomisation
 
 pytestmark = [

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from covid_monai.core.vocabulary import UnreadableImage
-from covid_monai.evaluation.shortcuts.image_properties import read_all_facts, read_facts
+from covid_monai.evaluation.shortcuts.image_properties import read_all_properties, read_properties
 from covid_monai.phantoms.dicom import PhantomPatient, radiograph_dataset
 from covid_monai.phantoms.generate import draw_radiograph
 
@@ -30,7 +30,7 @@ def test_every_format_gives_the_same_thumbnail(image, tmp_path):
     Image.fromarray((65535 * image).round().astype(np.uint16)).save(tmp_path / "d.png")
     patient = PhantomPatient("PHANTOM-0001", sex="F", age=50, seed=1)
     radiograph_dataset(image, patient, number=1, view="PA", inverted=True).save_as(tmp_path / "e.dcm")
-    facts = read_all_facts(sorted(tmp_path.iterdir()), workers=1)
+    facts = read_all_properties(sorted(tmp_path.iterdir()), workers=1)
     assert [(f.rows, f.columns) for f in facts] == [(512, 512)] * 5
     assert [f.file_type for f in facts] == ["JPEG", "JPEG", "PNG", "PNG", "DICOM"]
     assert [f.depth for f in facts] == [
@@ -54,7 +54,7 @@ def test_compression_frame_and_sharpness_rise_with_their_cause(image, tmp_path):
     picture.resize((64, 64)).resize((512, 512)).save(tmp_path / "blurred.png")
     Image.fromarray((255 * framed).astype(np.uint8)).save(tmp_path / "framed.png")
     fine, coarse, blurred, frame = (
-        read_facts(tmp_path / name) for name in ("fine.jpg", "coarse.jpg", "blurred.png", "framed.png")
+        read_properties(tmp_path / name) for name in ("fine.jpg", "coarse.jpg", "blurred.png", "framed.png")
     )
     assert 1 <= fine.compression < coarse.compression
     assert blurred.compression == 0
@@ -69,10 +69,10 @@ def test_what_cannot_be_looked_at_is_none(image, tmp_path):
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:2000])
     (tmp_path / "words.txt").write_text("no picture")
     paths = [tmp_path / "cut.png", good, tmp_path / "words.txt", tmp_path / "missing.png"]
-    assert [fact is None for fact in read_all_facts(paths, workers=2)] == [True, False, True, True]
+    assert [fact is None for fact in read_all_properties(paths, workers=2)] == [True, False, True, True]
     for path in (paths[0], paths[2], paths[3]):
         with pytest.raises(UnreadableImage, match=path.name):
-            read_facts(path)
+            read_properties(path)
 
 
 @pytest.mark.real_data
@@ -80,6 +80,6 @@ def test_real_jpegs_agree_with_a_full_decode(real_data):
     for path in sorted((real_data / "covid-cxnet" / "covid19").iterdir())[:5]:
         with Image.open(path) as image:
             size, whole = image.size, np.asarray(image.convert("L"), dtype=np.float64) / 255
-        fact = read_facts(Path(path))
+        fact = read_properties(Path(path))
         assert (fact.columns, fact.rows) == size
         assert fact.mean_grey == pytest.approx(whole.mean(), abs=0.01)

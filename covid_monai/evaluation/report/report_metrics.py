@@ -1,7 +1,7 @@
-"""Everything that is said about a test split, as one mapping: `evaluate_all`.
+"""Everything that is said about a test split, as one mapping: `compute_report_metrics`.
 
 A *figure* below is `{"value", "low", "high"}`: value and 95 % interval; each may be None (not defined).
-The keys of what `evaluate_all` returns:
+The keys of what `compute_report_metrics` returns:
 
 - `test`, `validation` (None without rows): as `metrics_with_intervals` (bootstrap.py): headline figures
   `auroc`, `balanced_accuracy`, `macro_f1`, `accuracy`, `kappa`, `average_precision`, `brier`, `log_loss`,
@@ -40,7 +40,6 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from covid_monai.evaluation.decisions.calibration import Calibration, fit_calibration
-from covid_monai.evaluation.decisions.conformal import abstention
 from covid_monai.evaluation.decisions.operating_point import (
     SENSITIVITY_RULE,
     OperatingPoint,
@@ -48,20 +47,19 @@ from covid_monai.evaluation.decisions.operating_point import (
     choose_operating_point,
     decide,
 )
-from covid_monai.evaluation.decisions.reliability import reliability_bins
-from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals
-from covid_monai.evaluation.metrics.decision_curve import decision_curve
-from covid_monai.evaluation.metrics.predictions import Predictions
-from covid_monai.evaluation.metrics.prevalence import predictive_values
-from covid_monai.evaluation.metrics.resampling import share_with_interval
+from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
+from covid_monai.evaluation.metrics.calibration_metrics import abstention, reliability_bins
+from covid_monai.evaluation.metrics.clinical_utility import decision_curve, predictive_values
+from covid_monai.evaluation.metrics.intervals import share_with_interval
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 from covid_monai.evaluation.metrics.subgroups import subgroup_table
 
 _PROBABILITY_METRICS = ("ece", "brier", "log_loss")
 
 
-def evaluate_all(
-    test: Predictions,
-    validation: Predictions,
+def compute_report_metrics(
+    test: PredictionTable,
+    validation: PredictionTable,
     *,
     operating_point: OperatingPoint | None = None,
     calibration: Calibration | None = None,
@@ -124,7 +122,7 @@ def _roc(is_case: NDArray[np.bool_], scores: NDArray[np.float64]) -> dict[str, l
     return {"sensitivity": found.round(5).tolist(), "one_minus_specificity": called_wrongly.round(5).tolist()}
 
 
-def _check(test: Predictions, *parts: OperatingPoint | Calibration | None) -> None:
+def _check(test: PredictionTable, *parts: OperatingPoint | Calibration | None) -> None:
     if len(test) == 0:
         raise ValueError("No row of the split test; only test rows are evaluated.")
     for part in parts:
@@ -135,7 +133,7 @@ def _check(test: Predictions, *parts: OperatingPoint | Calibration | None) -> No
             )
 
 
-def _choose(validation: Predictions) -> OperatingPoint:
+def _choose(validation: PredictionTable) -> OperatingPoint:
     if len(validation) == 0:
         notes = ["No validation rows to choose thresholds on."]
         return OperatingPoint.argmax(validation.class_names, notes=notes)
@@ -145,7 +143,7 @@ def _choose(validation: Predictions) -> OperatingPoint:
     )
 
 
-def _fit(validation: Predictions) -> Calibration | None:
+def _fit(validation: PredictionTable) -> Calibration | None:
     if len(validation) == 0:
         return None
     return fit_calibration(
@@ -157,11 +155,11 @@ def _fit(validation: Predictions) -> Calibration | None:
     )
 
 
-def _with(rows: Predictions, probabilities: NDArray[np.float64]) -> Predictions:
+def _with(rows: PredictionTable, probabilities: NDArray[np.float64]) -> PredictionTable:
     return replace(rows, probabilities=probabilities)
 
 
-def _evaluate(rows: Predictions, point: OperatingPoint, **settings: int) -> dict[str, Any]:
+def _evaluate(rows: PredictionTable, point: OperatingPoint, **settings: int) -> dict[str, Any]:
     decisions = decide(rows.probabilities, point)
     return metrics_with_intervals(
         rows.labels, decisions, rows.probabilities, rows.patients, rows.class_names, **settings
@@ -169,11 +167,11 @@ def _evaluate(rows: Predictions, point: OperatingPoint, **settings: int) -> dict
 
 
 def _operating_points(
-    test: Predictions, validation: Predictions, point: OperatingPoint, **settings: int
+    test: PredictionTable, validation: PredictionTable, point: OperatingPoint, **settings: int
 ) -> list[dict[str, Any]]:
     """The point for all classes, then those for the sensitivity of one class."""
 
-    def rates(rows: Predictions, name: str | None) -> dict[str, Any] | None:
+    def rates(rows: PredictionTable, name: str | None) -> dict[str, Any] | None:
         return _rates(rows, point, name, **settings) if len(rows) else None
 
     everything: dict[str, Any] = {"name": "thresholds", "class": None, "rule": point.rule, "target": None}
@@ -186,7 +184,7 @@ def _operating_points(
     ]
 
 
-def _rates(rows: Predictions, point: OperatingPoint, name: str | None, **settings: int) -> dict[str, Any]:
+def _rates(rows: PredictionTable, point: OperatingPoint, name: str | None, **settings: int) -> dict[str, Any]:
     if name is not None:
         return {name: _rates_of_class(rows, name, call(rows.probabilities, point, name), **settings)}
     decisions = decide(rows.probabilities, point)
@@ -194,7 +192,7 @@ def _rates(rows: Predictions, point: OperatingPoint, name: str | None, **setting
 
 
 def _rates_of_class(
-    rows: Predictions, name: str, called: NDArray[np.bool_], **settings: int
+    rows: PredictionTable, name: str, called: NDArray[np.bool_], **settings: int
 ) -> dict[str, dict[str, float | None]]:
     is_case = rows.labels == rows.class_names.index(name)
 
@@ -211,9 +209,9 @@ def _rates_of_class(
 
 
 def _calibration(
-    calibrated: Predictions, fitted: Calibration, applied: bool, **settings: int
+    calibrated: PredictionTable, fitted: Calibration, applied: bool, **settings: int
 ) -> dict[str, Any]:
-    def figures(rows: Predictions) -> Mapping[str, Any]:
+    def figures(rows: PredictionTable) -> Mapping[str, Any]:
         values = _evaluate(rows, OperatingPoint.argmax(rows.class_names), **settings)
         return {metric: values[metric] for metric in _PROBABILITY_METRICS}
 
@@ -228,7 +226,7 @@ def _calibration(
     }
 
 
-def _abstention(calibrated: Predictions, fitted: Calibration, **settings: int) -> dict[str, Any]:
+def _abstention(calibrated: PredictionTable, fitted: Calibration, **settings: int) -> dict[str, Any]:
     sets = fitted.prediction_sets(calibrated.probabilities)
     right = calibrated.probabilities.argmax(axis=1) == calibrated.labels
     of_all = share_with_interval(right, calibrated.labels, calibrated.patients, **settings)

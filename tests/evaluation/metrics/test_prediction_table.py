@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covid_monai.evaluation.metrics.predictions import read_predictions, write_predictions
+from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 
 HEADER = "image,split,patient,source,view,sex,age,label,p_normal,p_covid\n"
 ROW = "a.png,test,p1,s,PA,M,61,1,0.25,0.75\n"

@@ -12,11 +12,11 @@ from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
-from covid_monai.evaluation.metrics.predictions import Predictions, read_predictions
-from covid_monai.evaluation.report.assessment import evaluate_all
-from covid_monai.evaluation.report.page import render_page
-from covid_monai.evaluation.report.reporting_sheet import fill_sheet
-from covid_monai.evaluation.shortcuts.verdict import limit_sentences, result_sentence
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable, read_predictions
+from covid_monai.evaluation.report.report_metrics import compute_report_metrics
+from covid_monai.evaluation.report.report_page import render_page
+from covid_monai.evaluation.report.report_sentences import limit_sentences, result_sentence
+from covid_monai.evaluation.report.reporting_checklist import fill_checklist
 
 # Pictures of the gallery are for the page: metrics.json holds figures and names.
 _PICTURES = ("picture", "heatmap")
@@ -53,14 +53,14 @@ def write_report(
 
         - `verdict`: `result` (one sentence), `shortcuts` (`sentence`, `shortcut`), `limits` (sentences,
           gravest first).
-        - All keys of `evaluate_all`: `test`, `validation`, `operating_point`, `operating_points`,
+        - All keys of `compute_report_metrics`: `test`, `validation`, `operating_point`, `operating_points`,
           `calibration`, `abstention`, `prevalence`, `decision_curve`, `roc`, `subgroups`.
         - `classification_report`: scikit-learn's, of the test rows, as a mapping.
         - `data`: `datalist`, `datalist_digest`, `class_names`, `splits` (split to `images`, `patients`,
           `classes`: name to `images`, `patients`, `sources`: source to images).
         - `explanation` (without the pictures), `shortcut_controls`, `confounding`: as given, or null.
         - `model`, `run`: from `provenance`. `notice`: what this software is not.
-        - `reporting_sheet`: as `fill_sheet`.
+        - `reporting_checklist`: as `fill_checklist`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -77,7 +77,7 @@ def write_report(
             f"The operating point is for {', '.join(point.class_names)}; {predictions_csv} has "
             f"{', '.join(predictions.class_names)}."
         )
-    evaluated = evaluate_all(test, validation, operating_point=point, calibration=calibration)
+    evaluated = compute_report_metrics(test, validation, operating_point=point, calibration=calibration)
     checks = {"explanation": explanation, "shortcut_controls": shortcut_controls, "confounding": confounding}
     report = {
         "verdict": {
@@ -93,7 +93,7 @@ def write_report(
         "run": {k: v for k, v in provenance.items() if k not in ("model", "datalist", "datalist_digest")},
         "notice": RESEARCH_USE,
     }
-    report = _json_ready(report | {"reporting_sheet": fill_sheet(report, predictions)})
+    report = _json_ready(report | {"reporting_checklist": fill_checklist(report, predictions)})
     decisions = decide(test.probabilities, point)
     write_text_atomically(Path(output_dir) / "report.html", render_page(report, test, decisions))
     figures = _without_pictures(report)
@@ -102,7 +102,7 @@ def write_report(
     return figures
 
 
-def operating_point_of(predictions: Predictions, datalist_digest: str | None = None) -> OperatingPoint:
+def operating_point_of(predictions: PredictionTable, datalist_digest: str | None = None) -> OperatingPoint:
     """Thresholds chosen on the validation rows; without such rows the most probable class decides."""
     validation = predictions.split("validation")
     if len(validation) == 0:
@@ -119,7 +119,7 @@ def operating_point_of(predictions: Predictions, datalist_digest: str | None = N
     )
 
 
-def describe_data(predictions: Predictions, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def describe_data(predictions: PredictionTable, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """How many images and patients of which class and source stand in which split."""
     splits = {}
     for name in sorted(set(predictions.splits.tolist())):
@@ -158,7 +158,7 @@ def _without_pictures(report: dict[str, Any]) -> dict[str, Any]:
     return report | {"explanation": report["explanation"] | {"gallery": gallery}}
 
 
-def _classification_report(rows: Predictions, point: OperatingPoint) -> Any:
+def _classification_report(rows: PredictionTable, point: OperatingPoint) -> Any:
     return classification_report(
         rows.labels,
         decide(rows.probabilities, point),
@@ -169,7 +169,7 @@ def _classification_report(rows: Predictions, point: OperatingPoint) -> Any:
     )
 
 
-def _counts(rows: Predictions, chosen: Any) -> dict[str, Any]:
+def _counts(rows: PredictionTable, chosen: Any) -> dict[str, Any]:
     sources, images = np.unique(rows.sources[chosen], return_counts=True)
     return {
         "images": int(chosen.sum()),

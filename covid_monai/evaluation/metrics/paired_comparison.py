@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
-from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals, resampled_metrics
-from covid_monai.evaluation.metrics.metrics import HEADLINE_METRICS
-from covid_monai.evaluation.metrics.predictions import Predictions
-from covid_monai.evaluation.metrics.resampling import PatientBootstrap
+from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals, resampled_metrics
+from covid_monai.evaluation.metrics.classification_metrics import HEADLINE_METRICS
+from covid_monai.evaluation.metrics.intervals import PatientBootstrap
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 
 COMPARED = HEADLINE_METRICS
 
 
 def compare_predictions(
-    first: Predictions,
-    second: Predictions,
+    first: PredictionTable,
+    second: PredictionTable,
     *,
     split: str = "test",
     resamples: int = 2000,
@@ -92,7 +92,9 @@ def compare_predictions(
     }
 
 
-def _same_images(one: Predictions, other: Predictions, split: str) -> tuple[Predictions, Predictions]:
+def _same_images(
+    one: PredictionTable, other: PredictionTable, split: str
+) -> tuple[PredictionTable, PredictionTable]:
     """Both in the order of the first, or ValueError."""
     if one.class_names != other.class_names:
         raise ValueError(
@@ -122,7 +124,7 @@ def _same_images(one: Predictions, other: Predictions, split: str) -> tuple[Pred
     return one, other
 
 
-def _operating_points(first: Predictions, second: Predictions) -> tuple[list[OperatingPoint], str]:
+def _operating_points(first: PredictionTable, second: PredictionTable) -> tuple[list[OperatingPoint], str]:
     own = [predictions.split("validation") for predictions in (first, second)]
     if any(len(rows) == 0 for rows in own):
         points = [OperatingPoint.argmax(rows.class_names) for rows in own]
@@ -131,7 +133,7 @@ def _operating_points(first: Predictions, second: Predictions) -> tuple[list[Ope
     return points, "Youden's thresholds, chosen on each model's own validation rows"
 
 
-def _named(draws: dict[str, Any], rows: Predictions) -> dict[str, NDArray[np.float64]]:
+def _named(draws: dict[str, Any], rows: PredictionTable) -> dict[str, NDArray[np.float64]]:
     named = {metric: draws[metric] for metric in COMPARED}
     if len(rows.class_names) > 2:
         for k, name in enumerate(rows.class_names):
@@ -139,7 +141,7 @@ def _named(draws: dict[str, Any], rows: Predictions) -> dict[str, NDArray[np.flo
     return named
 
 
-def _named_values(rows: Predictions, decisions: NDArray[np.int64], **settings: Any) -> dict[str, Any]:
+def _named_values(rows: PredictionTable, decisions: NDArray[np.int64], **settings: Any) -> dict[str, Any]:
     values = metrics_with_intervals(
         rows.labels, decisions, rows.probabilities, rows.patients, rows.class_names, **settings
     )

@@ -10,23 +10,23 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from covid_monai.core.vocabulary import NORMAL
-from covid_monai.evaluation.metrics.metrics import (
+from covid_monai.evaluation.metrics.classification_metrics import (
     CLASS_METRICS,
     HEADLINE_METRICS,
     MORE_CLASS_METRICS,
     MORE_HEADLINE_METRICS,
 )
-from covid_monai.evaluation.metrics.predictions import Predictions
-from covid_monai.evaluation.report.figures import (
-    confusion_figure,
-    decision_curve_figure,
-    png_bytes,
-    precision_recall_figure,
-    prevalence_figure,
-    reliability_figure,
-    roc_figure,
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable
+from covid_monai.evaluation.report.plots import (
+    figure_to_png,
+    plot_confusion_matrix,
+    plot_decision_curve,
+    plot_precision_recall,
+    plot_predictive_values,
+    plot_reliability,
+    plot_roc,
 )
-from covid_monai.evaluation.shortcuts.verdict import number
+from covid_monai.evaluation.report.report_sentences import number
 
 METRIC_NAMES = {
     "auroc": "AUROC",
@@ -66,7 +66,7 @@ METRIC_MEANINGS = {
 }
 
 
-def render_page(report: Mapping[str, Any], test: Predictions, decisions: ArrayLike) -> str:
+def render_page(report: Mapping[str, Any], test: PredictionTable, decisions: ArrayLike) -> str:
     """The page as text.
 
     Args:
@@ -102,7 +102,7 @@ def _percent(value: float | None) -> str:
     return "not defined" if value is None else f"{100 * value:.0f} %"
 
 
-def _pictures(report: Mapping[str, Any], test: Predictions, decisions: ArrayLike) -> list[dict[str, str]]:
+def _pictures(report: Mapping[str, Any], test: PredictionTable, decisions: ArrayLike) -> list[dict[str, str]]:
     """Every picture as `src` (data URI), `alt` (what it shows, in words) and `caption`."""
     names = test.class_names
     areas = "; ".join(
@@ -111,17 +111,19 @@ def _pictures(report: Mapping[str, Any], test: Predictions, decisions: ArrayLike
     dot = "The dot is the operating point"
     pictures = [
         _picture(
-            confusion_figure(report["test"]["confusion_matrix"], names, title="Confusion matrix, test split"),
+            plot_confusion_matrix(
+                report["test"]["confusion_matrix"], names, title="Confusion matrix, test split"
+            ),
             _confusion_in_words(report["test"]["confusion_matrix"], names),
             "Rows: truth. Columns: decision at the operating point.",
         ),
         _picture(
-            roc_figure(test.labels, test.probabilities, names, decisions=decisions, title="ROC, test split"),
+            plot_roc(test.labels, test.probabilities, names, decisions=decisions, title="ROC, test split"),
             f"ROC curves of the test split. AUROC of each class against the rest: {areas}.",
             f"One class against the rest. {dot}; the dotted line is guessing.",
         ),
         _picture(
-            precision_recall_figure(
+            plot_precision_recall(
                 test.labels,
                 test.probabilities,
                 names,
@@ -133,9 +135,7 @@ def _pictures(report: Mapping[str, Any], test: Predictions, decisions: ArrayLike
         ),
     ]
     if report["calibration"]:
-        reliability = reliability_figure(
-            report["calibration"]["reliability"], title="Reliability, test split"
-        )
+        reliability = plot_reliability(report["calibration"]["reliability"], title="Reliability, test split")
         pictures.append(
             _picture(
                 reliability,
@@ -156,7 +156,7 @@ def _use_pictures(report: Mapping[str, Any], name: str) -> list[dict[str, str]]:
     if name in report["prevalence"]:
         pictures.append(
             _picture(
-                prevalence_figure(report["prevalence"][name], title=f"Predictive values, {name}"),
+                plot_predictive_values(report["prevalence"][name], title=f"Predictive values, {name}"),
                 f"Predictive values of the decision {name} against the prevalence of {name}.",
                 f"What a decision for or against {name} is worth where it is rarer or more frequent.",
             )
@@ -164,7 +164,7 @@ def _use_pictures(report: Mapping[str, Any], name: str) -> list[dict[str, str]]:
     if name in report["decision_curve"]:
         pictures.append(
             _picture(
-                decision_curve_figure(report["decision_curve"][name], title=f"Decision curve, {name}"),
+                plot_decision_curve(report["decision_curve"][name], title=f"Decision curve, {name}"),
                 f"Decision curve for {name}: net benefit against the probability from which one would act.",
                 "Useful where the model lies above both other lines, at this split's frequency of the class.",
             )
@@ -173,7 +173,7 @@ def _use_pictures(report: Mapping[str, Any], name: str) -> list[dict[str, str]]:
 
 
 def _picture(figure: Figure, alt: str, caption: str) -> dict[str, str]:
-    source = "data:image/png;base64," + base64.b64encode(png_bytes(figure)).decode("ascii")
+    source = "data:image/png;base64," + base64.b64encode(figure_to_png(figure)).decode("ascii")
     return {"src": source, "alt": alt, "caption": caption}
 
 

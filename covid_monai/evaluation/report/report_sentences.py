@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from covid_monai.evaluation.decisions.operating_point import ARGMAX_RULE, OperatingPoint
-from covid_monai.evaluation.metrics.predictions import Predictions
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 
 # Below this many patients in a class, one patient moves its sensitivity by more than three points.
 FEW_PATIENTS = 30
@@ -14,7 +14,7 @@ FEW_PATIENTS = 30
 MISCALIBRATED = 0.05
 
 
-def result_sentence(test: Predictions, metrics: Mapping[str, Any]) -> str:
+def result_sentence(test: PredictionTable, metrics: Mapping[str, Any]) -> str:
     """The headline in one sentence: metric, interval, images, patients, split."""
     auroc, balanced = metrics["auroc"], metrics["balanced_accuracy"]
     sentence = (
@@ -27,8 +27,8 @@ def result_sentence(test: Predictions, metrics: Mapping[str, Any]) -> str:
 
 
 def limit_sentences(
-    test: Predictions,
-    validation: Predictions,
+    test: PredictionTable,
+    validation: PredictionTable,
     metrics: Mapping[str, Any],
     operating_point: OperatingPoint,
     *,
@@ -65,12 +65,12 @@ def number(value: float | None) -> str:
     return "< 0.001" if 0 < value < 0.0005 else f"{value:.3f}"
 
 
-def _count(predictions: Predictions) -> str:
+def _count(predictions: PredictionTable) -> str:
     images, patients = len(predictions), len(np.unique(predictions.patients))
     return f"{images} image{'s' * (images != 1)} of {patients} patient{'s' * (patients != 1)}"
 
 
-def _source_sentences(test: Predictions) -> list[str]:
+def _source_sentences(test: PredictionTable) -> list[str]:
     sources = set(test.sources.tolist())
     if "" in sources:
         return [
@@ -86,7 +86,7 @@ def _source_sentences(test: Predictions) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def _confounding(test: Predictions, k: int) -> str:
+def _confounding(test: PredictionTable, k: int) -> str:
     """A sentence if class k sits in one source, or only in sources that hold nothing else."""
     of_class = test.labels == k
     own, others = sorted(set(test.sources[of_class].tolist())), set(test.sources[~of_class].tolist())
@@ -104,7 +104,7 @@ def _confounding(test: Predictions, k: int) -> str:
     )
 
 
-def _patient_sentences(test: Predictions, validation: Predictions) -> list[str]:
+def _patient_sentences(test: PredictionTable, validation: PredictionTable) -> list[str]:
     shared = len(np.intersect1d(test.patients, validation.patients))
     if not shared:
         return []
@@ -134,7 +134,7 @@ def _threshold_sentences(operating_point: OperatingPoint, datalist_digest: str |
     return sentences
 
 
-def _size_sentences(test: Predictions, metrics: Mapping[str, Any]) -> list[str]:
+def _size_sentences(test: PredictionTable, metrics: Mapping[str, Any]) -> list[str]:
     sentences = _few_patients(test)
     if absent := metrics["classes_without_cases"]:
         sentences.append(
@@ -161,7 +161,7 @@ def _probability_sentences(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _few_patients(test: Predictions) -> list[str]:
+def _few_patients(test: PredictionTable) -> list[str]:
     counts = {
         name: len(np.unique(test.patients[test.labels == k])) for k, name in enumerate(test.class_names)
     }

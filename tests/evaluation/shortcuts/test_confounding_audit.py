@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from covid_monai.datasets.datalist import SPLITS, read_datalist
-from covid_monai.evaluation.shortcuts.confounding import audit_confounding
-from covid_monai.evaluation.shortcuts.shortcut_rule import any_shortcut, is_shortcut
+from covid_monai.evaluation.shortcuts.confounding_audit import audit_confounding
+from covid_monai.evaluation.shortcuts.shortcut_probes import any_shortcut, is_shortcut
 from covid_monai.phantoms.files import write_phantoms
 
 pytestmark = pytest.mark.slow

@@ -11,21 +11,19 @@ from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_s
 from statsmodels.stats.proportion import proportion_confint
 
 from covid_monai.evaluation.metrics import resampling
-from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals, resampled_metrics
-from covid_monai.evaluation.metrics.metrics import (
+from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals, resampled_metrics
+from covid_monai.evaluation.metrics.classification_metrics import (
     CLASS_METRICS,
     HEADLINE_METRICS,
     MORE_CLASS_METRICS,
     MORE_HEADLINE_METRICS,
-    compute_metrics,
-)
-from covid_monai.evaluation.metrics.resampling import PatientBootstrap, clustered_means, share_with_interval
-from covid_monai.evaluation.metrics.weighted import (
     by_score,
+    compute_metrics,
     weighted_auroc,
     weighted_average_precision,
     weighted_confusion,
 )
+from covid_monai.evaluation.metrics.intervals import PatientBootstrap, clustered_means, share_with_interval
 
 NAMES = ("normal", "pneumonia", "covid")
 

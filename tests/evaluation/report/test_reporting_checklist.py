@@ -5,9 +5,9 @@ import re
 import pytest
 import yaml
 
-from covid_monai.evaluation.metrics.predictions import write_predictions
-from covid_monai.evaluation.report import reporting_sheet
-from covid_monai.evaluation.report.report import write_report
+from covid_monai.evaluation.metrics.prediction_table import write_predictions
+from covid_monai.evaluation.report import reporting_checklist
+from covid_monai.evaluation.report.report_files import write_report
 
 TRIPOD_ITEMS = {str(i) for i in range(1, 28)}
 
@@ -23,7 +23,7 @@ def rows(*, patient="{split}{i}", **facts):
 def sheet_of(folder, predictions, **provenance):
     write_predictions(folder / "predictions.csv", predictions, ("no", "yes"))
     report = write_report(folder / "predictions.csv", folder, operating_point=None, provenance=provenance)
-    return report["reporting_sheet"]
+    return report["reporting_checklist"]
 
 
 def answer(sheet, claim):
@@ -72,5 +72,9 @@ def test_shared_patients_and_missing_facts_are_told(tmp_path):
 
 
 def test_every_fill_of_the_file_exists_and_is_used():
-    text = (reporting_sheet.resources.files("covid_monai.evaluation") / "reporting_sheet.yaml").read_text()
-    assert {entry["fill"] for entry in yaml.safe_load(text) if "fill" in entry} == set(reporting_sheet.FILLS)
+    text = (
+        reporting_checklist.resources.files("covid_monai.evaluation") / "reporting_checklist.yaml"
+    ).read_text()
+    assert {entry["fill"] for entry in yaml.safe_load(text) if "fill" in entry} == set(
+        reporting_checklist.FILLS
+    )

@@ -4,7 +4,7 @@ A probe is kept small on purpose. What a linear model finds on 32 x 32 pixels, a
 it finds more: a probe at chance proves nothing, a probe far above chance does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
-from covid_monai.evaluation.metrics.bootstrap import metrics_with_intervals
+from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
 from covid_monai.evaluation.shortcuts.image_properties import THUMBNAIL_SIZE, ImageProperties
 
 Features = NDArray[Any]
@@ -28,6 +28,10 @@ _FOLDS = 5
 _SIZE = 32
 _COMPONENTS = 100
 _RESAMPLES = 500
+SHORTCUT_ABOVE = 0.60
+CLEAR_BELOW = 0.75
+
+Auroc = Mapping[str, float | None]
 
 
 def pixels(facts: Sequence[ImageProperties], *, hidden: str | None = None) -> Features:
@@ -170,3 +174,45 @@ def _scored(
         "patients": len(np.unique(groups)),
         "note": "",
     }
+
+
+def is_shortcut(per_class: Mapping[str, Auroc]) -> bool | None:
+    """Judge one control by the intervals of its classes; None if they are too wide, or there are none.
+
+    >>> is_shortcut({"covid": {"value": 0.98, "low": 0.97, "high": 0.99}})
+    True
+    >>> is_shortcut({"covid": {"value": 0.55, "low": 0.30, "high": 0.80}}) is None
+    True
+    """
+    intervals = [auroc for auroc in per_class.values() if auroc["low"] is not None]
+    if any(auroc["low"] > SHORTCUT_ABOVE for auroc in intervals):  # type: ignore[operator]
+        return True
+    clear = [auroc["high"] is not None and auroc["high"] < CLEAR_BELOW for auroc in per_class.values()]
+    return False if clear and all(clear) else None
+
+
+def any_shortcut(judged: list[bool | None]) -> bool | None:
+    """Judge several controls together: one is enough to find a shortcut, all are needed to find none."""
+    if any(judged):
+        return True
+    return False if judged and None not in judged else None
+
+
+def strongest_words(per_class: Mapping[str, Auroc]) -> str:
+    """AUROC with interval of the class that is told best; its name where there are more than two.
+
+    >>> strongest_words({"a": {"value": 0.5, "low": None, "high": None}})
+    '0.50'
+    """
+    name, auroc = max(per_class.items(), key=lambda pair: (pair[1]["low"] or 0, pair[1]["value"] or 0))
+    return f"{auroc_words(auroc)} for {name}" if len(per_class) > 2 else auroc_words(auroc)
+
+
+def auroc_words(auroc: Mapping[str, Any]) -> str:
+    """An AUROC with its interval, for a sentence."""
+    value, low, high = auroc["value"], auroc["low"], auroc["high"]
+    if value is None:
+        return "unknown"
+    if high is not None and high < 0.5:  # the folds differ by more than the classes do
+        return f"{value:.2f}, no better than chance"
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"

@@ -6,9 +6,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from covid_monai.evaluation.metrics.metrics import CLASS_METRICS, HEADLINE_METRICS
-from covid_monai.evaluation.report.page import METRIC_NAMES, interval
-from covid_monai.evaluation.shortcuts.verdict import number
+from covid_monai.evaluation.metrics.classification_metrics import CLASS_METRICS, HEADLINE_METRICS
+from covid_monai.evaluation.report.report_page import METRIC_NAMES, interval
+from covid_monai.evaluation.report.report_sentences import number
 
 
 def summarise(metrics: Mapping[str, Any]) -> Table:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from covid_monai.evaluation.metrics.metrics import (
+from covid_monai.evaluation.metrics.classification_metrics import (
     CLASS_METRICS,
     HEADLINE_METRICS,
     MORE_CLASS_METRICS,

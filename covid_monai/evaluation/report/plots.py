@@ -15,7 +15,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _STYLES = ("-", "--", "-.", ":")
 
 
-def roc_figure(
+def plot_roc(
     labels: ArrayLike,
     probabilities: ArrayLike,
     class_names: Sequence[str],
@@ -59,7 +59,7 @@ def roc_figure(
     return figure
 
 
-def precision_recall_figure(
+def plot_precision_recall(
     labels: ArrayLike,
     probabilities: ArrayLike,
     class_names: Sequence[str],
@@ -67,7 +67,7 @@ def precision_recall_figure(
     decisions: ArrayLike | None = None,
     title: str = "Precision and recall",
 ) -> Figure:
-    """Precision-recall curves, one class against the rest; arguments as for `roc_figure`.
+    """Precision-recall curves, one class against the rest; arguments as for `plot_roc`.
 
     Returns:
         A square figure; a short dotted line at the right edge is each class's share, which guessing
@@ -94,7 +94,7 @@ def precision_recall_figure(
     return figure
 
 
-def reliability_figure(
+def plot_reliability(
     curves: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str = "Reliability"
 ) -> Figure:
     """Predicted against observed frequency.
@@ -121,7 +121,7 @@ def reliability_figure(
     return figure
 
 
-def decision_curve_figure(curve: Mapping[str, Any], *, title: str = "Decision curve") -> Figure:
+def plot_decision_curve(curve: Mapping[str, Any], *, title: str = "Decision curve") -> Figure:
     """Net benefit of acting on the model against acting on all and on nobody.
 
     Args:
@@ -150,7 +150,7 @@ def decision_curve_figure(curve: Mapping[str, Any], *, title: str = "Decision cu
     return figure
 
 
-def prevalence_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Predictive values") -> Figure:
+def plot_predictive_values(rows: Sequence[Mapping[str, Any]], *, title: str = "Predictive values") -> Figure:
     """PPV and NPV against the prevalence, at the operating point.
 
     Args:
@@ -174,7 +174,7 @@ def prevalence_figure(rows: Sequence[Mapping[str, Any]], *, title: str = "Predic
     return figure
 
 
-def confusion_figure(
+def plot_confusion_matrix(
     confusion: ArrayLike, class_names: Sequence[str], *, title: str = "Confusion matrix"
 ) -> Figure:
     """Confusion matrix with counts and the share of each row.
@@ -222,7 +222,7 @@ def _floats(values: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def png_bytes(figure: Figure, *, dpi: int = 150) -> bytes:
+def figure_to_png(figure: Figure, *, dpi: int = 150) -> bytes:
     """The figure as a PNG file."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)

@@ -14,10 +14,10 @@ from sklearn.metrics import roc_auc_score
 
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
-from covid_monai.evaluation.metrics.predictions import read_predictions, write_predictions
-from covid_monai.evaluation.metrics.summary import summarise
+from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 from covid_monai.evaluation.report.gallery import image_uri, overlay_uri
-from covid_monai.evaluation.report.report import write_report
+from covid_monai.evaluation.report.metric_wording import summarise
+from covid_monai.evaluation.report.report_files import write_report
 from covid_monai.evaluation.shortcuts.saliency import summarise_lung_share, summarise_randomisation
 
 NAMES = ("normal", "pneumonia", "covid")
@@ -332,7 +332,7 @@ def test_wrong_input_is_named(tmp_path):
 
 def test_report_needs_neither_network_library_nor_global_plotting_state():
     code = (
-        "import sys, covid_monai.evaluation.report.report\n"
+        "import sys, covid_monai.evaluation.report.report_files\n"
         "sys.exit(', '.join({'torch', 'monai', 'matplotlib.pyplot'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

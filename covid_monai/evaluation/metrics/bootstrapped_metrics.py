@@ -6,31 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from covid_monai.evaluation.metrics.intervals import (
-    Interval,
-    area_interval,
-    biased_interval,
-    complement,
-    exact_interval,
-    mean_loss_interval,
-    ratio_interval,
-    share_interval,
-)
-from covid_monai.evaluation.metrics.metrics import (
+from covid_monai.evaluation.metrics.classification_metrics import (
     CLASS_METRICS,
     HEADLINE_METRICS,
+    SMALLEST_PROBABILITY,
+    by_score,
     check_shapes,
     compute_metrics,
-    mean_of_defined,
-    metrics_from_confusion,
-)
-from covid_monai.evaluation.metrics.resampling import PatientBootstrap, clustered_means
-from covid_monai.evaluation.metrics.weighted import (
-    SMALLEST_PROBABILITY,
-    Floats,
-    by_score,
     equal_mass_bins,
     log_losses,
+    mean_of_defined,
+    metrics_from_confusion,
     ranked,
     squared_errors,
     weighted_auroc,
@@ -38,6 +24,19 @@ from covid_monai.evaluation.metrics.weighted import (
     weighted_confusion,
     weighted_ece,
 )
+from covid_monai.evaluation.metrics.intervals import (
+    Interval,
+    PatientBootstrap,
+    area_interval,
+    biased_interval,
+    clustered_means,
+    complement,
+    exact_interval,
+    mean_loss_interval,
+    ratio_interval,
+    share_interval,
+)
+from covid_monai.evaluation.metrics.prediction_table import Floats
 
 _AREAS = ("auroc", "average_precision")
 

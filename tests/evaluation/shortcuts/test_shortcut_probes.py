@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from covid_monai.datasets.leaks.grouping import connected_groups
 from covid_monai.evaluation.shortcuts.confounding_tables import confounding_tables
 from covid_monai.evaluation.shortcuts.image_properties import THUMBNAIL_SIZE, ImageProperties
-from covid_monai.evaluation.shortcuts.probes import cross_validated_auroc, transferred_auroc
+from covid_monai.evaluation.shortcuts.shortcut_probes import cross_validated_auroc, transferred_auroc
 
 names = st.sampled_from("abcdef")
 item_lists = st.lists(

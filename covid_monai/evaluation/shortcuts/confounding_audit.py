@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 
 from covid_monai.datasets.leaks.grouping import connected_groups
 from covid_monai.evaluation.shortcuts.confounding_tables import confounding_tables
-from covid_monai.evaluation.shortcuts.image_properties import ImageProperties, read_all_facts
-from covid_monai.evaluation.shortcuts.probes import (
+from covid_monai.evaluation.shortcuts.image_properties import ImageProperties, read_all_properties
+from covid_monai.evaluation.shortcuts.shortcut_probes import (
+    any_shortcut,
     cross_validated_auroc,
     file_properties,
+    is_shortcut,
     no_auroc,
     pixels,
     property_model,
+    strongest_words,
     transferred_auroc,
 )
-from covid_monai.evaluation.shortcuts.shortcut_rule import any_shortcut, is_shortcut, strongest_words
 
 Item = dict[str, Any]
 Integers = NDArray[np.int64]
@@ -74,7 +76,7 @@ def audit_confounding(
     if not records:
         raise ValueError("the datalist has no records: nothing to audit")
     folder = Path(root) if root is not None else Path()
-    facts = read_all_facts([folder / item["image"] for item in records], workers=workers)
+    facts = read_all_properties([folder / item["image"] for item in records], workers=workers)
     pairs = [(item, image) for item, image in zip(records, facts, strict=True) if image is not None]
     if not pairs:
         raise ValueError(

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.core.errors import unknown_choice
 
+Floats = NDArray[np.float64]
+
 LEADING_COLUMNS = ("image", "split", "patient", "source", "view", "sex", "age", "label")
 _REQUIRED = ("image", "split", "patient", "label")
 # Softmax in half precision sums to 1 within about 2e-3.
@@ -20,7 +22,7 @@ _SUM_TOLERANCE = 5e-3
 
 
 @dataclass(frozen=True)
-class Predictions:
+class PredictionTable:
     """Predictions of one model, one element or row per image.
 
     Args:
@@ -50,11 +52,11 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def split(self, name: str) -> "Predictions":
+    def split(self, name: str) -> "PredictionTable":
         """Rows of one split; empty if there are none."""
         return self.where(self.splits == name)
 
-    def of_source(self, name: str) -> "Predictions":
+    def of_source(self, name: str) -> "PredictionTable":
         """Rows of one source.
 
         Raises:
@@ -65,7 +67,7 @@ class Predictions:
             raise ValueError(unknown_choice("source", name, known or ["none"]))
         return self.where(self.sources == name)
 
-    def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Predictions":
+    def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "PredictionTable":
         """Chosen rows: a mask [N], or their indices in the wanted order."""
         columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "class_names"}
         return replace(self, **columns)
@@ -111,7 +113,7 @@ def _is_missing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and np.isnan(value))
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: Path) -> PredictionTable:
     """Read and check a `predictions.csv`.
 
     Raises:
@@ -182,10 +184,10 @@ def _number(cell: str, what: str, where: str) -> float:
         raise ValueError(f"{where}: {what} {cell!r} is not a number.") from None
 
 
-def _assemble(rows: list[tuple[Any, ...]], class_names: tuple[str, ...]) -> Predictions:
+def _assemble(rows: list[tuple[Any, ...]], class_names: tuple[str, ...]) -> PredictionTable:
     *texts, ages, labels, probabilities = zip(*rows, strict=True)
     images, splits, patients, sources, views, sexes = (np.array(column, dtype=str) for column in texts)
-    return Predictions(
+    return PredictionTable(
         class_names=class_names,
         images=images,
         splits=splits,

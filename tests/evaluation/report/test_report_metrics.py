@@ -14,14 +14,13 @@ from typer.testing import CliRunner
 from covid_monai.cli.compare import compare
 from covid_monai.evaluation.decisions.calibration import fit_calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, call, choose_operating_point
-from covid_monai.evaluation.decisions.reliability import reliability_bins
-from covid_monai.evaluation.metrics.comparison import compare_predictions
-from covid_monai.evaluation.metrics.decision_curve import decision_curve
+from covid_monai.evaluation.metrics.calibration_metrics import reliability_bins
+from covid_monai.evaluation.metrics.clinical_utility import PREVALENCES, decision_curve, predictive_values
 from covid_monai.evaluation.metrics.intervals import Interval, ratio_interval
-from covid_monai.evaluation.metrics.predictions import Predictions, write_predictions
-from covid_monai.evaluation.metrics.prevalence import PREVALENCES, predictive_values
+from covid_monai.evaluation.metrics.paired_comparison import compare_predictions
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable, write_predictions
 from covid_monai.evaluation.metrics.subgroups import FEWEST_PATIENTS, subgroup_table
-from covid_monai.evaluation.report.assessment import evaluate_all
+from covid_monai.evaluation.report.report_metrics import compute_report_metrics
 
 NAMES = ("normal", "pneumonia", "covid")
 FEW = {"resamples": 100}
@@ -35,7 +34,7 @@ def rows(n, *, names=NAMES, split="test", seed=0, sharpness=1.5):
     probabilities = softmax(
         rng.normal(size=(n, len(names))) + sharpness * np.eye(len(names))[labels], axis=1
     ).round(6)
-    return Predictions(
+    return PredictionTable(
         names,
         np.array([f"{split}/{i}.png" for i in range(n)]),
         np.full(n, split),
@@ -230,7 +229,7 @@ def both_splits(*, names=NAMES, **kinds):
 @pytest.mark.parametrize("names", [NAMES, ("no", "yes")])
 def test_everything_is_json_and_complete(names):
     splits = both_splits(names=names)
-    found = evaluate_all(splits["test"], splits["validation"], **FEW)
+    found = compute_report_metrics(splits["test"], splits["validation"], **FEW)
     text = json.dumps(found, allow_nan=False)
     assert json.loads(text) == found
     assert [p["class"] for p in found["operating_points"]] == [None, *names]
@@ -249,8 +248,8 @@ def test_stored_temperature_is_not_applied_twice():
         name: replace(part, probabilities=calibration.apply(part.probabilities))
         for name, part in splits.items()
     }
-    fresh = evaluate_all(splits["test"], raw, **FEW)
-    stored = evaluate_all(applied["test"], applied["validation"], calibration=calibration, **FEW)
+    fresh = compute_report_metrics(splits["test"], raw, **FEW)
+    stored = compute_report_metrics(applied["test"], applied["validation"], calibration=calibration, **FEW)
     assert stored["calibration"]["applied"] is True
     for when in ("before", "after"):
         for metric in ("brier", "log_loss"):
@@ -262,7 +261,7 @@ def test_stored_temperature_is_not_applied_twice():
 def test_without_validation_nothing_is_fitted():
     splits = both_splits()
     nothing = splits["validation"].where(np.zeros(120, dtype=bool))
-    found = evaluate_all(splits["test"], nothing, **FEW)
+    found = compute_report_metrics(splits["test"], nothing, **FEW)
     assert found["calibration"] is found["abstention"] is found["validation"] is None
     assert "No validation rows" in found["operating_point"]["notes"][0]
     json.dumps(found, allow_nan=False)
@@ -271,7 +270,7 @@ def test_without_validation_nothing_is_fitted():
 def test_class_without_test_cases_stays_undefined():
     splits = both_splits()
     test = splits["test"].where(splits["test"].labels != 2)
-    found = evaluate_all(test, splits["validation"], **FEW)
+    found = compute_report_metrics(test, splits["validation"], **FEW)
     assert "covid" not in found["decision_curve"]
     assert found["operating_points"][0]["test"]["covid"]["sensitivity"]["value"] is None
     assert found["prevalence"]["covid"][0]["ppv"]["value"] is None
@@ -281,9 +280,11 @@ def test_class_without_test_cases_stays_undefined():
 def test_other_classes_and_empty_tests_are_refused():
     splits = both_splits()
     with pytest.raises(ValueError, match="operating point is for a, b"):
-        evaluate_all(splits["test"], splits["validation"], operating_point=OperatingPoint.argmax("ab"))
+        compute_report_metrics(
+            splits["test"], splits["validation"], operating_point=OperatingPoint.argmax("ab")
+        )
     with pytest.raises(ValueError, match="No row of the split test"):
-        evaluate_all(splits["test"].where(np.zeros(120, dtype=bool)), splits["validation"])
+        compute_report_metrics(splits["test"].where(np.zeros(120, dtype=bool)), splits["validation"])
 
 
 def test_compare_prints_a_table_and_writes_json(tmp_path):

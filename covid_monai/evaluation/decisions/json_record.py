@@ -1,0 +1,59 @@
+"""Base class of the settings that a training stores as JSON files beside the weights."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from covid_monai.core.atomic_files import write_text_atomically
+
+
+class JsonRecord:
+    """A dataclass that is stored as one JSON file.
+
+    A subclass says in `_from_values` how the values of the file become its fields.
+    """
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for `json.dumps`."""
+        values = asdict(self)  # type: ignore[call-overload]  # every subclass is a dataclass
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Make the record of what `to_json` returned.
+
+        Raises:
+            ValueError: If a value is missing or of the wrong kind.
+        """
+        try:
+            return cls._from_values(values)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"This is no {cls.__name__}: a value is missing or of the wrong kind "
+                f"({type(error).__name__}: {error})."
+            ) from error
+
+    @classmethod
+    def _from_values(cls, values: Mapping[str, Any]) -> Self:
+        raise NotImplementedError
+
+    def save(self, path: Path) -> None:
+        """Write the record as JSON, in one step."""
+        write_text_atomically(Path(path), json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: If the file is missing.
+            ValueError: If the file is damaged or holds something else; the message names the file.
+        """
+        try:
+            return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ValueError(
+                f"{path} cannot be used: {str(error).removesuffix('.')}. Restore the file, or train again."
+            ) from error

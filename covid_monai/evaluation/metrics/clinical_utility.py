@@ -1,0 +1,126 @@
+"""What a decision is worth in use: predictive values at other prevalences, and decision curves.
+
+PPV and NPV of a test split hold only for its own mixture of classes: a collection in which half of the images
+show COVID-19 says nothing about a ward where one image in fifty does. Sensitivity and specificity can be
+carried over if the cases are as severe. By Bayes' theorem, the odds after an image are the odds before it
+times the likelihood ratio. The prevalence is taken as given, so the interval is that of the ratio.
+
+Whoever treats from a probability t upwards regards one missed case as bad as (1 - t) / t false alarms. The
+net benefit of a decision curve counts right alarms minus false ones at that exchange rate, per image. A model
+helps at t only where its curve lies above both others. (statsmodels and scikit-learn have no decision curve.)
+
+References: Altman and Bland, Diagnostic tests 2: predictive values, BMJ 1994;309:102; Vickers and Elkin,
+Decision curve analysis, Med Decis Making 2006;26:565-574.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_monai.evaluation.metrics.intervals import Interval, PatientBootstrap, complement, ratio_interval
+from covid_monai.evaluation.metrics.prediction_table import Floats
+
+PREVALENCES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+THRESHOLDS = tuple(np.round(np.arange(0.01, 1, 0.01), 2).tolist())
+
+
+def predictive_values(
+    sensitivity: Mapping[str, float | None],
+    specificity: Mapping[str, float | None],
+    prevalences: Sequence[float] = PREVALENCES,
+) -> list[dict[str, Any]]:
+    """PPV and NPV of one class at each prevalence.
+
+    Args:
+        sensitivity: `value`, `low`, `high`, as in metrics.json.
+        specificity: Likewise.
+        prevalences: Shares of images that are of the class, between 0 and 1.
+
+    Returns:
+        Per prevalence `prevalence`, and `ppv` and `npv` as `{"value", "low", "high"}`.
+
+    Raises:
+        ValueError: If a prevalence is not between 0 and 1.
+
+    >>> share = {"value": 0.9, "low": 0.8, "high": 0.96}
+    >>> row = predictive_values(share, share, [0.01])[0]
+    >>> round(row["ppv"]["value"], 3), round(row["npv"]["value"], 4)
+    (0.083, 0.9989)
+    """
+    if not all(0 < prevalence < 1 for prevalence in prevalences):
+        raise ValueError(f"Prevalences lie between 0 and 1; found {list(prevalences)}.")
+    found = Interval(**sensitivity)
+    spared = Interval(**specificity)
+    positive = ratio_interval(found, complement(spared))
+    negative = ratio_interval(complement(found), spared)
+    return [
+        {
+            "prevalence": prevalence,
+            "ppv": _after(positive, prevalence / (1 - prevalence)).to_json(),
+            "npv": complement(_after(negative, prevalence / (1 - prevalence))).to_json(),
+        }
+        for prevalence in prevalences
+    ]
+
+
+def _after(ratio: Interval, odds: float) -> Interval:
+    """Probability of the class after an image of this likelihood ratio."""
+    return Interval(
+        *(None if x is None else 1.0 if np.isinf(x) else x * odds / (1 + x * odds) for x in ratio)
+    )
+
+
+def decision_curve(
+    labels: NDArray[np.int64],
+    probabilities: Floats,
+    patients: NDArray[Any],
+    k: int,
+    *,
+    thresholds: Sequence[float] = THRESHOLDS,
+    resamples: int = 300,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Net benefit of calling class `k`, with 95 % percentile intervals over resampled patients.
+
+    Args:
+        labels: Shape [N], true class indices.
+        probabilities: Shape [N, K]; calibrated ones, since the threshold is a probability.
+        patients: Shape [N].
+        k: The class that is acted on.
+        thresholds: T probabilities between 0 and 1 at which somebody would act.
+        resamples: How often the patients are drawn.
+        seed: Same seed, same intervals.
+
+    Returns:
+        `threshold`, `model`, `low`, `high`, `treat_all`, `treat_none`: T numbers each. The frequency of the
+        class is that of the images.
+
+    Raises:
+        ValueError: If a threshold is not between 0 and 1.
+
+    >>> labels, probabilities = np.array([0, 0, 0, 1]), np.array([[0.9, 0.1]] * 3 + [[0.2, 0.8]])
+    >>> curve = decision_curve(labels, probabilities, np.arange(4), 1, thresholds=[0.5])
+    >>> curve["model"], curve["treat_all"]
+    ([0.25], [-0.5])
+    """
+    cuts = np.asarray(thresholds, dtype=np.float64)
+    if not np.all((cuts > 0) & (cuts < 1)):
+        raise ValueError(f"A threshold of a decision curve lies between 0 and 1; found {thresholds}.")
+    price = cuts / (1 - cuts)
+    is_case = labels == k
+    # What one image adds [N, T]: 1 if it is a case that is called, minus the price if it is a false alarm.
+    gain = (probabilities[:, [k]] >= cuts) * np.where(is_case[:, None], 1.0, -price)
+    bootstrap = PatientBootstrap(labels, patients, resamples=resamples, seed=seed)
+    draws = np.concatenate([w @ gain / w.sum(axis=1, keepdims=True) for w in bootstrap.image_weights()])
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    share = is_case.mean()
+    return {
+        "threshold": cuts.tolist(),
+        "model": gain.mean(axis=0).tolist(),
+        "low": low.tolist(),
+        "high": high.tolist(),
+        "treat_all": (share - (1 - share) * price).tolist(),
+        "treat_none": np.zeros(len(cuts)).tolist(),
+    }
