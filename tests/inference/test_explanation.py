@@ -48,8 +48,8 @@ def test_gallery_shows_the_chosen_images_with_the_decisions_of_the_report(scored
     cases = choose_cases(test, decide(test.probabilities, operating_point_of(predictions)))
     shown = [(case["image"], case["decision"], case["right"]) for case in explanation["gallery"]]
     assert shown == [(case.image, NAMES[case.decision], case.right) for case in cases]
-    assert all(case["image"] != case["heatmap"] for case in explanation["gallery"])
-    assert len({case["image"] for case in explanation["gallery"]}) == len({case.image for case in cases})
+    assert all(case["picture"] != case["heatmap"] for case in explanation["gallery"])
+    assert len({case["picture"] for case in explanation["gallery"]}) == len({case.image for case in cases})
 
 
 def test_figures_count_what_was_asked_for(explanation):

@@ -86,7 +86,7 @@ def test_images_without_an_error_do_not_make_it_certain(n):
     sure = calibration.apply(probabilities).max()
     # Half a patient more might have been wrong.
     assert sure == pytest.approx(1 - 0.5 / (n + 1), abs=0.002)
-    assert any("decided rightly" in note for note in calibration.notes)
+    assert any("classified correctly" in note for note in calibration.notes)
 
 
 def test_probabilities_that_say_nothing_are_noted():

@@ -10,7 +10,7 @@ from scipy.stats import binomtest, norm
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
-from covid_monai.evaluation.metrics import resampling
+from covid_monai.evaluation.metrics import intervals
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals, resampled_metrics
 from covid_monai.evaluation.metrics.classification_metrics import (
     CLASS_METRICS,
@@ -103,7 +103,7 @@ def test_patients_are_drawn_whole_within_their_class():
 def test_block_size_does_not_change_the_draws(monkeypatch):
     bootstrap = PatientBootstrap(np.zeros(7, dtype=int), np.arange(7), resamples=50, seed=1)
     whole = np.concatenate(list(bootstrap.patient_weights()))
-    monkeypatch.setattr(resampling, "_BLOCK_ELEMENTS", 21)
+    monkeypatch.setattr(intervals, "_BLOCK_ELEMENTS", 21)
     blocks = list(bootstrap.patient_weights())
     assert len(blocks) == 17
     assert np.array_equal(np.concatenate(blocks), whole)

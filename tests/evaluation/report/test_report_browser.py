@@ -37,7 +37,7 @@ def write(folder: Path, names: tuple, splits: tuple, *, absent: int | None = Non
     write_predictions(folder / "predictions.csv", rows, names)
     image = rng.random((64, 64))
     case = {"image": rows[-1]["image"], "truth": names[0], "decision": names[1], "probability": 0.9}
-    case |= {"right": False, "image": image_uri(image), "heatmap": overlay_uri(image, image, image > 0.5)}
+    case |= {"right": False, "picture": image_uri(image), "heatmap": overlay_uri(image, image, image > 0.5)}
     explanation = {
         "layer": "class_layers.relu",
         "grid": [7, 7],

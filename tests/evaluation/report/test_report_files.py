@@ -58,7 +58,7 @@ def make_explanation(names=NAMES):
     region = heat > -1
     shares, patients = [0.4, 0.6, 0.7, 0.5], list("abcd")
     case = {"image": "folder/very/long/path/image.png", "truth": names[0], "decision": names[1]}
-    case |= {"probability": 0.9, "right": False, "image": image_uri(image)}
+    case |= {"probability": 0.9, "right": False, "picture": image_uri(image)}
     return {
         "layer": "layer4",
         "grid": [4, 4],
@@ -204,7 +204,7 @@ def test_pictures_stay_out_of_metrics_json(report):
     values, folder = report
     (case,) = values["explanation"]["gallery"]
     assert case["truth"] == "normal"
-    assert not {"image", "heatmap"} & set(case)
+    assert not {"picture", "heatmap"} & set(case)
     assert "data:image" not in (folder / "metrics.json").read_text()
 
 

@@ -165,7 +165,7 @@ def test_operating_point_of_an_older_version_loads(tmp_path):
     (tmp_path / "point.json").write_text(json.dumps(old))
     loaded = OperatingPoint.load(tmp_path / "point.json")
     assert loaded.thresholds == point.thresholds
-    with pytest.raises(ValueError, match="no class, not yes"):
+    with pytest.raises(ValueError, match="no class, not for yes"):
         call([[0.5, 0.5]], loaded, "yes")
 
 

@@ -73,7 +73,7 @@ def test_shared_patients_and_missing_facts_are_told(tmp_path):
 
 def test_every_fill_of_the_file_exists_and_is_used():
     text = (
-        reporting_checklist.resources.files("covid_monai.evaluation") / "reporting_checklist.yaml"
+        reporting_checklist.resources.files("covid_monai.evaluation.report") / "reporting_checklist.yaml"
     ).read_text()
     assert {entry["fill"] for entry in yaml.safe_load(text) if "fill" in entry} == set(
         reporting_checklist.FILLS
