@@ -21,7 +21,7 @@ from pathlib import Path
 from common import table
 from prediction_inputs import SHIPPED, write_raw_dicom
 
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.phantoms.radiograph import draw_radiograph
 
 COMMAND = [sys.executable, "-c", "from covid_monai.cli.main import main; main()"]
 TOLERANCE = 1e-5

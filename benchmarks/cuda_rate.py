@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from covid_monai.networks import build_network
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.phantoms.radiograph import draw_radiograph
 from covid_monai.training import BatchAugment
 
 CLASSES = ("normal", "pneumonia", "covid")

@@ -38,7 +38,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, RLELossless
 from reading import ToTensor, as_way, finish, grey_levels, options, our_ways, radiograph
 
-from covid_monai.phantoms.dicom import PhantomPatient, radiograph_dataset
+from covid_monai.phantoms.file_formats import PhantomPatient, radiograph_dataset
 
 Writer = Callable[[Path, Path], None]
 MISSING = "not installed"

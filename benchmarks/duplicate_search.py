@@ -17,11 +17,10 @@ import numpy as np
 from common import table
 
 from covid_monai.core.parallel import map_in_threads
-from covid_monai.datasets.duplicates.candidates import Candidate, CandidateSearch, hash_windows
-from covid_monai.datasets.duplicates.find import SAME_IMAGE
-from covid_monai.datasets.duplicates.pictures import drawn_in_patches, small_picture
-from covid_monai.datasets.duplicates.registration import Image, image_similarity
-from covid_monai.datasets.duplicates.search import HashSearch
+from covid_monai.datasets.duplicates.detection import SAME_IMAGE
+from covid_monai.datasets.duplicates.hashes import Candidate, CandidateSearch, HashSearch, hash_windows
+from covid_monai.datasets.duplicates.registration import FilteredImage, image_similarity
+from covid_monai.datasets.duplicates.thumbnails import is_drawn_in_patches, read_thumbnail
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm"}
 CHECKED, DIFFERING = 200, 89
@@ -58,7 +57,7 @@ def main() -> None:
 def read(folder: Path) -> np.ndarray:
     """Small pictures of all images of a folder, `[images, side, side]`."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    pictures = map_in_threads(small_picture, files, "looking at images", total=len(files))
+    pictures = map_in_threads(read_thumbnail, files, "reading images", total=len(files))
     return np.stack([picture for picture in pictures if isinstance(picture, np.ndarray)])
 
 
@@ -81,7 +80,7 @@ class Pairs:
 
     def __init__(self, pictures: np.ndarray) -> None:
         self._pictures = pictures
-        self._drawn = [drawn_in_patches(picture) for picture in pictures]
+        self._drawn = [is_drawn_in_patches(picture) for picture in pictures]
         self._same: dict[Candidate, bool] = {}
 
     def verified(self, proposed: list[Candidate]) -> set[tuple[int, int]]:
@@ -97,11 +96,11 @@ class Pairs:
         }
 
     def _verify(self, group: list[Candidate]) -> dict[Candidate, bool]:
-        image, drawn, answers = Image(self._pictures[group[0].first]), self._drawn, {}
+        image, drawn, answers = FilteredImage(self._pictures[group[0].first]), self._drawn, {}
         for each in group:
             finest = drawn[each.first] == drawn[each.second]
-            other = Image(self._pictures[each.second])
-            answers[each] = image_similarity(image, other, each.layout, finest_detail=finest) >= SAME_IMAGE
+            other = FilteredImage(self._pictures[each.second])
+            answers[each] = image_similarity(image, other, each.placement, finest_detail=finest) >= SAME_IMAGE
         return answers
 
 

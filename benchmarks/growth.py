@@ -88,7 +88,7 @@ def write_images(folder: Path, count: int) -> None:
     """Write `count` images in a folder a class: phantoms bent at random, some of them twice."""
     import cv2
 
-    from covid_monai.phantoms.generate import draw_radiograph
+    from covid_monai.phantoms.radiograph import draw_radiograph
 
     bases = [
         (draw_radiograph(CLASSES[i % 3], seed=i, size=SIDE) * 255).astype(np.uint8) for i in range(DRAWN)
@@ -151,7 +151,7 @@ def peak_memory() -> Iterator[list[float]]:
 def prepare_stage(folder: Path) -> Callable[[], bool]:
     """`covid-monai data prepare folder DIR`."""
     from covid_monai.datasets import prepare
-    from covid_monai.datasets.duplicates import find as duplicates
+    from covid_monai.datasets.duplicates import detection as duplicates
     from covid_monai.readers import radiograph
 
     assert duplicates
@@ -170,7 +170,7 @@ def audit_stage(folder: Path) -> Callable[[], bool]:
     import typer
 
     from covid_monai.cli.audit import audit
-    from covid_monai.datasets.leaks import find as leaks
+    from covid_monai.datasets import leaks
     from covid_monai.evaluation.report import audit_page
     from covid_monai.evaluation.shortcuts import confounding
 

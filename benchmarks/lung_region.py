@@ -21,7 +21,7 @@ from sklearn.model_selection import GroupKFold
 from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.phantoms import anatomy as anatomy
 from covid_monai.phantoms.canvas import Canvas
-from covid_monai.phantoms.generate import _position, draw_radiograph
+from covid_monai.phantoms.radiograph import draw_radiograph, position_patient
 from covid_monai.transforms import lung_region as module
 from covid_monai.transforms.lung_region import THUMBNAIL, lung_features, lung_region
 
@@ -92,7 +92,7 @@ def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def true_region(seed: int, *, size: int, view: str) -> np.ndarray:
     """Lung fields of the synthetic image of the same seed, size and view."""
     habitus = anatomy.Habitus.draw(seed, sex="M", view=view)
-    canvas: Canvas = _position(np.random.default_rng([seed, 1, 0]), size=size, view=view)
+    canvas: Canvas = position_patient(np.random.default_rng([seed, 1, 0]), size=size, view=view)
     return canvas.fill([anatomy.lung_outline(habitus, side) for side in anatomy.SIDES], blur=0.5) > 0.5
 
 

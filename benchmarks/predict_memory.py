@@ -25,7 +25,7 @@ from covid_monai.bundle import Bundle, save_atomically
 from covid_monai.datasets.datalist import SPLITS, read_datalist
 from covid_monai.inference import find_files
 from covid_monai.inference.classifier import Classifier
-from covid_monai.phantoms.files import write_phantoms
+from covid_monai.phantoms.dataset import write_phantoms
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 

@@ -21,7 +21,7 @@ from prediction_inputs import SHIPPED, stock_preprocessing, write_raw_dicom
 from covid_monai.bundle import Bundle
 from covid_monai.inference.backends import BACKENDS, load_backend
 from covid_monai.inference.classifier import Classifier
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.phantoms.radiograph import draw_radiograph
 
 TOLERANCE = 1e-5
 

@@ -17,7 +17,7 @@ from monai.transforms import (
 )
 from PIL import Image
 
-from covid_monai.phantoms.dicom import PhantomPatient, radiograph_dataset
+from covid_monai.phantoms.file_formats import PhantomPatient, radiograph_dataset
 
 SHIPPED = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 FOLDERS = (  # of COVID_MONAI_DATA

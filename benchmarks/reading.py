@@ -14,7 +14,7 @@ from monai.transforms import Compose, LoadImaged
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.phantoms.radiograph import draw_radiograph
 from covid_monai.readers import RadiographReader
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from common import table
 
-from covid_monai.phantoms.files import write_phantoms
+from covid_monai.phantoms.dataset import write_phantoms
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "covid_cxr_classification"

@@ -35,7 +35,7 @@ from monai.transforms import (
 )
 
 from covid_monai.bundle import Bundle
-from covid_monai.phantoms.files import write_phantoms
+from covid_monai.phantoms.dataset import write_phantoms
 from covid_monai.training import PrepareClassificationBatch, normalization
 
 ROOT = Path(__file__).parents[1]

@@ -33,7 +33,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory) -> Path:
     """Datalist of a few synthetic images, enough to train a few steps."""
-    from covid_monai.phantoms.files import write_phantoms
+    from covid_monai.phantoms.dataset import write_phantoms
 
     return write_phantoms(tmp_path_factory.mktemp("phantoms") / "images", patients=36, size=96, ct=False)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pydicom
 
 from covid_monai.evaluation.metrics.prediction_table import write_predictions
-from covid_monai.phantoms.files import write_phantoms
+from covid_monai.phantoms.dataset import write_phantoms
 
 ROOT = Path(__file__).parents[1]
 LINKED = ("configs", "deploy", "docs", "benchmarks", "tests", "data")

@@ -21,8 +21,8 @@ import yaml
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
-from covid_monai.phantoms.dicom import PhantomPatient, radiograph_dataset
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.phantoms.file_formats import PhantomPatient, radiograph_dataset
+from covid_monai.phantoms.radiograph import draw_radiograph
 from covid_monai.worker.queue.queue import JobQueue
 from covid_monai.worker.state_dir import claimed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.phantoms.radiograph import draw_radiograph
 
 ROOT = Path(__file__).parents[1]
 

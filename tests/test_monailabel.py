@@ -25,7 +25,7 @@ from scipy.stats import entropy
 from covid_monai.bundle.bundle_zip import SUMS
 from covid_monai.export import export_bundle
 from covid_monai.inference.classifier import Classifier
-from covid_monai.phantoms.files import write_phantoms
+from covid_monai.phantoms.dataset import write_phantoms
 
 ROOT = Path(__file__).parents[1]
 NAME = "covid_cxr_classification"

@@ -11,7 +11,7 @@ from covid_monai.cli.options import JsonOption, print_json, reserve_stdout
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from covid_monai.datasets.leaks.unchecked_datalist import LooseDatalist
+    from covid_monai.datasets.leaks import UncheckedDatalist
 
 EXAMPLES = examples(
     "covid-monai data audit datalist.json --output audit/",
@@ -37,13 +37,12 @@ def audit(
     Exit code 0 without leaks, 1 with leaks, 2 for wrong usage.
     """
     from covid_monai.core.atomic_files import write_text_atomically
-    from covid_monai.datasets.leaks.find import audit_duplicates
-    from covid_monai.datasets.leaks.unchecked_datalist import read_loosely
+    from covid_monai.datasets.leaks import audit_datalist, read_unchecked
     from covid_monai.evaluation.report.audit_page import audit_html, audit_verdict
 
     with reserve_stdout(as_json):
-        listed = read_loosely(datalist, dataset_dir=dataset_dir)
-        report = audit_duplicates(listed)
+        listed = read_unchecked(datalist, dataset_dir=dataset_dir)
+        report = audit_datalist(listed)
         report["confounding"] = _confounding(listed, report) if confounding else None
     report = {"verdict": audit_verdict(report), **report, "notice": RESEARCH_USE}
     write_text_atomically(output / "audit.html", audit_html(report, listed.records))
@@ -57,7 +56,7 @@ def audit(
     raise typer.Exit(1 if report["leaks"] else 0)
 
 
-def _confounding(listed: "LooseDatalist", report: dict[str, Any]) -> dict[str, Any] | None:
+def _confounding(listed: "UncheckedDatalist", report: dict[str, Any]) -> dict[str, Any] | None:
     """Audit what else tells the label; `None` where fewer than two classes are labelled."""
     from covid_monai.evaluation.shortcuts.confounding_audit import audit_confounding
 

@@ -146,7 +146,7 @@ def phantom(
 ) -> None:
     """Draw synthetic radiographs, to try the software without any patient's data."""
     from covid_monai.datasets.datalist import read_datalist
-    from covid_monai.phantoms.files import write_phantoms
+    from covid_monai.phantoms.dataset import write_phantoms
 
     with reserve_stdout(as_json):
         written = write_phantoms(

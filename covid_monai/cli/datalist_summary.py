@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from covid_monai.cli.options import SHIPPED_BUNDLE, print_json
-from covid_monai.datasets.duplicates.selection import COPY
+from covid_monai.datasets.duplicates.removal import COPY
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,1 +1,1 @@
-"""From images on disk to a datalist: public collections, own folders, splits by patient."""
+"""Datalists made from images on disk: public collections or own images, duplicates, split by patient."""

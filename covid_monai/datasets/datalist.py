@@ -1,4 +1,4 @@
-"""The datalist: MONAI's decathlon JSON, read with checks and written whole or not at all."""
+"""The datalist: MONAI's decathlon JSON, checked when it is read, written whole or not at all."""
 
 import hashlib
 import json
@@ -9,25 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.core.errors import unknown_choice
 
-_WAY_OUT = "name the folder of the images with --dataset_dir"
+_REMEDY = "Name the folder of the images with --dataset_dir."
 SPLITS = ("training", "validation", "test")
 Item = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Datalist:
-    """Labelled images in three splits, no patient in two of them.
+    """Labelled images in three splits; no patient is in two of them.
 
     Args:
-        path: The file it was read from.
+        path: File that it was read from.
         root: Folder that relative `image` paths start from.
-        class_names: Names in the order of their labels 0, 1, ...
+        class_names: Class names in the order of their labels 0, 1, ...
         splits: Records by split: `image` (posix path), `label`, `patient`, and what else the file holds.
-        digest: SHA-256 of labels, paths and patients: the same data, whatever the order or the folder.
-        sources: By source: root, counts, licence.
-        excluded: What was left out at preparation: `image` and `reason`.
-        label_conflicts: Groups of one image with more than one label, found at preparation: `group` and
+        digest: SHA-256 of labels, paths and patients. It does not depend on the order or the folder.
+        sources: Roots, number of images and licence of each source.
+        excluded: Images that were left out at preparation, with `image` and `reason`.
+        label_conflicts: Groups of one image with more than one class, found at preparation: `group` and
             `images`, each with its class name.
     """
 
@@ -52,26 +53,29 @@ class Datalist:
             FileNotFoundError: If the folder or an image is missing.
         """
         if split not in SPLITS:
-            raise ValueError(f"{split!r} is not a split: expected {', '.join(SPLITS)}")
+            raise ValueError(unknown_choice("split", split, SPLITS))
         if not self.splits[split]:
+            fraction = f" and a --{split}-fraction above 0" if split != "training" else ""
             raise ValueError(
-                f"{self.path}: no {split} records; make the datalist again with `covid-monai data prepare`"
-                + (f" and a --{split}-fraction above 0" if split != "training" else "")
+                f"{self.path}: the split {split} has no records. "
+                f"Make the datalist again with `covid-monai data prepare`{fraction}."
             )
         folder = Path(dataset_dir).absolute() if dataset_dir else self.root
         if not folder.is_dir():
-            raise FileNotFoundError(f"{self.path}: no folder {folder}; {_WAY_OUT}")
+            raise FileNotFoundError(
+                f"{self.path}: the folder {folder} of the images does not exist. {_REMEDY}"
+            )
         records = [{**item, "image": str(folder / item["image"])} for item in self.splits[split]]
         missing = [item["image"] for item in records if not Path(item["image"]).is_file()]
         if missing:
             raise FileNotFoundError(
-                f"{self.path}: {len(missing)} of {len(records)} {split} images are missing, "
-                f"first {missing[0]}; {_WAY_OUT}"
+                f"{self.path}: {len(missing)} of {len(records)} {split} images missing, "
+                f"the first is {missing[0]}. {_REMEDY}"
             )
         return records
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of images by split and class, zeros included."""
+        """Return the number of images by split and class, including zeros."""
         counted = {split: Counter(item["label"] for item in self.splits[split]) for split in SPLITS}
         return {
             split: {name: labels[index] for index, name in enumerate(self.class_names)}
@@ -82,12 +86,12 @@ class Datalist:
 def read_datalist(path: str | Path) -> Datalist:
     """Read and check a datalist, ours or one in the same format.
 
-    Without `root`, paths start from the file's folder; without `patient`, each image is its own patient.
+    Without `root`, paths start from the file's folder. Without `patient`, each image is its own patient.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not JSON, lacks keys, holds a label outside `labels`, or a patient or a group
-            of one image is in two splits.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not JSON, lacks keys, has a label outside `labels`, or has a patient or a
+            duplicate group in two splits.
     """
     path = Path(path).absolute()
     content = load_json(path)
@@ -97,9 +101,9 @@ def read_datalist(path: str | Path) -> Datalist:
         for split in SPLITS
     }
     if not any(splits.values()):
-        raise ValueError(f"{path}: expected records under {', '.join(SPLITS)}; found none")
+        raise ValueError(f"{path}: no records found. A datalist has them under {', '.join(SPLITS)}.")
     for key in ("patient", "group"):
-        _check_apart(splits, key=key, path=path)
+        _check_disjoint(splits, key=key, path=path)
     return Datalist(
         path=path,
         root=path.parent / str(content.get("root", "")),
@@ -113,45 +117,47 @@ def read_datalist(path: str | Path) -> Datalist:
 
 
 def load_json(path: Path) -> dict[str, Any]:
-    """Read a datalist's JSON object; `FileNotFoundError` or `ValueError` say what is wrong with the file."""
+    """Read the JSON object of a datalist; raise `FileNotFoundError` or `ValueError` if that fails."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such datalist; make one with `covid-monai data prepare`")
+        raise FileNotFoundError(f"{path}: no such datalist. Make one with `covid-monai data prepare`.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not JSON: {error}") from error
+        raise ValueError(f"{path}: not a JSON file ({error}). Give a datalist.") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object with labels, training, validation, test")
+        raise ValueError(f"{path}: expected an object with labels, training, validation and test.")
     return content
 
 
 def _class_names(labels: object, *, path: Path) -> tuple[str, ...]:
     if not isinstance(labels, dict) or sorted(labels) != sorted(str(index) for index in range(len(labels))):
-        raise ValueError(f'{path}: expected labels such as {{"0": "normal", "1": "covid"}}; found {labels!r}')
+        raise ValueError(f'{path}: expected labels like {{"0": "normal", "1": "covid"}}; found {labels!r}.')
     names = tuple(str(labels[str(index)]) for index in range(len(labels)))
     if len(set(names)) != len(names) or len(names) < 2:
-        raise ValueError(f"{path}: expected two or more different labels; found {', '.join(names) or 'none'}")
+        raise ValueError(
+            f"{path}: expected at least two different labels; found {', '.join(names) or 'none'}."
+        )
     return names
 
 
 def _items(items: object, *, split: str, classes: int, path: Path) -> tuple[Item, ...]:
     if not isinstance(items, list):
-        raise ValueError(f"{path}: {split} is not a list")
+        raise ValueError(f"{path}: {split} is not a list of records.")
     return tuple(_item(item, where=f"{path}: {split}[{i}]", classes=classes) for i, item in enumerate(items))
 
 
 def _item(item: object, *, where: str, classes: int) -> Item:
     if not isinstance(item, dict) or not {"image", "label"} <= item.keys():
-        raise ValueError(f"{where}: expected image and label; found {item!r}")
+        raise ValueError(f"{where}: expected image and label; found {item!r}.")
     image, label = item["image"], item["label"]
     if not isinstance(image, str) or not image:
-        raise ValueError(f"{where}: image {image!r} is not one path")
+        raise ValueError(f"{where}: image {image!r} is not one path.")
     if type(label) is not int or not 0 <= label < classes:
-        raise ValueError(f"{where}: label {label!r} of {image} is not one of 0 to {classes - 1}")
+        raise ValueError(f"{where}: label {label!r} of {image} is not one of 0 to {classes - 1}.")
     return {**item, "patient": str(item.get("patient") or image)}
 
 
-def _check_apart(splits: Mapping[str, Sequence[Item]], *, key: str, path: Path) -> None:
+def _check_disjoint(splits: Mapping[str, Sequence[Item]], *, key: str, path: Path) -> None:
     split_of: dict[str, str] = {}
     for split, items in splits.items():
         for item in items:
@@ -160,8 +166,8 @@ def _check_apart(splits: Mapping[str, Sequence[Item]], *, key: str, path: Path) 
             first = split_of.setdefault(str(item[key]), split)
             if first != split:
                 raise ValueError(
-                    f"{path}: {key} {item[key]} is in {first} and in {split}; "
-                    "`covid-monai data audit` shows every such leak"
+                    f"{path}: {key} {item[key]} is in {first} and in {split}. "
+                    "`covid-monai data audit` shows every such leak."
                 )
 
 
@@ -186,12 +192,12 @@ def write_datalist(
     name: str = "covid_monai",
     description: str = "Chest images in splits by patient",
 ) -> Datalist:
-    """Write a datalist and return it as read back, which checks it.
+    """Write a datalist, check it by reading it back, and return it.
 
-    The file appears whole or not at all, however the run ends.
+    The file appears whole or not at all, also if the process ends early.
 
     Raises:
-        ValueError: As `read_datalist`.
+        ValueError: See `read_datalist`.
     """
     path = Path(path).absolute()
     content = {

@@ -1,49 +1,49 @@
-"""Merge collections, open every file once, split by patient, write the datalist."""
+"""Preparation of a datalist: merge sources, open every file once, find duplicates, split by patient."""
 
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from covid_monai.core.errors import unknown_choice
-from covid_monai.datasets.collections import SOURCES, Excluded, Record
-from covid_monai.datasets.collections.base import relative_to
+from covid_monai.core.parallel import map_in_threads
+from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
+from covid_monai.datasets.collections import SOURCES
+from covid_monai.datasets.collections.base import Excluded, Record, relative_to, to_age, to_sex, to_view
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, write_datalist
-from covid_monai.datasets.duplicates.selection import drop_copies, label_conflicts, name_groups
-from covid_monai.datasets.opening import open_all
-from covid_monai.datasets.patients import link_shared_images, name_patients
+from covid_monai.datasets.duplicates.removal import Distinct, remove_duplicates
 from covid_monai.datasets.selection import check_no_class_lost, keep_classes, keep_views, order_classes
 from covid_monai.datasets.split import ValidationOrder, check_fractions, split_by_patient
 
 
-def parse_sources(tokens: Sequence[str]) -> list[tuple[str, Path]]:
+def parse_sources(words: Sequence[str]) -> list[tuple[str, Path]]:
     """Read `SOURCE ROOT... [SOURCE ROOT...]` from the command line.
 
-    The word after a source is its root, even if it is called like a source; later, a source's name starts the
-    next group.
+    The word after a source is its root, even if it is the name of a source. Later, the name of a source
+    starts the next group.
 
     Raises:
-        ValueError: If the first word is no source, or a source has no root.
+        ValueError: If the first word is not a source, or a source has no root.
 
     >>> parse_sources(["darkcovidnet", "darkcovidnet", "folder", "a", "b"])
     [('darkcovidnet', PosixPath('darkcovidnet')), ('folder', PosixPath('a')), ('folder', PosixPath('b'))]
     """
-    if not tokens:
-        raise ValueError(f"no source given: expected SOURCE ROOT..., with SOURCE one of {', '.join(SOURCES)}")
-    if tokens[0] not in SOURCES:
-        raise ValueError(unknown_choice("source", tokens[0], SOURCES))
+    if not words:
+        raise ValueError(f"No source given. Give SOURCE ROOT..., with SOURCE one of: {', '.join(SOURCES)}.")
+    if words[0] not in SOURCES:
+        raise ValueError(unknown_choice("source", words[0], SOURCES))
     pairs: list[tuple[str, Path]] = []
     source, needs_root = "", False
-    for token in tokens:
-        if token in SOURCES and not needs_root:
-            source, needs_root = token, True
+    for word in words:
+        if word in SOURCES and not needs_root:
+            source, needs_root = word, True
         else:
-            pairs.append((source, Path(token)))
+            pairs.append((source, Path(word)))
             needs_root = False
     if needs_root:
-        raise ValueError(f"source {source} has no root: expected {SOURCES[source].layout}")
+        raise ValueError(f"The source {source} has no root. Give {SOURCES[source].layout}.")
     return pairs
 
 
@@ -55,45 +55,45 @@ def prepare(
     test_fraction: float = 0.2,
     seed: int = 0,
     validation_order: ValidationOrder = "random",
-    classes: Mapping[str, str] | Sequence[str] | None = None,
+    classes: Mapping[str, str] | None = None,
     views: Sequence[str] | None = None,
     check_duplicates: bool = True,
     workers: int | None = None,
 ) -> Datalist:
-    """Merge `sources` into one datalist.
+    """Merge sources into one datalist.
 
-    Every file is opened once: what cannot be read is left out with the reason, not found an hour into
-    training. Images that occur twice are found: of exact copies one stays, near ones become one patient and
+    Every file is opened once: an unreadable file is left out with its reason, and does not stop a training an
+    hour later. Images that occur twice are found: of exact copies one stays; near copies get one patient and
     one group, which no split divides.
 
     Args:
-        sources: Names out of `SOURCES` with a root each, as `parse_sources` gives them.
-        output: The datalist to write.
+        sources: Names of `SOURCES` with a root each, as `parse_sources` returns them.
+        output: Datalist to write.
         validation_fraction: Part of the patients outside test, in [0, 1).
-        test_fraction: Part of the patients of collections without their own test, in [0, 1).
-        seed: Of the split.
-        validation_order: As `split_by_patient` has it.
-        classes: Keep these only, in this order; a mapping merges (`parse_classes`). All by default.
-        views: Keep these only, such as `PA`. By default all frontal and all unknown views: lateral ones go.
-        check_duplicates: Look for the same image under two names; two minutes for 7,000 images on two cores.
-        workers: Threads that open files; the number of processors by default.
+        test_fraction: Part of the patients of sources without a test split of their own, in [0, 1).
+        seed: Seed of the split.
+        validation_order: Order in which validation patients are drawn, see `split_by_patient`.
+        classes: Final name of each class to keep, in the order of the labels (`parse_classes`); all classes
+            by default.
+        views: Views to keep, such as `PA`. By default all frontal and unknown views are kept.
+        check_duplicates: Whether to look for the same image under two names, which takes two minutes for
+            7,000 images on two cores.
+        workers: Number of threads; the number of processors by default.
 
     Raises:
-        FileNotFoundError: If a root does not hold what its source expects.
-        ValueError: If a source is unknown, a class has no image or none that can be used, or fewer than two
-            classes are there.
+        FileNotFoundError: If a root does not have the layout of its source.
+        ValueError: If a source is unknown, a class has no usable image, or fewer than two classes are there.
     """
     check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
-    class_map = _class_map(classes)
     records, excluded = _gather(sources)
     root = _common_root([path for _, path in sources], images=[record.image for record in records])
-    asked, other_classes = keep_classes(records, class_map)
-    order_classes(asked, class_map)  # an absent class is an error now, not after minutes of opening files
-    opened, unreadable = open_all(asked, workers=workers)
-    kept, other_views = keep_views(opened, views)  # after opening: a DICOM header may tell the view
-    distinct = _without_copies(kept, root=root, check_duplicates=check_duplicates, workers=workers)
-    check_no_class_lost(asked, distinct.records, [*unreadable, *other_views, *distinct.copies])
-    class_names = order_classes(distinct.records, class_map)
+    wanted, other_classes = keep_classes(records, classes)
+    order_classes(wanted, classes)  # a missing class is an error now, not after minutes of opening files
+    opened, unreadable = _open_all(wanted, workers=workers)
+    kept, other_views = keep_views(opened, views)  # after opening, because a DICOM header may have the view
+    distinct = remove_duplicates(kept, root=root, compare_pixels=check_duplicates, workers=workers)
+    check_no_class_lost(wanted, distinct.records, [*unreadable, *other_views, *distinct.copies])
+    class_names = order_classes(distinct.records, classes)
     splits = split_by_patient(
         distinct.records,
         validation_fraction=validation_fraction,
@@ -102,71 +102,25 @@ def prepare(
         validation_order=validation_order,
     )
     items = {
-        name: [
-            _to_item(record, distinct.group_of, root=root, class_names=class_names)
-            for record in getattr(splits, name)
-        ]
-        for name in SPLITS
+        split: [_to_item(r, distinct, root=root, class_names=class_names) for r in getattr(splits, split)]
+        for split in SPLITS
     }
+    excluded += [*other_classes, *unreadable, *other_views, *distinct.copies, *splits.excluded]
     return write_datalist(
         output,
         class_names=class_names,
         splits=items,
         root=root,
         sources=_describe(sources, items=[item for part in items.values() for item in part]),
-        excluded=[
-            {"image": relative_to(left_out.image, root), "reason": left_out.reason}
-            for left_out in (
-                *(*excluded, *other_classes, *unreadable, *other_views),
-                *(*distinct.copies, *splits.excluded),
-            )
-        ],
+        excluded=[{"image": relative_to(each.image, root), "reason": each.reason} for each in excluded],
         label_conflicts=distinct.label_conflicts,
         description=f"{', '.join(dict.fromkeys(name for name, _ in sources))}; split by patient, "
         f"seed {seed}, validation {validation_order}",
     )
 
 
-@dataclass(frozen=True)
-class _Distinct:
-    """Records without copies, by whom they are linked, and what was found on the way."""
-
-    records: list[Record]
-    copies: list[Excluded]
-    group_of: Mapping[Path, str]
-    label_conflicts: list[Item]
-
-
-def _without_copies(
-    records: Sequence[Record], *, root: Path, check_duplicates: bool, workers: int | None
-) -> _Distinct:
-    named = name_patients(records, root=root)
-    if not check_duplicates:
-        return _Distinct(link_shared_images(named), copies=[], group_of={}, label_conflicts=[])
-    from covid_monai.datasets.duplicates.find import (
-        find_duplicates,  # imports OpenCV: only where it is needed
-    )
-
-    found = find_duplicates([record.image for record in records], workers=workers)
-    linked = link_shared_images(named, same_image=found.groups)
-    group_of = name_groups(found.groups, root=root)
-    kept, copies = drop_copies(linked, found.copies(), root=root)
-    return _Distinct(kept, copies, group_of, label_conflicts(linked, group_of, root=root))
-
-
-def _to_item(record: Record, group_of: Mapping[Path, str], *, root: Path, class_names: Sequence[str]) -> Item:
-    item = record.to_item(root=root, class_names=class_names)
-    return {**item, "group": group_of[record.image]} if record.image in group_of else item
-
-
-def _class_map(classes: Mapping[str, str] | Sequence[str] | None) -> Mapping[str, str] | None:
-    if classes is None or isinstance(classes, Mapping):
-        return classes
-    return {name: name for name in classes}
-
-
 def _gather(sources: Sequence[tuple[str, Path]]) -> tuple[list[Record], list[Excluded]]:
-    """Return every image once; a path that comes again is left out."""
+    """Return every image once; a path that occurs again is excluded."""
     records: list[Record] = []
     excluded: list[Excluded] = []
     seen: set[Path] = set()
@@ -188,6 +142,38 @@ def _common_root(roots: Sequence[Path], *, images: Sequence[Path]) -> Path:
     """Return the folder that all image paths of the datalist are relative to."""
     folders = [root.absolute() if root.is_dir() else root.absolute().parent for root in roots]
     return Path(os.path.commonpath([*folders, *(image.parent for image in images)]))
+
+
+def _open_all(records: Sequence[Record], *, workers: int | None) -> tuple[list[Record], list[Excluded]]:
+    """Return the records whose file is a readable radiograph, in their order, and the others as excluded."""
+    results = list(map_in_threads(open_image, records, "opening files", total=len(records), workers=workers))
+    opened = [result for result in results if isinstance(result, Record)]
+    return opened, [result for result in results if isinstance(result, Excluded)]
+
+
+def open_image(record: Record) -> Record | Excluded:
+    """Read a file whole; return its record completed from the DICOM header, or the reason to leave it out."""
+    from covid_monai.readers.radiograph import read_radiograph  # imports MONAI: only where files are opened
+
+    try:
+        _, metadata = read_radiograph(record.image)
+    except RefusedImage as error:
+        return Excluded(record.image, f"{error.reason}: {error.detail}")
+    except (UnreadableImage, OSError) as error:
+        return Excluded(record.image, f"unreadable: {error}")
+    return replace(
+        record,
+        patient=record.patient or str(metadata.get("PatientID") or "").strip() or None,
+        view=record.view or to_view(metadata.get("ViewPosition")),
+        sex=record.sex or to_sex(metadata.get("PatientSex")),
+        age=record.age if record.age is not None else to_age(metadata.get("PatientAge")),
+    )
+
+
+def _to_item(record: Record, distinct: Distinct, *, root: Path, class_names: Sequence[str]) -> Item:
+    item = record.to_item(root=root, class_names=class_names)
+    group = distinct.group_of.get(record.image)
+    return item if group is None else {**item, "group": group}
 
 
 def _describe(sources: Sequence[tuple[str, Path]], *, items: Sequence[Item]) -> dict[str, Any]:

@@ -1,21 +1,20 @@
-"""Which of the records found are asked for: classes and their final names, views, the order of labels."""
+"""Selection of records by class and by view, final names of the classes, and the order of their labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from covid_monai.core.errors import unknown_choice
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
-from covid_monai.datasets.collections import Excluded, Record
+from covid_monai.datasets.collections.base import Excluded, Record
 
-_FRONTAL = ("PA", "AP", "FRONTAL")  # starts of AP SUPINE, APS, AP ERECT, ... too
-Selected = tuple[list[Record], list[Excluded]]
+_FRONTAL = ("PA", "AP", "FRONTAL")  # prefixes: AP SUPINE, APS and AP ERECT are frontal too
 
 
 def parse_classes(text: str) -> dict[str, str]:
-    """Read which classes to keep, with `new=old+old` to merge.
+    """Read the classes to keep; `new=old+old` merges classes.
 
     Returns:
-        Found name to final name, in the order of the labels.
+        Final name of each found name, in the order of the labels.
 
     Raises:
         ValueError: If a name is empty or occurs twice.
@@ -28,35 +27,40 @@ def parse_classes(text: str) -> dict[str, str]:
         new, equals, olds = part.partition("=")
         for old in (olds if equals else new).split("+"):
             if not old.strip() or not new.strip() or old.strip() in classes:
-                raise ValueError(f"classes {text!r}: expected names such as normal,abnormal=pneumonia+covid")
+                raise ValueError(
+                    f"The classes {text!r} have an empty or repeated name. "
+                    "Write them like normal,abnormal=pneumonia+covid."
+                )
             classes[old.strip()] = new.strip()
     return classes
 
 
-def keep_classes(records: Sequence[Record], class_map: Mapping[str, str] | None) -> Selected:
-    """Keep the classes that the map names, under the names it gives them; all without a map.
+def keep_classes(
+    records: Sequence[Record], classes: Mapping[str, str] | None
+) -> tuple[list[Record], list[Excluded]]:
+    """Keep the records of `classes` under their final names; keep all without `classes`.
 
     Raises:
-        ValueError: If it names a class that is neither ours nor in the records: a merged one would lose it.
+        ValueError: If a class is neither in the records nor one of ours. A merged class would miss it.
     """
-    if class_map is None:
+    if classes is None:
         return list(records), []
     found = {record.class_name for record in records}
-    for name in class_map:
+    for name in classes:
         if name not in found and name not in DEFAULT_CLASS_NAMES:
             raise ValueError(unknown_choice("class", name, sorted(found)))
     kept, excluded = [], []
     for record in records:
         name = record.class_name
-        if name in class_map:
-            kept.append(replace(record, class_name=class_map[name]))
+        if name in classes:
+            kept.append(replace(record, class_name=classes[name]))
         else:
             excluded.append(Excluded(record.image, f"class {name} was not asked for"))
     return kept, excluded
 
 
-def keep_views(records: Sequence[Record], views: Sequence[str] | None) -> Selected:
-    """Keep the views asked for; without `views` all frontal and all unknown ones, so lateral images go."""
+def keep_views(records: Sequence[Record], views: Sequence[str] | None) -> tuple[list[Record], list[Excluded]]:
+    """Keep the records of `views`; without `views`, keep all frontal and all unknown views."""
     wanted = {view.strip().upper() for view in views} if views else None
     kept, excluded = [], []
     for record in records:
@@ -69,45 +73,48 @@ def keep_views(records: Sequence[Record], views: Sequence[str] | None) -> Select
 
 
 def check_no_class_lost(
-    asked: Sequence[Record], kept: Sequence[Record], left_out: Sequence[Excluded]
+    wanted: Sequence[Record], kept: Sequence[Record], excluded: Sequence[Excluded]
 ) -> None:
-    """Refuse to go on without a class of which every image was left out, and say why the first was.
+    """Raise an error if every image of a class was left out; it gives the reason of the first image.
 
     Args:
-        asked: Records of the classes that are wanted.
-        kept: Those of them that are left.
-        left_out: The others, with their reasons.
+        wanted: Records of the wanted classes.
+        kept: Those of them that are kept.
+        excluded: The others, with their reasons.
 
     Raises:
-        ValueError: If a class of `asked` has none in `kept`.
+        ValueError: If a class of `wanted` has no record in `kept`.
     """
     left = {record.class_name for record in kept}
-    reasons = {excluded.image: excluded.reason for excluded in left_out}
-    for name in dict.fromkeys(record.class_name for record in asked):
+    reasons = {each.image: each.reason for each in excluded}
+    for name in dict.fromkeys(record.class_name for record in wanted):
         if name not in left:
-            images = [record.image for record in asked if record.class_name == name]
+            images = [record.image for record in wanted if record.class_name == name]
+            count = f"all {len(images)} images are" if len(images) > 1 else "its only image is"
             raise ValueError(
-                f"all {len(images)} images of class {name} are left out; {images[0]}: {reasons[images[0]]}. "
-                "Mend that, or leave the class out: --classes"
+                f"No image of class {name} can be used: {count} left out. The first is {images[0]} "
+                f"({reasons[images[0]].rstrip('.')}). Correct the images, or choose classes with --classes."
             )
 
 
-def order_classes(records: Sequence[Record], class_map: Mapping[str, str] | None) -> tuple[str, ...]:
-    """Return the classes in the order of their labels: as asked for, else ours first, others by name.
+def order_classes(records: Sequence[Record], classes: Mapping[str, str] | None) -> tuple[str, ...]:
+    """Return the classes in the order of their labels: as in `classes`, else ours first, then others by name.
 
     Raises:
-        ValueError: If a class that was asked for has no image, or fewer than two classes are there.
+        ValueError: If a wanted class has no image, or there are fewer than two classes.
     """
     found = {record.class_name for record in records}
-    if class_map is None:
+    if classes is None:
         known = [name for name in DEFAULT_CLASS_NAMES if name in found]
         names = (*known, *sorted(found - set(known)))
     else:
-        names = tuple(dict.fromkeys(class_map.values()))
+        names = tuple(dict.fromkeys(classes.values()))
     absent = ", ".join(name for name in names if name not in found)
     if absent:
-        raise ValueError(f"no readable image of class {absent}; found {', '.join(sorted(found)) or 'none'}")
+        raise ValueError(
+            f"No readable image of class {absent}. Classes with images: {', '.join(sorted(found)) or 'none'}."
+        )
     if len(names) < 2:
-        only = names[0] if names else "none"
-        raise ValueError(f"found only class {only}: add a source or ask for classes that make two or more")
+        found_only = f"Found only class {names[0]}" if names else "Found no class"
+        raise ValueError(f"{found_only}, but a datalist needs two or more. Add a source or change --classes.")
     return names

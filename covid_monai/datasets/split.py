@@ -1,8 +1,8 @@
-"""Training, validation and test by patient, stratified by class and source, seeded.
+"""Split into training, validation and test by patient, stratified by class and source, with a seed.
 
-scikit-learn's `StratifiedGroupKFold` yields folds of 1/k only and may leave a rare class out of a fold;
-`GroupShuffleSplit` does not stratify; both change the whole split when one patient is added. The draw below
-is a few lines without these faults.
+scikit-learn's `StratifiedGroupKFold` makes only folds of 1/k and may leave a rare class out of a fold.
+`GroupShuffleSplit` does not stratify. Both change the whole split when one patient is added. The draw below
+does not have these faults.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _Order = Callable[[str], Any]  # sort key of a patient's name
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits, and the records that fit in none with the reason."""
+    """Records of the three splits, and the images that cannot be in any of them, with the reason."""
 
     training: tuple[Record, ...]
     validation: tuple[Record, ...]
@@ -34,7 +34,7 @@ def check_fractions(**fractions: float) -> None:
     """Raise `ValueError` for a fraction outside [0, 1)."""
     for name, fraction in fractions.items():
         if not 0 <= fraction < 1:
-            raise ValueError(f"{name} must be in [0, 1), got {fraction}")
+            raise ValueError(f"{name} must be at least 0 and less than 1, but it is {fraction}.")
 
 
 def check_order(text: str) -> ValidationOrder:
@@ -55,20 +55,21 @@ def split_by_patient(
 ) -> Splits:
     """Assign every patient to one split.
 
-    A collection's own test and validation images stay what they are. Other images of such a patient follow
-    them, unless a collection has those in another part: then they are excluded, so that a published test
-    stays as published. Test is drawn from the patients who are in no part of a collection's own split.
-    Validation is drawn from all who are left, except in sources that bring their own. A class with three
-    patients or more who have no other class gets one in each split that is drawn.
+    A source's own test and validation images keep their split. Other images of such a patient join them. If
+    the source has these in another part of its split they are excluded, so that a published test stays as
+    published. Test is drawn from the patients outside the sources' own splits. Validation is drawn from all
+    remaining patients, except in sources with a validation of their own. A class with three patients or more
+    who have no other class gets one in each split that is drawn.
 
     Args:
-        records: With `patient` set; any order gives the same result.
-        validation_fraction: Part of the patients that are left after test, in [0, 1).
-        test_fraction: Part of the patients of collections without their own test, in [0, 1).
-        seed: Same seed, same patients, same split.
+        records: Records with `patient` set; any order gives the same result.
+        validation_fraction: Part of the patients that remain after test, in [0, 1).
+        test_fraction: Part of the patients of sources without a test of their own, in [0, 1).
+        seed: Seed of the draw; the same seed and patients give the same split.
         validation_order: `random`, or `first`: the patients whose names come first, numbers compared as
-            numbers. For collections that number their patients in the order of acquisition and whose test is
-            one end of that order: a validation next to it drifts as the test does (temporal validation).
+            numbers. `first` is for collections that number their patients in the order of acquisition and
+            take one end of that order as their test. A validation next to the test drifts as the test does
+            (temporal validation).
 
     Raises:
         ValueError: If a fraction is outside [0, 1), a record has no patient, or the order is unknown.
@@ -78,36 +79,36 @@ def split_by_patient(
     patients: dict[str, list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda record: str(record.image)):
         if record.patient is None:
-            raise ValueError(f"{record.image}: no patient; give the file an identifier of its own")
+            raise ValueError(f"{record.image}: no patient. Give the file an identifier of its own.")
         patients[record.patient].append(record)
     assigned = _official(patients)
     free = {patient: images for patient, images in patients.items() if patient not in assigned}
-    undivided = {
+    without_split = {
         patient: images for patient, images in free.items() if all(image.split is None for image in images)
     }
-    shuffle = _shuffler(f"{seed}/test")
-    for patient in _draw(undivided, test_fraction, order=shuffle, leave=2 if validation_fraction else 1):
+    shuffled = _shuffled(f"{seed}/test")
+    for patient in _draw(without_split, test_fraction, order=shuffled, leave=2 if validation_fraction else 1):
         assigned[patient] = "test"
     with_validation = {
         image.source for images in patients.values() for image in images if image.split == "validation"
     }
-    left = {
+    remaining = {
         patient: images
         for patient, images in free.items()
         if patient not in assigned and not with_validation & {image.source for image in images}
     }
-    order = _by_number if validation_order == "first" else _shuffler(f"{seed}/validation")
-    for patient in _draw(left, validation_fraction, order=order, leave=1):
+    order = _by_number if validation_order == "first" else _shuffled(f"{seed}/validation")
+    for patient in _draw(remaining, validation_fraction, order=order, leave=1):
         assigned[patient] = "validation"
     return _collect(patients, assigned)
 
 
 def _official(patients: Mapping[str, Sequence[Record]]) -> dict[str, Split]:
-    """Return the patients whom a collection's own test or validation part holds; test goes first."""
-    held = {patient: {image.split for image in images} for patient, images in patients.items()}
+    """Return the patients of a source's own test or validation, with their split; test goes first."""
+    splits_of = {patient: {image.split for image in images} for patient, images in patients.items()}
     return {
         patient: next(split for split in _PRECEDENCE if split in splits)
-        for patient, splits in held.items()
+        for patient, splits in splits_of.items()
         if splits & {"test", "validation"}
     }
 
@@ -133,10 +134,10 @@ def _collect(patients: Mapping[str, Sequence[Record]], assigned: Mapping[str, Sp
 def _draw(
     patients: Mapping[str, Sequence[Record]], fraction: float, *, order: _Order, leave: int
 ) -> set[str]:
-    """Draw about `fraction` of the patients of each class, from every source alike.
+    """Draw about `fraction` of the patients of each class, from every source in proportion.
 
     Rare classes go first, so that a patient of two classes counts for the rarer one. At least one patient of
-    a class is drawn as long as `leave` others stay.
+    a class is drawn, provided that `leave` others remain.
     """
     if not fraction:
         return set()
@@ -149,15 +150,17 @@ def _draw(
     for class_name in sorted(of_class, key=lambda name: (len(of_class[name]), name)):
         members = of_class[class_name]
         wanted = min(max(round(fraction * len(members)), 1), max(len(members) - leave, 0))
-        queue = _in_turn({patient: patients[patient][0].source for patient in members - settled}, order=order)
+        queue = _interleaved(
+            {patient: patients[patient][0].source for patient in members - settled}, order=order
+        )
         missing = min(wanted - len(members & drawn), len(queue) - leave)
         drawn.update(queue[: max(missing, 0)])
         settled |= members
     return drawn
 
 
-def _in_turn(source_of: Mapping[str, str], *, order: _Order) -> list[str]:
-    """Order patients so that any start of the list holds each source in proportion, each in its order."""
+def _interleaved(source_of: Mapping[str, str], *, order: _Order) -> list[str]:
+    """Order patients so that any first part of the list has each source in proportion and in `order`."""
     ordered = sorted(source_of, key=order)
     total = Counter(source_of.values())
     seen: Counter[str] = Counter()
@@ -169,13 +172,13 @@ def _in_turn(source_of: Mapping[str, str], *, order: _Order) -> list[str]:
     return sorted(ordered, key=lambda patient: place[patient])
 
 
-def _shuffler(key: str) -> _Order:
-    """Sort key of a shuffled order: a hash, so that another patient more or less leaves the rest in order."""
+def _shuffled(key: str) -> _Order:
+    """Return the sort key of a random order: a hash, so that another patient leaves the others in order."""
     return lambda patient: hashlib.sha256(f"{key}/{patient}".encode()).digest()
 
 
 def _by_number(patient: str) -> list[tuple[bool, int, str]]:
-    """Sort key of names as a person sorts them.
+    """Return the sort key of a natural order, in which numbers are compared as numbers.
 
     >>> sorted(["a:IM-115", "a:IM-9", "a:person2"], key=_by_number)
     ['a:IM-9', 'a:IM-115', 'a:person2']

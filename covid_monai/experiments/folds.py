@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 
 from covid_monai.datasets.datalist import Item
-from covid_monai.datasets.leaks.grouping import connected_groups
+from covid_monai.datasets.grouping import connected_groups
 
 Fold = dict[str, list[Item]]
 _VALIDATION_FOLDS = 6  # validation is a sixth of what is not test

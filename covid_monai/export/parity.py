@@ -11,7 +11,7 @@ from PIL import Image
 
 from covid_monai.bundle import Bundle
 from covid_monai.export import forms
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.phantoms.radiograph import draw_radiograph
 from covid_monai.readers.image_files import readable_images
 
 TOLERANCE = 1e-4  # of a probability, in float32

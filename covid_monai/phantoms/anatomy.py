@@ -1,6 +1,6 @@
-"""Outlines of a thorax for the radiograph phantom, in the body coordinates of `phantom_canvas`.
+"""Outlines of a thorax for the radiograph phantom, in the body coordinates of `phantoms.canvas`.
 
-`side` is -1 for the patient's right (left of the image) and 1 for the left. Nothing here knows a class.
+`side` is -1 for the patient's right (left of the image) and 1 for the left. No outline depends on the class.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ Path2D = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Habitus:
-    """One person's build; lengths in body units (the image is 2 wide)."""
+    """Build of one person; lengths are in body units (the image is 2 wide)."""
 
     sex: str
     breadth: float  # half width of the rib cage at its widest
     apex: float  # y of the top of the lungs
     base: float  # y of the right diaphragm's dome
     heart: float  # width of the heart relative to an average one
-    aeration: float  # darkness of the lungs: how deep the breath was
+    aeration: float  # darkness of the lungs: depends on the depth of the breath
     fat: float  # thickness of the soft tissue beside the ribs
     ribs: float  # y of the first rib's head
     rib_gap: float
-    seed: int  # for what is drawn anew at every use, and the same for every image of the person
+    seed: int  # start of the random numbers of each part, the same for every image of the person
 
     @classmethod
     def draw(cls, seed: int, *, sex: str, view: str) -> "Habitus":
@@ -49,24 +49,24 @@ class Habitus:
         )
 
     def random(self, part: int) -> np.random.Generator:
-        """Return the generator of one part of the body."""
+        """Return the random generator of one part of the body."""
         return np.random.default_rng([self.seed, 0, part])
 
     def wall(self, y: float) -> float:
-        """Half width of the inside of the rib cage at height `y`."""
+        """Return the half width of the inside of the rib cage at height `y`."""
         middle, height = 0.30, 0.34 - self.apex
         return self.breadth * (max(0.03, 1 - ((middle - min(y, middle)) / height) ** 2.3)) ** 0.52
 
     def dome(self, side: int) -> float:
-        """Height of the top of the diaphragm; the left one stands lower."""
+        """Return the height of the top of the diaphragm; the left one is lower."""
         return self.base + (0.05 if side > 0 else 0.0)
 
 
 def body_outline(habitus: Habitus) -> Path2D:
-    """Neck, shoulders and flanks."""
+    """Return the outline of neck, shoulders and flanks."""
     flank = habitus.breadth + habitus.fat
     half = [(0.24, -1.2), (0.27, -0.98), (0.45, -0.90), (0.80, -0.82), (1.08, -0.70), (1.45, -0.40)]
-    if habitus.random(1).random() < 0.6:  # the arms raised or away: the armpit shows
+    if habitus.random(1).random() < 0.6:  # the arms are raised, so that the armpit shows
         half += [(1.30, -0.12), (flank + 0.22, -0.16), (flank + 0.11, -0.04)]
     half += [(flank + 0.08, 0.14), (flank + 0.03, 0.50), (flank + 0.05, 1.2)]
     right = np.array([(-x, y) for x, y in half])
@@ -75,7 +75,7 @@ def body_outline(habitus: Habitus) -> Path2D:
 
 
 def lung_outline(habitus: Habitus, side: int) -> Path2D:
-    """One lung, its inner edge behind the mediastinum."""
+    """Return the outline of one lung; its inner edge lies behind the mediastinum."""
     dome, apex = habitus.dome(side), habitus.apex
     angle = dome + 0.24  # the costophrenic angle lies well below the dome
     heights = np.linspace(apex + 0.10, angle - 0.08, 6)
@@ -98,7 +98,7 @@ def lung_outline(habitus: Habitus, side: int) -> Path2D:
 
 
 def mediastinum_outline(habitus: Habitus) -> Path2D:
-    """Great vessels and heart: aortic knob and left ventricle on the left, right atrium opposite."""
+    """Return great vessels and heart: aortic knob and left ventricle on the left, right atrium opposite."""
     rng = habitus.random(3)
     w, base = habitus.heart, habitus.base
     knob = rng.uniform(0.125, 0.175)
@@ -113,14 +113,14 @@ def mediastinum_outline(habitus: Habitus) -> Path2D:
 
 
 def abdomen(habitus: Habitus) -> Path2D:
-    """Liver and spleen under the domes, denser than the chest wall."""
+    """Return liver and spleen under the domes of the diaphragm."""
     dome, breadth = habitus.base + 0.12, habitus.breadth
     top = [(-breadth, dome + 0.2), (-0.4, dome), (0, dome + 0.03), (0.4, dome + 0.05), (breadth, dome + 0.2)]
     return spline([(-breadth, 1.3), *top, (breadth, 1.3)])
 
 
 def posterior_ribs(habitus: Habitus) -> list[Line]:
-    """Ten pairs from the spine outwards and down."""
+    """Return ten pairs of ribs, from the spine outwards and down."""
     rng = habitus.random(4)
     lines = []
     for number in range(10):
@@ -136,7 +136,7 @@ def posterior_ribs(habitus: Habitus) -> list[Line]:
 
 
 def anterior_ribs(habitus: Habitus) -> list[Line]:
-    """The flatter front ends, from the flank inwards and down to where cartilage begins."""
+    """Return the flatter front ends of the ribs, from the flank inwards to the cartilage."""
     rng = habitus.random(5)
     lines = []
     for number in range(7):
@@ -152,7 +152,7 @@ def anterior_ribs(habitus: Habitus) -> list[Line]:
 
 
 def clavicles(habitus: Habitus) -> list[Line]:
-    """Two S-shaped bones over the tops of the lungs."""
+    """Return the two S-shaped bones over the tops of the lungs."""
     rng = habitus.random(6)
     inner = habitus.apex + rng.uniform(0.16, 0.24)
     rise = rng.uniform(0.10, 0.20)
@@ -162,7 +162,7 @@ def clavicles(habitus: Habitus) -> list[Line]:
 
 
 def shoulders(habitus: Habitus) -> list[Path2D]:
-    """Shoulder blades and the heads of the upper arms."""
+    """Return shoulder blades and upper arms."""
     rng = habitus.random(7)
     inner = rng.uniform(0.62, 0.76)
     blade = [(inner, -0.50), (0.82, -0.68), (0.97, -0.66), (0.90, -0.40), (0.80, -0.02), (0.72, 0.02)]
@@ -172,7 +172,7 @@ def shoulders(habitus: Habitus) -> list[Path2D]:
 
 
 def vertebrae(habitus: Habitus) -> list[Path2D]:
-    """Bodies of the spine, one above the other."""
+    """Return the vertebral bodies."""
     gap = habitus.rib_gap * 1.02
     centers = np.arange(-1.05, 1.1, gap)
     half = gap * 0.42
@@ -182,7 +182,7 @@ def vertebrae(habitus: Habitus) -> list[Path2D]:
 
 
 def airways(habitus: Habitus) -> list[Line]:
-    """Trachea and main bronchi (dark)."""
+    """Return trachea and main bronchi, which are dark."""
     fork = habitus.random(8).uniform(-0.30, -0.24)
     trachea = [(0.0, -1.1), (-0.005, -0.6), (-0.015, fork)]
     return [
@@ -193,7 +193,7 @@ def airways(habitus: Habitus) -> list[Line]:
 
 
 def vessels(habitus: Habitus) -> list[Line]:
-    """The pulmonary vessels: they leave the hilum, branch and taper."""
+    """Return the pulmonary vessels, which leave the hilum, branch and taper."""
     rng = habitus.random(9)
     side = np.repeat(SIDES, 9)
     angle = np.tile(np.linspace(-1.3, 1.4, 9), 2) + rng.normal(0, 0.14, 18)
@@ -216,7 +216,7 @@ def vessels(habitus: Habitus) -> list[Line]:
 
 
 def breasts(habitus: Habitus) -> list[Path2D]:
-    """Breast shadows of a woman; none of a man."""
+    """Return the breast shadows of a woman; none for a man."""
     if habitus.sex != "F":
         return []
     rng = habitus.random(10)
@@ -225,7 +225,7 @@ def breasts(habitus: Habitus) -> list[Path2D]:
 
 
 def stomach_bubble(habitus: Habitus) -> Path2D:
-    """Gas under the left dome."""
+    """Return the gas under the left dome of the diaphragm."""
     rng = habitus.random(11)
     center = (rng.uniform(0.30, 0.46), habitus.dome(1) + rng.uniform(0.13, 0.20))
     return ellipse(center, (rng.uniform(0.05, 0.13), rng.uniform(0.03, 0.07)))

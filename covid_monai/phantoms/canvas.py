@@ -1,4 +1,4 @@
-"""A sheet to draw soft shapes on: polygons and lines in body coordinates, as float layers.
+"""A canvas for soft shapes: polygons and lines in body coordinates, drawn as float layers.
 
 Body coordinates: x from -1 (the patient's right) to 1 (left), y from -1 (top of the image) to 1, before the
 positioning (scale, rotation, shift) that the canvas applies to every point.
@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 Layer = NDArray[np.float32]
-_COARSE = 4  # soft layers are computed on a grid this much coarser: nothing of them is lost, and it is quick
+_COARSE = 4  # soft layers are computed on a grid this much coarser, which is fast and loses nothing visible
 _REFERENCE_SIZE = 512  # blur is stated in pixels of an image of this size
 
 
 class Line(NamedTuple):
-    """An open path to draw: `points` is [N, 2], `width` in body units, `level` in [0, 1]."""
+    """An open path: `points` is [N, 2], `width` is in body units, `level` in [0, 1]."""
 
     points: NDArray[np.float64]
     width: float
@@ -26,12 +26,12 @@ class Line(NamedTuple):
 
 
 class Canvas:
-    """Draw shapes as float32 layers `[size, size]` with values in [0, 1].
+    """A drawing surface that returns each shape as a float32 layer `[size, size]` with values in [0, 1].
 
     Args:
         size: Rows and columns of the image.
-        matrix: [2, 2], applied to every point (scale and rotation).
-        shift: [2], added after it.
+        matrix: Scale and rotation, [2, 2], applied to every point.
+        shift: Translation, [2], added after `matrix` is applied.
     """
 
     def __init__(self, size: int, *, matrix: ArrayLike | None = None, shift: ArrayLike = (0.0, 0.0)) -> None:
@@ -48,10 +48,10 @@ class Canvas:
         return self._soften(sheet, blur)
 
     def stroke(self, lines: Sequence[Line], *, blur: float) -> Layer:
-        """Return lines drawn over one another, softened by `blur` pixels of 512."""
+        """Return lines drawn on top of one another, softened by `blur` pixels of 512."""
         sheet, size = self._sheet(blur)
         draw = ImageDraw.Draw(sheet)
-        # All points in one go: an image has hundreds of short lines.
+        # All points at once, because an image has hundreds of short lines.
         pixels = iter(self._pixels(np.concatenate([line.points for line in lines]), size))
         for line in lines:
             width = max(1, round(line.width * size / 2))
@@ -59,7 +59,7 @@ class Canvas:
         return self._soften(sheet, blur)
 
     def reduced(self, *, smallest: int) -> "Canvas":
-        """Return a canvas of half the size but not below `smallest`, for what has no fine detail."""
+        """Return a canvas of half the size, but not below `smallest`, for layers without fine detail."""
         size = max(self.size // 2, min(self.size, smallest))
         return Canvas(size, matrix=self.matrix, shift=self.shift)
 
@@ -71,11 +71,11 @@ class Canvas:
         return body[..., 0], body[..., 1]
 
     def enlarge(self, layer: Layer) -> Layer:
-        """Bring the layer of a reduced canvas to the size of this one."""
+        """Return the layer of a reduced canvas at the size of this one."""
         return _resize(layer, self.size)
 
     def noise(self, rng: np.random.Generator, *, cells: Sequence[int]) -> Layer:
-        """Return a cloud with unit variance: one octave for each number of cells across the image."""
+        """Return cloudy noise with unit variance: the sum of one octave for each number of cells."""
         octaves = (rng.standard_normal((number, number), dtype=np.float32) for number in cells)
         total = sum((_resize(octave, self.size) for octave in octaves), np.float32(0))
         return np.asarray(total / max(float(np.std(total)), 1e-6), dtype=np.float32)
@@ -101,10 +101,10 @@ def spline(points: ArrayLike, *, closed: bool = False, steps: int = 10) -> NDArr
     Args:
         points: [N, 2], N at least 2.
         closed: Whether the path returns to its first point.
-        steps: Points drawn for each span.
+        steps: Number of points drawn for each span.
 
     Returns:
-        [M, 2]; it passes through every one of `points`.
+        Path [M, 2] through every one of `points`.
 
     >>> spline([[0, 0], [1, 0], [2, 0]], steps=2).tolist()
     [[0.0, 0.0], [0.4375, 0.0], [1.0, 0.0], [1.5625, 0.0], [2.0, 0.0]]

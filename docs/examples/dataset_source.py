@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covid_monai.core.vocabulary import NORMAL, PNEUMONIA
-from covid_monai.datasets.collections import Excluded, Record, Source
-from covid_monai.datasets.collections.base import find_root, read_table, to_age, to_sex, to_view
+from covid_monai.datasets.collections.base import Excluded, Record, Source, find_root, read_table
 
 LAYOUT = "findings.csv and images/"
 _COLUMNS = ("image", "finding", "subject", "part", "view", "sex", "age")
@@ -21,15 +20,15 @@ def records(root: Path) -> Iterator[Record | Excluded]:
         if class_name is None:
             yield Excluded(image, f"finding {row['finding'] or 'unknown'} has no class")
             continue
-        yield Record(
+        yield Record.from_text(
             image,
             class_name,
             SOURCE.name,
-            patient=row["subject"] or None,
+            patient=row["subject"],
             split="test" if row["part"] == "test" else "training",
-            view=to_view(row["view"]),
-            sex=to_sex(row["sex"]),
-            age=to_age(row["age"]),
+            view=row["view"],
+            sex=row["sex"],
+            age=row["age"],
         )
 
 

@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from covid_monai.bundle.bundle_zip import sha256
-from covid_monai.phantoms.files import write_phantoms
+from covid_monai.phantoms.dataset import write_phantoms
 
 pytestmark = [
     pytest.mark.slow,

@@ -18,7 +18,7 @@ from covid_monai.datasets.datalist import SPLITS
 from covid_monai.datasets.split import ValidationOrder
 from covid_monai.deidentify.rules import Retain
 from covid_monai.inference.backends.choice import BACKENDS
-from covid_monai.phantoms.files import IMAGE_FORMATS
+from covid_monai.phantoms.dataset import IMAGE_FORMATS
 
 ROOT = Path(__file__).parents[2]
 

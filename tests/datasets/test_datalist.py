@@ -64,12 +64,14 @@ def test_written_list_reads_back_and_loads_with_monai(path, images):
 def test_dataset_dir_replaces_the_root(path, images, tmp_path):
     moved = images.rename(tmp_path / "moved")
     datalist = read_datalist(path)
-    with pytest.raises(FileNotFoundError, match=r"no folder .*images; .*--dataset_dir"):
+    with pytest.raises(
+        FileNotFoundError, match=r"folder .*images of the images does not exist\..*--dataset_dir"
+    ):
         datalist.records("training")
     assert datalist.records("training", moved)[0]["image"] == str(moved / "a/1.png")
     (moved / "b/2.png").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"1 of 2 training images are missing, first .*2\.png; .*--dataset_dir"
+        FileNotFoundError, match=r"1 of 2 training images missing, the first is .*2\.png\. .*--dataset_dir"
     ):
         datalist.records("training", moved)
 
@@ -90,13 +92,15 @@ def test_empty_or_unknown_split_names_the_file_and_the_way_out(path):
     content = json.loads(path.read_text())
     content["test"] = []
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"datalist\.json: no test records; .*data prepare.*--test-fraction"):
+    with pytest.raises(
+        ValueError, match=r"datalist\.json: the split test has no records\. .*data prepare.*--test-fraction"
+    ):
         read_datalist(path).records("test")
-    with pytest.raises(ValueError, match="'train' is not a split"):
+    with pytest.raises(ValueError, match="Unknown split 'train'"):
         read_datalist(path).records("train")
 
 
-def test_digest_follows_the_data_and_not_its_order_or_place(path, images, tmp_path):
+def test_digest_follows_the_data_and_not_its_order_or_place(path, tmp_path):
     digest = read_datalist(path).digest
     content = json.loads(path.read_text())
 
@@ -115,17 +119,17 @@ def test_digest_follows_the_data_and_not_its_order_or_place(path, images, tmp_pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": None}, "expected labels such as"),
-        ({"labels": {"0": "normal", "2": "covid"}}, "expected labels such as"),
-        ({"labels": {"0": "covid", "1": "covid"}}, "two or more different labels"),
-        ({"labels": {"0": "covid"}}, "two or more different labels"),
+        ({"labels": None}, "expected labels like"),
+        ({"labels": {"0": "normal", "2": "covid"}}, "expected labels like"),
+        ({"labels": {"0": "covid", "1": "covid"}}, "at least two different labels"),
+        ({"labels": {"0": "covid"}}, "at least two different labels"),
         ({"training": {}}, "training is not a list"),
         ({"training": [{"image": "x.png"}]}, r"training\[0\]: expected image and label"),
         ({"training": [item("x.png", 2, "p")]}, "label 2 of x.png is not one of 0 to 1"),
         ({"training": [{"image": "x.png", "label": "covid"}]}, "label 'covid' of x.png"),
         ({"training": [{"image": ["x.png"], "label": 1}]}, "is not one path"),
         ({"training": [item("x.png", 1, "p4")]}, "patient p4 is in training and in test"),
-        ({"training": [], "validation": [], "test": []}, "found none"),
+        ({"training": [], "validation": [], "test": []}, "no records found"),
     ],
 )
 def test_malformed_lists_are_named(path, change, message):
@@ -138,12 +142,12 @@ def test_malformed_lists_are_named(path, change, message):
 @pytest.mark.parametrize("content", [b"", b"not json", b"[1, 2]", b"\xff\xfe"])
 def test_other_files_are_named(tmp_path, content):
     (tmp_path / "list.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"list\.json: (not JSON|expected an object)"):
+    with pytest.raises(ValueError, match=r"list\.json: (not a JSON file|expected an object)"):
         read_datalist(tmp_path / "list.json")
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such datalist; make one with"):
+    with pytest.raises(FileNotFoundError, match=r"no such datalist\. Make one with"):
         read_datalist(tmp_path / "nowhere.json")
 
 
@@ -163,10 +167,12 @@ def test_any_json_reads_or_is_named(tmp_path_factory, content):
     try:
         datalist = read_datalist(path)
     except ValueError as error:
-        assert str(path) in str(error)
+        message = str(error)
     else:
         assert len(datalist.class_names) >= 2
         assert any(datalist.splits.values())
+        return
+    assert str(path) in message
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(path):

@@ -14,8 +14,8 @@ from pydicom.data import get_testdata_file
 from typer.testing import CliRunner
 
 from covid_monai.cli.data import app
-from covid_monai.datasets import opening
-from covid_monai.datasets.collections import SOURCES, Excluded, Record
+from covid_monai.datasets.collections import SOURCES
+from covid_monai.datasets.collections.base import Excluded, Record
 from covid_monai.datasets.datalist import SPLITS, read_datalist
 from covid_monai.datasets.prepare import parse_sources, prepare
 from covid_monai.datasets.selection import parse_classes
@@ -70,7 +70,7 @@ def test_same_seed_same_digest_and_another_seed_another(folder, tmp_path):
 
 
 def test_classes_are_restricted_merged_and_ordered(folder, tmp_path):
-    two = prepare([("folder", folder)], output=tmp_path / "two.json", classes=["covid", "normal"])
+    two = prepare([("folder", folder)], output=tmp_path / "two.json", classes=parse_classes("covid,normal"))
     assert two.class_names == ("covid", "normal")
     assert Counter(item["reason"] for item in two.excluded)["class pneumonia was not asked for"] == 6
     merged = prepare(
@@ -85,42 +85,45 @@ def test_classes_are_restricted_merged_and_ordered(folder, tmp_path):
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (["normal", "tuberculosis"], "Unknown class 'tuberculosis'. Choose one of: covid, normal"),
-        (["normal"], "found only class normal"),
+        ("normal,tuberculosis", "Unknown class 'tuberculosis'. Choose one of: covid, normal"),
+        ("normal", "Found only class normal"),
     ],
 )
 def test_absent_classes_are_named_and_nothing_is_written(folder, tmp_path, classes, message):
     with pytest.raises(ValueError, match=message):
-        prepare([("folder", folder)], output=tmp_path / "list.json", classes=classes)
+        prepare([("folder", folder)], output=tmp_path / "list.json", classes=parse_classes(classes))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda path, seed: write_image(path, seed), r"same pixels as covid/0.png"),
-        (lambda path, seed: path.write_text("<html>not found</html>"), "unreadable"),
+        (write_image, r"same pixels as covid/0.png"),
+        (lambda path, _: path.write_text("<html>not found</html>"), "unreadable"),
     ],
 )
-def test_a_class_that_loses_all_its_images_is_an_error_that_says_why(folder, tmp_path, make, reason):
+def test_a_class_that_loses_all_its_images_is_an_error_that_says_why(tmp_path, make, reason):
     root = tmp_path / "images"
     for index in range(3):
         write_image(root / "covid" / f"{index}.png", seed=index)
         write_image(root / "pneumonia" / f"{index}.png", seed=100 + index)
         make(write_image(root / "normal" / f"{index}.png"), index)
-    with pytest.raises(ValueError, match=f"all 3 images of class normal are left out; .*0.png: .*{reason}"):
+    with pytest.raises(
+        ValueError, match=rf"No image of class normal .*all 3 images are left out.*0.png \(.*{reason}"
+    ):
         prepare([("folder", root)], output=tmp_path / "list.json")
     assert not (tmp_path / "list.json").exists()
     assert prepare(
-        [("folder", root)], output=tmp_path / "list.json", classes=["pneumonia", "covid"]
+        [("folder", root)], output=tmp_path / "list.json", classes=parse_classes("pneumonia,covid")
     ).class_names == ("pneumonia", "covid")
 
 
 def test_wrong_wishes_fail_before_any_file_is_opened(folder, tmp_path, monkeypatch):
-    monkeypatch.delattr(opening, "open_one")
-    for wish in ({"test_fraction": 20}, {"classes": ["normal", "tuberculosis"]}):
+    monkeypatch.delattr("covid_monai.datasets.prepare.open_image")
+    for wish in ({"test_fraction": 20}, {"classes": parse_classes("normal,tuberculosis")}):
         with pytest.raises(
-            ValueError, match=r"test_fraction must be in \[0, 1\), got 20|Unknown class 'tuberculosis'"
+            ValueError,
+            match=r"test_fraction must be at least 0 .* it is 20|Unknown class .*'tuberculosis'",
         ):
             prepare([("folder", folder)], output=tmp_path / "list.json", **wish)
 
@@ -169,7 +172,8 @@ def test_views_are_filtered_and_dicom_headers_fill_in_what_the_source_lacks(tmp_
         "3.dcm": "view L was not asked for",
     }
     with pytest.raises(
-        ValueError, match=r"all 3 images of class covid are left out; .*1\.dcm: view LL was not asked for"
+        ValueError,
+        match=r"No image of class covid .*all 3 images are left out.*1\.dcm \(view LL was not asked for\)",
     ):
         prepare([("csv", tmp_path)], output=tmp_path / "pa.json", views=["pa"])
 
@@ -186,7 +190,7 @@ def test_interruption_stops_soon_and_leaves_no_file(folder, tmp_path, monkeypatc
         time.sleep(0.02)
         return record
 
-    monkeypatch.setattr(opening, "open_one", slow)
+    monkeypatch.setattr("covid_monai.datasets.prepare.open_image", slow)
     (tmp_path / "list.json").write_text("before")
     with pytest.raises(KeyboardInterrupt):
         prepare([("folder", folder)], output=tmp_path / "list.json", workers=1)
@@ -245,7 +249,7 @@ def test_prepare_says_what_it_dropped_and_grouped(repeated, tmp_path):
 @pytest.mark.real_data
 def test_real_collections_merge_and_shared_images_stay_on_one_side(real_data, tmp_path, monkeypatch):
     """Files are not opened here: their content has its own tests, and the fixture's time is better spent."""
-    monkeypatch.setattr(opening, "open_one", lambda record: record)
+    monkeypatch.setattr("covid_monai.datasets.prepare.open_image", lambda record: record)
     tokens = ["ieee8023", "covid-chestxray-dataset", "darkcovidnet", "darkcovidnet", "kermany", "chest_xray"]
     sources = [(name, real_data / root) for name, root in parse_sources(tokens)]
     datalist = prepare(sources, output=tmp_path / "list.json", check_duplicates=False)
@@ -286,11 +290,11 @@ def test_source_words_on_the_command_line():
         parse_sources(["kermani", "a"])
     with pytest.raises(ValueError, match="source folder has no root"):
         parse_sources(["kermany", "a", "folder"])
-    with pytest.raises(ValueError, match="no source given"):
+    with pytest.raises(ValueError, match="No source given"):
         parse_sources([])
 
 
 @pytest.mark.parametrize("text", ["", "a,", "a=,b", "a,b=a+c", "=a"])
 def test_class_words_that_say_nothing_are_refused(text):
-    with pytest.raises(ValueError, match="expected names such as"):
+    with pytest.raises(ValueError, match="Write them like"):
         parse_classes(text)

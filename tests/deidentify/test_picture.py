@@ -14,7 +14,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from covid_monai.deidentify.marks import has_text_like_marks
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.phantoms.radiograph import draw_radiograph
 
 FONT = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -25,7 +25,7 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from covid_monai.deidentify.rules import BASIC, MODIFIED_DATES, RETAIN_CODES, Action, Retain, Rules
-from covid_monai.phantoms.files import write_phantoms
+from covid_monai.phantoms.dataset import write_phantoms
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom's, about values that are strange on purpose
 

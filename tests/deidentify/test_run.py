@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from covid_monai.cli.main import app
 from covid_monai.deidentify.rules import _table
-from covid_monai.phantoms.files import write_phantoms
+from covid_monai.phantoms.dataset import write_phantoms
 from covid_monai.readers import read_radiograph
 
 pytestmark = pytest.mark.filterwarnings("ignore")

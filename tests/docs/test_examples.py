@@ -14,7 +14,7 @@ from PIL import Image
 from covid_monai.bundle import Bundle, CheckpointError
 from covid_monai.datasets import collections as sources
 from covid_monai.inference.grad_cam import Heatmap
-from covid_monai.phantoms.files import write_phantoms
+from covid_monai.phantoms.dataset import write_phantoms
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from covid_monai.cli.main import app
 from covid_monai.datasets.collections import SOURCES
-from covid_monai.datasets.leaks.grouping import connected_groups
+from covid_monai.datasets.grouping import connected_groups
 from covid_monai.evaluation.metrics.prediction_table import read_predictions
 from covid_monai.experiments.folds import make_folds
 from covid_monai.experiments.pool import pooled_metrics

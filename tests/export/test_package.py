@@ -25,8 +25,8 @@ from covid_monai.cli.main import app
 from covid_monai.export import export_bundle, verify_bundle
 from covid_monai.export.parity import parity_images
 from covid_monai.inference.classifier import Classifier
-from covid_monai.phantoms.files import write_phantoms
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.phantoms.dataset import write_phantoms
+from covid_monai.phantoms.radiograph import draw_radiograph
 
 pytestmark = pytest.mark.slow
 SHIPPED = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"

@@ -10,7 +10,7 @@ from torch import nn
 from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import SPLITS, read_datalist
 from covid_monai.inference.shortcut_controls import INPUTS, shortcut_controls
-from covid_monai.phantoms.files import write_phantoms
+from covid_monai.phantoms.dataset import write_phantoms
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from monai.bundle import load
 from covid_monai.bundle import Bundle
 from covid_monai.export import export_bundle
 from covid_monai.inference.classifier import Classifier
-from covid_monai.phantoms.files import write_phantoms
+from covid_monai.phantoms.dataset import write_phantoms
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

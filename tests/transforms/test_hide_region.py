@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from monai.data import MetaTensor
 
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.phantoms.radiograph import draw_radiograph
 from covid_monai.transforms.hide_region import REGIONS, HideRegion, HideRegiond, hidden_region
 
 images = npst.arrays(

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from covid_monai.phantoms import anatomy as anatomy
-from covid_monai.phantoms.generate import _position, draw_radiograph
+from covid_monai.phantoms.radiograph import draw_radiograph, position_patient
 from covid_monai.transforms.lung_region import lung_boxes, lung_region
 
 
 def true_lungs(seed, size):
     habitus = anatomy.Habitus.draw(seed, sex="M", view="PA")
-    canvas = _position(np.random.default_rng([seed, 1, 0]), size=size, view="PA")
+    canvas = position_patient(np.random.default_rng([seed, 1, 0]), size=size, view="PA")
     return canvas.fill([anatomy.lung_outline(habitus, side) for side in anatomy.SIDES], blur=0.5) > 0.5
 
 

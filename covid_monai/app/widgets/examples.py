@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from covid_monai.api.uploads import Upload
-from covid_monai.phantoms.dicom import PhantomPatient, radiograph_dataset
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.phantoms.file_formats import PhantomPatient, radiograph_dataset
+from covid_monai.phantoms.radiograph import draw_radiograph
 
 _SIZE = 512
 

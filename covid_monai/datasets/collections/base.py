@@ -1,4 +1,8 @@
-"""What every source shares: the record, the collection's description, and how its words are read."""
+"""What a new collection is made of: a `Source` that yields a `Record` or an `Excluded` for each image.
+
+A collection's module needs `find_root` for its folder, then `image_files` or `read_table` for its images, and
+`Record.from_text` for each of them. docs/add-dataset.md has a worked example.
+"""
 
 import csv
 import re
@@ -12,40 +16,35 @@ from covid_monai.core.vocabulary import COVID, NORMAL, PNEUMONIA
 Split = Literal["training", "validation", "test"]
 
 SPLIT_NAMES: dict[str, Split] = {
-    "train": "training",
-    "training": "training",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "training"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
-IMAGE_SUFFIXES = frozenset(  # more than can be read: the others are reported, not passed over
+IMAGE_SUFFIXES = frozenset(  # more than can be read: the others are reported as unreadable, not ignored
     (".dcm", ".dicom", ".ima", ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 )
-_CLASS_SYNONYMS = {
-    NORMAL: ("normal", "no_finding", "no_findings", "healthy"),
-    PNEUMONIA: ("pneumonia", "viral_pneumonia", "bacterial_pneumonia"),
-    COVID: ("covid", "covid_19", "covid19", "sars_cov_2"),
+_CLASS_OF_NAME = {
+    **dict.fromkeys(("no_finding", "no_findings", "healthy"), NORMAL),
+    **dict.fromkeys(("viral_pneumonia", "bacterial_pneumonia"), PNEUMONIA),
+    **dict.fromkeys(("covid_19", "covid19", "sars_cov_2"), COVID),
 }
-CLASS_OF_NAME = {synonym: name for name, synonyms in _CLASS_SYNONYMS.items() for synonym in synonyms}
 _UNKNOWN_WORDS = frozenset({"", "?", "unknown", "nan", "none", "n/a"})
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One labelled image of a collection.
+    """One labelled image of a source.
 
     Args:
         image: Path of the file.
         class_name: `normal`, `pneumonia`, `covid`, or a class of the person's own.
         source: Name of the source, a key of `SOURCES`.
-        patient: Identifier within the source; `None` where the collection does not say.
-        split: The part of the collection's own split that the image belongs to, if there is one.
-        view: Upper case as in ViewPosition: `PA`, `AP`, `AP SUPINE`, `L`, ...
+        patient: Identifier within the source; `None` where the source does not have one.
+        split: Part of the collection's own split that the image belongs to, if it has one.
+        view: View in upper case as in ViewPosition: `PA`, `AP`, `AP SUPINE`, `L`, ...
         sex: `M` or `F`.
-        age: In years.
+        age: Age in years.
     """
 
     image: Path
@@ -57,26 +56,39 @@ class Record:
     sex: str | None = None
     age: float | None = None
 
+    @classmethod
+    def from_text(
+        cls,
+        image: Path,
+        class_name: str,
+        source: str,
+        *,
+        patient: str | None = None,
+        split: Split | None = None,
+        view: str | None = None,
+        sex: str | None = None,
+        age: str | None = None,
+    ) -> "Record":
+        """Return a record from the words of a table: `?`, `unknown` and the like become `None`."""
+        return cls(
+            image, class_name, source, known_text(patient), split, to_view(view), to_sex(sex), to_age(age)
+        )
+
     def to_item(self, *, root: Path, class_names: Sequence[str]) -> dict[str, Any]:
-        """The record as a datalist holds it: path from `root`, label as index, unknown keys left out."""
-        known = {"view": self.view, "sex": self.sex, "age": self.age}
+        """Return the datalist item: path from `root`, label as index, without the facts that are unknown."""
+        facts = {"view": self.view, "sex": self.sex, "age": self.age}
         return {
             "image": relative_to(self.image, root),
             "label": class_names.index(self.class_name),
             "patient": self.patient,
             "source": self.source,
-            **{key: value for key, value in known.items() if value is not None},
+            **{key: value for key, value in facts.items() if value is not None},
         }
-
-
-def relative_to(path: Path, root: Path) -> str:
-    """Posix path from `root`, or the whole path where it lies elsewhere."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """An image that is left out, and why: one phrase for a person."""
+    """An image that is left out, and the reason as a phrase."""
 
     image: Path
     reason: str
@@ -84,13 +96,14 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A collection that `covid-monai data prepare` knows.
+    """A public collection, or a form of a person's own images, that `covid-monai data prepare` reads.
 
     Args:
-        name: The word on the command line.
-        layout: What its root must hold, for a person.
+        name: Name on the command line, and `source` of the datalist's records.
+        layout: Description of what its root must hold, for messages.
         licence: Licence and origin, stored in every datalist made from it.
-        records: Yields the images under a root; `FileNotFoundError` or `ValueError` for a wrong root.
+        records: Function that yields the images under a root. It raises `FileNotFoundError` or `ValueError`
+            for a root that does not have the layout.
     """
 
     name: str
@@ -105,22 +118,29 @@ def find_root(root: Path, *, names: Sequence[str], layout: str, nested: Sequence
     Archives often unpack to a folder inside a folder, hence `nested`.
 
     Raises:
-        FileNotFoundError: If there is none; it says what was expected and what is there.
+        FileNotFoundError: If there is none; the message tells what was expected and what was found.
     """
     for folder in (root, *(root / inner for inner in nested)):
         if all((folder / name).exists() for name in names):
             return folder
-    raise FileNotFoundError(f"{root}: expected {layout}; found {_describe(root)}")
+    raise wrong_root(root, layout)
 
 
-def _describe(root: Path) -> str:
+def wrong_root(root: Path, layout: str) -> FileNotFoundError:
+    """Return the error for a root that does not have the layout: what was expected, and what was found."""
     if not root.exists():
-        return "nothing: there is no such folder"
+        return FileNotFoundError(f"{root}: no such file or folder. Give {layout}.")
     if not root.is_dir():
-        return "a file, not a folder"
+        return FileNotFoundError(f"{root} is a file. Give {layout}.")
     names = sorted(entry.name + "/" * entry.is_dir() for entry in root.iterdir())
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return f"{', '.join(names[:8])}{more}" if names else "an empty folder"
+    found = f"{', '.join(names[:8])}{more}" if names else "an empty folder"
+    return FileNotFoundError(f"{root}: expected {layout}; found {found}.")
+
+
+def relative_to(path: Path, root: Path) -> str:
+    """Return the posix path from `root`, or the whole path if it is not below `root`."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
 def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -140,15 +160,15 @@ def _may_be_image(path: Path) -> bool:
 
 
 def read_table(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Read a CSV file with a header; cells come stripped.
+    """Read a CSV file with a header, without spaces around the cells.
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If it is not UTF-8 text or lacks one of `columns`; names what it has.
+        ValueError: If it is not UTF-8 text or lacks one of `columns`; names the columns that it has.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; expected a CSV file with columns {', '.join(columns)}"
+            f"{path}: no such file. Give a CSV file with the columns {', '.join(columns)}."
         )
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -156,11 +176,12 @@ def read_table(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str
             header = list(reader.fieldnames or ())
             rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: not a CSV file in UTF-8: {error}") from error
+        raise ValueError(f"{path}: not a CSV file in UTF-8 ({error}). Save it as CSV in UTF-8.") from error
     missing = [name for name in columns if name not in header]
     if missing:
+        noun = "column" if len(missing) == 1 else "columns"
         raise ValueError(
-            f"{path}: expected a column {', '.join(missing)}; found {', '.join(header) or 'none'}"
+            f"{path}: expected the {noun} {', '.join(missing)}; found {', '.join(header) or 'none'}."
         )
     return rows
 
@@ -172,43 +193,42 @@ def to_class_name(text: str) -> str:
     ['normal', 'covid', 'pneumonia', 'lung_cyst']
     """
     name = re.sub(r"[\s_-]+", "_", text.strip().lower()).strip("_")
-    return CLASS_OF_NAME.get(name, name)
+    return _CLASS_OF_NAME.get(name, name)
 
 
-def to_view(text: object) -> str | None:
-    """Return a view in upper case, `None` if it says nothing.
+def to_view(text: str | None) -> str | None:
+    """Return a view in upper case, `None` where it is unknown.
 
     >>> to_view("AP  Supine"), to_view("?")
     ('AP SUPINE', None)
     """
-    words = str(text if text is not None else "").split()
-    return None if " ".join(words).lower() in _UNKNOWN_WORDS else " ".join(words).upper()
+    view = known_text(" ".join((text or "").split()))
+    return view and view.upper()
 
 
-def to_sex(text: object) -> str | None:
+def to_sex(text: str | None) -> str | None:
     """Return `M` or `F`, `None` for anything else (PatientSex may be O).
 
     >>> to_sex("female"), to_sex("M"), to_sex("O")
     ('F', 'M', None)
     """
-    initial = str(text or "").strip().upper()[:1]
+    initial = (text or "").strip().upper()[:1]
     return initial if initial in ("M", "F") else None
 
 
-def to_age(text: object) -> float | None:
+def to_age(text: str | None) -> float | None:
     """Return an age in years from a number or a DICOM Age String (PS3.5 6.2), else `None`.
 
     >>> to_age("65.0"), to_age("058Y"), to_age("006M"), to_age("adult")
     (65.0, 58.0, 0.5, None)
     """
-    cell = str(text if text is not None else "").strip().upper()
-    match = re.fullmatch(r"(\d{1,3}(?:\.\d*)?)\s*([YMWD]?)", cell)
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d*)?)\s*([YMWD]?)", (text or "").strip().upper())
     if match is None:
         return None
     age = float(match[1]) * _YEARS_PER_UNIT[match[2] or "Y"]
-    return round(age, 2) if age <= 120 else None  # NIH holds ages such as 412: a slip of the pen
+    return round(age, 2) if age <= 120 else None  # NIH has ages such as 412: typing errors
 
 
-def or_none(text: str) -> str | None:
-    """Return a cell's text, `None` where it says nothing."""
-    return None if text.lower() in _UNKNOWN_WORDS else text
+def known_text(text: str | None) -> str | None:
+    """Return the text of a cell, `None` where it is empty or a word such as `unknown`."""
+    return None if text is None or text.lower() in _UNKNOWN_WORDS else text

@@ -1,4 +1,4 @@
-"""CoronaHack Chest X-Ray Dataset (Kaggle praveengovi): images of Kermany and early COVID ones of ieee8023."""
+"""CoronaHack Chest X-Ray Dataset (Kaggle praveengovi): images of Kermany, early COVID images of ieee8023."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +37,8 @@ def records(root: Path) -> Iterator[Record | Excluded]:
         split = SPLIT_NAMES.get(part)
         if class_name is None or split is None:
             label = " ".join(row[column] for column in _LABELS if row[column])
-            yield Excluded(
-                image, f"label {label or 'unknown'} in {row['Dataset_type'] or 'no part'} has no class"
-            )
+            reason = f"label {label or 'unknown'} in {row['Dataset_type'] or 'no part'} has no class"
+            yield Excluded(image, reason)
         else:
             patient = patient_of(image.stem, split=split)
             yield Record(image, class_name, SOURCE.name, patient=patient, split=split)

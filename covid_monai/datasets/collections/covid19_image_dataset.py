@@ -1,4 +1,4 @@
-"""COVID-19 Image Dataset (Kaggle pranavraikokte): three classes, official split, images of older sets."""
+"""COVID-19 Image Dataset (Kaggle pranavraikokte): three classes of older collections, official split."""
 
 import re
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ _CLASS_FOLDERS = ("Covid", "Normal", "Viral Pneumonia")
 
 
 def patient_of(stem: str) -> str | None:
-    """Return the patient of a name that tells one, `None` for names that only count within their folder.
+    """Return the patient in a file name, `None` for a name that is a mere number within its folder.
 
-    The official parts share five of the COVID-numbers; `a` and `b` are images of one number.
+    The official parts share five of the COVID numbers; `a` and `b` are images of one number.
 
     >>> patient_of("COVID-00003b"), patient_of("auntminnie-c-2020_01_28_Vietnam"), patient_of("0105")
     ('COVID-00003', 'auntminnie-2020_01_28_Vietnam', None)
@@ -37,10 +37,8 @@ def records(root: Path) -> Iterator[Record | Excluded]:
         part_folder = find_root(folder / part, names=_CLASS_FOLDERS, layout=", ".join(_CLASS_FOLDERS))
         for class_folder in _CLASS_FOLDERS:
             for image in image_files(part_folder / class_folder):
-                class_name = to_class_name(class_folder)
-                yield Record(
-                    image, class_name, SOURCE.name, patient=patient_of(image.stem), split=SPLIT_NAMES[part]
-                )
+                class_name, patient = to_class_name(class_folder), patient_of(image.stem)
+                yield Record(image, class_name, SOURCE.name, patient, SPLIT_NAMES[part])
 
 
 SOURCE = Source(

@@ -5,35 +5,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covid_monai.core.vocabulary import COVID
-from covid_monai.datasets.collections.base import (
-    Excluded,
-    Record,
-    Source,
-    find_root,
-    image_files,
-    read_table,
-    to_age,
-    to_sex,
-    to_view,
-)
+from covid_monai.datasets.collections.base import Excluded, Record, Source, find_root, image_files, read_table
 
 LAYOUT = "covid19/ and metadata.csv"
 _COLUMNS = ("filename", "patient_id", "sex", "age", "view")
-_BLOCK = 10
+_BLOCK = 10  # images
 
 
 def _number(name: str) -> int | None:
-    """Return the number that a name starts with: releases differ in zeros, marks (`-`, `p`) and suffix."""
+    """Return the number at the start of a name; releases differ in zeros, marks (`-`, `p`) and suffix."""
     match = re.match(r"\d+", name)
     return int(match[0]) if match else None
 
 
 def _patient(number: int | None, row: dict[str, str]) -> str | None:
-    """Return the patient of a row; without one, the block of ten numbers that the image is in.
+    """Return the patient of a row; without one, the block of ten numbers that contains the image.
 
-    Images of a patient stand next to each other: all 173 known pairs do, and 39 % of neighbours are such a
-    pair. An image without metadata is therefore no patient of its own; a block keeps nine of ten neighbours
-    together.
+    Images of a patient have neighbouring numbers: all 173 known pairs do, and 39 % of neighbours are such a
+    pair. So an image without metadata cannot count as a patient of its own. A block keeps nine of ten
+    neighbours together.
     """
     if row.get("patient_id"):
         return row["patient_id"]
@@ -48,14 +38,14 @@ def records(root: Path) -> Iterator[Record | Excluded]:
     for image in image_files(folder / "covid19"):
         number = _number(image.name)
         row = by_number.get(number, {})
-        yield Record(
+        yield Record.from_text(
             image,
             COVID,
             SOURCE.name,
             patient=_patient(number, row),
-            view=to_view(row.get("view")),
-            sex=to_sex(row.get("sex")),
-            age=to_age(row.get("age")),
+            view=row.get("view"),
+            sex=row.get("sex"),
+            age=row.get("age"),
         )
 
 

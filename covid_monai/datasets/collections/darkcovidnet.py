@@ -1,4 +1,4 @@
-"""The set of Ozturk et al. 2020 (DarkCovidNet): adult images of NIH ChestX-ray8, COVID images of ieee8023."""
+"""DarkCovidNet (Ozturk et al. 2020): adult images of NIH ChestX-ray8, COVID images of ieee8023."""
 
 import re
 from collections.abc import Iterator
@@ -11,23 +11,20 @@ from covid_monai.datasets.collections.base import (
     find_root,
     image_files,
     read_table,
-    to_age,
     to_class_name,
-    to_sex,
-    to_view,
 )
 
 LAYOUT = "Covid-19/, No_findings/ and Pneumonia/ (and nih_metadata.csv for sex, age and view)"
 _CLASS_FOLDERS = ("Covid-19", "No_findings", "Pneumonia")
 _COLUMNS = ("Image Index", "Patient ID", "Patient Age", "Patient Gender", "View Position")
 _NIH_NAME = re.compile(r"0*(\d+)_\d{3}")
-# Where the name of a figure stops naming the publication or the case and starts counting its images.
+# The place where a figure's name ends the publication or the case, and starts to count its images.
 _IMAGE_OF_SERIES = re.compile(
     r"(\.pdf-|[-_.](fig|f|g|gr|main|case)-?0*\d|-day-?\d|-(admission|pa|left|right|\d-days|\d+-hours)$|(?<=\d)[a-e]$)",
     re.IGNORECASE,
 )
 _UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.IGNORECASE)
-# Names that tell nothing; ieee8023's metadata.csv ties these together by patientid.
+# File names without a hint of the patient; the patientid in ieee8023's metadata.csv ties these together.
 _SAME_PATIENT = (
     ("171CB377", "5931B64A", "C6EA0BE5"),
     ("31BA3780", "F2DE909F"),
@@ -43,7 +40,8 @@ _FIRST_IMAGE = {start: series[0] for series in _SAME_PATIENT for start in series
 def patient_of(stem: str) -> str:
     """Return the patient of a file: the number before `_` for NIH, the publication's case for a COVID image.
 
-    Images of one figure or follow-up are grouped, at worst several patients of a publication as one: safe.
+    Images of one figure or follow-up count as one patient. At worst several patients of a publication become
+    one, which is safe.
 
     >>> [patient_of(stem) for stem in ("00000061_012", "lancet-case2b", "ryct.2020200034.fig5-day7")]
     ['61', 'lancet', 'ryct.2020200034']
@@ -61,7 +59,7 @@ def patient_of(stem: str) -> str:
 
 
 def records(root: Path) -> Iterator[Record | Excluded]:
-    """Yield the radiographs, the NIH ones with sex, age and view where `nih_metadata.csv` is there."""
+    """Yield the radiographs, those of NIH with sex, age and view if `nih_metadata.csv` exists."""
     folder = find_root(root, names=_CLASS_FOLDERS, layout=LAYOUT, nested=("X-Ray Image DataSet",))
     table = folder / "nih_metadata.csv"
     rows = read_table(table, columns=_COLUMNS) if table.exists() else []
@@ -69,14 +67,14 @@ def records(root: Path) -> Iterator[Record | Excluded]:
     for class_folder in _CLASS_FOLDERS:
         for image in image_files(folder / class_folder):
             row = by_stem.get(image.stem, {})
-            yield Record(
+            yield Record.from_text(
                 image,
                 to_class_name(class_folder),
                 SOURCE.name,
                 patient=patient_of(image.stem),
-                view=to_view(row.get("View Position")),
-                sex=to_sex(row.get("Patient Gender")),
-                age=to_age(row.get("Patient Age")),
+                view=row.get("View Position"),
+                sex=row.get("Patient Gender"),
+                age=row.get("Patient Age"),
             )
 
 

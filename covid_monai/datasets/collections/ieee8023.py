@@ -5,21 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covid_monai.core.vocabulary import COVID, NORMAL, PNEUMONIA
-from covid_monai.datasets.collections.base import (
-    Excluded,
-    Record,
-    Source,
-    find_root,
-    or_none,
-    read_table,
-    to_age,
-    to_sex,
-    to_view,
-)
+from covid_monai.datasets.collections.base import Excluded, Record, Source, find_root, read_table
 
 LAYOUT = "metadata.csv and images/"
 _COLUMNS = ("patientid", "sex", "age", "finding", "view", "modality", "folder", "filename")
-# Pathogens and kinds of pneumonia, as releases before October 2020 name them without their family.
+# Pathogens and kinds of pneumonia. Releases before October 2020 name them without their family.
 _PNEUMONIAS = {
     *("pneumonia", "lipoid", "aspiration"),
     *("viral", "sars", "mers-cov", "influenza", "h1n1", "varicella", "herpes"),
@@ -30,10 +20,10 @@ _PNEUMONIAS = {
 
 
 def class_of_finding(finding: str) -> str | None:
-    """Return the class of a `finding`, `None` where it has none.
+    """Return the class of a `finding`, `None` if it has none.
 
-    Releases name a finding flat (`COVID-19, ARDS`) or by family (`Pneumonia/Viral/COVID-19`): both are read.
-    Without a class: `todo` and `Unknown` (no label), ARDS alone (a syndrome of many causes), tuberculosis.
+    Both notations are read: older releases write `COVID-19, ARDS`, newer ones `Pneumonia/Viral/COVID-19`.
+    No class have `todo` and `Unknown` (no label), ARDS alone (a syndrome of many causes), and tuberculosis.
 
     >>> class_of_finding("Pneumonia/Viral/COVID-19"), class_of_finding("Klebsiella"), class_of_finding("todo")
     ('covid', 'pneumonia', None)
@@ -59,14 +49,14 @@ def records(root: Path) -> Iterator[Record | Excluded]:
         elif class_name is None:
             yield Excluded(image, f"finding {row['finding'] or 'unknown'} has no class")
         else:
-            yield Record(
+            yield Record.from_text(
                 image,
                 class_name,
                 SOURCE.name,
-                patient=or_none(row["patientid"]),
-                view=to_view(row["view"]),
-                sex=to_sex(row["sex"]),
-                age=to_age(row["age"]),
+                patient=row["patientid"],
+                view=row["view"],
+                sex=row["sex"],
+                age=row["age"],
             )
 
 

@@ -19,13 +19,13 @@ _PATIENT = re.compile(r"(person|IM-)(\d+)")
 
 
 def patient_of(stem: str, *, split: Split) -> str | None:
-    """Return the patient that a file name tells, `None` for other names.
+    """Return the patient in a file name, `None` for a name without one.
 
-    The number after `person` counts bacterial and viral cases each on its own, and `IM-` and `NORMAL2-IM-`
-    likewise: across causes, images of one number are no more alike than images of any two numbers
+    The number after `person` counts bacterial and viral cases separately, and so do `IM-` and `NORMAL2-IM-`.
+    Images of one number and different causes are no more alike than images of any two numbers
     (data/README.md has the measurement), and no number with its cause is in both official parts. So the
-    official test part is numbered apart. Within a part all images of a number count as one patient: too
-    coarse, hence safe.
+    patients of the official test part get names of their own. Within a part all images of a number count as
+    one patient, which may join several patients and is therefore safe.
 
     >>> patient_of("person12_virus_38", split="training"), patient_of("NORMAL2-IM-0011-0001", split="test")
     ('person12', 'test-IM-11')
@@ -37,7 +37,7 @@ def patient_of(stem: str, *, split: Split) -> str | None:
 
 
 def records(root: Path) -> Iterator[Record | Excluded]:
-    """Yield the radiographs; the original's 16 images of `val` count as training (too few to choose by)."""
+    """Yield the radiographs; the 16 images of `val`, too few for a validation, count as training."""
     folder = find_root(
         root, names=("train", "test"), layout=LAYOUT, nested=("chest_xray", "CellData/chest_xray")
     )
@@ -48,7 +48,7 @@ def records(root: Path) -> Iterator[Record | Excluded]:
                 find_root(folder / part, names=(class_folder,), layout=f"{class_folder}/")
             for image in image_files(folder / part / class_folder):
                 patient = patient_of(image.stem, split=split)
-                yield Record(image, to_class_name(class_folder), SOURCE.name, patient=patient, split=split)
+                yield Record(image, to_class_name(class_folder), SOURCE.name, patient, split)
 
 
 SOURCE = Source(

@@ -15,7 +15,7 @@ _NEEDED = ("COVID", "Normal", "Viral Pneumonia")
 def records(root: Path) -> Iterator[Record | Excluded]:
     """Yield the radiographs, never the lung masks beside them.
 
-    The `*.metadata.xlsx` files (FILE NAME, FORMAT, SIZE, URL) name no patient, so every file is its own.
+    The `*.metadata.xlsx` files (FILE NAME, FORMAT, SIZE, URL) have no patients, so every file counts as one.
     """
     folder = find_root(
         root,

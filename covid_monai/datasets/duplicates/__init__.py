@@ -1,1 +1,1 @@
-"""The same image under two names: candidates, comparison, and which copy stays."""
+"""Search for images that occur under two names, and removal of exact copies."""

@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from covid_monai.datasets.collections import Excluded
-from covid_monai.datasets.duplicates.pictures import small_picture
+from covid_monai.datasets.collections.base import Excluded
+from covid_monai.datasets.duplicates.thumbnails import read_thumbnail
 
 GROUPS_SHOWN = 100  # of each section: a page of 30 MB opens in no browser
 _IMAGES_SHOWN = 8  # of one group
@@ -24,13 +24,13 @@ Item = dict[str, Any]
 
 
 def audit_html(report: Mapping[str, Any], records: Sequence[Item]) -> str:
-    """Draw what `audit_duplicates` found, and the confounding audit where there is one, as one HTML page.
+    """Draw what `audit_datalist` found, and the confounding audit where there is one, as one HTML page.
 
     The page needs no other file: thumbnails are part of it. At most `GROUPS_SHOWN` groups of a section are
     drawn; the page says how many there are.
 
     Args:
-        report: As `audit_duplicates` returns it, with `confounding` (`audit_confounding`'s, or `None`), the
+        report: As `audit_datalist` returns it, with `confounding` (`audit_confounding`'s, or `None`), the
             sentences of `audit_verdict` as `verdict`, and `notice`.
         records: Of the datalist: `image`, `split`, `class`.
     """
@@ -129,7 +129,7 @@ def _row(name: str, images: Sequence[str], of_image: Mapping[str, Sequence[Item]
 
 
 def _thumbnail(path: Path) -> str | None:
-    picture = small_picture(path)
+    picture = read_thumbnail(path)
     if isinstance(picture, Excluded):
         return None
     file = io.BytesIO()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_monai.datasets.leaks.grouping import connected_groups
+from covid_monai.datasets.grouping import connected_groups
 from covid_monai.evaluation.shortcuts.confounding_tables import confounding_tables
 from covid_monai.evaluation.shortcuts.image_properties import ImageProperties, read_all_properties
 from covid_monai.evaluation.shortcuts.shortcut_probes import (

@@ -11,8 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
-from covid_monai.datasets.collections import SOURCES, Excluded, Record
-from covid_monai.datasets.collections.base import read_table, to_age, to_class_name, to_sex, to_view
+from covid_monai.datasets.collections import SOURCES
+from covid_monai.datasets.collections.base import (
+    Excluded,
+    Record,
+    read_table,
+    to_age,
+    to_class_name,
+    to_sex,
+    to_view,
+)
 from covid_monai.datasets.collections.ieee8023 import class_of_finding
 
 COLLECTIONS = {
@@ -150,7 +158,7 @@ def test_wrong_root_names_what_was_expected_and_what_is_there(tmp_path, name):
     with pytest.raises(FileNotFoundError, match=r"expected .*; found .*holiday\.mp4") as caught:
         list(SOURCES[name].records(tmp_path))
     assert str(tmp_path) in str(caught.value)
-    with pytest.raises(FileNotFoundError, match="no such folder"):
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
         list(SOURCES[name].records(tmp_path / "nowhere"))
 
 
@@ -243,8 +251,8 @@ def test_csv_reads_known_columns_and_reports_lines_without_label(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"file,label\na.png,covid\n", "expected a column image; found file, label"),
-        (b"image,label,split\na.png,covid,holdout\n", "split 'holdout' is none of"),
+        (b"file,label\na.png,covid\n", "expected the column image; found file, label"),
+        (b"image,label,split\na.png,covid,holdout\n", "unknown split 'holdout'"),
         (b"image,label\n\xff\xfe,covid\n", "not a CSV file in UTF-8"),
     ],
 )

@@ -9,7 +9,7 @@ from PIL import Image
 from covid_monai.datasets.datalist import SPLITS, read_datalist
 from covid_monai.evaluation.shortcuts.confounding_audit import audit_confounding
 from covid_monai.evaluation.shortcuts.shortcut_probes import any_shortcut, is_shortcut
-from covid_monai.phantoms.files import write_phantoms
+from covid_monai.phantoms.dataset import write_phantoms
 
 pytestmark = pytest.mark.slow
 

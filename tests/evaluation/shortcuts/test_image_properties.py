@@ -8,8 +8,8 @@ from PIL import Image
 
 from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.evaluation.shortcuts.image_properties import read_all_properties, read_properties
-from covid_monai.phantoms.dicom import PhantomPatient, radiograph_dataset
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.phantoms.file_formats import PhantomPatient, radiograph_dataset
+from covid_monai.phantoms.radiograph import draw_radiograph
 
 
 @pytest.fixture(scope="module")

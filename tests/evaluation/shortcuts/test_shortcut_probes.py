@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
-from covid_monai.datasets.leaks.grouping import connected_groups
+from covid_monai.datasets.grouping import connected_groups
 from covid_monai.evaluation.shortcuts.confounding_tables import confounding_tables
 from covid_monai.evaluation.shortcuts.image_properties import THUMBNAIL_SIZE, ImageProperties
 from covid_monai.evaluation.shortcuts.shortcut_probes import cross_validated_auroc, transferred_auroc

@@ -1,10 +1,14 @@
-"""DICOM objects that hold phantoms (CR, DX and CT), each labelled as synthetic."""
+"""Phantom files: DICOM (CR, DX, CT), JPEG, PNG and NIfTI, each labelled as synthetic."""
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filewriter import validate_file_meta
 from pydicom.uid import (
@@ -15,23 +19,26 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from covid_monai.phantoms.ct_volume import CT_SPACING_MM
+
+SUFFIXES = {"cr": ".dcm", "dx": ".dcm", "jpeg": ".jpg", "png": ".png", "png16": ".png"}
 SYNTHETIC = "Synthetic phantom, drawn by a computer program: not a patient, not for diagnosis"
 _STUDY_DATE, _STUDY_TIME = "20200101", "120000"  # fixed, so that the same seed gives the same bytes
 _DETECTOR_MM = 350.0  # side of the square detector
-_BLACK, _WHITE = 200, 3800  # stored values of 12 bits: like a detector, short of both ends
+_BLACK, _WHITE = 200, 3800  # of 0 to 4095: a detector does not reach the ends of its range
 _HU_INTERCEPT = -1024
 _VIEW_CODES = {"PA": ("272479007", "Postero-anterior"), "AP": ("399348003", "Antero-posterior")}
 
 
 @dataclass(frozen=True)
 class PhantomPatient:
-    """Who a phantom file is about.
+    """The imaginary person whom a phantom shows.
 
     Args:
-        patient_id: For example `PHANTOM-0001`.
+        patient_id: Identifier, for example `PHANTOM-0001`.
         sex: `F` or `M`.
-        age: In years.
-        seed: Number that the drawing and all UIDs come from.
+        age: Age in years.
+        seed: Number that determines the drawing and all UIDs.
     """
 
     patient_id: str
@@ -40,21 +47,21 @@ class PhantomPatient:
     seed: int
 
     def uid(self, *parts: object) -> str:
-        """Return a UID that depends on this patient and `parts` only."""
+        """Return a UID that depends only on this patient and `parts`."""
         return str(generate_uid(entropy_srcs=["covid-monai phantom", repr(self), *map(str, parts)]))
 
 
 def radiograph_dataset(
     image: NDArray[np.float32], patient: PhantomPatient, *, number: int, view: str, inverted: bool = False
 ) -> FileDataset:
-    """Store an image in 12 bits, as CR in MONOCHROME2 or, `inverted`, as DX in MONOCHROME1.
+    """Return an image as a DICOM object of 12 bits: CR in MONOCHROME2, or DX in MONOCHROME1 if `inverted`.
 
     Args:
         image: [H, W] in [0, 1], bright bone.
-        patient: Whom the image shows.
+        patient: Person whom the image shows.
         number: Number of the image of this patient, from 1.
         view: `PA` or `AP`.
-        inverted: Store dark bone and say so (MONOCHROME1, Presentation LUT Shape INVERSE).
+        inverted: Whether to store dark bone, as MONOCHROME1 with Presentation LUT Shape INVERSE.
 
     Reference: DICOM PS3.3 A.2 (CR), A.26 (DX).
     """
@@ -80,14 +87,14 @@ def ct_slice_dataset(
     slice_hu: NDArray[np.int16], patient: PhantomPatient, *, number: int, position_mm: tuple[float, ...],
     spacing_mm: tuple[float, ...],
 ) -> FileDataset:  # fmt: skip
-    """Store one axial CT slice.
+    """Return one axial CT slice as a DICOM object.
 
     Args:
         slice_hu: [rows, columns] in HU; rows run to the patient's back, columns to the left.
-        patient: Whom it shows.
+        patient: Person whom the slice shows.
         number: Instance number, from 1.
         position_mm: Centre of the first pixel in the patient's LPS coordinates.
-        spacing_mm: Between rows, between columns, between slices.
+        spacing_mm: Distances between rows, between columns and between slices.
 
     Reference: DICOM PS3.3 A.3.
     """
@@ -109,9 +116,9 @@ def ct_slice_dataset(
 def _new_dataset(
     patient: PhantomPatient, sop_class: str, *, modality: str, series: int, stored: NDArray[np.uint16]
 ) -> FileDataset:
-    """Return the modules that all objects share: patient, study, series, equipment, SOP, pixels."""
+    """Return an object with the modules that all share: patient, study, series, equipment, SOP, pixels."""
     meta = FileMetaDataset()
-    meta.FileMetaInformationGroupLength = 0  # the writer counts it
+    meta.FileMetaInformationGroupLength = 0  # computed when the file is written
     meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = sop_class, ExplicitVRLittleEndian
     digest = hashlib.sha256(stored.tobytes()).hexdigest()
     meta.MediaStorageSOPInstanceUID = patient.uid("instance", modality, stored.shape, digest)
@@ -143,7 +150,7 @@ def _set_pixels(ds: Dataset, stored: NDArray[np.uint16]) -> None:
 
 
 def _add_dx_attributes(ds: Dataset, view: str) -> None:
-    """Add what the DX modules ask for beyond CR (PS3.3 C.8.11)."""
+    """Add the elements that the DX modules require beyond CR (PS3.3 C.8.11)."""
     ds.PresentationIntentType = "FOR PRESENTATION"
     ds.PresentationLUTShape = "INVERSE"
     ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", 1
@@ -160,3 +167,69 @@ def _code(value: str, meaning: str) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
     return item
+
+
+def write_radiograph(
+    image: NDArray[np.float32],
+    path: Path,
+    patient: PhantomPatient,
+    *,
+    file_format: str,
+    number: int,
+    view: str,
+) -> None:
+    """Write an image in one of the formats of `SUFFIXES`.
+
+    Args:
+        image: [H, W] in [0, 1], bright bone.
+        path: File to write; its suffix is that of the format.
+        patient: Person whom the image shows.
+        file_format: Key of `SUFFIXES`.
+        number: Number of the image of this patient, from 1.
+        view: `PA` or `AP`.
+    """
+    if file_format in ("cr", "dx"):
+        inverted = file_format == "dx"
+        radiograph_dataset(image, patient, number=number, view=view, inverted=inverted).save_as(path)
+        return
+    dtype = np.uint16 if file_format == "png16" else np.uint8
+    picture = Image.fromarray(np.rint(image * np.iinfo(dtype).max).astype(dtype))
+    if file_format == "jpeg":
+        exif = Image.Exif()
+        exif[ExifTags.Base.ImageDescription] = SYNTHETIC
+        picture.save(path, quality=95, comment=SYNTHETIC, exif=exif)
+    else:
+        text = PngInfo()
+        text.add_text("Description", SYNTHETIC)
+        # Noise does not compress: the fastest level gives files 3 % larger in a fifth of the time.
+        picture.save(path, pnginfo=text, compress_level=1)
+
+
+def write_nifti(volume_hu: NDArray[np.int16], path: Path) -> None:
+    """Write a volume `[X, Y, Z]` (RAS, HU) as NIfTI with the origin in its middle."""
+    affine = np.diag([*CT_SPACING_MM, 1.0])
+    affine[:3, 3] = _first_voxel_mm(volume_hu.shape)
+    image = nib.Nifti1Image(volume_hu, affine)
+    image.header["descrip"] = SYNTHETIC[:79]  # the field holds 80 bytes
+    image.header.set_xyzt_units("mm")
+    nib.save(image, path)
+
+
+def write_ct_series(volume_hu: NDArray[np.int16], folder: Path, patient: PhantomPatient) -> None:
+    """Write a volume `[X, Y, Z]` (RAS, HU) as a DICOM series in a new `folder`, one file per slice."""
+    folder.mkdir(parents=True)
+    x, y, z = _first_voxel_mm(volume_hu.shape)  # the same in LPS, because the origin is in the middle
+    width, height, depth = CT_SPACING_MM
+    for index in range(volume_hu.shape[2]):
+        ds = ct_slice_dataset(
+            volume_hu[::-1, ::-1, index].T,  # RAS to LPS
+            patient,
+            number=index + 1,
+            position_mm=(x, y, z + index * depth),
+            spacing_mm=(height, width, depth),
+        )
+        ds.save_as(folder / f"{patient.patient_id}-{index + 1:03d}.dcm")
+
+
+def _first_voxel_mm(shape: tuple[int, ...]) -> list[float]:
+    return [-(count - 1) / 2 * step for count, step in zip(shape, CT_SPACING_MM, strict=True)]

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from covid_monai.datasets.leaks.find import audit_duplicates, find_label_conflicts, find_leaks
-from covid_monai.datasets.leaks.unchecked_datalist import read_loosely
+from covid_monai.datasets.leaks import audit_datalist, find_label_conflicts, find_leaks, read_unchecked
 
 IMAGES = st.sampled_from([f"{letter}.png" for letter in "abcdef"])
 RECORD = st.fixed_dictionaries(
@@ -29,7 +28,7 @@ def write(path, **content):
 
 
 def test_our_own_and_other_peoples_datalists_are_read(tmp_path):
-    listed = read_loosely(
+    listed = read_unchecked(
         write(
             tmp_path / "dataset.json",
             name="Task",
@@ -53,16 +52,16 @@ def test_our_own_and_other_peoples_datalists_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"training": []}, "expected records under training"),
+        ({"training": []}, "no records found.* under training"),
         ({"training": [{"image": ["a.nii", "b.nii"]}]}, r"training\[0\]: expected one image path"),
-        ({"training": ["a.png"], "root": "gone"}, "no folder .*gone.*--dataset-dir"),
+        ({"training": ["a.png"], "root": "gone"}, "the folder .*gone of the images.*--dataset-dir"),
     ],
 )
 def test_what_is_no_datalist_is_refused_by_name(tmp_path, content, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        read_loosely(write(tmp_path / "list.json", **content))
+        read_unchecked(write(tmp_path / "list.json", **content))
     with pytest.raises(FileNotFoundError, match=r"gone\.json"):
-        read_loosely(tmp_path / "gone.json")
+        read_unchecked(tmp_path / "gone.json")
 
 
 @settings(max_examples=150)
@@ -117,7 +116,7 @@ def test_a_mirrored_image_in_the_test_split_is_a_leak(real_data, tmp_path):
         training=[{"image": "0.png", "label": 0}, {"image": "1.png", "label": 0}],
         test=[{"image": "again.jpg", "label": 1}, {"image": "gone.png", "label": 1}],
     )
-    report = audit_duplicates(read_loosely(datalist))
+    report = audit_datalist(read_unchecked(datalist))
     assert report["duplicate_groups"] == [["0.png", "again.jpg"]]
     assert [(leak["kind"], leak["splits"]) for leak in report["leaks"]] == [("group", ["test", "training"])]
     assert report["label_conflicts"] == [{"paths": ["0.png", "again.jpg"], "labels": [["normal"], ["covid"]]}]
@@ -131,11 +130,11 @@ def test_a_mirrored_image_in_the_test_split_is_a_leak(real_data, tmp_path):
 
 def test_a_recorded_group_counts_and_no_image_at_all_is_an_error(tmp_path):
     datalist = write(tmp_path / "list.json", training=[{"image": "a.png", "group": "g"}], test=["b.png"])
-    with pytest.raises(FileNotFoundError, match="none of 2 images"):
-        audit_duplicates(read_loosely(datalist))
+    with pytest.raises(FileNotFoundError, match="none of its 2 images"):
+        audit_datalist(read_unchecked(datalist))
     for name in ("a", "b"):
         Image.new("L", (80, 80)).save(tmp_path / f"{name}.png")
     both = [{"image": "a.png", "group": "g"}], [{"image": "b.png", "group": "g"}]
-    report = audit_duplicates(read_loosely(write(datalist, training=both[0], test=both[1])))
+    report = audit_datalist(read_unchecked(write(datalist, training=both[0], test=both[1])))
     assert report["duplicate_groups"] == [["a.png", "b.png"]]
     assert [leak["kind"] for leak in report["leaks"]] == ["group"]

@@ -6,10 +6,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covid_monai.datasets.collections import Record
-from covid_monai.datasets.duplicates.selection import drop_copies, label_conflicts, name_groups
-from covid_monai.datasets.leaks.grouping import connected
-from covid_monai.datasets.patients import link_shared_images, name_patients
+from covid_monai.datasets.collections.base import Record
+from covid_monai.datasets.duplicates.removal import drop_copies, label_conflicts, name_groups
+from covid_monai.datasets.grouping import connected, link_shared_images, name_patients
 from covid_monai.datasets.split import split_by_patient
 
 ROOT = Path("/data")

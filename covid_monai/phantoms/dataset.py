@@ -1,4 +1,4 @@
-"""A folder of phantoms: images in every file format that the readers take, CT volumes, and the datalist."""
+"""A data set of phantoms: radiographs in every file format that is read, CT volumes, and their datalists."""
 
 import json
 import tempfile
@@ -15,10 +15,15 @@ from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 from covid_monai.datasets.collections.base import Record
 from covid_monai.datasets.datalist import SPLITS, write_datalist
 from covid_monai.datasets.split import Splits, split_by_patient
-from covid_monai.phantoms.ct import draw_volume
-from covid_monai.phantoms.dicom import PhantomPatient
-from covid_monai.phantoms.encode import FILE_FORMATS, PhantomRadiograph, write_ct_series, write_nifti
-from covid_monai.phantoms.generate import draw_radiograph, plant_marker
+from covid_monai.phantoms.ct_volume import draw_volume
+from covid_monai.phantoms.file_formats import (
+    SUFFIXES,
+    PhantomPatient,
+    write_ct_series,
+    write_nifti,
+    write_radiograph,
+)
+from covid_monai.phantoms.radiograph import draw_radiograph, plant_marker
 
 IMAGE_FORMATS = {
     "mixed": ("cr", "png", "dx", "jpeg", "cr", "png16", "dx", "jpeg"),
@@ -37,7 +42,7 @@ _CT_PER_CLASS = 2
 
 @dataclass(frozen=True)
 class _PlannedRadiograph:
-    """One image before it is drawn."""
+    """A radiograph that is still to be drawn."""
 
     patient: PhantomPatient
     class_name: str
@@ -47,9 +52,9 @@ class _PlannedRadiograph:
 
     @property
     def record(self) -> Record:
-        suffix = FILE_FORMATS[self.file_format].suffix
+        name = f"{self.patient.patient_id}_{self.number}{SUFFIXES[self.file_format]}"
         return Record(
-            image=Path("images") / f"{self.patient.patient_id}_{self.number}{suffix}",
+            image=Path("images") / name,
             class_name=self.class_name,
             source=_NAME,
             patient=f"{_NAME}:{self.patient.patient_id}",
@@ -72,16 +77,16 @@ def write_phantoms(
     """Write synthetic chest images with a datalist, split by patient 60 % / 15 % / 25 %.
 
     Class, sex, age, view, number of images and file format are drawn independently of each other, so that
-    none of them gives the class away. The folder appears whole or not at all.
+    none of them reveals the class. The folder appears whole or not at all.
 
     Args:
-        folder: New, empty, or made by an earlier call (then replaced).
-        patients: How many; each of the three classes gets a third of them, each patient one or two images.
-        seed: Same seed, same files, byte for byte.
+        folder: Folder to write. It may be new, empty, or made by an earlier call, which it then replaces.
+        patients: Number of patients, a third of them in each class; each has one or two images.
+        seed: Start of the random numbers; the same seed gives the same files, byte for byte.
         size: Rows and columns of an image.
         image_format: `mixed` (DICOM CR and DX, JPEG, PNG of 8 and 16 bits), `dicom`, `jpeg` or `png`.
         ct: Whether to write six CT volumes under `ct`, as NIfTI and DICOM series, with their datalist.
-        planted_marker: A class whose images all get a bright square in a corner, for audits to find.
+        planted_marker: Class whose images all get a bright square in a corner, for an audit to find.
 
     Returns:
         Path of `datalist.json` in `folder`.
@@ -100,10 +105,16 @@ def write_phantoms(
         (staging / "images").mkdir(parents=True)
         for image in with_progress(images, "drawing images"):
             _write_image(image, staging, size=size, marked=image.class_name == planted_marker)
-        _write_datalist(staging, [image.record for image in images], root=folder, seed=seed)
+        splits = split_by_patient(
+            [image.record for image in images],
+            validation_fraction=_VALIDATION_FRACTION,
+            test_fraction=_TEST_FRACTION,
+            seed=seed,
+        )
+        _write_datalist(staging / "datalist.json", splits, root=folder, description=_DESCRIPTION)
         if ct:
             _write_ct(staging / "ct", root=folder / "ct", seed=seed)
-        _check_replaceable(folder)  # again: drawing took a while
+        _check_replaceable(folder)  # again, because drawing takes a while
         if folder.exists():
             folder.rename(Path(temporary) / "old")
         staging.rename(folder)
@@ -113,7 +124,9 @@ def write_phantoms(
 def _check_options(*, patients: int, image_format: str, planted_marker: str | None) -> None:
     fewest = 3 * len(DEFAULT_CLASS_NAMES)
     if patients < fewest:
-        raise ValueError(f"{patients} patients are too few for 3 splits of 3 classes: {fewest} or more")
+        raise ValueError(
+            f"{patients} patients are too few for 3 splits of 3 classes. Choose {fewest} patients or more."
+        )
     if image_format not in IMAGE_FORMATS:
         raise ValueError(unknown_choice("image format", image_format, IMAGE_FORMATS))
     if planted_marker is not None and planted_marker not in DEFAULT_CLASS_NAMES:
@@ -122,16 +135,15 @@ def _check_options(*, patients: int, image_format: str, planted_marker: str | No
 
 def _check_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file: name a folder for the phantoms")
+        raise FileExistsError(f"{folder} is a file. Name a new or empty folder for the phantoms.")
     if not folder.exists() or not any(folder.iterdir()):
         return
     foreign = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_ours(path)]
     if foreign or not (folder / "datalist.json").is_file():
-        found = f"for example {foreign[0]}" if foreign else "and no datalist of phantoms"
-        raise FileExistsError(
-            f"{folder} holds files that are not phantoms, {found}: nothing was written; "
-            "name a new or empty folder"
+        found = (
+            f"holds {foreign[0].name}, which is not a phantom" if foreign else "has no datalist of phantoms"
         )
+        raise FileExistsError(f"{folder} {found}. Nothing was written. Name a new or empty folder.")
 
 
 def _is_ours(path: Path) -> bool:
@@ -145,51 +157,47 @@ def _is_ours(path: Path) -> bool:
 
 
 def _plan(patients: int, *, seed: int, formats: Sequence[str]) -> list[_PlannedRadiograph]:
-    """Decide who has what, and in which file: nothing here depends on the class."""
+    """Draw the patients and choose the file format of each image; neither depends on the class."""
     rng = np.random.default_rng([seed, 0])
     classes = rng.permutation(np.arange(patients) % len(DEFAULT_CLASS_NAMES))
     made = {name: count(int(rng.integers(len(formats)))) for name in DEFAULT_CLASS_NAMES}
     images = []
     for index, label in enumerate(classes):
         class_name = DEFAULT_CLASS_NAMES[label]
-        patient = PhantomPatient(
-            patient_id=f"PHANTOM-{index + 1:04d}",
-            sex=str(rng.choice(["F", "M"])),
-            age=int(rng.integers(20, 86)),
-            seed=int(rng.integers(2**31)),
-        )
+        patient = _draw_patient(rng, f"PHANTOM-{index + 1:04d}")
         view = "AP" if rng.random() < 0.25 else "PA"
         for number in range(1, 1 + int(rng.choice(_IMAGES_PER_PATIENT))):
-            # Each class goes through the formats in turn, so that each has as many of every one.
+            # Each class goes through the formats in turn, so that all classes have equal shares of them.
             file_format = formats[next(made[class_name]) % len(formats)]
             images.append(_PlannedRadiograph(patient, class_name, number, view, file_format))
     return images
 
 
+def _draw_patient(rng: np.random.Generator, patient_id: str) -> PhantomPatient:
+    return PhantomPatient(
+        patient_id=patient_id,
+        sex=str(rng.choice(["F", "M"])),
+        age=int(rng.integers(20, 86)),
+        seed=int(rng.integers(2**31)),
+    )
+
+
 def _write_image(image: _PlannedRadiograph, folder: Path, *, size: int, marked: bool) -> None:
-    person = image.patient
+    patient, view = image.patient, image.view
     pixels = draw_radiograph(
-        image.class_name,
-        seed=person.seed,
-        size=size,
-        repeat=image.number - 1,
-        sex=person.sex,
-        view=image.view,
+        image.class_name, seed=patient.seed, size=size, repeat=image.number - 1, sex=patient.sex, view=view
     )
-    if marked:
-        pixels = plant_marker(pixels)
-    path = folder / image.record.image
-    FILE_FORMATS[image.file_format].write(PhantomRadiograph(pixels, person, image.number, image.view), path)
-
-
-def _write_datalist(staging: Path, records: Sequence[Record], *, root: Path, seed: int) -> None:
-    splits = split_by_patient(
-        records, validation_fraction=_VALIDATION_FRACTION, test_fraction=_TEST_FRACTION, seed=seed
+    write_radiograph(
+        plant_marker(pixels) if marked else pixels,
+        folder / image.record.image,
+        patient,
+        file_format=image.file_format,
+        number=image.number,
+        view=view,
     )
-    _save_datalist(staging / "datalist.json", splits, root=root, description=_DESCRIPTION)
 
 
-def _save_datalist(path: Path, splits: Splits, *, root: Path, description: str) -> None:
+def _write_datalist(path: Path, splits: Splits, *, root: Path, description: str) -> None:
     write_datalist(
         path,
         class_names=DEFAULT_CLASS_NAMES,
@@ -208,22 +216,17 @@ def _save_datalist(path: Path, splits: Splits, *, root: Path, description: str) 
 
 
 def _write_ct(staging: Path, *, root: Path, seed: int) -> None:
-    """Write every volume twice, as NIfTI (in the datalist) and as a DICOM series of the same name."""
+    """Write every volume as NIfTI, which the datalist lists, and as a DICOM series of the same name."""
     rng = np.random.default_rng([seed, 1])
     staging.mkdir()
     records = []
     for index, class_name in enumerate(DEFAULT_CLASS_NAMES * _CT_PER_CLASS):
-        patient = PhantomPatient(
-            patient_id=f"PHANTOM-CT-{index + 1:02d}",
-            sex=str(rng.choice(["F", "M"])),
-            age=int(rng.integers(20, 86)),
-            seed=int(rng.integers(2**31)),
-        )
+        patient = _draw_patient(rng, f"PHANTOM-CT-{index + 1:02d}")
         volume_hu = draw_volume(class_name, seed=patient.seed)
         image = Path(f"{patient.patient_id}.nii.gz")
         write_nifti(volume_hu, staging / image)
         write_ct_series(volume_hu, staging / patient.patient_id, patient)
-        record = Record(image, class_name, _NAME, patient=f"{_NAME}:{patient.patient_id}")
+        record = Record(image, class_name, _NAME, f"{_NAME}:{patient.patient_id}")
         records.append(replace(record, sex=patient.sex, age=patient.age))
     splits = split_by_patient(records, validation_fraction=0, test_fraction=0.5, seed=seed)
-    _save_datalist(staging / "datalist.json", splits, root=root, description=_CT_DESCRIPTION)
+    _write_datalist(staging / "datalist.json", splits, root=root, description=_CT_DESCRIPTION)

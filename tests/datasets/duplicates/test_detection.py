@@ -14,11 +14,10 @@ from hypothesis.extra import numpy as npst
 from PIL import Image, ImageOps
 from pydicom.data import get_testdata_file
 
-from covid_monai.datasets.duplicates.candidates import CandidateSearch
-from covid_monai.datasets.duplicates.find import find_duplicates
-from covid_monai.datasets.duplicates.search import HashSearch
-from covid_monai.datasets.leaks.grouping import connected
-from covid_monai.phantoms.generate import draw_radiograph
+from covid_monai.datasets.duplicates.detection import find_duplicates
+from covid_monai.datasets.duplicates.hashes import CandidateSearch, HashSearch
+from covid_monai.datasets.grouping import connected
+from covid_monai.phantoms.radiograph import draw_radiograph
 
 NAMES = st.sampled_from("abcdefgh")
 
@@ -165,7 +164,7 @@ def test_a_search_among_like_pictures_finds_nearly_all_copies():
     def close_pairs(compared):
         search = CandidateSearch(hashes, compared=compared)
         found = [candidate for number in range(600) for candidate in search.candidates(number)]
-        assert {each.layout.inverted for each in found} == {False, True}
+        assert {each.placement.inverted for each in found} == {False, True}
         pairs = {(each.first, each.second) for each in found}
         differing = {pair: int((bits[pair[0]] ^ bits[pair[1]]).sum()) for pair in pairs}
         return {pair for pair, count in differing.items() if min(count, 256 - count) <= 38}

@@ -24,10 +24,10 @@ from typer.testing import CliRunner
 from covid_monai.cli.data import app as data_app
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 from covid_monai.datasets.datalist import SPLITS, Datalist, read_datalist
-from covid_monai.phantoms.ct import CT_SPACING_MM, draw_volume
-from covid_monai.phantoms.dicom import PhantomPatient, radiograph_dataset
-from covid_monai.phantoms.files import write_phantoms
-from covid_monai.phantoms.generate import draw_radiograph, plant_marker
+from covid_monai.phantoms.ct_volume import CT_SPACING_MM, draw_volume
+from covid_monai.phantoms.dataset import write_phantoms
+from covid_monai.phantoms.file_formats import PhantomPatient, radiograph_dataset
+from covid_monai.phantoms.radiograph import draw_radiograph, plant_marker
 
 PATIENT = PhantomPatient("PHANTOM-0001", sex="F", age=50, seed=1)
 
@@ -166,7 +166,8 @@ def test_dicom_is_valid(folder):
     assert {pydicom.dcmread(path).Modality for path in files} == {"CR", "DX", "CT"}
     for path in files:
         report = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr
-        assert report and "Error" not in report, f"{path}: {report}"
+        assert report, path
+        assert "Error" not in report, f"{path}: {report}"
 
 
 @pytest.mark.skipif(shutil.which("dcmdump") is None, reason="needs dcmdump (DCMTK)")
@@ -333,10 +334,10 @@ def test_interrupted_run_leaves_the_old_folder(tmp_path, monkeypatch):
     write_phantoms(tmp_path / "set", patients=9, size=64, ct=False)
     before = digests(tmp_path / "set")
 
-    def interrupt(*args, **options):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("covid_monai.phantoms.files._write_datalist", interrupt)
+    monkeypatch.setattr("covid_monai.phantoms.dataset._write_datalist", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_phantoms(tmp_path / "set", patients=12, size=64, ct=False)
     assert digests(tmp_path / "set") == before

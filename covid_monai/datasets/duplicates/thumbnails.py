@@ -1,6 +1,6 @@
-"""Pictures for comparison: any file that Pillow or pydicom opens, small, square and grey.
+"""Thumbnails for the comparison of images: small, square and grey, of any file that Pillow or pydicom opens.
 
-An audit must look at what the classifier refuses too: an explanation drawn over an image is that image.
+An audit must also see what the classifier refuses: an explanation drawn over an image shows that image.
 """
 
 from pathlib import Path
@@ -12,21 +12,21 @@ from pydicom import dcmread
 
 from covid_monai.core.errors import first_line
 from covid_monai.core.vocabulary import UnreadableImage
-from covid_monai.datasets.collections import Excluded
+from covid_monai.datasets.collections.base import Excluded
 from covid_monai.dicom.acceptance import MAX_PIXELS
 from covid_monai.dicom.grayscale import render
 from covid_monai.dicom.pixels.decode import decode, has_pixels_described
 
-SIDE = 192  # pixels; ribs and vessels are seen, text and noise are not
+SIDE = 192  # pixels; enough for ribs and vessels, too few for text and noise
 _DICOM_MARK = slice(128, 132)
 
-Picture = NDArray[np.uint8]
+Thumbnail = NDArray[np.uint8]
 
 
-def small_picture(path: Path) -> Picture | Excluded:
-    """Read a file as `[SIDE, SIDE]` grey levels, or say why it cannot be compared.
+def read_thumbnail(path: Path) -> Thumbnail | Excluded:
+    """Read a file as `[SIDE, SIDE]` grey levels; return `Excluded` with the reason where that fails.
 
-    The picture is stretched to a square, as many collections publish their images.
+    The image is stretched to a square, because many collections publish their images stretched.
     """
     try:
         with _open(path, side=SIDE) as image:
@@ -36,14 +36,13 @@ def small_picture(path: Path) -> Picture | Excluded:
         return Excluded(path, f"cannot be compared: {first_line(error)}")
 
 
-def drawn_in_patches(picture: Picture) -> bool:
-    """Tell whether a picture consists of patches of one grey level with hard edges between them.
+def is_drawn_in_patches(thumbnail: Thumbnail) -> bool:
+    """Tell whether an image consists of patches of one grey level with hard edges between them.
 
-    So do the pictures that explain a classifier by its superpixels; collections hold them. They keep
-    an image's shapes and lose its detail. Of 8,400 real images none is taken for one, of 317 such pictures 2
-    are missed.
+    Collections hold such pictures: they explain a classifier by its superpixels. They keep an image's shapes
+    and lose its detail. Of 8,400 real images none is mistaken for one; of 317 such pictures 2 are missed.
     """
-    middle = picture[SIDE // 8 : -SIDE // 8, SIDE // 8 : -SIDE // 8].astype(np.int16)
+    middle = thumbnail[SIDE // 8 : -SIDE // 8, SIDE // 8 : -SIDE // 8].astype(np.int16)
     steps = np.abs(np.diff(middle, axis=1))[(middle[:, 1:] > 8) & (middle[:, 1:] < 247)]  # not the background
     return bool(steps.size and (steps <= 1).mean() > 0.64 and (steps >= 10).mean() > 0.02)
 
@@ -55,13 +54,15 @@ def same_pixels(first: Path, second: Path) -> bool:
 
 
 def _open(path: Path, *, side: int | None = None) -> Image.Image:
-    """Open a picture; with `side`, a JPEG is decoded at a fraction of its size that is not below it."""
+    """Open an image; with `side`, a JPEG is decoded at a fraction of its size that is not below `side`."""
     with path.open("rb") as file:
         if file.read(132)[_DICOM_MARK] == b"DICM":
             return _open_dicom(path)
     image = Image.open(path)
     if image.height * image.width > MAX_PIXELS:
-        raise UnreadableImage(f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
+        raise UnreadableImage(
+            f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read"
+        )
     if side is not None:
         image.draft("L", (side, side))
     return ImageOps.exif_transpose(image)
@@ -70,10 +71,10 @@ def _open(path: Path, *, side: int | None = None) -> Image.Image:
 def _open_dicom(path: Path) -> Image.Image:
     ds = dcmread(path)
     if not has_pixels_described(ds):
-        raise UnreadableImage("a DICOM object without pixels")
+        raise UnreadableImage("the DICOM object has no pixels")
     codes, bits_stored = decode(ds)
-    shown = render(codes, ds, bits_stored=bits_stored)
-    return Image.fromarray((shown * 255).round().astype(np.uint8))
+    displayed = render(codes, ds, bits_stored=bits_stored)
+    return Image.fromarray((displayed * 255).round().astype(np.uint8))
 
 
 def _grey(image: Image.Image) -> Image.Image:

@@ -1,8 +1,9 @@
-"""Small synthetic chest CT volumes in Hounsfield units, to exercise the CT readers and the CT bundle."""
+"""Synthetic chest CT volumes in Hounsfield units, small ones to try the CT readers and the CT bundle."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from covid_monai.core.errors import unknown_choice
 from covid_monai.core.vocabulary import COVID, DEFAULT_CLASS_NAMES, PNEUMONIA
 
 CT_SPACING_MM = (3.5, 3.5, 5.0)
@@ -15,16 +16,16 @@ _Mask = NDArray[np.bool_]
 def draw_volume(
     class_name: str, *, seed: int, shape: tuple[int, int, int] = (96, 96, 40)
 ) -> NDArray[np.int16]:
-    """Draw a thorax with two lungs, heart, spine, ribs and, by class, opacities.
+    """Draw a thorax with two lungs, heart, spine and ribs, and with opacities that depend on the class.
 
     Args:
         class_name: `normal`, `pneumonia` (one consolidation of about -30 HU) or `covid` (ground glass of
             about -500 HU along the pleura of both lungs).
-        seed: Build, disease and noise.
-        shape: Voxels along right, front and head; their size is `CT_SPACING_MM`.
+        seed: Number that determines build, disease and noise.
+        shape: Number of voxels along right, front and head; their size is `CT_SPACING_MM`.
 
     Returns:
-        `shape`, in HU; the axes point to the patient's right, front and head (RAS).
+        Array of `shape` in HU; the axes point to the patient's right, front and head (RAS).
 
     Raises:
         ValueError: If `class_name` is not one of the three.
@@ -34,7 +35,7 @@ def draw_volume(
     ((96, 96, 40), True)
     """
     if class_name not in DEFAULT_CLASS_NAMES:
-        raise ValueError(f"no phantom for class {class_name!r}: choose from {', '.join(DEFAULT_CLASS_NAMES)}")
+        raise ValueError(unknown_choice("class", class_name, DEFAULT_CLASS_NAMES))
     rng = np.random.default_rng([seed, 0])
     x, y, z = _coordinates_mm(shape, scale=rng.uniform(0.95, 1.08))
     lungs = _lungs(x, y, z)
@@ -64,7 +65,7 @@ def _ellipsoid(x: _Field, y: _Field, z: _Field, center: tuple[float, ...], radii
 
 
 def _lungs(x: _Field, y: _Field, z: _Field) -> _Mask:
-    """Both lungs above their domes, without the heart, which lies to the left (negative x)."""
+    """Return both lungs above their domes, without the heart, which lies to the left (negative x)."""
     both = _ellipsoid(np.abs(x), y, z, (68, 0, -20), (56, 80, 108))
     dome = z > -62 - 0.006 * (np.abs(x) - 68) ** 2 - 0.004 * (y - 10) ** 2
     return both & dome & ~_heart(x, y, z)
@@ -87,7 +88,7 @@ def _trunk(x: _Field, y: _Field, z: _Field, lungs: _Mask) -> _Field:
 
 
 def _pleural_centers(rng: np.random.Generator) -> list[tuple[float, float, float]]:
-    """Three places in each lung, near the chest wall, most of them behind and below."""
+    """Return three places in each lung, near the chest wall, most of them behind and below."""
     angles = rng.uniform(0.5, 1.4, 6)  # 0 is the flank, pi / 2 the back
     heights = rng.uniform(-70, 25, 6)
     sides = (1, 1, 1, -1, -1, -1)

@@ -1,0 +1,150 @@
+"""A person's own images: a folder for each class, a CSV file, or DICOM files with a CSV file of labels."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from covid_monai.datasets.collections.base import (
+    SPLIT_NAMES,
+    Excluded,
+    Record,
+    Source,
+    Split,
+    find_root,
+    image_files,
+    known_text,
+    read_table,
+    to_class_name,
+    to_sex,
+    to_view,
+    wrong_root,
+)
+
+_LICENCE = "your own"
+_FOLDER_LAYOUT = "one sub-folder per class with images in it, optionally under train/, val/ and test/"
+_CSV_LAYOUT = (
+    "a CSV file or a folder with labels.csv; columns image,label[,patient][,split][,view][,sex][,age]"
+)
+_KEYS = ("SOPInstanceUID", "AccessionNumber", "path")
+_DICOM_LAYOUT = f"DICOM files at any depth and labels.csv with columns label and one of {', '.join(_KEYS)}"
+_ELEMENTS = ("SOPInstanceUID", "AccessionNumber", "PatientID", "PatientSex", "PatientAge", "ViewPosition")
+
+
+def _records_of_folder(root: Path) -> Iterator[Record | Excluded]:
+    """Yield every image below a class folder; a DICOM file's header has its patient."""
+    if not root.is_dir():
+        raise wrong_root(root, _FOLDER_LAYOUT)
+    parts = [folder for folder in _folders(root) if folder.name.lower() in SPLIT_NAMES]
+    found = False
+    for part in parts or [root]:
+        split = SPLIT_NAMES[part.name.lower()] if parts else None
+        for class_folder in _folders(part):
+            for image in image_files(class_folder, recursive=True):
+                found = True
+                yield Record(image, to_class_name(class_folder.name), FOLDER.name, split=split)
+    if not found:
+        raise wrong_root(root, _FOLDER_LAYOUT)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir())
+
+
+def _records_of_csv(root: Path) -> Iterator[Record | Excluded]:
+    """Yield the listed images; their paths are absolute, or relative to the CSV file's folder."""
+    table = root
+    if not root.is_file():
+        table = find_root(root, names=("labels.csv",), layout=_CSV_LAYOUT) / "labels.csv"
+    for row in read_table(table, columns=("image", "label")):
+        image = table.parent / row["image"]
+        if not row["image"] or not known_text(row["label"]):
+            yield Excluded(image, "no label" if row["image"] else "a line without an image")
+            continue
+        yield Record.from_text(
+            image,
+            to_class_name(row["label"]),
+            CSV.name,
+            patient=row.get("patient"),
+            split=_split(row, table=table),
+            view=row.get("view"),
+            sex=row.get("sex"),
+            age=row.get("age"),
+        )
+
+
+def _records_of_dicom_folder(root: Path) -> Iterator[Record | Excluded]:
+    """Yield the DICOM files that have a label; a header fills in what the CSV file does not have.
+
+    Files without a label, files that are not DICOM, and labels without a file are excluded by name.
+    """
+    folder = find_root(root, names=("labels.csv",), layout=_DICOM_LAYOUT)
+    table = folder / "labels.csv"
+    key, row_of = _rows_by_key(table)
+    unused = set(row_of)
+    for image in image_files(folder, recursive=True):
+        header = _header(image)
+        if header is None:
+            yield Excluded(image, "not a DICOM file")
+            continue
+        value = image.relative_to(folder).as_posix() if key == "path" else header[key]
+        row = row_of.get(value)
+        unused.discard(value)
+        if row is None or not known_text(row["label"]):
+            yield Excluded(image, f"no label for {key} {value or '(empty)'} in labels.csv")
+            continue
+        yield Record.from_text(
+            image,
+            to_class_name(row["label"]),
+            DICOM_FOLDER.name,
+            patient=known_text(row.get("patient")) or header["PatientID"],
+            split=_split(row, table=table),
+            view=to_view(row.get("view")) or header["ViewPosition"],
+            sex=to_sex(row.get("sex")) or header["PatientSex"],
+            age=row.get("age") or header["PatientAge"],
+        )
+    for value in sorted(unused):
+        yield Excluded(table, f"labels.csv: no file with {key} {value or '(empty)'}")
+
+
+def _split(row: dict[str, str], *, table: Path) -> Split | None:
+    """Return the split that a row asks for; `ValueError` for another word than those of `SPLIT_NAMES`."""
+    word = row.get("split", "").lower()
+    if word and word not in SPLIT_NAMES:
+        raise ValueError(f"{table}: unknown split {row['split']!r}. Use train, validation, test or nothing.")
+    return SPLIT_NAMES.get(word)
+
+
+def _rows_by_key(table: Path) -> tuple[str, dict[str, dict[str, str]]]:
+    """Return the key column and the rows by key; a key with two labels is an error."""
+    rows = read_table(table, columns=("label",))
+    header = list(rows[0]) if rows else []
+    keys = [key for key in _KEYS if key in header]
+    if len(keys) != 1:
+        raise ValueError(
+            f"{table}: expected one column of {', '.join(_KEYS)}; found {', '.join(header) or 'no rows'}."
+        )
+    row_of: dict[str, dict[str, str]] = {}
+    for row in rows:
+        value, label = row[keys[0]], row["label"]
+        first = row_of.setdefault(value, row)["label"]
+        if to_class_name(first) != to_class_name(label):
+            raise ValueError(f"{table}: {keys[0]} {value} has two labels, {first} and {label}. Keep one row.")
+    return keys[0], row_of
+
+
+def _header(image: Path) -> dict[str, str] | None:
+    """Return the header's elements that a record needs, `None` for a file that is not DICOM."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        ds = pydicom.dcmread(image, stop_before_pixels=True, specific_tags=list(_ELEMENTS))
+        return {keyword: str(ds.get(keyword) or "").strip() for keyword in _ELEMENTS}
+    except (InvalidDicomError, OSError, ValueError, AttributeError, KeyError, NotImplementedError, EOFError):
+        return None
+
+
+FOLDER = Source(name="folder", layout=_FOLDER_LAYOUT, licence=_LICENCE, records=_records_of_folder)
+CSV = Source(name="csv", layout=_CSV_LAYOUT, licence=_LICENCE, records=_records_of_csv)
+DICOM_FOLDER = Source(
+    name="dicom-folder", layout=_DICOM_LAYOUT, licence=_LICENCE, records=_records_of_dicom_folder
+)

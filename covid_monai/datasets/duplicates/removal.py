@@ -1,0 +1,107 @@
+"""Removal of exact copies from the records, and groups for the images that remain of one image."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from covid_monai.datasets.collections.base import Excluded, Record, relative_to
+from covid_monai.datasets.grouping import link_shared_images, name_patients
+
+COPY = "same pixels as"
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """Records without exact copies, and what was found on the way.
+
+    Args:
+        records: Records with one patient for all who share an image.
+        copies: Exact copies, which are left out.
+        group_of: Name of the group of each file that shows the same image as another.
+        label_conflicts: Groups of one image with more than one class, as the datalist holds them.
+    """
+
+    records: list[Record]
+    copies: Sequence[Excluded] = ()
+    group_of: Mapping[Path, str] = field(default_factory=dict)
+    label_conflicts: Sequence[dict[str, Any]] = ()
+
+
+def remove_duplicates(
+    records: Sequence[Record], *, root: Path, compare_pixels: bool, workers: int | None = None
+) -> Distinct:
+    """Join the patients who share an image, drop exact copies, and name the groups of near copies.
+
+    Args:
+        records: Records in the order of the sources.
+        root: Folder that patients, groups and reasons name the files from.
+        compare_pixels: Whether copies under other names are looked for.
+        workers: Number of threads; the number of processors by default.
+    """
+    named = name_patients(records, root=root)
+    if not compare_pixels:
+        return Distinct(link_shared_images(named))
+    # Here and not above: it imports OpenCV.
+    from covid_monai.datasets.duplicates.detection import find_duplicates
+
+    found = find_duplicates([record.image for record in records], workers=workers)
+    linked = link_shared_images(named, same_image=found.groups)
+    group_of = name_groups(found.groups, root=root)
+    kept, copies = drop_copies(linked, found.copies(), root=root)
+    return Distinct(kept, copies, group_of, label_conflicts(linked, group_of, root=root))
+
+
+def name_groups(groups: Iterable[Sequence[Path]], *, root: Path) -> dict[Path, str]:
+    """Return the name of each file's group: the first file of the group, as the datalist writes it."""
+    return {image: relative_to(group[0], root) for group in groups for image in group}
+
+
+def drop_copies(
+    records: Sequence[Record], copies: Iterable[Collection[Path]], *, root: Path
+) -> tuple[list[Record], list[Excluded]]:
+    """Keep one record of those whose files have the same pixels.
+
+    A collection's own test images all stay, so that a published test stays as published. Otherwise the record
+    with most of view, sex and age stays, and of equal ones the first.
+
+    Args:
+        records: Records in the order of the sources.
+        copies: Groups of files with the same pixels.
+        root: Folder that the reason names the kept file from.
+    """
+    place = {record.image: number for number, record in enumerate(records)}
+    reasons: dict[Path, str] = {}
+    for group in copies:
+        alike = [records[place[image]] for image in group if image in place]
+        alike.sort(key=lambda record: (record.split != "test", -_facts(record), place[record.image]))
+        for record in alike[1:]:
+            if record.split != "test":
+                reasons[record.image] = f"{COPY} {relative_to(alike[0].image, root)}"
+    kept = [record for record in records if record.image not in reasons]
+    return kept, [Excluded(image, reason) for image, reason in reasons.items()]
+
+
+def label_conflicts(
+    records: Iterable[Record], group_of: Mapping[Path, str], *, root: Path
+) -> list[dict[str, Any]]:
+    """Return the groups with more than one class: `group`, and `images` with `image` and `class` of each."""
+    members: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.image in group_of:
+            members[group_of[record.image]].append(record)
+    return [
+        {
+            "group": name,
+            "images": [
+                {"image": relative_to(record.image, root), "class": record.class_name} for record in alike
+            ],
+        }
+        for name, alike in sorted(members.items())
+        if len({record.class_name for record in alike}) > 1
+    ]
+
+
+def _facts(record: Record) -> int:
+    return sum(fact is not None for fact in (record.view, record.sex, record.age))

@@ -1,0 +1,108 @@
+"""Groups of images that must stay together: images of one patient, and copies of one image."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from covid_monai.datasets.collections.base import Record, relative_to
+
+_Name = TypeVar("_Name", str, Path)
+_SHORTEST_NAME = 8  # a shorter file name ("0105", "IMG_01") means nothing outside its folder
+
+
+def connected(pairs: Iterable[tuple[_Name, _Name]]) -> list[tuple[_Name, ...]]:
+    """Join pairs into groups: two names are in one group if a chain of pairs connects them.
+
+    Returns:
+        Groups in the order of their first names, the names of each group sorted. The order of `pairs` does
+        not matter.
+
+    >>> connected([("b", "c"), ("x", "y"), ("a", "c")])
+    [('a', 'b', 'c'), ('x', 'y')]
+    """
+    links = list(pairs)
+    names = sorted({name for pair in links for name in pair})
+    number = {name: index for index, name in enumerate(names)}
+    components = _components([(number[first], number[second]) for first, second in links], size=len(names))
+    groups: dict[int, list[_Name]] = defaultdict(list)
+    for name, group in zip(names, components, strict=True):
+        groups[int(group)].append(name)
+    return sorted(tuple(group) for group in groups.values())
+
+
+def connected_groups(items: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
+    """Number the groups of datalist items that share a patient or a duplicate group.
+
+    >>> connected_groups([{"patient": "a"}, {"patient": "b", "group": "g"}, {"patient": "c", "group": "g"}])
+    array([0, 1, 1])
+    """
+    nodes: dict[tuple[str, str], int] = {}
+    pairs = []
+    for row, item in enumerate(items):
+        keys = [("patient", item.get("patient") or item["image"])]
+        keys += [("group", item["group"])] if item.get("group") is not None else []
+        pairs += [(row, len(items) + nodes.setdefault((kind, str(key)), len(nodes))) for kind, key in keys]
+    return _components(pairs, size=len(items) + len(nodes))[: len(items)]
+
+
+def _components(pairs: ArrayLike, *, size: int) -> NDArray[np.int64]:
+    """Return the number of the connected component of each of `size` nodes."""
+    start, end = np.reshape(np.asarray(pairs, dtype=np.int64), (-1, 2)).T
+    graph = coo_array((np.ones(len(start)), (start, end)), shape=(size, size))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def name_patients(records: Sequence[Record], *, root: Path) -> list[Record]:
+    """Return the records with patients that are unique across sources.
+
+    A record without a known patient gets the file's path from `root` as its patient.
+    """
+    return [
+        replace(record, patient=f"{record.source}:{record.patient or relative_to(record.image, root)}")
+        for record in records
+    ]
+
+
+def link_shared_images(
+    records: Sequence[Record], *, same_image: Iterable[Iterable[Path]] = ()
+) -> list[Record]:
+    """Return the records with one patient for all who share an image, by file name or by pixels.
+
+    Collections copy from each other and keep the file names: `darkcovidnet` has 120 images of `ieee8023`.
+    `find_duplicates` finds copies under new names. The smallest of the linked names stands for all of them.
+
+    Args:
+        records: Records with `patient` set; any order gives the same patients.
+        same_image: Groups of files that show one image. Files without a record are ignored.
+    """
+    patient_of = {record.image: str(record.patient) for record in records}
+    images = [[image for image in group if image in patient_of] for group in same_image]
+    people = connected(
+        (patient_of[group[0]], patient_of[image])
+        for group in (*images, *_shared_names(records))
+        for image in group[1:]
+    )
+    smallest = {patient: group[0] for group in people for patient in group}
+    return [
+        replace(record, patient=smallest.get(str(record.patient), str(record.patient))) for record in records
+    ]
+
+
+def _shared_names(records: Sequence[Record]) -> list[list[Path]]:
+    """Return the files of each file name that occurs in more than one source."""
+    by_name: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if len(record.image.stem) >= _SHORTEST_NAME:
+            by_name[record.image.stem.lower()].append(record)
+    return [
+        [record.image for record in alike]
+        for alike in by_name.values()
+        if len({record.source for record in alike}) > 1
+    ]

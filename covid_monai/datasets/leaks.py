@@ -1,0 +1,197 @@
+"""Leaks of a datalist: an image or a patient in two splits, and one image with two labels.
+
+The audit reads any decathlon datalist. Unlike `read_datalist`, it accepts the faults that it looks for.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from covid_monai.datasets.collections.base import SPLIT_NAMES
+from covid_monai.datasets.datalist import Item, load_json
+from covid_monai.datasets.duplicates.detection import Duplicates, SameImage, find_duplicates
+from covid_monai.datasets.grouping import connected
+
+Finding = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class UncheckedDatalist:
+    """Records of a datalist as the file has them, leaks, repeats and missing labels included.
+
+    Args:
+        path: File that it was read from.
+        root: Folder that relative `image` paths start from.
+        class_names: Names of labels 0, 1, ...; empty where the file does not say.
+        records: Records in the order of the file: `image` as it is written there, `split`, `class` (a name,
+            `None` without a label), and what else the file holds.
+    """
+
+    path: Path
+    root: Path
+    class_names: tuple[str, ...]
+    records: tuple[Item, ...]
+
+    def file_of(self, record: Item) -> Path:
+        """Return the absolute path of a record's image."""
+        return self.root / str(record["image"])
+
+
+def read_unchecked(path: str | Path, *, dataset_dir: str | Path | None = None) -> UncheckedDatalist:
+    """Read a datalist, ours or another one of MONAI's decathlon format.
+
+    Splits are `training`, `validation` and `test`, also under usual other names (`train`, `val`, `testing`).
+    A record is a mapping with `image`, or a path alone. Labels may be missing, numbers or names.
+
+    Args:
+        path: Datalist to read.
+        dataset_dir: Folder to use instead of the datalist's own `root`, or of its own folder.
+
+    Raises:
+        FileNotFoundError: If the file or the folder is missing.
+        ValueError: If it is not JSON, has no records, or a record does not have exactly one image.
+    """
+    path = Path(path).absolute()
+    content = load_json(path)
+    labels = content.get("labels")
+    named = labels.items() if isinstance(labels, Mapping) else enumerate(labels or ())
+    names = {str(key): str(name) for key, name in named}
+    root = Path(dataset_dir).absolute() if dataset_dir else path.parent / str(content.get("root", ""))
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"{path}: the folder {root} of the images does not exist. Name the folder with --dataset-dir."
+        )
+    records = tuple(
+        _record(item, split=SPLIT_NAMES[key], names=names, where=f"{path}: {key}[{number}]")
+        for key, items in content.items()
+        if key in SPLIT_NAMES and isinstance(items, list)
+        for number, item in enumerate(items)
+    )
+    if not records:
+        raise ValueError(f"{path}: no records found. A datalist has them under training, validation or test.")
+    return UncheckedDatalist(path=path, root=root, class_names=tuple(names.values()), records=records)
+
+
+def _record(item: object, *, split: str, names: Mapping[str, str], where: str) -> Item:
+    fields: dict[str, Any] = dict(item) if isinstance(item, Mapping) else {"image": item}
+    image, label = fields.get("image"), fields.get("label")
+    if not isinstance(image, str) or not image:
+        raise ValueError(f"{where}: expected one image path, found {image!r}.")
+    name = None if label is None else names.get(str(label), str(label))
+    return {**fields, "split": split, "class": name}
+
+
+def audit_datalist(datalist: UncheckedDatalist) -> Finding:
+    """Look for duplicates among all images of a datalist, and for leaks of images and patients.
+
+    Returns:
+        A document for JSON, with images as the datalist writes them:
+
+        - `datalist`, `root`, `counts` (`images`, `splits`, `patients`, `compared`, `exact_pairs`,
+          `near_pairs`, and the length of each list below).
+        - `duplicate_groups`: lists of images that show one image, found here or recorded as `group`.
+        - `pairs`: verified pairs: `images`, `similarity`, `exact`, `mirrored`, `inverted`, `patches` (one is
+          an explanation picture).
+        - `leaks`: `kind` (`file`, `group` or `patient`), `name`, `splits`, `paths`.
+        - `label_conflicts`: `paths` and `labels` of one image with more than one class.
+        - `unreadable`: `image` and `reason` of the files that could not be compared.
+
+    Raises:
+        FileNotFoundError: If no image of the datalist exists.
+    """
+    files = {str(record["image"]): datalist.file_of(record).absolute() for record in datalist.records}
+    if not any(file.is_file() for file in files.values()):
+        raise FileNotFoundError(
+            f"{datalist.path}: none of its {len(files)} images is under {datalist.root}. "
+            "Name the folder of the images with --dataset-dir."
+        )
+    found = find_duplicates(files.values())
+    names: dict[Path, list[str]] = defaultdict(list)
+    for image, file in files.items():
+        names[file].append(image)
+    groups = _groups(datalist.records, found, names)
+    report: Finding = {
+        "datalist": str(datalist.path),
+        "root": str(datalist.root),
+        "duplicate_groups": groups,
+        "pairs": [_pair(pair, names) for pair in found.pairs],
+        "leaks": find_leaks(datalist.records, groups),
+        "label_conflicts": find_label_conflicts(datalist.records, groups),
+        "unreadable": [
+            {"image": image, "reason": excluded.reason}
+            for excluded in found.unreadable
+            for image in names[excluded.image]
+        ],
+    }
+    return {**report, "counts": _counts(datalist.records, found, report)}
+
+
+def _pair(pair: SameImage, names: Mapping[Path, Sequence[str]]) -> Finding:
+    facts = asdict(pair)
+    images = [names[file][0] for file in (facts.pop("first"), facts.pop("second"))]
+    return {"images": images, **facts}
+
+
+def find_leaks(records: Sequence[Item], groups: Sequence[Sequence[str]]) -> list[Finding]:
+    """Return the files, the images (as `groups` has them) and the patients that are in more than one split.
+
+    A record without `patient` counts as a patient of its own.
+    """
+    group_of = {image: group[0] for group in groups for image in group}
+    leaks = []
+    for kind in ("file", "group", "patient"):
+        members: dict[str, list[Item]] = defaultdict(list)
+        for record in records:
+            image = str(record["image"])
+            name = {"file": image, "group": group_of.get(image), "patient": record.get("patient")}[kind]
+            if name:
+                members[str(name)].append({"image": record["image"], "split": record["split"]})
+        for name, paths in sorted(members.items()):
+            splits = sorted({path["split"] for path in paths})
+            if len(splits) > 1:
+                leaks.append({"kind": kind, "name": name, "splits": splits, "paths": paths})
+    return leaks
+
+
+def find_label_conflicts(records: Sequence[Item], groups: Sequence[Sequence[str]]) -> list[Finding]:
+    """Return the images that have more than one class; records without a label are ignored."""
+    classes: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        if record["class"] is not None:
+            classes[str(record["image"])].add(record["class"])
+    grouped = {image for group in groups for image in group}
+    alone = [[image] for image in sorted(classes) if image not in grouped]
+    conflicts = []
+    for group in (*groups, *alone):
+        labelled = {image: sorted(classes[image]) for image in group if image in classes}
+        if len({name for labels in labelled.values() for name in labels}) > 1:
+            conflicts.append({"paths": list(labelled), "labels": list(labelled.values())})
+    return conflicts
+
+
+def _groups(records: Sequence[Item], found: Duplicates, names: dict[Path, list[str]]) -> list[list[str]]:
+    """Join the groups found with those that the datalist records and with two names of one file."""
+    recorded: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        if record.get("group"):
+            recorded[str(record["group"])].append(str(record["image"]))
+    joined = [[name for file in group for name in names[file]] for group in found.groups]
+    joined += [*recorded.values(), *names.values()]
+    pairs = [(group[0], name) for group in joined for name in group[1:] if name != group[0]]
+    return [list(group) for group in connected(pairs)]
+
+
+def _counts(records: Sequence[Item], found: Duplicates, report: Finding) -> Finding:
+    exact = sum(pair.exact for pair in found.pairs)
+    files = len({record["image"] for record in records})
+    return {
+        "images": len(records),
+        "splits": dict(Counter(str(record["split"]) for record in records)),
+        "patients": len({str(record["patient"]) for record in records if record.get("patient")}),
+        "compared": files - len(report["unreadable"]),
+        "exact_pairs": exact,
+        "near_pairs": len(found.pairs) - exact,
+        **{key: len(report[key]) for key in ("duplicate_groups", "leaks", "label_conflicts", "unreadable")},
+    }

@@ -1,1 +1,0 @@
-"""Patients and images that stand on both sides of a split."""
