@@ -57,9 +57,9 @@ def create_api(engine: Engine, settings: Settings) -> FastAPI:
 def _fetch(settings: Settings) -> Fetch:
     if not settings.dicomweb_roots:
         return _refuse
-    from covid_monai.api.dicomweb import DicomWeb
+    from covid_monai.api.dicomweb import InstanceFetcher
 
-    return DicomWeb(
+    return InstanceFetcher(
         settings.dicomweb_roots,
         max_object_bytes=settings.limits.max_file_bytes,
         seconds=settings.body_seconds,

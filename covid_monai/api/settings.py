@@ -29,7 +29,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.dicomweb_roots:  # what is wrong with them is said before a model is loaded
-            from covid_monai.api.dicomweb import archive_at
+            from covid_monai.api.dicomweb import connection_to
 
             for root in self.dicomweb_roots:
-                archive_at(root, seconds=self.body_seconds)
+                connection_to(root, seconds=self.body_seconds)

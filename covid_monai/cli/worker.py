@@ -1,6 +1,5 @@
-"""`covid-monai worker`: answer an archive; check the configuration; look after dead letters."""
+"""`covid-monai worker`: run the worker, check its configuration, and manage dead letters."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ from covid_monai.core.lazy_imports import import_monai_to_predict
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from covid_monai.worker.queue.queue import Job, JobQueue
+    from covid_monai.worker.queue import Job, JobQueue
     from covid_monai.worker.settings import Settings
 
 app = typer.Typer(
@@ -35,7 +34,7 @@ LIST_EXAMPLES = examples(
 )
 dead_letters = typer.Typer(
     no_args_is_help=True,
-    help="Images that were given up: list, retry, drop.",
+    help="List, retry or drop dead letters: images that were given up.",
     epilog=examples(
         "covid-monai worker dead-letters list --config worker.yaml",
         "covid-monai worker dead-letters retry --config worker.yaml --all",
@@ -43,28 +42,30 @@ dead_letters = typer.Typer(
 )
 app.add_typer(dead_letters, name="dead-letters")
 
-ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="The service's YAML file.")]
-Numbers = Annotated[list[int] | None, typer.Argument(metavar="[JOB]...", help="Job numbers, as listed.")]
-AllOption = Annotated[bool, typer.Option("--all", help="All dead letters.")]
+ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="Configuration of the worker.")]
+Numbers = Annotated[
+    list[int] | None, typer.Argument(metavar="[JOB]...", help="Job numbers that `list` shows.")
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Select all dead letters.")]
 
 
 @app.callback()
 def serve(
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="The service's YAML file.")
+        Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the worker.")
     ] = None,
 ) -> None:
-    """Watch archives over DICOMweb, classify new chest radiographs, and store the results beside them.
+    """Watch archives over DICOMweb, classify new chest radiographs, and store the results in their studies.
 
-    Runs until SIGTERM or Ctrl-C; log lines are JSON on the standard error.
+    The worker runs until SIGTERM or Ctrl-C. Its log goes to the standard error as JSON lines.
 
-    Exit code: 0 after a signal, 2 if the configuration cannot be used, 1 if it broke.
+    Exit code: 0 after a signal, 1 after an error, 2 if the configuration cannot be used.
     """
     if context.invoked_subcommand:
         return
     if config is None:
-        raise typer.BadParameter("give the configuration: --config FILE")
+        raise typer.BadParameter("The worker needs a configuration. Give it with --config FILE.")
     settings = _settings(config)
     bundle = find_bundle(settings.bundle)
 
@@ -78,75 +79,80 @@ def serve(
 
 @app.command(epilog=CHECK_EXAMPLES)
 def check(config: ConfigOption, as_json: JsonOption = False) -> None:
-    """Try everything that the service will need, change nothing, and say in sentences what is wrong.
+    """Try everything that the worker will need, and say what is wrong. Nothing is changed.
 
     Exit code: 0 if all is well, 1 if an archive or this machine is not ready, 2 if the file cannot be used.
     """
     settings = _settings(config)
 
     import_monai_to_predict()
-    from covid_monai.worker.check.check import findings
+    from covid_monai.worker.check import run_checks
 
-    found = []
+    results = []
     with reserve_stdout(as_json):
-        for finding in findings(settings, find_bundle):
-            found.append(finding)
-            if not as_json:  # at once: an archive that does not answer takes its time
-                typer.echo(f"{finding.word:5} {finding.text}")
-    failed = any(finding.failed for finding in found)
+        for result in run_checks(settings, find_bundle):
+            results.append(result)
+            if not as_json:  # print it now: an archive that does not answer takes its time
+                typer.echo(f"{result.level:5} {result.text}")
+    failed = any(result.failed for result in results)
     if as_json:
-        told = [{"result": finding.word, "text": finding.text} for finding in found]
-        print_json({"ready": not failed, "findings": told})
+        findings = [{"result": result.level, "text": result.text} for result in results]
+        print_json({"ready": not failed, "findings": findings})
     elif failed:
-        typer.echo("Something must be changed first.")
+        typer.echo("Not ready. Correct what is marked FAIL, then run this check again.")
     else:
-        typer.echo(f"Ready: covid-monai worker --config {config}")
+        typer.echo(f"Ready. Start the worker: covid-monai worker --config {config}")
     if failed:
         raise typer.Exit(1)
 
 
 @app.command("set-aside", epilog=examples("covid-monai worker set-aside --config worker.yaml"))
 def set_aside(config: ConfigOption) -> None:
-    """Keep a damaged queue under another name and begin a new one; the worker must be stopped.
+    """Keep a damaged queue under another name and begin a new queue. Stop the worker first.
 
-    The new queue reads the change feeds from their start: nothing is missed, and what had been answered gets
-    the same UIDs again, so that nothing is stored twice.
+    The new queue reads each change feed from its start, so no image is missed. Images that were answered
+    before get results with the same UIDs again, so nothing is stored twice.
     """
     settings = _settings(config)
 
-    from covid_monai.worker.queue.queue import BEGINNING, JobQueue
-    from covid_monai.worker.state_dir import claimed, move_aside
+    from covid_monai.worker.queue import BEGINNING, JobQueue
+    from covid_monai.worker.queue_file import lock_state_dir, set_queue_aside
 
-    with claimed(settings.state_dir):
-        kept = move_aside(settings.state_dir)
+    with lock_state_dir(settings.state_dir):
+        kept = set_queue_aside(settings.state_dir)
         queue = JobQueue(settings.state_dir)
         for archive in settings.archives:
             if archive.source == "orthanc":
-                queue.add(archive.name, (), position=BEGINNING, now=time.time())
+                queue.add(archive.name, (), position=BEGINNING)
         queue.close()
     typer.echo(f"The old queue is kept as {kept}." if kept else "There was no queue.")
-    typer.echo("A new queue begins at the start of each change feed.")
+    typer.echo("The new queue will read each change feed from its start.")
 
 
 @dead_letters.command("list", epilog=LIST_EXAMPLES)
 def list_dead_letters(config: ConfigOption, as_json: JsonOption = False) -> None:
-    """List them: job number, archive, tries, reason, SOP Instance UID. Exit code 0."""
-    letters = _queue(_settings(config)).dead_letters()
+    """List dead letters: job number, archive, number of tries, reason, SOP Instance UID. Exit code: 0."""
+    letters = [_describe(job) for job in _queue(_settings(config)).dead_letters()]
     if as_json:
-        print_json({"dead_letters": [_letter(job) for job in letters]})
+        print_json({"dead_letters": letters})
         return
-    for job in letters:
-        typer.echo(f"{job.number}\t{job.archive}\t{job.attempts + 1} tries\t{job.reason}\t{job.instance}")
-    typer.echo(f"{len(letters)} dead letters.", err=True)
+    for letter in letters:
+        letter["tries"] = f"{letter['tries']} {'try' if letter['tries'] == 1 else 'tries'}"
+        typer.echo("\t".join(map(str, letter.values())))
+    typer.echo(f"{_count(len(letters))}.", err=True)
 
 
-def _letter(job: "Job") -> dict[str, Any]:
+def _count(number: int) -> str:
+    return f"{number} dead {'letter' if number == 1 else 'letters'}"
+
+
+def _describe(job: "Job") -> dict[str, Any]:
     return {
         "job": job.number,
         "archive": job.archive,
         "tries": job.attempts + 1,
         "reason": job.reason,
-        "sop_instance_uid": job.instance,
+        "sop_instance_uid": job.address.sop_instance_uid,
     }
 
 
@@ -157,45 +163,48 @@ def _letter(job: "Job") -> dict[str, Any]:
     )
 )
 def retry(config: ConfigOption, numbers: Numbers = None, everything: AllOption = False) -> None:
-    """Let them be tried again; a running worker takes them up within seconds."""
+    """Put dead letters back into the queue. A running worker processes them within seconds."""
     queue = _queue(_settings(config))
-    _say(queue.revive(_chosen(queue, numbers, everything=everything)), numbers, "wait again")
+    selected = _select(queue, numbers, everything=everything)
+    _report(selected, queue.retry_dead_letters(selected), "put back into the queue")
 
 
 @dead_letters.command(epilog=examples("covid-monai worker dead-letters drop --config worker.yaml 17 18"))
 def drop(config: ConfigOption, numbers: Numbers = None, everything: AllOption = False) -> None:
-    """Close them for good: these images get no result."""
+    """Close dead letters for good. These images get no result."""
     queue = _queue(_settings(config))
-    _say(queue.drop(_chosen(queue, numbers, everything=everything)), numbers, "dropped")
+    selected = _select(queue, numbers, everything=everything)
+    _report(selected, queue.drop_dead_letters(selected), "dropped")
 
 
 def _settings(config: Path) -> "Settings":
     with require_extra("worker"):
         import dicomweb_client  # noqa: F401
         import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
 
-        from covid_monai.worker.settings_file import load_settings
+        from covid_monai.worker.settings import load_settings
     return load_settings(config)
 
 
 def _queue(settings: "Settings") -> "JobQueue":
-    from covid_monai.worker.queue.queue import JobQueue
-    from covid_monai.worker.state_dir import queue_path
+    from covid_monai.worker.queue import JobQueue
+    from covid_monai.worker.queue_file import queue_path
 
     path = queue_path(settings.state_dir)
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: no worker has run with this configuration yet.")
+        raise FileNotFoundError(f"There is no queue {path}: no worker has run with this configuration yet.")
     return JobQueue(settings.state_dir)
 
 
-def _chosen(queue: "JobQueue", numbers: list[int] | None, *, everything: bool) -> list[int]:
+def _select(queue: "JobQueue", numbers: list[int] | None, *, everything: bool) -> list[int]:
     if bool(numbers) == everything:
-        raise ValueError("give job numbers, as `dead-letters list` shows them, or --all.")
+        raise ValueError("Give either --all, or the job numbers that `dead-letters list` shows.")
     return [job.number for job in queue.dead_letters()] if everything else list(numbers or ())
 
 
-def _say(settled: list[int], numbers: list[int] | None, what: str) -> None:
-    typer.echo(f"{len(settled)} {what}.")
-    unknown = sorted(set(numbers or ()) - set(settled))
+def _report(selected: list[int], changed: list[int], what: str) -> None:
+    typer.echo(f"{_count(len(changed))} {what}.")
+    unknown = sorted(set(selected) - set(changed))
     if unknown:
-        raise ValueError(f"no dead letters: {', '.join(map(str, unknown))}")
+        raise ValueError(f"These jobs are not dead letters: {', '.join(map(str, unknown))}.")

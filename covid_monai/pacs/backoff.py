@@ -1,61 +1,58 @@
-"""Full jitter: how long to wait before the next try, and whether an archive is up."""
+"""Waiting after failures: how long, and whether an archive is available."""
 
 import random
 import threading
 
-FIRST_SECONDS = 1.0
+_FIRST_WAIT_S = 1.0
 
 
-def full_jitter(failures: int, *, longest: float) -> float:
-    """A random time below a bound that doubles with every failure, in seconds.
+def full_jitter(failures: int, *, longest_s: float) -> float:
+    """Return a random time in seconds, below a bound that doubles with every failure.
 
-    Many clients that were cut off together do not come back together.
+    The time is random, so that many clients that lost their connection together do not come back together.
 
     Args:
-        failures: In a row, 1 or more.
-        longest: The bound's own bound.
+        failures: Number of failures in a row, 1 or more.
+        longest_s: Largest value of the bound, in seconds.
 
     Reference: Brooker 2015, "Exponential Backoff and Jitter".
     """
-    return random.uniform(0, min(longest, FIRST_SECONDS * 2 ** min(failures, 32)))  # noqa: S311 (no secret)
+    return random.uniform(0, min(longest_s, _FIRST_WAIT_S * 2 ** min(failures, 32)))  # noqa: S311 (no secret)
 
 
 class Availability:
-    """Whether an archive is up, as its threads have seen it, and what it has been able to do.
+    """Record of whether an archive answers; several threads may share it.
 
     Args:
-        longest: Longest pause in seconds.
-        stop: Set when the service ends; no pause outlasts it.
+        longest_wait_s: Longest wait before the next try, in seconds.
+        stop: Event that is set when the service ends; it ends a wait, too.
     """
 
-    def __init__(self, *, longest: float, stop: threading.Event) -> None:
-        self._longest = longest
+    def __init__(self, *, longest_wait_s: float, stop: threading.Event) -> None:
+        self._longest_wait_s = longest_wait_s
         self._stop = stop
         self._lock = threading.Lock()
         self._failures = 0
-        self.successes = 0  # jobs that were answered to the end
-        self.unclear: dict[int, int] = {}  # jobs that failed with nobody to blame: successes at that time
-        self.trouble: str | None = None
+        self.failure_reason: str | None = None
 
     @property
-    def up(self) -> bool:
-        """Whether the last request went well."""
-        return self.trouble is None
+    def is_up(self) -> bool:
+        """Whether the last request succeeded."""
+        return self.failure_reason is None
 
-    def worked(self, *, answered: bool = False) -> bool:
-        """Note a success; returns whether the archive had been down."""
+    def record_success(self) -> bool:
+        """Record a success; return whether the archive was unavailable before."""
         with self._lock:
-            back, self.trouble, self._failures = self.trouble is not None, None, 0
-            self.successes += answered
-        return back
+            was_down, self.failure_reason, self._failures = self.failure_reason is not None, None, 0
+        return was_down
 
-    def failed(self, reason: str) -> bool:
-        """Note a failure; returns whether this is news."""
+    def record_failure(self, reason: str) -> bool:
+        """Record a failure; return whether its reason is a new one, which is worth a log line."""
         with self._lock:
-            news, self.trouble = self.trouble != reason, reason
+            is_new, self.failure_reason = self.failure_reason != reason, reason
             self._failures += 1
-        return news
+        return is_new
 
-    def pause(self) -> None:
+    def wait(self) -> None:
         """Wait before the next try, or until the service stops."""
-        self._stop.wait(full_jitter(max(1, self._failures), longest=self._longest))
+        self._stop.wait(full_jitter(max(1, self._failures), longest_s=self._longest_wait_s))

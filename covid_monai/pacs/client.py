@@ -1,173 +1,201 @@
-"""What the service asks of an archive: fetch an image, store results, see that they stand there."""
+"""DICOMweb client of an archive: fetch an image, store results, and confirm that they are there."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import requests
 from dicomweb_client.web import DICOMwebClient
 from pydicom import Dataset
 
-from covid_monai.pacs.failures import Fault, Trouble, trouble_of
-from covid_monai.pacs.multipart import BadAnswer, write_only_part
-from covid_monai.pacs.session import ArchiveSession, TooMuch, bounded
-from covid_monai.worker.queue.queue import Job
-from covid_monai.worker.settings import Archive
+from covid_monai.pacs.connection import ArchiveConnection, InstanceAddress
+from covid_monai.pacs.failures import ArchiveFailure, Fault, classify_error
+from covid_monai.pacs.multipart import MalformedMultipart, write_first_part
+from covid_monai.pacs.session import AnswerTooLarge, ArchiveSession, read_within_limits
 
-# As stored: transcoding costs the archive time, and crashes some (Orthanc 1.10 with JPEG 2000).
+# As stored: transcoding costs the archive time, and crashes some archives (Orthanc 1.10 with JPEG 2000).
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)  # Failure Reason (0008,1197), PS3.4 table B.2-1 and PS3.18 I.2.2
 _DUPLICATE = 0x0111
 
+DicomJson = dict[str, Any]
+
 
 class ArchiveClient:
-    """DICOMweb with one archive.
+    """Client of one archive.
 
     Args:
-        archive: Which.
-        max_object_bytes: Of a fetched object.
+        connection: Address, credentials, certificates and time limits.
+        max_object_bytes: Largest object that is fetched.
+
+    Raises:
+        CredentialsError: If the credentials cannot be read.
+        OSError: If a certificate file is missing.
     """
 
-    def __init__(self, archive: Archive, *, max_object_bytes: int) -> None:
-        self.archive = archive
-        self.session = ArchiveSession(archive)
+    def __init__(self, connection: ArchiveConnection, *, max_object_bytes: int) -> None:
+        self.connection = connection
+        self.session = ArchiveSession(connection)
         self._max_object_bytes = max_object_bytes
-        self.dicomweb = DICOMwebClient(
-            archive.dicomweb, session=self.session, timeout=archive.timeout_seconds
+        self._dicomweb = DICOMwebClient(
+            connection.dicomweb_root, session=self.session, timeout=connection.timeout_seconds
         )
-        self.dicomweb.set_http_retry_params(retry=False)  # when to try again is the service's matter
+        self._dicomweb.set_http_retry_params(retry=False)  # the caller decides when to try again
 
-    def fetch(self, job: Job, path: Path) -> None:
-        """Retrieve an instance as it is stored, by WADO-RS.
+    def fetch(self, address: InstanceAddress, path: Path) -> None:
+        """Write an instance to a file as the archive has stored it (WADO-RS).
 
         Raises:
-            Trouble: If it could not be had whole.
+            ArchiveFailure: If it cannot be fetched whole.
             OSError: If the file cannot be written.
         """
-        url = f"{self.archive.dicomweb}/studies/{job.study}/series/{job.series}/instances/{job.instance}"
-        with _troubles(), self.session.get(url, headers={"Accept": AS_STORED}, stream=True) as response:
+        url = f"{self.connection.dicomweb_root}{address.path}"
+        headers = {"Accept": AS_STORED}
+        with _failures_classified(), self.session.get(url, headers=headers, stream=True) as response:
             response.raise_for_status()
-            seconds = self.archive.transfer_seconds
-            pieces = bounded(response, limit=self._max_object_bytes, seconds=seconds)
-            write_only_part(pieces, response.headers, path)
+            pieces = read_within_limits(
+                response, max_bytes=self._max_object_bytes, seconds=self.connection.transfer_seconds
+            )
+            write_first_part(pieces, response.headers.get("Content-Type", ""), path)
 
     def store(self, objects: Sequence[Dataset]) -> None:
-        """Store objects of one study, by STOW-RS.
+        """Store objects of one study (STOW-RS).
 
         Raises:
-            Trouble: If the archive did not take each of them.
+            ArchiveFailure: If the archive did not store each of them.
         """
         study = str(objects[0].StudyInstanceUID)
-        with _troubles(storing=True):
+        with _failures_classified(storing=True):
             try:
-                answer = self.dicomweb.store_instances(objects, study_instance_uid=study)
+                answer = self._dicomweb.store_instances(objects, study_instance_uid=study)
             except requests.HTTPError as error:
-                answer = _answer_of(error)
+                answer = _answer_in(error)
         check_stored(answer, [str(ds.SOPInstanceUID) for ds in objects])
 
-    def confirm(self, objects: Sequence[Dataset], *, stopped: Callable[[float], bool]) -> None:
-        """Wait until QIDO-RS finds each object where it belongs.
+    def confirm(
+        self, objects: Sequence[Dataset], *, seconds: float, wait_for_stop: Callable[[float], bool]
+    ) -> None:
+        """Wait until a search (QIDO-RS) finds each object in its study and series.
 
         Args:
-            objects: As stored.
-            stopped: Waits so many seconds, and tells whether the service is to stop.
+            objects: Objects that were stored.
+            seconds: Longest time to wait.
+            wait_for_stop: Function that waits a number of seconds and returns whether the service is to stop.
 
         Raises:
-            Trouble: If one is not found in time.
+            ArchiveFailure: If an object is not found in time.
         """
-        end = time.monotonic() + self.archive.confirm_seconds
+        end = time.monotonic() + seconds
         missing = list(objects)
-        while missing := [ds for ds in missing if not self.holds(ds)]:
-            if time.monotonic() > end or stopped(0.5):
-                raise Trouble(Fault.UNCLEAR, "not_found_after_storing")
+        while missing := [ds for ds in missing if not self._finds(ds)]:
+            if time.monotonic() > end or wait_for_stop(0.5):
+                raise ArchiveFailure(Fault.UNCLEAR, "not_found_after_storing")
 
-    def holds(self, ds: Dataset) -> bool:
-        """Whether the archive finds the object in its study and series."""
-        with _troubles(storing=True):
-            found = self.dicomweb.search_for_instances(
+    def _finds(self, ds: Dataset) -> bool:
+        with _failures_classified(storing=True):
+            found = self._dicomweb.search_for_instances(
                 str(ds.StudyInstanceUID),
                 str(ds.SeriesInstanceUID),
                 search_filters={"SOPInstanceUID": str(ds.SOPInstanceUID)},
             )
-        return any(value_of(item, "00080018") == ds.SOPInstanceUID for item in found)
+        return any(first_value(item, "00080018") == ds.SOPInstanceUID for item in found)
 
-    def get_json(self, path: str, **parameters: str | int) -> dict:
-        """An answer of Orthanc's own API.
+    def get_json(self, path: str, **parameters: str | int) -> DicomJson:
+        """Return an answer of Orthanc's own API.
+
+        Args:
+            path: Path below the address of Orthanc.
+            parameters: Query parameters.
 
         Raises:
-            Trouble: If there is none.
+            ArchiveFailure: If there is no usable answer.
         """
-        with _troubles():
-            response = self.session.get(f"{self.archive.url}{path}", params=parameters)
+        with _failures_classified():
+            response = self.session.get(f"{self.connection.url}{path}", params=parameters)
             response.raise_for_status()
-            return response.json()
+            answer: DicomJson = response.json()
+            return answer
 
     def search(
         self, filters: dict[str, str], fields: Sequence[str], *, limit: int, offset: int
-    ) -> list[dict]:
-        """One page of instances, by QIDO-RS.
+    ) -> list[DicomJson]:
+        """Return one page of the instances that a search finds (QIDO-RS).
 
         Raises:
-            Trouble: If there is no answer.
+            ArchiveFailure: If there is no usable answer.
         """
-        with _troubles():
-            return self.dicomweb.search_for_instances(
+        with _failures_classified():
+            found: list[DicomJson] = self._dicomweb.search_for_instances(
                 search_filters=filters, fields=fields, limit=limit, offset=offset
             )
+            return found
+
+    def try_to_store(self, body: bytes, *, boundary: str) -> int:
+        """Send a body to STOW-RS; return the status code of the answer.
+
+        Raises:
+            requests.RequestException: If there is no answer.
+        """
+        kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+        headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
+        url = f"{self.connection.dicomweb_root}/studies"
+        return self.session.post(url, data=body, headers=headers).status_code
 
 
-def value_of(item: dict, tag: str) -> str:
-    """First value of an attribute in DICOM JSON, "" if it has none (PS3.18 annex F)."""
+def first_value(item: DicomJson, tag: str) -> str:
+    """Return the first value of an attribute in DICOM JSON, "" if it has none (PS3.18 annex F)."""
     values = item.get(tag, {}).get("Value") or [""]
     return str(values[0] if values[0] is not None else "")
 
 
-def check_stored(answer: Dataset | None, instances: Sequence[str]) -> None:
-    """Hold the answer of STOW-RS against what was sent (PS3.18 section 10.5.3, annex I.2).
+def check_stored(answer: Dataset | None, sop_instance_uids: Sequence[str]) -> None:
+    """Check that the answer of STOW-RS names every instance that was sent (PS3.18 section 10.5.3, annex I.2).
 
     Args:
-        answer: None if it had no body that can be read: then only a look can tell.
-        instances: SOP Instance UIDs.
+        answer: Answer, or None if it had no body that can be read. Then only a search can tell.
+        sop_instance_uids: SOP Instance UIDs of the objects that were sent.
 
     Raises:
-        Trouble: If one failed, or is not named.
+        ArchiveFailure: If an instance failed, or is not named.
     """
     if answer is None or not ("ReferencedSOPSequence" in answer or "FailedSOPSequence" in answer):
         return
     for item in answer.get("FailedSOPSequence") or []:
-        reason = int(item.get("FailureReason") or 0)
-        if reason in _OUT_OF_RESOURCES:
-            raise Trouble(Fault.ARCHIVE, f"store_failed_{reason:04x}")
-        if reason != _DUPLICATE:
-            raise Trouble(Fault.OBJECT if reason else Fault.UNCLEAR, f"store_failed_{reason:04x}")
-    stored = {str(item.get("ReferencedSOPInstanceUID")) for item in answer.get("ReferencedSOPSequence") or []}
-    duplicates = {str(item.get("ReferencedSOPInstanceUID")) for item in answer.get("FailedSOPSequence") or []}
-    if not stored | duplicates >= set(instances):
-        raise Trouble(Fault.UNCLEAR, "store_not_acknowledged")
+        failure_reason = int(item.get("FailureReason") or 0)
+        word = f"store_failed_{failure_reason:04x}"
+        if failure_reason in _OUT_OF_RESOURCES:
+            raise ArchiveFailure(Fault.ARCHIVE, word)
+        if failure_reason != _DUPLICATE:
+            raise ArchiveFailure(Fault.OBJECT if failure_reason else Fault.UNCLEAR, word)
+    sequences = (answer.get(name) or [] for name in ("ReferencedSOPSequence", "FailedSOPSequence"))
+    stored = {str(item.get("ReferencedSOPInstanceUID")) for items in sequences for item in items}
+    if not stored >= set(sop_instance_uids):
+        raise ArchiveFailure(Fault.UNCLEAR, "store_not_acknowledged")
 
 
-def _answer_of(error: requests.HTTPError) -> Dataset:
-    """The body of a refusal that names instances; else the refusal itself."""
+def _answer_in(error: requests.HTTPError) -> Dataset:
+    """Return the answer in an HTTP error if it names instances; else raise the error again."""
     try:
-        answer = Dataset.from_json(error.response.json())  # type: ignore[union-attr]
-        named = bool(answer.get("FailedSOPSequence"))
-    except Exception:  # no JSON, or not DICOM's: pydicom raises many types
-        named = False
-    if not named:
+        answer = Dataset.from_json(error.response.json()) if error.response is not None else Dataset()
+    except Exception:  # noqa: BLE001 (no JSON, or not DICOM JSON: pydicom raises many types)
+        raise error from None
+    if not answer.get("FailedSOPSequence"):
         raise error
     return answer
 
 
 @contextmanager
-def _troubles(*, storing: bool = False) -> Iterator[None]:
+def _failures_classified(*, storing: bool = False) -> Iterator[None]:
+    """Turn the errors of a request into `ArchiveFailure`."""
     try:
         yield
-    except TooMuch as error:
-        raise Trouble(Fault.OBJECT, "too_large") from error
-    except BadAnswer as error:
-        raise Trouble(Fault.UNCLEAR, "half_an_answer") from error
+    except AnswerTooLarge as error:
+        raise ArchiveFailure(Fault.OBJECT, "too_large") from error
+    except MalformedMultipart as error:
+        raise ArchiveFailure(Fault.UNCLEAR, "incomplete_answer") from error
     except requests.RequestException as error:
-        raise trouble_of(error, storing=storing) from error
+        raise classify_error(error, storing=storing) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:  # a body of another shape
-        raise Trouble(Fault.UNCLEAR, "unexpected_answer") from error
+        raise ArchiveFailure(Fault.UNCLEAR, "unexpected_answer") from error

@@ -1,72 +1,142 @@
-"""The one object out of a multipart answer, straight into a file.
+"""Reader of multipart bodies: multipart/related from archives, multipart/form-data from callers."""
 
-dicomweb-client parses what it retrieves in memory, in this process. A file is checked in a process with
-limits first, so the bytes go to disk unseen.
-"""
-
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import IO
 
-from requests.structures import CaseInsensitiveDict
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 
-_MAX_HEAD = 1 << 16
-_TAIL = 1 << 10
+_MAX_PREAMBLE_BYTES = 1 << 16
+
+Headers = dict[bytes, bytes]
+TakeContent = Callable[[memoryview], object]
 
 
-class BadAnswer(ValueError):
-    """An answer that is no multipart message, or that stops before its end."""
+class MalformedMultipart(ValueError):
+    """A body that is not a multipart message, or that stops before its end."""
 
 
-def write_only_part(pieces: Iterable[bytes], headers: CaseInsensitiveDict, path: Path) -> None:
-    """Write the content of the first part.
+class MultipartReader:
+    """Read a multipart body as it comes in, without holding it in memory.
 
     Args:
-        pieces: The body.
-        headers: Of the answer. A body of `application/dicom` is taken as it is: some archives send that.
-        path: Written anew.
+        content_type: Value of the Content-Type header, with the boundary.
+        open_part: Function that is called at the start of each part with the part's headers (names in lower
+            case). It returns the function that takes the part's content, piece by piece.
 
     Raises:
-        BadAnswer: If there is no part, or its end is missing.
+        MalformedMultipart: If `content_type` has no boundary.
+
+    Reference: RFC 2046 section 5.1.
+    """
+
+    def __init__(self, content_type: str, open_part: Callable[[Headers], TakeContent]) -> None:
+        self._open_part = open_part
+        self._headers: Headers = {}
+        self._name, self._value = bytearray(), bytearray()
+        self._preamble: bytes | None = b""
+        self._complete = False
+        boundary = parse_options_header(content_type)[1].get(b"boundary")
+        if not boundary:
+            raise MalformedMultipart("A multipart body needs a boundary in its Content-Type.")
+        self._delimiter = b"--" + boundary
+        callbacks = {
+            "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._begin_content,
+            "on_part_data": lambda data, start, end: self._take_content(memoryview(data)[start:end]),
+            "on_end": self._end,
+        }
+        try:
+            self._parser = MultipartParser(boundary, callbacks)
+        except FormParserError as error:
+            raise MalformedMultipart("The boundary in the Content-Type is too long.") from error
+
+    def write(self, piece: bytes) -> None:
+        """Read the next piece of the body.
+
+        Raises:
+            MalformedMultipart: If the body is not multipart. Errors of `open_part` and of the functions that
+                take content are passed on.
+        """
+        if self._preamble is not None:
+            piece = self._skip_preamble(piece)
+        try:
+            self._parser.write(piece)
+        except FormParserError as error:
+            raise MalformedMultipart("The body is not a multipart message.") from error
+
+    def close(self) -> None:
+        """Check that the body is complete.
+
+        Raises:
+            MalformedMultipart: If it stops before its end.
+        """
+        if not self._complete:
+            raise MalformedMultipart("The multipart body stops before its end.")
+
+    def _skip_preamble(self, piece: bytes) -> bytes:
+        """Return what comes from the first delimiter on; RFC 2046 allows any text before it."""
+        seen = (self._preamble or b"") + piece
+        start = seen.find(self._delimiter)
+        self._preamble = None if start >= 0 else seen
+        if start < 0 and len(seen) > _MAX_PREAMBLE_BYTES:
+            raise MalformedMultipart("The body is not a multipart message.")
+        return seen[start:] if start >= 0 else b""
+
+    def _end_header(self) -> None:
+        self._headers[bytes(self._name.lower())] = bytes(self._value)
+        self._name.clear()
+        self._value.clear()
+
+    def _begin_content(self) -> None:
+        self._take_content = self._open_part(self._headers)
+        self._headers = {}
+
+    def _end(self) -> None:
+        self._complete = True
+
+
+def write_first_part(pieces: Iterable[bytes], content_type: str, path: Path) -> None:
+    """Write the object in an answer of WADO-RS to a file.
+
+    dicomweb-client would parse the object in this process. A file is first checked in a process with limits,
+    so the bytes go to disk without being looked at.
+
+    Args:
+        pieces: Body of the answer.
+        content_type: Content-Type of the answer. Some archives send `application/dicom` without multipart.
+        path: File to write.
+
+    Raises:
+        MalformedMultipart: If the answer has no part, or stops before its end.
         OSError: If the file cannot be written.
 
-    Reference: PS3.18 section 8.6.1.2; RFC 2046 section 5.1.
+    Reference: PS3.18 section 8.6.1.2.
     """
-    content_type = headers.get("Content-Type", "")
+    kind = content_type.lower()
     with path.open("wb") as file:
-        if not content_type.lower().startswith("multipart/"):
-            if "dicom" not in content_type.lower():
-                raise BadAnswer("neither multipart nor DICOM")
-            for piece in pieces:
-                file.write(piece)
-            return
-        iterator = iter(pieces)
-        boundary, rest = _head(iterator)
-        file.write(rest)
-        for piece in iterator:
-            file.write(piece)
-    _cut_tail(path, b"\r\n" + boundary)
+        if kind.startswith("multipart/"):
+            _write_first_part(pieces, content_type, file)
+        elif "dicom" in kind:
+            file.writelines(pieces)
+        else:
+            raise MalformedMultipart("The answer is neither multipart nor DICOM.")
 
 
-def _head(pieces: Iterable[bytes]) -> tuple[bytes, bytes]:
-    """The delimiter line, and what has been read behind the first part's header."""
-    seen = b""
+def _write_first_part(pieces: Iterable[bytes], content_type: str, file: IO[bytes]) -> None:
+    count = 0
+
+    def open_part(_: Headers) -> TakeContent:
+        nonlocal count
+        count += 1
+        return file.write if count == 1 else len  # `len` throws the content away
+
+    reader = MultipartReader(content_type, open_part)
     for piece in pieces:
-        seen += piece
-        start = seen.find(b"--")
-        head, blank, rest = seen[max(start, 0) :].partition(b"\r\n\r\n")
-        if blank and start >= 0:
-            return head.split(b"\r\n", 1)[0], rest
-        if len(seen) > _MAX_HEAD:
-            break
-    raise BadAnswer("no part in it")
-
-
-def _cut_tail(path: Path, delimiter: bytes) -> None:
-    with path.open("rb+") as file:
-        size = file.seek(0, 2)
-        start = max(0, size - _TAIL)
-        file.seek(start)
-        found = file.read().rfind(delimiter)
-        if found < 0:
-            raise BadAnswer("it stops before its end")
-        file.truncate(start + found)
+        reader.write(piece)
+    reader.close()
+    if not count:
+        raise MalformedMultipart("The multipart answer has no part.")

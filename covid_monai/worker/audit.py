@@ -1,8 +1,8 @@
-"""What was decided about which image, line by line, without patient identity.
+"""Audit trail: what was decided about which image, one line each, without patient identity.
 
-A SOP Instance UID leads to a patient for everyone who may search the archive, and some devices build it of
-name or birth date. By default a line therefore holds a keyed hash: whoever has the key file can look up a UID
-that they know, nobody can read one off.
+Everyone who may search the archive can find the patient of a SOP Instance UID, and some devices build UIDs of
+names or birth dates. By default a line therefore holds a keyed hash: whoever has the key file can look up a
+UID that they know, but nobody can read a UID from the trail.
 """
 
 import hashlib
@@ -16,58 +16,56 @@ from pathlib import Path
 from typing import Any
 
 from covid_monai.core.atomic_files import replace_atomically
-from covid_monai.worker.rules import UID
+from covid_monai.pacs.connection import InstanceAddress, is_uid
 
 KEY_FILE = "audit.key"
 _HASH_LETTERS = 32  # 128 bits
 
 
-class Identifiers:
-    """UIDs as audit and log show them.
+class UidFormatter:
+    """Write UIDs as the audit trail and the log may show them.
 
     Args:
         kind: `hashed` or `plain`.
-        folder: Where the key lies; it is made if it is missing.
+        folder: Folder of the key. The key is made if it is missing.
     """
 
     def __init__(self, kind: str, folder: Path) -> None:
-        self._key = None if kind == "plain" else _key(folder / KEY_FILE)
+        self._key = None if kind == "plain" else _read_key(folder / KEY_FILE)
 
-    def show(self, uid: str) -> str | None:
-        """The UID or its hash; None for what is no UID, which may be anything."""
-        if not UID.fullmatch(uid):
+    def format(self, uid: str) -> str | None:
+        """Return the UID or its hash; None if the text is not a UID, because it can then be anything."""
+        if not is_uid(uid):
             return None
         if self._key is None:
             return uid
         return hmac.new(self._key, uid.encode(), hashlib.sha256).hexdigest()[:_HASH_LETTERS]
 
 
-def _key(path: Path) -> bytes:
+def _read_key(path: Path) -> bytes:
     if not path.exists():
-        with replace_atomically(
-            path
-        ) as temporary:  # whole or not at all, and for nobody else from the first moment on
-            temporary.touch(mode=0o600)
+        with replace_atomically(path) as temporary:
+            temporary.touch(mode=0o600)  # before it has content: nobody else can read it at any moment
             temporary.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
     key = path.read_text(encoding="ascii").strip().encode()
     if len(key) < 32:
-        raise ValueError(
-            f"{path} holds no key: restore it from a backup, or remove it to have a new one made."
-        )
+        raise ValueError(f"{path} holds no key. Restore it from a backup, or remove it to get a new key.")
     return key
 
 
 class AuditTrail:
-    """An append-only file of JSON lines, opened anew when logrotate has moved it; safe between threads.
+    """Append-only file of JSON lines; several threads may share it.
+
+    The file is opened again when logrotate has moved it.
 
     Args:
-        path: Made if it is missing.
-        identifiers: How UIDs are shown.
+        path: File to append to. It is made if it is missing.
+        uids: Formatter of the UIDs.
     """
 
-    def __init__(self, path: Path, identifiers: Identifiers) -> None:
+    def __init__(self, path: Path, uids: UidFormatter) -> None:
         self._path = path
-        self._identifiers = identifiers
+        self._uids = uids
         self._lock = threading.Lock()
         self._open()
 
@@ -76,34 +74,32 @@ class AuditTrail:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(self._path, flags, 0o640)
 
-    def write(self, event: str, *, instance: str = "", study: str = "", **values: Any) -> None:
+    def write(self, event: str, address: InstanceAddress, **values: Any) -> None:
         """Append one line; it is on disk when this returns.
 
         Args:
-            event: `answered`, `refused`, `dead_letter`...
-            instance: SOP Instance UID of the image.
-            study: Study Instance UID.
-            values: Plain values; None is left out. Never text of the object itself.
+            event: `answered`, `refused` or `dead_letter`.
+            address: UIDs of the image.
+            values: Other values of the line; None is left out. Never give text of the object itself.
 
         Raises:
-            OSError: If it cannot be written whole; a line is not begun twice.
+            OSError: If the line cannot be written whole. Half a line is removed again.
         """
-        shown = {"instance": self._identifiers.show(instance), "study": self._identifiers.show(study)}
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "event": event,
-            **shown,
+            "instance": self._uids.format(address.sop_instance_uid),
+            "study": self._uids.format(address.study_instance_uid),
             **values,
         }
         text = json.dumps({key: value for key, value in line.items() if value is not None}) + "\n"
         with self._lock:
-            self._follow()
+            self._reopen_if_moved()
             self._append(text.encode())
 
-    def _follow(self) -> None:
-        """Open the file again if another one, or none, stands at its path."""
+    def _reopen_if_moved(self) -> None:
         try:
-            moved = os.stat(self._path).st_ino != os.fstat(self._file).st_ino  # noqa: PTH116
+            moved = self._path.stat().st_ino != os.fstat(self._file).st_ino
         except FileNotFoundError:
             moved = True
         if moved:
@@ -115,10 +111,10 @@ class AuditTrail:
         try:
             written = os.write(self._file, line)
             if written < len(line):
-                raise OSError(f"{self._path}: only part of a line could be written")
+                raise OSError(f"{self._path}: only part of a line could be written. Is the disk full?")
             os.fsync(self._file)
         except OSError:
-            os.ftruncate(self._file, end)  # a full disk takes half a line
+            os.ftruncate(self._file, end)
             raise
 
     def close(self) -> None:

@@ -1,20 +1,25 @@
-"""How the service learns of new images: Orthanc's change feed, or searching by QIDO-RS again and again."""
+"""Feeds of new images (Orthanc's change feed, repeated searches), and the watcher that makes jobs of them."""
 
 import logging
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
-from covid_monai.pacs.client import ArchiveClient, value_of
-from covid_monai.pacs.failures import Fault, Trouble
-from covid_monai.worker.queue.queue import BEGINNING
-from covid_monai.worker.rules import Notice, Rules, judged
+from covid_monai.pacs.backoff import Availability
+from covid_monai.pacs.client import ArchiveClient, first_value
+from covid_monai.pacs.connection import InstanceAddress
+from covid_monai.pacs.failures import ArchiveFailure, Fault
+from covid_monai.worker.context import WorkerContext
+from covid_monai.worker.queue import BEGINNING
+from covid_monai.worker.rules import OWN_RESULT, Notice, Rules
+from covid_monai.worker.settings import Archive
 
 logger = logging.getLogger(__name__)
 
 _PAGE = 100
-_CHANGES = {"new_instance": "NewInstance", "stable_series": "StableSeries"}
-_TRIES = 3  # to hear what an object is, before it is passed over
+_CHANGE_TYPES = {"new_instance": "NewInstance", "stable_series": "StableSeries"}
+_MAX_TRIES = 3  # requests for one object's attributes before it is skipped
 _TAGS = {
     "SOPClassUID": "00080016",
     "Modality": "00080060",
@@ -24,157 +29,219 @@ _TAGS = {
     "InstitutionName": "00080080",
     "ManufacturerModelName": "00081090",
 }
-_UIDS = {"instance": "00080018", "study": "0020000D", "series": "0020000E"}
+_UID_TAGS = ("0020000D", "0020000E", "00080018")  # study, series, instance
+_UID_KEYWORDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 Page = tuple[list[Notice], str | None]
 
 
-class Source(Protocol):
-    """Where notices come from.
+class Feed(Protocol):
+    """Source of news from an archive.
 
     Args:
-        repeats: Whether the same object is told of again and again, so that a refusal must be remembered.
+        repeats: Whether the feed reports the same object again and again, so that refusals must be stored.
     """
 
     repeats: bool
 
     def pages(self, position: str | None) -> Iterator[Page]:
-        """What is new since `position`: notices, and the position behind them."""
+        """Yield the notices since `position`, page by page, each with the position behind it."""
 
 
-class OrthancChanges:
+class OrthancChangeFeed:
     """Orthanc's change feed (`/changes`).
 
     Args:
-        client: Of the archive.
-        rules: What is answered.
+        archive: Settings of the archive.
+        client: Client of the archive.
+        rules: Rules that select images.
     """
 
     repeats = False
 
-    def __init__(self, client: ArchiveClient, rules: Rules) -> None:
+    def __init__(self, archive: Archive, client: ArchiveClient, rules: Rules) -> None:
+        self._archive = archive
         self._client = client
         self._rules = rules
-        self._event = _CHANGES[client.archive.event]
+        self._change_type = _CHANGE_TYPES[archive.event]
         self._failures: dict[str, int] = {}
 
     def pages(self, position: str | None) -> Iterator[Page]:
-        """What is new since `position`, in the order of the feed, a hundred changes at a time."""
+        """Yield the notices since `position` in the order of the feed, for a hundred changes at a time."""
         if position is None:
             yield [], self._first_position()
             return
         while True:
             answer = self._client.get_json("/changes", since=position, limit=_PAGE)
             last = int(answer["Last"])
-            if last < int(position):  # Orthanc was set up anew: its feed counts from 1 again
-                logger.warning("change_feed_began_anew", extra={"archive": self._client.archive.name})
+            if last < int(position):  # Orthanc was set up again: its feed counts from 1
+                logger.warning("change_feed_restarted", extra={"archive": self._archive.name})
                 yield [], BEGINNING
                 return
-            changes = [change for change in answer["Changes"] if change["ChangeType"] == self._event]
+            changes = [change for change in answer["Changes"] if change["ChangeType"] == self._change_type]
             yield [notice for change in changes for notice in self._notices(change)], str(last)
             if answer["Done"]:
                 return
             position = str(last)
 
     def _first_position(self) -> str:
-        if self._client.archive.start == "beginning":
+        if self._archive.start == "beginning":
             return BEGINNING
         return str(self._client.get_json("/changes?last")["Last"])
 
-    def _notices(self, change: dict) -> Iterator[Notice]:
-        if self._event == "NewInstance":
+    def _notices(self, change: dict[str, Any]) -> Iterator[Notice]:
+        if self._change_type == "NewInstance":
             instances = [change["ID"]]
         else:
-            series = self._asked(f"/series/{change['ID']}")
+            series = self._get(f"/series/{change['ID']}")
             instances = series["Instances"] if series else []
-        for instance in instances:
-            notice = self._notice(instance)
-            if notice is not None:
-                yield notice
+        yield from filter(None, map(self._notice, instances))
 
     def _notice(self, instance: str) -> Notice | None:
-        """Judge by what Orthanc's index knows first: most objects of an archive need no more."""
-        known = self._asked(f"/instances/{instance}/metadata?expand")
-        if known is None:
+        """Judge by Orthanc's index first: most objects of an archive need no further request."""
+        index = self._get(f"/instances/{instance}/metadata?expand")
+        if index is None:
             return None
-        attributes = {"RemoteAET": known.get("RemoteAET", "")}
-        if "SopClassUid" in known:
-            attributes["SOPClassUID"] = known["SopClassUid"]
+        attributes = {"RemoteAET": index.get("RemoteAET", "")}
+        if "SopClassUid" in index:
+            attributes["SOPClassUID"] = index["SopClassUid"]
         refusal = self._rules.refusal(attributes)
         if refusal:
-            index = self._asked(f"/instances/{instance}") or {}
-            uid = _text(index.get("MainDicomTags", {}).get("SOPInstanceUID"))
-            return Notice(study="", series="", instance=uid, refusal=refusal, attributes=attributes)
-        tags = self._asked(f"/instances/{instance}/simplified-tags")
+            main_tags = (self._get(f"/instances/{instance}") or {}).get("MainDicomTags", {})
+            return Notice(InstanceAddress("", "", _text(main_tags.get("SOPInstanceUID"))), refusal)
+        tags = self._get(f"/instances/{instance}/simplified-tags")
         if tags is None:
             return None
         attributes |= {keyword: _text(tags.get(keyword)) for keyword in _TAGS}
-        study, series, uid = (_text(tags.get(f"{level}InstanceUID")) for level in ("Study", "Series", "SOP"))
-        return judged(self._rules, attributes, study=study, series=series, instance=uid)
+        address = InstanceAddress(*(_text(tags.get(keyword)) for keyword in _UID_KEYWORDS))
+        return self._rules.judge(address, attributes)
 
-    def _asked(self, path: str) -> dict | None:
-        """Orthanc's answer; None if the object is gone, or tells nothing after several tries."""
+    def _get(self, path: str) -> dict[str, Any] | None:
+        """Return Orthanc's answer; None if the object is gone, or fails after several tries."""
         try:
             return self._client.get_json(path)
-        except Trouble as trouble:
-            if trouble.reason == "http_404":
+        except ArchiveFailure as failure:
+            if failure.reason == "http_404":
                 return None
-            if trouble.fault is Fault.ARCHIVE:
+            if failure.fault is Fault.ARCHIVE:
                 raise
             self._failures[path] = self._failures.get(path, 0) + 1
-            if self._failures[path] < _TRIES:
+            if self._failures[path] < _MAX_TRIES:
                 raise
             del self._failures[path]
-            logger.error(
-                "object_passed_over", extra={"archive": self._client.archive.name, "reason": trouble.reason}
-            )
+            logger.error("object_skipped", extra={"archive": self._archive.name, "reason": failure.reason})
             return None
 
 
 class DicomWebSearch:
-    """Searching the studies of the last days by QIDO-RS, for archives without a change feed.
+    """Repeated search (QIDO-RS) for the studies of the last days, for archives without a change feed.
 
     Args:
-        client: Of the archive.
-        rules: What is answered; modalities without `*` become part of the search.
-        today: For tests.
+        archive: Settings of the archive.
+        client: Client of the archive.
+        rules: Rules that select images. Modalities without a pattern become part of the search.
+        first_day: Function that returns the first Study Date of the search; by default `days` before today.
     """
 
     repeats = True
 
     def __init__(
-        self, client: ArchiveClient, rules: Rules, *, today: Callable[[], date] = date.today
+        self,
+        archive: Archive,
+        client: ArchiveClient,
+        rules: Rules,
+        *,
+        first_day: Callable[[], date] | None = None,
     ) -> None:
         self._client = client
         self._rules = rules
-        self._today = today
+        # The Study Date is the date in the time zone of the hospital, so the machine's local date is meant.
+        self._first_day = first_day or (lambda: date.today() - timedelta(days=archive.days))  # noqa: DTZ011
 
-    def pages(self, position: str | None) -> Iterator[Page]:
-        """All of the last days, again and again; the queue knows what it has seen."""
-        first_day = self._today() - timedelta(days=self._client.archive.days)
-        filters = {"StudyDate": f"{first_day:%Y%m%d}-"}
-        plain = [name for name in self._rules.modalities if "*" not in name and "?" not in name]
-        searches = (
-            [{**filters, "Modality": name} for name in plain] if plain == list(self._rules.modalities) else []
-        )
-        for search in searches or [filters]:
+    def pages(self, position: str | None) -> Iterator[Page]:  # noqa: ARG002 (a search has no position)
+        """Yield all images of the last days at each call; the queue knows which ones it has seen."""
+        filters = {"StudyDate": f"{self._first_day():%Y%m%d}-"}
+        modalities = self._rules.modalities
+        searches = [{**filters, "Modality": name} for name in modalities]
+        if not modalities or any("*" in name or "?" in name for name in modalities):
+            searches = [filters]
+        for search in searches:
             yield from ((page, None) for page in self._search(search))
 
     def _search(self, filters: dict[str, str]) -> Iterator[list[Notice]]:
-        offset, before = 0, ""
+        offset, previous_first = 0, ""
         while True:
             items = self._client.search(filters, list(_TAGS), limit=_PAGE, offset=offset)
-            first = value_of(items[0], _UIDS["instance"]) if items else ""
-            if not items or first == before:  # an archive that knows no offset begins again
+            first = first_value(items[0], _UID_TAGS[2]) if items else ""
+            if not items or first == previous_first:  # an archive that ignores `offset` begins again
                 return
             yield [self._notice(item) for item in items]
-            offset, before = offset + len(items), first
+            offset, previous_first = offset + len(items), first
 
-    def _notice(self, item: dict) -> Notice:
+    def _notice(self, item: dict[str, Any]) -> Notice:
         # An attribute that the archive does not return is not judged here; the classifier reads it later.
-        attributes = {keyword: value_of(item, tag) for keyword, tag in _TAGS.items() if tag in item}
-        return judged(self._rules, attributes, **{name: value_of(item, tag) for name, tag in _UIDS.items()})
+        attributes = {keyword: first_value(item, tag) for keyword, tag in _TAGS.items() if tag in item}
+        address = InstanceAddress(*(first_value(item, tag) for tag in _UID_TAGS))
+        return self._rules.judge(address, attributes)
 
 
 def _text(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
+
+
+class FeedWatcher:
+    """Read the feed of one archive, and make jobs of the images that the rules select.
+
+    Args:
+        archive: Settings of the archive.
+        feed: Source of news.
+        context: Objects that all threads share.
+        has_jobs: Event that is set when there are new jobs.
+    """
+
+    def __init__(
+        self, archive: Archive, feed: Feed, context: WorkerContext, has_jobs: threading.Event
+    ) -> None:
+        self._archive = archive
+        self._feed = feed
+        self._context = context
+        self._queue = context.queue
+        self._has_jobs = has_jobs
+        longest_wait_s = context.settings.limits.longest_pause_seconds
+        self.availability = Availability(longest_wait_s=longest_wait_s, stop=context.stop)
+
+    def watch(self) -> None:
+        """Read the feed once, then wait; the wait is longer while the archive is unavailable."""
+        name = self._archive.name
+        try:
+            for notices, position in self._feed.pages(self._queue.position(name)):
+                self._add_jobs(notices, position)
+                if self._context.stop.is_set():
+                    return
+        except ArchiveFailure as failure:
+            self._context.metrics.failures.labels(name, "watch", failure.fault).inc()
+            if self.availability.record_failure(failure.reason):
+                fields = {"archive": name, "stage": "watch", "reason": failure.reason}
+                logger.warning("archive_unavailable", extra=fields)
+            self.availability.wait()
+            return
+        if self.availability.record_success():
+            logger.info("archive_available_again", extra={"archive": name, "stage": "watch"})
+        self._context.stop.wait(self._archive.poll_seconds)
+
+    def _add_jobs(self, notices: Sequence[Notice], position: str | None) -> None:
+        """Audit the refusals first, then store jobs and position in one transaction: nothing is missed."""
+        name = self._archive.name
+        new = self._queue.select_unknown(name, notices)
+        for notice in new:
+            if notice.refusal and notice.refusal != OWN_RESULT:
+                self._context.metrics.refused.labels(name, notice.refusal).inc()
+                fields = {"archive": name, "by": "rules", "reason": notice.refusal}
+                self._context.audit.write("refused", notice.address, **fields)
+        jobs = [notice for notice in new if not notice.refusal]
+        stored = new if self._feed.repeats else jobs
+        if stored or position != self._queue.position(name):
+            self._queue.add(name, stored, position=position)
+        if jobs:
+            logger.info("images_found", extra={"archive": name, "count": len(jobs)})
+            self._has_jobs.set()

@@ -1,4 +1,4 @@
-"""The classifier and the maker of results, loaded once for all archives."""
+"""Classifier and maker of results, loaded once for all archives."""
 
 import threading
 from collections.abc import Sequence
@@ -10,24 +10,22 @@ from covid_monai.bundle import Bundle
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
-from covid_monai.pacs.failures import Fault, Trouble
+from covid_monai.pacs.failures import ArchiveFailure, Fault
 from covid_monai.readers.sandbox import SandboxResult
 from covid_monai.results import ResultObjects
 from covid_monai.worker.settings import Settings
 
-Answer = tuple[Prediction, list[Dataset]]
-
 
 class Model:
-    """One at a time: network and Grad-CAM share their memory.
+    """Classifier and maker of results; one thread at a time, because network and Grad-CAM share memory.
 
     Args:
-        settings: Which bundle, device and results.
+        settings: Device, backend and results.
         bundle_dir: Folder of the bundle.
 
     Raises:
         FileNotFoundError: If there is no bundle, or it has no weights.
-        ValueError: If its parts do not belong together, or there is no such device.
+        ValueError: If the parts of the bundle do not fit together, or the device does not exist.
     """
 
     def __init__(self, settings: Settings, bundle_dir: Path) -> None:
@@ -48,21 +46,21 @@ class Model:
         self.image_size = bundle.image_size
 
     def predict(self, files: Sequence[Path], verdicts: Sequence[SandboxResult]) -> list[Prediction]:
-        """Classify the files that the decode check has let pass; the others get its verdict.
+        """Classify the files that passed the decode sandbox; the others get its verdict.
 
         Args:
-            files: One batch.
-            verdicts: One for each file.
+            files: Files of one batch.
+            verdicts: Result of the decode sandbox for each file.
         """
         passed = [file for file, verdict in zip(files, verdicts, strict=True) if verdict.status is Status.OK]
         with self._lock:
             predictions = iter(list(self._classifier.predict(passed)))
         return [
-            next(predictions) if verdict.status is Status.OK else self._turned_away(file, verdict)
+            next(predictions) if verdict.status is Status.OK else self._refuse(file, verdict)
             for file, verdict in zip(files, verdicts, strict=True)
         ]
 
-    def _turned_away(self, file: Path, verdict: SandboxResult) -> Prediction:
+    def _refuse(self, file: Path, verdict: SandboxResult) -> Prediction:
         return Prediction(
             file=str(file),
             status=verdict.status,
@@ -71,16 +69,16 @@ class Model:
             detail=verdict.detail,
         )
 
-    def results(self, prediction: Prediction) -> list[Dataset]:
-        """The objects that go out for a prediction; none for one that is refused, unless settings want it.
+    def make_results(self, prediction: Prediction) -> list[Dataset]:
+        """Return the objects to store for a prediction; a refused image has none by default.
 
         Raises:
-            Trouble: If they cannot be made: an object without the UIDs that results refer to.
+            ArchiveFailure: If they cannot be made, for example because the image has no UIDs to refer to.
         """
         if prediction.status is Status.REFUSED and not self._report_refused:
             return []
         try:
             with self._lock:
                 return list(self._results.of(prediction))
-        except Exception as error:  # whatever is wrong with one object must not stop the rest
-            raise Trouble(Fault.OBJECT, f"no_results_{type(error).__name__}") from error
+        except Exception as error:  # one bad object, whatever is wrong with it, must not stop the others
+            raise ArchiveFailure(Fault.OBJECT, f"no_results_{type(error).__name__}") from error

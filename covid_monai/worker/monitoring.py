@@ -1,38 +1,187 @@
-"""`/metrics` and `/healthz` over HTTP, on loopback unless told otherwise."""
+"""Metrics for Prometheus, and the HTTP server of `/metrics` and `/healthz`."""
 
 import json
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
-Health = Callable[[], tuple[bool, dict]]
+from covid_monai.evaluation.decisions.score_reference import ScoreReference
+
+DRIFT_WINDOW = 500  # number of latest answers that are compared with the reference
+MIN_DRIFT_IMAGES = 100  # with fewer answers the index means nothing
+_PREFIX = "covid_monai_"
+_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+
+GetHealth = Callable[[], tuple[bool, dict]]
+
+
+class Metrics:
+    """Counters and times of one service.
+
+    Args:
+        registry: Registry that shows them.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.answered = Counter(
+            f"{_PREFIX}answered",
+            "Number of images whose results are confirmed to be in the archive.",
+            ["archive", "class"],
+            registry=registry,
+        )
+        self.refused = Counter(
+            f"{_PREFIX}refused",
+            "Number of images that were refused by the selection rules or by the classifier.",
+            ["archive", "reason"],
+            registry=registry,
+        )
+        self.failures = Counter(
+            f"{_PREFIX}failures",
+            "Number of failed tries. The fault is the object's, the archive's, or unclear.",
+            ["archive", "stage", "fault"],
+            registry=registry,
+        )
+        self._stages = Histogram(
+            f"{_PREFIX}stage_seconds",
+            "Time of each stage. The stage total is the time from notice to confirmation of an image.",
+            ["archive", "stage"],
+            registry=registry,
+            buckets=_BUCKETS_S,
+        )
+
+    @contextmanager
+    def timed(self, archive: str, stage: str) -> Iterator[None]:
+        """Record how long the block takes."""
+        with self._stages.labels(archive, stage).time():
+            yield
+
+    def record_total(self, archive: str, seconds: float) -> None:
+        """Record the time from notice to confirmation of an image."""
+        self._stages.labels(archive, "total").observe(seconds)
+
+
+class ScoreDrift:
+    """Comparison of the latest probabilities with those of the bundle's validation images.
+
+    Args:
+        reference: Reference of the bundle. Without one there is no index.
+        latest: Probabilities `[N, K]` of earlier answers, oldest first.
+    """
+
+    def __init__(self, reference: ScoreReference | None, latest: Sequence[Sequence[float]]) -> None:
+        self._reference = reference
+        same_classes = [row for row in latest if reference and len(row) == len(reference.class_names)]
+        self._latest: deque[Sequence[float]] = deque(same_classes, maxlen=DRIFT_WINDOW)
+        self._lock = threading.Lock()
+
+    def add(self, probabilities: Sequence[float]) -> None:
+        """Add the probabilities of an answer."""
+        with self._lock:
+            self._latest.append(probabilities)
+
+    def stability_index(self) -> dict[str, float]:
+        """Return the population stability index by class; {} without a reference or enough answers."""
+        with self._lock:
+            latest = list(self._latest)
+        if self._reference is None or len(latest) < MIN_DRIFT_IMAGES:
+            return {}
+        return self._reference.stability_index(latest)
+
+    @property
+    def count(self) -> int:
+        """Number of answers that are compared."""
+        return len(self._latest)
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """State of the service at one moment; each mapping has the archives' names as keys.
+
+    Args:
+        waiting: Number of waiting images.
+        dead_letters: Number of dead letters.
+        oldest_seconds: Age of the oldest waiting image.
+        is_up: 1 if the archive answers, else 0.
+        storage_is_failing: Whether disk or queue cannot be written.
+    """
+
+    waiting: Mapping[str, float]
+    dead_letters: Mapping[str, float]
+    oldest_seconds: Mapping[str, float]
+    is_up: Mapping[str, float]
+    storage_is_failing: bool
+
+
+class StateCollector(Collector):
+    """Metrics that are read at the moment when Prometheus asks.
+
+    Args:
+        get_state: Function that returns the state of the service.
+        drift: Comparison of the latest probabilities.
+    """
+
+    def __init__(self, get_state: Callable[[], WorkerState], drift: ScoreDrift) -> None:
+        self._get_state = get_state
+        self._drift = drift
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all gauges."""
+        state, drift = self._get_state(), self._drift
+        yield _gauge("queue_jobs", "Number of images that wait.", "archive", state.waiting)
+        yield _gauge("dead_letters", "Number of images that were given up.", "archive", state.dead_letters)
+        text = "Age of the oldest waiting image in seconds, 0 if no image waits."
+        yield _gauge("oldest_job_seconds", text, "archive", state.oldest_seconds)
+        yield _gauge("archive_up", "1 if the last request to the archive succeeded.", "archive", state.is_up)
+        text = "1 while the disk or the queue cannot be written."
+        yield GaugeMetricFamily(f"{_PREFIX}storage_failing", text, value=float(state.storage_is_failing))
+        text = "Population stability index of the latest answers against the validation images."
+        yield _gauge("score_drift_psi", text, "class", drift.stability_index())
+        text = "Number of answers that score_drift_psi is computed from."
+        yield GaugeMetricFamily(f"{_PREFIX}score_drift_images", text, value=drift.count)
+
+
+def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
 
 
 class MonitoringServer:
-    """A server in a thread of its own.
+    """HTTP server in a thread of its own.
 
     Args:
         host: Address to listen at.
-        port: 0 takes a free one.
-        registry: What `/metrics` shows.
-        health: Whether the service works, and what `/healthz` says.
+        port: Port; 0 takes a free one.
+        registry: Registry that `/metrics` shows.
+        get_health: Function that returns whether the service works, and the answer of `/healthz`.
 
     Raises:
-        OSError: If the port is taken.
+        OSError: If the port is taken, or the address is not one of this machine.
     """
 
-    def __init__(self, host: str, port: int, *, registry: CollectorRegistry, health: Health) -> None:
-        self._server = ThreadingHTTPServer((host, port), _handler(registry, health))
+    def __init__(self, host: str, port: int, *, registry: CollectorRegistry, get_health: GetHealth) -> None:
+        try:
+            self._server = ThreadingHTTPServer((host, port), _handler_class(registry, get_health))
+        except OSError as error:
+            raise OSError(
+                f"/metrics cannot be served at {host}:{port} ({error.strerror}). Set another monitoring.port."
+            ) from error
         self._server.daemon_threads = True
         thread = threading.Thread(target=self._server.serve_forever, name="monitoring", daemon=True)
         thread.start()
 
     @property
-    def address(self) -> str:
-        """Where it listens."""
+    def url(self) -> str:
+        """Address of the server."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
 
@@ -42,16 +191,16 @@ class MonitoringServer:
         self._server.server_close()
 
 
-def _handler(registry: CollectorRegistry, health: Health) -> type[BaseHTTPRequestHandler]:
+def _handler_class(registry: CollectorRegistry, get_health: GetHealth) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = 10  # seconds for a caller that says nothing
+        timeout = 10  # seconds for a caller that sends nothing
 
         def do_GET(self) -> None:
             if self.path == "/metrics":
                 self._send(200, CONTENT_TYPE_LATEST, generate_latest(registry))
             elif self.path == "/healthz":
-                well, body = health()
-                self._send(200 if well else 503, "application/json", json.dumps(body).encode() + b"\n")
+                is_healthy, body = get_health()
+                self._send(200 if is_healthy else 503, "application/json", json.dumps(body).encode() + b"\n")
             else:
                 self._send(404, "text/plain", b"/healthz or /metrics\n")
 
@@ -63,6 +212,6 @@ def _handler(registry: CollectorRegistry, health: Health) -> type[BaseHTTPReques
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Say nothing: who asks for metrics is no event."""
+            """Write nothing: a request for metrics is not an event."""
 
     return Handler

@@ -1,68 +1,68 @@
-"""Which objects are answered: an allowlist, judged by what the archive says before anything is fetched."""
+"""Selection rules: an allowlist that is applied to what the archive says, before anything is fetched."""
 
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from covid_monai.core.vocabulary import RESULT_DEVICE
+from covid_monai.pacs.connection import InstanceAddress
 
-# PS3.3 section 9.1: digits and dots, 64 characters at most. What is not one never becomes part of an address.
-UID = re.compile(r"(?=.{1,64}$)\d+(\.\d+)*")
 COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
 DIGITAL_XRAY = "1.2.840.10008.5.1.4.1.1.1.1"
 DIGITAL_XRAY_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
-ATTRIBUTES = {  # DICOM keyword to the key of `Rules`
+RULE_OF_ATTRIBUTE = {  # DICOM keyword to the key of `Rules`
     "SOPClassUID": "sop_classes",
-    "RemoteAET": "ae_titles",  # no DICOM attribute: Orthanc notes who sent an instance
+    "RemoteAET": "ae_titles",  # not a DICOM attribute: Orthanc records who sent an instance
     "Modality": "modalities",
     "BodyPartExamined": "body_parts",
     "ViewPosition": "views",
     "StationName": "stations",
     "InstitutionName": "institutions",
 }
-# What `missing: accept` is about: Type 2 or 3 attributes that consoles leave empty.
+# Type 2 or 3 attributes, which consoles often leave empty: `missing` says what that means.
 _OFTEN_EMPTY = ("BodyPartExamined", "ViewPosition", "StationName", "InstitutionName")
 
 OWN_RESULT = "own_result"
 
-Word = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
 
 
 class Rules(BaseModel):
-    """An object is answered if every list that is not empty holds its value: in any case, `*` is any text.
+    """An image is selected if every list that is not empty holds its value.
+
+    Upper and lower case are the same, and `*` stands for any text.
 
     Args:
-        modalities: Modality (0008,0060).
-        sop_classes: SOP Class UID (0008,0016).
-        body_parts: Body Part Examined (0018,0015).
-        views: View Position (0018,5101).
-        ae_titles: AE title that sent the object to Orthanc; objects that came by HTTP have none.
-        stations: Station Name (0008,1010).
-        institutions: Institution Name (0008,0080).
-        missing: What an empty body part, view, station or institution means. The classifier's own checks
-            of header and picture come later in any case.
+        modalities: Values of Modality (0008,0060).
+        sop_classes: Values of SOP Class UID (0008,0016).
+        body_parts: Values of Body Part Examined (0018,0015).
+        views: Values of View Position (0018,5101).
+        ae_titles: AE titles of the senders, for Orthanc only. Objects that came by HTTP have none.
+        stations: Values of Station Name (0008,1010).
+        institutions: Values of Institution Name (0008,0080).
+        missing: Whether an empty body part, view, station or institution is accepted. The classifier checks
+            header and picture later in any case.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    modalities: tuple[Word, ...] = ("CR", "DX")
-    sop_classes: tuple[Word, ...] = (COMPUTED_RADIOGRAPHY, DIGITAL_XRAY, DIGITAL_XRAY_FOR_PROCESSING)
-    body_parts: tuple[Word, ...] = Field(default=("CHEST", "THORAX", "LUNG"))
-    views: tuple[Word, ...] = ("PA", "AP")
-    ae_titles: tuple[Word, ...] = ()
-    stations: tuple[Word, ...] = ()
-    institutions: tuple[Word, ...] = ()
+    modalities: tuple[Pattern, ...] = ("CR", "DX")
+    sop_classes: tuple[Pattern, ...] = (COMPUTED_RADIOGRAPHY, DIGITAL_XRAY, DIGITAL_XRAY_FOR_PROCESSING)
+    body_parts: tuple[Pattern, ...] = ("CHEST", "THORAX", "LUNG")
+    views: tuple[Pattern, ...] = ("PA", "AP")
+    ae_titles: tuple[Pattern, ...] = ()
+    stations: tuple[Pattern, ...] = ()
+    institutions: tuple[Pattern, ...] = ()
     missing: Literal["accept", "refuse"] = "accept"
 
     def refusal(self, attributes: dict[str, str]) -> str | None:
-        """The key of the first list that does not hold the object's value; None if it is to be answered.
+        """Return the key of the first list that does not hold the image's value, None if all do.
 
         Args:
-            attributes: Values by the names of `ATTRIBUTES`. A name that is absent is not judged, so that
-                what the archive tells cheaply can be judged first; "" is a value that is missing.
+            attributes: Values by the keywords of `RULE_OF_ATTRIBUTE`. A keyword that is absent is not judged,
+                so that the attributes that cost little to get can be judged first. "" is an empty value.
 
         >>> Rules().refusal({"Modality": "CT"})
         'modalities'
@@ -71,7 +71,7 @@ class Rules(BaseModel):
         """
         if attributes.get("ManufacturerModelName") == RESULT_DEVICE:
             return OWN_RESULT
-        for keyword, key in ATTRIBUTES.items():
+        for keyword, key in RULE_OF_ATTRIBUTE.items():
             allowed = getattr(self, key)
             if not allowed or keyword not in attributes:
                 continue
@@ -83,28 +83,20 @@ class Rules(BaseModel):
                 return key
         return None
 
+    def judge(self, address: InstanceAddress, attributes: dict[str, str]) -> "Notice":
+        """Return the notice of an object; one with a malformed UID is refused, whatever else it says."""
+        refusal = self.refusal(attributes) if address.is_well_formed else "malformed_uid"
+        return Notice(address, refusal)
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class Notice:
-    """What an archive told about one new object.
+    """News of one object in an archive.
 
     Args:
-        study: Study Instance UID.
-        series: Series Instance UID.
-        instance: SOP Instance UID.
-        refusal: Why it is not answered; None if it is.
-        attributes: What it was judged by; see `ATTRIBUTES`.
+        address: UIDs of the object.
+        refusal: Reason why the rules do not select it; None if they do.
     """
 
-    study: str
-    series: str
-    instance: str
+    address: InstanceAddress
     refusal: str | None = None
-    attributes: dict[str, str] = field(default_factory=dict)
-
-
-def judged(rules: Rules, attributes: dict[str, str], *, study: str, series: str, instance: str) -> Notice:
-    """The notice of an object, judged; one whose UIDs are none is refused, whatever else it says."""
-    well_formed = all(UID.fullmatch(uid) for uid in (study, series, instance))
-    refusal = rules.refusal(attributes) if well_formed else "malformed_uid"
-    return Notice(study=study, series=series, instance=instance, refusal=refusal, attributes=attributes)

@@ -1,126 +1,71 @@
-"""What the service may do: the keys of `worker.yaml`, their defaults and bounds."""
+"""Settings of the worker: the keys of `worker.yaml`, their defaults and limits, and how the file is read."""
 
-import os
+import difflib
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from covid_monai.pacs.connection import ArchiveConnection, Url
 from covid_monai.worker.rules import Rules
+
+_SECRET_KEYS = ("password", "token", "secret", "authorization")
 
 
 class SettingsError(ValueError):
-    """A configuration that cannot be used; names file, key and what is allowed."""
+    """The configuration cannot be used; the message names file, key and allowed values."""
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Archive(_Section):
-    """One archive: where it is, how it is watched, how the service proves who it is.
+class Archive(ArchiveConnection):
+    """One archive: how to reach it, and how to find new images in it.
+
+    Its `name` labels the jobs in the queue, too: never change it while jobs wait. Its number of `connections`
+    is the number of batches at the same time.
 
     Args:
-        name: Label in logs, metrics, audit and queue; never change it while jobs wait.
-        source: `orthanc` follows the change feed, `dicomweb` searches by QIDO-RS again and again.
-        url: Root of Orthanc's REST API, or of the DICOMweb service.
-        dicomweb_url: Orthanc only, if its DICOMweb root is not `url`/dicom-web.
-        event: Orthanc only: which change makes jobs.
+        source: `orthanc` follows the change feed; `dicomweb` searches with QIDO-RS at intervals.
+        dicomweb_url: Orthanc only: root of the DICOMweb service, if it is not `url`/dicom-web.
+        event: Orthanc only: change that makes a job.
         start: Orthanc only: where the very first run begins in the change feed.
-        poll_seconds: Pause between two looks for new images.
-        days: DICOMweb only: studies of how many days back are searched.
-        rules: Instead of the file's own `rules`, for this archive.
-        timeout_seconds: Until a connection stands, and between two packets.
-        transfer_seconds: For one whole answer.
-        confirm_seconds: How long stored results may take to be found.
-        connections: Batches under way at once.
+        poll_seconds: Time between two requests for new images.
+        days: DICOMweb only: how many days back studies are searched.
+        rules: Rules for this archive instead of the rules of the file.
+        confirm_seconds: Longest time until a search must find stored results.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
     source: Literal["orthanc", "dicomweb"]
-    url: str
-    dicomweb_url: str | None = None
+    dicomweb_url: Url | None = None
     event: Literal["new_instance", "stable_series"] = "new_instance"
     start: Literal["now", "beginning"] = "now"
     poll_seconds: float = Field(default=2.0, ge=0.1, le=3600)
     days: int = Field(default=2, ge=1, le=3650)
     rules: Rules | None = None
-    username: str | None = None
-    password_env: str | None = None
-    password_file: Path | None = None
-    token_env: str | None = None
-    token_file: Path | None = None
-    ca_file: Path | None = None
-    client_certificate: Path | None = None
-    client_key: Path | None = None
-    timeout_seconds: float = Field(default=20.0, ge=0.1, le=600)
-    transfer_seconds: float = Field(default=120.0, ge=1, le=3600)
     confirm_seconds: float = Field(default=20.0, ge=0, le=600)
-    connections: int = Field(default=2, ge=1, le=16)
-
-    @field_validator("url", "dicomweb_url")
-    @classmethod
-    def _check_url(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("give a full address such as https://pacs.example/orthanc")
-        if parts.username or parts.password:
-            raise ValueError("no credentials in an address: give username and password_env or password_file")
-        if parts.query or parts.fragment:
-            raise ValueError("an address without ? and #")
-        return url.rstrip("/")
 
     @model_validator(mode="after")
-    def _check_together(self) -> "Archive":
-        secrets = ("password_env", "password_file", "token_env", "token_file")
-        given = [key for key in secrets if getattr(self, key) is not None]
-        if len(given) > 1:
-            raise ValueError(f"give one of {', '.join(given)}, not several")
-        if (self.username is None) != (not given or given[0].startswith("token")):
-            raise ValueError("username goes with password_env or password_file, and only with them")
+    def _check_source(self) -> Self:
         if self.source == "dicomweb" and (self.dicomweb_url or self.event != "new_instance"):
             raise ValueError("dicomweb_url and event are for source: orthanc")
-        if self.client_key and not self.client_certificate:
-            raise ValueError("client_key goes with client_certificate")
         return self
 
     @property
-    def dicomweb(self) -> str:
+    def dicomweb_root(self) -> str:
         """Root of the DICOMweb service."""
         return self.dicomweb_url or (f"{self.url}/dicom-web" if self.source == "orthanc" else self.url)
 
-    def secret(self) -> str | None:
-        """Password or token, read anew at each call so that it can be changed in its place.
-
-        Raises:
-            SettingsError: If the variable or file is missing or empty; never quotes the secret.
-        """
-        variable, path = self.password_env or self.token_env, self.password_file or self.token_file
-        if variable is None and path is None:
-            return None
-        if variable is not None:
-            found = os.environ.get(variable, "")
-        else:
-            try:
-                found = Path(str(path)).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise SettingsError(f"archive {self.name}: cannot read {path} ({error.strerror})") from error
-        if not found:
-            place = f"environment variable {variable}" if variable is not None else f"file {path}"
-            raise SettingsError(f"archive {self.name}: {place} holds no secret; put it there")
-        return found
-
 
 class Audit(_Section):
-    """The trail of what was decided.
+    """Audit trail.
 
     Args:
-        file: JSON Lines; None is `audit.jsonl` in the state folder.
-        identifiers: Whether UIDs are written as a keyed hash, or as they are.
+        file: File of JSON lines; by default `audit.jsonl` in the state folder.
+        identifiers: Whether UIDs are written as keyed hashes or as they are.
     """
 
     file: Path | None = None
@@ -128,12 +73,12 @@ class Audit(_Section):
 
 
 class Results(_Section):
-    """Which objects go out for a classified image.
+    """Objects that are stored for a classified image, beside the structured report.
 
     Args:
-        heatmap: A picture of where the network looked, beside the structured report.
-        pdf: An encapsulated PDF too.
-        report_refused: Whether a refused image gets a report that says so.
+        heatmap: Whether a picture shows where the network looked.
+        pdf: Whether an encapsulated PDF is stored, too.
+        report_refused: Whether a refused image gets a report with the reason.
     """
 
     heatmap: bool = True
@@ -142,16 +87,16 @@ class Results(_Section):
 
 
 class Limits(_Section):
-    """What one fetched object may cost.
+    """Limits on size, time and number of tries.
 
     Args:
-        object_mib: Largest object, in MiB.
-        decode_seconds: Longest decoding.
-        decode_memory_mib: Address space of the process that decodes first.
-        attempts: Tries before what is the object's own fault becomes a dead letter.
-        longest_pause_seconds: Between two tries, and while an archive is down.
-        stop_seconds: For the work in hand after SIGTERM.
-        keep_days: How long finished jobs are remembered.
+        object_mib: Largest object that is fetched, in MiB.
+        decode_seconds: Longest time to decode an image.
+        decode_memory_mib: Address space of the process that decodes first, in MiB.
+        attempts: Number of tries until an image with a fault of its own becomes a dead letter.
+        longest_pause_seconds: Longest wait between two tries, and while an archive is unavailable.
+        stop_seconds: Time for the current images after SIGTERM.
+        keep_days: Number of days that finished jobs are remembered.
     """
 
     object_mib: int = Field(default=256, ge=1, le=4096)
@@ -164,11 +109,12 @@ class Limits(_Section):
 
 
 class Monitoring(_Section):
-    """Where metrics and health are served.
+    """Address of metrics and health.
 
     Args:
-        host: An address of this machine; beyond loopback only behind something that asks who calls.
-        port: 0 takes a free one, which the log names.
+        host: IP address of this machine. Use an address beyond loopback only behind a proxy that
+            authenticates callers.
+        port: Port; 0 takes a free one, which the log names.
     """
 
     host: str = "127.0.0.1"
@@ -182,16 +128,20 @@ class Monitoring(_Section):
 
 
 class Settings(_Section):
-    """The whole file.
+    """The whole configuration.
 
     Args:
-        bundle: Folder of the bundle; None takes the shipped one.
-        device: As for the class `Classifier`, like the next one.
-        backend: Who computes the network.
-        state_dir: Where the queue and fetched files lie; for this service alone.
-        batch_size: Images through the network at once while work waits.
-        rules: What is answered; see `Rules`.
-        archives: One or several.
+        bundle: Folder of the bundle; by default the shipped one.
+        device: Device of the network, as for `Classifier`.
+        backend: Backend of the network, as for `Classifier`.
+        state_dir: Folder of the queue and of fetched files, for this service only.
+        batch_size: Largest number of images that go through the network together.
+        audit: Audit trail.
+        results: Objects that are stored.
+        limits: Limits on size, time and number of tries.
+        monitoring: Address of metrics and health.
+        rules: Rules that select images.
+        archives: One or several archives.
     """
 
     bundle: Path | None = None
@@ -207,22 +157,84 @@ class Settings(_Section):
     archives: tuple[Archive, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _check_archives(self) -> "Settings":
+    def _check_archives(self) -> Self:
         names = [archive.name for archive in self.archives]
         if len(set(names)) < len(names):
             raise ValueError("archives: every archive needs a name of its own")
         for archive in self.archives:
             if archive.source == "dicomweb" and self.rules_of(archive).ae_titles:
                 raise ValueError(
-                    f"archive {archive.name}: ae_titles needs source: orthanc (DICOMweb tells no sender)"
+                    f"archive {archive.name}: ae_titles needs source: orthanc, because DICOMweb does not "
+                    "tell who sent an image"
                 )
         return self
 
     def rules_of(self, archive: Archive) -> Rules:
-        """The archive's own rules, or those for all."""
+        """Return the archive's own rules, or those of the file."""
         return archive.rules if archive.rules is not None else self.rules
 
     @property
     def audit_file(self) -> Path:
-        """Where the audit trail goes."""
+        """Path of the audit trail."""
         return self.audit.file or self.state_dir / "audit.jsonl"
+
+
+def load_settings(path: str | Path) -> Settings:
+    """Read and check a configuration.
+
+    Raises:
+        SettingsError: Names the file and every mistake: the key, what is wrong, and what is allowed.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be read ({error.strerror}). Check its name and rights."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}" if mark else ""
+        raise SettingsError(f"{path}: not valid YAML{place}: {getattr(error, 'problem', error)}") from error
+    if not isinstance(content, dict):
+        raise SettingsError(
+            f"{path}: expected keys such as state_dir and archives. See deploy/worker/worker.yaml."
+        )
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        mistakes = [_explain(item) for item in error.errors(include_input=False, include_url=False)]
+        raise SettingsError(f"{path}: " + "; ".join(mistakes)) from error
+
+
+def _explain(item: Any) -> str:
+    location = [str(part) for part in item["loc"]]
+    if item["type"] == "extra_forbidden":
+        return _explain_unknown_key(location)
+    message = item["msg"].removeprefix("Value error, ").replace("Field required", "is missing")
+    return f"{'.'.join(location)}: {message}" if location else message
+
+
+def _explain_unknown_key(location: list[str]) -> str:
+    *section, key = location
+    if key.lower() in _SECRET_KEYS:
+        return (
+            f"{'.'.join(location)}: no secrets in this file. Give password_env or token_env (name of an "
+            "environment variable), or password_file or token_file (path of a file)"
+        )
+    allowed = _keys_of(section)
+    close = difflib.get_close_matches(key, allowed, n=1)
+    hint = f" Do you mean {close[0]}?" if close else ""
+    return f"{'.'.join(location)}: unknown key.{hint} Allowed here: {', '.join(allowed)}"
+
+
+def _keys_of(section: list[str]) -> list[str]:
+    """Return the keys that are allowed in one section of the file."""
+    model: type[BaseModel] = Settings
+    for part in section:
+        if part.isdigit():  # an item of `archives`
+            continue
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *get_args(annotation)]
+        model = next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(model.model_fields)

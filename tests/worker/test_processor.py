@@ -1,4 +1,4 @@
-"""One batch on its way: whose fault counts, what goes back to the queue, what a stop leaves."""
+"""Processing of a batch: which failures count, which jobs go back to the queue, and what a stop leaves."""
 
 import json
 import sqlite3
@@ -11,13 +11,15 @@ from prometheus_client import CollectorRegistry
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.prediction import Prediction
 from covid_monai.pacs.backoff import Availability
-from covid_monai.pacs.failures import Fault, Trouble
+from covid_monai.pacs.connection import InstanceAddress
+from covid_monai.pacs.failures import ArchiveFailure, Fault
 from covid_monai.readers.sandbox import SandboxResult
-from covid_monai.worker.audit import AuditTrail, Identifiers
-from covid_monai.worker.common import Common
-from covid_monai.worker.metrics import Drift, Metrics
-from covid_monai.worker.processor import MAX_STARTS, Courier
-from covid_monai.worker.queue.queue import JobQueue
+from covid_monai.worker.audit import AuditTrail, UidFormatter
+from covid_monai.worker.context import WorkerContext
+from covid_monai.worker.monitoring import Metrics, ScoreDrift
+from covid_monai.worker.processor import BatchProcessor
+from covid_monai.worker.queue import JobQueue
+from covid_monai.worker.retry import MAX_STARTS, RetryPolicy
 from covid_monai.worker.rules import Notice
 from covid_monai.worker.settings import Archive, Limits, Settings
 
@@ -25,36 +27,43 @@ ARCHIVE = Archive(name="a", source="orthanc", url="http://127.0.0.1:9")
 
 
 class Scene:
-    """A courier whose archive and model do as they are told; the queue and the audit trail are real."""
-
-    archive = ARCHIVE
+    """A processor with a sham archive and model; the queue and the audit trail are real."""
 
     def __init__(self, folder):
         limits = Limits(attempts=2, longest_pause_seconds=0.1)
         settings = Settings(state_dir=folder, archives=(ARCHIVE,), limits=limits)
         self.folder, self.stop = folder, threading.Event()
         self.queue = JobQueue(folder)
-        identifiers = Identifiers("plain", folder)
-        self.availability = Availability(longest=0.1, stop=self.stop)
+        uids = UidFormatter("plain", folder)
+        self.availability = Availability(longest_wait_s=0.1, stop=self.stop)
         registry = CollectorRegistry()
-        common = Common(
+        context = WorkerContext(
             settings=settings,
             queue=self.queue,
             model=self,
-            audit=AuditTrail(folder / "audit.jsonl", identifiers),
-            identifiers=identifiers,
+            audit=AuditTrail(folder / "audit.jsonl", uids),
+            uids=uids,
             metrics=Metrics(registry),
-            drift=Drift(None, ()),
+            drift=ScoreDrift(None, ()),
             stop=self.stop,
         )
-        self.troubles, self.fetched = {}, []
-        self.courier = Courier(self, self, common, self.availability, folder)
-        self.queue.add("a", [_notice(number) for number in (1, 2, 3)], position=None, now=time.time())
+        self.faults, self.fetched = {}, []
+        self.processor = BatchProcessor(
+            ARCHIVE,
+            self,
+            self,
+            context,
+            availability=self.availability,
+            retry_policy=RetryPolicy(limits, self.availability),
+            spool=folder,
+        )
+        self.queue.add("a", [_notice(number) for number in (1, 2, 3)], position=None)
 
-    def fetch(self, job, path):
-        self.fetched.append(job.number)
-        if job.number in self.troubles:
-            raise Trouble(self.troubles[job.number], "as_told")
+    def fetch(self, address, path):
+        number = int(address.sop_instance_uid.rsplit(".", 1)[1])
+        self.fetched.append(number)
+        if number in self.faults:
+            raise ArchiveFailure(self.faults[number], "as_planned")
         path.write_bytes(b"image")
 
     def check(self, path):
@@ -74,20 +83,20 @@ class Scene:
             for file in files
         ]
 
-    def results(self, prediction):
+    def make_results(self, prediction):
         return []
 
     def steps(self, count):
         for _ in range(count):
             time.sleep(0.12)  # longer than the longest pause: what was put off is due again
-            self.courier.step()
+            self.processor.process_batch()
 
     def events(self):
         lines = (self.folder / "audit.jsonl").read_text().splitlines()
         return [(line["event"], line["job"], line.get("reason")) for line in map(json.loads, lines)]
 
     def waiting(self):
-        return self.queue.counts("waiting").get("a", 0)
+        return self.queue.count_waiting().get("a", 0)
 
 
 def _write(queue, statement, values=()):
@@ -96,7 +105,7 @@ def _write(queue, statement, values=()):
 
 
 def _notice(number):
-    return Notice(study="1.2", series="1.3", instance=f"1.4.{number}")
+    return Notice(InstanceAddress("1.2", "1.3", f"1.4.{number}"))
 
 
 @pytest.fixture
@@ -107,12 +116,12 @@ def scene(tmp_path):
 
 
 def test_what_is_the_images_fault_makes_a_dead_letter_after_its_tries_and_stops_no_other(scene):
-    scene.troubles = {2: Fault.OBJECT}
+    scene.faults = {2: Fault.OBJECT}
     scene.steps(3)
     assert scene.events() == [
         ("answered", 1, None),
         ("answered", 3, None),
-        ("dead_letter", 2, "as_told"),
+        ("dead_letter", 2, "as_planned"),
     ]
     assert scene.fetched.count(2) == 2
     assert scene.waiting() == 0
@@ -121,23 +130,23 @@ def test_what_is_the_images_fault_makes_a_dead_letter_after_its_tries_and_stops_
 
 @pytest.mark.slow
 def test_an_archive_in_trouble_costs_no_tries_however_long_it_lasts(scene):
-    scene.troubles = dict.fromkeys((1, 2, 3), Fault.ARCHIVE)
+    scene.faults = dict.fromkeys((1, 2, 3), Fault.ARCHIVE)
     scene.steps(8)
     assert scene.waiting() == 3
-    assert not scene.availability.up
+    assert not scene.availability.is_up
     assert set(scene.fetched) == {1}  # in order: the first tells that the archive is down
-    scene.troubles = {}
+    scene.faults = {}
     scene.steps(1)
     assert [event[:2] for event in scene.events()] == [("answered", number) for number in (1, 2, 3)]
-    assert scene.availability.up
+    assert scene.availability.is_up
 
 
 @pytest.mark.slow
 def test_a_failure_with_nobody_to_blame_counts_once_others_have_succeeded(scene):
-    scene.troubles = dict.fromkeys((1, 2, 3), Fault.UNCLEAR)
+    scene.faults = dict.fromkeys((1, 2, 3), Fault.UNCLEAR)
     scene.steps(9)
     assert scene.waiting() == 3  # nobody has succeeded: it may be the archive
-    scene.troubles = {1: Fault.UNCLEAR}
+    scene.faults = {1: Fault.UNCLEAR}
     scene.steps(8)
     assert [job.number for job in scene.queue.dead_letters()] == [1]
     assert sorted(event[:2] for event in scene.events()) == [
@@ -152,7 +161,7 @@ def test_an_image_that_ends_the_process_time_and_again_is_given_up_once_others_h
     scene.queue.put_back(others)
     scene.queue._running.clear()  # as after a start
     _write(scene.queue, "UPDATE job SET starts=? WHERE number=1", (MAX_STARTS,))
-    scene.queue.add("a", [_notice(4)], position=None, now=time.time())
+    scene.queue.add("a", [_notice(4)], position=None)
     scene.steps(1)
     assert [event[:2] for event in scene.events()] == [("answered", number) for number in (2, 3, 4)]
     scene.steps(1)
@@ -168,7 +177,7 @@ def test_a_service_that_is_killed_again_and_again_before_any_answer_blames_no_im
 
 def test_a_stop_in_the_middle_leaves_the_rest_in_the_queue_and_no_file(scene):
     scene.predict = lambda files, verdicts: (scene.stop.set(), Scene.predict(scene, files, verdicts))[1]
-    scene.courier.step()
+    scene.processor.process_batch()
     assert scene.waiting() == 3
     assert not list(scene.folder.glob("*.dcm"))
     assert [job.starts for job in scene.queue.claim("a", 5)] == [1, 1, 1]

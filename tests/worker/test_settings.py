@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from covid_monai.cli.main import app
-from covid_monai.worker.rules import Rules, judged
-from covid_monai.worker.settings import Archive, SettingsError
-from covid_monai.worker.settings_file import load_settings
+from covid_monai.pacs.connection import CredentialsError
+from covid_monai.worker.rules import Rules
+from covid_monai.worker.settings import Archive, SettingsError, load_settings
 
 ARCHIVE = {"name": "main", "source": "orthanc", "url": "http://127.0.0.1:8042"}
 
@@ -41,33 +41,33 @@ def test_the_example_is_valid():
 
 
 def test_a_misspelled_key_is_named_with_what_is_meant_and_allowed(tmp_path):
-    said = with_archive(tmp_path, pol_seconds=3)
-    assert "archives.0.pol_seconds: no such key (do you mean poll_seconds?)" in said
-    assert "allowed here: name, source, url" in said
-    assert "limits.object_mb: no such key (do you mean object_mib?)" in complaint(
+    message = with_archive(tmp_path, pol_seconds=3)
+    assert "archives.0.pol_seconds: unknown key. Do you mean poll_seconds?" in message
+    assert "Allowed here: name, url, username" in message
+    assert "limits.object_mb: unknown key. Do you mean object_mib?" in complaint(
         tmp_path, limits={"object_mb": 1}
     )
-    assert "archives.0.rules.view: no such key" in with_archive(tmp_path, rules={"view": ["PA"]})
+    assert "archives.0.rules.view: unknown key" in with_archive(tmp_path, rules={"view": ["PA"]})
 
 
 def test_every_mistake_is_named_at_once(tmp_path):
-    said = complaint(tmp_path, batch_size=0, colour="red")
-    assert "batch_size: Input should be greater than or equal to 1" in said
-    assert "colour: no such key" in said
+    message = complaint(tmp_path, batch_size=0, colour="red")
+    assert "batch_size: Input should be greater than or equal to 1" in message
+    assert "colour: unknown key" in message
 
 
 @pytest.mark.parametrize("key", ["password", "token"])
 def test_a_secret_in_the_file_is_refused_and_not_repeated(tmp_path, key):
-    said = with_archive(tmp_path, **{key: "hunter2"})
-    assert "no secrets in this file" in said
-    assert "password_file" in said
-    assert "hunter2" not in said
+    message = with_archive(tmp_path, **{key: "hunter2"})
+    assert "no secrets in this file" in message
+    assert "password_file" in message
+    assert "hunter2" not in message
 
 
 def test_credentials_in_an_address_are_refused_and_not_repeated(tmp_path):
-    said = with_archive(tmp_path, url="https://me:hunter2@pacs.example")
-    assert "archives.0.url: no credentials in an address" in said
-    assert "hunter2" not in said
+    message = with_archive(tmp_path, url="https://me:hunter2@pacs.example")
+    assert "archives.0.url: no credentials in an address" in message
+    assert "hunter2" not in message
 
 
 @pytest.mark.parametrize(
@@ -103,16 +103,16 @@ def test_the_command_says_it_in_one_line_and_exits_with_2(tmp_path):
     path = written(tmp_path, {"state_dir": "s", "archives": [ARCHIVE], "typo": 1})
     result = CliRunner().invoke(app, ["worker", "check", "--config", str(path)])
     assert isinstance(result.exception, ValueError)
-    assert "typo: no such key" in str(result.exception)
+    assert "typo: unknown key" in str(result.exception)
 
 
 def test_secrets_come_from_a_variable_or_a_file(tmp_path, monkeypatch):
     (tmp_path / "token").write_text("of-a-file\n")
     monkeypatch.setenv("PASSWORD_OF_MAIN", "of-a-variable")
-    assert Archive(**ARCHIVE, token_file=tmp_path / "token").secret() == "of-a-file"
-    assert Archive(**ARCHIVE, username="me", password_env="PASSWORD_OF_MAIN").secret() == "of-a-variable"
-    with pytest.raises(SettingsError, match="environment variable NOT_SET holds no secret"):
-        Archive(**ARCHIVE, token_env="NOT_SET").secret()
+    assert Archive(**ARCHIVE, token_file=tmp_path / "token").read_secret() == "of-a-file"
+    assert Archive(**ARCHIVE, username="me", password_env="PASSWORD_OF_MAIN").read_secret() == "of-a-variable"
+    with pytest.raises(CredentialsError, match="environment variable NOT_SET holds no secret"):
+        Archive(**ARCHIVE, token_env="NOT_SET").read_secret()
 
 
 @pytest.mark.parametrize(

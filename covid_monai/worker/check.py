@@ -1,0 +1,282 @@
+"""`covid-monai worker check`: try everything that the service will need; nothing is changed."""
+
+import ipaddress
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+from pydicom import dcmread
+from pydicom.uid import UID
+
+from covid_monai.core.errors import first_line
+from covid_monai.core.vocabulary import Status
+from covid_monai.pacs.client import ArchiveClient
+from covid_monai.pacs.connection import CredentialsError
+from covid_monai.pacs.failures import ArchiveFailure
+from covid_monai.readers.sandbox import DecodeSandbox
+from covid_monai.worker.feeds import DicomWebSearch
+from covid_monai.worker.queue import JobQueue
+from covid_monai.worker.queue_file import queue_path
+from covid_monai.worker.rules import Notice
+from covid_monai.worker.settings import Archive, Settings
+
+_GIB = 1 << 30
+_SPARE_BYTES = _GIB  # for the queue and the audit trail
+_MAX_IMAGES = 5  # fetched to see their transfer syntaxes
+# Not a DICOM object: an archive that lets us store refuses it for that; any other archive refuses us.
+_NO_OBJECT = (
+    b"--x\r\nContent-Type: application/dicom\r\n\r\nnot a DICOM object: covid-monai worker check\r\n--x--\r\n"
+)
+_NO_SERVICE = "there is no such service at this address. Check url and dicomweb_url"
+_EXPLANATIONS = {
+    "http_401": "the archive does not accept the credentials. Check username and password, or the token",
+    "http_403": "the archive does not allow this to our account. Give the account the right",
+    "http_404": _NO_SERVICE,
+    "http_405": _NO_SERVICE,
+    "http_501": "the archive does not offer this service. Ask its vendor",
+    "SSLError": "a certificate is not trusted. Check ca_file and client_certificate",
+    "ConnectTimeout": "there is no answer in time. Check address, firewall and timeout_seconds",
+    "ReadTimeout": "the answer takes too long. Check whether the archive is busy, or raise timeout_seconds",
+    "ConnectionError": "there is no connection. Check address, port, firewall, and whether the archive runs",
+    "TooManyRedirects": "the archive redirects us to another address. Set that address",
+}
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Result of one check.
+
+    Args:
+        level: `ok`, `note` (the service will work, but a person should know) or `FAIL`.
+        text: What was found and, if it is wrong, what to do.
+    """
+
+    level: str
+    text: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether the service cannot work."""
+        return self.level == "FAIL"
+
+
+def _ok(text: str) -> CheckResult:
+    return CheckResult("ok", text)
+
+
+def _note(text: str) -> CheckResult:
+    return CheckResult("note", text)
+
+
+def _fail(text: str) -> CheckResult:
+    return CheckResult("FAIL", text)
+
+
+def run_checks(settings: Settings, find_bundle: Callable[[Path | None], Path]) -> Iterator[CheckResult]:
+    """Try what the service will need, one thing after another; nothing that exists is changed.
+
+    Args:
+        settings: Valid configuration.
+        find_bundle: Function that returns the folder of the bundle that the configuration names.
+    """
+    yield _check_bundle(settings, find_bundle)
+    yield from _check_folders(settings)
+    for archive in settings.archives:
+        yield from _check_archive(settings, archive)
+
+
+def _check_bundle(settings: Settings, find_bundle: Callable[[Path | None], Path]) -> CheckResult:
+    from covid_monai.worker.model import Model
+
+    try:
+        folder = find_bundle(settings.bundle)
+        model = Model(settings, folder)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the other checks are wanted, too)
+        return _fail(f"The bundle cannot be used: {first_line(error)}")
+    if model.reference is None:
+        return _note(
+            f"The bundle {folder} works, but it has no models/score_reference.json. There will be no drift "
+            "metric. Train the bundle again to get one."
+        )
+    return _ok(f"The bundle {folder} loads. Its classes are {', '.join(model.class_names)}.")
+
+
+def _check_folders(settings: Settings) -> Iterator[CheckResult]:
+    folder = settings.state_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        yield _fail(
+            f"The state folder {folder} cannot be written ({error.strerror}). Make it writable for the user "
+            "of the service, or free some space."
+        )
+        return
+    yield _check_space(settings)
+    yield _check_queue(folder)
+    yield _check_audit_file(settings.audit_file)
+
+
+def _check_space(settings: Settings) -> CheckResult:
+    batches = sum(archive.connections for archive in settings.archives)
+    needed = batches * settings.batch_size * (settings.limits.object_mib << 20) + _SPARE_BYTES
+    free = shutil.disk_usage(settings.state_dir).free
+    text = (
+        f"{settings.state_dir} has {free / _GIB:.1f} GiB of free space. The service needs at most "
+        f"{needed / _GIB:.1f} GiB"
+    )
+    if free < needed:
+        return _note(f"{text}. Free some space, or set a lower limits.object_mib or batch_size.")
+    return _ok(f"{text}.")
+
+
+def _check_queue(state_dir: Path) -> CheckResult:
+    if not queue_path(state_dir).exists():
+        return _ok("There is no queue yet. The first start of the worker makes it.")
+    try:
+        queue = JobQueue(state_dir)
+    except (ValueError, OSError) as error:
+        return _fail(f"The queue cannot be used: {first_line(error)}")
+    waiting, dead = (sum(counts.values()) for counts in (queue.count_waiting(), queue.count_dead_letters()))
+    queue.close()
+    text = f"The queue is intact. Waiting images: {waiting}. Dead letters: {dead}."
+    return _note(f"{text} See covid-monai worker dead-letters list.") if dead else _ok(text)
+
+
+def _check_audit_file(path: Path) -> CheckResult:
+    existing = path if path.exists() else path.parent
+    if not os.access(existing, os.W_OK):
+        return _fail(
+            f"The audit trail {path} cannot be written. Make {existing} writable for the user of the service."
+        )
+    return _ok(f"The audit trail is {path}.")
+
+
+def _check_archive(settings: Settings, archive: Archive) -> Iterator[CheckResult]:
+    """Try an archive; stop when the other checks cannot succeed."""
+    name = f"Archive {archive.name}"
+    try:
+        client = ArchiveClient(archive, max_object_bytes=settings.limits.object_mib << 20)
+    except (CredentialsError, OSError) as error:
+        yield _fail(f"{name}: {first_line(error).removeprefix(f'archive {archive.name}: ')}")
+        return
+    if archive.read_secret() and not _is_encrypted_or_local(archive.url):
+        yield _note(f"{name}: credentials are sent without encryption. Use https.")
+    if archive.source == "orthanc":
+        result = _check_change_feed(client, name)
+        yield result
+        if result.failed:
+            return
+    try:
+        notices = _search(archive, client, settings)
+    except ArchiveFailure as failure:
+        yield _fail(
+            f"{name}: searching (QIDO-RS at {archive.dicomweb_root}) fails: {_explain(failure.reason)}."
+        )
+        return
+    yield _ok(f"{name}: searching works. Images on the first page that the rules select: {len(notices)}.")
+    yield _check_fetching(client, settings, notices, name)
+    yield _check_storing(client, name)
+
+
+def _is_encrypted_or_local(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        is_local = ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        is_local = parts.hostname == "localhost"
+    return parts.scheme == "https" or is_local
+
+
+def _explain(reason: str) -> str:
+    return _EXPLANATIONS.get(reason, f"the archive answers {reason.replace('_', ' ')}")
+
+
+def _check_change_feed(client: ArchiveClient, name: str) -> CheckResult:
+    try:
+        system = client.get_json("/system")
+        last = client.get_json("/changes?last")["Last"]
+    except ArchiveFailure as failure:
+        return _fail(
+            f"{name}: Orthanc's change feed at {client.connection.url} cannot be read: "
+            f"{_explain(failure.reason)}."
+        )
+    version = str(system.get("Version", "unknown"))
+    text = f"{name}: Orthanc {version} answers. Its last change is number {last}."
+    if version.startswith("1.10."):
+        return _note(
+            f"{text} With the GDCM plugin, this version crashes when it must decode JPEG 2000. The worker "
+            "never asks for that, but a viewer may. Upgrade Orthanc, or set IngestTranscoding."
+        )
+    return _ok(text)
+
+
+def _search(archive: Archive, client: ArchiveClient, settings: Settings) -> list[Notice]:
+    """Return the images of the first page that the rules select; Orthanc is searched without a date."""
+    first_day = None if archive.source == "dicomweb" else lambda: date(1910, 1, 1)
+    search = DicomWebSearch(archive, client, settings.rules_of(archive), first_day=first_day)
+    notices, _ = next(search.pages(None), ([], None))
+    return [notice for notice in notices if not notice.refusal]
+
+
+def _check_fetching(
+    client: ArchiveClient, settings: Settings, notices: list[Notice], name: str
+) -> CheckResult:
+    notices = notices[:_MAX_IMAGES]
+    if not notices:
+        return _note(
+            f"{name}: fetching (WADO-RS) was not tried, because the search found no image that the rules "
+            "select. If there should be one, check rules and days."
+        )
+    limits = settings.limits
+    sandbox = DecodeSandbox(seconds=limits.decode_seconds, memory_mib=limits.decode_memory_mib)
+    syntaxes, unreadable = set(), 0
+    try:
+        with tempfile.TemporaryDirectory(dir=settings.state_dir) as folder:
+            for number, notice in enumerate(notices):
+                path = Path(folder) / f"{number}.dcm"
+                client.fetch(notice.address, path)
+                unreadable += sandbox.check(path).status is Status.ERROR
+                syntaxes.add(_transfer_syntax(path))
+    except ArchiveFailure as failure:
+        return _fail(f"{name}: fetching an image (WADO-RS) fails: {_explain(failure.reason)}.")
+    finally:
+        sandbox.close()
+    text = f"{name}: fetching works. Transfer syntaxes: {', '.join(sorted(syntaxes))}"
+    if unreadable:
+        return _note(f"{text}. {unreadable} of {len(notices)} fetched images cannot be decoded here.")
+    if not any("JPEG 2000" in syntax for syntax in syntaxes):
+        return _ok(f"{text}. No image was in JPEG 2000, so JPEG 2000 was not tried.")
+    return _ok(f"{text}. JPEG 2000 can be fetched and decoded.")
+
+
+def _transfer_syntax(path: Path) -> str:
+    try:
+        meta = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).file_meta
+        return UID(str(meta.TransferSyntaxUID)).name
+    except Exception:  # noqa: BLE001 (pydicom raises many types for damaged files)
+        return "unknown"
+
+
+def _check_storing(client: ArchiveClient, name: str) -> CheckResult:
+    """Send a body that cannot be stored; how the archive refuses it shows whether we may store."""
+    try:
+        status = client.try_to_store(_NO_OBJECT, boundary="x")
+        reason = f"http_{status}"
+    except requests.RequestException as error:
+        status, reason = 599, type(error).__name__
+    if reason in _EXPLANATIONS or status >= 500:
+        return _fail(f"{name}: storing (STOW-RS) fails: {_explain(reason)}.")
+    return _ok(
+        f"{name}: storing (STOW-RS) is allowed. The archive has refused our test message, which is not a "
+        "DICOM object, so it has stored nothing."
+    )

@@ -1,1 +1,0 @@
-"""What `covid-monai worker check` examines."""

@@ -1,0 +1,35 @@
+"""Objects that the threads of all archives share."""
+
+import threading
+from dataclasses import dataclass
+
+from covid_monai.worker.audit import AuditTrail, UidFormatter
+from covid_monai.worker.model import Model
+from covid_monai.worker.monitoring import Metrics, ScoreDrift
+from covid_monai.worker.queue import JobQueue
+from covid_monai.worker.settings import Settings
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """One object of each kind for the whole service.
+
+    Args:
+        settings: Configuration.
+        queue: Queue of the jobs.
+        model: Classifier and maker of results.
+        audit: Audit trail.
+        uids: Formatter of UIDs in log lines.
+        metrics: Counters.
+        drift: Latest probabilities.
+        stop: Event that is set when the service is to end.
+    """
+
+    settings: Settings
+    queue: JobQueue
+    model: Model
+    audit: AuditTrail
+    uids: UidFormatter
+    metrics: Metrics
+    drift: ScoreDrift
+    stop: threading.Event

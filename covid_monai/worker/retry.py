@@ -1,0 +1,94 @@
+"""Retry policy: whether, and when, the worker tries an image again after a failure."""
+
+import threading
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from covid_monai.pacs.backoff import Availability, full_jitter
+from covid_monai.pacs.failures import ArchiveFailure, Fault
+from covid_monai.worker.queue import Job, JobQueue
+from covid_monai.worker.settings import Limits
+
+MAX_STARTS = 10  # starts without any outcome: the service itself ended each time
+MIN_OTHERS_FINISHED = 3  # this many other images prove that the service can work
+_FIRST_EXPONENT = 3  # a failed image waits longer than a failed request: the first bound is 2**3 s
+
+
+class Action(Enum):
+    """What happens to an image after a failure."""
+
+    RETRY = auto()  # try again later; the failure counts as an attempt
+    GIVE_UP = auto()  # no attempt is left: the image becomes a dead letter
+    DEFER = auto()  # try again behind the other images; the failure does not count
+    WAIT_FOR_ARCHIVE = auto()  # put the image back as it was, and wait until the archive answers
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Decision after a failure.
+
+    Args:
+        action: What happens to the image.
+        wait_s: Time before the next try of the image, in seconds.
+    """
+
+    action: Action
+    wait_s: float = 0.0
+
+    @property
+    def stops_batch(self) -> bool:
+        """Whether the archive may be at fault, so that the rest of the batch must wait, too."""
+        return self.action in (Action.DEFER, Action.WAIT_FOR_ARCHIVE)
+
+
+class RetryPolicy:
+    """Retry policy of one archive; the threads of the archive share it.
+
+    | fault | action |
+    |---|---|
+    | object | `RETRY` until `limits.attempts` is reached, then `GIVE_UP` |
+    | archive | `WAIT_FOR_ARCHIVE`, as long as it takes |
+    | unclear | `DEFER`; once another image has succeeded since the first failure, as for "object" |
+
+    Args:
+        limits: Number of attempts, and the longest wait.
+        availability: Whether the archive answers.
+    """
+
+    def __init__(self, limits: Limits, availability: Availability) -> None:
+        self._limits = limits
+        self._availability = availability
+        self._lock = threading.Lock()
+        self._successes = 0
+        self._successes_at_first_failure: dict[int, int] = {}  # by the number of a deferred job
+
+    def decide(self, job: Job, failure: ArchiveFailure) -> Decision:
+        """Decide what happens to an image after a failure."""
+        if failure.fault is Fault.ARCHIVE:
+            return Decision(Action.WAIT_FOR_ARCHIVE)
+        if failure.fault is Fault.UNCLEAR and not self._others_succeed(job):
+            with self._lock:
+                self._successes_at_first_failure.setdefault(job.number, self._successes)
+            return Decision(Action.DEFER, self._wait_s(0))
+        if job.attempts + 1 >= self._limits.attempts:
+            return Decision(Action.GIVE_UP)
+        return Decision(Action.RETRY, self._wait_s(job.attempts))
+
+    def has_ended_the_service(self, job: Job, queue: JobQueue) -> bool:
+        """Return whether an image has ended the process again and again, while others were finished."""
+        return job.starts > MAX_STARTS and queue.count_finished_since_first_start(job) >= MIN_OTHERS_FINISHED
+
+    def record_finished(self, job: Job, *, succeeded: bool) -> None:
+        """Forget a job that is finished; a success proves what the archive can do."""
+        with self._lock:
+            self._successes += succeeded
+            self._successes_at_first_failure.pop(job.number, None)
+
+    def _others_succeed(self, job: Job) -> bool:
+        """Return whether the archive answers, and another image succeeded since this job first failed."""
+        with self._lock:
+            before = self._successes_at_first_failure.get(job.number)
+            return before is not None and self._successes > before and self._availability.is_up
+
+    def _wait_s(self, attempts: int) -> float:
+        return full_jitter(attempts + _FIRST_EXPONENT, longest_s=self._limits.longest_pause_seconds)
