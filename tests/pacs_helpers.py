@@ -23,8 +23,8 @@ from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 from covid_monai.phantoms.file_formats import PhantomPatient, radiograph_dataset
 from covid_monai.phantoms.radiograph import draw_radiograph
-from covid_monai.worker.queue.queue import JobQueue
-from covid_monai.worker.state_dir import claimed
+from covid_monai.worker.queue import JobQueue
+from covid_monai.worker.queue_file import lock_state_dir
 
 ROOT = Path(__file__).parents[1]
 _COMMAND = Path(sys.executable).parent / "covid-monai"
@@ -43,6 +43,19 @@ WORDS_OF_IDENTITY = ("Nightingale", "Florence", "PLANTED-4711", "18200512", "182
 
 
 SR, SC = "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.7"
+
+
+MULTIPART = 'multipart/related; type="application/dicom"; boundary=xyz'
+
+
+def multipart_body(content, boundary=b"xyz"):
+    """A multipart/related message with one part."""
+    head = b"--" + boundary + b"\r\nContent-Type: application/dicom\r\n\r\n"
+    return head + content + b"\r\n--" + boundary + b"--\r\n"
+
+
+def in_pieces(body, size):
+    return [body[start : start + size] for start in range(0, len(body), size)]
 
 
 def free_port():
@@ -255,7 +268,7 @@ class Proxy:
 
     def __init__(self, target):
         self.target = urlsplit(target)
-        self.spoil = lambda handler: False
+        self.spoil = lambda _: False
         self.seen = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _ProxyHandler)
         self.server.owner = self
@@ -359,5 +372,5 @@ def wait_for_answers(orthanc, count, *, seconds):
 
 
 def queue_of(worker):
-    with claimed(worker.state):
+    with lock_state_dir(worker.state):
         return JobQueue(worker.state)

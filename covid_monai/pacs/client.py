@@ -20,6 +20,9 @@ AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)  # Failure Reason (0008,1197), PS3.4 table B.2-1 and PS3.18 I.2.2
 _DUPLICATE = 0x0111
 
+# An answer of another shape than expected. RecursionError: JSON with thousands of nested lists.
+_UNEXPECTED = (ValueError, LookupError, TypeError, AttributeError, NotImplementedError, RecursionError)
+
 DicomJson = dict[str, Any]
 
 
@@ -179,7 +182,7 @@ def _answer_in(error: requests.HTTPError) -> Dataset:
     """Return the answer in an HTTP error if it names instances; else raise the error again."""
     try:
         answer = Dataset.from_json(error.response.json()) if error.response is not None else Dataset()
-    except Exception:  # noqa: BLE001 (no JSON, or not DICOM JSON: pydicom raises many types)
+    except _UNEXPECTED:
         raise error from None
     if not answer.get("FailedSOPSequence"):
         raise error
@@ -197,5 +200,5 @@ def _failures_classified(*, storing: bool = False) -> Iterator[None]:
         raise ArchiveFailure(Fault.UNCLEAR, "incomplete_answer") from error
     except requests.RequestException as error:
         raise classify_error(error, storing=storing) from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:  # a body of another shape
+    except _UNEXPECTED as error:
         raise ArchiveFailure(Fault.UNCLEAR, "unexpected_answer") from error

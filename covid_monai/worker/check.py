@@ -97,7 +97,7 @@ def _check_bundle(settings: Settings, find_bundle: Callable[[Path | None], Path]
     try:
         folder = find_bundle(settings.bundle)
         model = Model(settings, folder)
-    except Exception as error:  # noqa: BLE001 (whatever it is, the other checks are wanted, too)
+    except Exception as error:
         return _fail(f"The bundle cannot be used: {first_line(error)}")
     if model.reference is None:
         return _note(
@@ -263,7 +263,7 @@ def _transfer_syntax(path: Path) -> str:
     try:
         meta = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).file_meta
         return UID(str(meta.TransferSyntaxUID)).name
-    except Exception:  # noqa: BLE001 (pydicom raises many types for damaged files)
+    except Exception:
         return "unknown"
 
 

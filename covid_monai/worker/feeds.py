@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from covid_monai.pacs.backoff import Availability
@@ -44,7 +44,7 @@ class Feed(Protocol):
 
     repeats: bool
 
-    def pages(self, position: str | None) -> Iterator[Page]:
+    def pages(self, position: str | None, /) -> Iterator[Page]:
         """Yield the notices since `position`, page by page, each with the position behind it."""
 
 
@@ -155,10 +155,9 @@ class DicomWebSearch:
     ) -> None:
         self._client = client
         self._rules = rules
-        # The Study Date is the date in the time zone of the hospital, so the machine's local date is meant.
-        self._first_day = first_day or (lambda: date.today() - timedelta(days=archive.days))  # noqa: DTZ011
+        self._first_day = first_day or (lambda: _today() - timedelta(days=archive.days))
 
-    def pages(self, position: str | None) -> Iterator[Page]:  # noqa: ARG002 (a search has no position)
+    def pages(self, _position: str | None, /) -> Iterator[Page]:
         """Yield all images of the last days at each call; the queue knows which ones it has seen."""
         filters = {"StudyDate": f"{self._first_day():%Y%m%d}-"}
         modalities = self._rules.modalities
@@ -183,6 +182,10 @@ class DicomWebSearch:
         attributes = {keyword: first_value(item, tag) for keyword, tag in _TAGS.items() if tag in item}
         address = InstanceAddress(*(first_value(item, tag) for tag in _UID_TAGS))
         return self._rules.judge(address, attributes)
+
+
+def _today() -> date:
+    return datetime.now().astimezone().date()  # the machine's local date, as Study Date is a local date
 
 
 def _text(value: object) -> str:

@@ -116,7 +116,7 @@ class Service:
         return threading.Thread(target=self._repeat, args=(step,), name=name, daemon=True)
 
     def _repeat(self, step: Callable[[], None]) -> None:
-        """Repeat a step until the service stops; a full disk makes it wait, any other error ends the service."""
+        """Repeat a step until the service stops. A full disk makes it wait; other errors end the service."""
         storage = Availability(longest_wait_s=self._settings.limits.longest_pause_seconds, stop=self._stop)
         while not self._stop.is_set():
             try:

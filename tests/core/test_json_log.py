@@ -1,10 +1,13 @@
 """Events of our own loggers reach the JSON log; messages of all others do not."""
 
 import json
+import logging
 import subprocess
 import sys
 
 import pytest
+
+from covid_monai.core.json_log import JsonFormatter
 
 SCRIPT = """
 import logging, sys, threading
@@ -43,3 +46,24 @@ def test_an_exception_that_ends_a_thread_is_an_event(log):
     assert [(line["event"], line["error"]) for line in log if line["level"] == "critical"] == [
         ("thread_ended", "KeyError")
     ]
+
+
+def logged(logger, *arguments, **options):
+    record = logging.getLogger(logger).makeRecord(
+        logger, logging.WARNING, "", 0, *arguments, options.get("exc_info"), extra=options.get("extra")
+    )
+    return json.loads(JsonFormatter().format(record))
+
+
+def test_a_librarys_words_and_an_exceptions_text_stay_out_of_the_log():
+    line = logged("urllib3.connectionpool", "GET %s", ("/studies/1.2?PatientName=Doe",))
+    assert line["event"] == "library_message"
+    assert "Doe" not in json.dumps(line)
+    try:
+        raise ValueError("PatientName is Doe^Jane")
+    except ValueError as error:
+        exception = (type(error), error, error.__traceback__)
+    line = logged("covid_monai.worker.service", "service_failed", (), exc_info=exception, extra={"job": 7})
+    assert (line["event"], line["error"], line["job"]) == ("service_failed", "ValueError", 7)
+    assert line["where"]
+    assert "Doe" not in json.dumps(line)

@@ -1,4 +1,4 @@
-"""What comes over the wire: multipart answers, bounds, and whose fault a failure is."""
+"""Archive client: limits on answers, credentials, certificates, and whose fault a failure is."""
 
 import ssl
 import threading
@@ -9,57 +9,19 @@ from ipaddress import ip_address
 from typing import ClassVar
 
 import pytest
-import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from hypothesis import given
-from hypothesis import strategies as st
+from pacs_helpers import MULTIPART, in_pieces, multipart_body
 from pydicom.dataset import Dataset
-from requests.structures import CaseInsensitiveDict
 
-from covid_monai.pacs.backoff import Availability, full_jitter
 from covid_monai.pacs.client import ArchiveClient, check_stored
-from covid_monai.pacs.failures import Fault, Trouble, trouble_of
-from covid_monai.pacs.multipart import BadAnswer, write_only_part
-from covid_monai.worker.queue.queue import Job
-from covid_monai.worker.settings import Archive
+from covid_monai.pacs.connection import ArchiveConnection, InstanceAddress
+from covid_monai.pacs.failures import ArchiveFailure, Fault
 
-JOB = Job(number=1, archive="a", study="1.1", series="1.2", instance="1.3", noticed=0, starts=1, attempts=0)
-MULTIPART = CaseInsensitiveDict({"Content-Type": 'multipart/related; type="application/dicom"; boundary=xyz'})
-
-
-def message(content, boundary=b"xyz"):
-    head = b"--" + boundary + b"\r\nContent-Type: application/dicom\r\n\r\n"
-    return head + content + b"\r\n--" + boundary + b"--\r\n"
-
-
-def in_pieces(body, size):
-    return [body[start : start + size] for start in range(0, len(body), size)]
-
-
-@given(st.binary(max_size=3000), st.integers(1, 700))
-def test_the_part_comes_out_as_it_went_in_however_the_body_is_cut(tmp_path_factory, content, size):
-    path = tmp_path_factory.mktemp("part") / "1.dcm"
-    write_only_part(in_pieces(message(content), size), MULTIPART, path)
-    assert path.read_bytes() == content
-
-
-@given(st.binary(min_size=1, max_size=3000), st.data())
-def test_a_body_that_stops_before_its_end_is_told(tmp_path_factory, content, data):
-    body = message(content.replace(b"-", b"+"))
-    cut = data.draw(st.integers(0, len(body) - len(b"\r\n--xyz--\r\n")))
-    with pytest.raises(BadAnswer):
-        write_only_part([body[:cut]], MULTIPART, tmp_path_factory.mktemp("part") / "1.dcm")
-
-
-def test_a_bare_object_is_taken_and_a_page_is_not(tmp_path):
-    write_only_part([b"ab", b"c"], CaseInsensitiveDict({"content-type": "application/dicom"}), tmp_path / "1")
-    assert (tmp_path / "1").read_bytes() == b"abc"
-    with pytest.raises(BadAnswer):
-        write_only_part([b"<html>"], CaseInsensitiveDict({"content-type": "text/html"}), tmp_path / "2")
+ADDRESS = InstanceAddress("1.1", "1.2", "1.3")
 
 
 @pytest.fixture
@@ -74,7 +36,7 @@ def server():
             self.headers_seen.append(dict(self.headers))
             status, body, pause = self.plan
             self.send_response(status)
-            self.send_header("Content-Type", MULTIPART["Content-Type"])
+            self.send_header("Content-Type", MULTIPART)
             self.send_header("Location", "http://127.0.0.1:9/")
             self.end_headers()
             for piece in [body] if not pause else in_pieces(body, 1):
@@ -96,24 +58,24 @@ def server():
 
 
 def client_of(server, **settings):
-    address = {"name": "a", "source": "dicomweb", "url": f"http://127.0.0.1:{server.server_address[1]}"}
-    return ArchiveClient(Archive(**address, **settings), max_object_bytes=10_000)
+    address = {"name": "a", "url": f"http://127.0.0.1:{server.server_address[1]}"}
+    return ArchiveClient(ArchiveConnection(**address, **settings), max_object_bytes=10_000)
 
 
 def fetched(client, tmp_path):
-    with pytest.raises(Trouble) as caught:
-        client.fetch(JOB, tmp_path / "1.dcm")
+    with pytest.raises(ArchiveFailure) as caught:
+        client.fetch(ADDRESS, tmp_path / "1.dcm")
     return caught.value.reason, caught.value.fault
 
 
 def test_an_object_over_the_bound_is_not_read_to_its_end(server, tmp_path):
-    server.handler.plan = (200, message(bytes(50_000_000)), 0.0)
+    server.handler.plan = (200, multipart_body(bytes(50_000_000)), 0.0)
     assert fetched(client_of(server), tmp_path) == ("too_large", Fault.OBJECT)
     assert (tmp_path / "1.dcm").stat().st_size <= 10_000
 
 
 def test_an_answer_that_drips_is_given_up_in_time(server, tmp_path):
-    server.handler.plan = (200, message(bytes(5000)), 0.05)
+    server.handler.plan = (200, multipart_body(bytes(5000)), 0.05)
     begin = time.monotonic()
     assert fetched(client_of(server, transfer_seconds=1), tmp_path) == ("ReadTimeout", Fault.UNCLEAR)
     assert time.monotonic() - begin < 10
@@ -134,8 +96,8 @@ def test_each_status_has_its_culprit(server, tmp_path, status, fault):
 
 
 def test_an_archive_that_is_not_there_is_the_archives_fault(tmp_path):
-    address = {"name": "a", "source": "dicomweb", "url": "http://127.0.0.1:9"}
-    client = ArchiveClient(Archive(**address), max_object_bytes=1)
+    address = {"name": "a", "url": "http://127.0.0.1:9"}
+    client = ArchiveClient(ArchiveConnection(**address), max_object_bytes=1)
     assert fetched(client, tmp_path) == ("ConnectionError", Fault.ARCHIVE)
 
 
@@ -149,14 +111,6 @@ def test_credentials_go_along_and_are_read_again_after_a_refusal(server, tmp_pat
     for _ in range(2):
         fetched(client, tmp_path)
     assert [seen["Authorization"] for seen in server.handler.headers_seen] == ["Bearer old", "Bearer new"]
-
-
-def test_404_is_about_the_service_where_results_are_sent():
-    response = requests.Response()
-    response.status_code = 404
-    error = requests.HTTPError(response=response)
-    assert trouble_of(error).fault is Fault.OBJECT
-    assert trouble_of(error, storing=True).fault is Fault.ARCHIVE
 
 
 def stored(*uids, failed=()):
@@ -182,20 +136,9 @@ def test_every_instance_must_be_acknowledged():
         (stored("1.1", failed=[("1.2", 0xA700)]), Fault.ARCHIVE),  # out of resources
         (stored("1.1", failed=[("1.2", 0xA900)]), Fault.OBJECT),
     ]:
-        with pytest.raises(Trouble) as caught:
+        with pytest.raises(ArchiveFailure) as caught:
             check_stored(answer, ["1.1", "1.2"])
         assert caught.value.fault is fault
-
-
-@given(st.integers(1, 10_000), st.floats(0.01, 1000))
-def test_a_pause_is_jittered_and_bounded(failures, longest):
-    assert 0 <= full_jitter(failures, longest=longest) <= min(longest, 2.0 ** min(failures, 60))
-
-
-def test_an_archive_is_up_again_after_a_success_and_news_are_told_once():
-    availability = Availability(longest=1, stop=threading.Event())
-    assert [availability.failed("x"), availability.failed("x"), availability.up] == [True, False, False]
-    assert [availability.worked(), availability.worked(), availability.up] == [True, False, True]
 
 
 def _certificates(folder):
@@ -229,16 +172,16 @@ def test_certificates_are_checked_on_both_sides(server, tmp_path):
     context.load_cert_chain(own)
     context.verify_mode = ssl.CERT_REQUIRED
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handler.plan = (200, message(b"image"), 0.0)
-    address = {"name": "a", "source": "dicomweb", "url": f"https://127.0.0.1:{server.server_address[1]}"}
+    server.handler.plan = (200, multipart_body(b"image"), 0.0)
+    address = {"name": "a", "url": f"https://127.0.0.1:{server.server_address[1]}"}
 
     def client(**settings):
-        return ArchiveClient(Archive(**address, **settings), max_object_bytes=1000)
+        return ArchiveClient(ArchiveConnection(**address, **settings), max_object_bytes=1000)
 
-    client(ca_file=authority, client_certificate=client_certificate).fetch(JOB, tmp_path / "1.dcm")
+    client(ca_file=authority, client_certificate=client_certificate).fetch(ADDRESS, tmp_path / "1.dcm")
     assert (tmp_path / "1.dcm").read_bytes() == b"image"
     assert fetched(client(client_certificate=client_certificate), tmp_path) == ("SSLError", Fault.ARCHIVE)
-    with pytest.raises(Trouble):  # without a certificate of ours
-        client(ca_file=authority).fetch(JOB, tmp_path / "1.dcm")
+    with pytest.raises(ArchiveFailure):  # without a certificate of ours
+        client(ca_file=authority).fetch(ADDRESS, tmp_path / "1.dcm")
     with pytest.raises(FileNotFoundError, match="archive a: no file"):
         client(ca_file=tmp_path / "none.pem")

@@ -33,7 +33,8 @@ def test_the_unit_passes_systemds_check_and_gives_the_service_few_rights(tmp_pat
     unit = tmp_path / "covid-monai-worker.service"
     unit.write_text(text.replace("/opt/covid-monai/.venv/bin/covid-monai", shutil.which("true")))
     done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
     rating = [
         "systemd-analyze",
         "security",
@@ -67,18 +68,18 @@ def test_the_check_says_what_is_wrong_and_leaves_nothing(orthanc, tmp_path):
     gone = Worker(tmp_path / "gone", of("http://127.0.0.1:9")).command("check")
     assert gone.returncode == 1
     assert "FAIL  Archive main: Orthanc's change feed" in gone.stdout
-    assert "no connection" in gone.stdout
+    assert "there is no connection" in gone.stdout
     told = Worker(tmp_path / "gone", of("http://127.0.0.1:9")).command("check", "--json")
     document = json.loads(told.stdout)
     assert told.returncode == 1
     assert document["ready"] is False
-    assert any(f["result"] == "FAIL" and "no connection" in f["text"] for f in document["findings"])
+    assert any(f["result"] == "FAIL" and "there is no connection" in f["text"] for f in document["findings"])
     proxy = Proxy(orthanc.url)
     proxy.spoil = lambda handler: handler.command == "POST" and (handler.answer(403) or True)
     forbidden = Worker(tmp_path / "forbidden", of(proxy)).command("check")
     assert forbidden.returncode == 1
     assert "storing (STOW-RS) fails" in forbidden.stdout
-    assert "give the service's account the right" in forbidden.stdout
+    assert "Give the account the right" in forbidden.stdout
     assert IDENTITY["PatientID"] not in good.stdout + forbidden.stdout
     proxy.close()
 
@@ -96,15 +97,14 @@ def small_disk(tmp_path):
 def test_a_full_disk_delays_the_work_and_loses_nothing(orthanc, started, tmp_path, small_disk):
     worker = started(of(orthanc), state_dir=str(small_disk / "state"))
     filler = small_disk / "filler"
-    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        file.writelines(bytes(4096) for _ in range(10_000))
     sent = images(tmp_path / "images", 4)
     orthanc.send(sent)
-    wait_until(lambda: worker.health()["local_trouble"], seconds=60, what="notice of the full disk")
+    wait_until(lambda: worker.health()["storage_failure"], seconds=60, what="notice of the full disk")
     assert worker.health()["status"] == "failing"
-    assert worker.metric("local_trouble") == 1
-    assert "local_trouble" in worker.log.read_text()
+    assert worker.metric("storage_failing") == 1
+    assert "storage_failing" in worker.log.read_text()
     filler.unlink()
     wait_for_answers(orthanc, len(sent), seconds=90)
     wait_until(lambda: worker.health()["status"] == "ok", seconds=30)
@@ -119,10 +119,10 @@ def test_a_damaged_queue_stops_the_start_and_set_aside_gives_a_way_out(orthanc, 
     worker = Worker(tmp_path / "worker", of(orthanc, start="now"))
     worker.state.mkdir()
     (worker.state / "queue.sqlite").write_bytes(b"no database at all " * 1000)
-    said = worker.command()
-    assert said.returncode == 2
-    assert "is damaged" in said.stderr
-    assert "set-aside" in said.stderr
+    done = worker.command()
+    assert done.returncode == 2
+    assert "is damaged" in done.stderr
+    assert "set-aside" in done.stderr
     assert worker.command("set-aside").returncode == 0
     (kept,) = worker.state.glob("queue.2*.sqlite")
     assert kept.read_bytes() == b"no database at all " * 1000

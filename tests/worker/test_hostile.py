@@ -267,7 +267,7 @@ def test_healthy_work_goes_on_beside_hostile_objects(tmp_path, bomb):
         assert hostile["large"] in {letter["sop_instance_uid"] for letter in letters}
         again = worker.command("dead-letters", "retry", "--all")
         assert again.returncode == 0
-        assert "wait again" in again.stdout
+        assert "put back into the queue" in again.stdout
         wait_until(lambda: worker.metric("queue_jobs") == 0, seconds=60)
         assert worker.command("dead-letters", "drop", "--all").returncode == 0
         assert worker.metric("dead_letters") == 0

@@ -187,7 +187,7 @@ def test_an_archive_that_is_busy_refuses_breaks_off_or_lies_is_answered_in_the_e
     steps = {
         "401": {"GET": ("401", lambda handler: handler.answer(401))},
         "cut": {"GET": ("cut", lambda handler: handler.forward(cut=5000))},
-        "slow": {"GET": ("slow", lambda handler: time.sleep(3))},
+        "slow": {"GET": ("slow", lambda _: time.sleep(3))},
         "507": {"POST": ("507", lambda handler: handler.answer(507))},
         "lie": {"POST": ("lie", lambda handler: handler.answer(200, b"{}", kind="application/dicom+json"))},
     }

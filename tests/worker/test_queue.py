@@ -1,4 +1,4 @@
-"""The queue on disk: nothing is lost, nothing is done twice at once, damage is told."""
+"""Queue on disk: no job is lost or given to two threads."""
 
 import json
 import sqlite3
@@ -9,17 +9,17 @@ import time
 
 import pytest
 
-from covid_monai.worker.queue.queue import JobQueue
+from covid_monai.pacs.connection import InstanceAddress
+from covid_monai.worker.queue import JobQueue
 from covid_monai.worker.rules import Notice
-from covid_monai.worker.state_dir import QueueError, claimed, move_aside, queue_path
 
 
 def notices(*numbers):
-    return [Notice(study="1.2", series="1.3", instance=f"1.4.{number}") for number in numbers]
+    return [Notice(InstanceAddress("1.2", "1.3", f"1.4.{number}")) for number in numbers]
 
 
 def add(queue, *numbers, archive="a", position=None):
-    queue.add(archive, notices(*numbers), position=position, now=time.time())
+    queue.add(archive, notices(*numbers), position=position)
 
 
 @pytest.fixture
@@ -32,19 +32,19 @@ def queue(tmp_path):
 def test_a_notice_heard_twice_makes_one_job(queue):
     add(queue, 1, 2)
     add(queue, 2, 3)
-    assert [job.instance for job in queue.claim("a", 10)] == ["1.4.1", "1.4.2", "1.4.3"]
-    assert queue.unknown("a", notices(3, 4, 4)) == notices(4)
+    assert [job.address.sop_instance_uid for job in queue.claim("a", 10)] == ["1.4.1", "1.4.2", "1.4.3"]
+    assert queue.select_unknown("a", notices(3, 4, 4)) == notices(4)
     add(queue, 1, archive="b")
-    assert queue.counts("waiting") == {"a": 3, "b": 1}
+    assert queue.count_waiting() == {"a": 3, "b": 1}
 
 
 def test_jobs_and_position_are_stored_together_or_not_at_all(queue):
     add(queue, 1, position="7")
-    broken = Notice(study="1.2", series="1.3", instance=None)
+    broken = Notice(InstanceAddress("1.2", "1.3", None))
     with pytest.raises(sqlite3.IntegrityError):
-        queue.add("a", [*notices(2), broken], position="8", now=0)
+        queue.add("a", [*notices(2), broken], position="8")
     assert queue.position("a") == "7"
-    assert queue.counts("waiting") == {"a": 1}
+    assert queue.count_waiting() == {"a": 1}
 
 
 def test_two_threads_never_get_the_same_job(queue):
@@ -66,10 +66,11 @@ def test_two_threads_never_get_the_same_job(queue):
 
 def test_what_was_under_way_when_the_process_was_killed_waits_again(tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from covid_monai.worker.queue.queue import JobQueue\n"
+        "import os, sys; from pathlib import Path; from covid_monai.worker.queue import JobQueue\n"
+        "from covid_monai.pacs.connection import InstanceAddress\n"
         "from covid_monai.worker.rules import Notice\n"
         "queue = JobQueue(Path(sys.argv[1]))\n"
-        "queue.add('a', [Notice(study='1', series='1', instance='1')], position='5', now=0)\n"
+        "queue.add('a', [Notice(InstanceAddress('1', '1', '1'))], position='5')\n"
         "assert queue.claim('a', 5); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], timeout=60, check=False)
@@ -107,61 +108,30 @@ def test_dead_letters_are_listed_tried_again_or_dropped(queue):
     for job in queue.claim("a", 2):
         queue.finish(job, "dead", reason="unreadable")
     assert [job.reason for job in queue.dead_letters()] == ["unreadable"] * 2
-    assert queue.revive([1, 99]) == [1]
-    assert queue.drop([2]) == [2]
+    assert queue.retry_dead_letters([1, 99]) == [1]
+    assert queue.drop_dead_letters([2]) == [2]
     assert [job.attempts for job in queue.claim("a", 5)] == [0]
     assert queue.dead_letters() == []
-    assert queue.unknown("a", notices(2)) == []  # dropped, not forgotten: a search would find it again
+    assert queue.select_unknown("a", notices(2)) == []  # dropped, not forgotten: a search would find it again
 
 
 def test_results_of_ours_never_become_jobs(queue):
     add(queue, 1)
     (job,) = queue.claim("a", 1)
-    queue.note_results(job, ["1.4.77"])
-    assert queue.unknown("a", notices(77)) == []
+    queue.add_results(job, ["1.4.77"])
+    assert queue.select_unknown("a", notices(77)) == []
 
 
 def test_finished_jobs_are_forgotten_in_time_and_dead_letters_are_not(queue):
     add(queue, 1, 2, 3)
     done, dead, _ = queue.claim("a", 3)
-    queue.note_results(done, ["1.4.77"])
+    queue.add_results(done, ["1.4.77"])
     queue.finish(done, "done", probabilities=[0.2, 0.8])
     queue.finish(dead, "dead", reason="http_404")
     assert queue.latest_probabilities(5) == [[0.2, 0.8]]
     queue.forget(before=time.time() + 1)
     assert [job.number for job in queue.dead_letters()] == [dead.number]
-    assert queue.unknown("a", notices(1, 2, 3, 77)) == notices(1, 77)
-
-
-def test_a_second_worker_is_refused(tmp_path):
-    with claimed(tmp_path), pytest.raises(QueueError, match="in use by another worker"), claimed(tmp_path):
-        pass
-
-
-@pytest.mark.parametrize("damage", ["no database", "a page"])
-def test_a_damaged_queue_is_told_and_kept(tmp_path, damage):
-    queue = JobQueue(tmp_path)
-    add(queue, *range(500), position="9")
-    queue.close()
-    path = queue_path(tmp_path)
-    content = bytearray(path.read_bytes())
-    content[0 if damage == "no database" else 8192 : 12288] = b"\xff" * 4096
-    path.write_bytes(content)
-    with pytest.raises(QueueError, match=r"is damaged.*Nothing was changed.*set-aside"):
-        JobQueue(tmp_path)
-    assert path.read_bytes() == content
-    kept = move_aside(tmp_path)
-    assert kept.read_bytes() == content
-    assert not path.exists()
-    JobQueue(tmp_path).close()
-
-
-def test_of_a_queue_of_another_version_the_message_says_what_to_do(tmp_path):
-    JobQueue(tmp_path).close()
-    with sqlite3.connect(queue_path(tmp_path)) as database:
-        database.execute("PRAGMA user_version=99")
-    with pytest.raises(QueueError, match="format 99"):
-        JobQueue(tmp_path)
+    assert queue.select_unknown("a", notices(1, 2, 3, 77)) == notices(1, 77)
 
 
 def test_probabilities_come_back_in_order(queue):

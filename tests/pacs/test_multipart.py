@@ -1,0 +1,67 @@
+"""Multipart reader: the content comes out unchanged, and an incomplete body is an error."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pacs_helpers import MULTIPART, in_pieces, multipart_body
+
+from covid_monai.pacs.multipart import MalformedMultipart, MultipartReader, write_first_part
+
+
+@given(st.binary(max_size=3000), st.integers(1, 700))
+def test_the_part_comes_out_as_it_went_in_however_the_body_is_cut(tmp_path_factory, content, size):
+    path = tmp_path_factory.mktemp("part") / "1.dcm"
+    write_first_part(in_pieces(multipart_body(content), size), MULTIPART, path)
+    assert path.read_bytes() == content
+
+
+@given(st.binary(min_size=1, max_size=3000), st.data())
+def test_a_body_that_stops_before_its_end_is_told(tmp_path_factory, content, data):
+    body = multipart_body(content.replace(b"-", b"+"))
+    cut = data.draw(st.integers(0, len(body) - len(b"\r\n--xyz--\r\n")))
+    with pytest.raises(MalformedMultipart):
+        write_first_part([body[:cut]], MULTIPART, tmp_path_factory.mktemp("part") / "1.dcm")
+
+
+def test_a_bare_object_is_taken_and_a_page_is_not(tmp_path):
+    write_first_part([b"ab", b"c"], "application/dicom", tmp_path / "1")
+    assert (tmp_path / "1").read_bytes() == b"abc"
+    with pytest.raises(MalformedMultipart):
+        write_first_part([b"<html>"], "text/html", tmp_path / "2")
+
+
+END = b"\r\n--xyz--\r\n"
+
+
+@given(st.integers(1, 100))
+def test_a_preamble_and_a_second_part_are_ignored(tmp_path_factory, size):
+    path = tmp_path_factory.mktemp("part") / "1.dcm"
+    second = b"\r\n--xyz\r\n\r\nsecond\r\n--xyz--"
+    body = b"This is a message - of two parts.\r\n" + multipart_body(b"first").removesuffix(
+        b"\r\n--xyz--\r\n"
+    )
+    write_first_part(in_pieces(body + second, size), MULTIPART, path)
+    assert path.read_bytes() == b"first"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--xyz--",
+        b"no delimiter at all" * 10_000,
+        b"--xyz\r\nno header\r\n\r\n--xyz--",
+        b"--xyz\r\nA: " + b"a" * 10_000 + b"\r\n\r\n\r\n--xyz--",
+    ],
+)
+def test_a_body_without_a_part_is_an_error(tmp_path, body):
+    with pytest.raises(MalformedMultipart):
+        write_first_part([body], MULTIPART, tmp_path / "1.dcm")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["multipart/related", 'multipart/related; boundary=""', f"multipart/a; boundary={'x' * 999}"],
+)
+def test_a_content_type_without_a_usable_boundary_is_an_error(content_type):
+    with pytest.raises(MalformedMultipart, match="boundary"):
+        MultipartReader(content_type, lambda _: len)
