@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 _MAX_PREAMBLE_BYTES = 1 << 16
 
@@ -41,12 +44,12 @@ class MultipartReader:
         if not boundary:
             raise MalformedMultipart("A multipart body needs a boundary in its Content-Type.")
         self._delimiter = b"--" + boundary
-        callbacks = {
+        callbacks: MultipartCallbacks = {
             "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
             "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
             "on_header_end": self._end_header,
             "on_headers_finished": self._begin_content,
-            "on_part_data": lambda data, start, end: self._take_content(memoryview(data)[start:end]),
+            "on_part_data": self._add_content,
             "on_end": self._end,
         }
         try:
@@ -94,6 +97,9 @@ class MultipartReader:
     def _begin_content(self) -> None:
         self._take_content = self._open_part(self._headers)
         self._headers = {}
+
+    def _add_content(self, data: bytes, start: int, end: int) -> None:
+        self._take_content(memoryview(data)[start:end])
 
     def _end(self) -> None:
         self._complete = True

@@ -16,7 +16,7 @@ from covid_monai.worker.rules import Notice
 
 BEGINNING = "0"
 _SINGLE_AFTER_STARTS = 3
-_COLUMNS = "number, archive, noticed, starts, attempts, deferrals, reason, study, series, instance"
+_COLUMNS = "number, archive, study, series, instance, noticed, starts, attempts, deferrals, reason"
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,22 @@ class Job:
     Args:
         number: Position in the order in which the images were noticed.
         archive: Name of the archive.
+        address: UIDs of the image.
         noticed: Time when the image was noticed, in seconds since 1970.
         starts: Number of times that work on it has begun without an outcome, this time included.
         attempts: Number of failures that were the image's own fault.
         deferrals: Number of failures with an unclear fault; each puts the job behind the others.
         reason: Reason of the last failure.
-        address: UIDs of the image.
     """
 
     number: int
     archive: str
+    address: InstanceAddress
     noticed: float
     starts: int
     attempts: int
     deferrals: int
     reason: str | None
-    address: InstanceAddress
 
 
 class JobQueue:
@@ -237,4 +237,5 @@ class JobQueue:
 
 
 def _read_job(row: tuple) -> Job:
-    return Job(*row[:7], InstanceAddress(*row[7:]))
+    number, archive, study, series, instance, *rest = row
+    return Job(number, archive, InstanceAddress(study, series, instance), *rest)
