@@ -52,7 +52,8 @@ class Programs:
         )
         deadline = time.monotonic() + 180
         while not Path(address).exists():
-            assert self._server.poll() is None and time.monotonic() < deadline, "the programs did not start"
+            assert self._server.poll() is None, "the programs did not start"
+            assert time.monotonic() < deadline, "the programs did not start in time"
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -113,7 +114,7 @@ def _answer(connection: socket.socket, smaller: list[str]) -> int:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # a forked process must end here, whatever a program raises
         import traceback
 
         traceback.print_exc()
