@@ -1,4 +1,4 @@
-"""`covid-monai data audit`: does a datalist leak, and can its label be told without the lungs?"""
+"""`covid-monai data audit`: leaks of a datalist, and shortcuts to its labels."""
 
 import json
 from pathlib import Path
@@ -21,31 +21,34 @@ EXAMPLES = examples(
 
 def audit(
     datalist: Annotated[
-        Path, typer.Argument(metavar="DATALIST", help="Any datalist of MONAI's decathlon format.")
+        Path, typer.Argument(metavar="DATALIST", help="Datalist in MONAI's decathlon format.")
     ],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for audit.json and audit.html.")],
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder to write audit.json and audit.html to.")
+    ],
     dataset_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the images lie, if not where the datalist says.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the images, if it is not the datalist's root."),
     ] = None,
     confounding: Annotated[
-        bool, typer.Option(help="Probe whether the label can be told without the lungs.")
+        bool, typer.Option(help="Measure whether the label can be predicted without the lungs.")
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for the same image or patient in two splits, for contradicting labels and for shortcuts.
+    """Look for images and patients in two splits, for contradicting labels and for shortcuts.
 
-    Exit code 0 without leaks, 1 with leaks, 2 for wrong usage.
+    Exit code: 0 without leaks, 1 with leaks, 2 for wrong usage.
     """
     from covid_monai.core.atomic_files import write_text_atomically
     from covid_monai.datasets.leaks import audit_datalist, read_unchecked
     from covid_monai.evaluation.report.audit_page import audit_html, audit_verdict
 
     with reserve_stdout(as_json):
-        listed = read_unchecked(datalist, dataset_dir=dataset_dir)
-        report = audit_datalist(listed)
-        report["confounding"] = _confounding(listed, report) if confounding else None
+        unchecked = read_unchecked(datalist, dataset_dir=dataset_dir)
+        report = audit_datalist(unchecked)
+        report["confounding"] = _confounding(unchecked, report) if confounding else None
     report = {"verdict": audit_verdict(report), **report, "notice": RESEARCH_USE}
-    write_text_atomically(output / "audit.html", audit_html(report, listed.records))
+    write_text_atomically(output / "audit.html", audit_html(report, unchecked.records))
     write_text_atomically(output / "audit.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     if as_json:
         print_json(report)
@@ -56,13 +59,13 @@ def audit(
     raise typer.Exit(1 if report["leaks"] else 0)
 
 
-def _confounding(listed: "UncheckedDatalist", report: dict[str, Any]) -> dict[str, Any] | None:
-    """Audit what else tells the label; `None` where fewer than two classes are labelled."""
+def _confounding(datalist: "UncheckedDatalist", report: dict[str, Any]) -> dict[str, Any] | None:
+    """Measure what predicts the label besides the lungs; return `None` for fewer than two classes."""
     from covid_monai.evaluation.shortcuts.confounding_audit import audit_confounding
 
-    left_out = {each["image"] for each in report["unreadable"]}
-    labelled = [r for r in listed.records if r["class"] is not None and r["image"] not in left_out]
-    names = [name for name in listed.class_names if any(r["class"] == name for r in labelled)]
+    unreadable = {each["image"] for each in report["unreadable"]}
+    labelled = [r for r in datalist.records if r["class"] is not None and r["image"] not in unreadable]
+    names = [name for name in datalist.class_names if any(r["class"] == name for r in labelled)]
     names += sorted({str(r["class"]) for r in labelled} - set(names))
     if len(names) < 2:
         return None
@@ -72,4 +75,4 @@ def _confounding(listed: "UncheckedDatalist", report: dict[str, Any]) -> dict[st
         | ({"group": group_of[record["image"]]} if record["image"] in group_of else {})
         for record in labelled
     ]
-    return audit_confounding(records, names, root=listed.root)
+    return audit_confounding(records, names, root=datalist.root)

@@ -1,4 +1,4 @@
-"""`covid-monai data`: from images on disk to a datalist."""
+"""`covid-monai data`: datalists from images on disk, their audit, phantoms, and de-identification."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,18 +8,18 @@ import typer
 from covid_monai.cli import audit as audit_command
 from covid_monai.cli import deidentify as deidentify_command
 from covid_monai.cli import examples
-from covid_monai.cli.datalist_summary import tell
+from covid_monai.cli.datalist_summary import print_summary
 from covid_monai.cli.options import (
     JsonOption,
-    complete_collections,
     complete_lists,
+    complete_sources,
     complete_words,
     reserve_stdout,
 )
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 
 app = typer.Typer(
-    help="De-identify DICOM files; make a datalist from public collections or your own images, and audit it.",
+    help="Prepare a datalist from public collections or your own images, audit it, de-identify DICOM files.",
     no_args_is_help=True,
     epilog=examples(
         "covid-monai data phantom phantoms/",
@@ -39,28 +39,28 @@ app.command(epilog=deidentify_command.EXAMPLES)(deidentify_command.deidentify)
     )
 )
 def prepare(
-    tokens: Annotated[
+    source_and_root: Annotated[
         list[str],
         typer.Argument(
             metavar="SOURCE ROOT... [SOURCE ROOT...]",
-            help="Kind of collection, then its folder.",
-            autocompletion=complete_collections,
+            help="Name of a source, then its folder or folders. Further sources may follow.",
+            autocompletion=complete_sources,
         ),
     ],
-    output: Annotated[Path, typer.Option(metavar="FILE", help="The datalist to write.")],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Datalist to write.")],
     validation_fraction: Annotated[
-        float, typer.Option(metavar="PART", help="Part of the patients outside test.")
+        float, typer.Option(metavar="PART", help="Part of the patients outside test, from 0 to below 1.")
     ] = 0.15,
     test_fraction: Annotated[
         float,
-        typer.Option(metavar="PART", help="Part of the patients; a collection's own test split is kept."),
+        typer.Option(metavar="PART", help="Part of the patients. A source's own test split stays as it is."),
     ] = 0.2,
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     validation_order: Annotated[
         str,
         typer.Option(
             metavar="ORDER",
-            help="Validation patients: random, or first by number, for a test split that is next in number.",
+            help="Choice of validation patients: random, or first (the lowest numbers outside test).",
             autocompletion=complete_words("random", "first"),
         ),
     ] = "random",
@@ -68,7 +68,7 @@ def prepare(
         str | None,
         typer.Option(
             metavar="LIST",
-            help="Classes to keep, in the order of the labels; new=old+old merges.",
+            help="Classes to keep, in the order of the labels; new=old+old merges classes.",
             autocompletion=complete_lists(*DEFAULT_CLASS_NAMES),
             show_default="all",
         ),
@@ -83,14 +83,16 @@ def prepare(
         ),
     ] = None,
     check_duplicates: Annotated[
-        bool, typer.Option(help="Find the same image under two names; keep it on one side of the split.")
+        bool, typer.Option(help="Find the same image under two names, and keep it in one split.")
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Open every image once, find duplicates, split by patient, write a datalist for training.
+    """Open every image once, find duplicates, split by patient, and write a datalist for training.
 
-    Sources: folder (one sub-folder a class), csv, dicom-folder, kermany, ieee8023, covid19-image-dataset,
-    darkcovidnet, covid-cxnet, radiography, coronahack. See data/README.md.
+    Sources for your own images: folder (one sub-folder per class), csv, dicom-folder.
+
+    Sources that are public collections: kermany, ieee8023, covid19-image-dataset, darkcovidnet, covid-cxnet,
+    radiography, coronahack. data/README.md describes them.
     """
     from covid_monai.datasets.prepare import parse_sources
     from covid_monai.datasets.prepare import prepare as prepare_datalist
@@ -99,7 +101,7 @@ def prepare(
 
     with reserve_stdout(as_json):
         datalist = prepare_datalist(
-            parse_sources(tokens),
+            parse_sources(source_and_root),
             output=output,
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
@@ -109,7 +111,7 @@ def prepare(
             views=[view.strip() for view in views.split(",")] if views else None,
             check_duplicates=check_duplicates,
         )
-    tell(datalist, as_json=as_json)
+    print_summary(datalist, as_json=as_json)
 
 
 @app.command(
@@ -119,32 +121,34 @@ def prepare(
     )
 )
 def phantom(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
-    patients: Annotated[int, typer.Option(help="Patients in all, a third of them in each class.")] = 120,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder to write. It must be new, empty, or hold phantoms.")
+    ],
+    patients: Annotated[int, typer.Option(help="Number of patients, a third of them in each class.")] = 120,
+    seed: Annotated[int, typer.Option(help="Seed of the drawing; the same seed gives the same files.")] = 0,
     size: Annotated[int, typer.Option(help="Rows and columns of an image, in pixels.")] = 512,
     image_format: Annotated[
         str,
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="dicom, jpeg, png, or mixed.",
+            help="Format of the images: dicom, jpeg, png or mixed.",
             autocompletion=complete_words("dicom", "jpeg", "png", "mixed"),
         ),
     ] = "mixed",
-    ct: Annotated[bool, typer.Option(help="Small CT volumes too.")] = True,
+    ct: Annotated[bool, typer.Option(help="Draw six small CT volumes too.")] = True,
     marker: Annotated[
         str | None,
         typer.Option(
             metavar="CLASS",
-            help="Plant a bright corner marker into every image of a class: a shortcut for audits to find.",
+            help="Class whose images all get a bright square in a corner: a shortcut for an audit to find.",
             autocompletion=complete_words(*DEFAULT_CLASS_NAMES),
             show_default="none",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw synthetic radiographs, to try the software without any patient's data."""
+    """Draw synthetic radiographs and CT volumes, to try the software without data of patients."""
     from covid_monai.datasets.datalist import read_datalist
     from covid_monai.phantoms.dataset import write_phantoms
 
@@ -158,4 +162,4 @@ def phantom(
             ct=ct,
             planted_marker=marker,
         )
-    tell(read_datalist(written), as_json=as_json)
+    print_summary(read_datalist(written), as_json=as_json)

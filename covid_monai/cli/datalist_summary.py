@@ -1,14 +1,15 @@
-"""What a datalist holds, after it was made: tables for a person, one document for a program."""
+"""Summary of a new datalist: tables for a person, one JSON document for a program."""
 
+import re
 import shlex
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from covid_monai.cli.options import SHIPPED_BUNDLE, print_json
-from covid_monai.datasets.duplicates.removal import COPY
+from covid_monai.core.errors import count_noun
+from covid_monai.datasets.datalist import COPY
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,15 +18,39 @@ if TYPE_CHECKING:
 
 _REASONS_SHOWN = 12
 _CONFLICTS_SHOWN = 5
+# Reasons without the names of files, patients and identifiers, so that like reasons are counted together.
+_KINDS_OF_REASON = (
+    (rf"{COPY} .*", f"{COPY} a file that is kept"),
+    (
+        r"(\w+) in its collection, but patient .* is in (.*)",
+        r"\1 in its collection, but its patient is in \2",
+    ),
+    (r"no label for (\w+) .* in labels\.csv", r"no label for its \1 in labels.csv"),
+    (r"labels\.csv: no file with (\w+) .*", r"labels.csv: no file with this \1"),
+    (r"(\w+): .*", r"\1"),  # such as `colour: ...` of a refused image, or `unreadable: ...`
+)
 
 
-def tell(datalist: "Datalist", *, as_json: bool) -> None:
-    """Print what is in a datalist, and how to train on it; for a program its numbers."""
+def print_summary(datalist: "Datalist", *, as_json: bool) -> None:
+    """Print the contents of a datalist and the command to train on it, or its numbers as JSON."""
     if as_json:
         print_json(_document(datalist))
         return
-    _print_tables(datalist)
-    _print_next(datalist.path)
+    from rich.console import Console
+
+    console = Console()
+    console.print(_counts_table(datalist))
+    if datalist.excluded:
+        console.print(_excluded_table(datalist))
+    for sentence in _duplicate_sentences(datalist):
+        console.print(sentence, markup=False, highlight=False)
+    typer.echo(f"Datalist: {datalist.path}")
+    train = SHIPPED_BUNDLE / "configs" / "train.yaml"
+    run = datalist.path.parent.name if datalist.path.stem == "datalist" else datalist.path.stem
+    typer.echo(
+        f"Next: python -m monai.bundle run training --config_file {train} "
+        f"--datalist {shlex.quote(str(datalist.path))} --output_dir {shlex.quote(f'runs/{run}')}"
+    )
 
 
 def _document(datalist: "Datalist") -> dict[str, Any]:
@@ -36,35 +61,36 @@ def _document(datalist: "Datalist") -> dict[str, Any]:
             split: {
                 "images": len(items),
                 "patients": len({item["patient"] for item in items}),
-                "classes": {
-                    name: sum(item["label"] == label for item in items)
-                    for label, name in enumerate(datalist.class_names)
-                },
+                "classes": datalist.counts()[split],
                 "sources": Counter(str(item.get("source", "")) for item in items),
             }
             for split, items in datalist.splits.items()
         },
-        "excluded": Counter(_short_reason(str(item["reason"])) for item in datalist.excluded),
+        "excluded": _count_reasons(datalist),
         "duplicate_groups": len(set(_groups(datalist))),
         "label_conflicts": len(datalist.label_conflicts),
     }
 
 
 def _groups(datalist: "Datalist") -> list[Any]:
-    """The group of each image that has one."""
+    """Return the group of each image that has one."""
     return [item["group"] for items in datalist.splits.values() for item in items if "group" in item]
 
 
-def _print_tables(datalist: "Datalist") -> None:
-    from rich.console import Console
+def _count_reasons(datalist: "Datalist") -> Counter[str]:
+    return Counter(_kind_of_reason(str(item["reason"])) for item in datalist.excluded)
 
-    console = Console()
-    console.print(_counts_table(datalist))
-    if datalist.excluded:
-        console.print(_excluded_table(datalist))
-    for sentence in _duplicate_sentences(datalist):
-        console.print(sentence, markup=False, highlight=False)
-    typer.echo(f"Datalist: {datalist.path}")
+
+def _kind_of_reason(reason: str) -> str:
+    """Return a reason without names.
+
+    >>> _kind_of_reason("same pixels as a/1.png"), _kind_of_reason("colour: 1.jpg: A colour picture.")
+    ('same pixels as a file that is kept', 'colour')
+    """
+    for pattern, kind in _KINDS_OF_REASON:
+        if match := re.fullmatch(pattern, reason, re.DOTALL):
+            return match.expand(kind)
+    return reason
 
 
 def _counts_table(datalist: "Datalist") -> "Table":
@@ -86,9 +112,9 @@ def _counts_table(datalist: "Datalist") -> "Table":
             numbers = [str(counted[source, label, split]) for split in datalist.splits]
             table.add_row(Text(source), Text(name), *numbers)
         table.add_section()
-    totals = [(len(items), len({item["patient"] for item in items})) for items in datalist.splits.values()]
-    table.add_row("all", "images", *(str(images) for images, _ in totals))
-    table.add_row("", "patients", *(str(patients) for _, patients in totals))
+    table.add_row("all", "images", *(str(len(items)) for items in datalist.splits.values()))
+    patients = [{item["patient"] for item in items} for items in datalist.splits.values()]
+    table.add_row("", "patients", *(str(len(names)) for names in patients))
     return table
 
 
@@ -96,46 +122,39 @@ def _excluded_table(datalist: "Datalist") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    reasons = Counter(_short_reason(str(item["reason"])) for item in datalist.excluded)
-    table = Table(title=f"Left out: {len(datalist.excluded)} files")
+    reasons = _count_reasons(datalist)
+    more = len(reasons) - _REASONS_SHOWN
+    caption = f"{count_noun(more, 'more reason')}. " if more > 0 else ""
+    table = Table(
+        title=f"Left out: {count_noun(len(datalist.excluded), 'file')}",
+        caption=f"{caption}The datalist names each file under excluded.",
+    )
     table.add_column("files", justify="right")
     table.add_column("reason")
     for reason, count in reasons.most_common(_REASONS_SHOWN):
         table.add_row(str(count), Text(reason))
-    if len(reasons) > _REASONS_SHOWN:
-        table.caption = f"{len(reasons) - _REASONS_SHOWN} more reasons; the datalist names each file"
     return table
 
 
-def _short_reason(reason: str) -> str:
-    """A reason without the name of the other file, so that copies are counted together."""
-    return f"{COPY} a file that is kept" if reason.startswith(COPY) else reason
-
-
 def _duplicate_sentences(datalist: "Datalist") -> list[str]:
-    grouped = _groups(datalist)
+    grouped, conflicts = _groups(datalist), datalist.label_conflicts
     copies = sum(str(item["reason"]).startswith(COPY) for item in datalist.excluded)
     sentences = []
     if grouped:
         sentences.append(
-            f"Duplicates: {len(set(grouped))} images occur more than once or under other names; "
-            f"{copies} exact copies dropped, {len(grouped)} images carry a group, which no split divides."
+            f"Duplicates: {count_noun(len(grouped), 'image')} in "
+            f"{count_noun(len(set(grouped)), 'group')} of the same image; no split divides a group."
         )
-    if datalist.label_conflicts:
-        sentences.append(f"Contradicting labels: {len(datalist.label_conflicts)} images carry two classes:")
-    for conflict in datalist.label_conflicts[:_CONFLICTS_SHOWN]:
+    if copies:
+        sentences.append(f"Left out: {count_noun(copies, 'exact copy', 'exact copies')}.")
+    if conflicts:
+        sentences.append(
+            f"Contradicting labels: {count_noun(len(conflicts), 'image')} with more than one class:"
+        )
+    for conflict in conflicts[:_CONFLICTS_SHOWN]:
         sentences.append(
             "  " + ", ".join(f"{each['image']} ({each['class']})" for each in conflict["images"])
         )
-    if len(datalist.label_conflicts) > _CONFLICTS_SHOWN:
-        sentences.append("  ... the datalist names all, under label_conflicts.")
+    if len(conflicts) > _CONFLICTS_SHOWN:
+        sentences.append("  The datalist names the others under label_conflicts.")
     return sentences
-
-
-def _print_next(datalist: Path) -> None:
-    train = SHIPPED_BUNDLE / "configs" / "train.yaml"
-    name = datalist.absolute().parent.name if datalist.stem == "datalist" else datalist.stem
-    typer.echo(
-        f"Next: python -m monai.bundle run training --config_file {train} "
-        f"--datalist {shlex.quote(str(datalist))} --output_dir {shlex.quote(f'runs/{name}')}"
-    )

@@ -48,8 +48,8 @@ def complete_bundles(incomplete: str) -> list[str]:
     )
 
 
-def complete_collections(incomplete: str) -> list[str]:
-    """Complete the name of an image collection; the shell completes its folder."""
+def complete_sources(incomplete: str) -> list[str]:
+    """Complete the name of a source; the shell completes its folder."""
     from covid_monai.datasets.collections import SOURCES
 
     return complete_words(*SOURCES)(incomplete)

@@ -12,6 +12,7 @@ from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.core.errors import unknown_choice
 
 _REMEDY = "Name the folder of the images with --dataset_dir."
+COPY = "same pixels as"  # first words of the reason for which an exact copy is excluded
 SPLITS = ("training", "validation", "test")
 Item = dict[str, Any]
 
@@ -119,7 +120,8 @@ def read_datalist(path: str | Path) -> Datalist:
 def load_json(path: Path) -> dict[str, Any]:
     """Read the JSON object of a datalist; raise `FileNotFoundError` or `ValueError` if that fails."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such datalist. Make one with `covid-monai data prepare`.")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"The datalist {path} {problem}. Make one with `covid-monai data prepare`.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

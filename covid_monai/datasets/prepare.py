@@ -31,9 +31,12 @@ def parse_sources(words: Sequence[str]) -> list[tuple[str, Path]]:
     [('darkcovidnet', PosixPath('darkcovidnet')), ('folder', PosixPath('a')), ('folder', PosixPath('b'))]
     """
     if not words:
-        raise ValueError(f"No source given. Give SOURCE ROOT..., with SOURCE one of: {', '.join(SOURCES)}.")
+        raise ValueError(
+            f"No source is given. Write SOURCE ROOT..., with SOURCE one of: {', '.join(SOURCES)}."
+        )
     if words[0] not in SOURCES:
-        raise ValueError(unknown_choice("source", words[0], SOURCES))
+        hint = f" Example: folder {words[0]}" if Path(words[0]).exists() else ""
+        raise ValueError(unknown_choice("source", words[0], SOURCES) + hint)
     pairs: list[tuple[str, Path]] = []
     source, needs_root = "", False
     for word in words:
@@ -43,7 +46,7 @@ def parse_sources(words: Sequence[str]) -> list[tuple[str, Path]]:
             pairs.append((source, Path(word)))
             needs_root = False
     if needs_root:
-        raise ValueError(f"The source {source} has no root. Give {SOURCES[source].layout}.")
+        raise ValueError(f"The source {source} has no root. Name a folder with {SOURCES[source].layout}.")
     return pairs
 
 

@@ -319,7 +319,7 @@ def test_phantoms_prepare_evaluate(run, bundle, tmp_path, monkeypatch):
     (tmp_path / "folder" / "covid" / "broken.png").write_text("no image")
     code, out, _ = run("data", "prepare", "folder", tmp_path / "folder", "--output", merged)
     assert code == 0
-    assert "Left out: 1 files" in out
+    assert "Left out: 1 file" in out
     assert len(json.loads(merged.read_text())["excluded"]) == 1
 
     code, out, err = run(
@@ -349,7 +349,7 @@ def test_evaluate_without_test_split_is_one_line(run, bundle, images, tmp_path):
     code, _, err = run("evaluate", *arguments)
     assert code == 2
     (line,) = [line for line in err.splitlines() if line.startswith("covid-monai:")]
-    assert "no test records" in line
+    assert "the split test has no records" in line
 
 
 def test_installed_command(bundle, images, tmp_path):

@@ -147,7 +147,7 @@ def test_other_files_are_named(tmp_path, content):
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no such datalist\. Make one with"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.json does not exist\. Make one with"):
         read_datalist(tmp_path / "nowhere.json")
 
 

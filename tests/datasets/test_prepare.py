@@ -241,8 +241,9 @@ def test_prepare_says_what_it_dropped_and_grouped(repeated, tmp_path):
     result = CliRunner(env={"COLUMNS": "200"}).invoke(app, command)
     assert result.exit_code == 0, result.output
     assert "same pixels as a file that is kept" in result.output
-    assert "3 exact copies dropped, 6 images carry a group" in result.output
-    assert "Contradicting labels: 3 images carry two classes" in result.output
+    assert "Duplicates: 6 images in 3 groups of the same image" in result.output
+    assert "Left out: 3 exact copies." in result.output
+    assert "Contradicting labels: 3 images with more than one class" in result.output
     assert "normal/small2.jpg (normal)" in result.output
 
 
@@ -290,7 +291,7 @@ def test_source_words_on_the_command_line():
         parse_sources(["kermani", "a"])
     with pytest.raises(ValueError, match="source folder has no root"):
         parse_sources(["kermany", "a", "folder"])
-    with pytest.raises(ValueError, match="No source given"):
+    with pytest.raises(ValueError, match="No source is given"):
         parse_sources([])
 
 

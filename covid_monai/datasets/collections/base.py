@@ -128,14 +128,14 @@ def find_root(root: Path, *, names: Sequence[str], layout: str, nested: Sequence
 
 def wrong_root(root: Path, layout: str) -> FileNotFoundError:
     """Return the error for a root that does not have the layout: what was expected, and what was found."""
-    if not root.exists():
-        return FileNotFoundError(f"{root}: no such file or folder. Give {layout}.")
     if not root.is_dir():
-        return FileNotFoundError(f"{root} is a file. Give {layout}.")
-    names = sorted(entry.name + "/" * entry.is_dir() for entry in root.iterdir())
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    found = f"{', '.join(names[:8])}{more}" if names else "an empty folder"
-    return FileNotFoundError(f"{root}: expected {layout}; found {found}.")
+        problem = "is a file, not a folder" if root.exists() else "does not exist"
+        return FileNotFoundError(f"{root} {problem}. Name a folder with {layout}.")
+    entries = sorted(root.iterdir(), key=lambda entry: (entry.is_file(), entry.name))
+    names = [entry.name + "/" * entry.is_dir() for entry in entries[:4]]
+    if len(entries) > len(names):
+        names.append(f"and {len(entries) - len(names)} more")
+    return FileNotFoundError(f"{root}: expected {layout}; found {', '.join(names) or 'an empty folder'}.")
 
 
 def relative_to(path: Path, root: Path) -> str:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from covid_monai.datasets.collections.base import Excluded, Record, relative_to
+from covid_monai.datasets.datalist import COPY
 from covid_monai.datasets.grouping import link_shared_images, name_patients
-
-COPY = "same pixels as"
 
 
 @dataclass(frozen=True)
