@@ -135,17 +135,6 @@ class ArchiveClient:
             )
             return found
 
-    def try_to_store(self, body: bytes, *, boundary: str) -> int:
-        """Send a body to STOW-RS; return the status code of the answer.
-
-        Raises:
-            requests.RequestException: If there is no answer.
-        """
-        kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
-        headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
-        url = f"{self.connection.dicomweb_root}/studies"
-        return self.session.post(url, data=body, headers=headers).status_code
-
 
 def first_value(item: DicomJson, tag: str) -> str:
     """Return the first value of an attribute in DICOM JSON, "" if it has none (PS3.18 annex F)."""

@@ -1,8 +1,8 @@
 """Reader of multipart bodies: multipart/related from archives, multipart/form-data from callers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -123,26 +123,17 @@ def write_first_part(pieces: Iterable[bytes], content_type: str, path: Path) -> 
     Reference: PS3.18 section 8.6.1.2.
     """
     kind = content_type.lower()
+    if not kind.startswith("multipart/") and "dicom" not in kind:
+        raise MalformedMultipart("The answer is neither multipart nor DICOM.")
     with path.open("wb") as file:
-        if kind.startswith("multipart/"):
-            _write_first_part(pieces, content_type, file)
-        elif "dicom" in kind:
+        if not kind.startswith("multipart/"):
             file.writelines(pieces)
-        else:
-            raise MalformedMultipart("The answer is neither multipart nor DICOM.")
-
-
-def _write_first_part(pieces: Iterable[bytes], content_type: str, file: IO[bytes]) -> None:
-    count = 0
-
-    def open_part(_: Headers) -> TakeContent:
-        nonlocal count
-        count += 1
-        return file.write if count == 1 else len  # `len` throws the content away
-
-    reader = MultipartReader(content_type, open_part)
-    for piece in pieces:
-        reader.write(piece)
-    reader.close()
-    if not count:
-        raise MalformedMultipart("The multipart answer has no part.")
+            return
+        takers: Iterator[TakeContent] = iter([file.write])
+        # The first part goes to the file; `len` throws away the content of any other part.
+        reader = MultipartReader(content_type, lambda _: next(takers, len))
+        for piece in pieces:
+            reader.write(piece)
+        reader.close()
+        if next(takers, None):
+            raise MalformedMultipart("The multipart answer has no part.")

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,6 +34,10 @@ _MAX_IMAGES = 5  # fetched to see their transfer syntaxes
 _NO_OBJECT = (
     b"--x\r\nContent-Type: application/dicom\r\n\r\nnot a DICOM object: covid-monai worker check\r\n--x--\r\n"
 )
+_NO_OBJECT_HEADERS = {
+    "Content-Type": 'multipart/related; type="application/dicom"; boundary=x',
+    "Accept": "application/dicom+json",
+}
 _NO_SERVICE = "there is no such service at this address. Check url and dicomweb_url"
 _EXPLANATIONS = {
     "http_401": "the archive does not accept the credentials. Check username and password, or the token",
@@ -66,16 +71,7 @@ class CheckResult:
         return self.level == "FAIL"
 
 
-def _ok(text: str) -> CheckResult:
-    return CheckResult("ok", text)
-
-
-def _note(text: str) -> CheckResult:
-    return CheckResult("note", text)
-
-
-def _fail(text: str) -> CheckResult:
-    return CheckResult("FAIL", text)
+_ok, _note, _fail = (partial(CheckResult, level) for level in ("ok", "note", "FAIL"))
 
 
 def run_checks(settings: Settings, find_bundle: Callable[[Path | None], Path]) -> Iterator[CheckResult]:
@@ -270,7 +266,8 @@ def _transfer_syntax(path: Path) -> str:
 def _check_storing(client: ArchiveClient, name: str) -> CheckResult:
     """Send a body that cannot be stored; how the archive refuses it shows whether we may store."""
     try:
-        status = client.try_to_store(_NO_OBJECT, boundary="x")
+        url = f"{client.connection.dicomweb_root}/studies"
+        status = client.session.post(url, data=_NO_OBJECT, headers=_NO_OBJECT_HEADERS).status_code
         reason = f"http_{status}"
     except requests.RequestException as error:
         status, reason = 599, type(error).__name__

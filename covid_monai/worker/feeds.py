@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from covid_monai.pacs.backoff import Availability
 from covid_monai.pacs.client import ArchiveClient, first_value
@@ -32,20 +32,7 @@ _TAGS = {
 _UID_TAGS = ("0020000D", "0020000E", "00080018")  # study, series, instance
 _UID_KEYWORDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
-Page = tuple[list[Notice], str | None]
-
-
-class Feed(Protocol):
-    """Source of news from an archive.
-
-    Args:
-        repeats: Whether the feed reports the same object again and again, so that refusals must be stored.
-    """
-
-    repeats: bool
-
-    def pages(self, position: str | None, /) -> Iterator[Page]:
-        """Yield the notices since `position`, page by page, each with the position behind it."""
+Page = tuple[list[Notice], str | None]  # notices, and the position in the feed behind them
 
 
 class OrthancChangeFeed:
@@ -57,7 +44,7 @@ class OrthancChangeFeed:
         rules: Rules that select images.
     """
 
-    repeats = False
+    repeats = False  # reports each object once
 
     def __init__(self, archive: Archive, client: ArchiveClient, rules: Rules) -> None:
         self._archive = archive
@@ -67,7 +54,7 @@ class OrthancChangeFeed:
         self._failures: dict[str, int] = {}
 
     def pages(self, position: str | None) -> Iterator[Page]:
-        """Yield the notices since `position` in the order of the feed, for a hundred changes at a time."""
+        """Yield the notices since `position` in the order of the feed, page by page."""
         if position is None:
             yield [], self._first_position()
             return
@@ -143,7 +130,7 @@ class DicomWebSearch:
         first_day: Function that returns the first Study Date of the search; by default `days` before today.
     """
 
-    repeats = True
+    repeats = True  # reports the same objects again and again, so the queue must store refusals, too
 
     def __init__(
         self,
@@ -157,7 +144,7 @@ class DicomWebSearch:
         self._rules = rules
         self._first_day = first_day or (lambda: _today() - timedelta(days=archive.days))
 
-    def pages(self, _position: str | None, /) -> Iterator[Page]:
+    def pages(self, _position: str | None) -> Iterator[Page]:
         """Yield all images of the last days at each call; the queue knows which ones it has seen."""
         filters = {"StudyDate": f"{self._first_day():%Y%m%d}-"}
         modalities = self._rules.modalities
@@ -182,6 +169,9 @@ class DicomWebSearch:
         attributes = {keyword: first_value(item, tag) for keyword, tag in _TAGS.items() if tag in item}
         address = InstanceAddress(*(first_value(item, tag) for tag in _UID_TAGS))
         return self._rules.judge(address, attributes)
+
+
+Feed = OrthancChangeFeed | DicomWebSearch
 
 
 def _today() -> date:

@@ -5,8 +5,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -20,7 +20,15 @@ MIN_DRIFT_IMAGES = 100  # with fewer answers the index means nothing
 _PREFIX = "covid_monai_"
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 
-GetHealth = Callable[[], tuple[bool, dict]]
+_STATE_METRICS = {
+    "queue_jobs": "Number of images that wait.",
+    "dead_letters": "Number of images that were given up.",
+    "oldest_job_seconds": "Age of the oldest waiting image in seconds, 0 if no image waits.",
+    "archive_up": "1 if the last request to the archive succeeded, else 0.",
+}
+
+GetState = Callable[[], tuple[dict[str, dict[str, float]], bool]]
+GetHealth = Callable[[], tuple[bool, dict[str, Any]]]
 
 
 class Metrics:
@@ -31,30 +39,20 @@ class Metrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.answered = Counter(
-            f"{_PREFIX}answered",
-            "Number of images whose results are confirmed to be in the archive.",
-            ["archive", "class"],
-            registry=registry,
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"{_PREFIX}{name}", text, labels, registry=registry)
+
+        self.answered = counter(
+            "answered", "Number of images whose results the archive has confirmed.", "archive", "class"
         )
-        self.refused = Counter(
-            f"{_PREFIX}refused",
-            "Number of images that were refused by the selection rules or by the classifier.",
-            ["archive", "reason"],
-            registry=registry,
-        )
-        self.failures = Counter(
-            f"{_PREFIX}failures",
-            "Number of failed tries. The fault is the object's, the archive's, or unclear.",
-            ["archive", "stage", "fault"],
-            registry=registry,
-        )
+        text = "Number of images that were refused by the selection rules or by the classifier."
+        self.refused = counter("refused", text, "archive", "reason")
+        text = "Number of failed tries. The fault is the object's, the archive's, or unclear."
+        self.failures = counter("failures", text, "archive", "stage", "fault")
+        text = "Time of each stage. The stage total is the time from notice to confirmation of an image."
+        labels = ("archive", "stage")
         self._stages = Histogram(
-            f"{_PREFIX}stage_seconds",
-            "Time of each stage. The stage total is the time from notice to confirmation of an image.",
-            ["archive", "stage"],
-            registry=registry,
-            buckets=_BUCKETS_S,
+            f"{_PREFIX}stage_seconds", text, labels, registry=registry, buckets=_BUCKETS_S
         )
 
     @contextmanager
@@ -101,51 +99,30 @@ class ScoreDrift:
         return len(self._latest)
 
 
-@dataclass(frozen=True)
-class WorkerState:
-    """State of the service at one moment; each mapping has the archives' names as keys.
-
-    Args:
-        waiting: Number of waiting images.
-        dead_letters: Number of dead letters.
-        oldest_seconds: Age of the oldest waiting image.
-        is_up: 1 if the archive answers, else 0.
-        storage_is_failing: Whether disk or queue cannot be written.
-    """
-
-    waiting: Mapping[str, float]
-    dead_letters: Mapping[str, float]
-    oldest_seconds: Mapping[str, float]
-    is_up: Mapping[str, float]
-    storage_is_failing: bool
-
-
 class StateCollector(Collector):
     """Metrics that are read at the moment when Prometheus asks.
 
     Args:
-        get_state: Function that returns the state of the service.
+        get_state: Function that returns the values of `_STATE_METRICS` by name and archive, and whether
+            disk or queue cannot be written.
         drift: Comparison of the latest probabilities.
     """
 
-    def __init__(self, get_state: Callable[[], WorkerState], drift: ScoreDrift) -> None:
+    def __init__(self, get_state: GetState, drift: ScoreDrift) -> None:
         self._get_state = get_state
         self._drift = drift
 
     def collect(self) -> Iterator[Metric]:
         """Yield all gauges."""
-        state, drift = self._get_state(), self._drift
-        yield _gauge("queue_jobs", "Number of images that wait.", "archive", state.waiting)
-        yield _gauge("dead_letters", "Number of images that were given up.", "archive", state.dead_letters)
-        text = "Age of the oldest waiting image in seconds, 0 if no image waits."
-        yield _gauge("oldest_job_seconds", text, "archive", state.oldest_seconds)
-        yield _gauge("archive_up", "1 if the last request to the archive succeeded.", "archive", state.is_up)
+        values, storage_is_failing = self._get_state()
+        for name, text in _STATE_METRICS.items():
+            yield _gauge(name, text, "archive", values[name])
         text = "1 while the disk or the queue cannot be written."
-        yield GaugeMetricFamily(f"{_PREFIX}storage_failing", text, value=float(state.storage_is_failing))
+        yield GaugeMetricFamily(f"{_PREFIX}storage_failing", text, value=float(storage_is_failing))
         text = "Population stability index of the latest answers against the validation images."
-        yield _gauge("score_drift_psi", text, "class", drift.stability_index())
+        yield _gauge("score_drift_psi", text, "class", self._drift.stability_index())
         text = "Number of answers that score_drift_psi is computed from."
-        yield GaugeMetricFamily(f"{_PREFIX}score_drift_images", text, value=drift.count)
+        yield GaugeMetricFamily(f"{_PREFIX}score_drift_images", text, value=self._drift.count)
 
 
 def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:

@@ -10,7 +10,6 @@ from pydicom import Dataset
 
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.prediction import Prediction
-from covid_monai.pacs.backoff import Availability
 from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.failures import ArchiveFailure, Fault
 from covid_monai.readers.sandbox import DecodeSandbox
@@ -34,9 +33,7 @@ class BatchProcessor:
         client: Client of the archive.
         sandbox: Process with limits, which decodes every image first.
         context: Objects that all threads share.
-        availability: Whether the archive answers when images are fetched and results stored.
-        retry_policy: Decides what happens after a failure.
-        spool: Folder of fetched files.
+        retry_policy: Retry policy of the archive; it decides what happens after a failure.
     """
 
     def __init__(
@@ -45,19 +42,15 @@ class BatchProcessor:
         client: ArchiveClient,
         sandbox: DecodeSandbox,
         context: WorkerContext,
-        *,
-        availability: Availability,
         retry_policy: RetryPolicy,
-        spool: Path,
     ) -> None:
         self._archive = archive
         self._client = client
         self._sandbox = sandbox
         self._context = context
         self._queue, self._metrics = context.queue, context.metrics
-        self._availability = availability
+        self._availability = retry_policy.availability
         self._retry_policy = retry_policy
-        self._spool = spool
         self._unfinished: dict[int, Job] = {}
 
     def process_batch(self) -> bool:
@@ -76,7 +69,9 @@ class BatchProcessor:
         return bool(jobs)
 
     def _file_of(self, job: Job) -> Path:
-        return self._spool / f"{job.number}.dcm"  # nothing of the object becomes part of a path
+        return (
+            self._context.settings.spool_dir / f"{job.number}.dcm"
+        )  # nothing of the object becomes part of a path
 
     def _process(self, jobs: Sequence[Job]) -> None:
         fetched = [job for job in jobs if self._fetch(job)]

@@ -44,34 +44,21 @@ class Job:
     reason: str | None
 
 
-class JobQueue:
-    """Queue in a state folder; several threads may share it.
-
-    Args:
-        state_dir: State folder. It is made if it is missing.
-
-    Raises:
-        QueueError: If the file is damaged, or has the format of another version.
-        OSError: If the folder cannot be written.
-    """
+class JobQueue(QueueFile):
+    """Queue in a state folder; several threads may share it."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._file = QueueFile(state_dir)
-        self.path = self._file.path
+        super().__init__(state_dir)
         self._running: set[int] = set()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     def position(self, archive: str) -> str | None:
         """Return the position reached in the archive's change feed; None before the first request."""
-        rows = self._file.read("SELECT position FROM position WHERE archive=?", (archive,))
+        rows = self.read("SELECT position FROM position WHERE archive=?", (archive,))
         return rows[0][0] if rows else None
 
     def select_unknown(self, archive: str, notices: Sequence[Notice]) -> list[Notice]:
         """Return the notices of objects that are neither in the queue nor our own results, each once."""
-        with self._file.lock:
+        with self.lock:
             found = {
                 notice.address.sop_instance_uid: notice
                 for notice in notices
@@ -81,7 +68,7 @@ class JobQueue:
 
     def _is_known(self, archive: str, instance: str) -> bool:
         query = "SELECT 1 FROM {} WHERE archive=? AND instance=?"
-        return any(self._file.read(query.format(table), (archive, instance)) for table in ("job", "result"))
+        return any(self.read(query.format(table), (archive, instance)) for table in ("job", "result"))
 
     def add(self, archive: str, notices: Sequence[Notice], *, position: str | None) -> None:
         """Add jobs, and the position in the change feed behind them, in one transaction.
@@ -96,7 +83,7 @@ class JobQueue:
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (archive, instance) DO NOTHING"
         )
         now = time.time()
-        with self._file.transaction() as database:
+        with self.transaction() as database:
             for notice in notices:
                 state, finished = ("refused", now) if notice.refusal else ("waiting", None)
                 uids = notice.address
@@ -111,8 +98,8 @@ class JobQueue:
         A job that has begun several times without an outcome may be the one that ends the process. A job
         with deferrals may be the one that stops its batch. Such jobs come alone, behind the others.
         """
-        with self._file.lock:  # until they are marked as running: two threads must not get the same job
-            with self._file.transaction() as database:
+        with self.lock:  # until they are marked as running: two threads must not get the same job
+            with self.transaction() as database:
                 jobs = self._due_jobs(archive, limit)
                 for job in jobs:
                     database.execute(
@@ -124,7 +111,7 @@ class JobQueue:
         return [replace(job, starts=job.starts + 1) for job in jobs]
 
     def _due_jobs(self, archive: str, limit: int) -> list[Job]:
-        rows = self._file.read(
+        rows = self.read(
             f"SELECT {_COLUMNS} FROM job WHERE state='waiting' AND archive=? AND not_before<=? "  # noqa: S608
             "ORDER BY starts>=?, deferrals, number LIMIT ?",
             (archive, time.time(), _SINGLE_AFTER_STARTS, limit + len(self._running)),
@@ -139,20 +126,20 @@ class JobQueue:
             "SELECT count(*) FROM job WHERE archive=? AND state IN ('done', 'refused') "
             "AND finished>(SELECT first_start FROM job WHERE number=?)"
         )
-        ((count,),) = self._file.read(query, (job.archive, job.number))
+        ((count,),) = self.read(query, (job.archive, job.number))
         return int(count)
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Return jobs to the queue as they were: the archive is unavailable, or the service stops."""
-        with self._file.lock:
+        with self.lock:
             self._running -= {job.number for job in jobs}
-            with self._file.transaction() as database:
+            with self.transaction() as database:
                 for job in jobs:
                     database.execute("UPDATE job SET starts=max(starts-1, 0) WHERE number=?", (job.number,))
 
     def add_results(self, job: Job, sop_instance_uids: Sequence[str]) -> None:
         """Remember which objects are our own results, before they are sent: they never become jobs."""
-        with self._file.transaction() as database:
+        with self.transaction() as database:
             rows = [(job.archive, uid, job.number) for uid in sop_instance_uids]
             database.executemany("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", rows)
 
@@ -161,7 +148,7 @@ class JobQueue:
     ) -> None:
         """Close a job as `done` (the archive has confirmed the results), `refused` or `dead`."""
         scores = None if probabilities is None else json.dumps(list(probabilities))
-        with self._file.transaction() as database:
+        with self.transaction() as database:
             database.execute(
                 "UPDATE job SET state=?, reason=?, probabilities=?, finished=? WHERE number=?",
                 (state, reason, scores, time.time(), job.number),
@@ -177,7 +164,7 @@ class JobQueue:
             seconds: Time to wait.
             counts: Whether the failure was the image's own fault and counts as an attempt.
         """
-        with self._file.transaction() as database:
+        with self.transaction() as database:
             database.execute(
                 "UPDATE job SET attempts=attempts+?, deferrals=deferrals+?, starts=0, reason=?, not_before=? "
                 "WHERE number=?",
@@ -187,22 +174,20 @@ class JobQueue:
 
     def count_waiting(self) -> dict[str, int]:
         """Return the number of waiting jobs by archive."""
-        return dict(
-            self._file.read("SELECT archive, count(*) FROM job WHERE state='waiting' GROUP BY archive")
-        )
+        return dict(self.read("SELECT archive, count(*) FROM job WHERE state='waiting' GROUP BY archive"))
 
     def count_dead_letters(self) -> dict[str, int]:
         """Return the number of dead letters by archive."""
-        return dict(self._file.read("SELECT archive, count(*) FROM job WHERE state='dead' GROUP BY archive"))
+        return dict(self.read("SELECT archive, count(*) FROM job WHERE state='dead' GROUP BY archive"))
 
     def oldest_notice(self) -> dict[str, float]:
         """Return the time when the oldest waiting job was noticed, by archive."""
         query = "SELECT archive, min(noticed) FROM job WHERE state='waiting' GROUP BY archive"
-        return dict(self._file.read(query))
+        return dict(self.read(query))
 
     def latest_probabilities(self, count: int) -> list[list[float]]:
         """Return the class probabilities of the latest answers, oldest first."""
-        rows = self._file.read(
+        rows = self.read(
             "SELECT probabilities FROM job WHERE probabilities IS NOT NULL ORDER BY finished DESC LIMIT ?",
             (count,),
         )
@@ -210,7 +195,7 @@ class JobQueue:
 
     def forget(self, *, before: float) -> None:
         """Delete jobs that were finished before a time; dead letters stay."""
-        with self._file.transaction() as database:
+        with self.transaction() as database:
             database.execute(
                 "DELETE FROM job WHERE state IN ('done', 'refused', 'dropped') AND finished<?", (before,)
             )
@@ -219,7 +204,7 @@ class JobQueue:
     def dead_letters(self) -> list[Job]:
         """Return the jobs that were given up, oldest first."""
         query = f"SELECT {_COLUMNS} FROM job WHERE state='dead' ORDER BY number"  # noqa: S608
-        return [_read_job(row) for row in self._file.read(query)]
+        return [_read_job(row) for row in self.read(query)]
 
     def retry_dead_letters(self, numbers: Sequence[int]) -> list[int]:
         """Let dead letters be tried again; return the numbers that were dead letters."""
@@ -232,7 +217,7 @@ class JobQueue:
 
     def _update_dead_letters(self, numbers: Sequence[int], change: str) -> list[int]:
         query = f"UPDATE job SET {change} WHERE number=? AND state='dead'"  # noqa: S608 (no text from outside)
-        with self._file.transaction() as database:
+        with self.transaction() as database:
             return [number for number in numbers if database.execute(query, (number,)).rowcount]
 
 

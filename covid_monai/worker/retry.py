@@ -52,12 +52,12 @@ class RetryPolicy:
 
     Args:
         limits: Number of attempts, and the longest wait.
-        availability: Whether the archive answers.
+        availability: Whether the archive answers when images are fetched and results stored.
     """
 
     def __init__(self, limits: Limits, availability: Availability) -> None:
         self._limits = limits
-        self._availability = availability
+        self.availability = availability
         self._lock = threading.Lock()
         self._successes = 0
         self._successes_at_first_failure: dict[int, int] = {}  # by the number of a deferred job
@@ -88,7 +88,7 @@ class RetryPolicy:
         """Return whether the archive answers, and another image succeeded since this job first failed."""
         with self._lock:
             before = self._successes_at_first_failure.get(job.number)
-            return before is not None and self._successes > before and self._availability.is_up
+            return before is not None and self._successes > before and self.availability.is_up
 
     def _wait_s(self, attempts: int) -> float:
         return full_jitter(attempts + _FIRST_EXPONENT, longest_s=self._limits.longest_pause_seconds)

@@ -27,7 +27,6 @@ from covid_monai.worker.monitoring import (
     MonitoringServer,
     ScoreDrift,
     StateCollector,
-    WorkerState,
 )
 from covid_monai.worker.processor import BatchProcessor
 from covid_monai.worker.queue import JobQueue
@@ -58,9 +57,8 @@ class Service:
         self._stop = threading.Event()
         self._storage_failure: str | None = None
         self._fatal_error: Exception | None = None
-        self._spool = settings.state_dir / "spool"
-        shutil.rmtree(self._spool, ignore_errors=True)  # files of a process that was killed
-        self._spool.mkdir(parents=True, mode=0o700)
+        shutil.rmtree(settings.spool_dir, ignore_errors=True)  # files of a process that was killed
+        settings.spool_dir.mkdir(parents=True, mode=0o700)
         registry = _registry()
         self._context = self._make_context(registry, bundle_dir)
         self._sandboxes: list[DecodeSandbox] = []
@@ -104,10 +102,7 @@ class Service:
         self._availabilities[archive.name] = [watcher.availability, availability]
         threads = [self._make_thread(f"watch-{archive.name}", watcher.watch)]
         for number in range(archive.connections):
-            processor = BatchProcessor(
-                archive, client, sandbox, context,
-                availability=availability, retry_policy=retry_policy, spool=self._spool,
-            )  # fmt: skip
+            processor = BatchProcessor(archive, client, sandbox, context, retry_policy)
             step = _process_or_wait(processor, has_jobs)
             threads.append(self._make_thread(f"answer-{archive.name}-{number}", step))
         return threads
@@ -187,16 +182,17 @@ class Service:
             sys.stderr.flush()
             os._exit(0)  # Python would wait for the threads, and ending torch's own threads is unsafe
 
-    def _state(self) -> WorkerState:
+    def _state(self) -> tuple[dict[str, dict[str, float]], bool]:
+        """Return the state of each archive by metric, and whether disk or queue cannot be written."""
         now, queue, names = time.time(), self._context.queue, list(self._availabilities)
         waiting, dead, oldest = queue.count_waiting(), queue.count_dead_letters(), queue.oldest_notice()
-        return WorkerState(
-            waiting={name: waiting.get(name, 0) for name in names},
-            dead_letters={name: dead.get(name, 0) for name in names},
-            oldest_seconds={name: max(0.0, now - oldest.get(name, now)) for name in names},
-            is_up={name: float(self._failure_of(name) is None) for name in names},
-            storage_is_failing=self._storage_failure is not None,
-        )
+        by_archive: dict[str, dict[str, float]] = {
+            "queue_jobs": {name: waiting.get(name, 0) for name in names},
+            "dead_letters": {name: dead.get(name, 0) for name in names},
+            "oldest_job_seconds": {name: max(0.0, now - oldest.get(name, now)) for name in names},
+            "archive_up": {name: float(self._failure_of(name) is None) for name in names},
+        }
+        return by_archive, self._storage_failure is not None
 
     def _failure_of(self, archive: str) -> str | None:
         """Return the reason why an archive is unavailable; None if it is available."""

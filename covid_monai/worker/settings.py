@@ -1,6 +1,5 @@
 """Settings of the worker: the keys of `worker.yaml`, their defaults and limits, and how the file is read."""
 
-import difflib
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -8,6 +7,7 @@ from typing import Any, Literal, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from covid_monai.core.errors import unknown_choice
 from covid_monai.pacs.connection import ArchiveConnection, Url
 from covid_monai.worker.rules import Rules
 
@@ -178,6 +178,11 @@ class Settings(_Section):
         """Path of the audit trail."""
         return self.audit.file or self.state_dir / "audit.jsonl"
 
+    @property
+    def spool_dir(self) -> Path:
+        """Folder of fetched files."""
+        return self.state_dir / "spool"
+
 
 def load_settings(path: str | Path) -> Settings:
     """Read and check a configuration.
@@ -222,10 +227,7 @@ def _explain_unknown_key(location: list[str]) -> str:
             f"{'.'.join(location)}: no secrets in this file. Give password_env or token_env (name of an "
             "environment variable), or password_file or token_file (path of a file)"
         )
-    allowed = _keys_of(section)
-    close = difflib.get_close_matches(key, allowed, n=1)
-    hint = f" Do you mean {close[0]}?" if close else ""
-    return f"{'.'.join(location)}: unknown key.{hint} Allowed here: {', '.join(allowed)}"
+    return f"{'.'.join(section) or 'the file'}: {unknown_choice('key', key, _keys_of(section))}"
 
 
 def _keys_of(section: list[str]) -> list[str]:

@@ -16,7 +16,6 @@ from covid_monai.worker.monitoring import (
     MonitoringServer,
     ScoreDrift,
     StateCollector,
-    WorkerState,
 )
 
 
@@ -42,12 +41,15 @@ def test_metrics_and_health_are_served_and_nothing_else():
 
 def test_drift_is_told_once_there_are_enough_answers():
     reference = fit_score_reference([[i / 200, 1 - i / 200] for i in range(200)], ("a", "b"), chosen_on={})
-    state = WorkerState(
-        waiting={"main": 3}, dead_letters={}, oldest_seconds={}, is_up={"main": 0.0}, storage_is_failing=True
-    )
+    state = {
+        "queue_jobs": {"main": 3},
+        "dead_letters": {},
+        "oldest_job_seconds": {},
+        "archive_up": {"main": 0.0},
+    }
     drift = ScoreDrift(reference, [[0.9, 0.1]] * (MIN_DRIFT_IMAGES - 1))
     registry = CollectorRegistry()
-    registry.register(StateCollector(lambda: state, drift))
+    registry.register(StateCollector(lambda: (state, True), drift))
     assert 'psi{class="a"}' not in generate_latest(registry).decode()
     drift.add([0.9, 0.1])
     text = generate_latest(registry).decode()

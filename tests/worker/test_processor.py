@@ -48,15 +48,8 @@ class Scene:
             stop=self.stop,
         )
         self.faults, self.fetched = {}, []
-        self.processor = BatchProcessor(
-            ARCHIVE,
-            self,
-            self,
-            context,
-            availability=self.availability,
-            retry_policy=RetryPolicy(limits, self.availability),
-            spool=folder,
-        )
+        settings.spool_dir.mkdir()
+        self.processor = BatchProcessor(ARCHIVE, self, self, context, RetryPolicy(limits, self.availability))
         self.queue.add("a", [_notice(number) for number in (1, 2, 3)], position=None)
 
     def fetch(self, address, path):
@@ -179,5 +172,5 @@ def test_a_stop_in_the_middle_leaves_the_rest_in_the_queue_and_no_file(scene):
     scene.predict = lambda files, verdicts: (scene.stop.set(), Scene.predict(scene, files, verdicts))[1]
     scene.processor.process_batch()
     assert scene.waiting() == 3
-    assert not list(scene.folder.glob("*.dcm"))
+    assert not list(scene.folder.rglob("*.dcm"))
     assert [job.starts for job in scene.queue.claim("a", 5)] == [1, 1, 1]
