@@ -7,10 +7,10 @@ from covid_monai.app.desk import Model
 from covid_monai.app.pages.cards import percent
 from covid_monai.app.pages.evidence import CLASS_FIGURES, Evidence
 from covid_monai.app.widgets.status import label
+from covid_monai.core.number_format import format_interval, format_metric
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
-from covid_monai.evaluation.report.report_page import METRIC_NAMES
-from covid_monai.evaluation.report.report_sentences import number
+from covid_monai.evaluation.report.metric_wording import METRIC_NAMES
 
 Table = tuple[Sequence[str], list[list[str]]]
 
@@ -87,9 +87,8 @@ def figures_table(evidence: Evidence) -> Table:
 
 
 def _with_interval(metric: Mapping[str, float | None]) -> str:
-    if metric["low"] is None:
-        return number(metric["value"])
-    return f"{number(metric['value'])} ({number(metric['low'])} to {number(metric['high'])})"
+    value = format_metric(metric["value"])
+    return value if metric["low"] is None else f"{value} ({format_interval(metric)})"
 
 
 def _gate_words(has_gate: bool) -> str:

@@ -99,10 +99,10 @@ def _run(config: Path, overrides: dict[str, str], *, device: str | None) -> None
 def _print_summary(metrics: Mapping[str, Any], output: Path) -> None:
     from rich.console import Console
 
-    from covid_monai.evaluation.report.metric_wording import summarise
+    from covid_monai.evaluation.report.metric_wording import metrics_table
 
     console = Console()
-    console.print(summarise(metrics))
+    console.print(metrics_table(metrics))
     verdict = metrics["verdict"]
     shortcuts = [check["sentence"] for check in verdict["shortcuts"]]
     for sentence in (*shortcuts, verdict["result"], *verdict["limits"]):

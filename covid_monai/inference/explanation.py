@@ -14,7 +14,7 @@ from covid_monai.core.progress import with_progress
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable, read_predictions
 from covid_monai.evaluation.report.gallery import Case, choose_cases, image_uri, overlay_uri
-from covid_monai.evaluation.report.report_files import operating_point_of
+from covid_monai.evaluation.report.report_metrics import choose_on_validation
 from covid_monai.evaluation.shortcuts.saliency import (
     lung_share,
     similarity,
@@ -82,7 +82,7 @@ class _Images:
         self._dataset, self.device = dataset, device
         self._rows = np.flatnonzero(predictions.splits == "test")
         self.test = predictions.split("test")
-        point = operating_point or operating_point_of(predictions)
+        point = operating_point or choose_on_validation(predictions.split("validation"))
         self.decisions = decide(self.test.probabilities, point)
 
     def image(self, index: int) -> torch.Tensor:

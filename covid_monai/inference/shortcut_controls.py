@@ -18,7 +18,13 @@ from torch import nn
 from covid_monai.bundle import Bundle
 from covid_monai.core.progress import progress_bar
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
-from covid_monai.evaluation.shortcuts.shortcut_probes import any_shortcut, is_shortcut, strongest_words
+from covid_monai.evaluation.shortcuts.shortcut_probes import (
+    SHORTCUT_ABOVE,
+    above_chance,
+    any_shortcut,
+    is_shortcut,
+    strongest_words,
+)
 from covid_monai.transforms.hide_region import HideRegion
 
 AS_IT_IS, LUNGS_HIDDEN, BORDER_ONLY = INPUTS = ("as it is", "lungs hidden", "border only")
@@ -123,13 +129,18 @@ def _auroc(
 
 def _sentence(shortcut: bool | None, rows: Sequence[dict[str, Any]]) -> str:
     if not all(row["per_class"] for row in rows):
-        return "The images are of one class only: whether the model needs the lungs cannot be said."
+        return "All images are of one class, so it is unknown whether the model needs the lungs."
     hidden, border = (strongest_words(row["per_class"]) for row in rows[1:])
     figures = f"AUROC {hidden} with the lungs hidden, {border} from the border only"
     if shortcut:
         return (
-            f"The model tells the classes apart without the lungs ({figures}): do not believe the headline."
+            f"The model distinguishes the classes without the lungs ({figures}); do not believe the headline."
         )
     if shortcut is None:
         return f"There are too few patients to say whether the model needs the lungs ({figures})."
-    return f"Without the lungs the model is near chance ({figures})."
+    if any(above_chance(row["per_class"]) for row in rows[1:]):
+        return (
+            "Without the lungs the model is better than chance, but only slightly: no interval lies above "
+            f"{SHORTCUT_ABOVE:.2f} ({figures})."
+        )
+    return f"Without the lungs the model is no better than chance ({figures})."

@@ -116,9 +116,9 @@ def test_the_page_draws_a_bounded_number_of_groups_and_says_so(images):
     }
     assert f"in more than one split: {GROUPS_SHOWN + 5} patients." in audit_verdict(report)[0]
     page = audit_html({**report, "verdict": audit_verdict(report)}, records)
-    assert f"The first {GROUPS_SHOWN} of {GROUPS_SHOWN + 5} are drawn" in page
+    assert f"The first {GROUPS_SHOWN} of {GROUPS_SHOWN + 5} are shown" in page
     assert page.count('<div class="row">') == GROUPS_SHOWN
-    assert "cannot be drawn" in page
+    assert "cannot be shown" in page
 
 
 @pytest.mark.slow

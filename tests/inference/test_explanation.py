@@ -7,7 +7,8 @@ import torch
 from covid_monai.evaluation.decisions.operating_point import decide
 from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 from covid_monai.evaluation.report.gallery import choose_cases
-from covid_monai.evaluation.report.report_files import operating_point_of, write_report
+from covid_monai.evaluation.report.report_files import write_report
+from covid_monai.evaluation.report.report_metrics import choose_on_validation
 from covid_monai.inference.explanation import explain
 from covid_monai.networks import build_network
 
@@ -45,7 +46,9 @@ def explanation(scored):
 def test_gallery_shows_the_chosen_images_with_the_decisions_of_the_report(scored, explanation):
     predictions = read_predictions(scored[0] / "predictions.csv")
     test = predictions.split("test")
-    cases = choose_cases(test, decide(test.probabilities, operating_point_of(predictions)))
+    cases = choose_cases(
+        test, decide(test.probabilities, choose_on_validation(predictions.split("validation")))
+    )
     shown = [(case["image"], case["decision"], case["right"]) for case in explanation["gallery"]]
     assert shown == [(case.image, NAMES[case.decision], case.right) for case in cases]
     assert all(case["picture"] != case["heatmap"] for case in explanation["gallery"])

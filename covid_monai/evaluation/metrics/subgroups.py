@@ -1,6 +1,6 @@
-"""Does the result hold for women and men, young and old, every view and every source?
+"""Metrics of subgroups by view, sex, age and source.
 
-A subgroup that is too small to say anything is shown all the same, and marked.
+A subgroup with too few patients is shown as well, and marked.
 """
 
 from typing import Any
@@ -12,57 +12,58 @@ from covid_monai.evaluation.decisions.operating_point import OperatingPoint, dec
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 
-# With 20 patients a share is known to about 22 points either way at best.
+# With 20 patients, the interval of a share reaches about 22 points up and down at best.
 FEWEST_PATIENTS = 20
-THIN_RULE = (
-    f"A cell is thin where any class that occurs in it has fewer than {FEWEST_PATIENTS} patients, or only "
-    "one class occurs: its figures say little, and a difference from other cells even less."
+FEW_PATIENTS_RULE = (
+    'A group is marked "few patients" if a class that occurs in it has fewer than '
+    f"{FEWEST_PATIENTS} patients, or if only one class occurs. Its metrics say little, and a difference from "
+    "other groups says even less."
 )
 AGE_EDGES = (18, 40, 65)
 AGE_BANDS = ("under 18", "18 to 39", "40 to 64", "65 and over")
-UNKNOWN = "not recorded"
+NOT_RECORDED = "not recorded"
 
 
 def subgroup_table(
     rows: PredictionTable, operating_point: OperatingPoint, *, resamples: int = 500, seed: int = 0
 ) -> dict[str, Any]:
-    """Metrics of every view, sex, age band and source.
+    """Compute metrics of every view, sex, age band and source.
 
     Args:
         rows: Images with their predictions.
         operating_point: Thresholds, the same for every subgroup.
-        resamples: How often the patients are drawn for the intervals.
-        seed: Same seed, same intervals.
+        resamples: Number of resamples of the patients for the intervals.
+        seed: Seed of the resamples.
 
     Returns:
-        `rule`: what is marked as thin, in words. `rows`: per subgroup `by`, `name`, `images`, `patients`,
-        `cases` (class name to patients), `thin`, and `auroc`, `balanced_accuracy` and `per_class` (name to
-        `auroc`, `sensitivity`, `specificity`), each `{"value", "low", "high"}`. What an image does not say
-        is a subgroup of its own; a property that no image has is left out.
+        `rule`: rule for `thin` (too few patients), in words. `rows`: per subgroup `by`, `name`, `images`,
+        `patients`, `cases` (class name to patients), `thin`, and `auroc`, `balanced_accuracy` and `per_class`
+        (name to `auroc`, `sensitivity`, `specificity`), each `{"value", "low", "high"}`. Images without a
+        value form a subgroup; a property that no image has is left out.
     """
     table = []
     for by, names in _properties(rows).items():
-        if set(names.tolist()) == {UNKNOWN}:
+        if set(names.tolist()) == {NOT_RECORDED}:
             continue
         for name in sorted(set(names.tolist()), key=_place):
             cell = _cell(rows.where(names == name), operating_point, resamples=resamples, seed=seed)
             table.append({"by": by, "name": name, **cell})
-    return {"rule": THIN_RULE, "rows": table}
+    return {"rule": FEW_PATIENTS_RULE, "rows": table}
 
 
 def age_bands(ages: NDArray[np.float64]) -> NDArray[np.str_]:
-    """The band of each age in years; NaN is not recorded.
+    """Return the band of each age in years; NaN is "not recorded".
 
     >>> age_bands(np.array([7.0, 18.0, 64.5, 90.0, np.nan])).tolist()
     ['under 18', '18 to 39', '40 to 64', '65 and over', 'not recorded']
     """
     bands = np.array(AGE_BANDS)[np.digitize(np.nan_to_num(ages), AGE_EDGES)]
-    return np.where(np.isnan(ages), UNKNOWN, bands)
+    return np.where(np.isnan(ages), NOT_RECORDED, bands)
 
 
 def _properties(rows: PredictionTable) -> dict[str, NDArray[np.str_]]:
     texts = {"view": rows.views, "sex": rows.sexes, "source": rows.sources}
-    known = {by: np.where(names == "", UNKNOWN, names) for by, names in texts.items()}
+    known = {by: np.where(names == "", NOT_RECORDED, names) for by, names in texts.items()}
     return {
         "view": known["view"],
         "sex": known["sex"],
@@ -72,8 +73,8 @@ def _properties(rows: PredictionTable) -> dict[str, NDArray[np.str_]]:
 
 
 def _place(name: str) -> tuple[bool, int, str]:
-    """Age bands by age, other names by the alphabet, what is not recorded last."""
-    return name == UNKNOWN, AGE_BANDS.index(name) if name in AGE_BANDS else -1, name
+    """Sort age bands by age, other names by the alphabet, and "not recorded" last."""
+    return name == NOT_RECORDED, AGE_BANDS.index(name) if name in AGE_BANDS else -1, name
 
 
 def _cell(

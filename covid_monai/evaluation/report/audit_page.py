@@ -1,88 +1,78 @@
-"""The page of a data audit: what leaks first, with the pictures side by side."""
+"""The page of a data audit: leaks, contradicting labels and duplicates, with the images side by side."""
 
-import base64
 import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
+from covid_monai.core.number_format import format_count
 from covid_monai.datasets.collections.base import Excluded
 from covid_monai.datasets.duplicates.thumbnails import read_thumbnail
+from covid_monai.evaluation.report.html_template import data_uri, render_template
 
-GROUPS_SHOWN = 100  # of each section: a page of 30 MB opens in no browser
+GROUPS_SHOWN = 100  # in each section; no browser opens a page of 30 MB
 _IMAGES_SHOWN = 8  # of one group
 _THUMBNAIL = 144  # pixels
 
-_KINDS = {"file": "file", "group": "image under two names", "patient": "patient"}
+_LEAK_KINDS = {"file": "file", "group": "image under two names", "patient": "patient"}
 
 Item = dict[str, Any]
 
 
 def audit_html(report: Mapping[str, Any], records: Sequence[Item]) -> str:
-    """Draw what `audit_datalist` found, and the confounding audit where there is one, as one HTML page.
+    """Return the findings of a data audit as one HTML page.
 
-    The page needs no other file: thumbnails are part of it. At most `GROUPS_SHOWN` groups of a section are
-    drawn; the page says how many there are.
+    The page needs no other file: thumbnails are part of it. It shows at most `GROUPS_SHOWN` groups of each
+    section and says how many there are.
 
     Args:
-        report: As `audit_datalist` returns it, with `confounding` (`audit_confounding`'s, or `None`), the
-            sentences of `audit_verdict` as `verdict`, and `notice`.
-        records: Of the datalist: `image`, `split`, `class`.
+        report: Result of `audit_datalist`, with `confounding` (result of `audit_confounding`, or None),
+            the sentences of `audit_verdict` as `verdict`, and `notice`.
+        records: Records of the datalist: `image`, `split`, `class`.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    text = resources.files(__package__).joinpath("audit.html.j2").read_text("utf-8")
-    environment.filters["cell"] = _cell
-    return environment.from_string(text).render(**report, sections=_sections(report, records))
+    return render_template("audit.html.j2", **report, sections=_sections(report, records))
 
 
 def audit_verdict(report: Mapping[str, Any]) -> list[str]:
-    """Say in plain sentences what the audit found, gravest first.
+    """Return the findings of an audit in sentences, the most serious first.
 
     >>> audit_verdict({"leaks": [], "label_conflicts": [], "duplicate_groups": [], "confounding": None,
     ...                "counts": {"compared": 3, "images": 3, "unreadable": 0}})
-    ['No leak: no image and no patient stands in two splits (3 files compared).']
+    ['No leak: no image and no patient is in two splits (3 files were compared).']
     """
     counts, leaks = report["counts"], report["leaks"]
     if leaks:
         kinds = Counter(leak["kind"] for leak in leaks)
-        found = ", ".join(_count(kinds[kind], words) for kind, words in _KINDS.items() if kinds[kind])
-        sentences = [f"Leak: in more than one split: {found}. Figures from these splits are too good."]
+        found = ", ".join(
+            format_count(kinds[kind], noun) for kind, noun in _LEAK_KINDS.items() if kinds[kind]
+        )
+        sentences = [f"Leak: in more than one split: {found}. Metrics of these splits will be too good."]
     else:
-        files = _count(counts["compared"], "file")
-        sentences = [f"No leak: no image and no patient stands in two splits ({files} compared)."]
+        verb = "was" if counts["compared"] == 1 else "were"
+        files = f"{format_count(counts['compared'], 'file')} {verb} compared"
+        sentences = [f"No leak: no image and no patient is in two splits ({files})."]
     if report["confounding"]:
         sentences.append(report["confounding"]["verdict"])
     if conflicts := report["label_conflicts"]:
-        sentences.append(f"Contradicting labels: {_count(len(conflicts), 'image')} with more than one class.")
+        sentences.append(
+            f"Contradicting labels: {format_count(len(conflicts), 'image')} with more than one class."
+        )
     if groups := report["duplicate_groups"]:
-        sentences.append(f"Duplicates: {_count(len(groups), 'image')} found more than once.")
+        sentences.append(f"Duplicates: {format_count(len(groups), 'image')} found more than once.")
     if counts["unreadable"]:
-        sentences.append(f"Not compared: {_count(counts['unreadable'], 'file')}; audit.json says why.")
+        files = format_count(counts["unreadable"], "file")
+        sentences.append(f"Not compared: {files}. The reasons are in audit.json.")
     return sentences
-
-
-def _count(number: int, what: str) -> str:
-    """Say a number of things; the first word takes the plural.
-
-    >>> _count(1, "image under two names"), _count(2, "image under two names")
-    ('1 image under two names', '2 images under two names')
-    """
-    first, *rest = what.split(" ", 1)
-    return " ".join([str(number), first + "s" * (number != 1), *rest])
 
 
 def _sections(report: Mapping[str, Any], records: Sequence[Item]) -> list[Item]:
     """Return the galleries of the page: title, meaning, number, and rows of captioned thumbnails."""
-    of_image: dict[str, list[Item]] = defaultdict(list)
+    records_by_image: dict[str, list[Item]] = defaultdict(list)
     for record in records:
-        of_image[str(record["image"])].append(record)
+        records_by_image[str(record["image"])].append(record)
     leaks = [
         (f"{leak['kind']} {leak['name']}", [image["image"] for image in leak["paths"]])
         for leak in report["leaks"]
@@ -95,35 +85,37 @@ def _sections(report: Mapping[str, Any], records: Sequence[Item]) -> list[Item]:
             "title": title,
             "meaning": meaning,
             "number": len(found),
-            "rows": [_row(name, images, of_image, root) for name, images in found[:GROUPS_SHOWN]],
+            "rows": [_row(name, images, records_by_image, root) for name, images in found[:GROUPS_SHOWN]],
         }
         for title, meaning, found in (
-            ("Leaks", "Each row stands in more than one split.", leaks),
-            ("Contradicting labels", "Each row is one image with more than one class.", conflicts),
-            ("Images that occur more than once", "Each row is one image.", groups),
+            ("Leaks", "The images of each row are in more than one split.", leaks),
+            ("Contradicting labels", "Each row shows one image with more than one class.", conflicts),
+            ("Images that occur more than once", "Each row shows one image.", groups),
         )
     ]
 
 
-def _row(name: str, images: Sequence[str], of_image: Mapping[str, Sequence[Item]], root: Path) -> Item:
-    radiographs = [record for image in dict.fromkeys(images) for record in of_image[image]]
+def _row(
+    name: str, images: Sequence[str], records_by_image: Mapping[str, Sequence[Item]], root: Path
+) -> Item:
+    records = [record for image in dict.fromkeys(images) for record in records_by_image[image]]
     seen: Counter[str] = Counter()
-    place = {}
-    for number, radiograph in enumerate(radiographs):  # one of each split before the second of any
-        place[number] = seen[radiograph["split"]]
-        seen[radiograph["split"]] += 1
-    shown = sorted(range(len(radiographs)), key=lambda number: (place[number], number))[:_IMAGES_SHOWN]
+    turn = []
+    for record in records:  # one of each split before the second of any
+        turn.append(seen[record["split"]])
+        seen[record["split"]] += 1
+    shown = sorted(range(len(records)), key=lambda number: (turn[number], number))[:_IMAGES_SHOWN]
     return {
         "name": name,
-        "more": len(radiographs) - len(shown),
+        "more": len(records) - len(shown),
         "images": [
             {
-                "image": radiographs[number]["image"],
-                "split": radiographs[number]["split"],
-                "class": radiographs[number]["class"] or "no label",
-                "source": _thumbnail(root / radiographs[number]["image"]),
+                "image": record["image"],
+                "split": record["split"],
+                "class": record["class"] or "no label",
+                "source": _thumbnail(root / record["image"]),
             }
-            for number in shown
+            for record in (records[number] for number in shown)
         ],
     }
 
@@ -134,11 +126,4 @@ def _thumbnail(path: Path) -> str | None:
         return None
     file = io.BytesIO()
     Image.fromarray(picture).resize((_THUMBNAIL, _THUMBNAIL)).save(file, "JPEG", quality=75)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def _cell(value: object) -> str:
-    """Write a table's cell; what is not known is a dash."""
-    if value is None:
-        return "\u2013"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return data_uri(file.getvalue(), "image/jpeg")

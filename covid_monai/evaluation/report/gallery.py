@@ -1,6 +1,5 @@
-"""Which images the report shows, and how: the most confident errors first, beside typical right decisions."""
+"""The images that the report shows: the most confident errors, and typical correct decisions."""
 
-import base64
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +10,14 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
+from covid_monai.evaluation.report.html_template import data_uri
 from covid_monai.transforms.heatmap_overlay import overlay_heatmap
 
 ERRORS_PER_CLASS = 6
 RIGHT_PER_CLASS = 3
 _SIDE = 256  # pixels in the page
 _QUALITY = 80
+_OUTLINE = (0, 230, 230)
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class Case:
 
     Args:
         index: Row in the predictions.
-        image: Its path.
-        truth: Class index.
-        decision: Class index.
-        probability: Of the decided class.
+        image: Path of the image.
+        truth: Index of the true class.
+        decision: Index of the decided class.
+        probability: Probability of the decided class.
     """
 
     index: int
@@ -39,7 +40,7 @@ class Case:
 
     @property
     def right(self) -> bool:
-        """Whether the decision was right."""
+        """Whether the decision was correct."""
         return self.truth == self.decision
 
 
@@ -50,17 +51,17 @@ def choose_cases(
     errors_per_class: int = ERRORS_PER_CLASS,
     right_per_class: int = RIGHT_PER_CLASS,
 ) -> list[Case]:
-    """Choose images of each true class, at most one per patient and kind.
+    """Choose images of each true class, at most one error and one correct decision per patient.
 
     Args:
-        predictions: The rows to choose from.
+        predictions: Rows to choose from.
         decisions: Shape [N], decided class indices.
-        errors_per_class: At most so many errors, the most confident first.
-        right_per_class: At most so many right decisions, those of middling confidence: neither the
-            prettiest nor the luckiest.
+        errors_per_class: Maximum number of errors, the most confident first.
+        right_per_class: Maximum number of correct decisions. Those of medium confidence are chosen, which
+            are neither the clearest nor the luckiest.
 
     Returns:
-        By true class; in each class errors before right decisions.
+        Cases by true class; in each class errors before correct decisions.
     """
     decided = np.asarray(decisions, dtype=np.int64)
     scores = predictions.probabilities[np.arange(len(decided)), decided]
@@ -80,27 +81,6 @@ def choose_cases(
     return cases
 
 
-def image_uri(image: ArrayLike) -> str:
-    """An image as a data URI (JPEG, at most 256 pixels wide and high).
-
-    Args:
-        image: Shape [H, W]; its own range becomes black to white.
-    """
-    return _jpeg_uri((_grey(image) * 255).round().astype(np.uint8))
-
-
-def overlay_uri(image: ArrayLike, heatmap: ArrayLike, region: ArrayLike) -> str:
-    """An image with a heat map laid over it and the lung region outlined, as a data URI.
-
-    Args:
-        image: Shape [H, W].
-        heatmap: Shape [H, W] in [0, 1]; the hotter, the less of the image is seen through it.
-        region: Shape [H, W], True inside the lungs.
-    """
-    drawn = overlay_heatmap(_grey(image), heatmap)
-    return _jpeg_uri(drawn, outline=np.asarray(region, dtype=bool))
-
-
 def _first_of_each_patient(rows: NDArray[np.int64], patients: NDArray[np.str_]) -> Iterator[int]:
     seen: set[str] = set()
     for row in rows.tolist():
@@ -109,22 +89,42 @@ def _first_of_each_patient(rows: NDArray[np.int64], patients: NDArray[np.str_]) 
             yield row
 
 
-def _grey(image: ArrayLike) -> NDArray[np.float64]:
+def image_uri(image: ArrayLike) -> str:
+    """Return an image as a data URI (JPEG, at most 256 pixels wide and high).
+
+    Args:
+        image: Shape [H, W]; its lowest value is shown black, its highest white.
+    """
+    return _jpeg_uri((_stretched(image) * 255).round().astype(np.uint8))
+
+
+def overlay_uri(image: ArrayLike, heatmap: ArrayLike, region: ArrayLike) -> str:
+    """Return an image with a heat map over it and the lung region outlined, as a data URI.
+
+    Args:
+        image: Shape [H, W].
+        heatmap: Shape [H, W], in [0, 1].
+        region: Shape [H, W], True inside the lungs.
+    """
+    return _jpeg_uri(overlay_heatmap(_stretched(image), heatmap), region=np.asarray(region, dtype=bool))
+
+
+def _stretched(image: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(image, dtype=np.float64)
     extent = np.ptp(values)
     return (values - values.min()) / extent if extent > 0 else np.zeros_like(values)
 
 
-def _jpeg_uri(pixels: NDArray[np.uint8], *, outline: NDArray[np.bool_] | None = None) -> str:
+def _jpeg_uri(pixels: NDArray[np.uint8], *, region: NDArray[np.bool_] | None = None) -> str:
     picture = Image.fromarray(pixels)
     scale = _SIDE / max(picture.size)
     size = (round(picture.width * scale), round(picture.height * scale))
     picture = picture.resize(size, Image.Resampling.BICUBIC)
-    if outline is not None:
-        inside = np.asarray(Image.fromarray(outline).resize(size, Image.Resampling.NEAREST))
-        coloured = np.array(picture)
-        coloured[inside & ~binary_erosion(inside)] = (0, 230, 230)
-        picture = Image.fromarray(coloured)
+    if region is not None:
+        inside = np.asarray(Image.fromarray(region).resize(size, Image.Resampling.NEAREST))
+        outlined = np.array(picture)
+        outlined[inside & ~binary_erosion(inside)] = _OUTLINE
+        picture = Image.fromarray(outlined)
     buffer = io.BytesIO()
     picture.save(buffer, format="JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri(buffer.getvalue(), "image/jpeg")

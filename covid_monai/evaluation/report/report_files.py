@@ -1,4 +1,4 @@
-"""From `predictions.csv` to `metrics.json` and a `report.html` that a physician can read."""
+"""The files of an evaluation: `metrics.json` for programs and `report.html` for people."""
 
 import json
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from sklearn.metrics import classification_report
 from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.evaluation.decisions.calibration import Calibration
-from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable, read_predictions
-from covid_monai.evaluation.report.report_metrics import compute_report_metrics
+from covid_monai.evaluation.report.report_metrics import choose_on_validation, compute_report_metrics
 from covid_monai.evaluation.report.report_page import render_page
 from covid_monai.evaluation.report.report_sentences import limit_sentences, result_sentence
 from covid_monai.evaluation.report.reporting_checklist import fill_checklist
 
-# Pictures of the gallery are for the page: metrics.json holds figures and names.
+# Pictures of the gallery are for the page only; metrics.json holds numbers and names.
 _PICTURES = ("picture", "heatmap")
 
 
@@ -36,45 +36,45 @@ def write_report(
     """Evaluate predictions and write `metrics.json` and `report.html`.
 
     Args:
-        predictions_csv: As `write_predictions` writes it; its test rows are evaluated.
-        output_dir: Folder of the two files; made if missing.
+        predictions_csv: Table as `write_predictions` writes it; its test rows are evaluated.
+        output_dir: Folder for the two files; it is made if missing.
         operating_point: Thresholds to apply unchanged; None chooses them on the validation rows, and
             without such rows the most probable class is the decision.
-        provenance: `model` (mapping: name, version, checkpoint digest, whatever is known), `datalist`,
+        provenance: Origin: `model` (mapping of name, version, checkpoint digest and the like), `datalist`,
             `datalist_digest`; other keys, such as the command, are kept under `run`.
-        calibration: The bundle's, which `predictions_csv` went through; None if it stores none.
-        explanation: Heat maps, as `covid_monai.inference.explanation.explain` gives them.
-        shortcut_controls: `sentence`, `shortcut` (bool or None), `rows` (`input`, `auroc`): the model on
-            images without lungs.
-        confounding: `verdict`, `shortcut`: what the audit of the data says.
+        calibration: Calibration of the bundle, which the predictions went through; None if it stores none.
+        explanation: Heat maps, as `covid_monai.inference.explanation.explain` returns them.
+        shortcut_controls: Results of the model on images without lungs: `sentence`, `shortcut` (bool or
+            None), `rows` (`input`, `auroc`).
+        confounding: Result of the audit of the data: `verdict`, `shortcut`.
 
     Returns:
-        What `metrics.json` holds; no NaN, undefined values are null:
+        The content of `metrics.json`, in which undefined values are null:
 
-        - `verdict`: `result` (one sentence), `shortcuts` (`sentence`, `shortcut`), `limits` (sentences,
-          gravest first).
+        - `verdict`: `result` (one sentence), `shortcuts` (`sentence`, `shortcut`), `limits` (sentences, the
+          most serious first).
         - All keys of `compute_report_metrics`: `test`, `validation`, `operating_point`, `operating_points`,
           `calibration`, `abstention`, `prevalence`, `decision_curve`, `roc`, `subgroups`.
         - `classification_report`: scikit-learn's, of the test rows, as a mapping.
         - `data`: `datalist`, `datalist_digest`, `class_names`, `splits` (split to `images`, `patients`,
           `classes`: name to `images`, `patients`, `sources`: source to images).
         - `explanation` (without the pictures), `shortcut_controls`, `confounding`: as given, or null.
-        - `model`, `run`: from `provenance`. `notice`: what this software is not.
+        - `model`, `run`: from `provenance`. `notice`: the research-use notice.
         - `reporting_checklist`: as `fill_checklist`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is malformed, has no test rows, or the operating point has other classes.
+        ValueError: If it is malformed, has no test rows, or if the operating point has other classes.
     """
     predictions = read_predictions(predictions_csv)
     test, validation = predictions.split("test"), predictions.split("validation")
     if len(test) == 0:
-        raise ValueError(f"{predictions_csv}: no row of the split test; only test rows are evaluated.")
+        raise ValueError(f"{predictions_csv} has no row of the split test, and only test rows are evaluated.")
     digest = provenance.get("datalist_digest")
-    point = operating_point or operating_point_of(predictions, digest)
+    point = operating_point or choose_on_validation(validation, digest)
     if point.class_names != predictions.class_names:
         raise ValueError(
-            f"The operating point is for {', '.join(point.class_names)}; {predictions_csv} has "
+            f"The operating point is for {', '.join(point.class_names)}, but {predictions_csv} has "
             f"{', '.join(predictions.class_names)}."
         )
     evaluated = compute_report_metrics(test, validation, operating_point=point, calibration=calibration)
@@ -102,25 +102,8 @@ def write_report(
     return figures
 
 
-def operating_point_of(predictions: PredictionTable, datalist_digest: str | None = None) -> OperatingPoint:
-    """Thresholds chosen on the validation rows; without such rows the most probable class decides."""
-    validation = predictions.split("validation")
-    if len(validation) == 0:
-        return OperatingPoint.argmax(
-            validation.class_names, notes=["No validation rows to choose thresholds on."]
-        )
-    chosen_on = {
-        "split": "validation",
-        "patients": len(np.unique(validation.patients)),
-        "datalist_digest": datalist_digest,
-    }
-    return choose_operating_point(
-        validation.labels, validation.probabilities, validation.class_names, chosen_on=chosen_on
-    )
-
-
 def describe_data(predictions: PredictionTable, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """How many images and patients of which class and source stand in which split."""
+    """Count images and patients by split, class and source."""
     splits = {}
     for name in sorted(set(predictions.splits.tolist())):
         rows = predictions.split(name)
@@ -142,7 +125,7 @@ def describe_data(predictions: PredictionTable, provenance: Mapping[str, Any]) -
 def _shortcuts(
     controls: Mapping[str, Any] | None, confounding: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """What the two checks for shortcuts say; empty if neither was run."""
+    """Return the results of the two checks for shortcuts; empty if neither was run."""
     found = [] if confounding is None else [(confounding["verdict"], confounding["shortcut"])]
     found += [] if controls is None else [(controls["sentence"], controls["shortcut"])]
     return [{"sentence": sentence, "shortcut": shortcut} for sentence, shortcut in found]
@@ -179,7 +162,7 @@ def _counts(rows: PredictionTable, chosen: Any) -> dict[str, Any]:
 
 
 def _json_ready(value: Any) -> Any:
-    """Plain values for JSON: arrays and numpy numbers as Python's, NaN and infinity as None."""
+    """Convert arrays and numpy numbers to Python's, NaN and infinity to None, for JSON."""
     if isinstance(value, Mapping):
         return {str(key): _json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

@@ -1,34 +1,34 @@
-"""Everything that is said about a test split, as one mapping: `compute_report_metrics`.
+"""All numbers of a report as one mapping: `compute_report_metrics`.
 
-A *figure* below is `{"value", "low", "high"}`: value and 95 % interval; each may be None (not defined).
-The keys of what `compute_report_metrics` returns:
+A *metric* below is `{"value", "low", "high"}`: value and 95 % interval; each may be None (not defined).
+Keys of the mapping:
 
-- `test`, `validation` (None without rows): as `metrics_with_intervals` (bootstrap.py): headline figures
-  `auroc`, `balanced_accuracy`, `macro_f1`, `accuracy`, `kappa`, `average_precision`, `brier`, `log_loss`,
-  `ece`; `per_class`: name to figures `auroc`, `sensitivity`, `specificity`, `ppv`, `npv`, `f1`,
+- `test`, `validation` (None without rows): as `metrics_with_intervals` returns: headline metrics `auroc`,
+  `balanced_accuracy`, `macro_f1`, `accuracy`, `kappa`, `average_precision`, `brier`, `log_loss`, `ece`;
+  `per_class`: name to metrics `auroc`, `sensitivity`, `specificity`, `ppv`, `npv`, `f1`,
   `lr_positive`, `lr_negative`, `average_precision`, `brier`, `ece`, and `support`; `confusion_matrix`, `n`,
   `classes_without_cases`, `bootstrap`.
-- `operating_point`: `OperatingPoint.to_json` of the one whose decisions stand in `test`.
+- `operating_point`: `OperatingPoint.to_json` of the one that made the decisions of `test`.
 - `operating_points`: list of `{"name" ("thresholds" or "sensitivity"), "class" (None: all classes), "rule",
   "target" (None or the sensitivity), "thresholds": name to threshold, "validation", "test"}`. The last two
-  (`validation` None without rows) map each class that the point speaks of to figures `sensitivity`,
+  (`validation` None without rows) map each class of the point to metrics `sensitivity`,
   `specificity`, `ppv`, `npv`. First the one of `operating_point`, then one per class and sensitivity.
 - `calibration`: None without validation rows and without a stored one; else `{"temperature", "fitted_on",
-  "notes", "applied": bool (whether predictions.csv has the temperature applied already), "before", "after":
-  figures `ece`, `brier`, `log_loss` of the test split at temperature 1 and at the fitted one,
+  "notes", "applied": bool (whether predictions.csv is already calibrated), "before", "after":
+  metrics `ece`, `brier`, `log_loss` of the test split at temperature 1 and at the fitted one,
   "reliability": name to list of {"predicted", "observed", "low", "high", "n"} at the fitted one}`.
-- `abstention`: None as above; else `{"coverage_target", "thresholds", "coverage": figure, "single": figure
-  (share of images whose set is one class), "accuracy_when_single": figure, "accuracy_of_all": figure (most
-  probable class), "empty": share, "several": share, "per_class": name to {"coverage", "single": figures,
+- `abstention`: None as above; else `{"coverage_target", "thresholds", "coverage": metric, "single": metric
+  (share of images whose set is one class), "accuracy_when_single": metric, "accuracy_of_all": metric (most
+  probable class), "empty": share, "several": share, "per_class": name to {"coverage", "single": metrics,
   "n"}}`.
-- `prevalence`: name to list of `{"prevalence", "ppv": figure, "npv": figure}`.
+- `prevalence`: name to list of `{"prevalence", "ppv": metric, "npv": metric}`.
 - `decision_curve`: name to `{"threshold", "model", "low", "high", "treat_all", "treat_none"}`: lists of the
   same length, net benefit per image; only classes with test cases and others.
 - `roc`: name to `{"sensitivity", "one_minus_specificity"}`: lists of the same length, the corners of the
   curve of the test split from (0, 0) to (1, 1); only classes with test cases and others.
 - `subgroups`: `{"rule": str, "rows": list of {"by" ("view", "sex", "age", "source"), "name", "images",
   "patients", "cases": name to patients, "thin": bool, "auroc", "balanced_accuracy", "per_class": name to
-  {"auroc", "sensitivity", "specificity"}}}`: figures.
+  {"auroc", "sensitivity", "specificity"}}}`: metrics.
 """
 
 from collections.abc import Mapping
@@ -66,17 +66,16 @@ def compute_report_metrics(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Every figure of a report; nothing is chosen on the test rows.
+    """Compute every number of a report; nothing is chosen on the test rows.
 
     Args:
         test: Rows of the test split; at least one.
         validation: Rows of the validation split, possibly none.
-        operating_point: The bundle's; None chooses it on the validation rows, and without such rows the
-            most probable class is the decision.
-        calibration: The bundle's, whose temperature the probabilities have applied already; None fits one
-            on the validation rows, for the sections `calibration`, `abstention` and `decision_curve` only.
-        resamples: How often the patients are drawn for the intervals.
-        seed: Same seed, same figures.
+        operating_point: Operating point of the bundle; by default that of `choose_on_validation`.
+        calibration: Calibration of the bundle, which the probabilities went through; None fits one on the
+            validation rows, for the sections `calibration`, `abstention` and `decision_curve` only.
+        resamples: Number of resamples of the patients for the intervals.
+        seed: Seed of the resamples.
 
     Returns:
         The mapping that the head of this module describes. Plain values; undefined ones are None.
@@ -86,10 +85,12 @@ def compute_report_metrics(
     """
     _check(test, operating_point, calibration)
     settings: dict[str, Any] = {"resamples": resamples, "seed": seed}
-    point = operating_point or _choose(validation)
+    point = operating_point or choose_on_validation(validation)
     fitted = calibration or _fit(validation)
     evaluated = _evaluate(test, point, **settings)
-    calibrated = test if calibration or not fitted else _with(test, fitted.apply(test.probabilities))
+    calibrated = (
+        test if calibration or not fitted else replace(test, probabilities=fitted.apply(test.probabilities))
+    )
     return {
         "test": evaluated,
         "validation": _evaluate(validation, point, **settings) if len(validation) else None,
@@ -118,13 +119,16 @@ def compute_report_metrics(
 
 
 def _roc(is_case: NDArray[np.bool_], scores: NDArray[np.float64]) -> dict[str, list[float]]:
-    called_wrongly, found, _ = roc_curve(is_case, scores)
-    return {"sensitivity": found.round(5).tolist(), "one_minus_specificity": called_wrongly.round(5).tolist()}
+    false_positives, found, _ = roc_curve(is_case, scores)
+    return {
+        "sensitivity": found.round(5).tolist(),
+        "one_minus_specificity": false_positives.round(5).tolist(),
+    }
 
 
 def _check(test: PredictionTable, *parts: OperatingPoint | Calibration | None) -> None:
     if len(test) == 0:
-        raise ValueError("No row of the split test; only test rows are evaluated.")
+        raise ValueError("There are no rows of the test split, and only test rows are evaluated.")
     for part in parts:
         if part is not None and part.class_names != test.class_names:
             raise ValueError(
@@ -133,13 +137,25 @@ def _check(test: PredictionTable, *parts: OperatingPoint | Calibration | None) -
             )
 
 
-def _choose(validation: PredictionTable) -> OperatingPoint:
+def choose_on_validation(validation: PredictionTable, datalist_digest: str | None = None) -> OperatingPoint:
+    """Choose thresholds on validation rows; without any, the decision is the most probable class.
+
+    Args:
+        validation: Rows of the validation split, possibly none.
+        datalist_digest: Digest of their datalist, to be stored.
+    """
     if len(validation) == 0:
-        notes = ["No validation rows to choose thresholds on."]
+        notes = ["There are no validation rows on which thresholds could be chosen."]
         return OperatingPoint.argmax(validation.class_names, notes=notes)
-    chosen_on = {"split": "validation", "patients": len(np.unique(validation.patients))}
     return choose_operating_point(
-        validation.labels, validation.probabilities, validation.class_names, chosen_on=chosen_on
+        validation.labels,
+        validation.probabilities,
+        validation.class_names,
+        chosen_on={
+            "split": "validation",
+            "patients": len(np.unique(validation.patients)),
+            "datalist_digest": datalist_digest,
+        },
     )
 
 
@@ -155,10 +171,6 @@ def _fit(validation: PredictionTable) -> Calibration | None:
     )
 
 
-def _with(rows: PredictionTable, probabilities: NDArray[np.float64]) -> PredictionTable:
-    return replace(rows, probabilities=probabilities)
-
-
 def _evaluate(rows: PredictionTable, point: OperatingPoint, **settings: int) -> dict[str, Any]:
     decisions = decide(rows.probabilities, point)
     return metrics_with_intervals(
@@ -169,7 +181,7 @@ def _evaluate(rows: PredictionTable, point: OperatingPoint, **settings: int) -> 
 def _operating_points(
     test: PredictionTable, validation: PredictionTable, point: OperatingPoint, **settings: int
 ) -> list[dict[str, Any]]:
-    """The point for all classes, then those for the sensitivity of one class."""
+    """Return the point for all classes, then the points for the sensitivity of one class."""
 
     def rates(rows: PredictionTable, name: str | None) -> dict[str, Any] | None:
         return _rates(rows, point, name, **settings) if len(rows) else None
@@ -186,13 +198,13 @@ def _operating_points(
 
 def _rates(rows: PredictionTable, point: OperatingPoint, name: str | None, **settings: int) -> dict[str, Any]:
     if name is not None:
-        return {name: _rates_of_class(rows, name, call(rows.probabilities, point, name), **settings)}
+        return {name: _class_rates(rows, name, call(rows.probabilities, point, name), **settings)}
     decisions = decide(rows.probabilities, point)
-    return {c: _rates_of_class(rows, c, decisions == k, **settings) for k, c in enumerate(rows.class_names)}
+    return {c: _class_rates(rows, c, decisions == k, **settings) for k, c in enumerate(rows.class_names)}
 
 
-def _rates_of_class(
-    rows: PredictionTable, name: str, called: NDArray[np.bool_], **settings: int
+def _class_rates(
+    rows: PredictionTable, name: str, positive: NDArray[np.bool_], **settings: int
 ) -> dict[str, dict[str, float | None]]:
     is_case = rows.labels == rows.class_names.index(name)
 
@@ -201,17 +213,17 @@ def _rates_of_class(
         return found.to_json()
 
     return {
-        "sensitivity": share(called, is_case),
-        "specificity": share(~called, ~is_case),
-        "ppv": share(is_case, called),
-        "npv": share(~is_case, ~called),
+        "sensitivity": share(positive, is_case),
+        "specificity": share(~positive, ~is_case),
+        "ppv": share(is_case, positive),
+        "npv": share(~is_case, ~positive),
     }
 
 
 def _calibration(
     calibrated: PredictionTable, fitted: Calibration, applied: bool, **settings: int
 ) -> dict[str, Any]:
-    def figures(rows: PredictionTable) -> Mapping[str, Any]:
+    def metrics(rows: PredictionTable) -> Mapping[str, Any]:
         values = _evaluate(rows, OperatingPoint.argmax(rows.class_names), **settings)
         return {metric: values[metric] for metric in _PROBABILITY_METRICS}
 
@@ -220,8 +232,8 @@ def _calibration(
         "fitted_on": dict(fitted.chosen_on),
         "notes": list(fitted.notes),
         "applied": applied,
-        "before": figures(_with(calibrated, fitted.undo(calibrated.probabilities))),
-        "after": figures(calibrated),
+        "before": metrics(replace(calibrated, probabilities=fitted.undo(calibrated.probabilities))),
+        "after": metrics(calibrated),
         "reliability": reliability_bins(calibrated, **settings),
     }
 

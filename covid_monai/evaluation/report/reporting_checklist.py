@@ -3,13 +3,13 @@
 The items stand in `reporting_checklist.yaml`. An item that only the authors can answer stays blank: a program
 must not make a checklist look complete. The wording of the guidelines is shortened.
 
-Reference: Tejani 2024, Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 update,
+References: Tejani 2024, Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 update,
 Radiology: Artificial Intelligence 6:e240300; Collins 2024, TRIPOD+AI statement, BMJ 385:e078378.
 """
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -17,230 +17,206 @@ from typing import Any
 import numpy as np
 import yaml
 
+from covid_monai.core.number_format import format_count
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
-from covid_monai.evaluation.report.report_sentences import in_words
+from covid_monai.evaluation.report.report_sentences import with_interval
 
 _PACKAGES = ("covid-monai", "monai", "torch", "numpy", "scikit-learn", "statsmodels", "scikit-image")
-Fill = Callable[[Mapping[str, Any], PredictionTable], str | None]
 
 
 def fill_checklist(report: Mapping[str, Any], predictions: PredictionTable) -> list[dict[str, str | None]]:
     """Answer every item that the run can answer.
 
     Args:
-        report: What `write_report` has gathered so far: its keys without this sheet.
+        report: Keys that `write_report` has gathered so far, without this checklist.
         predictions: All rows of `predictions.csv`.
 
     Returns:
-        By item: `section`, `claim` and `tripod` (item numbers or None), `item`, `answer` (None: blank).
+        One mapping per item: `section`, `claim` and `tripod` (item numbers or None), `item`, `answer` (None:
+        blank).
     """
     text = resources.files(__package__).joinpath("reporting_checklist.yaml").read_text("utf-8")
-    sheet = []
-    for entry in yaml.safe_load(text):
-        fill = entry.get("fill")
-        sheet.append(
-            {
-                "section": entry["section"],
-                "claim": entry.get("claim"),
-                "tripod": entry.get("tripod"),
-                "item": entry["item"],
-                "answer": FILLS[fill](report, predictions) or None if fill else None,
-            }
+    answers = _Answers(report, predictions)
+    return [
+        {
+            "section": entry["section"],
+            "claim": entry.get("claim"),
+            "tripod": entry.get("tripod"),
+            "item": entry["item"],
+            "answer": getattr(answers, entry["fill"])() or None if "fill" in entry else None,
+        }
+        for entry in yaml.safe_load(text)
+    ]
+
+
+class _Answers:
+    """Answers of one run: a method for each `fill` of the YAML file; an empty answer leaves the item blank.
+
+    Args:
+        report: As for `fill_checklist`.
+        predictions: As for `fill_checklist`.
+    """
+
+    def __init__(self, report: Mapping[str, Any], predictions: PredictionTable) -> None:
+        self._report, self._rows = report, predictions
+
+    def technology(self) -> str:
+        return f"Deep learning on chest radiographs; classes: {', '.join(self._rows.class_names)}"
+
+    def sources(self) -> str:
+        known = Counter(source for source in self._rows.sources.tolist() if source)
+        return ", ".join(f"{name} ({format_count(n, 'image')})" for name, n in known.most_common())
+
+    def preprocessing(self) -> str:
+        digest = self._report["model"].get("preprocessing_digest")
+        where = "The section preprocessing of the bundle's configs/inference.yaml"
+        return f"{where}, digest {digest[:16]}" if digest else ""
+
+    def missing(self) -> str:
+        rows = self._rows
+        empty = {
+            "source": np.sum(rows.sources == ""),
+            "view": np.sum(rows.views == ""),
+            "sex": np.sum(rows.sexes == ""),
+            "age": np.sum(np.isnan(rows.ages)),
+        }
+        listing = ", ".join(f"{name} {count}" for name, count in empty.items() if count)
+        if not listing:
+            return "Source, view, sex and age are recorded for every image"
+        return f"Not recorded, of {format_count(len(rows), 'image')}: {listing}. Nothing was imputed"
+
+    def partitions(self) -> str:
+        data = self._report["data"]
+        if not data["datalist"]:
+            return ""
+        digest = f", digest {data['datalist_digest'][:16]}" if data["datalist_digest"] else ""
+        return f"By the datalist {data['datalist'].rsplit('/', 1)[-1]}{digest}"
+
+    def disjoint(self) -> str:
+        splits = sorted(set(self._rows.splits.tolist()))
+        if len(splits) < 2:
+            return ""
+        patients = [set(self._rows.split(name).patients.tolist()) for name in splits]
+        shared, names = len(set.intersection(*patients)), " and ".join(splits)
+        if shared:
+            verb = "is" if shared == 1 else "are"
+            return f"Not disjoint: {format_count(shared, 'patient')} {verb} in {names}"
+        return f"By patient: no patient is in both {names}"
+
+    def model(self) -> str:
+        known = {key: str(value) for key, value in self._report["model"].items() if "digest" not in key}
+        if "weights_sha256" in known:
+            known["weights_sha256"] = known["weights_sha256"][:16]  # enough to tell files apart
+        return "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in known.items())
+
+    def software(self) -> str:
+        found = [f"Python {platform.python_version()}"]
+        for package in _PACKAGES:
+            try:
+                found.append(f"{package} {version(package)}")
+            except PackageNotFoundError:
+                continue
+        return ", ".join(found)
+
+    def imbalance(self) -> str:
+        per_class = self._report["test"]["per_class"].items()
+        listing = ", ".join(f"{name} {values['support']}" for name, values in per_class)
+        return f"Images in the test split: {listing}. Headline metrics are means over the classes"
+
+    def metrics(self) -> str:
+        return (
+            "AUROC, sensitivity, specificity, PPV, NPV, likelihood ratios, F1, kappa, Brier score, ECE; see "
+            "the tables"
         )
-    return sheet
 
+    def intervals(self) -> str:
+        settings = self._report["test"]["bootstrap"]
+        drawn, seed = settings["resamples"], settings["seed"]
+        return f"95 % intervals; {drawn} bootstrap resamples of whole patients, seed {seed}"
 
-def _sources(report: Mapping[str, Any], predictions: PredictionTable) -> str | None:
-    known = Counter(source for source in predictions.sources.tolist() if source)
-    return ", ".join(f"{source} ({count} images)" for source, count in known.most_common()) or None
+    def calibration(self) -> str:
+        calibration = self._report["calibration"]
+        if not calibration:
+            return ""
+        return f"Temperature {calibration['temperature']:.3f}, fitted on the validation split only"
 
+    def thresholds(self) -> str:
+        point = self._report["operating_point"]
+        listing = ", ".join(f"{name} {value:.3f}" for name, value in point["thresholds"].items())
+        where = point["chosen_on"].get("split", "no data")
+        return f"One probability per class; thresholds ({listing}) chosen on: {where}. {point['rule']}"
 
-def _preprocessing(report: Mapping[str, Any], predictions: PredictionTable) -> str | None:
-    digest = report["model"].get("preprocessing_digest")
-    return (
-        digest and f"The section preprocessing of the bundle's configs/inference.yaml, digest {digest[:16]}"
-    )
+    def robustness(self) -> str:
+        controls = self._report["shortcut_controls"]
+        return controls["sentence"] if controls else ""
 
+    def fairness(self) -> str:
+        groups = Counter(row["by"] for row in self._report["subgroups"]["rows"])
+        listing = ", ".join(f"{name} ({format_count(n, 'group')})" for name, n in groups.items())
+        return f"Reported with intervals by {listing}" if listing else ""
 
-def _missing(report: Mapping[str, Any], predictions: PredictionTable) -> str | None:
-    empty = {
-        "source": np.sum(predictions.sources == ""),
-        "view": np.sum(predictions.views == ""),
-        "sex": np.sum(predictions.sexes == ""),
-        "age": np.sum(np.isnan(predictions.ages)),
-    }
-    listing = ", ".join(f"{name} {count}" for name, count in empty.items() if count)
-    if not listing:
-        return "Source, view, sex and age are recorded for every image"
-    return f"Not recorded, of {len(predictions)} images: {listing}. Nothing was imputed"
+    def explainability(self) -> str:
+        explanation = self._report["explanation"]
+        if not explanation:
+            return ""
+        return f"Grad-CAM at {explanation['layer']}. {explanation['randomisation']['sentence']}"
 
+    def internal(self) -> str:
+        return self._tested_on("The test split of the datalist that the model comes from", same=True)
 
-def _partitions(report: Mapping[str, Any], predictions: PredictionTable) -> str | None:
-    data = report["data"]
-    if not data["datalist"]:
-        return None
-    digest = f", digest {data['datalist_digest'][:16]}" if data["datalist_digest"] else ""
-    return f"By the datalist {data['datalist'].rsplit('/', 1)[-1]}{digest}"
+    def external(self) -> str:
+        return self._tested_on("Another datalist than the model's", same=False)
 
+    def _tested_on(self, where: str, *, same: bool) -> str:
+        """Return the result, if the thresholds come from the same datalist (or from another one)."""
+        here = self._report["data"]["datalist_digest"]
+        training = self._report["operating_point"]["chosen_on"].get("datalist_digest")
+        if not here or not training or (here == training) is not same:
+            return ""
+        return f"{where}: {self._report['verdict']['result']}"
 
-def _disjoint(report: Mapping[str, Any], predictions: PredictionTable) -> str | None:
-    splits = sorted(set(predictions.splits.tolist()))
-    if len(splits) < 2:
-        return None
-    parts = [set(predictions.split(name).patients.tolist()) for name in splits]
-    shared = len(set.intersection(*parts))
-    if shared:
-        return f"Not disjoint: {shared} patients are in {' and '.join(splits)}"
-    return f"Patient: none is in both {' and '.join(splits)}"
+    def included(self) -> str:
+        return "; ".join(
+            f"{name}: {format_count(s['images'], 'image')} of {format_count(s['patients'], 'patient')}"
+            for name, s in self._report["data"]["splits"].items()
+        )
 
+    def demographics(self) -> str:
+        parts = [self._group(name) for name in sorted(set(self._rows.splits.tolist()))]
+        return "; ".join(part for part in parts if part)
 
-def _model(report: Mapping[str, Any], predictions: PredictionTable) -> str | None:
-    known = {key: str(value) for key, value in report["model"].items() if "digest" not in key}
-    if "weights_sha256" in known:
-        known["weights_sha256"] = known["weights_sha256"][:16]  # enough to tell files apart
-    return "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in known.items()) or None
+    def _group(self, split: str) -> str:
+        rows, facts = self._rows.split(split), []
+        sexes = Counter(sex for sex in rows.sexes.tolist() if sex)
+        if sexes:
+            facts.append("sex " + ", ".join(f"{sex} {count}" for sex, count in sorted(sexes.items())))
+        ages = rows.ages[~np.isnan(rows.ages)]
+        if len(ages):
+            low, middle, high = np.percentile(ages, [25, 50, 75])
+            facts.append(f"age median {middle:.0f} (quartiles {low:.0f} to {high:.0f}, n = {len(ages)})")
+        return f"{split} (images): {'; '.join(facts)}" if facts else ""
 
+    def performance(self) -> str:
+        auroc, balanced = self._report["test"]["auroc"], self._report["test"]["balanced_accuracy"]
+        return f"AUROC {with_interval(auroc)}, balanced accuracy {with_interval(balanced)}"
 
-def _software(report: Mapping[str, Any], predictions: PredictionTable) -> str:
-    found = [f"Python {platform.python_version()}"]
-    for package in _PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
+    def diagnostic(self) -> str:
+        return "; ".join(
+            f"{name}: sensitivity {with_interval(v['sensitivity'])}, "
+            f"specificity {with_interval(v['specificity'])}"
+            for name, v in self._report["test"]["per_class"].items()
+        )
 
+    def failures(self) -> str:
+        confusion = np.array(self._report["test"]["confusion_matrix"])
+        wrong = int(confusion.sum() - np.trace(confusion))
+        gallery = (self._report["explanation"] or {}).get("gallery", [])
+        shown = sum(not case["right"] for case in gallery)
+        images = format_count(int(confusion.sum()), "test image")
+        return f"{wrong} of {images} classified wrongly; {shown} of them are shown above"
 
-def _imbalance(report: Mapping[str, Any], predictions: PredictionTable) -> str:
-    counts = {name: values["support"] for name, values in report["test"]["per_class"].items()}
-    listing = ", ".join(f"{name} {count}" for name, count in counts.items())
-    return f"Images in the test split: {listing}. Headline metrics are means over the classes"
+    def limitations(self) -> str:
+        return " ".join(self._report["verdict"]["limits"])
 
-
-def _intervals(report: Mapping[str, Any], predictions: PredictionTable) -> str:
-    settings = report["test"]["bootstrap"]
-    drawn, seed = settings["resamples"], settings["seed"]
-    return f"95 % intervals; {drawn} bootstrap resamples of whole patients, seed {seed}"
-
-
-def _calibration(report: Mapping[str, Any], predictions: PredictionTable) -> str | None:
-    calibration = report.get("calibration")
-    if not calibration:
-        return None
-    return f"Temperature {calibration['temperature']:.3f}, fitted on the validation split only"
-
-
-def _thresholds(report: Mapping[str, Any], predictions: PredictionTable) -> str:
-    point = report["operating_point"]
-    listing = ", ".join(f"{name} {value:.3g}" for name, value in point["thresholds"].items())
-    where = point["chosen_on"].get("split", "no data")
-    return f"One probability per class; thresholds ({listing}) chosen on: {where}. {point['rule']}"
-
-
-def _robustness(report: Mapping[str, Any], predictions: PredictionTable) -> str | None:
-    controls = report.get("shortcut_controls")
-    return controls["sentence"] if controls else None
-
-
-def _fairness(report: Mapping[str, Any], predictions: PredictionTable) -> str | None:
-    rows = (report.get("subgroups") or {}).get("rows", [])
-    by = Counter(row["by"] for row in rows)
-    listing = ", ".join(f"{name} ({count} groups)" for name, count in by.items())
-    return f"Reported with intervals by {listing}" if listing else None
-
-
-def _explainability(report: Mapping[str, Any], predictions: PredictionTable) -> str | None:
-    explanation = report.get("explanation")
-    if not explanation:
-        return None
-    return f"Grad-CAM at {explanation['layer']}. {explanation['randomisation']['sentence']}"
-
-
-def _included(report: Mapping[str, Any], predictions: PredictionTable) -> str:
-    splits = report["data"]["splits"].items()
-    return "; ".join(f"{name}: {s['images']} images of {s['patients']} patients" for name, s in splits)
-
-
-def _demographics(report: Mapping[str, Any], predictions: PredictionTable) -> str | None:
-    parts = [_group(name, predictions.split(name)) for name in sorted(set(predictions.splits.tolist()))]
-    return "; ".join(part for part in parts if part) or None
-
-
-def _group(name: str, rows: PredictionTable) -> str:
-    facts = []
-    sexes = Counter(sex for sex in rows.sexes.tolist() if sex)
-    if sexes:
-        facts.append("sex " + ", ".join(f"{sex} {count}" for sex, count in sorted(sexes.items())))
-    ages = rows.ages[~np.isnan(rows.ages)]
-    if len(ages):
-        low, middle, high = np.percentile(ages, [25, 50, 75])
-        facts.append(f"age median {middle:.0f} (quartiles {low:.0f} to {high:.0f}, n = {len(ages)})")
-    return f"{name} (images): {'; '.join(facts)}" if facts else ""
-
-
-def _performance(report: Mapping[str, Any], predictions: PredictionTable) -> str:
-    auroc, balanced = report["test"]["auroc"], report["test"]["balanced_accuracy"]
-    return f"AUROC {in_words(auroc)}, balanced accuracy {in_words(balanced)}"
-
-
-def _diagnostic(report: Mapping[str, Any], predictions: PredictionTable) -> str:
-    return "; ".join(
-        f"{name}: sensitivity {in_words(v['sensitivity'])}, specificity {in_words(v['specificity'])}"
-        for name, v in report["test"]["per_class"].items()
-    )
-
-
-def _failures(report: Mapping[str, Any], predictions: PredictionTable) -> str:
-    confusion = np.array(report["test"]["confusion_matrix"])
-    wrong = int(confusion.sum() - np.trace(confusion))
-    shown = sum(not case["right"] for case in (report.get("explanation") or {}).get("gallery", []))
-    return f"{wrong} of {confusion.sum()} test images decided wrongly; {shown} of them are shown above"
-
-
-def _tested_on(report: Mapping[str, Any], *, same: bool) -> str | None:
-    """The result, if it was measured on the datalist (or on another one) that the thresholds come from."""
-    here, training = (
-        report["data"]["datalist_digest"],
-        report["operating_point"]["chosen_on"].get("datalist_digest"),
-    )
-    if not here or not training or (here == training) is not same:
-        return None
-    where = (
-        "The test split of the datalist that the model comes from"
-        if same
-        else "Another datalist than the model's"
-    )
-    return f"{where}: {report['verdict']['result']}"
-
-
-FILLS: dict[str, Fill] = {
-    "technology": lambda report, _: (
-        f"Deep learning on chest radiographs; classes: {', '.join(report['data']['class_names'])}"
-    ),
-    "sources": _sources,
-    "preprocessing": _preprocessing,
-    "missing": _missing,
-    "partitions": _partitions,
-    "disjoint": _disjoint,
-    "model": _model,
-    "software": _software,
-    "imbalance": _imbalance,
-    "metrics": lambda report, _: (
-        "AUROC, sensitivity, specificity, PPV, NPV, likelihood ratios, F1, kappa, Brier, ECE; see the tables"
-    ),
-    "intervals": _intervals,
-    "calibration": _calibration,
-    "thresholds": _thresholds,
-    "robustness": _robustness,
-    "fairness": _fairness,
-    "explainability": _explainability,
-    "internal": lambda report, _: _tested_on(report, same=True),
-    "external": lambda report, _: _tested_on(report, same=False),
-    "included": _included,
-    "demographics": _demographics,
-    "performance": _performance,
-    "diagnostic": _diagnostic,
-    "failures": _failures,
-    "limitations": lambda report, _: " ".join(report["verdict"]["limits"]),
-    "use": lambda report, _: report["notice"],
-}
+    def use(self) -> str:
+        return str(self._report["notice"])

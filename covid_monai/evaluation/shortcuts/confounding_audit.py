@@ -1,8 +1,6 @@
-"""Confounding audit: can the label be told without looking at the lungs?
+"""Confounding audit: whether the label can be predicted without looking at the lungs.
 
-`shortcut_rule` says when a probe counts.
-
-Reference: Maguolo and Nanni, Information Fusion 2021;76:1-7; DeGrave, Janizek and Lee, Nat Mach Intell
+References: Maguolo and Nanni, Information Fusion 2021;76:1-7; DeGrave, Janizek and Lee, Nat Mach Intell
 2021;3:610-619; Zech et al., PLoS Med 2018;15:e1002683 (the hospital read off the image).
 """
 
@@ -17,6 +15,8 @@ from covid_monai.datasets.grouping import connected_groups
 from covid_monai.evaluation.shortcuts.confounding_tables import confounding_tables
 from covid_monai.evaluation.shortcuts.image_properties import ImageProperties, read_all_properties
 from covid_monai.evaluation.shortcuts.shortcut_probes import (
+    SHORTCUT_ABOVE,
+    above_chance,
     any_shortcut,
     cross_validated_auroc,
     file_properties,
@@ -37,12 +37,12 @@ _CONTROLS = {
     "file": "the properties of the file alone",
 }
 _QUESTIONS = {
-    "border": "Can the label be told from the image border alone?",
-    "lungs hidden": "Can the label be told with the lungs hidden?",
-    "file": "Can the label be told from size, shape, type, depth and compression of the file alone?",
-    "whole image": "For comparison: can the same small model tell the label from the whole image?",
+    "border": "Can the label be predicted from the image border alone?",
+    "lungs hidden": "Can the label be predicted with the lungs hidden?",
+    "file": "Can the label be predicted from size, shape, type, depth and compression of the file alone?",
+    "whole image": "For comparison: can the same small model predict the label from the whole image?",
 }
-# Cramer's V, by Cohen's words for a table with two classes.
+# Cramer's V that Cohen calls strong, for a table with two classes.
 _STRONG_ASSOCIATION = 0.5
 
 
@@ -54,33 +54,34 @@ def audit_confounding(
     workers: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Tabulate the label against what should not tell it, and let probes try to read it from there.
+    """Tabulate the label against properties that should not predict it, and let probes try to predict it.
 
     Args:
         records: Items of a datalist, all splits together: `image`, `label`, and where known `patient`,
             `group`, `source`, `view`, `sex`, `age`.
-        class_names: In the order of the labels.
+        class_names: Names in the order of the labels.
         root: Folder that relative `image` paths start from; the current folder by default.
-        workers: Threads that open files; by default Python's choice for the processors there are.
-        seed: Same seed, same result.
+        workers: Number of threads that open files; by default as many as Python chooses.
+        seed: Seed of folds and models.
 
     Returns:
-        Ready for JSON. `verdict`: one sentence. `shortcut`: True, False, or None where there are too few
-        cases to say. `tables`: `title`, `columns`, `rows`, `note`, `cramers_v`. `probes`: `name`, `question`,
+        Plain values for JSON. `verdict`: one sentence. `shortcut`: True, False, or None where there are too
+        few cases. `tables`: `title`, `columns`, `rows`, `note`, `cramers_v`. `probes`: `name`, `question`,
         `auroc` and `per_class` (`value`, `low`, `high`), `images`, `patients`, `note`. `unreadable`: paths
-        of the files that could not be looked at.
+        of the files that could not be read.
 
     Raises:
         ValueError: If there are no records, or none of their files can be read.
     """
     if not records:
-        raise ValueError("the datalist has no records: nothing to audit")
+        raise ValueError("The datalist has no records, so there is nothing to audit.")
     folder = Path(root) if root is not None else Path()
-    facts = read_all_properties([folder / item["image"] for item in records], workers=workers)
-    pairs = [(item, image) for item, image in zip(records, facts, strict=True) if image is not None]
+    properties = read_all_properties([folder / item["image"] for item in records], workers=workers)
+    pairs = [(item, image) for item, image in zip(records, properties, strict=True) if image is not None]
     if not pairs:
         raise ValueError(
-            f"none of the {len(records)} images can be read, first {folder / records[0]['image']}"
+            f"None of the {len(records)} images can be read; the first is {folder / records[0]['image']}. "
+            "Check the folder of the images."
         )
     items, images = [item for item, _ in pairs], [image for _, image in pairs]
     groups = connected_groups(items)
@@ -93,7 +94,7 @@ def audit_confounding(
         "tables": tables,
         "probes": probes,
         "unreadable": [
-            str(item["image"]) for item, image in zip(records, facts, strict=True) if image is None
+            str(item["image"]) for item, image in zip(records, properties, strict=True) if image is None
         ],
     }
 
@@ -138,18 +139,18 @@ def _source_probes(
     *,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Tell the source from the image; then the label in each source from what the others teach."""
+    """Predict the source from the image, and the label in each source after training on the others."""
     source_of = np.array([str(item.get("source") or "unknown") for item in items])
     names = sorted(set(source_of.tolist()))
     numbers = np.searchsorted(names, source_of)
-    told = cross_validated_auroc(whole, numbers.astype(np.int64), groups, names, seed=seed)
-    found = [{"name": "source", "question": "Can the source be told from the image?", **told}]
+    predicted = cross_validated_auroc(whole, numbers.astype(np.int64), groups, names, seed=seed)
+    found = [{"name": "source", "question": "Can the source be predicted from the image?", **predicted}]
     for name in names:
-        question = f"Trained on all other sources: can the label of the images of {name} be told?"
+        question = f"After training on all other sources, can the label be predicted for images of {name}?"
         result = (
             transferred_auroc(whole, labels, groups, class_names, left_out=source_of == name, seed=seed)
             if len(names) > 1
-            else no_auroc("there is one source only")
+            else no_auroc("there is only one source")
         )
         found.append({"name": f"leave out {name}", "question": question, **result})
     return found
@@ -159,24 +160,28 @@ def _verdict(probes: Sequence[dict[str, Any]], tables: Sequence[dict[str, Any]])
     controls = {probe["name"]: probe for probe in probes if probe["name"] in _CONTROLS and probe["per_class"]}
     judged = {name: is_shortcut(probe["per_class"]) for name, probe in controls.items()}
     shortcut = any_shortcut(list(judged.values()))
-    figures = [
-        (name, f"{_CONTROLS[name]}: AUROC {strongest_words(probe['per_class'])}")
+    figures = {
+        name: f"{_CONTROLS[name]}: AUROC {strongest_words(probe['per_class'])}"
         for name, probe in controls.items()
-    ]
+    }
     if shortcut:
-        found = ", from ".join(words for name, words in figures if judged[name])
+        found = ", from ".join(words for name, words in figures.items() if judged[name])
         return True, f"Shortcut: the label can be predicted from {found}; do not believe the headline."
-    everything = ", from ".join(words for _, words in figures)
+    everything = ", from ".join(figures.values())
     by_source = next(table["cramers_v"] for table in tables if table["title"] == "Label by source")
     if (by_source or 0) >= _STRONG_ASSOCIATION:
         return None, (
-            f"Label and source go together (Cramer's V {by_source:.2f}): nothing here can tell the disease "
-            "from the source."
+            f"Label and source go together (Cramer's V {by_source:.2f}), so the disease cannot be "
+            "distinguished from the source in these data."
         )
     if shortcut is None:
         tried = f" (from {everything})" if everything else ""
-        return (
-            None,
-            f"There are too few patients to say whether the label can be told without the lungs{tried}.",
+        return None, (
+            f"There are too few patients to say whether the label can be predicted without the lungs{tried}."
         )
-    return False, f"No sign that the label can be told without the lungs (from {everything})."
+    if any(above_chance(probe["per_class"]) for probe in controls.values()):
+        return False, (
+            "Without the lungs the label can be predicted better than by chance, but only slightly: no "
+            f"interval lies above {SHORTCUT_ABOVE:.2f} (from {everything})."
+        )
+    return False, f"No sign that the label can be predicted without the lungs (from {everything})."

@@ -1,4 +1,4 @@
-"""Tables of label against everything that should not tell it, with how strongly the two go together."""
+"""Tables of the label against properties that should not predict it, with the strength of the association."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from scipy.stats import chi2_contingency
 from scipy.stats.contingency import association
 
+from covid_monai.evaluation.metrics.subgroups import NOT_RECORDED, age_bands
 from covid_monai.evaluation.shortcuts.image_properties import ImageProperties
 
 THIN_BELOW = 10  # patients
-_UNKNOWN = "unknown"
-_AGE_BANDS = ((18, "under 18"), (40, "18 to 39"), (65, "40 to 64"), (200, "65 and over"))
 _SHAPES = (
     (0.8, "tall: under 0.8"),
     (0.95, "0.80 to 0.95"),
@@ -29,7 +28,7 @@ Item = dict[str, Any]
 
 def confounding_tables(
     items: Sequence[Item],
-    facts: Sequence[ImageProperties],
+    properties: Sequence[ImageProperties],
     groups: NDArray[np.int64],
     class_names: Sequence[str],
 ) -> list[dict[str, Any]]:
@@ -37,52 +36,43 @@ def confounding_tables(
 
     Args:
         items: N records of a datalist.
-        facts: What their files show.
+        properties: Properties of their files.
         groups: Shape [N], patient of each.
-        class_names: In the order of the labels.
+        class_names: Names in the order of the labels.
 
     Returns:
-        `title`, `columns`, `rows` and `note` each; a cell is "images (patients)", with a star where it rests
-        on 1 to 9 patients. `cramers_v` is None where there is one row or one class only.
+        For each table `title`, `columns`, `rows` and `note`; a cell is "images (patients)", with a star where
+        it rests on 1 to 9 patients. `cramers_v` is None where there is only one row or one class.
     """
     labels = np.array([item["label"] for item in items], dtype=np.int64)
     return [
-        _table(title, levels, labels, groups, class_names) for title, levels in _levels(items, facts).items()
+        _table(title, levels, labels, groups, class_names)
+        for title, levels in _levels(items, properties).items()
     ]
 
 
-def age_band(age: object) -> str:
-    """Return the band of an age in years.
-
-    >>> age_band(17.5), age_band(65), age_band(None)
-    ('under 18', '65 and over', 'unknown')
-    """
-    if not isinstance(age, int | float):
-        return _UNKNOWN
-    return next(name for limit, name in _AGE_BANDS if age < limit or limit == _AGE_BANDS[-1][0])
-
-
-def _levels(items: Sequence[Item], facts: Sequence[ImageProperties]) -> dict[str, list[str]]:
-    """The level of each image, by the title of the table."""
+def _levels(items: Sequence[Item], properties: Sequence[ImageProperties]) -> dict[str, list[str]]:
+    """Return the level of each image, by the title of the table."""
 
     def known(key: str) -> list[str]:
-        return [str(item.get(key) or _UNKNOWN) for item in items]
+        return [str(item.get(key) or NOT_RECORDED) for item in items]
 
     def numbers(value: Callable[[ImageProperties], float], digits: int = 2) -> list[str]:
-        return _thirds([value(image) for image in facts], digits)
+        return _thirds([value(image) for image in properties], digits)
 
+    ages = np.array([a if isinstance(a := item.get("age"), int | float) else np.nan for item in items])
     return {
         "source": known("source"),
         "view": known("view"),
         "sex": known("sex"),
-        "age": [age_band(item.get("age")) for item in items],
-        "size in pixels": _most_frequent([f"{image.rows} x {image.columns}" for image in facts]),
-        "width / height": [_shape(image.columns / image.rows) for image in facts],
-        "file type": [image.file_type for image in facts],
-        "colour and depth": [image.depth for image in facts],
+        "age": age_bands(ages).tolist(),
+        "size in pixels": _most_frequent([f"{image.rows} x {image.columns}" for image in properties]),
+        "width / height": [_shape(image.columns / image.rows) for image in properties],
+        "file type": [image.file_type for image in properties],
+        "colour and depth": [image.depth for image in properties],
         "JPEG compression": numbers(lambda image: image.compression, 1),
         "mean grey": numbers(lambda image: image.mean_grey),
-        "frame around the image": [_frame(image.frame_share) for image in facts],
+        "frame around the image": [_frame(image.frame_share) for image in properties],
         "sharpness": numbers(lambda image: image.sharpness),
     }
 
@@ -101,7 +91,7 @@ def _most_frequent(levels: list[str]) -> list[str]:
 
 
 def _thirds(values: Sequence[float], digits: int) -> list[str]:
-    """Cut at the thirds of all images, so that no row is empty."""
+    """Divide the images into thirds by a value, so that no row is empty."""
     low, high = (round(float(cut), digits) for cut in np.quantile(values, [1 / 3, 2 / 3]))
     if low == high:
         return [f"{low:g} or less" if value <= low else f"over {low:g}" for value in values]
@@ -142,15 +132,15 @@ def _cell(images: int, patients: int) -> str:
 
 
 def _association(patients: NDArray[np.int64]) -> tuple[float | None, str]:
-    """Cramer's V of a table of patients, since images of one patient are not independent."""
+    """Return Cramer's V of a table of patients, because images of one patient are not independent."""
     filled = patients[patients.sum(axis=1) > 0][:, patients.sum(axis=0) > 0]
     if min(filled.shape) < 2:
-        return None, "The same for all images: nothing to compare."
+        return None, "All images have the same value, so there is nothing to compare."
     strength = float(association(filled, method="cramer"))
     test = chi2_contingency(filled)
     words = next(word for limit, word in _STRENGTHS if strength < limit)
     p_value = "p < 0.001" if test.pvalue < 0.001 else f"p = {test.pvalue:.3f}"
     return strength, (
-        f"Cramer's V {strength:.2f} ({words}), chi-square {test.statistic:.1f} with {test.dof} degrees of "
-        f"freedom, {p_value}, of patients. Cells: images (patients); * fewer than 10 patients."
+        f"Cramer's V {strength:.2f} ({words}); chi-square {test.statistic:.1f}, {test.dof} degrees of "
+        f"freedom, {p_value}, counting patients. Cells: images (patients); * means fewer than 10 patients."
     )

@@ -1,6 +1,6 @@
-"""What an image file shows without its diagnosis: a small picture, and properties of file and image.
+"""Properties of an image file that do not depend on the diagnosis, and a thumbnail.
 
-Every file is decoded once, JPEG at a reduced size, so that thousands of images take seconds.
+Every file is decoded once, JPEG at a reduced size, so that thousands of images take only seconds.
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,19 @@ _DEPTHS = {"1": "black and white", "L": "grey, 8 bit", "P": "palette", "RGB": "c
 
 @dataclass(frozen=True, slots=True)
 class ImageProperties:
-    """One file, looked at without asking for its label.
+    """Properties of one file.
 
     Args:
-        thumbnail: `[64, 64]`, uint8, bone bright, whatever the shape of the image.
-        rows: Height of the stored picture, in pixels.
-        columns: Width of the stored picture, in pixels.
-        file_type: `JPEG`, `PNG`, `DICOM`, ...
+        thumbnail: Image as `[64, 64]`, uint8, bone bright, stretched to a square.
+        rows: Height of the stored image, in pixels.
+        columns: Width of the stored image, in pixels.
+        file_type: Format: `JPEG`, `PNG`, `DICOM`, ...
         depth: Colour and bits, in words.
         compression: Mean of the first JPEG quantisation table: 1 is best, about 50 is coarse; 0 for others.
         mean_grey: Mean intensity, in [0, 1].
         frame_share: Share of the area that is a black or white frame around the image, in [0, 1].
-        sharpness: Deviation of the Laplacian at 256 pixels over that of the picture; 0 for one grey.
+        sharpness: Standard deviation of the Laplacian at 256 pixels, divided by that of the image; 0 for an
+            image of a single grey.
     """
 
     thumbnail: NDArray[np.uint8]
@@ -51,22 +52,22 @@ class ImageProperties:
 def read_all_properties(
     paths: Sequence[str | Path], *, workers: int | None = None
 ) -> list[ImageProperties | None]:
-    """Look at every file, in order; None stands for a file that cannot be shown as one picture.
+    """Read the properties of every file, in order; None for a file that cannot be read as one image.
 
     Args:
-        paths: DICOM files, or any picture that Pillow opens.
-        workers: Number of threads; by default Python's choice for the processors there are.
+        paths: DICOM files, or any image that Pillow opens.
+        workers: Number of threads; by default as many as Python chooses.
     """
     with ThreadPoolExecutor(workers) as pool:
         try:
-            results = pool.map(_facts_or_none, paths)
-            return list(with_progress(results, "looking at files", total=len(paths)))
-        except BaseException:  # Ctrl-C too: do not open the thousands of files still waiting
+            results = pool.map(_properties_or_none, paths)
+            return list(with_progress(results, "reading image properties", total=len(paths)))
+        except BaseException:  # Ctrl-C too: the thousands of files that still wait must not be opened
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _facts_or_none(path: str | Path) -> ImageProperties | None:
+def _properties_or_none(path: str | Path) -> ImageProperties | None:
     try:
         return read_properties(path)
     except (RefusedImage, UnreadableImage):
@@ -74,31 +75,31 @@ def _facts_or_none(path: str | Path) -> ImageProperties | None:
 
 
 def read_properties(path: str | Path) -> ImageProperties:
-    """Look at one file.
+    """Read the properties of one file.
 
-    Colour pictures are taken as grey: the audit must see what the classifier would refuse.
+    Colour images are converted to grey, because the audit must include images that the classifier refuses.
 
     Raises:
-        RefusedImage: A DICOM object that is not one chest radiograph.
-        UnreadableImage: Missing, damaged, or in a format that is not read.
+        RefusedImage: If the file is a DICOM object that is not one chest radiograph.
+        UnreadableImage: If the file is missing, damaged, or in a format that is not read.
     """
     try:
         image = Image.open(path)
     except UnidentifiedImageError:
-        return _dicom_facts(Path(path))
+        return _dicom_properties(Path(path))
     except (OSError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"{path}: cannot be opened: {error}") from error
+        raise UnreadableImage(f"{path} cannot be opened: {error}") from error
     try:
         with image:
-            return _picture_facts(image, Path(path))
+            return _raster_properties(image, Path(path))
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, RefusedImage):
             raise
-        raise UnreadableImage(f"{path}: cannot be decoded: {error}") from error
+        raise UnreadableImage(f"{path} cannot be decoded: {error}") from error
 
 
-def _picture_facts(image: Image.Image, path: Path) -> ImageProperties:
-    columns, rows, mode, file_type = *image.size, image.mode, str(image.format)
+def _raster_properties(image: Image.Image, path: Path) -> ImageProperties:
+    (columns, rows), mode, file_type = image.size, image.mode, str(image.format)
     tables = getattr(image, "quantization", None) or {}
     compression = float(np.mean(tables[min(tables)])) if tables else 0.0
     if mode.startswith("I"):
@@ -110,18 +111,15 @@ def _picture_facts(image: Image.Image, path: Path) -> ImageProperties:
         upright = ImageOps.exif_transpose(image).convert("L")
         shown = np.asarray(upright, dtype=np.float32) / np.float32(255)
         grey, depth = _resized(shown), _DEPTHS.get(mode, mode)
-    return _facts(grey, rows=rows, columns=columns, file_type=file_type, depth=depth, compression=compression)
+    return _measure(grey, (rows, columns), file_type=file_type, depth=depth, compression=compression)
 
 
-def _dicom_facts(path: Path) -> ImageProperties:
+def _dicom_properties(path: Path) -> ImageProperties:
     from covid_monai.readers.radiograph import read_radiograph  # imports MONAI: only where DICOM is opened
 
     pixels, meta = read_radiograph(path)
-    rows, columns = pixels.shape[1:]
     depth = str(meta["PhotometricInterpretation"] or "unknown")
-    return _facts(
-        _resized(pixels[0]), rows=rows, columns=columns, file_type="DICOM", depth=depth, compression=0.0
-    )
+    return _measure(_resized(pixels[0]), pixels.shape[1:], file_type="DICOM", depth=depth, compression=0.0)
 
 
 def _resized(grey: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -130,12 +128,10 @@ def _resized(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(picture.resize(size, Image.Resampling.BOX if max(grey.shape) > 256 else None))
 
 
-def _facts(
-    grey: NDArray[np.float32], *, rows: int, columns: int, file_type: str, depth: str, compression: float
+def _measure(
+    grey: NDArray[np.float32], size: tuple[int, ...], *, file_type: str, depth: str, compression: float
 ) -> ImageProperties:
-    from covid_monai.transforms.crop_border import (
-        find_image,  # imports torch: only where images are looked at
-    )
+    from covid_monai.transforms.crop_border import find_image  # imports torch
 
     top, bottom, left, right = find_image(grey)
     block = _WORKING_SIZE // THUMBNAIL_SIZE
@@ -143,8 +139,8 @@ def _facts(
     spread = float(grey.std())
     return ImageProperties(
         thumbnail=(255 * small).round().astype(np.uint8),
-        rows=rows,
-        columns=columns,
+        rows=size[0],
+        columns=size[1],
         file_type=file_type,
         depth=depth,
         compression=compression,

@@ -1,7 +1,7 @@
-"""What heat maps are worth: how much of them lies in the lungs, and whether they depend on the training.
+"""Checks of heat maps: how much of them lies in the lungs, and whether they depend on the training.
 
-Arrays in, plain values for `metrics.json` and sentences for a physician out; the maps themselves come from
-`covid_monai.inference.grad_cam`.
+The functions take arrays and return plain values for `metrics.json` and sentences for a physician. The maps
+themselves come from `covid_monai.inference.grad_cam`.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,15 @@ from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 from statsmodels.stats.weightstats import DescrStatsW
 
-# Above this rank correlation a map of an untrained network tells much of the map of the trained one.
+from covid_monai.core.number_format import format_metric, format_percent
+
+# Above this rank correlation, the map of an untrained network resembles that of the trained one.
 SIMILAR = 0.5
 _CONFIDENCE = 0.95
 
 
 def lung_share(heatmap: ArrayLike, region: ArrayLike) -> float | None:
-    """Share of a map's weight that lies in a region; None for a map without any weight.
+    """Return the share of a map's weight that lies in a region; None for a map without any weight.
 
     Args:
         heatmap: Shape [H, W], 0 or more.
@@ -40,12 +42,12 @@ def summarise_lung_share(
     patients: ArrayLike,
     class_names: Sequence[str],
 ) -> dict[str, Any]:
-    """Mean share of the heat maps inside the lung region, beside what chance would give.
+    """Compute the mean share of the heat maps in the lung region, and the share expected by chance.
 
     Args:
         shares: N values of `lung_share`; None counts as an empty map.
-        areas: N shares of the image that the region covers, which is what a map spread evenly would reach.
-        decisions: N class indices that the maps were made for.
+        areas: N shares of the image that the region covers; an evenly spread map would reach them.
+        decisions: N class indices for which the maps were made.
         patients: N patients; each counts once, with the mean of its images.
         class_names: K names.
 
@@ -77,7 +79,7 @@ def summarise_lung_share(
 
 
 def mean_over_patients(values: NDArray[np.float64], patients: NDArray[Any]) -> dict[str, float | None]:
-    """Mean of the patients' means with its 95 % t interval; None where there is nothing to say.
+    """Compute the mean of the patients' means with its 95 % t interval; None where it is undefined.
 
     >>> mean_over_patients(np.array([1.0, 3.0, 4.0]), np.array(["a", "a", "b"]))["value"]
     3.0
@@ -92,11 +94,11 @@ def mean_over_patients(values: NDArray[np.float64], patients: NDArray[Any]) -> d
 
 
 def similarity(one: ArrayLike, other: ArrayLike) -> tuple[float, float] | None:
-    """Spearman's rank correlation and structural similarity of two maps; None if one is constant.
+    """Compute Spearman's rank correlation and structural similarity of two maps; None if one is constant.
 
     Args:
         one: Shape [H, W] in [0, 1], at least 7 x 7.
-        other: As `one`.
+        other: Second map, of the same shape.
     """
     first, second = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
     if np.ptp(first) == 0 or np.ptp(second) == 0:
@@ -108,18 +110,18 @@ def similarity(one: ArrayLike, other: ArrayLike) -> tuple[float, float] | None:
 def summarise_randomisation(
     similarities: Sequence[tuple[float, float] | None], patients: Sequence[str], *, draws: int
 ) -> dict[str, Any]:
-    """Whether the maps change when the network's weights are replaced by random ones, as they must.
+    """Judge whether the maps change when the network's weights are replaced by random ones, as they must.
 
     Args:
-        similarities: What `similarity` gave for trained against random network, per image and draw.
-        patients: The patient of each.
-        draws: How many random networks there were.
+        similarities: Results of `similarity` for trained against random network, per image and draw.
+        patients: Patient of each.
+        draws: Number of random networks.
 
     Returns:
         `comparisons`, `draws`, `empty` (pairs with a constant map, left out), `rank_correlation` (with its
         sign, so that unrelated maps give 0 on average however coarse they are) and `ssim`, each a mean
-        with its interval; `passed`: the whole interval of the rank correlation lies below `SIMILAR`; None
-        where there are too few comparisons. `sentence`: the same in words.
+        with its interval; `passed`: whether the whole interval of the rank correlation lies below `SIMILAR`,
+        or None where there are too few comparisons. `sentence`: the same in words.
 
     Reference: Adebayo 2018, Sanity Checks for Saliency Maps, arXiv:1810.03292 (model parameter
     randomisation).
@@ -141,28 +143,28 @@ def summarise_randomisation(
 
 def _share_sentence(row: dict[str, Any], beyond: dict[str, float | None]) -> str:
     if row["share"]["value"] is None or row["region"] is None:
-        return "No heat map has any weight: where the network looks cannot be said."
-    share, region = f"{row['share']['value']:.0%}", f"{row['region']:.0%}"
+        return "Every heat map is empty, so it is unknown where the network looks."
+    share, region = format_percent(row["share"]["value"], 0), format_percent(row["region"], 0)
     start = f"{share} of the heat maps' weight lies in the lung region, which covers {region} of the image"
     low, high = beyond["low"], beyond["high"]
     if low is None or high is None or low <= 0 <= high:
-        return f"{start}: no more than chance would give."
+        return f"{start}. That is no more than chance would give."
     if high < 0:
-        return f"{start}: less than chance would give. The network looks elsewhere than at the lungs."
-    return f"{start}: more than chance would give."
+        return f"{start}. That is less than chance would give: the network does not look at the lungs."
+    return f"{start}. That is more than chance would give."
 
 
 def _randomisation_sentence(result: dict[str, Any]) -> str:
     if result["passed"] is None:
-        return "Weight-randomisation check: not possible, because the maps are empty or too few."
-    value = f"{result['rank_correlation']['value']:.2f}"
+        return "Weight-randomisation check: not possible, because there are too few maps or they are empty."
+    value = format_metric(result["rank_correlation"]["value"])
     if result["passed"]:
         return (
-            "Weight-randomisation check: passed. With random weights the maps become others (mean rank "
-            f"correlation {value}), so they do show what was learned."
+            "Weight-randomisation check: passed. With random weights the maps change (mean rank correlation "
+            f"{value}), so they do depend on what the network has learned."
         )
     return (
-        "Weight-randomisation check: failed. With random weights the maps stay much the same (mean rank "
-        f"correlation {value}): they show the image or the network's build, not what was learned. Do "
-        "not read anything into them."
+        "Weight-randomisation check: failed. With random weights the maps hardly change (mean rank "
+        f"correlation {value}). They show the image or the structure of the network, not what it has "
+        "learned. Do not interpret them."
     )

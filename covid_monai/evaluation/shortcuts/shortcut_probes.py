@@ -1,7 +1,13 @@
-"""Probes: small models that try to read a label from what should not tell it.
+"""Small models that try to predict a label without the lungs, and the rule for calling the result a shortcut.
 
-A probe is kept small on purpose. What a linear model finds on 32 x 32 pixels, a deep network finds too, and
-it finds more: a probe at chance proves nothing, a probe far above chance does.
+A probe is small on purpose. A deep network also finds what a linear model finds on 32 x 32 pixels, and more.
+So a probe at chance level proves nothing, and a probe far above chance proves a shortcut.
+
+A probe counts as a shortcut if the lower end of its 95 % interval lies above `SHORTCUT_ABOVE` for any class.
+Chance is 0.50, and some association is honest: ill people more often lie down, are older, are turned. Below
+0.60 that gain is small compared with what headlines claim (0.9 and more), and among the few intervals of an
+audit a lower end above 0.60 hardly comes by chance. To say that there is no shortcut, every upper end must
+lie below `CLEAR_BELOW`; otherwise there are too few cases.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +23,14 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
+from covid_monai.core.number_format import NOT_DEFINED, format_interval, format_metric
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
 from covid_monai.evaluation.shortcuts.image_properties import THUMBNAIL_SIZE, ImageProperties
 
 Features = NDArray[Any]
 Integers = NDArray[np.int64]
 
-FEWEST_PATIENTS = 10  # in a class: two for each of five folds
+FEWEST_PATIENTS = 10  # of a class, two for each of five folds
 _FOLDS = 5
 _SIZE = 32
 _COMPONENTS = 100
@@ -34,11 +41,11 @@ CLEAR_BELOW = 0.75
 Auroc = Mapping[str, float | None]
 
 
-def pixels(facts: Sequence[ImageProperties], *, hidden: str | None = None) -> Features:
-    """Pixels of the thumbnails, 32 x 32 or what is left of it.
+def pixels(properties: Sequence[ImageProperties], *, hidden: str | None = None) -> Features:
+    """Return the pixels of the thumbnails, reduced to 32 x 32, without a hidden region.
 
     Args:
-        facts: N files.
+        properties: Properties of N files.
         hidden: Region to leave out, a name of `covid_monai.transforms.hide_region.REGIONS`.
 
     Returns:
@@ -47,20 +54,20 @@ def pixels(facts: Sequence[ImageProperties], *, hidden: str | None = None) -> Fe
     from covid_monai.transforms.hide_region import hidden_region  # imports torch: only where it is needed
 
     block = THUMBNAIL_SIZE // _SIZE
-    full = np.stack([image.thumbnail for image in facts]).reshape(-1, _SIZE, block, _SIZE, block)
+    full = np.stack([image.thumbnail for image in properties]).reshape(-1, _SIZE, block, _SIZE, block)
     small = full.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
     kept = np.ones((_SIZE, _SIZE), dtype=bool) if hidden is None else ~hidden_region(hidden, _SIZE, _SIZE)
     return np.ascontiguousarray(small[:, kept])
 
 
-def file_properties(facts: Sequence[ImageProperties]) -> Features:
-    """What the file says without its picture: size, shape, type, depth, compression; `[N, 6]`, objects."""
-    rows = [(f.rows, f.columns, f.columns / f.rows, f.compression, f.file_type, f.depth) for f in facts]
+def file_properties(properties: Sequence[ImageProperties]) -> Features:
+    """Return size, shape, compression, type and depth of the files, without the pixels: `[N, 6]`, objects."""
+    rows = [(f.rows, f.columns, f.columns / f.rows, f.compression, f.file_type, f.depth) for f in properties]
     return np.array(rows, dtype=object)
 
 
 def picture_model(seed: int, *, images: int, features: int) -> Pipeline:
-    """Principal components of the pixels, then logistic regression."""
+    """Make a model of principal components of the pixels and logistic regression."""
     components = max(1, min(_COMPONENTS, features, images // 2))
     return make_pipeline(
         PCA(components, whiten=True, random_state=seed), LogisticRegression(C=0.1, max_iter=500)
@@ -68,7 +75,7 @@ def picture_model(seed: int, *, images: int, features: int) -> Pipeline:
 
 
 def property_model(seed: int) -> Pipeline:
-    """Boosted trees on `file_properties`, whose last two columns are words."""
+    """Make a model of boosted trees on `file_properties`, whose last two columns are words."""
     numbered = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     encode = make_column_transformer((numbered, [4, 5]), remainder="passthrough")
     return make_pipeline(encode, HistGradientBoostingClassifier(max_iter=50, random_state=seed))
@@ -83,27 +90,27 @@ def cross_validated_auroc(
     seed: int,
     model: Pipeline | None = None,
 ) -> dict[str, Any]:
-    """AUROC of a probe by cross-validation that keeps every patient in one fold.
+    """Compute the AUROC of a probe by cross-validation that keeps every patient in one fold.
 
     Args:
         features: `[N, P]`.
         labels: Shape [N]. Classes with fewer than `FEWEST_PATIENTS` groups are left out.
         groups: Shape [N], from `connected_groups`.
-        names: Of all classes, in the order of their labels.
-        seed: Of the folds.
-        model: Untrained; by default `picture_model`.
+        names: Names of all classes, in the order of their labels.
+        seed: Seed of the folds.
+        model: Untrained model; by default `picture_model`.
 
     Returns:
-        `auroc` (macro, one against the rest) and `per_class`, each `{"value", "low", "high"}`, `images` and
-        `patients` that they rest on, and `note`. Where fewer than two classes are large enough, `value` is
-        None and `note` says why.
+        `auroc` (macro, one against the rest) and `per_class`, each `{"value", "low", "high"}`, number of
+        `images` and `patients`, and `note`. Where fewer than two classes are large enough, `value` is None
+        and `note` says why.
     """
     kept = np.flatnonzero(np.isin(labels, large_classes(labels, groups)))
     present = np.unique(labels[kept])
     if len(present) < 2:
         return no_auroc(f"fewer than two classes have {FEWEST_PATIENTS} patients")
     if (features[kept] == features[kept[0]]).all():
-        return no_auroc("the files do not differ in them")
+        return no_auroc("these properties are the same for all files")
     if model is None:
         model = picture_model(seed, images=len(kept), features=features.shape[1])
     folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
@@ -122,15 +129,17 @@ def transferred_auroc(
     left_out: NDArray[np.bool_],
     seed: int,
 ) -> dict[str, Any]:
-    """AUROC on the images of one source, of a probe trained on all others; see `cross_validated_auroc`.
+    """Compute the AUROC on images of one source after training on all others; see `cross_validated_auroc`.
 
-    Images elsewhere of a left-out patient take no part.
+    Images that other sources have of a left-out patient are not used.
     """
     rest = ~left_out & ~np.isin(groups, groups[left_out])
     trained = large_classes(labels[rest], groups[rest])
     tested = np.intersect1d(large_classes(labels[left_out], groups[left_out]), trained)
     if len(tested) < 2:
-        return no_auroc(f"fewer than two classes have {FEWEST_PATIENTS} patients both in it and elsewhere")
+        return no_auroc(
+            f"fewer than two classes have {FEWEST_PATIENTS} patients in this source and elsewhere"
+        )
     train, test = rest & np.isin(labels, trained), left_out & np.isin(labels, tested)
     model = picture_model(seed, images=int(train.sum()), features=features.shape[1])
     found = model.fit(features[train], labels[train]).predict_proba(features[test])
@@ -141,7 +150,7 @@ def transferred_auroc(
 
 
 def large_classes(labels: Integers, groups: Integers) -> Integers:
-    """Labels of at least `FEWEST_PATIENTS` groups, in order."""
+    """Return the labels with at least `FEWEST_PATIENTS` groups, in order."""
     return np.array(
         [k for k in np.unique(labels) if len(np.unique(groups[labels == k])) >= FEWEST_PATIENTS],
         dtype=np.int64,
@@ -149,15 +158,9 @@ def large_classes(labels: Integers, groups: Integers) -> Integers:
 
 
 def no_auroc(reason: str) -> dict[str, Any]:
-    """What stands for a probe that cannot be had."""
-    nothing = {"value": None, "low": None, "high": None}
-    return {
-        "auroc": nothing,
-        "per_class": {},
-        "images": 0,
-        "patients": 0,
-        "note": f"Cannot be had: {reason}.",
-    }
+    """Return the result of a probe that cannot be trained or tested."""
+    auroc = {"value": None, "low": None, "high": None}
+    return {"auroc": auroc, "per_class": {}, "images": 0, "patients": 0, "note": f"Not possible: {reason}."}
 
 
 def _scored(
@@ -177,42 +180,49 @@ def _scored(
 
 
 def is_shortcut(per_class: Mapping[str, Auroc]) -> bool | None:
-    """Judge one control by the intervals of its classes; None if they are too wide, or there are none.
+    """Judge one probe by the intervals of its classes; None if they are too wide, or if there are none.
 
     >>> is_shortcut({"covid": {"value": 0.98, "low": 0.97, "high": 0.99}})
     True
     >>> is_shortcut({"covid": {"value": 0.55, "low": 0.30, "high": 0.80}}) is None
     True
     """
-    intervals = [auroc for auroc in per_class.values() if auroc["low"] is not None]
-    if any(auroc["low"] > SHORTCUT_ABOVE for auroc in intervals):  # type: ignore[operator]
+    if any(auroc["low"] is not None and auroc["low"] > SHORTCUT_ABOVE for auroc in per_class.values()):
         return True
     clear = [auroc["high"] is not None and auroc["high"] < CLEAR_BELOW for auroc in per_class.values()]
     return False if clear and all(clear) else None
 
 
 def any_shortcut(judged: list[bool | None]) -> bool | None:
-    """Judge several controls together: one is enough to find a shortcut, all are needed to find none."""
+    """Judge several probes together: one is enough to find a shortcut, all are needed to find none."""
     if any(judged):
         return True
     return False if judged and None not in judged else None
 
 
-def strongest_words(per_class: Mapping[str, Auroc]) -> str:
-    """AUROC with interval of the class that is told best; its name where there are more than two.
+def above_chance(per_class: Mapping[str, Auroc]) -> bool:
+    """Tell whether the interval of any class excludes 0.5 from below.
 
-    >>> strongest_words({"a": {"value": 0.5, "low": None, "high": None}})
-    '0.50'
+    >>> above_chance({"a": {"value": 0.65, "low": 0.59, "high": 0.7}})
+    True
+    """
+    return any(auroc["low"] is not None and auroc["low"] > 0.5 for auroc in per_class.values())
+
+
+def strongest_words(per_class: Mapping[str, Auroc]) -> str:
+    """Write the highest AUROC of the classes with its interval, and the class if there are more than two.
+
+    >>> strongest_words({"a": {"value": 0.65, "low": 0.59, "high": 0.7}})
+    '0.650 (0.590 to 0.700)'
     """
     name, auroc = max(per_class.items(), key=lambda pair: (pair[1]["low"] or 0, pair[1]["value"] or 0))
-    return f"{auroc_words(auroc)} for {name}" if len(per_class) > 2 else auroc_words(auroc)
+    return f"{_auroc_words(auroc)} for {name}" if len(per_class) > 2 else _auroc_words(auroc)
 
 
-def auroc_words(auroc: Mapping[str, Any]) -> str:
-    """An AUROC with its interval, for a sentence."""
+def _auroc_words(auroc: Auroc) -> str:
     value, low, high = auroc["value"], auroc["low"], auroc["high"]
     if value is None:
-        return "unknown"
+        return NOT_DEFINED
     if high is not None and high < 0.5:  # the folds differ by more than the classes do
-        return f"{value:.2f}, no better than chance"
-    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
+        return f"{format_metric(value)}, no better than chance"
+    return format_metric(value) if low is None else f"{format_metric(value)} ({format_interval(auroc)})"

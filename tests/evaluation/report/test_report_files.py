@@ -16,7 +16,7 @@ from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
 from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 from covid_monai.evaluation.report.gallery import image_uri, overlay_uri
-from covid_monai.evaluation.report.metric_wording import summarise
+from covid_monai.evaluation.report.metric_wording import metrics_table
 from covid_monai.evaluation.report.report_files import write_report
 from covid_monai.evaluation.shortcuts.saliency import summarise_lung_share, summarise_randomisation
 
@@ -226,7 +226,7 @@ def test_label_and_source_together_is_said_first(tmp_path):
 def test_class_with_several_sources_of_its_own_is_still_confounded(tmp_path):
     rows = make_rows("test", 60, source=lambda label, i: f"{'adults' if label == 2 else 'children'} {i % 2}")
     limits = make_report(tmp_path, rows)["verdict"]["limits"]
-    assert "come from sources of their own (adults 0, adults 1) and no other class does" in limits[0]
+    assert "come from these sources (adults 0, adults 1), and no other class does" in limits[0]
 
 
 def test_shared_sources_are_not_called_confounded(report):
@@ -282,7 +282,7 @@ def test_class_without_test_cases_neither_crashes_nor_prints_nan(tmp_path):
     values = make_report(tmp_path, rows)
     assert values["test"]["per_class"]["covid"]["sensitivity"] == {"value": None, "low": None, "high": None}
     assert values["classification_report"]["covid"]["recall"] is None
-    assert any("No test case of covid" in sentence for sentence in values["verdict"]["limits"])
+    assert any("no case of covid" in sentence for sentence in values["verdict"]["limits"])
     text = Page((tmp_path / "report.html").read_text()).text
     assert "not defined" in text
     assert not re.search(r"\b(nan|None)\b", text)
@@ -309,7 +309,7 @@ def test_markup_in_names_stays_text(tmp_path):
 
 def printed(values):
     console = Console(file=io.StringIO(), width=80)
-    console.print(summarise(values))
+    console.print(metrics_table(values))
     return console.file.getvalue()
 
 
@@ -323,7 +323,7 @@ def test_terminal_summary_shows_headline_intervals_and_each_class(report):
 
 
 def test_wrong_input_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no row of the split test"):
+    with pytest.raises(ValueError, match="has no row of the split test"):
         make_report(tmp_path, make_rows("validation", 9))
     with pytest.raises(ValueError, match="operating point is for a, b"):
         make_report(tmp_path, make_rows("test", 9), operating_point=OperatingPoint.argmax("ab"))

@@ -61,7 +61,7 @@ def test_class_and_source_that_coincide_are_said_to(tmp_path):
     assert "Label and source go together (Cramer's V 1.00)" in audit["verdict"]
     left_out = [probe for probe in audit["probes"] if probe["name"].startswith("leave out")]
     assert len(left_out) == 2
-    assert all(probe["note"].startswith("Cannot be had") for probe in left_out)
+    assert all(probe["note"].startswith("Not possible") for probe in left_out)
 
 
 def test_brightness_of_a_class_is_found_and_bad_files_are_named(tmp_path):

@@ -116,7 +116,7 @@ def test_a_class_of_one_source_alone_cannot_be_transferred():
         seed=0,
     )
     assert found["auroc"]["value"] is None
-    assert found["note"].startswith("Cannot be had")
+    assert found["note"].startswith("Not possible")
 
 
 def test_tables_count_images_and_patients_and_mark_thin_cells():
@@ -134,4 +134,4 @@ def test_tables_count_images_and_patients_and_mark_thin_cells():
     assert tables["Label by width / height"]["rows"][1] == ["wide: 1.25 and over", "5 (5)*", "5 (5)*"]
     assert tables["Label by age"]["rows"][0] == ["18 to 39", "11 (11)", "11 (11)"]
     assert tables["Label by view"]["cramers_v"] is None
-    assert tables["Label by view"]["rows"] == [["unknown", "30 (30)", "30 (30)"]]
+    assert tables["Label by view"]["rows"] == [["not recorded", "30 (30)", "30 (30)"]]
