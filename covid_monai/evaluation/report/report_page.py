@@ -69,9 +69,7 @@ def _figures(report: Mapping[str, Any], test: PredictionTable, decisions: ArrayL
             "One class against the rest. The dot is the operating point; the dotted line is guessing.",
         ),
         _figure(
-            plot_precision_recall(
-                **curves, class_names=names, decisions=decisions, title="Precision-recall, test split"
-            ),
+            plot_precision_recall(**curves, title="Precision-recall, test split"),
             "Precision-recall curves of the test split, one class against the rest.",
             "The dot is the operating point. Guessing reaches the short dotted line at the right: the share "
             "of the class in this split.",

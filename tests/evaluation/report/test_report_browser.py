@@ -97,7 +97,7 @@ def test_page_fits_shows_its_pictures_and_no_undefined_number(pages, browser, re
     assert browser.execute_script(outside) == []
     text = browser.find_element(By.TAG_NAME, "body").text
     assert "What was found" in text
-    assert "Reporting sheet" in text
+    assert "Reporting checklist" in text
     assert not re.search(r"\b(nan|NaN|None|undefined|inf)\b", text)
     if folder := request.config.getoption("--screenshots"):
         _shoot(browser, Path(folder) / f"report-{name}-{width}.png", width)

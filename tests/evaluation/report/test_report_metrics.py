@@ -263,7 +263,7 @@ def test_without_validation_nothing_is_fitted():
     nothing = splits["validation"].where(np.zeros(120, dtype=bool))
     found = compute_report_metrics(splits["test"], nothing, **FEW)
     assert found["calibration"] is found["abstention"] is found["validation"] is None
-    assert "No validation rows" in found["operating_point"]["notes"][0]
+    assert "There are no validation rows" in found["operating_point"]["notes"][0]
     json.dumps(found, allow_nan=False)
 
 
@@ -283,7 +283,7 @@ def test_other_classes_and_empty_tests_are_refused():
         compute_report_metrics(
             splits["test"], splits["validation"], operating_point=OperatingPoint.argmax("ab")
         )
-    with pytest.raises(ValueError, match="No row of the split test"):
+    with pytest.raises(ValueError, match="There are no rows of the test split"):
         compute_report_metrics(splits["test"].where(np.zeros(120, dtype=bool)), splits["validation"])
 
 

@@ -49,7 +49,7 @@ def test_empty_maps_are_counted_and_left_out():
     assert found["rows"][0]["share"]["value"] == pytest.approx(0.55)
     assert found["rows"][2]["share"] == {"value": None, "low": None, "high": None}
     nothing = summarise_lung_share([None], [0.4], [0], ["a"], NAMES)
-    assert nothing["sentence"].startswith("No heat map has any weight")
+    assert nothing["sentence"].startswith("Every heat map is empty")
 
 
 def test_similarity_of_a_map_with_itself_and_with_a_constant_one():
