@@ -18,7 +18,7 @@ from matplotlib import get_data_path
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from covid_monai.deidentify.marks import has_text_like_marks, text_like_lines
+from covid_monai.deidentify.text_detection import find_text_lines, has_text
 
 WORDS = ("DOE^JANE 1961-04-02", "ID 4711-0815", "MUSTERMANN, ERIKA", "Müller Hans 12.03.1960")
 MARKERS = ("L", "R", "PA", "AP")
@@ -40,9 +40,9 @@ def main() -> None:
     arguments = parser.parse_args()
     root = Path(os.environ["COVID_MONAI_DATA"])
     # Planted on images that raise no alarm of their own: 40 as they are, 10 of them four times as large.
-    clean = [image for _, image in sample(root / FOLDERS[1], 80) if not has_text_like_marks(image)][:40]
+    clean = [image for _, image in sample(root / FOLDERS[1], 80) if not has_text(image)][:40]
     large = [cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC) for image in clean[:10]]
-    large = [image for image in large if not has_text_like_marks(image)]
+    large = [image for image in large if not has_text(image)]
     for name, images, sizes in (
         ("512", clean, (8, 12, 16, 24, 40)),
         ("2048", large, (8, 12, 24, 40, 56, 80)),
@@ -52,11 +52,7 @@ def main() -> None:
                 print(f"{name} px images, {size} px, tone {tone}: {share(images, WORDS, size, tone)}")
         print(f"{name} px images, markers alone: {share(images, MARKERS, 32, 255)}")
     for folder in FOLDERS:
-        alarms = [
-            (path, image)
-            for path, image in sample(root / folder, arguments.images)
-            if has_text_like_marks(image)
-        ]
+        alarms = [(path, image) for path, image in sample(root / folder, arguments.images) if has_text(image)]
         print(f"{folder}: {len(alarms)} alarms on {arguments.images} images")
         if arguments.sheets:
             save_boxes(alarms, arguments.sheets / folder.replace("/", "_"))
@@ -75,7 +71,7 @@ def share(images: list[Pixels], words: tuple[str, ...], size: int, tone: int) ->
     """Found of planted."""
     rng = random.Random(size)  # noqa: S311
     found = [
-        has_text_like_marks(written)
+        has_text(written)
         for image in images
         for word in words
         if (written := write(image, word, size, tone, rng)) is not None
@@ -104,7 +100,7 @@ def save_boxes(alarms: list[tuple[Path, Pixels]], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path, image in alarms:
         picture = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-        for line in text_like_lines(image):
+        for line in find_text_lines(image):
             corner = (line.left + line.width, line.top + line.height)
             cv2.rectangle(picture, (line.left, line.top), corner, (0, 0, 255), 2)
         cv2.imwrite(str(folder / f"{path.stem}.png"), picture)

@@ -1,6 +1,7 @@
-"""`covid-monai data deidentify`: DICOM files on their way from a hospital to research."""
+"""`covid-monai data deidentify`: de-identified copies of DICOM images for research."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,11 +9,9 @@ import typer
 
 from covid_monai.cli import examples
 from covid_monai.cli.options import JsonOption, complete_words, print_json, reserve_stdout
-from covid_monai.core.errors import unknown_choice
+from covid_monai.core.errors import count_noun, unknown_choice
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from covid_monai.deidentify.rules import Rules
 
 EXAMPLES = examples(
@@ -25,15 +24,15 @@ EXAMPLES = examples(
 def deidentify(
     inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="DICOM files, or folders of them.")],
     output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="A new folder, or that of an earlier run to complete.")
+        Path, typer.Argument(metavar="OUT", help="New folder, or the folder of an earlier run to complete.")
     ],
     key_file: Annotated[
         Path,
-        typer.Option(
-            metavar="FILE", help="The secret that pseudonyms, UIDs and shifts of dates follow from."
-        ),
+        typer.Option(metavar="FILE", help="Secret that makes pseudonyms, UIDs and the shifts of dates."),
     ],
-    new_key: Annotated[bool, typer.Option("--new-key", help="Make the key file, with a random key.")] = False,
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help="Create the key file with a random key.")
+    ] = False,
     retain: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,7 +43,7 @@ def deidentify(
         ),
     ] = None,
     allow_burned_in: Annotated[
-        bool, typer.Option("--allow-burned-in", help="Let in pictures that say they carry identity.")
+        bool, typer.Option("--allow-burned-in", help="Copy images that declare an identity in their pixels.")
     ] = False,
     crosswalk: Annotated[
         Path | None,
@@ -53,40 +52,45 @@ def deidentify(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads.", show_default="one a processor")
+        int | None,
+        typer.Option(min=1, help="Number of threads.", show_default="the number of processors"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove identities from DICOM images (PS3.15 E, Basic Profile); dates move, pixels stay as they are.
+    """Remove identities from DICOM images by the Basic Profile of PS3.15 E; dates move, pixels stay.
 
-    Inputs are named by their number, since their names may be a patient's. OUT/deidentification.json accounts
-    for every file and lists what a person must look at.
+    Messages name an input by its number, because its file name may be a patient's. OUT/deidentification.json
+    accounts for every file and lists the images that a person must look at.
 
     Exit code: 0 if all files have a copy, 1 if any was refused or failed, 2 for wrong usage.
     """
-    from covid_monai.deidentify.opening import input_files
-    from covid_monai.deidentify.pseudonyms import KEY_ADVICE, create_key, load_key
-    from covid_monai.deidentify.run import Settings
-    from covid_monai.deidentify.run import deidentify as run
+    from covid_monai.deidentify.copies import deidentify_files
+    from covid_monai.deidentify.inputs import list_input_files
+    from covid_monai.deidentify.replacements import KEY_ADVICE, create_key, load_key
 
-    rules = _rules(retain or [])  # this and the inputs before a key is made: either may be missing
+    rules = _rules(retain or [])  # rules and inputs come before a new key, because either may be missing
     for name, path in (("--key-file", key_file), ("--crosswalk", crosswalk)):
         if path is not None and path.resolve().is_relative_to(output.resolve()):
-            raise ValueError(f"{name} lies in the output folder, which leaves the house: put it elsewhere.")
-    files = input_files(inputs, output=output)
+            raise ValueError(f"{name} is in the output folder, which leaves the hospital. Put it elsewhere.")
+    files = list_input_files(inputs, output=output)
+    pseudonyms = create_key(key_file) if new_key else load_key(key_file)
     if new_key:
-        pseudonyms = create_key(key_file)
         typer.echo(f"New key in {key_file}. {KEY_ADVICE}", err=True)
-    else:
-        pseudonyms = load_key(key_file)
-    settings = Settings(pseudonyms, rules, allow_burned_in=allow_burned_in, workers=workers)
     with reserve_stdout(as_json):
-        report = run(files, output, settings, crosswalk=crosswalk)
+        manifest = deidentify_files(
+            files,
+            output,
+            pseudonyms=pseudonyms,
+            rules=rules,
+            allow_burned_in=allow_burned_in,
+            workers=workers,
+            crosswalk=crosswalk,
+        )
     if as_json:
-        print_json(report)
+        print_json(manifest)
     else:
-        _print_report(report, output)
-    if report["refused"]:
+        _print_manifest(manifest, output)
+    if manifest["refused"]:
         raise typer.Exit(1)
 
 
@@ -96,52 +100,45 @@ def _rules(retain: list[str]) -> "Rules":
     known = [str(option) for option in Retain]
     for option in retain:
         if option not in known:
-            raise ValueError(f"--retain: {unknown_choice('profile option', option, known)}")
+            raise ValueError(f"--retain: {unknown_choice('option of the profile', option, known)}")
     return Rules([Retain(option) for option in retain])
 
 
-def _print_report(report: dict[str, Any], output: Path) -> None:
+def _print_manifest(manifest: dict[str, Any], output: Path) -> None:
+    from rich import box
     from rich.console import Console
+    from rich.table import Table
 
-    Console().print(_table(report))
-    if report["review"]:
+    caption = "This is no guarantee of anonymity: docs/deidentification.md says what is not done."
+    table = Table("files", "outcome", box=box.SIMPLE_HEAD, caption=caption)
+    table.columns[0].justify = "right"
+    for count, outcome in _outcomes(manifest):
+        if count:
+            table.add_row(f"{count:,}", outcome)
+    table.add_section()
+    for name, outcome in (
+        ("private", "private elements removed"),
+        ("removed", "other elements removed"),
+        ("changed", "elements emptied, replaced or shifted"),
+    ):
+        table.add_row(f"{manifest['elements'][name]:,}", outcome)
+    Console().print(table)
+    if manifest["review"]:
         typer.echo(
-            "Look at every picture under review before you hand the folder on; their paths are in the report."
+            "Look at every image under review before you hand the folder on. The report has the paths."
         )
     typer.echo(f"Report: {output / 'deidentification.json'}")
 
 
-def _table(report: dict[str, Any]) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        box=box.SIMPLE_HEAD, caption="No guarantee: docs/deidentification.md says what is not done."
-    )
-    table.add_column("files", justify="right")
-    table.add_column("what became of them")
-    counts = report["counts"]
-    table.add_row(str(counts["inputs"]), "inputs")
-    table.add_row(
-        str(counts["copies"]), f"copies, of {counts['patients']} patients and {counts['studies']} studies"
-    )
-    if counts["copies_without_patient_id"]:
-        table.add_row(
-            str(counts["copies_without_patient_id"]),
-            "copies without PatientID: each study counts as a patient",
-        )
-    for name, meaning in (("repeats", "repeats of another input"), ("directories", "DICOMDIR, left out")):
-        if counts[name]:
-            table.add_row(str(counts[name]), meaning)
-    details = Counter((each["reason"], each["detail"]) for each in report["refused"])
-    for (reason, detail), count in details.most_common():
-        table.add_row(str(count), f"refused: {reason}. {detail}")
-    reviews = Counter(reason for reasons in report["review"].values() for reason in reasons)
-    for reason, count in reviews.most_common():
-        table.add_row(str(count), f"to review: {reason}")
-    elements = report["elements"]
-    table.add_section()
-    table.add_row(str(elements["private"]), "private elements removed")
-    table.add_row(str(elements["removed"]), "other elements removed")
-    table.add_row(str(elements["changed"]), "elements emptied, replaced or shifted")
-    return table
+def _outcomes(manifest: dict[str, Any]) -> Iterator[tuple[int, str]]:
+    counts = manifest["counts"]
+    patients = count_noun(counts["patients"], "patient")
+    yield counts["inputs"], "inputs"
+    yield counts["copies"], f"copies of {patients} and {count_noun(counts['studies'], 'study', 'studies')}"
+    yield counts["copies_without_patient_id"], "copies without PatientID: each study counts as one patient"
+    yield counts["repeats"], "repeats of another input"
+    yield counts["directories"], "DICOMDIR, left out"
+    refused = Counter((each["reason"], each["detail"]) for each in manifest["refused"])
+    yield from ((count, f"refused: {reason}. {detail}") for (reason, detail), count in refused.most_common())
+    review = Counter(reason for reasons in manifest["review"].values() for reason in reasons)
+    yield from ((count, f"to review: {reason}") for reason, count in review.most_common())

@@ -1,1 +1,1 @@
-"""DICOM images on their way to research: the Basic Application Level Confidentiality Profile (PS3.15 E)."""
+"""De-identified copies of DICOM images, by the Basic Application Level Confidentiality Profile (PS3.15 E)."""

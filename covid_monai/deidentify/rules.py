@@ -1,16 +1,16 @@
-"""What happens to each attribute: Table E.1-1 of PS3.15, and what the table leaves open.
+"""Action of each attribute: Table E.1-1 of PS3.15, and decisions on what the table leaves open.
 
-The table itself is data of the package dicom-anonymizer, generated there from the standard; its engine is not
-used (it does not enter sequences, forgets its UIDs when the process ends, and knows no options).
+The table is data of the package dicom-anonymizer, which generates it from the standard. Its engine is not
+used; docs/deidentification.md says why.
 """
 
 from collections.abc import Collection, Mapping
 from enum import Enum, StrEnum, auto
 from functools import cache
 from importlib import import_module
-from typing import NamedTuple
 
-from pydicom.datadict import dictionary_is_retired, dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_is_retired, dictionary_VR
+from pydicom.sr.coding import Code
 from pydicom.tag import BaseTag, Tag
 
 from covid_monai.core.errors import require_extra
@@ -19,9 +19,9 @@ EDITION = "2026c"
 
 
 class Action(Enum):
-    """What to do with one element."""
+    """Action on one element."""
 
-    KEEP = auto()  # as it is; a sequence is entered
+    KEEP = auto()  # as it is; the items of a sequence are cleaned
     REMOVE = auto()
     EMPTY = auto()
     DUMMY = auto()
@@ -37,22 +37,16 @@ class Retain(StrEnum):
     DEVICE = "device"
 
 
-class MethodCode(NamedTuple):
-    """One code of PS3.16 CID 7050."""
-
-    value: str
-    meaning: str
-
-
-BASIC = MethodCode("113100", "Basic Application Confidentiality Profile")
-MODIFIED_DATES = MethodCode("113107", "Retain Longitudinal Temporal Information Modified Dates Option")
-RETAIN_CODES: Mapping[Retain, MethodCode] = {
-    Retain.PATIENT_CHARACTERISTICS: MethodCode("113108", "Retain Patient Characteristics Option"),
-    Retain.DEVICE: MethodCode("113109", "Retain Device Identity Option"),
+# PS3.16 CID 7050
+BASIC = Code("113100", "DCM", "Basic Application Confidentiality Profile")
+MODIFIED_DATES = Code("113107", "DCM", "Retain Longitudinal Temporal Information Modified Dates Option")
+RETAIN_CODES: Mapping[Retain, Code] = {
+    Retain.PATIENT_CHARACTERISTICS: Code("113108", "DCM", "Retain Patient Characteristics Option"),
+    Retain.DEVICE: Code("113109", "DCM", "Retain Device Identity Option"),
 }
 
-# What the columns of these options mark K. What they mark C is free text, and removal meets that too;
-# dates of devices stay out, see _COMMON_DATES.
+# Attributes that the columns of these options mark K. Those marked C are free text, and removing them also
+# conforms. Dates of devices are not kept, see _COMMON_DATES.
 _RETAINED: Mapping[Retain, str] = {
     Retain.PATIENT_CHARACTERISTICS: "EthnicGroup PatientAge PatientSex PatientSexNeutered PatientSize "
     "PatientWeight PregnancyStatus SmokingStatus",
@@ -62,7 +56,7 @@ _RETAINED: Mapping[Retain, str] = {
     "PerformedStationNameCodeSequence PlateID StationName TransducerIdentificationSequence UDISequence "
     "UniqueDeviceIdentifier XRayDetectorID XRayDetectorLabel XRaySourceID",
 }
-# Dates that many patients share or that anyone can look up: moved, they would give the shift away.
+# Dates that many patients share or that anyone can look up: once moved, they would reveal the shift.
 _COMMON_DATES = (
     "PatientBirthDate PatientBirthTime GPSDateStamp GPSTimeStamp ContextGroupVersion "
     "ContextGroupLocalVersion TemplateVersion TemplateLocalVersion CalibrationDate CalibrationTime "
@@ -71,8 +65,8 @@ _COMMON_DATES = (
     "ProductExpirationDateTime EthicsCommitteeApprovalEffectivenessStartDate "
     "EthicsCommitteeApprovalEffectivenessEndDate"
 )
-# A choice such as X/Z/D depends on the attribute's type in each IOD. The stronger of the two that keep every
-# IOD valid is taken: an empty value meets types 2 and 3, a dummy meets type 1 too.
+# A choice such as X/Z/D depends on the attribute's type in each IOD. These actions keep every IOD valid: an
+# empty value suits types 2 and 3, a dummy value suits type 1 too.
 _ACTION_OF_GROUP = {
     "D_TAGS": Action.DUMMY,
     "Z_TAGS": Action.EMPTY,
@@ -92,43 +86,40 @@ _PIXEL_GROUPS = (0x0028, 0x7FE0)
 
 
 class Rules:
-    """The action of every attribute.
+    """Actions of all attributes.
 
     Args:
-        retain: Options that keep more.
+        retain: Options of the profile that keep more.
 
     Raises:
-        ImportError: If the package with the standard's table is missing.
+        ImportError: The package with the standard's table is not installed.
     """
 
     def __init__(self, retain: Collection[Retain] = ()) -> None:
         self.retain = tuple(option for option in Retain if option in retain)
-        self._actions = dict(_table())
-        for tag, action in self._actions.items():
-            if vr_of(tag) in _TEMPORAL:
+        table = _table()
+        self._actions = dict(table)
+        for tag in self._actions:
+            if get_vr(tag) in _TEMPORAL:
                 self._actions[tag] = Action.SHIFT
-            elif vr_of(tag) == "SQ" and action is Action.DUMMY and tag not in _required_sequences():
-                self._actions[tag] = Action.REMOVE
-        # X/Z, but no IOD allows it without items.
-        self._actions[Tag("ReferencedStudySequence")] = Action.REMOVE
-        self._actions |= {tag: _table()[tag] for tag in _tags(_COMMON_DATES)}
+        self._actions |= {tag: table[tag] for tag in _tags(_COMMON_DATES)}
         for option in self.retain:
             self._actions |= dict.fromkeys(_tags(_RETAINED[option]), Action.KEEP)
         if Retain.PATIENT_CHARACTERISTICS in self.retain:
             self._actions[Tag("PatientAge")] = Action.AGE
 
     @property
-    def codes(self) -> list[MethodCode]:
-        """What DeidentificationMethodCodeSequence says."""
+    def codes(self) -> list[Code]:
+        """Return the codes for DeidentificationCodeSequence."""
         return [BASIC, MODIFIED_DATES, *(RETAIN_CODES[option] for option in self.retain)]
 
     def action(self, tag: BaseTag) -> Action:
-        """The action of an attribute; `KEEP` is not the answer to what nobody has judged."""
-        return self._actions.get(tag) or _beyond_table(tag)
+        """Return the action of an attribute; an attribute that no rule knows is removed."""
+        return self._actions.get(tag) or _action_beyond_table(tag)
 
 
-def vr_of(tag: BaseTag) -> str:
-    """VR by the dictionary, such as `US or SS`; "" for an unknown attribute."""
+def get_vr(tag: BaseTag) -> str:
+    """Return the VR by the dictionary, such as `US or SS`; "" for an unknown attribute."""
     try:
         return str(dictionary_VR(tag))
     except KeyError:
@@ -136,9 +127,9 @@ def vr_of(tag: BaseTag) -> str:
 
 
 @cache
-def _beyond_table(tag: BaseTag) -> Action:
-    """Attributes that the table does not name, which it holds to be harmless: some are made sure of."""
-    vr = vr_of(tag)
+def _action_beyond_table(tag: BaseTag) -> Action:
+    """Return the action of an attribute that the table does not name: remove what may hold an identity."""
+    vr = get_vr(tag)
     unknown = not vr or tag.is_private or tag.element == 0  # a group length
     free = vr in _TEXT_BEYOND_TABLE or vr in _TEMPORAL or (vr in _BYTES and tag.group not in _PIXEL_GROUPS)
     graphics = tag.group >> 8 in (0x50, 0x60)  # curves and overlays, whole
@@ -146,7 +137,7 @@ def _beyond_table(tag: BaseTag) -> Action:
         return Action.REMOVE
     if vr == "UI":
         return Action.NEW_UID
-    # Retired attributes are in no table any more.
+    # The table no longer names retired attributes.
     return Action.REMOVE if dictionary_is_retired(tag) and vr in ("LO", "SH", "UC") else Action.KEEP
 
 
@@ -154,20 +145,19 @@ def _beyond_table(tag: BaseTag) -> Action:
 def _table() -> Mapping[BaseTag, Action]:
     with require_extra("deidentify"):
         table = import_module(f"dicomanonymizer.dicom_anonymization_databases.dicomfields_{EDITION}")
-    return {
+    actions = {
         Tag(*found): action
         for group, action in _ACTION_OF_GROUP.items()
         for found in getattr(table, group)
         if len(found) == 2  # the others are overlays and curves
     }
-
-
-@cache
-def _required_sequences() -> frozenset[BaseTag]:
-    """Sequences that the table lets nobody leave out."""
-    table = import_module(f"dicomanonymizer.dicom_anonymization_databases.dicomfields_{EDITION}")
-    return frozenset(Tag(*found) for found in table.D_TAGS)
+    for tag, action in actions.items():
+        # Sequences with a choice are removed: only D_TAGS holds sequences that must stay.
+        if get_vr(tag) == "SQ" and action is Action.DUMMY and (tag.group, tag.element) not in table.D_TAGS:
+            actions[tag] = Action.REMOVE
+    # X/Z, but no IOD allows this sequence without items.
+    return actions | {Tag("ReferencedStudySequence"): Action.REMOVE}
 
 
 def _tags(keywords: str) -> list[BaseTag]:
-    return [Tag(tag_for_keyword(keyword)) for keyword in keywords.split()]
+    return [Tag(keyword) for keyword in keywords.split()]

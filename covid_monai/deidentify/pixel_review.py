@@ -1,4 +1,4 @@
-"""What may still identify a person in pixel data: nothing is altered, a person is asked to look."""
+"""Reasons why pixel data may still identify a person. Pixels are not altered; a person must look at them."""
 
 import re
 from collections.abc import Iterator
@@ -10,51 +10,51 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 from pydicom.pixels.utils import get_expected_length
 
-from covid_monai.deidentify.marks import has_text_like_marks
-from covid_monai.deidentify.outcome import Reason, Refused, Review
+from covid_monai.deidentify.outcomes import Reason, Refused, Review
+from covid_monai.deidentify.text_detection import has_text
 from covid_monai.dicom.elements import get_number, get_text
 from covid_monai.dicom.pixels.decode import decode
 from covid_monai.dicom.pixels.jpeg import check_stream, is_jpeg, segments
 
 _PREFIX = "1.2.840.10008.5.1.4.1.1."
 _CAPTURES = (f"{_PREFIX}7", f"{_PREFIX}6.1", f"{_PREFIX}3.1")  # secondary capture, ultrasound
-_MORE_CAPTURES = f"{_PREFIX}7."  # with several frames
+_MULTIFRAME_CAPTURES = f"{_PREFIX}7."
 _PHOTOGRAPHS = f"{_PREFIX}77.1."
 _CAPTURE_WORDS = ("SCREEN", "CAPTURE")
 _COMMENT = (0xFE, 0x64)  # COM of JPEG and JPEG-LS, CME of JPEG 2000
 _APPLICATION = range(0xE1, 0xF0)
 _FIRST_TILE = 0x90
-_OF_ENCODER = re.compile(  # what encoders sign with
+_ENCODER_NAME = re.compile(  # encoders write their name into a comment
     rb"(?i)(adobe|spiff|jfif|kakadu|openjpeg|jasper|lead ?tech|intel|ijg|accusoft|pegasus|aware|gdcm|dcmtk)"
 )
 
 
-def reviews(ds: Dataset) -> tuple[Review, ...]:
-    """Reasons to look at an image before it is handed on.
+def find_review_reasons(ds: Dataset) -> tuple[Review, ...]:
+    """Return the reasons why a person must look at an image before it is handed on.
 
     Args:
-        ds: A whole image, already cleaned: none of what is read here is ever removed.
+        ds: Whole image, already cleaned: cleaning removes no element that is read here.
 
     Raises:
-        Refused: If its pixel data is shorter than its header says.
+        Refused: The pixel data is shorter than the header says.
     """
-    found = [*_by_header(ds), *_by_bytes(ds)]
+    found = [*_check_header(ds), *_check_bytes(ds)]
     try:
-        if has_text_like_marks(_first_frame(ds)):
+        if has_text(_first_frame(ds)):
             found.append(Review.TEXT_LIKE_MARKS)
-    except Exception:  # decoders raise many types; what cannot be looked at here, a person must
+    except Exception:  # decoders raise many types, and a person can look instead
         found.append(Review.NOT_CHECKED)
     return tuple(dict.fromkeys(found))
 
 
-def _by_header(ds: Dataset) -> Iterator[Review]:
+def _check_header(ds: Dataset) -> Iterator[Review]:
     declared = get_text(ds, "BurnedInAnnotation").upper()
     image_type = get_text(ds, "ImageType").upper()
     sop_class = get_text(ds, "SOPClassUID")
     if declared == "YES":
         yield Review.BURNED_IN_DECLARED
-    # A gateway writes NO without having looked: for these kinds of picture it is not believed.
-    capture = sop_class in _CAPTURES or sop_class.startswith(_MORE_CAPTURES)
+    # Gateways write NO without looking, so NO is not believed for these kinds of image.
+    capture = sop_class in _CAPTURES or sop_class.startswith(_MULTIFRAME_CAPTURES)
     if capture or any(word in image_type for word in _CAPTURE_WORDS):
         yield Review.SCREEN_OR_CAPTURE
     elif declared != "NO" and ("DERIVED" in image_type or "SECONDARY" in image_type):
@@ -65,7 +65,7 @@ def _by_header(ds: Dataset) -> Iterator[Review]:
         yield Review.MORE_FRAMES
 
 
-def _by_bytes(ds: Dataset) -> Iterator[Review]:
+def _check_bytes(ds: Dataset) -> Iterator[Review]:
     if "PixelData" not in ds:
         return
     if ds.file_meta.TransferSyntaxUID.is_encapsulated:
@@ -74,7 +74,7 @@ def _by_bytes(ds: Dataset) -> Iterator[Review]:
         return
     try:
         surplus = len(ds.PixelData) - get_expected_length(ds)
-    except (AttributeError, TypeError, ValueError):  # Rows and the like missing: decoding will fail too
+    except (AttributeError, TypeError, ValueError):  # without Rows and the like decoding fails too
         return
     if surplus < 0:
         raise Refused(Reason.TRUNCATED)
@@ -94,11 +94,11 @@ def _stream_segments(ds: Dataset) -> Iterator[tuple[int, bytes]]:
 
 
 def _is_comment(marker: int, content: bytes) -> bool:
-    return (marker in _COMMENT or marker in _APPLICATION) and _OF_ENCODER.search(content) is None
+    return (marker in _COMMENT or marker in _APPLICATION) and _ENCODER_NAME.search(content) is None
 
 
 def _has_unused_bits(ds: Dataset) -> bool:
-    """Whether bits outside the stored ones hold anything: retired overlays were drawn there (PS3.5 8.1.1)."""
+    """Tell whether unused bits hold anything: retired overlays were drawn there (PS3.5 8.1.1)."""
     allocated, stored = int(ds.BitsAllocated), int(ds.BitsStored)
     if allocated not in (8, 16) or stored >= allocated:
         return False
@@ -107,16 +107,16 @@ def _has_unused_bits(ds: Dataset) -> bool:
     shift = int(ds.HighBit) + 1 - stored
     used = ((1 << stored) - 1) << shift
     unused = cells & ~np.asarray(used, cells.dtype)
-    if int(ds.PixelRepresentation):  # the sign may be carried on
+    if int(ds.PixelRepresentation):  # the sign may fill the unused bits
         negative = (cells >> int(ds.HighBit)) & 1
         unused = np.where(negative & (unused == ~np.asarray(used, cells.dtype)), 0, unused)
     return bool(unused.any())
 
 
 def _first_frame(ds: Dataset) -> NDArray[np.generic]:
-    """First frame, [H, W] or [H, W, 3]; stored values, since a window may hide what is written."""
+    """Return the stored values of the first frame, [H, W] or [H, W, 3]: a window could hide writing."""
     if is_jpeg(ds):
-        check_stream(ds)  # some decoders end the process on what it refuses
+        check_stream(ds)  # some decoders crash on streams that this refuses
     single = int(ds.SamplesPerPixel) == 1 and (get_number(ds, "NumberOfFrames") or 1) <= 1
     grey = get_text(ds, "PhotometricInterpretation").startswith("MONOCHROME") and "PixelData" in ds
     return decode(ds)[0] if single and grey else np.asarray(pixel_array(ds, index=0))

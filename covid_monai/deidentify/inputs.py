@@ -1,0 +1,205 @@
+"""Input files: which there are, which of them get a copy, and the new identifiers of each copy.
+
+Headers alone decide this, before anything is written.
+"""
+
+import filecmp
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    UID_dictionary,
+)
+
+from covid_monai.deidentify.outcomes import Reason, Refused
+from covid_monai.deidentify.replacements import Pseudonyms, find_patient
+from covid_monai.dicom.elements import get_encoding, get_text
+
+_LEVELS = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
+_UIDS = ("SOPClassUID", *_LEVELS.values())
+_HEADER = [*_UIDS, "PatientID", "Modality", "BurnedInAnnotation"]
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_PREFIX = "1.2.840.10008.5.1.4.1.1."
+_REFUSED_CLASSES = {
+    f"{_PREFIX}88.59": Reason.PRESENTATION,  # key object selection
+    f"{_PREFIX}88.": Reason.REPORT,
+    f"{_PREFIX}104.": Reason.REPORT,  # encapsulated PDF, CDA, ...
+    f"{_PREFIX}11.": Reason.PRESENTATION,
+}
+_REFUSED_MODALITIES = dict.fromkeys(("SR", "DOC"), Reason.REPORT)
+_REFUSED_MODALITIES |= dict.fromkeys(("KO", "PR"), Reason.PRESENTATION)
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # first bytes of a dataset without preamble
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One input file, and the copy that its header asks for.
+
+    Args:
+        number: Position in the list of inputs, from 1; messages name the input by it.
+        source: Path of the file.
+        identifiers: Old and new identifiers by the names of the crosswalk's columns; never for a message.
+        path: Posix path of the copy from the output folder; "" without a copy.
+        refused: Reason why the file gets no copy.
+        directory: True for a DICOMDIR, which only lists files, by old names and with every patient's name.
+        repeats: True if an earlier input has the same content.
+    """
+
+    number: int
+    source: Path
+    identifiers: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
+    refused: Reason | None = None
+    directory: bool = False
+    repeats: bool = False
+
+
+def list_input_files(inputs: Sequence[Path], *, output: Path) -> list[Path]:
+    """Return all files of the inputs in sorted order, no file twice.
+
+    Args:
+        inputs: Files, or folders that are searched to the bottom.
+        output: Folder for the copies, outside the inputs.
+
+    Raises:
+        FileNotFoundError: An input does not exist, or the inputs hold no file. Messages name an input by its
+            number, because its name may be a patient's.
+        PermissionError: A folder cannot be opened.
+        ValueError: The output and an input lie inside each other.
+    """
+    found: list[Path] = []
+    target = output.resolve()
+    for number, path in enumerate(inputs, start=1):
+        if not path.is_file() and not path.is_dir():
+            raise FileNotFoundError(f"Input {number} does not exist. Give a DICOM file or a folder.")
+        source = path.resolve()
+        if source == target or source in target.parents or target in source.parents:
+            raise ValueError(
+                f"Input {number} and the output lie inside each other. Give an output folder elsewhere."
+            )
+        found += [path] if path.is_file() else _files_below(path, number)
+    if not found:
+        raise FileNotFoundError("The inputs hold no file. Give DICOM files, or folders that hold some.")
+    return list(dict.fromkeys(found))
+
+
+def plan_copy(numbered: tuple[int, Path], *, pseudonyms: Pseudonyms, allow_burned_in: bool) -> InputFile:
+    """Read the header of a file with its number; decide whether it gets a copy and under which names."""
+    number, source = numbered
+    try:
+        ds = _read_header(source)
+    except Refused as refusal:
+        return InputFile(number, source, refused=refusal.reason)
+    if ds is None:
+        return InputFile(number, source, directory=True)
+    if get_text(ds, "BurnedInAnnotation").upper() == "YES" and not allow_burned_in:
+        return InputFile(number, source, refused=Reason.BURNED_IN)
+    patient, _ = find_patient(ds)
+    pseudonym = pseudonyms.patient(patient)
+    identifiers = {
+        "old_patient_id": get_text(ds, "PatientID"),
+        "new_patient_id": pseudonym,
+        "shift_days": str(pseudonyms.shift_days(patient)),
+    }
+    for level, keyword in _LEVELS.items():
+        old = get_text(ds, keyword)
+        identifiers |= {f"old_{level}_uid": old, f"new_{level}_uid": pseudonyms.uid(old)}
+    path = "/".join((pseudonym, *(identifiers[f"new_{level}_uid"] for level in _LEVELS))) + ".dcm"
+    return InputFile(number, source, identifiers, path)
+
+
+def resolve_collisions(files: Iterable[InputFile]) -> Iterator[InputFile]:
+    """Yield every file, so that the first file of an instance alone makes its copy.
+
+    Exact repeats are marked. A file with another content under the same SOP Instance UID is refused.
+    """
+    first: dict[str, InputFile] = {}
+    for each in files:
+        # By instance, not by path: one UID in two studies or of two patients is a conflict too.
+        instance = each.path.rpartition("/")[2]
+        earlier = first.setdefault(instance, each) if instance else each
+        if earlier is each:
+            yield each
+        elif _same_content(earlier.source, each.source):
+            yield replace(each, repeats=True)
+        else:
+            yield replace(each, path="", refused=Reason.CONFLICT)
+
+
+def read_image(path: Path) -> FileDataset:
+    """Read a whole image, with a transfer syntax even where its file does not name one.
+
+    Raises:
+        Refused: The image cannot be read to the end, or holds no pixel data.
+    """
+    ds = _read(path)
+    if not any(keyword in ds for keyword in _PIXELS):
+        raise Refused(Reason.NO_IMAGE)
+    if not get_text(ds.file_meta, "TransferSyntaxUID"):
+        implicit, little = get_encoding(ds)
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return ds
+
+
+def _read_header(path: Path) -> FileDataset | None:
+    """Read the elements that decide about a copy; return None for a DICOMDIR."""
+    ds = _read(path, stop_before_pixels=True, specific_tags=_HEADER)
+    if get_text(ds.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        return None
+    sop_class, modality = get_text(ds, "SOPClassUID"), get_text(ds, "Modality").upper()
+    if not all(get_text(ds, keyword) for keyword in _UIDS):
+        raise Refused(Reason.NO_UIDS)
+    for prefix, reason in _REFUSED_CLASSES.items():
+        if sop_class.startswith(prefix):
+            raise Refused(reason)
+    if modality in _REFUSED_MODALITIES:
+        raise Refused(_REFUSED_MODALITIES[modality])
+    if sop_class not in UID_dictionary:
+        raise Refused(Reason.UNKNOWN_CLASS)
+    return ds
+
+
+def _read(path: Path, **options: Any) -> FileDataset:
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+            if start[128:] != b"DICM" and start[:2] not in _FIRST_GROUPS:
+                raise Refused(Reason.NOT_DICOM)
+        return pydicom.dcmread(path, force=start[128:] != b"DICM", **options)
+    except Refused:
+        raise
+    except InvalidDicomError:
+        raise Refused(Reason.NOT_DICOM) from None
+    except RecursionError:
+        raise Refused(Reason.NESTING) from None
+    except Exception as error:  # a parser of damaged bytes raises many types
+        raise Refused(Reason.UNREADABLE) from error
+
+
+def _files_below(folder: Path, number: int) -> Iterator[Path]:
+    def refuse(_: OSError) -> None:
+        raise PermissionError(
+            f"A folder in input {number} cannot be opened. Give yourself permission to read it."
+        ) from None
+
+    for root, folders, files in os.walk(folder, onerror=refuse):
+        folders.sort()
+        yield from (path for name in sorted(files) if (path := Path(root, name)).is_file())
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError:  # its message would name the file
+        return False

@@ -1,0 +1,174 @@
+"""Records of a run: the manifest in the output folder, and the crosswalk for the hospital only."""
+
+import csv
+import fcntl
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from covid_monai.core.atomic_files import replace_atomically, write_text_atomically
+from covid_monai.deidentify.inputs import InputFile
+from covid_monai.deidentify.outcomes import Reason, Review
+
+MANIFEST = "deidentification.json"
+_UNFINISHED = ".deidentification.jsonl"  # one line for each copy, until the manifest takes them over
+_CROSSWALK_COLUMNS = (
+    "input", "old_path", "new_path", "refused", "old_patient_id", "new_patient_id", "shift_days",
+    "old_study_uid", "new_study_uid", "old_series_uid", "new_series_uid",
+    "old_instance_uid", "new_instance_uid",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CopyRecord:
+    """A copy in the output folder.
+
+    Args:
+        path: Posix path from the output folder, made of new identifiers only.
+        review: Reasons to look at its pixels; empty if there is none.
+        counts: Numbers of elements by what was done with them.
+        patient_known: Whether the original has a PatientID.
+    """
+
+    path: str
+    review: tuple[Review, ...]
+    counts: dict[str, int]
+    patient_known: bool
+
+
+class RunManifest:
+    """Record of the copies in an output folder, which survives a killed run.
+
+    Args:
+        folder: Output folder.
+        settings: Settings that decide the bytes of the copies: key, profile, options. All runs share them.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.copies: dict[str, CopyRecord] = {}
+        self._lines: TextIO | None = None
+
+    @contextmanager
+    def locked(self) -> Iterator[Self]:
+        """Reserve the output folder for this run, and load the records of earlier runs.
+
+        Raises:
+            ValueError: The folder holds other files, or copies made with another key or other options, or
+                another run is writing to it.
+        """
+        self._check_folder()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / _UNFINISHED).open("a+", encoding="ascii") as self._lines:
+            try:
+                fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ValueError("Another run is writing to the output folder. Wait for its end.") from None
+            self._load(self._lines)
+            for path in self.folder.glob("*/*/*/.*.dcm.*.tmp"):  # half-written copies of a killed run
+                path.unlink()
+            if not (self.folder / MANIFEST).exists():
+                self.write({}, complete=False)
+            yield self
+
+    def add(self, copy: CopyRecord) -> None:
+        """Record a copy that has just been written."""
+        assert self._lines is not None
+        self.copies[copy.path] = copy
+        self._lines.write(json.dumps(asdict(copy)) + "\n")
+        self._lines.flush()
+
+    def write(self, refused: dict[int, Reason], *, complete: bool, **counts: int) -> dict[str, Any]:
+        """Write the manifest of the folder and of this run's inputs, and return its content.
+
+        Args:
+            refused: Reason by the number of the input.
+            complete: Whether the run has reached its end.
+            counts: Further numbers, such as inputs.
+        """
+        copies = [self.copies[path] for path in sorted(self.copies)]
+        elements: Counter[str] = sum((Counter(copy.counts) for copy in copies), Counter())
+        content = {
+            "complete": complete,
+            "settings": self.settings,
+            "counts": {
+                "copies": len(copies),
+                "patients": len({copy.path.split("/")[0] for copy in copies}),
+                "studies": len({copy.path.split("/")[1] for copy in copies}),
+                "copies_without_patient_id": sum(not copy.patient_known for copy in copies),
+                "copies_to_review": sum(bool(copy.review) for copy in copies),
+                **counts,
+                "refused": len(refused),
+            },
+            "elements": {name: elements[name] for name in ("private", "removed", "changed")},
+            "refused": [
+                {"input": number, "reason": reason, "detail": reason.detail}
+                for number, reason in sorted(refused.items())
+            ],
+            "review": {copy.path: list(copy.review) for copy in copies if copy.review},
+            "copies": [asdict(copy) for copy in copies],
+        }
+        write_text_atomically(self.folder / MANIFEST, json.dumps(content, indent=1) + "\n")
+        if complete:
+            (self.folder / _UNFINISHED).unlink()
+        return content
+
+    def _check_folder(self) -> None:
+        if self.folder.is_file():
+            raise ValueError("The output is a file. Give a new folder.")
+        if not self.folder.exists() or not any(self.folder.iterdir()):
+            return
+        try:
+            settings = dict(json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))["settings"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ValueError(
+                f"The output folder is not empty and holds no valid {MANIFEST}. Give a new folder, or the "
+                "folder of an earlier run."
+            ) from None
+        for name, value in self.settings.items():
+            if settings.get(name) != value:
+                setting = "key" if name == "key_id" else name.replace("_", "-")
+                raise ValueError(f"The output folder was made with another {setting}. Give a new folder.")
+
+    def _load(self, lines: TextIO) -> None:
+        """Load copies of earlier runs: from the manifest, and from the lines of a run that was killed."""
+        found = []
+        if (self.folder / MANIFEST).exists():
+            found = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))["copies"]
+        lines.seek(0)
+        for line in lines.read().splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:  # the last line of a run that was killed while writing it
+                continue
+        for copy in found:
+            if (self.folder / copy["path"]).is_file():
+                review = tuple(Review(reason) for reason in copy["review"])
+                self.copies[copy["path"]] = CopyRecord(**{**copy, "review": review})
+
+
+def write_crosswalk(path: Path, files: Iterable[InputFile]) -> None:
+    """Write old beside new names as CSV. Only the owner may read it; rows of earlier runs stay.
+
+    Args:
+        path: CSV file, which gets mode 0600.
+        files: Inputs of this run.
+    """
+    rows = {}
+    if path.exists():
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = {row["old_path"]: row for row in csv.DictReader(file)}
+    for each in files:
+        row = {"input": str(each.number), "old_path": str(each.source), "new_path": each.path}
+        rows[row["old_path"]] = {**row, "refused": str(each.refused or ""), **each.identifiers}
+    with replace_atomically(path) as temporary:
+        temporary.touch(mode=0o600)
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            writer = csv.DictWriter(file, _CROSSWALK_COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows.values())
