@@ -14,7 +14,7 @@ from covid_monai.api.results import ResultFile, result_files
 from covid_monai.api.uploads import Upload, in_memory, renamed
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.classifier import Classifier
-from covid_monai.inference.grad_cam import ImageHeatmap
+from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers.sandbox import SandboxResult
 
@@ -103,7 +103,7 @@ class Engine:
             self._places.release()
         return free
 
-    def explain(self, upload: Upload, class_name: str | None = None) -> ImageHeatmap:
+    def explain(self, upload: Upload, class_name: str | None = None) -> ImageWithHeatmap:
         """Image as displayed, and where on it the evidence for a class lies.
 
         Args:
@@ -156,11 +156,11 @@ class Engine:
             Busy: If too many callers are served.
             ImportError: If the extra `dicom` is not installed.
         """
-        from covid_monai.results.pdf.image_page import image_page
+        from covid_monai.results.pdf.image_report import make_image_report
 
         if prediction.reason in NOT_TO_BE_READ:
             upload = replace(upload, data=b"")
-        return self._with_path(upload, lambda path: image_page(self.classifier, prediction, path))
+        return self._with_path(upload, lambda path: make_image_report(self.classifier, prediction, path))
 
     def close(self) -> None:
         """Give up what waits, finish what is under way, and end the processes."""
@@ -216,12 +216,12 @@ class Engine:
                 if not job.future.done():
                     job.future.set_exception(error)
 
-    def _explain(self, path: Path, class_name: str | None) -> ImageHeatmap:
+    def _explain(self, path: Path, class_name: str | None) -> ImageWithHeatmap:
         if class_name is None:
-            from covid_monai.results.wording import shown_class
+            from covid_monai.results.wording import explained_class
 
             (prediction,) = self.classifier.predict([path])
-            class_name = shown_class(prediction)
+            class_name = explained_class(prediction)
         return self.classifier.explain(path, class_name)
 
     def _with_path(self, upload: Upload, function: Callable[[Path], Result]) -> Result:

@@ -14,7 +14,7 @@ class ResultFile(NamedTuple):
     """A DICOM object about an image.
 
     Args:
-        kind: As `covid_monai.results.Kind`: report, heatmap, presentation_state, pdf.
+        kind: As `covid_monai.results.ObjectKind`: report, heatmap, presentation_state, pdf.
         name: SOP Instance UID, with `.dcm`.
         data: The file.
     """
@@ -45,13 +45,13 @@ def result_files(
 
 
 def _file(ds: FileDataset) -> ResultFile:
-    from covid_monai.results import Kind
+    from covid_monai.results import ObjectKind
 
     kinds = {
-        uid.ComprehensiveSRStorage: Kind.REPORT,
-        uid.SecondaryCaptureImageStorage: Kind.HEATMAP,
-        uid.GrayscaleSoftcopyPresentationStateStorage: Kind.PRESENTATION_STATE,
-        uid.EncapsulatedPDFStorage: Kind.PDF,
+        uid.ComprehensiveSRStorage: ObjectKind.REPORT,
+        uid.SecondaryCaptureImageStorage: ObjectKind.HEATMAP,
+        uid.GrayscaleSoftcopyPresentationStateStorage: ObjectKind.PRESENTATION_STATE,
+        uid.EncapsulatedPDFStorage: ObjectKind.PDF,
     }
     content = BytesIO()
     dcmwrite(content, ds, enforce_file_format=True)

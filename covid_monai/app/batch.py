@@ -129,7 +129,7 @@ class Batch:
         Args:
             model: As `Classifier.model`.
         """
-        from covid_monai.results.pdf.batch_page import batch_page
+        from covid_monai.results.pdf.batch_report import make_batch_report
 
         images = list(self.images)
         # The document knows images by their names: of two with one name it would show one picture twice.
@@ -140,7 +140,7 @@ class Batch:
             if image.thumbnail and names[image.prediction.file] == 1
         }
         predictions = [image.prediction for image in images]
-        return batch_page(predictions, thumbnails, model, f"{len(images)} chest radiographs")
+        return make_batch_report(predictions, thumbnails, model, f"{len(images)} chest radiographs")
 
     def to_csv(self, class_names: Sequence[str]) -> bytes:
         """The results so far, with the columns of `covid-monai predict --output FILE.csv`."""

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from covid_monai.inference.grad_cam import ImageHeatmap
+from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results.rendering import Picture, heat_on_image, image_picture
+from covid_monai.results.rendering import RgbImage, render_image, resample_heat
 from covid_monai.results.wording import finding
 
 _OPACITY = 0.7
@@ -56,7 +56,7 @@ def shared_classes(first: Prediction, second: Prediction) -> list[str]:
     return [name for name in first.probabilities or {} if name in (second.probabilities or {})]
 
 
-def difference_picture(first: ImageHeatmap, second: ImageHeatmap) -> Picture:
+def difference_picture(first: ImageWithHeatmap, second: ImageWithHeatmap) -> RgbImage:
     """The image, coloured where one heat map is hotter than the other; the more, the stronger the colour.
 
     Args:
@@ -64,12 +64,12 @@ def difference_picture(first: ImageHeatmap, second: ImageHeatmap) -> Picture:
         second: Of the other model, of the same image and class.
 
     Returns:
-        Shape [h, w, 3], as `image_picture`: `FIRST_HOTTER` where the first map is hotter, `SECOND_HOTTER`
+        Shape [h, w, 3], as `render_image`: `FIRST_HOTTER` where the first map is hotter, `SECOND_HOTTER`
         where the second is.
     """
-    image = image_picture(first.image).astype(np.float64)
+    image = render_image(first.image).astype(np.float64)
     size = image.shape[:2]
-    difference = heat_on_image(first, size) - heat_on_image(second, size)
+    difference = resample_heat(first, size) - resample_heat(second, size)
     colours = np.where(difference[..., None] > 0, FIRST_HOTTER, SECOND_HOTTER)
     share = _OPACITY * np.abs(difference)[..., None]
     return (image * (1 - share) + colours * share).round().astype(np.uint8)

@@ -5,12 +5,12 @@ import io
 
 from PIL import Image
 
-from covid_monai.results.rendering import Picture
+from covid_monai.results.rendering import RgbImage
 
 THUMBNAIL_SIDE = 96  # pixels
 
 
-def jpeg(picture: Picture, *, side: int | None = None) -> bytes:
+def jpeg(picture: RgbImage, *, side: int | None = None) -> bytes:
     """A picture as a JPEG file.
 
     Args:

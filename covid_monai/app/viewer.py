@@ -9,9 +9,9 @@ from nicegui.element import Element
 from PIL import Image
 
 from covid_monai.app import blobs
-from covid_monai.inference.grad_cam import ImageHeatmap
+from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.readers.viewing import ViewedImage
-from covid_monai.results.rendering import heat_on_image
+from covid_monai.results.rendering import resample_heat
 
 _COLOURS = colormaps["inferno"]
 _HEAT_SIDE = 512  # pixels: a heat map has a few dozen of its own
@@ -46,7 +46,7 @@ class Viewer(Element, component="viewer.js"):
             opacity=_OPACITY,
         )
 
-    def show_heat(self, explained: ImageHeatmap, class_label: str) -> None:
+    def show_heat(self, explained: ImageWithHeatmap, class_label: str) -> None:
         """Lay a heat map over the image.
 
         Args:
@@ -68,11 +68,11 @@ class Viewer(Element, component="viewer.js"):
         super()._handle_delete()
 
 
-def _heat_png(explained: ImageHeatmap) -> bytes:
+def _heat_png(explained: ImageWithHeatmap) -> bytes:
     """Inferno colours, the hotter the less transparent."""
     scale = _HEAT_SIDE / max(explained.image.shape)
     rows, columns = (max(1, round(side * scale)) for side in explained.image.shape)
-    heat = heat_on_image(explained, (rows, columns))
+    heat = resample_heat(explained, (rows, columns))
     picture = _COLOURS(heat)
     picture[..., 3] = heat
     buffer = io.BytesIO()

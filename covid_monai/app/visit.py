@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from covid_monai.api.uploads import Limits, Upload, in_memory
 from covid_monai.app.desk import Model
 from covid_monai.core.vocabulary import RefusalReason, Status
-from covid_monai.inference.grad_cam import ImageHeatmap
+from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers.viewing import ViewedImage, read_for_viewer
 
@@ -93,7 +93,7 @@ class Visit:
         """The image for the viewer; None if it cannot be read after all."""
         return await asyncio.to_thread(_view, image.upload)
 
-    async def explain(self, image: VisitedImage, class_name: str) -> ImageHeatmap:
+    async def explain(self, image: VisitedImage, class_name: str) -> ImageWithHeatmap:
         """Its heat map for a class.
 
         Raises:

@@ -10,7 +10,7 @@ from covid_monai.cli import examples
 from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle
 from covid_monai.cli.serve import OPEN_TO_OTHERS
 from covid_monai.core.errors import require_extra
-from covid_monai.core.lazy_imports import import_monai_to_predict
+from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def app(
         raise FileNotFoundError(f"--folder {folder} is not a folder.")
     if url_host and not allow_urls:
         raise ValueError("--url-host belongs to --allow-urls: give both.")
-    import_monai_to_predict()
+    import_monai_for_prediction()
     with require_extra("app"):
         import nicegui  # noqa: F401
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from covid_monai.cli.options import SHIPPED_BUNDLE, print_json
-from covid_monai.core.errors import count_noun
+from covid_monai.core.number_format import format_count
 from covid_monai.datasets.datalist import COPY
 
 if TYPE_CHECKING:
@@ -124,9 +124,9 @@ def _excluded_table(datalist: "Datalist") -> "Table":
 
     reasons = _count_reasons(datalist)
     more = len(reasons) - _REASONS_SHOWN
-    caption = f"{count_noun(more, 'more reason')}. " if more > 0 else ""
+    caption = f"{format_count(more, 'more reason', 'more reasons')}. " if more > 0 else ""
     table = Table(
-        title=f"Left out: {count_noun(len(datalist.excluded), 'file')}",
+        title=f"Left out: {format_count(len(datalist.excluded), 'file')}",
         caption=f"{caption}The datalist names each file under excluded.",
     )
     table.add_column("files", justify="right")
@@ -142,14 +142,14 @@ def _duplicate_sentences(datalist: "Datalist") -> list[str]:
     sentences = []
     if grouped:
         sentences.append(
-            f"Duplicates: {count_noun(len(grouped), 'image')} in "
-            f"{count_noun(len(set(grouped)), 'group')} of the same image; no split divides a group."
+            f"Duplicates: {format_count(len(grouped), 'image')} in "
+            f"{format_count(len(set(grouped)), 'group')} of the same image; no split divides a group."
         )
     if copies:
-        sentences.append(f"Left out: {count_noun(copies, 'exact copy', 'exact copies')}.")
+        sentences.append(f"Left out: {format_count(copies, 'exact copy', 'exact copies')}.")
     if conflicts:
         sentences.append(
-            f"Contradicting labels: {count_noun(len(conflicts), 'image')} with more than one class:"
+            f"Contradicting labels: {format_count(len(conflicts), 'image')} with more than one class:"
         )
     for conflict in conflicts[:_CONFLICTS_SHOWN]:
         sentences.append(

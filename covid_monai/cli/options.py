@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import covid_monai
-from covid_monai.core.errors import count_noun
+from covid_monai.core.number_format import format_count
 
 SHIPPED_BUNDLE = Path("bundles") / "covid_cxr_classification"
 Complete = Callable[[str], list[str]]
@@ -128,14 +128,14 @@ def find_images(paths: list[Path]) -> list[Path]:
 
     files, left_out = find_files(paths)
     if not files:
-        others = f" {count_noun(left_out, 'other file')} found there." if left_out else ""
+        others = f" {format_count(left_out, 'file')} of other kinds found there." if left_out else ""
         raise ValueError(
             f"No image found in {', '.join(map(str, paths))}.{others} Name DICOM, JPEG or PNG files, or "
             "folders that contain them."
         )
     if left_out:
         reason = "it is" if left_out == 1 else "they are"
-        typer.echo(f"Left out {count_noun(left_out, 'file')}: {reason} not DICOM, JPEG or PNG.", err=True)
+        typer.echo(f"Left out {format_count(left_out, 'file')}: {reason} not DICOM, JPEG or PNG.", err=True)
     return files
 
 

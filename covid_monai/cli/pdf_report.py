@@ -23,7 +23,7 @@ def check_report(report: Path | None, *, images: int) -> None:
     if report.suffix.lower() != ".pdf" or report.is_dir():
         raise ValueError(f"{report}: the report is a PDF file; give --report a name that ends in .pdf.")
 
-    from covid_monai.results.pdf.batch_page import LARGEST_BATCH
+    from covid_monai.results.pdf.batch_report import LARGEST_BATCH
 
     if images > LARGEST_BATCH:
         raise ValueError(
@@ -65,22 +65,22 @@ class PdfReport:
         return f"Report: {self._path}"
 
     def _document(self, predictions: list["Prediction"], thumbnails: dict[str, bytes]) -> bytes:
-        from covid_monai.results.pdf.batch_page import batch_page
-        from covid_monai.results.pdf.image_page import image_page
+        from covid_monai.results.pdf.batch_report import make_batch_report
+        from covid_monai.results.pdf.image_report import make_image_report
 
         if self._images == 1:
-            return image_page(self._classifier, predictions[0])
+            return make_image_report(self._classifier, predictions[0])
         title = "Chest radiographs: automatic classification"
-        return batch_page(predictions, thumbnails, self._classifier.model, title)
+        return make_batch_report(predictions, thumbnails, self._classifier.model, title)
 
 
 def _thumbnail(file: str) -> dict[str, bytes]:
     """By its file; nothing where there is no image to show."""
     from covid_monai.readers import read_radiograph
-    from covid_monai.results.rendering import THUMBNAIL, thumbnail
+    from covid_monai.results.rendering import THUMBNAIL_SIDE, render_thumbnail
 
     try:
-        (image,), _ = read_radiograph(file, target_size=THUMBNAIL)
+        (image,), _ = read_radiograph(file, target_size=THUMBNAIL_SIDE)
     except (UnreadableImage, RefusedImage):
         return {}
-    return {file: thumbnail(image)}
+    return {file: render_thumbnail(image)}

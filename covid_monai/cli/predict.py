@@ -11,7 +11,7 @@ from covid_monai.cli import examples
 from covid_monai.cli.dicom_output import DicomOutput, check_dicom_output
 from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle, find_images
 from covid_monai.cli.pdf_report import PdfReport, check_report
-from covid_monai.core.lazy_imports import import_monai_to_predict
+from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.progress import with_progress
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
 
@@ -67,7 +67,7 @@ def predict(
     check_report(report, images=len(files))
     place = bundle if bundle is not None and bundle.is_file() else find_bundle(bundle)
 
-    import_monai_to_predict()
+    import_monai_for_prediction()
     from covid_monai.bundle.bundle_zip import opened
     from covid_monai.inference.classifier import Classifier
 

@@ -7,7 +7,7 @@ import typer
 from covid_monai.cli import examples
 from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle
 from covid_monai.core.errors import require_extra
-from covid_monai.core.lazy_imports import import_monai_to_predict
+from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def serve(
         import fastapi_offline  # noqa: F401
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
-    import_monai_to_predict()
+    import_monai_for_prediction()
     from covid_monai.api.server import is_loopback, listen
     from covid_monai.api.settings import Settings
     from covid_monai.api.uploads import MIB, Limits

@@ -8,7 +8,7 @@ import typer
 from covid_monai.cli import examples
 from covid_monai.cli.options import JsonOption, find_bundle, print_json, reserve_stdout
 from covid_monai.core.errors import require_extra
-from covid_monai.core.lazy_imports import import_monai_to_predict
+from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def serve(
     settings = _settings(config)
     bundle = find_bundle(settings.bundle)
 
-    import_monai_to_predict()
+    import_monai_for_prediction()
     from covid_monai.core.json_log import log_as_json
     from covid_monai.worker.service import serve as run
 
@@ -85,7 +85,7 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
     """
     settings = _settings(config)
 
-    import_monai_to_predict()
+    import_monai_for_prediction()
     from covid_monai.worker.check import run_checks
 
     results = []

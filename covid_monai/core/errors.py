@@ -39,20 +39,6 @@ def unknown_choice(kind: str, name: str, choices: Iterable[str]) -> str:
     return f"Unknown {kind} {name!r}.{hint} Choose one of: {', '.join(choices)}."
 
 
-def count_noun(count: int, singular: str, plural: str | None = None) -> str:
-    """Return a number with its noun.
-
-    Args:
-        count: Number of things.
-        singular: Noun for one thing.
-        plural: Noun for several; by default the singular with an "s".
-
-    >>> count_noun(1, "file"), count_noun(0, "file"), count_noun(1200, "study", "studies")
-    ('1 file', '0 files', '1,200 studies')
-    """
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
-
-
 def first_line(error: BaseException, *, limit: int = 400) -> str:
     """Return the first line of an exception's message, or the name of its type if it has none."""
     lines = str(error).strip().splitlines()

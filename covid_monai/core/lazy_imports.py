@@ -70,7 +70,7 @@ def _nothing_collected() -> Iterator[None]:
         gc.enable()
 
 
-def import_monai_to_predict() -> None:
+def import_monai_for_prediction() -> None:
     """Import MONAI in half the time, for a process that predicts and does nothing else."""
     with _nothing_collected(), without(*NOT_FOR_PREDICTION):
         import monai  # noqa: F401

@@ -61,11 +61,20 @@ def format_probability(probability: float) -> str:
     return format_percent(min(max(probability, 1e-9), 1 - 1e-9))
 
 
-def format_count(number: int, noun: str) -> str:
-    """Write a number with its noun, whose first word takes the plural.
+def format_count(number: int, noun: str, plural: str | None = None) -> str:
+    """Write a number with its noun.
+
+    Args:
+        number: Number of things.
+        noun: Noun for one thing.
+        plural: Noun for several things; by default an "s" is added to the first word of `noun`.
 
     >>> format_count(1, "file"), format_count(1200, "file"), format_count(2, "image under two names")
     ('1 file', '1,200 files', '2 images under two names')
+    >>> format_count(2, "exact copy", "exact copies")
+    '2 exact copies'
     """
+    if number == 1:
+        return f"1 {noun}"
     first, *rest = noun.split(" ", 1)
-    return " ".join([f"{number:,}", first if number == 1 else first + "s", *rest])
+    return f"{number:,} {plural or ' '.join([first + 's', *rest])}"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
 from covid_monai.core.atomic_files import replace_atomically
-from covid_monai.inference.backends.onnx_form import example, onnx_bytes, quietly
+from covid_monai.inference.backends.onnx_export import example, onnx_bytes, quietly
 
 Probabilities = Callable[[torch.Tensor], NDArray[np.float64]]
 TORCHSCRIPT, ONNX = "model.ts", "model.onnx"

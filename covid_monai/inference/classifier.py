@@ -22,10 +22,9 @@ from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.gate.gate import Gate, check_view
 from covid_monai.inference.backends import choose_backend, load_backend
-from covid_monai.inference.decision import make_decision, prediction_set
-from covid_monai.inference.grad_cam import Heatmap, ImageHeatmap, image_indices
+from covid_monai.inference.decision import compute_probabilities, make_decision, prediction_set
+from covid_monai.inference.grad_cam import HeatmapGenerator, ImageWithHeatmap, affine_to_image
 from covid_monai.inference.prediction import Prediction
-from covid_monai.inference.probabilities import to_probabilities
 from covid_monai.readers import read_radiograph
 
 logger = logging.getLogger(__name__)
@@ -123,7 +122,7 @@ class Classifier:
         """
         self._heatmap  # noqa: B018
 
-    def explain(self, path: str | Path, class_name: str) -> ImageHeatmap:
+    def explain(self, path: str | Path, class_name: str) -> ImageWithHeatmap:
         """Show where on an image the evidence for a class lies.
 
         The file is read once more: whole images of two batches would not fit into memory.
@@ -142,11 +141,11 @@ class Classifier:
         image = self._preprocessing({"image": os.path.abspath(path)})["image"]  # noqa: PTH100
         batch = image.as_tensor()[None].to(self.device)
         (heat,) = self._heatmap(batch, self.class_names.index(class_name))
-        return ImageHeatmap(radiograph[0], heat, image_indices(meta["affine"], image))
+        return ImageWithHeatmap(radiograph[0], heat, affine_to_image(meta["affine"], image))
 
     @cached_property
-    def _heatmap(self) -> Heatmap:
-        return Heatmap(self._network)
+    def _heatmap(self) -> HeatmapGenerator:
+        return HeatmapGenerator(self._network)
 
     @cached_property
     def _network(self) -> nn.Module:
@@ -184,7 +183,7 @@ class Classifier:
         if not images:
             return []
         try:
-            return list(to_probabilities(self._logits(np.stack(images)), self.calibration))
+            return list(compute_probabilities(self._logits(np.stack(images)), self.calibration))
         except Exception as error:
             if len(images) == 1:
                 return [error]

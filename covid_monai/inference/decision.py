@@ -1,4 +1,4 @@
-"""From calibrated probabilities to one class, or to "uncertain" with its reason."""
+"""Probabilities from logits, and from them one class, or "uncertain" with its reason."""
 
 from typing import Any
 
@@ -8,6 +8,24 @@ from numpy.typing import NDArray
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
 from covid_monai.inference.prediction import UNCERTAIN
+
+
+def compute_probabilities(
+    logits: NDArray[np.float32], calibration: Calibration | None
+) -> NDArray[np.float64]:
+    """Softmax in double precision, then the bundle's calibration.
+
+    Args:
+        logits: Shape [N, K].
+        calibration: None leaves the network's own probabilities.
+
+    >>> compute_probabilities(np.zeros((1, 2), np.float32), None)
+    array([[0.5, 0.5]])
+    """
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    powers = np.exp(shifted)
+    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities if calibration is None else calibration.apply(probabilities)
 
 
 def prediction_set(probabilities: NDArray[np.float64], calibration: Calibration) -> list[str]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 _TARGET_LAYERS = {"class_layers": "class_layers.relu", "layer4": "layer4", "_conv_head": "_bn1"}
 
 
-class Heatmap:
+class HeatmapGenerator:
     """Grad-CAM of one classifier, for as many images as wanted.
 
     Works on a copy of the network: its hooks and frozen weights leave the original as it was.
@@ -61,7 +61,7 @@ class Heatmap:
 
 
 @dataclass(frozen=True)
-class ImageHeatmap:
+class ImageWithHeatmap:
     """A heat map and the image that it lies on.
 
     Args:
@@ -76,7 +76,7 @@ class ImageHeatmap:
     to_image: NDArray[np.float64]
 
 
-def image_indices(image_affine: NDArray[np.float64], image: MetaTensor) -> NDArray[np.float64]:
+def affine_to_image(image_affine: NDArray[np.float64], image: MetaTensor) -> NDArray[np.float64]:
     """Where on an image the pixels of its preprocessed image lie, by the affines that MONAI keeps.
 
     Whatever spatial transforms the bundle's preprocessing holds (resize, crop, pad, flip) are in them.
@@ -86,7 +86,7 @@ def image_indices(image_affine: NDArray[np.float64], image: MetaTensor) -> NDArr
         image: Shape [C, S, T], after the preprocessing.
 
     Returns:
-        Shape [3, 3], as `ImageHeatmap.to_image`.
+        Shape [3, 3], as `ImageWithHeatmap.to_image`.
     """
     moved = np.linalg.inv(image_affine) @ np.asarray(image.affine)
     in_plane = [0, 1, 3]

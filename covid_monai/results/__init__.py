@@ -1,4 +1,4 @@
-"""A prediction as DICOM objects: report, heat map, outlines on the image, PDF. Needs the extra `dicom`."""
+"""Predictions as DICOM objects (report, heat map, outlines, PDF) and as PDF; needs the extra `dicom`."""
 
 from covid_monai.core.errors import require_extra
 
@@ -7,9 +7,8 @@ with require_extra("dicom"):
     import highdicom  # noqa: F401
     import uharfbuzz  # noqa: F401
 
-from covid_monai.results.dicom.objects import ResultObjects
-from covid_monai.results.dicom.source import NoResultObjects
-from covid_monai.results.dicom.uids import Kind, ResultUIDs, result_uids
-from covid_monai.results.files import write_results
+from covid_monai.results.dicom.result_objects import ResultObjects, write_results
+from covid_monai.results.dicom.result_series import ObjectKind, ResultUIDs, result_uids
+from covid_monai.results.dicom.source_radiograph import NoResultObjects
 
-__all__ = ["Kind", "NoResultObjects", "ResultObjects", "ResultUIDs", "result_uids", "write_results"]
+__all__ = ["NoResultObjects", "ObjectKind", "ResultObjects", "ResultUIDs", "result_uids", "write_results"]

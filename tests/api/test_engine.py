@@ -234,7 +234,7 @@ def test_what_could_not_be_read_in_time_is_not_read_again_for_its_page(classifie
         assert not path.read_bytes(), "read again"
         raise UnreadableImage("empty")
 
-    monkeypatch.setattr("covid_monai.results.pdf.image_page.read_radiograph", read)
+    monkeypatch.setattr("covid_monai.results.pdf.image_report.read_radiograph", read)
     engine = Engine(classifier, decode_seconds=0.0001)
     try:
         image = uploads_of(images)[0]

@@ -31,7 +31,7 @@ from covid_monai.app.model_card import model_card, render_card
 from covid_monai.app.pages.evidence import find_evidence
 from covid_monai.bundle import Bundle
 from covid_monai.core.vocabulary import Status
-from covid_monai.inference.grad_cam import ImageHeatmap
+from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.output import open_results
 from covid_monai.inference.prediction import Prediction
 
@@ -132,7 +132,7 @@ def test_time_left_follows_from_the_speed():
 
 def heat(*rows):
     image = np.full((64, 64), 0.5, np.float32)
-    return ImageHeatmap(image, np.array(rows, np.float32), np.diag([32.0, 32.0, 1.0]))
+    return ImageWithHeatmap(image, np.array(rows, np.float32), np.diag([32.0, 32.0, 1.0]))
 
 
 def test_difference_is_coloured_by_who_is_hotter_and_is_the_image_where_they_agree():

@@ -127,7 +127,7 @@ def test_a_report_is_a_pdf_file(run, bundle, images, tmp_path, name, words):
 
 
 def test_a_report_of_an_archive_is_refused_before_any_work(run, bundle, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("covid_monai.results.pdf.batch_page.LARGEST_BATCH", 5)
+    monkeypatch.setattr("covid_monai.results.pdf.batch_report.LARGEST_BATCH", 5)
     code, out, err = run("predict", "--bundle", bundle, "--report", tmp_path / "all.pdf", images)
     assert (code, out) == (2, "")
     assert "6 files; a report holds 5 at most" in err

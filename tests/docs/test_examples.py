@@ -13,7 +13,7 @@ from PIL import Image
 
 from covid_monai.bundle import Bundle, CheckpointError
 from covid_monai.datasets import collections as sources
-from covid_monai.inference.grad_cam import Heatmap
+from covid_monai.inference.grad_cam import HeatmapGenerator
 from covid_monai.phantoms.dataset import write_phantoms
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def test_the_network_has_the_parts_that_training_and_heat_maps_ask_for():
     network = _load("plain_network").PlainNetwork(num_classes=3).eval()
     images = torch.rand(2, 1, 64, 64)
     assert network(images).shape == (2, 3)
-    assert Heatmap(network)(images, class_index=1).shape == (2, 64, 64)
+    assert HeatmapGenerator(network)(images, class_index=1).shape == (2, 64, 64)
 
 
 def test_the_transform_is_a_power_and_refuses_what_it_cannot_do():

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from covid_monai.bundle import Bundle, save_atomically
-from covid_monai.inference.backends import choose_backend, load_backend, store
+from covid_monai.inference.backends import choose_backend, load_backend, network_cache
 from covid_monai.inference.classifier import Classifier
-from covid_monai.inference.probabilities import to_probabilities
+from covid_monai.inference.decision import compute_probabilities
 
 SHIPPED = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"
 CPU = torch.device("cpu")
@@ -99,23 +99,23 @@ def test_a_damaged_file_of_the_cache_is_made_again(empty_cache, damage):
         made.append(1)
         return {"a": b"\0" * 10_000, "b": b"text"}
 
-    first = store.kept({"of": 1}, make)
+    first = network_cache.kept({"of": 1}, make)
     (path,) = (empty_cache / "networks").iterdir()
     path.write_bytes(damage(path.read_bytes()))
-    assert store.kept({"of": 1}, make) == store.kept({"of": 1}, make) == first
+    assert network_cache.kept({"of": 1}, make) == network_cache.kept({"of": 1}, make) == first
     assert len(made) == 2
 
 
 def test_without_a_cache_folder_it_works_all_the_same(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("COVID_MONAI_CACHE", str(tmp_path / "file" / "below"))
-    assert store.kept({"of": 1}, lambda: {"a": b"1"}) == {"a": b"1"}
+    assert network_cache.kept({"of": 1}, lambda: {"a": b"1"}) == {"a": b"1"}
 
 
 def test_the_cache_does_not_grow_for_ever(empty_cache):
-    for number in range(store.KEPT + 3):
-        store.kept({"number": number}, lambda: {"a": b"1"})
-    assert len(list((empty_cache / "networks").iterdir())) == store.KEPT
+    for number in range(network_cache.KEPT + 3):
+        network_cache.kept({"number": number}, lambda: {"a": b"1"})
+    assert len(list((empty_cache / "networks").iterdir())) == network_cache.KEPT
 
 
 plain = st.recursive(
@@ -130,9 +130,9 @@ plain = st.recursive(
 def test_what_is_made_of_other_things_is_never_taken(one, other):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVID_MONAI_CACHE", folder)
-        assert store.kept(one, lambda: {"a": b"one"}) == {"a": b"one"}
+        assert network_cache.kept(one, lambda: {"a": b"one"}) == {"a": b"one"}
         same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-        assert store.kept(other, lambda: {"a": b"other"}) == {"a": b"one" if same else b"other"}
+        assert network_cache.kept(other, lambda: {"a": b"other"}) == {"a": b"one" if same else b"other"}
 
 
 def test_the_best_that_is_there_is_taken(monkeypatch):
@@ -217,7 +217,7 @@ def real_images(real_data):
 def test_backends_agree_on_real_images(real_images, name):
     bundle = Bundle(SHIPPED)
     found, reference = (
-        to_probabilities(logits, bundle.calibration)
+        compute_probabilities(logits, bundle.calibration)
         for logits in (load(name, bundle)(real_images), expected(bundle, real_images))
     )
     assert np.abs(found - reference).max() <= 1e-5

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from covid_monai.inference.grad_cam import Heatmap, target_layer, with_random_weights
+from covid_monai.inference.grad_cam import HeatmapGenerator, target_layer, with_random_weights
 from covid_monai.networks import NETWORK_NAMES, build_network
 
 HEADS = {
@@ -20,7 +20,7 @@ def test_map_is_grad_cam_by_its_definition(name):
     torch.manual_seed(0)
     network = build_network(name, num_classes=3).eval()
     images = torch.rand(2, 1, 64, 64)
-    maps = Heatmap(network)(images, 2)
+    maps = HeatmapGenerator(network)(images, 2)
     assert maps.shape == (2, 64, 64)
     assert maps.min() >= 0
     assert maps.max() <= 1
@@ -44,13 +44,13 @@ def test_every_network_has_a_layer_for_it(name):
 
 
 def test_grid_is_that_of_the_layer():
-    heatmap = Heatmap(build_network("resnet10", num_classes=2))
+    heatmap = HeatmapGenerator(build_network("resnet10", num_classes=2))
     assert heatmap.grid(torch.rand(1, 1, 64, 96)) == (2, 3)
 
 
 def test_each_image_of_a_batch_has_the_map_it_has_alone():
     torch.manual_seed(1)
-    heatmap, images = Heatmap(build_network("resnet10", num_classes=2)), torch.rand(3, 1, 64, 64)
+    heatmap, images = HeatmapGenerator(build_network("resnet10", num_classes=2)), torch.rand(3, 1, 64, 64)
     alone = np.concatenate([heatmap(images[i : i + 1], 1) for i in range(3)])
     np.testing.assert_allclose(heatmap(images, 1), alone, atol=1e-5)
 
@@ -58,14 +58,14 @@ def test_each_image_of_a_batch_has_the_map_it_has_alone():
 def test_map_without_evidence_is_empty_rather_than_all_hot():
     network = build_network("resnet10", num_classes=2)
     nn.init.zeros_(network.fc.weight)
-    assert not Heatmap(network)(torch.rand(1, 1, 64, 64), 0).any()
+    assert not HeatmapGenerator(network)(torch.rand(1, 1, 64, 64), 0).any()
 
 
 def test_network_is_left_as_it_was():
     network = build_network("densenet121", num_classes=2).train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     with torch.no_grad():
-        Heatmap(network)(torch.rand(1, 1, 64, 64), 0)
+        HeatmapGenerator(network)(torch.rand(1, 1, 64, 64), 0)
     assert network.training
     assert all(p.requires_grad for p in network.parameters())
     assert not any(module._forward_hooks or module._backward_hooks for module in network.modules())
@@ -87,4 +87,4 @@ def test_random_weights_follow_the_seed_and_replace_every_layer():
 
 def test_unknown_family_is_named():
     with pytest.raises(ValueError, match=r"network of covid_monai.networks; got Sequential"):
-        Heatmap(nn.Sequential(nn.Linear(2, 2)))
+        HeatmapGenerator(nn.Sequential(nn.Linear(2, 2)))

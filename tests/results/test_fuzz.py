@@ -17,16 +17,16 @@ from dicom_helpers import make_ds, picture
 from results_helpers import classified, refused, small_classifier
 
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
-from covid_monai.inference.grad_cam import ImageHeatmap
+from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.readers import read_radiograph
-from covid_monai.results import Kind, NoResultObjects, ResultObjects
-from covid_monai.results.dicom.encapsulated_pdf import encapsulated_pdf
-from covid_monai.results.dicom.objects import _NO_RADIOGRAPH
-from covid_monai.results.dicom.presentation_state import has_presentation_state, presentation_state
-from covid_monai.results.dicom.report import report
-from covid_monai.results.dicom.secondary_capture import secondary_capture
-from covid_monai.results.dicom.series import ResultSeries
-from covid_monai.results.dicom.source import read_source
+from covid_monai.results import NoResultObjects, ObjectKind, ResultObjects
+from covid_monai.results.dicom.encapsulated_pdf import encapsulate_pdf
+from covid_monai.results.dicom.presentation_state import make_presentation_state, may_have_presentation_state
+from covid_monai.results.dicom.result_objects import NOT_A_RADIOGRAPH
+from covid_monai.results.dicom.result_series import ResultSeries
+from covid_monai.results.dicom.secondary_capture import make_secondary_capture
+from covid_monai.results.dicom.source_radiograph import read_source
+from covid_monai.results.dicom.structured_report import make_structured_report
 
 pytestmark = pytest.mark.slow
 
@@ -160,7 +160,7 @@ class FixedHeatMap:
     def explain(self, path, class_name):
         image = read_radiograph(path)[0][0]
         to_image = np.diag([image.shape[0] / 8, image.shape[1] / 8, 1.0])
-        return ImageHeatmap(image, self._heat, to_image)
+        return ImageWithHeatmap(image, self._heat, to_image)
 
 
 @pytest.fixture(scope="module")
@@ -171,17 +171,21 @@ def classifier(tmp_path_factory):
 def one_object(number, prediction, classifier, model):
     """One kind of object, by turns; building all four of every file would take half an hour."""
     source = read_source(prediction.file)
-    kinds = [kind for kind in Kind if prediction.ok or kind is Kind.REPORT]
+    kinds = [kind for kind in ObjectKind if prediction.ok or kind is ObjectKind.REPORT]
     kind = kinds[number % len(kinds)]
     series = ResultSeries(source, kind, model)
-    if kind is Kind.REPORT:
+    if kind is ObjectKind.REPORT:
         # The most expensive by far, and what it takes from a header is what the others take too.
-        return report(prediction, series) if number % 16 == 0 else encapsulated_pdf(b"%PDF", series)
-    if kind is Kind.HEATMAP:
-        return secondary_capture(np.zeros((8, 8, 3), np.uint8), series)
-    if kind is Kind.PRESENTATION_STATE and has_presentation_state(source.ds):
-        return presentation_state(classifier.explain(prediction.file, "covid"), prediction, series)
-    return encapsulated_pdf(b"%PDF", series)
+        return (
+            make_structured_report(prediction, series)
+            if number % 16 == 0
+            else encapsulate_pdf(b"%PDF", series)
+        )
+    if kind is ObjectKind.HEATMAP:
+        return make_secondary_capture(np.zeros((8, 8, 3), np.uint8), series)
+    if kind is ObjectKind.PRESENTATION_STATE and may_have_presentation_state(source.ds):
+        return make_presentation_state(classifier.explain(prediction.file, "covid"), prediction, series)
+    return encapsulate_pdf(b"%PDF", series)
 
 
 def outcome(number, classifier, path, model):
@@ -196,7 +200,7 @@ def outcome(number, classifier, path, model):
     try:
         if number % 200 == 0:
             objects = ResultObjects(classifier, pdf=True).of(prediction)
-        elif prediction.reason in _NO_RADIOGRAPH:
+        elif prediction.reason in NOT_A_RADIOGRAPH:
             return "no radiograph", []
         else:
             objects = [one_object(number, prediction, classifier, model)]

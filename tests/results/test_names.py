@@ -20,7 +20,7 @@ from results_helpers import (
 )
 
 from covid_monai.results import ResultObjects, write_results
-from covid_monai.results.dicom.attributes import DESCRIPTION, IDENTITY
+from covid_monai.results.dicom.study_attributes import DESCRIPTION, IDENTITY
 from covid_monai.results.pdf.fonts import _system_fonts
 
 pytestmark = pytest.mark.slow
@@ -124,7 +124,7 @@ def test_the_page_shows_arabic_joined_and_from_right_to_left(results, classifier
 def test_the_page_says_which_letters_no_font_has(results, classifier, tmp_path):
     text = page_text(results, classifier, tmp_path, "ISO_IR 192", "Doe^\U000130b8")  # a hieroglyph
     assert "Doe [U+130B8]" in text
-    assert "No font here has the letters written as [U+...]" in text
+    assert "[U+...] is the Unicode number of a letter that no font on this machine has." in text
 
 
 def page_text(results, classifier, folder, character_set, patient):

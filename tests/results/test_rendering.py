@@ -15,11 +15,11 @@ from PIL import Image
 from results_helpers import NEEDS_DCMTK, classified, run, small_classifier
 from torch import nn
 
-from covid_monai.inference.grad_cam import ImageHeatmap, image_indices
+from covid_monai.inference.grad_cam import ImageWithHeatmap, affine_to_image
 from covid_monai.readers import read_radiograph
 from covid_monai.results import ResultObjects, write_results
-from covid_monai.results.dicom.presentation_state import outlines
-from covid_monai.results.rendering import LONG_SIDE, heat_on_image, heatmap_picture
+from covid_monai.results.dicom.presentation_state import trace_outlines
+from covid_monai.results.rendering import LONG_SIDE, render_heatmap_with_legend, resample_heat
 from covid_monai.transforms import CropBorderd
 
 SPOT = 32  # pixels wide, at least
@@ -72,10 +72,10 @@ def test_a_bright_spot_is_outlined_where_it_is(classifier, tmp_path, rows, colum
     image = save(make_ds(image_with_spot(rows, columns, row, column)), tmp_path / "image.dcm")
     explained = classifier.explain(image, "covid")
     tolerance = max(rows, columns) / 64  # a pixel of the network's input
-    found = [centre_of(curve) for curve in outlines(explained, 0.75)]
+    found = [centre_of(curve) for curve in trace_outlines(explained, 0.75)]
     assert len(found) == 1
     np.testing.assert_allclose(found[0], (column, row), atol=tolerance)
-    heat = heat_on_image(explained, (rows, columns))
+    heat = resample_heat(explained, (rows, columns))
     hot = np.argwhere(heat > 0.75).mean(axis=0) + 0.5
     np.testing.assert_allclose(hot, (row, column), atol=tolerance)
 
@@ -114,10 +114,12 @@ def test_whatever_the_preprocessing_the_spot_lies_where_it_was(name):
     place = (90 + 40 * (name == "crop"), 140)
     radiograph = MetaTensor(pixels[None], affine=np.diag([0.2, 0.1, 1, 1]))
     image = Compose(STEPS[name])({"image": radiograph})["image"]
-    explained = ImageHeatmap(pixels, image[0].numpy(), image_indices(np.asarray(radiograph.affine), image))
-    hot = np.argwhere(heat_on_image(explained, pixels.shape) > 0.5).mean(axis=0) + 0.5
+    explained = ImageWithHeatmap(
+        pixels, image[0].numpy(), affine_to_image(np.asarray(radiograph.affine), image)
+    )
+    hot = np.argwhere(resample_heat(explained, pixels.shape) > 0.5).mean(axis=0) + 0.5
     np.testing.assert_allclose(hot, place, atol=3.5)
-    (curve,) = outlines(explained, 0.5)
+    (curve,) = trace_outlines(explained, 0.5)
     np.testing.assert_allclose(centre_of(curve), place[::-1], atol=3.5)
 
 
@@ -130,25 +132,25 @@ def test_resizing_by_opencv_agrees(rows, columns, down, right):
     heat[int(down * 15), int(right * 15)] = 1
     scale = np.diag([rows / 16, columns / 16, 1.0])
     scale[:2, 2] = np.array([rows / 16 - 1, columns / 16 - 1]) / 2
-    explained = ImageHeatmap(np.zeros((rows, columns), np.float32), heat, scale)
+    explained = ImageWithHeatmap(np.zeros((rows, columns), np.float32), heat, scale)
     expected = cv2.resize(heat, (columns, rows), interpolation=cv2.INTER_LINEAR)
     # OpenCV works out places in 1/32 of a pixel.
-    np.testing.assert_allclose(heat_on_image(explained, (rows, columns)), expected, atol=0.06)
+    np.testing.assert_allclose(resample_heat(explained, (rows, columns)), expected, atol=0.06)
 
 
 def test_a_image_without_evidence_has_a_note_and_no_outline(classifier, tmp_path):
     image = save(make_ds(picture()), tmp_path / "image.dcm")
     explained = classifier.explain(image, "normal")  # has no evidence in this network
     assert not explained.heat.any()
-    assert outlines(explained, 0.5) == []
+    assert trace_outlines(explained, 0.5) == []
     state = ResultObjects(classifier).of(classified(classifier, image, decided="normal"))[2]
     assert [annotation.GraphicLayer for annotation in state.GraphicAnnotationSequence] == ["NOTE"]
 
 
 @pytest.mark.parametrize("shape", [(64, 250), (250, 64), (1500, 1100)])
 def test_the_picture_is_bounded_and_keeps_the_aspect_ratio(classifier, shape):
-    explained = ImageHeatmap(np.zeros(shape, np.float32), np.zeros((8, 8), np.float32), np.eye(3))
-    height, width, _ = heatmap_picture(explained, classified(classifier, "image.dcm")).shape
+    explained = ImageWithHeatmap(np.zeros(shape, np.float32), np.zeros((8, 8), np.float32), np.eye(3))
+    height, width, _ = render_heatmap_with_legend(explained, classified(classifier, "image.dcm")).shape
     image = (round(shape[0] * LONG_SIDE / max(shape)), round(shape[1] * LONG_SIDE / max(shape)))
     assert width - image[1] == 360
     assert height == max(image[0], 720)

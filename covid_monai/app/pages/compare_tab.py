@@ -17,8 +17,8 @@ from covid_monai.app.widgets.badge import heading
 from covid_monai.app.widgets.status import label
 from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results.rendering import overlay
-from covid_monai.results.wording import shown_class
+from covid_monai.results.rendering import render_overlay
+from covid_monai.results.wording import explained_class
 
 _PLACES = "First", "Second"
 
@@ -95,7 +95,7 @@ class CompareTab:
             heading("Probabilities")
             parts.table(["Class", *_PLACES, "Difference"], _rows(first, second))
         if classes := shared_classes(first, second):
-            _HeatMaps(self._models, upload, classes, shown_class(first))
+            _HeatMaps(self._models, upload, classes, explained_class(first))
 
 
 class _HeatMaps:
@@ -138,7 +138,7 @@ class _HeatMaps:
 
     def _views(self, class_name: str) -> list[str]:
         explained = [model.engine.explain(self._upload, class_name) for model in self._models]
-        views = [overlay(explained[0]), overlay(explained[1]), difference_picture(*explained)]
+        views = [render_overlay(explained[0]), render_overlay(explained[1]), difference_picture(*explained)]
         return [data_uri(jpeg(view)) for view in views]
 
 

@@ -15,7 +15,7 @@ from covid_monai.app.widgets.figures import Figures
 from covid_monai.app.widgets.status import Look, label, look_of, look_of_class, look_of_not_called
 from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.inference.prediction import UNCERTAIN
-from covid_monai.results.wording import shown_class
+from covid_monai.results.wording import explained_class
 
 
 class ImageResult:
@@ -131,7 +131,9 @@ class ImageResult:
 
         names = {name: label(name) for name in image.prediction.probabilities or {}}
         with ui.row().classes("heat-row"):
-            select = ui.select(names, value=shown_class(image.prediction), label="Heat map (Grad-CAM) for")
+            select = ui.select(
+                names, value=explained_class(image.prediction), label="Heat map (Grad-CAM) for"
+            )
             select.classes("heat-class").on_value_change(explain)
         words = (
             "What moved the model, not where disease is: coarse, and relative to this image's hottest place."

@@ -13,7 +13,7 @@ from covid_monai.app.desk import Model
 from covid_monai.app.visit import VisitedImage
 from covid_monai.app.widgets.badge import heading
 from covid_monai.core.vocabulary import UnreadableImage
-from covid_monai.results.dicom.source import NoResultObjects
+from covid_monai.results.dicom.source_radiograph import NoResultObjects
 
 
 class Made(NamedTuple):

@@ -12,8 +12,8 @@ from covid_monai.app.widgets import parts
 from covid_monai.app.widgets.downloads import download_card
 from covid_monai.app.widgets.status import label
 from covid_monai.core.vocabulary import UnreadableImage
-from covid_monai.results.rendering import image_picture, overlay
-from covid_monai.results.wording import shown_class
+from covid_monai.results.rendering import render_image, render_overlay
+from covid_monai.results.wording import explained_class
 
 
 class ImageDialog:
@@ -59,11 +59,11 @@ class ImageDialog:
 
     async def _show_heatmap(self, image: BatchImage) -> None:
         waiting = ui.spinner(size="3em")
-        class_name = shown_class(image.prediction)
+        class_name = explained_class(image.prediction)
         try:
             explained = await to_thread.run_sync(self._model.engine.explain, image.source.load(), class_name)
             views = await to_thread.run_sync(
-                lambda: [jpeg(image_picture(explained.image)), jpeg(overlay(explained))]
+                lambda: [jpeg(render_image(explained.image)), jpeg(render_overlay(explained))]
             )
         except (Busy, UnreadableImage, ValueError) as error:
             ui.label(str(error)).props("role=alert")

@@ -43,7 +43,7 @@ def write_report(
         provenance: Origin: `model` (mapping of name, version, checkpoint digest and the like), `datalist`,
             `datalist_digest`; other keys, such as the command, are kept under `run`.
         calibration: Calibration of the bundle, which the predictions went through; None if it stores none.
-        explanation: Heat maps, as `covid_monai.inference.explanation.explain` returns them.
+        explanation: Heat maps, as `covid_monai.inference.heatmap_evaluation.evaluate_heatmaps` returns them.
         shortcut_controls: Results of the model on images without lungs: `sentence`, `shortcut` (bool or
             None), `rows` (`input`, `auroc`).
         confounding: Result of the audit of the data: `verdict`, `shortcut`.

@@ -11,7 +11,7 @@ from covid_monai import __version__
 from covid_monai.bundle import Bundle
 from covid_monai.core.errors import require_extra
 from covid_monai.inference.backends.choice import Backend
-from covid_monai.inference.backends.store import kept
+from covid_monai.inference.backends.network_cache import kept
 
 
 def load(bundle: Bundle, *, device: torch.device, parallel: int) -> Backend:
@@ -36,7 +36,7 @@ def load(bundle: Bundle, *, device: torch.device, parallel: int) -> Backend:
 def _converted(bundle: Bundle) -> bytes:
     def convert() -> dict[str, bytes]:
         with require_extra("export"):
-            from covid_monai.inference.backends.onnx_form import onnx_bytes
+            from covid_monai.inference.backends.onnx_export import onnx_bytes
 
             return {"model.onnx": onnx_bytes(bundle)}
 

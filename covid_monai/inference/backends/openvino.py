@@ -13,7 +13,7 @@ from covid_monai.bundle import Bundle
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import without
 from covid_monai.inference.backends.choice import Backend
-from covid_monai.inference.backends.store import Parts, kept
+from covid_monai.inference.backends.network_cache import Parts, kept
 
 
 def load(bundle: Bundle, *, device: torch.device, parallel: int) -> Backend:
@@ -71,7 +71,7 @@ def _convert(bundle: Bundle) -> Parts:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    from covid_monai.inference.backends.onnx_form import example, quietly
+    from covid_monai.inference.backends.onnx_export import example, quietly
 
     front_end = FrontEndManager().load_by_framework("pytorch")
     with quietly(), TemporaryDirectory(prefix="covid_monai_") as name:

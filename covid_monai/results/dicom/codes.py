@@ -7,6 +7,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
 
 from covid_monai.core.vocabulary import COVID, NORMAL, PNEUMONIA
+from covid_monai.results.wording import class_label
 
 PRIVATE_SCHEME = "99COVIDMONAI"
 CODING_SCHEME = CodingSchemeIdentificationItem(
@@ -15,74 +16,51 @@ CODING_SCHEME = CodingSchemeIdentificationItem(
     version="1",
     responsible_organization="covid_monai, see docs/dicom-results.md",
 )
-_CLASS_CODES = {
-    NORMAL: ("17621005", "Normal"),
-    PNEUMONIA: ("233604007", "Pneumonia"),
-    COVID: ("840539006", "COVID-19"),
-}
+_SNOMED_CODES = {NORMAL: "17621005", PNEUMONIA: "233604007", COVID: "840539006"}
 
 PLAIN_CHEST_IMAGE = CodedConcept("399208008", "SCT", "Plain chest X-ray")
 
 
-def private(value: str, meaning: str) -> CodedConcept:
-    """A concept of our own scheme."""
+def private_concept(value: str, meaning: str) -> CodedConcept:
+    """Return a concept of the private scheme."""
     return CodedConcept(value, PRIVATE_SCHEME, meaning)
 
 
-CLASS = private("CLASS", "Class")
-NO_CLASS_FITS = private("NO-CLASS-FITS", "No class fits")
-NOT_EXCLUDED = private("NOT-EXCLUDED", "Class that cannot be excluded")
-MOST_PROBABLE = private("MOST-PROBABLE", "Most probable class")
-AT_OPERATING_POINT = private("AT-POINT", "Class at the operating point")
-REFUSAL_REASON = private("REFUSAL-REASON", "Reason for refusal")
-RESULT = private("RESULT", "Result in words")
-RULE = private("RULE", "Decision rule")
-NOTICE = private("NOTICE", "Research use statement")
+CLASS = private_concept("CLASS", "Class")
+NO_CLASS_FITS = private_concept("NO-CLASS-FITS", "No class fits")
+NOT_EXCLUDED = private_concept("NOT-EXCLUDED", "Class that cannot be excluded")
+MOST_PROBABLE = private_concept("MOST-PROBABLE", "Most probable class")
+AT_OPERATING_POINT = private_concept("AT-POINT", "Class at the operating point")
+REFUSAL_REASON = private_concept("REFUSAL-REASON", "Reason for refusal")
+RESULT = private_concept("RESULT", "Result in words")
+RULE = private_concept("RULE", "Decision rule")
+NOTICE = private_concept("NOTICE", "Research use statement")
 
 
 def class_concept(class_name: str) -> CodedConcept:
-    """The code of a class: SNOMED CT for the three of the shipped bundle, else a private one."""
-    if class_name in _CLASS_CODES:
-        value, meaning = _CLASS_CODES[class_name]
-        return CodedConcept(value, "SCT", meaning)
-    return private(f"C-{_stem(class_name)}", class_label(class_name))
+    """Return the code of a class: SNOMED CT for the classes of the shipped bundle, else a private code."""
+    if class_name in _SNOMED_CODES:
+        return CodedConcept(_SNOMED_CODES[class_name], "SCT", class_label(class_name))
+    return private_concept(f"C-{_code_stem(class_name)}", class_label(class_name))
 
 
-def probability_of(class_name: str) -> CodedConcept:
-    """Name of the measurement of a class's probability."""
-    return private(f"P-{_stem(class_name)}", f"Probability of {class_label(class_name)}"[:64])
+def probability_concept(class_name: str) -> CodedConcept:
+    """Return the name of the measurement of a class's probability."""
+    return private_concept(f"P-{_code_stem(class_name)}", f"Probability of {class_label(class_name)}"[:64])
 
 
-def threshold_of(class_name: str) -> CodedConcept:
-    """Name of the measurement of a class's threshold."""
-    return private(f"T-{_stem(class_name)}", f"Threshold of {class_label(class_name)}"[:64])
+def threshold_concept(class_name: str) -> CodedConcept:
+    """Return the name of the measurement of a class's threshold."""
+    return private_concept(f"T-{_code_stem(class_name)}", f"Threshold of {class_label(class_name)}"[:64])
 
 
-def refusal(reason: str) -> CodedConcept:
-    """A `RefusalReason` as a code."""
-    return private(reason.upper(), reason.replace("_", " ").capitalize())
+def refusal_concept(reason: str) -> CodedConcept:
+    """Return a `RefusalReason` as a code."""
+    return private_concept(reason.upper(), reason.replace("_", " ").capitalize())
 
 
-def class_label(class_name: str) -> str:
-    """A class for a person to read, in ASCII, as the report is in the character set of its radiograph."""
-    if class_name in _CLASS_CODES:
-        return _CLASS_CODES[class_name][1]
-    return ascii_text(class_name)[:64]
-
-
-def ascii_text(words: str) -> str:
-    """Text that every DICOM character set holds: what is not ASCII is written as U+0041.
-
-    >>> ascii_text("é_1")
-    'U+00E9_1'
-    """
-    # A backslash separates values (PS3.5 6.1.2.3).
-    kept = (letter if " " <= letter <= "~" and letter != "\\" else f"U+{ord(letter):04X}" for letter in words)
-    return "".join(kept)
-
-
-def _stem(class_name: str) -> str:
-    """Part of a code value that tells classes apart; a code value has 16 characters at most."""
+def _code_stem(class_name: str) -> str:
+    """Return the part of a code value that tells classes apart; a code value has 16 characters at most."""
     plain = class_name.upper()
     if re.fullmatch(r"[A-Z0-9_-]{1,14}", plain):
         return plain

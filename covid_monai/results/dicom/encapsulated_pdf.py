@@ -1,23 +1,23 @@
-"""A PDF file in a DICOM object."""
+"""A PDF file as a DICOM object."""
 
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import EncapsulatedPDFStorage
 
-from covid_monai.results.dicom.series import ResultSeries
+from covid_monai.results.dicom.result_series import ResultSeries
 
 
-def encapsulated_pdf(content: bytes, series: ResultSeries) -> FileDataset:
-    """Wrap a PDF about a radiograph.
+def encapsulate_pdf(content: bytes, series: ResultSeries) -> FileDataset:
+    """Wrap a PDF file about a radiograph.
 
     Args:
         content: The PDF file.
-        series: Of kind PDF.
+        series: Series of kind PDF.
 
     Reference: DICOM PS3.3 A.45.1 (Encapsulated PDF), C.24.2 (Encapsulated Document).
     """
     document = Dataset()
     document.SOPClassUID, document.Modality = EncapsulatedPDFStorage, "DOC"
-    _fill_in(document, series)
+    _set_series(document, series)
     document.ConversionType = "WSD"
     document.ContentDate = document.ContentTime = document.AcquisitionDateTime = None
     document.DocumentTitle = "Chest radiograph: automatic classification (research, not for diagnosis)"
@@ -33,8 +33,8 @@ def encapsulated_pdf(content: bytes, series: ResultSeries) -> FileDataset:
     return series.complete(document)
 
 
-def _fill_in(document: Dataset, series: ResultSeries) -> None:
-    """Set what highdicom's classes set for the other objects."""
+def _set_series(document: Dataset, series: ResultSeries) -> None:
+    """Set the elements that highdicom's classes set for the other objects."""
     arguments = series.arguments()
     document.SeriesInstanceUID = arguments["series_instance_uid"]
     document.SeriesNumber, document.InstanceNumber = arguments["series_number"], arguments["instance_number"]

@@ -1,4 +1,4 @@
-"""The heat map's outlines as a Grayscale Softcopy Presentation State: the viewer draws them on the image."""
+"""The outlines of the heat map as a Grayscale Softcopy Presentation State: viewers draw them on the image."""
 
 import numpy as np
 from highdicom import VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation
@@ -19,32 +19,33 @@ from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.dicom.elements import get_first_number, get_number, get_text
 from covid_monai.dicom.grayscale import all_stored_values, apply_modality, apply_window, is_inverse
 from covid_monai.dicom.lookup import LookupTable, read_lookup_table
-from covid_monai.inference.grad_cam import ImageHeatmap
+from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results.dicom.codes import class_label
-from covid_monai.results.dicom.series import ResultSeries
-from covid_monai.results.wording import finding, percent, shown_class
+from covid_monai.results.dicom.result_series import ResultSeries
+from covid_monai.results.wording import class_label, explained_class, finding, percent
 
-# Share of the hottest place's heat, name of the layer, colour.
+# Share of the strongest evidence, name of the layer, colour.
 LEVELS = ((0.5, "HEAT 50 PERCENT", "orange"), (0.75, "HEAT 75 PERCENT", "red"))
 _NOTE_LAYER = "NOTE"
-_TOLERANCE = 0.05  # pixels of the heat map's grid: corners that nobody could see
+_TOLERANCE = 0.05  # pixels of the heat map: smaller corners would be invisible
 
 
-def has_presentation_state(ds: Dataset) -> bool:
-    """Whether the image can have one: it is for grey images, and an image may be stored in colour."""
+def may_have_presentation_state(ds: Dataset) -> bool:
+    """Return whether the image is stored in grey: a presentation state is only for grey images."""
     return get_text(ds, "PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
 
 
-def presentation_state(explained: ImageHeatmap, prediction: Prediction, series: ResultSeries) -> FileDataset:
-    """Outlines at 50 % and 75 % of the hottest place's heat, in pixels of the image.
+def make_presentation_state(
+    explained: ImageWithHeatmap, prediction: Prediction, series: ResultSeries
+) -> FileDataset:
+    """Draw outlines at 50 % and 75 % of the strongest evidence, in pixels of the image.
 
-    The gray scale is the image's own, as the readers take it (see `readers.grayscale`).
+    The gray scale is that of the image, as the readers use it (see `covid_monai.dicom.grayscale`).
 
     Args:
-        explained: Image and heat map of the class that is shown.
-        prediction: With status ok.
-        series: Of kind presentation state.
+        explained: Image and heat map of `explained_class`.
+        prediction: Prediction with status ok.
+        series: Series of kind presentation state.
 
     Reference: DICOM PS3.3 A.33.1, C.10.5 (Graphic Annotation), PS3.4 N.2 (grayscale transformations).
     """
@@ -72,12 +73,12 @@ def presentation_state(explained: ImageHeatmap, prediction: Prediction, series: 
     return series.complete(state)
 
 
-def outlines(explained: ImageHeatmap, level: float) -> list[NDArray[np.float64]]:
-    """Closed curves around what is hotter than `level`.
+def trace_outlines(explained: ImageWithHeatmap, level: float) -> list[NDArray[np.float64]]:
+    """Trace closed curves around the places whose heat exceeds `level`.
 
     Args:
         explained: Image and heat map.
-        level: In (0, 1).
+        level: Share of the strongest evidence, in (0, 1).
 
     Returns:
         Arrays [N, 2] of (column, row) in the image, from 0 at the outer edge of the first pixel (PS3.3
@@ -85,7 +86,7 @@ def outlines(explained: ImageHeatmap, level: float) -> list[NDArray[np.float64]]
     """
     edge = np.array(explained.image.shape)[::-1]
     found = []
-    # A frame of zeros closes the curves that would run off the map.
+    # A frame of zeros closes the curves that would leave the map.
     for curve in find_contours(np.pad(explained.heat, 1), level):
         corners = approximate_polygon(curve, _TOLERANCE) - 1
         rows_columns = np.c_[corners, np.ones(len(corners))] @ explained.to_image[:2].T
@@ -94,12 +95,12 @@ def outlines(explained: ImageHeatmap, level: float) -> list[NDArray[np.float64]]
 
 
 def _graphics(
-    explained: ImageHeatmap, prediction: Prediction, image: Dataset
+    explained: ImageWithHeatmap, prediction: Prediction, image: Dataset
 ) -> tuple[list[GraphicLayer], list[GraphicAnnotation]]:
     note = GraphicLayer(_NOTE_LAYER, 1, display_color=CIELabColor.from_string("yellow"))
     layers, annotations = [note], [_note(prediction, image, note)]
     for order, (level, name, colour) in enumerate(LEVELS, 2):
-        curves = outlines(explained, level)
+        curves = trace_outlines(explained, level)
         if curves:
             description = f"{level:.0%} of the strongest evidence"
             layers.append(
@@ -111,14 +112,14 @@ def _graphics(
 
 
 def _note(prediction: Prediction, image: Dataset, layer: GraphicLayer) -> GraphicAnnotation:
-    class_name = shown_class(prediction)
+    class_name = explained_class(prediction)
     label = class_label(class_name)
     words = (
         f"{finding(prediction)}. Probability of {label}: {percent(prediction, class_name)}.\r\n"
         f"Outlines: evidence for {label} (Grad-CAM, 50 % and 75 % of the strongest).\r\n"
         f"{RESEARCH_USE}"
     )
-    box = (0.02, 0.9, 0.98, 0.99)  # of what is displayed: left, top, right, bottom
+    box = (0.02, 0.9, 0.98, 0.99)  # left, top, right, bottom, as shares of the display
     written = TextObject(words, units="DISPLAY", bounding_box=box, text_justification="LEFT")
     return GraphicAnnotation([image], layer, text_objects=[written])
 
@@ -136,10 +137,10 @@ def _modality(ds: Dataset) -> ModalityLUTTransformation:
 
 
 def _voi(ds: Dataset) -> list[SoftcopyVOILUTTransformation] | None:
-    """The image's first VOI LUT or window; None where it has none that shows anything."""
+    """Return the image's first VOI LUT or window; None if it has none that can be applied."""
     table = _table(ds, "VOILUTSequence", inputs=apply_modality(_stored_values(ds), ds))
     if table is not None:
-        # Stretched to 16 bits, which says the same: the output range of this table is black to white.
+        # Stretched to 16 bits without another meaning: the output range of this table is black to white.
         shown = (table.entries / (2**table.bits - 1) * 65535).round().astype(np.uint16)
         return [SoftcopyVOILUTTransformation(voi_luts=[VOILUT(table.first_mapped, shown)])]
     center, width = get_first_number(ds, "WindowCenter"), get_first_number(ds, "WindowWidth")

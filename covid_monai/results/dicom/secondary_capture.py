@@ -1,31 +1,32 @@
-"""The heat map as a Secondary Capture: what any viewer shows."""
+"""A colour image as a Secondary Capture, which every viewer shows."""
 
 from highdicom.sc import SCImage
+from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from covid_monai.dicom.elements import get_numbers, get_text
-from covid_monai.results.dicom.series import ResultSeries
-from covid_monai.results.rendering import Picture
+from covid_monai.results.dicom.result_series import ResultSeries
+from covid_monai.results.rendering import RgbImage
 
 _LOSSY = "1.2.840.10008.1.2.4."
 _LOSSLESS = ("57", "70", "80", "90", "92", "110", "201", "202")
 
 
-def secondary_capture(picture: Picture, series: ResultSeries) -> FileDataset:
-    """Wrap a colour picture of a radiograph.
+def make_secondary_capture(rendered: RgbImage, series: ResultSeries) -> FileDataset:
+    """Wrap a colour image that was rendered from a radiograph.
 
     Args:
-        picture: Shape [H, W, 3], RGB.
-        series: Of kind heat map.
+        rendered: Shape [H, W, 3], RGB.
+        series: Series of kind heat map.
 
     Reference: DICOM PS3.3 A.8.1 (Secondary Capture Image), C.7.6.1 (General Image).
     """
     source = series.source
     image = SCImage.from_ref_dataset(
         ref_dataset=source.reference,
-        pixel_array=picture,
+        pixel_array=rendered,
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
@@ -35,13 +36,13 @@ def secondary_capture(picture: Picture, series: ResultSeries) -> FileDataset:
         content_time=source.time,
         **series.arguments(),
     )
-    del image.DateOfSecondaryCapture, image.TimeOfSecondaryCapture  # the time of day: see `results.dates`
+    del image.DateOfSecondaryCapture, image.TimeOfSecondaryCapture  # the time of day would not repeat
     image.ConversionType = "WSD"
     image.PatientOrientation = _orientation(source.ds)
     image.DerivationDescription = "Grad-CAM heat map over the image as displayed, with a legend"
     image.SourceImageSequence = [_source_item(source.reference)]
     _add_lossy_history(image, source.ds)
-    # What is burnt in names no patient; whether the image itself does only its own header can tell.
+    # The legend names no patient; only the header of the image says whether its pixels do.
     if get_text(source.ds, "BurnedInAnnotation") in ("YES", "NO"):
         image.BurnedInAnnotation = get_text(source.ds, "BurnedInAnnotation")
     image.BodyPartExamined = "CHEST"
@@ -49,26 +50,24 @@ def secondary_capture(picture: Picture, series: ResultSeries) -> FileDataset:
 
 
 def _source_item(reference: Dataset) -> Dataset:
-    purpose = Dataset()
-    code = codes.DCM.SourceImageForImageProcessingOperation
-    purpose.CodeValue, purpose.CodingSchemeDesignator = code.value, code.scheme_designator
-    purpose.CodeMeaning = code.meaning
     item = Dataset()
     item.ReferencedSOPClassUID = reference.SOPClassUID
     item.ReferencedSOPInstanceUID = reference.SOPInstanceUID
-    item.PurposeOfReferenceCodeSequence = [purpose]
+    item.PurposeOfReferenceCodeSequence = [
+        CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)
+    ]
     return item
 
 
 def _orientation(ds: Dataset) -> list[str]:
-    """Patient Orientation of the image, which the picture keeps; empty if it gives none."""
+    """Return the Patient Orientation of the image, which is also that of the rendering; empty if unknown."""
     found = [part.strip(" '[]") for part in get_text(ds, "PatientOrientation").split(",")]
     known = len(found) == 2 and all(part and set(part) <= set("ALRPHF") for part in found)
     return found if known else []
 
 
 def _add_lossy_history(image: Dataset, ds: Dataset) -> None:
-    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5)."""
+    """Copy that the image was compressed with loss: its rendering then is lossy too (PS3.3 C.7.6.1.1.5)."""
     if get_text(ds, "LossyImageCompression") == "01" or _is_lossy(
         get_text(ds.file_meta, "TransferSyntaxUID")
     ):

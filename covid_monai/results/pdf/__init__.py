@@ -1,1 +1,1 @@
-"""Results as PDF pages."""
+"""Results as PDF files for people."""

@@ -1,4 +1,4 @@
-"""Fonts for names in any script: DejaVu first, then what the system has; what no font has is spelled out."""
+"""Fonts for names in any script: DejaVu first, then fonts of the system; other letters are spelled out."""
 
 import re
 from functools import cache
@@ -7,15 +7,15 @@ from pathlib import Path
 from fontTools.ttLib import TTFont
 from matplotlib.font_manager import findSystemFonts
 
-from covid_monai.results.rendering import dejavu
+from covid_monai.results.rendering import dejavu_path
 
 # In this order; the first is Debian's fonts-droid-fallback: Chinese, Japanese and Korean in 4 MB.
 _FALLBACKS = (r"DroidSansFallback.*", r"NotoSansCJK.*-Regular", r"wqy-.*", r"NotoSans[A-Z][A-Za-z]+-Regular")
 
 
 def fallback_fonts(words: str) -> list[Path]:
-    """Fonts of this machine that have letters of `words` which DejaVu has not; none where it has all."""
-    missing, chosen = _missing(words, dejavu()), []
+    """Return fonts of this machine that have letters of `words` which DejaVu lacks."""
+    missing, chosen = _missing(words, dejavu_path()), []
     for path in _system_fonts() if missing else ():
         left = missing - _letters(path)
         if left < missing:
@@ -25,8 +25,8 @@ def fallback_fonts(words: str) -> list[Path]:
 
 
 def spell_out(words: str, fonts: list[Path]) -> str:
-    """Replace what none of `fonts` and DejaVu has: a letter by [U+4E2D], a line break or tab by a space."""
-    known = set[int]().union(*(_letters(path) for path in (dejavu(), *fonts)))
+    """Replace a letter that neither `fonts` nor DejaVu has by [U+4E2D], a line break or tab by a space."""
+    known = set[int]().union(*(_letters(path) for path in (dejavu_path(), *fonts)))
     return "".join(_letter(letter, known) for letter in words)
 
 

@@ -1,4 +1,4 @@
-"""Patient and study attributes of a radiograph, copied into its results as the archive knows them."""
+"""Patient and study attributes of a radiograph, copied unchanged into its results."""
 
 import re
 
@@ -11,7 +11,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.valuerep import validate_value
 
-# What archives match on: kept byte for byte, even where the value breaks the rules of its VR.
+# What archives match on: copied byte for byte, even if the value breaks the rules of its VR.
 IDENTITY = (
     "PatientName",
     "PatientID",
@@ -64,17 +64,17 @@ _LINE_CONTROLS = dict.fromkeys(("LT", "ST", "UT"), "\t\n\f\r")
 _LONGEST = 65534  # bytes: the length of these VRs has 16 bits (PS3.5 7.1.2)
 
 
-def shared_attributes(ds: Dataset) -> Dataset:
-    """Character set, patient and study of a dataset, without decoding the values that an archive matches on.
+def copy_study_attributes(ds: Dataset) -> Dataset:
+    """Copy character set, patient and study, without decoding the values that an archive matches on.
 
-    A value that breaks its VR, or is none of the enumerated ones, stays empty where the attribute is
-    required (type 2) and away where it is not, except in `IDENTITY`.
+    A value that breaks its VR, or is not among the enumerated values, is not copied: the attribute stays
+    empty if it is required (type 2), and is left out otherwise. `IDENTITY` is copied in any case.
 
     Args:
-        ds: As read from a file, its elements not yet decoded.
+        ds: Dataset as read from a file, its elements not yet decoded.
 
     Returns:
-        Elements to add to a result in the same study; all type 2 attributes are there.
+        Elements to add to a result in the same study, with all type 2 attributes.
     """
     shared = Dataset()
     character_set = _character_set(ds)
@@ -89,7 +89,7 @@ def shared_attributes(ds: Dataset) -> Dataset:
 
 
 def _copy(source: Dataset, keyword: str, target: Dataset, *, strict: bool) -> None:
-    """Copy an element that has a value, if it can be written."""
+    """Copy an element if it has a value that can be written."""
     tag = BaseTag(tag_for_keyword(keyword) or 0)
     vr = dictionary_VR(tag)
     if tag not in source:
@@ -109,7 +109,7 @@ def _copy(source: Dataset, keyword: str, target: Dataset, *, strict: bool) -> No
 
 
 def _item(item: Dataset) -> Dataset:
-    """The legal elements of a sequence's item; codes and references need no more."""
+    """Return the legal elements of a sequence item; codes and references need no more."""
     copied = Dataset()
     for tag in item.keys():  # noqa: SIM118  # a Dataset iterates over decoded elements
         keyword = "" if tag.is_private else keyword_for_tag(tag)
@@ -142,13 +142,13 @@ def _is_legal(ds: Dataset, tag: BaseTag, vr: str) -> bool:
 
 
 def _character_set(ds: Dataset) -> list[str]:
-    """Specific Character Set in the standard's spelling; empty if it is absent or unknown."""
+    """Return Specific Character Set in the standard's spelling; empty if it is absent or unknown."""
     value = ds.get("SpecificCharacterSet") or ""
-    names = [_spelled(name) for name in ([value] if isinstance(value, str) else value)]
+    names = [_standard_spelling(name) for name in ([value] if isinstance(value, str) else value)]
     return names if any(names) and all(name in python_encoding for name in names) else []
 
 
-def _spelled(name: str) -> str:
-    """The standard's spelling of what consoles write: "ISO-IR 100", "ISO_2022_IR_87"."""
+def _standard_spelling(name: str) -> str:
+    """Return the standard's spelling of what consoles write: "ISO-IR 100", "ISO_2022_IR_87"."""
     name = re.sub(r"^ISO[ _-]2022[ _-]IR[ _-]", "ISO 2022 IR ", name)
     return re.sub(r"^ISO[ _-]IR[ _-]", "ISO_IR ", name)

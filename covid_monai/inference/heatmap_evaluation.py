@@ -21,13 +21,13 @@ from covid_monai.evaluation.shortcuts.saliency import (
     summarise_lung_share,
     summarise_randomisation,
 )
-from covid_monai.inference.grad_cam import Heatmap, with_random_weights
+from covid_monai.inference.grad_cam import HeatmapGenerator, with_random_weights
 from covid_monai.transforms.lung_region import lung_region
 
 _DRAWS = 3
 
 
-def explain(
+def evaluate_heatmaps(
     network: nn.Module,
     dataset: Sequence[Mapping[str, Any]],
     predictions_csv: str | Path,
@@ -57,7 +57,7 @@ def explain(
         ValueError: If the network has no Grad-CAM layer, or the predictions have no test rows.
     """
     images = _Images(dataset, read_predictions(Path(predictions_csv)), operating_point, _device(network))
-    heatmap = Heatmap(network)
+    heatmap = HeatmapGenerator(network)
     sample = _sample(images, per_class=images_per_class, seed=seed)
     cases = choose_cases(images.test, images.decisions)
     return {
@@ -95,13 +95,15 @@ def _device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
-def _map_of(images: _Images, heatmap: Heatmap, index: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+def _map_of(
+    images: _Images, heatmap: HeatmapGenerator, index: int
+) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """The image [H, W] as the network sees it, and the heat map [H, W] of its decided class."""
     image = images.image(index)
     return image[0, 0].cpu().numpy(), heatmap(image, int(images.decisions[index]))[0]
 
 
-def _picture(images: _Images, heatmap: Heatmap, case: Case) -> dict[str, Any]:
+def _picture(images: _Images, heatmap: HeatmapGenerator, case: Case) -> dict[str, Any]:
     image, heat = _map_of(images, heatmap, case.index)
     names = images.test.class_names
     return {
@@ -125,7 +127,7 @@ def _sample(images: _Images, *, per_class: int, seed: int) -> list[int]:
     return [int(row) for turn in zip_longest(*classes) for row in turn if row is not None]
 
 
-def _measure_shares(images: _Images, heatmap: Heatmap, sample: Sequence[int]) -> dict[str, Any]:
+def _measure_shares(images: _Images, heatmap: HeatmapGenerator, sample: Sequence[int]) -> dict[str, Any]:
     shares, areas = [], []
     for index in with_progress(sample, "heat maps: share in the lungs"):
         image, heat = _map_of(images, heatmap, index)
@@ -139,11 +141,11 @@ def _measure_shares(images: _Images, heatmap: Heatmap, sample: Sequence[int]) ->
 
 
 def _randomise(
-    images: _Images, network: nn.Module, heatmap: Heatmap, sample: Sequence[int], *, seed: int
+    images: _Images, network: nn.Module, heatmap: HeatmapGenerator, sample: Sequence[int], *, seed: int
 ) -> dict[str, Any]:
     """Compare maps of the trained network with those of the same network with random weights."""
     similarities, patients = [], []
-    others = [Heatmap(with_random_weights(network, seed=seed + draw)) for draw in range(_DRAWS)]
+    others = [HeatmapGenerator(with_random_weights(network, seed=seed + draw)) for draw in range(_DRAWS)]
     for index in with_progress(sample, "heat maps: random weights"):
         _, trained = _map_of(images, heatmap, index)
         for other in others:

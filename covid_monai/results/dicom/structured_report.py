@@ -26,19 +26,20 @@ from pydicom.uid import generate_uid
 
 from covid_monai.core.vocabulary import RESEARCH_USE, RESULT_DEVICE
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results.dicom import codes as own
-from covid_monai.results.dicom.series import MANUFACTURER, ResultSeries
-from covid_monai.results.wording import is_uncertain, result, shown_class
+from covid_monai.results.dicom import codes as concepts
+from covid_monai.results.dicom.result_series import MANUFACTURER, ResultSeries
+from covid_monai.results.wording import ascii_text, explained_class, is_uncertain, result_sentences
 
 
-def report(prediction: Prediction, series: ResultSeries) -> FileDataset:
-    """The Structured Report of a radiograph that was classified or refused.
+def make_structured_report(prediction: Prediction, series: ResultSeries) -> FileDataset:
+    """Make the Structured Report of a radiograph that was classified or refused.
 
-    A refused one has neither finding nor numbers: its analysis was not attempted, and the reason is given.
+    A refused radiograph has neither finding nor numbers: its analysis was not attempted, and the report
+    gives the reason.
 
     Args:
-        prediction: With status ok or refused.
-        series: Of kind report.
+        prediction: Prediction with status ok or refused.
+        series: Series of kind report.
 
     Reference: DICOM PS3.3 A.35.3 (Comprehensive SR), PS3.16 TID 1500, TID 1501.
     """
@@ -46,9 +47,9 @@ def report(prediction: Prediction, series: ResultSeries) -> FileDataset:
         evidence=[series.source.reference],
         content=_content(prediction, series),
         is_complete=True,
-        is_final=False,  # a physician's report is final, this is not
+        is_final=False,  # only a physician's report is final
         is_verified=False,
-        coding_schemes=[own.CODING_SCHEME],
+        coding_schemes=[concepts.CODING_SCHEME],
         content_date=series.source.date,
         content_time=series.source.time,
         **series.arguments(),
@@ -59,7 +60,7 @@ def report(prediction: Prediction, series: ResultSeries) -> FileDataset:
 def _content(prediction: Prediction, series: ResultSeries) -> MeasurementReport:
     return MeasurementReport(
         observation_context=_observer(series.model),
-        procedure_reported=own.PLAIN_CHEST_IMAGE if prediction.ok else codes.SCT.PlainRadiography,
+        procedure_reported=concepts.PLAIN_CHEST_IMAGE if prediction.ok else codes.SCT.PlainRadiography,
         imaging_measurements=[_group(prediction, series)],
         title=codes.DCM.ImagingMeasurementReport,
     )
@@ -68,7 +69,7 @@ def _content(prediction: Prediction, series: ResultSeries) -> MeasurementReport:
 def _observer(model: Mapping[str, str]) -> ObservationContext:
     device = DeviceObserverIdentifyingAttributes(
         uid=str(generate_uid(entropy_srcs=[MANUFACTURER, model["weights_sha256"]])),
-        name=own.ascii_text(model["name"])[:64],
+        name=ascii_text(model["name"])[:64],
         manufacturer_name=MANUFACTURER,
         model_name=RESULT_DEVICE,
         serial_number=model["weights_sha256"][:16],
@@ -107,32 +108,34 @@ def _finding(prediction: Prediction) -> CodedConcept | None:
         return None
     if is_uncertain(prediction):
         return CodedConcept.from_code(codes.SCT.Undetermined)
-    return own.class_concept(shown_class(prediction))
+    return concepts.class_concept(explained_class(prediction))
 
 
 def _algorithm(model: Mapping[str, str]) -> AlgorithmIdentification:
     return AlgorithmIdentification(
-        name=own.ascii_text(model["name"]),
-        version=own.ascii_text(model["version"]),
+        name=ascii_text(model["name"]),
+        version=ascii_text(model["version"]),
         parameters=[f"{key}={value}" for key, value in model.items() if key not in ("name", "version")],
         manufacturer=MANUFACTURER,
     )
 
 
 def _measurements(prediction: Prediction) -> Iterator[Measurement]:
-    """Probabilities, then thresholds, each with the class that it is about."""
+    """Yield probabilities, then thresholds, each with its class."""
     thresholds = (prediction.decision or {}).get("thresholds", {})
     for name_of, values in (
-        (own.probability_of, prediction.probabilities or {}),
-        (own.threshold_of, thresholds),
+        (concepts.probability_concept, prediction.probabilities or {}),
+        (concepts.threshold_concept, thresholds),
     ):
         for class_name, value in values.items():
             measurement = Measurement(
                 name=name_of(class_name), value=round(value, 6), unit=codes.UCUM.NoUnits
             )
-            # Not "Finding": a program that looks for findings must meet one, not every class.
+            # Not "Finding": a program that searches for findings must find one, not every class.
             about = CodeContentItem(
-                own.CLASS, own.class_concept(class_name), RelationshipTypeValues.HAS_CONCEPT_MOD
+                concepts.CLASS,
+                concepts.class_concept(class_name),
+                RelationshipTypeValues.HAS_CONCEPT_MOD,
             )
             measurement[0].ContentSequence = [about]
             yield measurement
@@ -141,21 +144,24 @@ def _measurements(prediction: Prediction) -> Iterator[Measurement]:
 def _evaluations(prediction: Prediction) -> Iterator[tuple[CodedConcept, CodedConcept]]:
     if not prediction.ok:
         yield codes.DCM.SummaryOfAnalyses, codes.DCM.NotAttempted
-        yield own.REFUSAL_REASON, own.refusal(str(prediction.reason))
+        yield concepts.REFUSAL_REASON, concepts.refusal_concept(str(prediction.reason))
         return
     yield codes.DCM.SummaryOfAnalyses, codes.DCM.Succeeded
-    yield own.MOST_PROBABLE, own.class_concept(str(prediction.predicted_class))
+    yield concepts.MOST_PROBABLE, concepts.class_concept(str(prediction.predicted_class))
     if prediction.decision is not None:
-        yield own.AT_OPERATING_POINT, own.class_concept(prediction.decision["at_operating_point"])
+        yield (
+            concepts.AT_OPERATING_POINT,
+            concepts.class_concept(prediction.decision["at_operating_point"]),
+        )
     if prediction.prediction_set is not None:
         for class_name in prediction.prediction_set:
-            yield own.NOT_EXCLUDED, own.class_concept(class_name)
+            yield concepts.NOT_EXCLUDED, concepts.class_concept(class_name)
         if not prediction.prediction_set:
-            yield own.NOT_EXCLUDED, own.NO_CLASS_FITS
+            yield concepts.NOT_EXCLUDED, concepts.NO_CLASS_FITS
 
 
 def _texts(prediction: Prediction) -> Iterator[tuple[CodedConcept, str]]:
-    yield own.RESULT, result(prediction)
+    yield concepts.RESULT, result_sentences(prediction)
     if prediction.decision is not None:
-        yield own.RULE, own.ascii_text(prediction.decision["rule"])
-    yield own.NOTICE, RESEARCH_USE
+        yield concepts.RULE, ascii_text(prediction.decision["rule"])
+    yield concepts.NOTICE, RESEARCH_USE

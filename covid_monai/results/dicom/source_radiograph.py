@@ -1,22 +1,26 @@
-"""The radiograph that results are about: whose it is, where it belongs, when it was taken."""
+"""The radiograph that results belong to: its patient, study, UIDs and date."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
+from pydicom.valuerep import DA, TM, validate_value
 
 from covid_monai.dicom.acceptance import sop_class_uid
 from covid_monai.dicom.elements import get_text
 from covid_monai.readers.radiograph import NotDicom, read_header
-from covid_monai.results.dicom.attributes import shared_attributes
-from covid_monai.results.dicom.dates import date_and_time
+from covid_monai.results.dicom.study_attributes import copy_study_attributes
 
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_DATE_PREFIXES = ("Content", "Acquisition", "Series", "Study")
+# For a radiograph without any date: reports must have one (PS3.3 C.17.2), and nobody believes this one.
+_NO_DATE, _NO_TIME = "19000101", "000000"
 
 
 class NoResultObjects(ValueError):
-    """There is a prediction, but nothing that DICOM objects could be attached to.
+    """There is a prediction, but no DICOM image that result objects could belong to.
 
     Args:
         cause: A few words for a count over many files.
@@ -29,12 +33,12 @@ class NoResultObjects(ValueError):
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceRadiograph:
     """Header of one radiograph.
 
     Args:
-        ds: All elements but the pixels.
-        shared: Character set, patient and study, as `shared_attributes`.
+        ds: All elements except the pixels.
+        shared: Character set, patient and study, from `copy_study_attributes`.
         reference: The smallest dataset that stands for the radiograph in highdicom: UIDs and size, and no
             patient, so that no malformed value can stop it.
         date: Content Date of the results, `YYYYMMDD`.
@@ -48,8 +52,8 @@ class Source:
     time: str
 
 
-def read_source(path: str | Path) -> Source:
-    """Read what results take over from a radiograph.
+def read_source(path: str | Path) -> SourceRadiograph:
+    """Read the header elements that results copy from a radiograph.
 
     Raises:
         NoResultObjects: If the file is not DICOM, or lacks one of the UIDs that a result must refer to.
@@ -58,11 +62,11 @@ def read_source(path: str | Path) -> Source:
     try:
         ds = read_header(path)
     except NotDicom as error:
-        raise NoResultObjects("not a DICOM file", f"{error}: results are attached to a study") from error
-    shared = shared_attributes(ds)  # before anything is decoded
+        message = f"{error}, so it has no study that result objects could belong to."
+        raise NoResultObjects("not a DICOM file", message) from error
+    shared = copy_study_attributes(ds)  # before anything is decoded
     reference = _reference(ds, name=Path(path).name)
-    date, time = date_and_time(ds)
-    return Source(ds, shared, reference, date, time)
+    return SourceRadiograph(ds, shared, reference, *_date_and_time(ds))
 
 
 def _reference(ds: Dataset, *, name: str) -> Dataset:
@@ -70,9 +74,8 @@ def _reference(ds: Dataset, *, name: str) -> Dataset:
     for keyword, uid in uids.items():
         if not uid or not UID(uid).is_valid:
             problem = f"no {keyword}" if not uid else f"no valid {keyword}"
-            raise NoResultObjects(
-                problem, f"{name}: {problem}; results cannot refer to it. Fetch it from the archive again."
-            )
+            message = f"{name} has {problem}, so results cannot refer to it. Fetch it from the archive again."
+            raise NoResultObjects(problem, message)
     reference = Dataset()
     for keyword, uid in uids.items():
         setattr(reference, keyword, uid)
@@ -80,3 +83,26 @@ def _reference(ds: Dataset, *, name: str) -> Dataset:
         setattr(reference, keyword, "")
     reference.StudyID, reference.StudyDate, reference.StudyTime = "", None, None
     return reference
+
+
+def _date_and_time(ds: Dataset) -> tuple[str, str]:
+    """Return Content Date and Content Time of the results: those of the radiograph, so that bytes repeat.
+
+    Returns:
+        Date and time of its content, else of its acquisition, series or study; `_NO_DATE` if it has none.
+    """
+    for prefix in _DATE_PREFIXES:
+        date = _legal_value(ds, f"{prefix}Date", "DA")
+        if date:
+            return date, _legal_value(ds, f"{prefix}Time", "TM") or _NO_TIME
+    return _NO_DATE, _NO_TIME
+
+
+def _legal_value(ds: Dataset, keyword: str, vr: str) -> str:
+    value = get_text(ds, keyword)
+    try:
+        validate_value(vr, value, config.RAISE)
+        DA(value) if vr == "DA" else TM(value)
+    except ValueError:
+        return ""
+    return value

@@ -9,7 +9,7 @@ from covid_monai.evaluation.metrics.prediction_table import read_predictions, wr
 from covid_monai.evaluation.report.gallery import choose_cases
 from covid_monai.evaluation.report.report_files import write_report
 from covid_monai.evaluation.report.report_metrics import choose_on_validation
-from covid_monai.inference.explanation import explain
+from covid_monai.inference.heatmap_evaluation import evaluate_heatmaps
 from covid_monai.networks import build_network
 
 NAMES = ("normal", "covid")
@@ -33,7 +33,7 @@ def scored(tmp_path_factory):
 @pytest.fixture(scope="module")
 def explanation(scored):
     folder, images, network = scored
-    return explain(
+    return evaluate_heatmaps(
         network,
         images,
         folder / "predictions.csv",
@@ -69,7 +69,7 @@ def test_figures_count_what_was_asked_for(explanation):
 def test_same_seed_same_explanation(scored, explanation):
     folder, images, network = scored
     options = {"images_per_class": 3, "randomised_images": 4}
-    again = explain(network, images, folder / "predictions.csv", operating_point=None, **options)
+    again = evaluate_heatmaps(network, images, folder / "predictions.csv", operating_point=None, **options)
     assert again == explanation
 
 

@@ -12,9 +12,9 @@ from results_helpers import NEEDS_POPPLER, THRESHOLDS, classified, refused, run
 
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results.pdf.batch_page import LARGEST_BATCH, batch_page
-from covid_monai.results.pdf.image_page import image_page
-from covid_monai.results.rendering import thumbnail
+from covid_monai.results.pdf.batch_report import LARGEST_BATCH, make_batch_report
+from covid_monai.results.pdf.image_report import make_image_report
+from covid_monai.results.rendering import render_thumbnail
 
 pytestmark = NEEDS_POPPLER
 
@@ -55,7 +55,7 @@ def png(tmp_path):
 
 
 def test_a_picture_without_a_header_has_its_page(classifier, png, tmp_path):
-    text = text_of(image_page(classifier, classified(classifier, png)), tmp_path)
+    text = text_of(make_image_report(classifier, classified(classifier, png)), tmp_path)
     for words in (
         *("Ли 王 image.png", "not known: no DICOM header", "Result: COVID-19", "Pneumonia 2.0 % 39.0 % yes"),
         *(RESEARCH_USE, "the rule", "Image as displayed", "evidence for COVID-19", "Limits.", "Report made"),
@@ -68,11 +68,11 @@ def test_a_picture_without_a_header_has_its_page(classifier, png, tmp_path):
 @pytest.mark.slow
 def test_uncertain_is_said_and_has_another_colour(classifier, png, tmp_path):
     uncertain = classified(classifier, png, decided="uncertain", possible=("pneumonia", "covid"))
-    text = text_of(image_page(classifier, uncertain), tmp_path)
+    text = text_of(make_image_report(classifier, uncertain), tmp_path)
     assert "Result: Uncertain: no class decided" in text
     assert "Not excluded: Pneumonia, COVID-19." in text
     grounds = [
-        colours_of(image_page(classifier, each), tmp_path)
+        colours_of(make_image_report(classifier, each), tmp_path)
         for each in (uncertain, classified(classifier, png), refused(classifier, png))
     ]
     own = [ground - (grounds[0] & grounds[1] & grounds[2]) for ground in grounds]
@@ -91,10 +91,10 @@ def colours_of(document, folder):
 @pytest.mark.parametrize("suffix", ["png", "dcm"])
 def test_a_refused_image_is_shown_with_its_reason_and_no_finding(classifier, png, tmp_path, suffix):
     image = png if suffix == "png" else save(make_ds(picture()), tmp_path / "image.dcm")
-    text = text_of(image_page(classifier, refused(classifier, image)), tmp_path)
+    text = text_of(make_image_report(classifier, refused(classifier, image)), tmp_path)
     for words in (
         "Result: Refused: not classified",
-        "in particular not normal. Reason: not a chest. BodyPartExamined names HAND; a chest was expected.",
+        "This does not mean normal. Reason: not a chest. BodyPartExamined names HAND; a chest was expected.",
         *("Image as displayed", "Limits.", "Model.", RESEARCH_USE),
     ):
         assert words in text, words
@@ -105,8 +105,8 @@ def test_a_refused_image_is_shown_with_its_reason_and_no_finding(classifier, png
 
 def test_what_cannot_be_read_has_a_page_without_a_picture(classifier, tmp_path):
     (tmp_path / "text.jpg").write_text("no image at all")
-    text = text_of(image_page(classifier, unreadable(classifier, tmp_path / "text.jpg")), tmp_path)
-    assert "There is no image to show." in text
+    text = text_of(make_image_report(classifier, unreadable(classifier, tmp_path / "text.jpg")), tmp_path)
+    assert "There is no image to display." in text
     assert "Result: Error: not classified" in text
     assert "Reason: unreadable. Not a DICOM, JPEG or PNG file" in text
     assert pictures_in(tmp_path) == 0
@@ -114,14 +114,14 @@ def test_what_cannot_be_read_has_a_page_without_a_picture(classifier, tmp_path):
 
 def test_the_image_may_lie_elsewhere_than_the_page_says(classifier, png, tmp_path):
     named = classified(classifier, "upload.png")
-    assert "upload.png" in text_of(image_page(classifier, named, png), tmp_path)
+    assert "upload.png" in text_of(make_image_report(classifier, named, png), tmp_path)
 
 
 @pytest.mark.slow
 def test_the_longest_name_leaves_the_page_whole(classifier, tmp_path):
     image = tmp_path / ("W" * 250 + ".png")
     Image.fromarray(picture(128, 96)).save(image)
-    text = text_of(image_page(classifier, classified(classifier, image)), tmp_path)
+    text = text_of(make_image_report(classifier, classified(classifier, image)), tmp_path)
     assert "W…W" in text.replace(" ", "")
     assert "anything else." in text
 
@@ -138,14 +138,14 @@ def batch(classifier, count):
         lambda file: refused(classifier, file),
     )
     predictions = [kinds[i % len(kinds)](f"images/{i:03}.dcm") for i in range(count)]
-    small = thumbnail(picture().astype("float32") / 255)
+    small = render_thumbnail(picture().astype("float32") / 255)
     return predictions, {each.file: small for each in predictions if each.ok}
 
 
 @pytest.mark.filterwarnings("error:The total page count")
 def test_a_batch_has_a_summary_and_a_table_with_headings_and_numbers_on_each_page(classifier, tmp_path):
     predictions, thumbnails = batch(classifier, 160)
-    document = batch_page(predictions, thumbnails, classifier.model, "Images of a morning")
+    document = make_batch_report(predictions, thumbnails, classifier.model, "Images of a morning")
     (tmp_path / "batch.pdf").write_bytes(document)
     pages = run("pdftotext", "-layout", tmp_path / "batch.pdf", "-").decode().split("\f")[:-1]
     assert len(pages) > 9
@@ -181,13 +181,15 @@ def test_a_batch_has_a_summary_and_a_table_with_headings_and_numbers_on_each_pag
 def test_a_batch_needs_no_pictures_and_no_prediction(classifier, tmp_path):
     predictions, _ = batch(classifier, 3)
     for some in (predictions, []):
-        assert f"Images {len(some)} " in text_of(batch_page(some, None, classifier.model, "None"), tmp_path)
+        assert f"Images {len(some)} " in text_of(
+            make_batch_report(some, None, classifier.model, "None"), tmp_path
+        )
 
 
 def test_a_batch_too_large_to_read_is_refused(classifier):
     predictions, _ = batch(classifier, LARGEST_BATCH + 1)
-    with pytest.raises(ValueError, match=f"one report holds {LARGEST_BATCH} at most"):
-        batch_page(predictions, None, classifier.model, "Too many")
+    with pytest.raises(ValueError, match=f"too many for one PDF report. Choose {LARGEST_BATCH} at most"):
+        make_batch_report(predictions, None, classifier.model, "Too many")
 
 
 LETTERS = st.characters(categories=("L", "N", "P", "S", "Zs", "Cc", "Cs", "Co", "Mn"))
@@ -200,7 +202,7 @@ FEW = settings(max_examples=5)  # a document each
 @given(names=st.lists(st.text(LETTERS, min_size=1, max_size=300), min_size=5, max_size=9))
 def test_any_file_name_can_stand_in_a_batch(classifier, names):
     predictions = [refused(classifier, name) for name in names]
-    assert batch_page(predictions, None, classifier.model, names[0]).startswith(b"%PDF")
+    assert make_batch_report(predictions, None, classifier.model, names[0]).startswith(b"%PDF")
 
 
 @pytest.mark.slow
@@ -208,6 +210,8 @@ def test_any_file_name_can_stand_in_a_batch(classifier, names):
 @given(names=st.lists(st.text(READ_BACK, min_size=1, max_size=12), min_size=5, max_size=9))
 def test_file_names_are_read_back_from_the_document(classifier, tmp_path_factory, names):
     folder = tmp_path_factory.mktemp("pages")
-    document = batch_page([refused(classifier, name) for name in names], None, classifier.model, "Names")
+    document = make_batch_report(
+        [refused(classifier, name) for name in names], None, classifier.model, "Names"
+    )
     words = text_of(document, folder).split()
     assert set(names) <= set(words)

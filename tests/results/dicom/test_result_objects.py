@@ -15,7 +15,7 @@ from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
-from covid_monai.results import Kind, NoResultObjects, ResultObjects, result_uids, write_results
+from covid_monai.results import NoResultObjects, ObjectKind, ResultObjects, result_uids, write_results
 
 pytestmark = pytest.mark.slow
 
@@ -136,7 +136,7 @@ def test_each_kind_has_its_own_series_in_the_images_study(results, classifier, i
 
 def test_uids_can_be_asked_for_before_anything_is_made(results, classifier, images):
     source = pydicom.dcmread(images[0])
-    kinds = [Kind.REPORT, Kind.HEATMAP, Kind.PRESENTATION_STATE, Kind.PDF]
+    kinds = [ObjectKind.REPORT, ObjectKind.HEATMAP, ObjectKind.PRESENTATION_STATE, ObjectKind.PDF]
     expected = [result_uids(source.SOPInstanceUID, results.model, kind) for kind in kinds]
     objects = results.of(classified(classifier, images[0]))
     assert expected == [(ds.SeriesInstanceUID, ds.SOPInstanceUID) for ds in objects]
@@ -144,11 +144,11 @@ def test_uids_can_be_asked_for_before_anything_is_made(results, classifier, imag
 
 
 def test_every_part_of_the_model_changes_the_uids(results):
-    first = result_uids("1.2.3", results.model, Kind.REPORT)
+    first = result_uids("1.2.3", results.model, ObjectKind.REPORT)
     for key in results.model:
-        other = result_uids("1.2.3", results.model | {key: "another"}, Kind.REPORT)
+        other = result_uids("1.2.3", results.model | {key: "another"}, ObjectKind.REPORT)
         assert not set(first) & set(other), key
-    assert not set(first) & set(result_uids("1.2.4", results.model, Kind.REPORT))
+    assert not set(first) & set(result_uids("1.2.4", results.model, ObjectKind.REPORT))
 
 
 def test_another_operating_point_is_another_model(tmp_path):

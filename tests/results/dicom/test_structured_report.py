@@ -19,7 +19,7 @@ from results_helpers import (
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results import ResultObjects, write_results
-from covid_monai.results.dicom.codes import class_concept, probability_of
+from covid_monai.results.dicom.codes import class_concept, probability_concept
 
 PROBABILITIES = {"normal": 0.01, "pneumonia": 0.02, "covid": 0.97}
 
@@ -87,22 +87,22 @@ def test_dcmtk_reads_a_refusal_without_finding_or_number(results, classifier, im
     assert (
         '(REFUSAL-REASON,99COVIDMONAI,"Reason for refusal")=(NOT_A_CHEST,99COVIDMONAI,"Not a chest")' in text
     )
-    assert "Refused: not classified, and in particular not normal. Reason: not a chest." in text
+    assert "Refused: not classified. This does not mean normal. Reason: not a chest." in text
     assert "BodyPartExamined names HAND; a chest was expected." in text
     assert "NUM" not in text
     assert '"Finding"' not in text
     assert "Doe" not in text.split("Measurement Group")[1]  # the file's name may be a patient's
 
 
-def test_highdicom_reads_the_measurements_back(results, classifier, radiograph, tmp_path):
-    report, group = group_of(written(results, classified(classifier, radiograph), tmp_path))
+def test_highdicom_reads_the_measurements_back(results, classifier, image, tmp_path):
+    report, group = group_of(written(results, classified(classifier, image), tmp_path))
     assert group.finding_type == class_concept("covid")
     measured = {measurement.name.value: measurement.value for measurement in group.get_measurements()}
     assert measured == {f"P-{name.upper()}": value for name, value in PROBABILITIES.items()} | {
         f"T-{name.upper()}": value for name, value in THRESHOLDS.items()
     }
     assert {measurement.unit.value for measurement in group.get_measurements()} == {"1"}
-    source = pydicom.dcmread(radiograph)
+    source = pydicom.dcmread(image)
     expected = (source.StudyInstanceUID, source.SeriesInstanceUID, source.SOPInstanceUID, source.SOPClassUID)
     assert report.get_evidence(current_procedure_only=True) == [expected]
     (image,) = group.source_images
@@ -144,5 +144,5 @@ def test_class_names_of_ones_own_get_private_codes(results, classifier, image, t
     _, group = group_of(written(results, prediction, tmp_path))
     assert group.finding_type.scheme_designator == "99COVIDMONAI"
     assert group.finding_type.meaning == "U+043DU+043EU+0440U+043CU+0430"
-    assert len({probability_of(name).value for name in names}) == 3
+    assert len({probability_concept(name).value for name in names}) == 3
     assert [measurement.value for measurement in group.get_measurements()] == [0.2, 0.5, 0.3]

@@ -1,0 +1,124 @@
+"""A prediction of one radiograph as DICOM objects in the radiograph's own study, and as DICOM files."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileDataset
+
+from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.core.vocabulary import RefusalReason, Status
+from covid_monai.inference.classifier import Classifier
+from covid_monai.inference.prediction import Prediction
+from covid_monai.results.dicom.encapsulated_pdf import encapsulate_pdf
+from covid_monai.results.dicom.presentation_state import make_presentation_state, may_have_presentation_state
+from covid_monai.results.dicom.result_series import ObjectKind, ResultSeries
+from covid_monai.results.dicom.secondary_capture import make_secondary_capture
+from covid_monai.results.dicom.source_radiograph import SourceRadiograph, read_source
+from covid_monai.results.dicom.structured_report import make_structured_report
+from covid_monai.results.pdf.image_report import captioned_images, header_facts, make_page
+from covid_monai.results.rendering import render_heatmap_with_legend
+from covid_monai.results.wording import explained_class
+
+# An object refused for one of these reasons is no radiograph: a report on a report would never end.
+NOT_A_RADIOGRAPH = (
+    RefusalReason.NO_PIXELS,
+    RefusalReason.PRESENTATION_STATE,
+    RefusalReason.REPORT,
+    RefusalReason.NOT_PROJECTION,
+)
+
+
+class ResultObjects:
+    """Maker of the DICOM objects of one classifier's predictions.
+
+    Args:
+        classifier: Classifier that makes the predictions.
+        heatmap: Whether to make the heat map (Secondary Capture) and its outlines (presentation state).
+        pdf: Whether to make the PDF report (Encapsulated PDF).
+    """
+
+    def __init__(self, classifier: Classifier, *, heatmap: bool = True, pdf: bool = False) -> None:
+        self._classifier = classifier
+        self._heatmap, self._pdf = heatmap, pdf
+        if heatmap or pdf:
+            classifier.load_explainer()
+        self.model = classifier.model | {"settings_digest": _settings_digest(classifier)}
+
+    def of(self, prediction: Prediction) -> list[FileDataset]:
+        """Make the DICOM objects for the radiograph at `prediction.file`.
+
+        Args:
+            prediction: Prediction of this classifier.
+
+        Returns:
+            The report first; a refused radiograph has only the report. Empty if the status is error, or if
+            the refused object is no radiograph (a report, a CT slice).
+
+        Raises:
+            NoResultObjects: If the file is not DICOM, or lacks a valid UID that results must refer to.
+            UnreadableImage: If the file has changed and cannot be read any more.
+        """
+        if prediction.status is Status.ERROR or prediction.reason in NOT_A_RADIOGRAPH:
+            return []
+        source = read_source(prediction.file)
+        objects = [make_structured_report(prediction, self._series(source, ObjectKind.REPORT))]
+        if prediction.ok and (self._heatmap or self._pdf):
+            objects += self._images(prediction, source)
+        return objects
+
+    def _images(self, prediction: Prediction, source: SourceRadiograph) -> Iterator[FileDataset]:
+        explained = self._classifier.explain(prediction.file, explained_class(prediction))
+        if self._heatmap:
+            rendered = render_heatmap_with_legend(explained, prediction)
+            yield make_secondary_capture(rendered, self._series(source, ObjectKind.HEATMAP))
+            if may_have_presentation_state(source.ds):
+                series = self._series(source, ObjectKind.PRESENTATION_STATE)
+                yield make_presentation_state(explained, prediction, series)
+        if self._pdf:
+            content = make_page(
+                prediction,
+                captioned_images(prediction, explained),
+                header_facts(source.ds),
+                date=source.date,
+                uid=source.reference.SOPInstanceUID,
+            )
+            yield encapsulate_pdf(content, self._series(source, ObjectKind.PDF))
+
+    def _series(self, source: SourceRadiograph, kind: ObjectKind) -> ResultSeries:
+        return ResultSeries(source, kind, self.model)
+
+
+def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:
+    """Write DICOM files, each whole or not at all, with their SOP Instance UID as the name.
+
+    The same model writes the same bytes again, so an existing file may be replaced.
+
+    Args:
+        objects: Objects from `ResultObjects.of`.
+        folder: Folder of the files; created if it is missing.
+
+    Returns:
+        The paths, in the order of `objects`.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    paths = []
+    for result in objects:
+        paths.append(Path(folder) / f"{result.SOPInstanceUID}.dcm")
+        with replace_atomically(paths[-1]) as temporary:
+            dcmwrite(temporary, result, enforce_file_format=True)
+    return paths
+
+
+def _settings_digest(classifier: Classifier) -> str:
+    """Return the SHA-256 of what changes a result beside the weights: thresholds, calibration, gate."""
+    settings = [
+        None if part is None else part.to_json()
+        for part in (classifier.operating_point, classifier.calibration)
+    ]
+    gate = None if classifier.gate is None else classifier.gate.distance_limit
+    return hashlib.sha256(json.dumps([settings, gate], sort_keys=True).encode()).hexdigest()

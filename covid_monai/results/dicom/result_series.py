@@ -1,0 +1,134 @@
+"""What all result objects have in common: UIDs, series, study, equipment, dates, and bytes that repeat."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from covid_monai import __version__
+from covid_monai.core.vocabulary import RESULT_DEVICE
+from covid_monai.results.dicom.source_radiograph import SourceRadiograph
+
+MANUFACTURER = "covid-monai"
+# Far from those of a modality, so that the results come last in a study.
+_FIRST_SERIES_NUMBER = 9001
+# Identifies this software; a root without a UUID would have to be registered.
+_IMPLEMENTATION_CLASS_UID = str(generate_uid(entropy_srcs=["covid-monai", "implementation class"]))
+# highdicom fills these with the time of day, or with a library version that says nothing about the result.
+_NOT_REPEATABLE = ("InstanceCreationDate", "InstanceCreationTime", "ContributingEquipmentSequence")
+
+
+class ObjectKind(StrEnum):
+    """Kind of a result object; each kind is a series of its own."""
+
+    REPORT = "report"
+    HEATMAP = "heatmap"
+    PRESENTATION_STATE = "presentation_state"
+    PDF = "pdf"
+
+
+_DESCRIPTIONS = {
+    ObjectKind.REPORT: "covid-monai report",
+    ObjectKind.HEATMAP: "covid-monai heat map",
+    ObjectKind.PRESENTATION_STATE: "covid-monai heat map outlines",
+    ObjectKind.PDF: "covid-monai report, PDF",
+}
+
+
+class ResultUIDs(NamedTuple):
+    """UIDs under which an archive stores one result."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+
+
+def result_uids(source_sop_instance_uid: str, model: Mapping[str, str], kind: ObjectKind) -> ResultUIDs:
+    """Return the UIDs of a result: the same for the same image, model, kind and version of this package.
+
+    Args:
+        source_sop_instance_uid: SOP Instance UID of the radiograph.
+        model: `ResultObjects.model`: everything that a prediction depends on except the radiograph.
+        kind: Kind of the result object.
+
+    Returns:
+        UIDs below pydicom's root; same arguments, same UIDs, on every machine.
+
+    >>> first = result_uids("1.2.3", {"name": "a"}, ObjectKind.REPORT)
+    >>> first == result_uids("1.2.3", {"name": "a"}, ObjectKind.REPORT)
+    True
+    >>> first.sop_instance_uid == result_uids("1.2.3", {"name": "b"}, ObjectKind.REPORT).sop_instance_uid
+    False
+    """
+    origin = ["covid-monai result", __version__, source_sop_instance_uid, dict(model), kind]
+    sources = (json.dumps([*origin, level], sort_keys=True) for level in ("series", "instance"))
+    return ResultUIDs(*(str(generate_uid(entropy_srcs=[source])) for source in sources))
+
+
+@dataclass(frozen=True)
+class ResultSeries:
+    """The series that contains the result of one kind for one radiograph.
+
+    Args:
+        source: The radiograph.
+        kind: Kind of the result object.
+        model: `ResultObjects.model`.
+    """
+
+    source: SourceRadiograph
+    kind: ObjectKind
+    model: Mapping[str, str]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that all of highdicom's constructors need."""
+        series_uid, instance_uid = result_uids(self.source.reference.SOPInstanceUID, self.model, self.kind)
+        return {
+            "series_instance_uid": series_uid,
+            "series_number": _FIRST_SERIES_NUMBER + list(ObjectKind).index(self.kind),
+            "sop_instance_uid": instance_uid,
+            "instance_number": 1,
+            "manufacturer": MANUFACTURER,
+            "manufacturer_model_name": RESULT_DEVICE,
+            "software_versions": [f"covid-monai {__version__}", f"model {self.model['version']}"],
+            "device_serial_number": self.model["weights_sha256"][:16],
+            "series_description": f"{_DESCRIPTIONS[self.kind]} (research, not for diagnosis)",
+        }
+
+    def complete(self, result: Dataset) -> FileDataset:
+        """Add study, patient and dates, and read the object back from its own bytes.
+
+        Callers therefore get what any reader gets, and nothing that cannot be written.
+
+        Args:
+            result: Object made with `arguments`.
+        """
+        for keyword in _NOT_REPEATABLE:
+            if keyword in result:
+                delattr(result, keyword)
+        for element in self.source.shared.elements():
+            result[element.tag] = element
+        result.StudyInstanceUID = self.source.reference.StudyInstanceUID
+        date, time = self.source.date, self.source.time
+        result.SeriesDate, result.SeriesTime = date, time
+        for prefix in ("Content", "PresentationCreation"):
+            if f"{prefix}Date" in result:
+                setattr(result, f"{prefix}Date", date)
+                setattr(result, f"{prefix}Time", time)
+        _add_file_meta(result)
+        content = io.BytesIO()
+        dcmwrite(content, result, enforce_file_format=True)
+        content.seek(0)
+        return dcmread(content)
+
+
+def _add_file_meta(result: Dataset) -> None:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = result.SOPClassUID, result.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID, meta.ImplementationVersionName = _IMPLEMENTATION_CLASS_UID, "COVID_MONAI"
+    result.file_meta = meta

@@ -1,0 +1,209 @@
+"""The PDF report of one image: image, heat map, result in words, numbers, limits; text can be selected."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from covid_monai import __version__
+from covid_monai.core.number_format import format_percent
+from covid_monai.core.vocabulary import RESEARCH_USE, RefusedImage, UnreadableImage
+from covid_monai.dicom.elements import get_text
+from covid_monai.inference.classifier import Classifier
+from covid_monai.inference.grad_cam import ImageWithHeatmap
+from covid_monai.inference.prediction import Prediction
+from covid_monai.readers import read_radiograph
+from covid_monai.readers.radiograph import read_header
+from covid_monai.results.pdf.fonts import fallback_fonts, spell_out
+from covid_monai.results.pdf.layout import ReportPage
+from covid_monai.results.rendering import RgbImage, render_image, render_overlay
+from covid_monai.results.wording import (
+    ascii_text,
+    class_label,
+    explained_class,
+    finding,
+    percent,
+    possible_classes,
+    result_kind,
+    result_sentences,
+)
+
+_TITLE = "Chest radiograph: automatic classification"
+_IMAGE_CAPTION = "Image as displayed"
+_NO_IMAGE = "There is no image to display."
+_HEADINGS = ("Class", "Probability", "Threshold", "Excluded")
+LIMITS = (
+    "The model is not validated for clinical use, and no physician has checked this result. It was trained "
+    "on public collections, in which class and hospital are linked: the model may have learned to tell "
+    "hospitals apart.",
+    "The model knows only the classes that it was trained on: an image with the result normal may show a "
+    "nodule, a pneumothorax, a fracture or anything else.",
+)
+_HEATMAP_LIMIT = (
+    "The heat map shows what influenced the model, not where disease is. It is coarse, and relative to this "
+    "image."
+)
+MISSING_LETTERS = ("Letters.", "[U+...] is the Unicode number of a letter that no font on this machine has.")
+_LONGEST_NAME = 100  # letters of a file's name: more would push the result off the page
+
+
+def make_image_report(
+    classifier: Classifier, prediction: Prediction, path: str | Path | None = None
+) -> bytes:
+    """Make the PDF report of an image.
+
+    Args:
+        classifier: Classifier that made the prediction.
+        prediction: Prediction of any status. For a refused or unreadable image the page shows the reason.
+        path: Place of the image, if not `prediction.file`, whose name the page shows.
+
+    Returns:
+        A PDF file of one page.
+
+    Raises:
+        UnreadableImage: If the file was classified and cannot be read any more.
+        ValueError: If the network has no layer for Grad-CAM.
+    """
+    path = prediction.file if path is None else path
+    header, today = _header(path), datetime.now(UTC).date()
+    facts = header_facts(header) if header else {}
+    facts |= {"File": shorten_name(Path(prediction.file).name), "Report made": f"{today}"}
+    facts |= {} if header else {"Patient": "not known: no DICOM header", "View": "not known"}
+    return make_page(
+        prediction,
+        _images(classifier, prediction, path),
+        facts,
+        date=f"{today:%Y%m%d}",
+        uid=get_text(header, "SOPInstanceUID") if header else "",
+    )
+
+
+def make_page(
+    prediction: Prediction,
+    images: Sequence[tuple[str, RgbImage]],
+    facts: Mapping[str, str],
+    *,
+    date: str,
+    uid: str = "",
+) -> bytes:
+    """Lay out the page.
+
+    Args:
+        prediction: Prediction of any status.
+        images: Up to two images of one size, each after its caption, for example `captioned_images`.
+        facts: Names and values that identify patient and image.
+        date: Creation date in the document, `YYYYMMDD`.
+        uid: SOP Instance UID of the image, if it has one.
+
+    Returns:
+        A PDF file; same arguments and fonts, same bytes.
+    """
+    fonts = fallback_fonts("".join(facts.values()))
+    facts = {name: spell_out(value, fonts) for name, value in facts.items()}
+    pdf = ReportPage(_TITLE, RESEARCH_USE, date, fonts)
+    pdf.add_heading(_TITLE, RESEARCH_USE)
+    pdf.add_facts(facts)
+    if images:
+        pdf.add_images(images)
+    else:
+        pdf.add_note(_NO_IMAGE)
+    pdf.add_result(finding(prediction), result_sentences(prediction), result_kind(prediction))
+    if prediction.ok:
+        pdf.add_numbers(_HEADINGS, _rows(prediction))
+    pdf.add_fine_print(_fine_print(prediction))
+    if uid:
+        pdf.add_fine_print([("Image.", f"SOP Instance UID {uid}.")])
+    if any("[U+" in value for value in facts.values()):
+        pdf.add_fine_print([MISSING_LETTERS])
+    return bytes(pdf.output())
+
+
+def captioned_images(prediction: Prediction, explained: ImageWithHeatmap) -> list[tuple[str, RgbImage]]:
+    """Return the image, and the image with its heat map, each after its caption."""
+    label = class_label(explained_class(prediction))
+    return [
+        (_IMAGE_CAPTION, render_image(explained.image)),
+        (f"Heat map (Grad-CAM): evidence for {label}", render_overlay(explained)),
+    ]
+
+
+def model_words(model: Mapping[str, str]) -> str:
+    """Return name, version and digests of the model."""
+    return ascii_text(
+        f"{model['name']}, version {model['version']}, weights {model['weights_sha256'][:16]}, "
+        f"preprocessing {model['preprocessing_digest'][:16]}, covid-monai {__version__}."
+    )
+
+
+def header_facts(ds: Dataset) -> dict[str, str]:
+    """Return what identifies patient and study, with the values of the header."""
+    return {
+        "Patient": _patient_name(ds),
+        "Study date": _date(get_text(ds, "StudyDate")),
+        "Patient ID": get_text(ds, "PatientID"),
+        "Accession no.": get_text(ds, "AccessionNumber"),
+        "Born": _date(get_text(ds, "PatientBirthDate")),
+        "Study": get_text(ds, "StudyDescription"),
+        "Sex": get_text(ds, "PatientSex"),
+        "View": " ".join(filter(None, (get_text(ds, "Modality"), get_text(ds, "ViewPosition")))),
+    }
+
+
+def shorten_name(name: str) -> str:
+    """Return a file's name, without its middle if it is very long."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
+
+
+def _header(path: str | Path) -> Dataset | None:
+    """Return the DICOM header; None for a JPEG or PNG image, or a damaged file."""
+    try:
+        return read_header(path)
+    except UnreadableImage:
+        return None
+
+
+def _images(classifier: Classifier, prediction: Prediction, path: str | Path) -> list[tuple[str, RgbImage]]:
+    """Return image and heat map; only the image, if it can be read, where nothing was classified."""
+    if prediction.ok:
+        return captioned_images(prediction, classifier.explain(path, explained_class(prediction)))
+    try:
+        (image,), _ = read_radiograph(path)
+    except (UnreadableImage, RefusedImage):
+        return []
+    return [(_IMAGE_CAPTION, render_image(image))]
+
+
+def _rows(prediction: Prediction) -> Iterator[tuple[str, str, str, str]]:
+    thresholds, possible = (prediction.decision or {}).get("thresholds", {}), prediction.prediction_set
+    for name in prediction.probabilities or {}:
+        excluded = "not known" if possible is None else "no" if name in possible else "yes"
+        threshold = format_percent(thresholds[name]) if name in thresholds else "none"
+        yield class_label(name), percent(prediction, name), threshold, excluded
+
+
+def _fine_print(prediction: Prediction) -> Iterator[tuple[str, str]]:
+    if prediction.decision is not None:
+        yield "Operating point.", ascii_text(prediction.decision["rule"])
+    if prediction.prediction_set is not None:
+        words = "A class is excluded if it is less probable than on most validation images of that class."
+        yield "Not excluded:", f"{possible_classes(prediction)}. {words}"
+    yield "Model.", model_words(prediction.model)
+    yield "Limits.", " ".join((*LIMITS, _HEATMAP_LIMIT) if prediction.ok else LIMITS)
+
+
+def _patient_name(ds: Dataset) -> str:
+    """Return the family name first; for several scripts, ideographic (alphabetic).
+
+    PS3.5 6.2.1.1: alphabetic=ideographic=phonetic, each family^given^middle^prefix^suffix.
+    """
+    alphabetic, ideographic, *_ = (*get_text(ds, "PatientName").split("="), "")
+    alphabetic, ideographic = (
+        " ".join(part for part in name.split("^") if part) for name in (alphabetic, ideographic)
+    )
+    return f"{ideographic} ({alphabetic})" if ideographic and alphabetic else ideographic or alphabetic
+
+
+def _date(value: str) -> str:
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if len(value) == 8 and value.isdigit() else value
