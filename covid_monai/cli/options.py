@@ -128,7 +128,7 @@ def find_images(paths: list[Path]) -> list[Path]:
 
     files, left_out = find_files(paths)
     if not files:
-        others = f" {format_count(left_out, 'file')} of other kinds found there." if left_out else ""
+        others = f" {format_count(left_out, 'file')} of another type found there." if left_out else ""
         raise ValueError(
             f"No image found in {', '.join(map(str, paths))}.{others} Name DICOM, JPEG or PNG files, or "
             "folders that contain them."
