@@ -9,7 +9,8 @@ import typer
 
 from covid_monai.cli import examples
 from covid_monai.cli.options import JsonOption, complete_words, print_json, reserve_stdout
-from covid_monai.core.errors import count_noun, unknown_choice
+from covid_monai.core.errors import unknown_choice
+from covid_monai.core.number_format import format_count
 
 if TYPE_CHECKING:
     from covid_monai.deidentify.rules import Rules
@@ -132,9 +133,9 @@ def _print_manifest(manifest: dict[str, Any], output: Path) -> None:
 
 def _outcomes(manifest: dict[str, Any]) -> Iterator[tuple[int, str]]:
     counts = manifest["counts"]
-    patients = count_noun(counts["patients"], "patient")
+    patients = format_count(counts["patients"], "patient")
     yield counts["inputs"], "inputs"
-    yield counts["copies"], f"copies of {patients} and {count_noun(counts['studies'], 'study', 'studies')}"
+    yield counts["copies"], f"copies of {patients} and {format_count(counts['studies'], 'study', 'studies')}"
     yield counts["copies_without_patient_id"], "copies without PatientID: each study counts as one patient"
     yield counts["repeats"], "repeats of another input"
     yield counts["directories"], "DICOMDIR, left out"
