@@ -212,7 +212,7 @@ class _Answers:
         wrong = int(confusion.sum() - np.trace(confusion))
         gallery = (self._report["explanation"] or {}).get("gallery", [])
         shown = sum(not case["right"] for case in gallery)
-        images = format_count(int(confusion.sum()), "test image")
+        images = format_count(int(confusion.sum()), "test image", "test images")
         return f"{wrong} of {images} classified wrongly; {shown} of them are shown above"
 
     def limitations(self) -> str:
