@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from covid_monai.app.desk import Model
-from covid_monai.app.pages.cards import percent
 from covid_monai.app.pages.evidence import CLASS_FIGURES, Evidence
 from covid_monai.app.widgets.status import label
-from covid_monai.core.number_format import format_interval, format_metric
+from covid_monai.core.number_format import format_interval, format_metric, format_percent
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.report.metric_wording import METRIC_NAMES
@@ -58,9 +57,11 @@ def thresholds(point: OperatingPoint | None, calibration: Calibration | None) ->
     if point is not None:
         columns["Decision"] = point.thresholds
         if point.sensitivity_thresholds:
-            columns[f"Sensitivity {percent(point.sensitivity_target, 0)}"] = point.sensitivity_thresholds
+            columns[f"Sensitivity {format_percent(point.sensitivity_target, 0)}"] = (
+                point.sensitivity_thresholds
+            )
     if calibration is not None:
-        columns[f"Conformal set, {percent(calibration.coverage, 0)}"] = calibration.conformal
+        columns[f"Conformal set, {format_percent(calibration.coverage, 0)}"] = calibration.conformal
     names = (point or calibration).class_names  # type: ignore[union-attr]
     rows = [
         [label(name), *(f"{column[name]:.3f}" if name in column else "-" for column in columns.values())]

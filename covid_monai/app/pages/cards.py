@@ -8,6 +8,7 @@ from covid_monai.app.desk import Model
 from covid_monai.app.visit import VisitedImage, without_name
 from covid_monai.app.widgets.badge import badge, heading
 from covid_monai.app.widgets.status import Look, label
+from covid_monai.core.number_format import format_percent, format_probability
 from covid_monai.core.vocabulary import RefusalReason, Status
 from covid_monai.inference.prediction import Prediction
 
@@ -82,7 +83,7 @@ def _bar(name: str, value: float, threshold: float | None, *, excluded: bool) ->
                 ui.element("div").classes("bar-fill").style(f"width: {value:.2%}")
                 if threshold is not None:
                     ui.element("div").classes("bar-mark").style(f"left: {threshold:.2%}")
-            ui.label(percent(value)).classes("number bar-value")
+            ui.label(format_probability(value)).classes("number bar-value")
 
 
 def _set(possible: list[str], coverage: float | None) -> None:
@@ -92,20 +93,8 @@ def _set(possible: list[str], coverage: float | None) -> None:
             ui.label(label(name)).classes("chip")
         if not possible:
             ui.label("no class fits").classes("chip")
-    share = "most" if coverage is None else percent(coverage, 0)
+    share = "most" if coverage is None else format_percent(coverage, 0)
     ui.label(
         f"The conformal set: of validation images of each class, {share} had their true class in it. "
         "One class: the model is clear. Several: they cannot be told apart. None: unlike all classes."
     ).classes("dim small")
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """A share for a person.
-
-    >>> percent(0.0712), percent(0.00003)
-    ('7.1 %', '< 0.1 %')
-    """
-    least = 10**-digits / 100
-    if 0 < value < least / 2:
-        return f"< {least * 100:.{digits}f} %"
-    return f"{value * 100:.{digits}f} %"

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 
 from nicegui import ui
 
-from covid_monai.app.pages.cards import percent
 from covid_monai.app.widgets.badge import heading
 from covid_monai.app.widgets.figures import Figures
 from covid_monai.app.widgets.operating_points import Choice, Figure, of_thousand, values_at
 from covid_monai.app.widgets.roc import roc_svg
 from covid_monai.app.widgets.status import label
+from covid_monai.core.number_format import format_percent
 from covid_monai.core.vocabulary import NORMAL
 from covid_monai.inference.prediction import Prediction
 
@@ -143,7 +143,7 @@ def _figure(figure: Figure) -> str:
     if value is None:
         return "an unknown share"
     interval = "" if low is None or high is None else f" ({low * 100:.1f} to {high * 100:.1f})"
-    return percent(value) + interval
+    return format_percent(value) + interval
 
 
 def _roc(figures: Figures, rates: Mapping[str, Figure], class_name: str) -> None:

@@ -11,6 +11,7 @@ from covid_monai.app.visit import VisitedImage
 from covid_monai.app.widgets import parts
 from covid_monai.app.widgets.downloads import download_card
 from covid_monai.app.widgets.status import label
+from covid_monai.core.number_format import format_probability
 from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.results.rendering import render_image, render_overlay
 from covid_monai.results.wording import explained_class
@@ -37,7 +38,10 @@ class ImageDialog:
         with self._body:
             parts.show_answer(prediction)
             if prediction.probabilities:
-                rows = [[label(name), f"{value:.3f}"] for name, value in prediction.probabilities.items()]
+                rows = [
+                    [label(name), format_probability(value)]
+                    for name, value in prediction.probabilities.items()
+                ]
                 parts.table(["Class", "Probability"], rows)
             pictures = ui.row().classes("pictures")
         self._dialog.open()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from covid_monai.app.widgets.status import label
+from covid_monai.core.number_format import format_percent
 from covid_monai.evaluation.decisions.operating_point import SENSITIVITY_RULE, OperatingPoint, call
 from covid_monai.evaluation.metrics.clinical_utility import predictive_values
 from covid_monai.inference.decision import make_decision
@@ -54,7 +55,7 @@ def choices(point: OperatingPoint | None, class_names: tuple[str, ...]) -> list[
     """What can be chosen, the bundle's own rule first; the most probable class where it has none."""
     if point is None:
         return [Choice("Most probable class", OperatingPoint.argmax(class_names), None)]
-    wanted = f"{point.sensitivity_target:.0%}".replace("%", " %")
+    wanted = format_percent(point.sensitivity_target, 0)
     return [
         Choice("The model's own thresholds", point, None),
         *(
