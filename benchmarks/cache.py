@@ -27,7 +27,7 @@ from monai.transforms import Compose
 from PIL import Image
 
 from covid_monai.bundle import Bundle
-from covid_monai.training.data import decode_image
+from covid_monai.training.dataset import decode_image, split_normalization
 from covid_monai.training.image_cache import ImageCache
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
@@ -74,8 +74,8 @@ def _images(given: Path | None, folder: Path, count: int) -> list[str]:
 
 def _prepare(files: list[str], folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     preprocessing = Bundle(BUNDLE, image_size=options.size).preprocessing
-    steps = Compose(preprocessing.transforms[:-1])
-    decode, few = partial(decode_image, steps=steps), files[: options.compared]
+    decoding, _ = split_normalization(preprocessing)
+    decode, few = partial(decode_image, decoding=decoding), files[: options.compared]
     items, number = [{"image": file} for file in few], itertools.count()
 
     def persistent() -> None:
@@ -96,7 +96,7 @@ def _prepare(files: list[str], folder: Path, options: argparse.Namespace) -> lis
     begin = time.perf_counter()
     images = ImageCache(folder / "all", size=options.size).images(files, decode)
     seconds_of_all = time.perf_counter() - begin
-    _check(images, files, steps)
+    _check(images, files, decoding)
     rows = [_row(name, len(few), taken) for name, taken in seconds.items()]
     return [*rows, _row("ImageCache, all", len(files), seconds_of_all)]
 
@@ -105,10 +105,10 @@ def _row(name: str, images: int, seconds: float) -> dict[str, Any]:
     return {"cache": name, "images": images, "seconds": seconds, "images_a_second": images / seconds}
 
 
-def _check(images: Any, files: list[str], steps: Compose) -> None:
+def _check(images: Any, files: list[str], decoding: Compose) -> None:
     """Exit unless a sample is what the preprocessing gives, to half a grey level."""
     for index in range(0, len(files), max(1, len(files) // 50)):
-        exact = steps({"image": files[index]})["image"].as_tensor() * 255
+        exact = decoding({"image": files[index]})["image"].as_tensor() * 255
         error = (images[torch.tensor([index])][0] - exact).abs().max().item()
         if error > 0.5 + 1e-3:
             sys.exit(f"{files[index]}: the cache is {error:.3f} grey levels off")

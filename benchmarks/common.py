@@ -1,12 +1,25 @@
-"""What the benchmarks share: tables, and taking turns."""
+"""Parts that several benchmarks use: tables, measurements in turns, the transforms of train.yaml."""
 
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
 from rich.console import Console
 from rich.table import Table
+
+TRAIN_CONFIG = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification" / "configs" / "train.yaml"
+
+
+def batch_transforms(normalization: Callable, **settings: Any) -> list:
+    """Return the transforms of a training batch as train.yaml lists them, with this normalisation."""
+    parser = ConfigParser()
+    parser.read_config(str(TRAIN_CONFIG))
+    parser.update({"normalization": normalization, **settings})
+    transforms: list = parser.get_parsed_content("train::transforms")
+    return transforms
 
 
 def table(rows: Sequence[Mapping[str, Any]], title: str) -> None:

@@ -4,7 +4,7 @@
     python benchmarks/cuda_rate.py --device cpu --quick          # does it run? a small network, few steps
 
 Training: MONAI as its tutorials have it (`CacheDataset`, `DataLoader`, eager fp32, NCHW, rotation and zoom
-image by image); ours (images decoded once and kept on the device as uint8, `BatchAugment` there, bf16,
+image by image); ours (images decoded once and kept on the device as uint8, augmented there, bf16,
 channels last, `torch.compile`, fused AdamW); the same steps on one tensor of noise, so without any data.
 Inference: eager fp32, then bf16 with channels last, then compiled, at several batch sizes; images start as
 uint8 on the device.
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import table
+from common import batch_transforms, table
 from monai.data import CacheDataset, DataLoader
 from monai.transforms import Compose, LoadImaged, RandRotated, RandZoomd, Resized, ScaleIntensityd
 from PIL import Image
@@ -35,7 +35,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from covid_monai.networks import build_network
 from covid_monai.phantoms.radiograph import draw_radiograph
-from covid_monai.training import BatchAugment
 
 CLASSES = ("normal", "pneumonia", "covid")
 LARGEST_DIFFERENCE = 0.03  # of a probability, bf16 from fp32
@@ -195,10 +194,11 @@ def our_step(options: argparse.Namespace) -> Callable[[Tensor, Tensor], Tensor]:
 
 def train_ours(images: Tensor, labels: Tensor, options: argparse.Namespace, losses: list[float]) -> dict:
     """Images taken, normalised and augmented on the device; `losses` gets those of all steps."""
-    step, augment = our_step(options), BatchAugment()
+    step, transforms = our_step(options), batch_transforms(normalised)
+    augment = Compose(transforms[transforms.index(normalised) :])
 
     def of_batch(chosen: Tensor) -> Tensor:
-        image = augment(normalised(images[chosen]))
+        image = augment(images[chosen])
         return step(image, labels[chosen])
 
     return rate(of_batch, batches(len(images), options), options, steps=options.steps, losses=losses)
@@ -310,7 +310,7 @@ def roofline(options: argparse.Namespace) -> dict:
     """FLOPs and bytes of one image, and the rates that the device's peaks would allow."""
     network, moved = build(options).eval(), [0]
 
-    def count(module: nn.Module, given: tuple, made: Tensor) -> None:
+    def count(_module: nn.Module, given: tuple, made: Tensor) -> None:
         moved[0] += 2 * (sum(each.numel() for each in given) + made.numel())  # bf16
 
     for module in network.modules():

@@ -31,9 +31,19 @@ from covid_monai.core.errors import exception_chain
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.datalist import read_datalist
 from covid_monai.gate.descriptor import describe
-from covid_monai.gate.fit import fit_gate
+from covid_monai.gate.fitting import fit_gate
 from covid_monai.gate.gate import MIN_UPRIGHT_PROBABILITY, Gate, check_view
 
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 BY_READER = 100.0  # beyond every score of the gate
 TURNS = {
     "turned left": Image.Transpose.ROTATE_90,
@@ -205,7 +215,7 @@ def _pixels(file: Path) -> np.ndarray | None:
     try:
         ds = pydicom.dcmread(file, force=True)
         pixels = ds.pixel_array.astype(float)
-    except Exception:  # test files for damage are among them
+    except (*_DAMAGE, pydicom.errors.InvalidDicomError):  # test files for damage are among them
         return None
     pixels = pixels.mean(axis=2) if pixels.ndim == 3 and pixels.shape[2] == 3 else pixels
     if pixels.ndim != 2 or min(pixels.shape) < 64 or ds.get("BodyPartExamined") == "CHEST":

@@ -83,9 +83,9 @@ def train(
     """What each process noted (see tests/processes_helper.py), and the seconds of the run with its start."""
     settings = {"bundle_root": str(BUNDLE), "datalist": str(datalist), "output_dir": str(folder)}
     settings |= {"network_name": "resnet10", "image_size": 64, "precision": "fp32", "learning_rate": 2e-4}
-    settings |= {"train::augmentation::transforms": [], "train::prepare_batch::augment": None}
+    settings |= {"train::transforms": ["@normalization"]}
     settings |= {"max_epochs": epochs, "batch_size": batch_size}
-    script = [str(ROOT / "tests" / "several_processes.py"), f"{folder}.json", json.dumps(configs)]
+    script = [str(ROOT / "tests" / "processes_helper.py"), f"{folder}.json", json.dumps(configs)]
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}.db"}
     environment |= {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, *script, json.dumps(settings)]

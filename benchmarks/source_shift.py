@@ -9,6 +9,7 @@ again. Each method leaves a `METHOD.csv`, which `covid-monai compare` takes.
 """
 
 import argparse
+import copy
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import batch_transforms
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from monai.bundle import ConfigParser
@@ -33,16 +35,10 @@ from covid_monai.datasets.datalist import Datalist, read_datalist
 from covid_monai.evaluation.metrics.paired_comparison import compare_predictions
 from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 from covid_monai.networks import classifier_head, parameter_groups
-from covid_monai.training import (
-    AutocastInferer,
-    AverageWeights,
-    BatchAugment,
-    EpochSampler,
-    PrepareClassificationBatch,
-    RadiographDataset,
-    normalization,
-    source_weights,
-)
+from covid_monai.training.averaging import AverageWeights
+from covid_monai.training.batches import AutocastInferer, PrepareImageBatch
+from covid_monai.training.dataset import RadiographDataset, split_normalization
+from covid_monai.training.sampling import EpochSampler, source_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "bundles" / "covid_cxr_classification"
@@ -190,8 +186,7 @@ def recipe_settings() -> dict[str, Any]:
         *("network_name", "image_size", "max_epochs", "batch_size", "learning_rate", "weight_decay"),
         *("label_smoothing", "max_norm", "ema_decay", "precision"),
     )
-    augmentation = parser.get_parsed_content("train::augmentation")
-    return {**{key: parser[key] for key in keys}, "augmentation": augmentation}
+    return {key: parser[key] for key in (*keys, "border_probability", "flip_probability")}
 
 
 def train(
@@ -201,10 +196,10 @@ def train(
     set_determinism(seed=seed)
     records = data.records("training")
     sources = sorted({record["source"] for record in records})
-    images = RadiographDataset(records, bundle.preprocessing, image_size=settings["image_size"])
-    prepare = PrepareClassificationBatch(
-        normalization(bundle.preprocessing), augmentation=settings["augmentation"], augment=BatchAugment()
-    )
+    decoding, normalization = split_normalization(bundle.preprocessing)
+    images = RadiographDataset(records, decoding, image_size=settings["image_size"])
+    changed = {key: settings[key] for key in ("border_probability", "flip_probability")}
+    prepare = PrepareImageBatch(batch_transforms(normalization, **changed))
     source_of = torch.tensor([sources.index(record["source"]) for record in records])
     sampler = EpochSampler(images, weights=source_weights(records), seed=seed)
     batches = BatchSampler(sampler, settings["batch_size"], drop_last=True)
@@ -231,12 +226,12 @@ def train(
         return loss.item()
 
     total, engine = settings["max_epochs"] * len(batches), Engine(step)
-    averaging = AverageWeights(network, decay=settings["ema_decay"])
-    averaging.attach(engine)
+    averaged = copy.deepcopy(network)
+    AverageWeights(network, averaged, decay=settings["ema_decay"]).attach(engine)
     engine.add_event_handler(Events.EPOCH_STARTED, lambda: sampler.set_epoch(engine.state.epoch))
     ProgressBar(desc=title).attach(engine, output_transform=lambda loss: {"loss": loss})
     engine.run(batches, max_epochs=settings["max_epochs"])
-    return averaging.network.eval()
+    return averaged.eval()
 
 
 def make_optimizer(learner: Learner, settings: dict[str, Any], *, steps: int) -> tuple[Any, Any]:

@@ -36,12 +36,13 @@ from monai.transforms import (
 
 from covid_monai.bundle import Bundle
 from covid_monai.phantoms.dataset import write_phantoms
-from covid_monai.training import PrepareClassificationBatch, normalization
+from covid_monai.training.batches import PrepareImageBatch
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "covid_cxr_classification"
 CONFIGS = [BUNDLE / "configs" / "train.yaml", ROOT / "configs" / "hardware" / "cpu.yaml"]
-LEFT_OUT = ("ValidationHandler", "ProgressReport", "EarlyStop")  # they look at the validation split
+# These handlers need the validation split, or write a run.
+LEFT_OUT = ("ValidationHandler", "EpochReport", "RunFolder", "RunTracker", "EarlyStop")
 TRANSFORMS = (
     RandAffined(
         "image",
@@ -113,7 +114,7 @@ def _ours(folder: Path, datalist: Path, options: argparse.Namespace) -> ConfigPa
     images = f"$@data.records('training', @dataset_dir)[:{options.images // 32 * 32}]"
     parser.update({"train_records": images, "max_epochs": options.repeats + 1})
     kept = [part for part in parser["train::handlers"] if not part["_target_"].endswith(LEFT_OUT)]
-    parser["train::handlers"] = [part for part in kept if part.get("handler") in (None, "@averaging")]
+    parser["train::handlers"] = kept
     return parser
 
 
@@ -165,7 +166,7 @@ def _plain(bundle: Bundle, records: list[dict], transforms: tuple) -> Supervised
 def check(parser: ConfigParser, bundle: Bundle, records: list[dict]) -> None:
     """Exit unless images from the cache give the network's loss on images preprocessed anew."""
     images = parser.get_parsed_content("train::dataset").__getitems__(range(32))
-    image, label = PrepareClassificationBatch(normalization(bundle.preprocessing))(images, "cpu")
+    image, label = PrepareImageBatch([parser.get_parsed_content("normalization")])(images, "cpu")
     anew = torch.stack([bundle.preprocessing({"image": record["image"]})["image"] for record in records[:32]])
     network = bundle.build_network()
     with torch.no_grad():

@@ -73,7 +73,9 @@ def serve(address: str, smaller: list[str]) -> None:
 
     import covid_monai.cli.main
     import covid_monai.inference.classifier
-    import covid_monai.training  # noqa: F401
+    import covid_monai.training.decisions
+    import covid_monai.training.handlers
+    import covid_monai.training.tracking  # noqa: F401
 
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")

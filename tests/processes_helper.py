@@ -1,6 +1,6 @@
-"""A training that notes what it does, for `test_several_processes.py`: losses, images seen, metrics.
+"""A training that notes what it does, for `training/test_distributed.py`: losses, images seen, metrics.
 
-python several_processes.py NOTES.json CONFIG_FILES OVERRIDES     (alone, or on each rank of torchrun)
+python processes_helper.py NOTES.json CONFIG_FILES OVERRIDES     (alone, or on each rank of torchrun)
 """
 
 import hashlib

@@ -69,7 +69,8 @@ class Gate:
         """Mahalanobis distance from the training images, about 1 for most of them: `[..., D]` to `[...]`."""
         standard = (descriptors - self.center) / self.scale
         squared = ((standard @ self.precision) * standard).sum(axis=-1)
-        return np.sqrt(np.maximum(squared, 0) / len(self.center))
+        distance: Floats = np.sqrt(np.maximum(squared, 0) / len(self.center))
+        return distance
 
     def pose_probabilities(self, descriptors: Floats) -> Floats:
         """Probability of each of `POSES`: `[..., D]` to `[..., len(POSES)]`."""

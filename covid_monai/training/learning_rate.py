@@ -1,4 +1,4 @@
-"""The learning-rate range test as a run of its own: `python -m monai.bundle run find_lr`."""
+"""The learning-rate range test: `python -m monai.bundle run find_lr`."""
 
 import csv
 import logging
@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from covid_monai.core.atomic_files import replace_atomically
-from covid_monai.training.steps import PRECISIONS, PrepareClassificationBatch
+from covid_monai.training.batches import PRECISIONS, PrepareImageBatch
 
 logger = logging.getLogger("covid_monai.training")
 
@@ -22,7 +22,7 @@ def find_learning_rate(
     optimizer: torch.optim.Optimizer,
     loss: nn.Module,
     dataloader: DataLoader,
-    prepare_batch: PrepareClassificationBatch,
+    prepare_batch: PrepareImageBatch,
     precision: str,
     device: torch.device,
     output_dir: str | Path,
@@ -32,10 +32,26 @@ def find_learning_rate(
 ) -> float:
     """Raise the learning rate from batch to batch and find where the loss falls fastest.
 
-    Writes `learning_rates.csv` and `learning_rates.png` to `output_dir` and leaves the network as it was.
+    Write `learning_rates.csv` and `learning_rates.png` to `output_dir` and leave the network as it was.
+
+    Args:
+        network: Network at its start.
+        optimizer: Optimizer of its parameters.
+        loss: Loss of logits and labels.
+        dataloader: Batches of the training split.
+        prepare_batch: Preparation of a batch, as in the training.
+        precision: Key of `PRECISIONS`.
+        device: Device that the test runs on.
+        output_dir: Folder for the two files.
+        lowest: Learning rate of the first batch.
+        highest: Learning rate of the last batch.
+        steps: Number of batches.
 
     Returns:
-        The learning rate of the steepest descent; a sound `--learning_rate` lies there or a little below.
+        The learning rate of the steepest descent; a good `--learning_rate` lies there or a little below.
+
+    Raises:
+        ValueError: If the loss diverges at once.
 
     Reference: Smith, Cyclical learning rates for training neural networks, WACV 2017.
     """
@@ -52,13 +68,15 @@ def find_learning_rate(
     # The first steps only warm the smoothed loss up.
     best, _ = finder.get_steepest_gradient(skip_start=min(5, len(rates) // 4))
     if best is None:
-        raise ValueError("the loss diverged at once: no learning rate can be read off; check the data")
-    _write(Path(output_dir), rates, losses, finder)
-    logger.info("Steepest descent at learning rate %.2g; the curve is in %s.", best, output_dir)
+        raise ValueError(
+            "The loss diverged at once, so that no learning rate can be found. Check the images and labels."
+        )
+    _write_curve(Path(output_dir), rates, losses, finder)
+    logger.info("The loss falls fastest at learning rate %.2g. The curve is in %s.", best, output_dir)
     return best
 
 
-def _write(folder: Path, rates: list[float], losses: list[float], finder: LearningRateFinder) -> None:
+def _write_curve(folder: Path, rates: list[float], losses: list[float], finder: LearningRateFinder) -> None:
     with replace_atomically(folder / "learning_rates.csv") as path, path.open("w", newline="") as file:
         csv.writer(file).writerows([("learning_rate", "loss"), *zip(rates, losses, strict=True)])
     figure = Figure(figsize=(6, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""Random image markers: bright letters near a corner, for a whole batch at once; see `shortcuts.py`."""
+"""Random image markers: bright letters near a corner, for a whole batch at once; see `augmentation.py`."""
 
 from collections.abc import Sequence
 
@@ -8,47 +8,44 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-from covid_monai.training.shortcuts import check_probabilities
+from covid_monai.training.augmentation import check_probabilities
 
-MARKER_TEXTS = ("L", "R", "AP", "PA", "SUPINE", "ERECT", "PORTABLE")
-_LEAST_HEIGHT = 6.0  # of a marker's letters, in pixels: below, they are no letters
+_LEAST_HEIGHT = 6.0  # height of the letters in pixels, below which they cannot be read
 
 
 class RandomMarkers:
     """Draw one bright marker (side, projection, "PORTABLE") near a corner of some images.
 
-    Burned-in letters tell one hospital, or a bedside image of a sick patient, from another; a network reads
-    the class off them. Letters at random carry no label. Letters that do not fit are cut off.
+    Burned-in letters tell one hospital, or a bedside image of a sick patient, from another. A network then
+    reads the class off them. Letters at random carry no label. Letters that do not fit are cut off.
 
     Args:
-        probability: That an image is changed, in [0, 1].
-        texts: What may stand on a marker.
+        probability: Probability that an image is changed, in [0, 1].
+        texts: Words that a marker may show.
         size: Smallest and largest letter size as a fraction of the image's height, in (0, 0.25].
 
     Raises:
         ValueError: If an argument is empty or out of its range.
     """
 
-    def __init__(
-        self,
-        probability: float,
-        *,
-        texts: Sequence[str] = MARKER_TEXTS,
-        size: tuple[float, float] = (0.035, 0.075),
-    ) -> None:
+    def __init__(self, probability: float, *, texts: Sequence[str], size: tuple[float, float]) -> None:
         check_probabilities(probability)
         if isinstance(texts, str) or not texts or not all(texts):
-            raise ValueError(f"texts must be a list of non-empty words, got {texts!r}")
+            raise ValueError(f"texts is {texts!r}. Give a list of words that are not empty.")
         if not 0 < size[0] <= size[1] <= 0.25:
-            raise ValueError(f"size must be two increasing numbers in (0, 0.25], got {size}")
+            raise ValueError(f"size is {size}. Choose two increasing numbers in (0, 0.25].")
         self.probability = probability
         self.texts = tuple(texts)
         self.size = size
-        self._page: tuple[Tensor, Tensor] | None = None
-        self._page_height = 0
+        self._masks: tuple[Tensor, Tensor] | None = None
+        self._masks_height = 0
+
+    def __repr__(self) -> str:
+        """Name the settings."""
+        return f"RandomMarkers(probability={self.probability}, texts={self.texts}, size={self.size})"
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Change some of `[N, C, H, W]`; shape, dtype and device stay."""
+        """Change images in [0, 1]."""
         if self.probability == 0:
             return image
         count, device = len(image), image.device
@@ -67,45 +64,45 @@ class RandomMarkers:
         return image.lerp(level.to(image.dtype).view(-1, 1, 1, 1), mask * drawn.view(-1, 1, 1, 1))
 
     def _letters(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """All texts at the largest size `[T, 1, H, W]`, top left, and their rows and columns `[T, 2]`."""
+        """Return all texts at the largest size `[T, 1, H, W]`, top left, and their extents `[T, 2]`."""
         height = round(max(self.size[1] * image.shape[-2], _LEAST_HEIGHT))
-        if self._page is None or self._page_height != height or self._page[0].device != image.device:
-            self._page_height = height
+        if self._masks is None or self._masks_height != height or self._masks[0].device != image.device:
+            self._masks_height = height
             masks = [marker_mask(text, height) for text in self.texts]
             extents = torch.tensor([mask.shape for mask in masks])
             rows, columns = extents.amax(0).tolist()
             padded = [pad(mask, (0, columns - mask.shape[1], 0, rows - mask.shape[0])) for mask in masks]
-            self._page = torch.stack(padded)[:, None].to(image.device), extents.to(image.device)
-        return self._page
+            self._masks = torch.stack(padded)[:, None].to(image.device), extents.to(image.device)
+        return self._masks
 
 
 def _placed(masks: Tensor, start: Tensor, scale: Tensor, sides: tuple[int, int]) -> Tensor:
-    """Masks `[N, 1, h, w]`, each scaled and with its top left at `start` `[N, 2]`, on `[N, 1, *sides]`."""
+    """Scale masks `[N, 1, h, w]` and place their top left at `start` `[N, 2]` in `[N, 1, *sides]`."""
     count, _, rows, columns = masks.shape
     factor, zero = 1 / scale, torch.zeros_like(scale)
     across = torch.stack([factor, zero, factor - 1], 1)
     down = torch.stack([zero, factor, factor - 1], 1)
     grid = affine_grid(torch.stack([across, down], 1), list(masks.shape), align_corners=False)
     letters = grid_sample(masks, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    # With room for what is cut off; only the letters' own window is sampled and written.
-    page = masks.new_zeros(count, 1, sides[0] + rows, sides[1] + columns)
+    # Larger than the image by what is cut off. Only the letters' own window is sampled and written.
+    canvas = masks.new_zeros(count, 1, sides[0] + rows, sides[1] + columns)
     top, left = start.long().unbind(1)
     down_index = (top[:, None] + torch.arange(rows, device=masks.device))[:, :, None]
     across_index = (left[:, None] + torch.arange(columns, device=masks.device))[:, None, :]
     image_index = torch.arange(count, device=masks.device)[:, None, None]
-    page[image_index, 0, down_index, across_index] = letters[:, 0]
-    return page[..., : sides[0], : sides[1]]
+    canvas[image_index, 0, down_index, across_index] = letters[:, 0]
+    return canvas[..., : sides[0], : sides[1]]
 
 
 def marker_mask(text: str, height: int) -> Tensor:
     """Draw `text` with Pillow's built-in font.
 
     Args:
-        text: One line.
+        text: Single line of text.
         height: Font size in pixels, at least 1.
 
     Returns:
-        `[rows, columns]`, tightly around the letters: 0 outside them, 1 inside, between on their edges.
+        `[rows, columns]`, cropped to the letters: 0 outside them, 1 inside, values between on their edges.
     """
     font = ImageFont.load_default(height)
     left, top, right, bottom = (round(edge) for edge in font.getbbox(text))

@@ -1,4 +1,4 @@
-"""Which image is seen how often, and in an order that a resumed run repeats."""
+"""How often each image is drawn and how much it counts, in an order that a resumed run repeats."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,24 +10,53 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 
+from covid_monai.core.errors import unknown_choice
+
 BALANCES = ("classes", "sources", "none")
 
 
-def check_balance(balance: str) -> str:
-    """The name itself.
+def check_records(
+    train_records: Sequence[dict],
+    val_records: Sequence[dict],
+    *,
+    class_names: Sequence[str],
+    balance: str,
+    world_size: int = 1,
+) -> None:
+    """Refuse splits that would end a training in its first epoch, before anything is decoded.
+
+    Args:
+        train_records: Records of the training split.
+        val_records: Records of the validation split.
+        class_names: Classes in the order of the labels.
+        balance: Way of balancing classes and sources, one of `BALANCES`.
+        world_size: Number of processes.
 
     Raises:
-        ValueError: If it is not one of `BALANCES`.
+        ValueError: If `balance` is unknown, if a class has no training image, or if the validation split has
+            fewer than two classes or fewer images than there are processes.
     """
     if balance not in BALANCES:
-        raise ValueError(f"unknown balance {balance!r}; choose one of {', '.join(BALANCES)}")
-    return balance
+        raise ValueError(unknown_choice("balance", balance, BALANCES))
+    trained = {record["label"] for record in train_records}
+    missing = [name for label, name in enumerate(class_names) if label not in trained]
+    if missing:
+        raise ValueError(
+            f"The training split has no image of class {', '.join(missing)}. Prepare the datalist without "
+            "it (--classes)."
+        )
+    if len({record["label"] for record in val_records}) < 2 or len(val_records) < world_size:
+        raise ValueError(
+            f"The validation split needs images of two classes, and at least as many images as processes "
+            f"({world_size}); it has {len(val_records)}. Prepare the datalist with a larger "
+            "--validation-fraction."
+        )
 
 
 def class_weights(records: Sequence[dict], num_classes: int) -> Tensor:
-    """Weights for the loss, inversely proportional to the classes' counts, with mean 1 over the records.
+    """Return weights for the loss: inverse to the counts of the classes, with mean 1 over the records.
 
-    Every class needs a record; `check_records` sees to it.
+    Every class needs a record; `check_records` makes sure of that.
 
     >>> class_weights([{"label": 0}, {"label": 0}, {"label": 0}, {"label": 1}], 2)
     tensor([0.6667, 2.0000])
@@ -38,13 +67,13 @@ def class_weights(records: Sequence[dict], num_classes: int) -> Tensor:
 
 
 def source_weights(records: Sequence[dict]) -> Tensor:
-    """How often to draw each image so that no source owns a class; they sum to 1.
+    """Return the probability of drawing each image, such that no source dominates a class.
 
     Classes are drawn equally often. Within a class a source is drawn in proportion to the square root
     of its images: equal shares would repeat the images of a small source too often.
 
     Args:
-        records: With `label`; `source` may be missing, all images then count as one source.
+        records: Records with `label`, and `source` where it is known; images without one are one source.
 
     >>> images = [{"label": 0, "source": "a"}] * 4 + [{"label": 0, "source": "b"}] + [{"label": 1}]
     >>> source_weights(images)
@@ -59,14 +88,14 @@ def source_weights(records: Sequence[dict]) -> Tensor:
 
 
 class EpochSampler(DistributedSampler):
-    """Draw by (seed, epoch) alone, on one process or several: no state to save, none to lose.
+    """Draw images by (seed, epoch) alone, in one process or several, so that there is no state to save.
 
     Args:
-        dataset: What to index.
-        weights: How often to draw each image, with replacement; None shows each once in an epoch.
-        seed: Same on every rank.
-        rank: This process.
-        world_size: Number of processes; each sees its own share.
+        dataset: Dataset that the indices belong to.
+        weights: Probability of drawing each image, with replacement; None shows each once in an epoch.
+        seed: Seed, the same in every process.
+        rank: Number of this process.
+        world_size: Number of processes; each gets its own share.
     """
 
     def __init__(
@@ -85,7 +114,7 @@ class EpochSampler(DistributedSampler):
         self.weights = weights
 
     def __iter__(self) -> Iterator[int]:
-        """This process's indices of the epoch."""
+        """Return the indices of this process in this epoch."""
         if self.weights is None:
             return super().__iter__()
         generator = torch.Generator().manual_seed(self.seed + self.epoch)

@@ -1,4 +1,4 @@
-"""The validation split's metrics after each epoch, as one Ignite metric."""
+"""The metrics of the validation split after each epoch, as one Ignite metric."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,13 +16,13 @@ class ClassificationScores(Metric):
     """AUROC, balanced accuracy, sensitivity and specificity of all validation images, over all processes.
 
     After the epoch the engine's metrics hold `auroc` (macro), `balanced_accuracy`, and for each class
-    `auroc_CLASS`, `sensitivity_CLASS` and `specificity_CLASS`, the decision being the most probable
-    class. What is undefined (a class without images) is left out. `probabilities` and `labels` keep the
-    last epoch's values for pictures and for the operating point.
+    `auroc_CLASS`, `sensitivity_CLASS` and `specificity_CLASS`. The decision is the most probable class. An
+    undefined metric (of a class without images) is left out. `probabilities` and `labels` keep the values of
+    the last epoch for figures and for the operating point.
 
     Args:
-        class_names: In the order of the logits.
-        output_transform: From the engine's output to (logits `[N, K]`, labels `[N]`).
+        class_names: Class names in the order of the logits.
+        output_transform: Function from the engine's output to (logits `[N, K]`, labels `[N]`).
     """
 
     def __init__(
@@ -45,23 +45,26 @@ class ClassificationScores(Metric):
         self._labels.append(labels.detach())
 
     def compute(self) -> dict[str, float]:
-        """Metrics over what `update` has kept.
+        """Return the metrics of all images that `update` has kept.
 
         Raises:
-            ValueError: If nothing was kept.
+            ValueError: If there are none.
         """
         if not self._logits:
-            raise ValueError("no validation image was scored: the validation split is empty")
-        logits = evenly_divisible_all_gather(torch.cat(self._logits))
-        self.labels = evenly_divisible_all_gather(torch.cat(self._labels)).cpu().numpy()
+            raise ValueError(
+                "No validation image was scored, because the validation split is empty. Prepare the datalist "
+                "with a larger --validation-fraction."
+            )
+        logits = evenly_divisible_all_gather(torch.cat(self._logits), concat=True)
+        self.labels = evenly_divisible_all_gather(torch.cat(self._labels), concat=True).cpu().numpy()
         self.probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
         metrics = compute_metrics(
             self.labels, self.probabilities.argmax(axis=1), self.probabilities, self.class_names
         )
         return {name: value for name, value in _flat(metrics) if value is not None}
 
-    def completed(self, engine: Engine, name: str) -> None:
-        """Put each figure into the engine's metrics under its own name."""
+    def completed(self, engine: Engine, _name: str) -> None:
+        """Write each metric into the engine's metrics under its own name."""
         engine.state.metrics.update(self.compute())
 
 

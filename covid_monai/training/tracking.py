@@ -1,12 +1,13 @@
-"""One MLflow run per training: settings, data, curves, pictures, weights, environment.
+"""One MLflow run per training: settings, data, curves, figures, weights, environment.
 
 The only module that imports mlflow.
 """
 
-import inspect
+import atexit
 import logging
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
@@ -16,68 +17,69 @@ from typing import Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow
-import torch
 import yaml
 from ignite.engine import Engine, Events
-from matplotlib.figure import Figure
 from mlflow.entities import Dataset, DatasetInput, RunStatus
 from monai.bundle import ConfigParser
 from monai.handlers import MLFlowHandler
+from sklearn.metrics import confusion_matrix
 
+from covid_monai.bundle import Bundle
 from covid_monai.core.errors import first_line
 from covid_monai.core.sigint import defer_sigint
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.datasets.datalist import Datalist
+from covid_monai.evaluation.decisions.calibration import Calibration
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
+from covid_monai.evaluation.report.plots import plot_confusion_matrix, plot_roc
+from covid_monai.training.distributed import on_first_process
+from covid_monai.training.run_folder import RunSettings
+from covid_monai.training.scores import ClassificationScores
 
 logger = logging.getLogger("covid_monai.training")
 _DEFAULT_STORE = "sqlite:///mlruns.db"
+_RUN_ID_FILE = "mlflow_run_id.txt"  # in the run folder
 _STOPPED_BY_HAND = 130  # as a shell reports SIGINT
+_unfinished: dict[str, mlflow.MlflowClient] = {}  # runs that this process has opened, by id
 
 
 class RunTracker(MLFlowHandler):
     """Log a training run to MLflow; MONAI's handler opens the store and writes the values.
 
-    Unlike MONAI's own choice of "the latest unfinished run of that name", a run belongs to one output
-    folder: a resumed run continues its own, a new one starts its own.
+    Unlike MONAI's own choice of "the latest unfinished run of that name", a run belongs to one run folder,
+    which holds its id. A resumed run continues its own run in MLflow; a new run starts its own. A run that
+    `log_results` has not closed when the process ends is marked as failed.
 
     Args:
-        experiment_name: The bundle's name.
-        run_name: The output folder's name.
-        settings: Logged as parameters.
-        datalist: Its digest and counts are logged; the file, which names patients, is not.
-        evaluator: Whose metrics are the validation metrics.
-        rank: Only rank 0 logs.
-        tracking_uri: None for `MLFLOW_TRACKING_URI`, or without it `sqlite:///mlruns.db` in the current
-            folder.
+        folder: Run folder; its name is the name of the run.
+        bundle: Bundle that is trained; its name is the name of the experiment.
+        settings: Settings of the run, logged as parameters.
+        components: Name to object whose representation is logged, such as the list of transforms.
+        datalist: Datalist of the run. Its counts are logged; the file, which names patients, is not.
+        evaluator: Evaluator that has the validation metrics.
+        rank: Number of this process; only rank 0 logs.
     """
 
     def __init__(
         self,
         *,
-        experiment_name: str,
-        run_name: str,
-        settings: Mapping[str, Any],
+        folder: str | Path,
+        bundle: Bundle,
+        settings: RunSettings,
+        components: Mapping[str, Any],
         datalist: Datalist,
-        evaluator: Engine,
+        evaluator: Any,
         rank: int = 0,
-        tracking_uri: str | None = None,
     ) -> None:
+        self.folder = Path(folder)
         if rank == 0:  # several processes would create the database at the same time
-            super().__init__(tracking_uri, experiment_name=experiment_name, run_name=run_name)
-        self.settings = dict(settings)
+            super().__init__(experiment_name=bundle.name, run_name=self.folder.resolve().name)
+        self.bundle = bundle
+        self.settings = settings
+        self.components = components
         self.datalist = datalist
         self.evaluator = evaluator
         self.rank = rank
-        self._config = _running_config()
-        self._run_id = ""
-
-    def state_dict(self) -> dict[str, str]:
-        """The run's id, for the checkpoint."""
-        return {"run_id": self._run_id}
-
-    def load_state_dict(self, state: Mapping[str, str]) -> None:
-        """Continue an earlier run."""
-        self._run_id = state["run_id"]
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer; list this handler after those that restore and save the run."""
@@ -87,100 +89,121 @@ class RunTracker(MLFlowHandler):
             engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
 
     @defer_sigint()
-    def start(self, engine: Engine) -> None:
-        """Open the run, or continue the one that the checkpoint names."""
+    def start(self, engine: Any) -> None:
+        """Open a run, or continue the one of the run folder if the training was resumed."""
         self._set_experiment()
-        if self._run_id and self._is_known(self._run_id):
-            self.client.update_run(self._run_id, status=RunStatus.to_string(RunStatus.RUNNING))
-            self.cur_run = self.client.get_run(self._run_id)
-            return
-        self.cur_run = self.client.create_run(
-            self.experiment.experiment_id,
-            run_name=self.run_name,
-            tags={"mlflow.note.content": RESEARCH_USE, "git_commit": _git_commit()},
-        )
-        self._run_id = self.cur_run.info.run_id
-        self._log_settings()
+        run = (self._earlier_run() if engine.state.epoch > 0 else None) or self._new_run()
+        self.cur_run = run
+        _unfinished[run.info.run_id] = self.client
 
     @defer_sigint()
-    def epoch_completed(self, engine: Engine) -> None:
+    def epoch_completed(self, engine: Any) -> None:
         """Log `train/...` and `val/...` of the epoch."""
         rates = [group["lr"] for group in engine.optimizer.param_groups]
         train = {f"train/{name}": value for name, value in engine.state.metrics.items()}
-        seen = self.evaluator.state
-        # After an epoch without validation the evaluator still holds the figures of the last one.
-        current = seen.metrics if seen.epoch == engine.state.epoch else {}
+        state = self.evaluator.state
+        # After an epoch without validation the evaluator still holds the metrics of an earlier epoch.
+        current = state.metrics if state.epoch == engine.state.epoch else {}
         val = {f"val/{name}": value for name, value in current.items()}
         self._log_metrics({**train, **val, "train/learning_rate": max(rates)}, step=engine.state.epoch)
 
     def fail(self, engine: Engine, error: BaseException) -> None:
-        """Mark the run as failed and let the error go on; Ctrl-C ends the program without a traceback."""
-        self.abort(error)
+        """Mark the run as failed and raise the error; Ctrl-C ends the program without a traceback."""
+        if self.cur_run is not None:
+            _terminate(self.cur_run.info.run_id, self.client, error)
         if isinstance(error, KeyboardInterrupt):
             logger.warning(
-                "Stopped in epoch %d. To go on after the last whole one, add --resume true to the command.",
+                "Stopped in epoch %d. To continue after the last complete epoch, add --resume true to the "
+                "command.",
                 engine.state.epoch,
             )
             raise SystemExit(_STOPPED_BY_HAND) from None
         raise error
 
-    def abort(self, error: BaseException) -> None:
-        """Mark the run as failed, or as killed when a person stopped it.
-
-        A store that cannot be written to is only warned of: it must not hide why the run ended.
-        """
-        by_hand = isinstance(error, KeyboardInterrupt | SystemExit)
-        status = RunStatus.to_string(RunStatus.KILLED if by_hand else RunStatus.FAILED)
-        if self.rank != 0 or self.cur_run is None:
-            return
+    def _earlier_run(self) -> mlflow.entities.Run | None:
+        run_id = read_run_id(self.folder)
         try:
-            self.client.set_terminated(self._run_id, status)
-        except mlflow.MlflowException as problem:
-            logger.warning("The MLflow run could not be marked as %s: %s", status, first_line(problem))
+            run = None if run_id is None else self.client.get_run(run_id)
+        except mlflow.MlflowException:
+            return None  # another store than last time: a new run there
+        if run is None or run.info.lifecycle_stage != "active":
+            return None
+        self.client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+        return run
 
-    def finish(
-        self, *, figures: Mapping[str, Figure], files: Mapping[str, Path], metrics: Mapping[str, float]
-    ) -> None:
-        """Log what the finished run has produced and close it.
+    def _new_run(self) -> mlflow.entities.Run:
+        experiment: Any = self.experiment
+        run = self.client.create_run(
+            experiment.experiment_id,
+            run_name=self.run_name,
+            tags={"mlflow.note.content": RESEARCH_USE, "git_commit": _git_commit()},
+        )
+        self.cur_run = run
+        (self.folder / _RUN_ID_FILE).write_text(run.info.run_id)
+        self._log_settings(run.info.run_id)
+        return run
 
-        Args:
-            figures: Name without suffix to picture, kept under `figures/`.
-            files: Path in the artifacts' folder, such as "models", to a file.
-            metrics: Final values, such as `val_best/auroc`.
-        """
-        if self.rank != 0:
-            return
-        for name, figure in figures.items():
-            self.client.log_figure(self._run_id, figure, f"figures/{name}.png")
-        for folder, path in files.items():
-            self.client.log_artifact(self._run_id, path, folder)
-        self._log_metrics(dict(metrics))
-        self.close()
-
-    def _log_settings(self) -> None:
+    def _log_settings(self, run_id: str) -> None:
+        values = self.settings.values()
         counts = {
             f"{split}/{name}": count
             for split, classes in self.datalist.counts().items()
             for name, count in classes.items()
         }
-        self._log_params(self.settings | {"datalist_digest": self.datalist.digest} | counts)
+        self._log_params(values | counts)
         data = Dataset(
             name=self.datalist.path.stem,
             digest=self.datalist.digest[:36],
             source_type="local",
             source=str(self.datalist.path.resolve()),
         )
-        self.client.log_inputs(self._run_id, [DatasetInput(data)])
-        self.client.log_text(
-            self._run_id, yaml.safe_dump(self._config, sort_keys=False), "config/train_resolved.yaml"
-        )
-        self.client.log_text(self._run_id, _environment(), "environment.txt")
+        self.client.log_inputs(run_id, [DatasetInput(data)])
+        config = ConfigParser.load_config_file(self.bundle.root / "configs" / "train.yaml") | values
+        self.client.log_text(run_id, yaml.safe_dump(config, sort_keys=False), "config/train_resolved.yaml")
+        components = "\n\n".join(f"{name}: {component!r}" for name, component in self.components.items())
+        self.client.log_text(run_id, components + "\n", "config/components.txt")
+        self.client.log_text(run_id, _environment(), "environment.txt")
 
-    def _is_known(self, run_id: str) -> bool:
-        try:
-            return self.client.get_run(run_id).info.lifecycle_stage == "active"
-        except mlflow.MlflowException:
-            return False  # another store than last time: a new run there
+
+@on_first_process
+def log_results(bundle: Bundle, scores: ClassificationScores, metrics: Mapping[str, float]) -> None:
+    """Log figures, weights, decisions and final metrics to the MLflow run of a run folder, and close the run.
+
+    Args:
+        bundle: Run folder as a bundle.
+        scores: Scores of the validation split with the best weights.
+        metrics: Metrics of the same scores, logged as `val_best/...`.
+    """
+    run_id = read_run_id(bundle.root)
+    if run_id not in _unfinished:
+        logger.info("%s has no open MLflow run, so the results are not logged.", bundle.root)
+        return
+    client, labels, names = _unfinished[run_id], scores.labels, scores.class_names
+    calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
+    decisions = decide(calibrated, OperatingPoint.load(bundle.operating_point_path))
+    counts = confusion_matrix(labels, decisions, labels=range(len(names)))
+    figures = {
+        "validation_confusion_matrix": plot_confusion_matrix(
+            counts, names, title="Validation split, thresholds chosen on it"
+        ),
+        "validation_roc": plot_roc(labels, calibrated, names, title="ROC, validation split"),
+    }
+    for name, figure in figures.items():
+        client.log_figure(run_id, figure, f"figures/{name}.png")
+    files = {
+        "models": bundle.checkpoint_path,
+        "operating_point": bundle.operating_point_path,
+        "calibration": bundle.calibration_path,
+        "gate": bundle.gate_path,
+        "score_reference": bundle.score_reference_path,
+    }
+    for folder, path in files.items():
+        if path.is_file():
+            client.log_artifact(run_id, str(path), folder)
+    for name, value in metrics.items():
+        client.log_metric(run_id, f"val_best/{name}", value)
+    client.set_terminated(run_id)
+    del _unfinished[run_id]
 
 
 def log_evaluation(
@@ -189,21 +212,21 @@ def log_evaluation(
     """Add the files of an evaluation to the MLflow run that trained the bundle.
 
     Args:
-        files: Kept under `evaluation/`; none of them may name a patient.
-        bundle_root: The output folder of a training; its `models/last.pt` names the run.
-        metrics: Logged as `test/...`.
-        tracking_uri: As `RunTracker`.
+        files: Files to keep under `evaluation/`; none of them may name a patient.
+        bundle_root: Run folder of a training.
+        metrics: Metrics, logged as `test/...`.
+        tracking_uri: Address of the store; None takes `MLFLOW_TRACKING_URI`, or without it
+            `sqlite:///mlruns.db` in the current folder.
 
     Returns:
-        Whether the run was found in the store. A bundle that came without its run is no error.
+        Whether the store has the run. A bundle without its run is no error.
     """
-    state_path = bundle_root / "models" / "last.pt"
+    run_id = read_run_id(bundle_root)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_STORE
-    # Asking for a run would make an empty database where there is none.
+    # A query would make an empty database where there is none.
     missing_store = uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file()
-    if missing_store or not state_path.is_file():
+    if run_id is None or missing_store:
         return False
-    run_id = torch.load(state_path, map_location="cpu", weights_only=True, mmap=True)["tracker"]["run_id"]
     client = mlflow.MlflowClient(uri)
     try:
         client.get_run(run_id)
@@ -216,25 +239,34 @@ def log_evaluation(
     return True
 
 
-def _running_config() -> dict[str, Any]:
-    """The config that is being instantiated, with overrides, and top-level values filled in.
+def read_run_id(folder: Path) -> str | None:
+    """Return the id of the MLflow run of a run folder; None if it has none."""
+    path = folder / _RUN_ID_FILE
+    return path.read_text().strip() if path.is_file() else None
 
-    MONAI gives a config's components no way to see the config, but its parser is on the call stack.
+
+@atexit.register
+def _terminate_unfinished() -> None:
+    for run_id, client in list(_unfinished.items()):
+        _terminate(run_id, client, getattr(sys, "last_value", None))
+
+
+def _terminate(run_id: str, client: mlflow.MlflowClient, error: BaseException | None) -> None:
+    """Mark a run as failed, or as killed if a person stopped it.
+
+    If the store cannot be written, a warning says so: that error must not hide why the run ended.
     """
-    for frame in inspect.stack():
-        parser = frame.frame.f_locals.get("self")
-        if isinstance(parser, ConfigParser):
-            resolved = parser.ref_resolver.resolved_content
-            plain = (str, int, float, bool, list, type(None))
-            known = {
-                key: value for key, value in resolved.items() if "::" not in key and isinstance(value, plain)
-            }
-            return {key: known.get(key, value) for key, value in parser.get().items() if key != "_meta_"}
-    return {}
+    _unfinished.pop(run_id, None)
+    by_hand = isinstance(error, KeyboardInterrupt | SystemExit)
+    status = RunStatus.to_string(RunStatus.KILLED if by_hand else RunStatus.FAILED)
+    try:
+        client.set_terminated(run_id, status)
+    except mlflow.MlflowException as store_error:
+        logger.warning("The MLflow run cannot be marked as %s: %s", status, first_line(store_error))
 
 
 def _git_commit() -> str:
-    """Commit of the source checkout, "-dirty" when it has changes; "unknown" for an installed package."""
+    """Return the commit of the source checkout, "-dirty" if it has changes; "unknown" without a checkout."""
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
         folder = Path(__file__).resolve().parent

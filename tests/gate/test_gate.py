@@ -16,7 +16,7 @@ from covid_monai.bundle import Bundle, CheckpointError, save_atomically
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.datasets.datalist import read_datalist
 from covid_monai.gate.descriptor import describe, thumbnail
-from covid_monai.gate.fit import MAX_IMAGES, describe_files, fit_gate
+from covid_monai.gate.fitting import MAX_IMAGES, describe_files, fit_gate
 from covid_monai.gate.gate import Gate, check_view
 from covid_monai.inference.classifier import Classifier
 

@@ -14,8 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covid_monai.training.image_cache import ImageCache
-from covid_monai.training.image_cache.index import ImageIndex, Row
+from covid_monai.training.image_cache import ImageCache, ImageIndex, Row
 
 SIZE = 16
 
@@ -76,12 +75,12 @@ def test_renamed_files_and_copies_are_found_and_a_changed_one_is_not(tmp_path, f
 def test_an_unchanged_file_is_not_read_again_and_a_young_one_is(tmp_path, files, monkeypatch):
     index = ImageIndex(tmp_path / "index.sqlite")
     before = index.contents(files)
-    monkeypatch.setattr("covid_monai.training.image_cache.index.content_of", lambda file: b"read again")
+    monkeypatch.setattr("covid_monai.training.image_cache.hash_content", lambda file: b"read again")
     assert index.contents(files) == [b"read again"] * len(files)  # written this very second
     monkeypatch.undo()
-    monkeypatch.setattr("covid_monai.training.image_cache.index._SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr("covid_monai.training.image_cache._SETTLED_SECONDS", -1.0)
     assert index.contents(files) == before
-    monkeypatch.setattr("covid_monai.training.image_cache.index.content_of", refuse)
+    monkeypatch.setattr("covid_monai.training.image_cache.hash_content", refuse)
     assert index.contents(files) == before
 
 
@@ -109,7 +108,7 @@ def test_damaged_images_are_decoded_again(tmp_path, files, damage):
 def test_a_damaged_index_says_what_to_do(tmp_path, files):
     ImageCache(tmp_path / "cache", size=SIZE).images(files, picture)
     (tmp_path / "cache" / "index.sqlite").write_bytes(b"no database" * 1000)
-    with pytest.raises(OSError, match=r"damaged .*delete that folder"):
+    with pytest.raises(OSError, match=r"damaged .*Delete that folder"):
         ImageCache(tmp_path / "cache", size=SIZE).images(files, picture)
 
 
@@ -141,7 +140,7 @@ def test_a_file_that_changes_before_it_is_decoded_is_not_taken_for_the_old_one(t
     assert torch.equal(everything(images), expected(files))
 
 
-def test_a_image_of_another_shape_is_refused(tmp_path, files):
+def test_an_image_of_another_shape_is_refused(tmp_path, files):
     with pytest.raises(ValueError, match=r"not uint8 \[1, 16, 16\]"):
         ImageCache(tmp_path / "cache", size=SIZE).images(
             files, lambda file: torch.zeros(1, 8, 8, dtype=torch.uint8)
@@ -152,7 +151,7 @@ WRITER = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from test_cache import SIZE, picture, everything, expected
+from test_image_cache import SIZE, picture, everything, expected
 from covid_monai.training.image_cache import ImageCache
 
 def slowly(file):
@@ -168,7 +167,7 @@ assert (everything(images) == expected(files)).all()
 
 
 def _writer(tmp_path, files) -> subprocess.Popen:
-    names = {"tests": Path(__file__).parents[1], "images": Path(files[0]).parent, "log": tmp_path / "log"}
+    names = {"tests": Path(__file__).parent, "images": Path(files[0]).parent, "log": tmp_path / "log"}
     code = WRITER.format(**{key: str(value) for key, value in names.items()}, cache=str(tmp_path / "cache"))
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
 
@@ -230,7 +229,7 @@ def test_a_full_disk_says_so_and_what_was_kept_stays_whole(tmp_path):
         pytest.skip("cannot mount a file system here")
     try:
         for _ in range(2):
-            with pytest.raises(OSError, match="another --cache_dir, or --cache memory"):
+            with pytest.raises(OSError, match="another --cache_dir, or use --cache memory"):
                 ImageCache(small / "cache", size=SIZE).images(files, picture)
         contents = {hashlib.blake2b(Path(file).read_bytes(), digest_size=16).digest() for file in files}
         assert set(ImageIndex(small / "cache" / "index.sqlite").rows()) < contents

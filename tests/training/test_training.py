@@ -307,7 +307,7 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(phantoms, tmp_path
     _finish(_command(tmp_path / "killed", phantoms, *arguments, "--resume", "true"))
     whole, again = _state(tmp_path / "whole"), _state(tmp_path / "killed")
     assert whole["epoch"] == again["epoch"] == 4
-    for part in ("network", "averaging"):
+    for part in ("network", "averaged_network"):
         for key, value in whole[part].items():
             assert torch.equal(value, again[part][key]), key
     moments, moments_again = whole["optimizer"]["state"], again["optimizer"]["state"]

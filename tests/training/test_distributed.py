@@ -23,7 +23,7 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 SMALL = {"network_name": "resnet10", "image_size": 64, "precision": "fp32"}
 # Each process draws its own random numbers, so that what is compared has none. A low rate, because AdamW's
 # first steps follow the sign of the smallest gradient: rounding of 5e-7 grows to 3e-3 in six steps of 1e-3.
-STILL = {"train::augmentation::transforms": [], "train::prepare_batch::augment": None, "learning_rate": 2e-4}
+STILL = {"train::transforms": ["@normalization"], "learning_rate": 2e-4}
 SECONDS = 300
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def notes(phantoms, environment, tmp_path_factory) -> tuple[dict, list[dict], Pa
     def train(name: str, configs: list[str], launcher: tuple[str, ...], *, batch_size: int) -> list[dict]:
         overrides = {"bundle_root": str(BUNDLE), "datalist": str(phantoms), "output_dir": str(folder / name)}
         overrides |= {**SMALL, **STILL, "max_epochs": 3, "batch_size": batch_size}
-        script = [str(ROOT / "tests" / "several_processes.py"), str(folder / f"{name}.json")]
+        script = [str(ROOT / "tests" / "processes_helper.py"), str(folder / f"{name}.json")]
         command = [*launcher, *script, json.dumps(configs), json.dumps(overrides)]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=SECONDS)
         assert done.returncode == 0, done.stderr.decode()[-3000:]

@@ -1,0 +1,75 @@
+"""A batch on its way through the network: moved to the device, transformed, computed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.engines import PrepareBatch
+from monai.inferers import Inferer
+from torch import Tensor
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class PrepareImageBatch(PrepareBatch):
+    """Move images and labels to the device and apply transforms to the images there.
+
+    Args:
+        transforms: Transforms of a batch `[N, C, H, W]`, in this order; the first gets images in [0, 1].
+    """
+
+    def __init__(self, transforms: Sequence[Callable[[Tensor], Tensor]]) -> None:
+        self.transforms = tuple(transforms)
+
+    def __call__(
+        self,
+        batchdata: dict[str, Tensor],
+        device: torch.device | str | None = None,
+        non_blocking: bool = False,
+        **_kwargs: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Return images `[N, C, H, W]`, float32 and channels last, and labels `[N]`.
+
+        Args:
+            batchdata: `image` `[N, C, H, W]` uint8, `label` `[N]`.
+            device: Device that the batch is moved to.
+            non_blocking: See `torch.Tensor.to`.
+            _kwargs: Further arguments of MONAI's engines, which are not used.
+        """
+        label = batchdata["label"].to(device, non_blocking=non_blocking)
+        image = batchdata["image"].to(device, non_blocking=non_blocking).float().div_(255)
+        for transform in self.transforms:
+            image = transform(image)
+            if isinstance(image, MetaTensor):  # MONAI's transforms add metadata, which is slower
+                image = image.as_tensor()
+        return image.contiguous(memory_format=torch.channels_last), label
+
+
+class AutocastInferer(Inferer):
+    """Run the network under autocast and return float32 logits.
+
+    MONAI's engines open `torch.autocast("cuda")` only. This one follows the device of the images, so that
+    bf16 also works on a CPU. The loss is then computed in float32.
+
+    Args:
+        precision: "fp32", "bf16" or "fp16"; fp16 needs CUDA and the trainer's `amp: true`, which adds the
+            gradient scaler.
+
+    Raises:
+        ValueError: If `precision` is unknown.
+    """
+
+    def __init__(self, precision: str = "fp32") -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"Unknown precision {precision!r}. Choose one of: {', '.join(PRECISIONS)}.")
+        self.precision = precision
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Return logits `[N, num_classes]` for images `[N, C, H, W]`."""
+        if self.precision == "fp16" and inputs.device.type != "cuda":
+            raise ValueError("Precision fp16 needs CUDA. Choose bf16 or fp32 on this device.")
+        enabled = self.precision != "fp32"
+        with torch.autocast(inputs.device.type, dtype=PRECISIONS[self.precision], enabled=enabled):
+            logits = network(inputs, *args, **kwargs)
+        return logits.float()

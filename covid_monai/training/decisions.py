@@ -1,0 +1,128 @@
+"""The end of a training: what the bundle decides by, fitted on validation scores of the best weights.
+
+`train.yaml` calls these functions one after another. The test split is not read here. Only the first process
+writes.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import distributed, nn
+
+from covid_monai.bundle import Bundle, load_checkpoint
+from covid_monai.datasets.datalist import Datalist
+from covid_monai.evaluation.decisions.calibration import Calibration, fit_calibration
+from covid_monai.evaluation.decisions.operating_point import choose_operating_point
+from covid_monai.evaluation.decisions.score_reference import fit_score_reference
+from covid_monai.gate.fitting import fit_gate
+from covid_monai.training.distributed import on_first_process
+from covid_monai.training.scores import ClassificationScores
+
+logger = logging.getLogger("covid_monai.training")
+
+
+def load_best_weights(network: nn.Module, bundle: Bundle) -> None:
+    """Load the best weights of the run into `network`.
+
+    Args:
+        network: Network without any parallel wrapper.
+        bundle: Run folder as a bundle.
+    """
+    if distributed.is_initialized():
+        distributed.barrier()  # the first process may still be writing the weights
+    load_checkpoint(network, bundle.checkpoint_path, bundle=bundle)
+
+
+@on_first_process
+def calibrate(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
+    """Fit temperature and conformal thresholds, and write `models/calibration.json`.
+
+    Args:
+        bundle: Run folder as a bundle.
+        scores: Scores of the validation split with the best weights.
+        datalist: Datalist of the run.
+    """
+    patients = _patients_in_order(datalist.splits["validation"], scores.labels)
+    fit_calibration(
+        scores.labels, scores.probabilities, patients, scores.class_names, chosen_on=_origin(datalist)
+    ).save(bundle.calibration_path)
+
+
+@on_first_process
+def choose_thresholds(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
+    """Choose the operating point on calibrated probabilities, and write `models/operating_point.json`.
+
+    Args: See `calibrate`, which comes first.
+    """
+    calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
+    choose_operating_point(
+        scores.labels, calibrated, scores.class_names, chosen_on=_origin_with_patients(datalist)
+    ).save(bundle.operating_point_path)
+
+
+@on_first_process
+def write_score_reference(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
+    """Write the distribution of calibrated probabilities, which drift is measured against.
+
+    Args: See `calibrate`, which comes first.
+    """
+    calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
+    fit_score_reference(calibrated, scores.class_names, chosen_on=_origin_with_patients(datalist)).save(
+        bundle.score_reference_path
+    )
+
+
+@on_first_process
+def fit_input_gate(bundle: Bundle, train_records: Sequence[dict], val_records: Sequence[dict]) -> None:
+    """Fit the input gate on training images, and write `models/gate.npz`.
+
+    Args:
+        bundle: Run folder as a bundle.
+        train_records: Records of the training split.
+        val_records: Records of the validation split, which set the limit of the gate.
+    """
+    logger.info("Fitting the input gate on training images.")
+    fit_gate(bundle, train_records, val_records).save(bundle.gate_path)
+
+
+@on_first_process
+def log_next_command(bundle: Bundle, datalist: Datalist, *, auroc: float) -> None:
+    """Log the best epoch and the command that evaluates the run.
+
+    Args:
+        bundle: Run folder as a bundle.
+        datalist: Datalist of the run.
+        auroc: Macro AUROC of the validation split with the best weights.
+    """
+    epoch = torch.load(bundle.checkpoint_path, map_location="cpu", weights_only=True)["epoch"]
+    logger.info("Finished. The best epoch is %d, with a validation AUROC of %.3f.", epoch, auroc)
+    logger.info("The run folder is a bundle. The next command evaluates it on the test split:")
+    logger.info(
+        "  covid-monai evaluate --bundle %s --datalist %s --output %s/evaluation",
+        *(bundle.root, datalist.path, bundle.root),
+    )
+
+
+def _origin(datalist: Datalist) -> dict[str, Any]:
+    return {"split": "validation", "datalist_digest": datalist.digest}
+
+
+def _origin_with_patients(datalist: Datalist) -> dict[str, Any]:
+    patients = {record["patient"] for record in datalist.splits["validation"]}
+    return _origin(datalist) | {"patients": len(patients)}
+
+
+def _patients_in_order(records: Sequence[dict], labels: NDArray[np.int64]) -> list[str]:
+    """Return the patient of each image in the order of the scores, which has one process after another."""
+    processes = distributed.get_world_size() if distributed.is_initialized() else 1
+    ordered = [record for rank in range(processes) for record in records[rank::processes]]
+    if [record["label"] for record in ordered] != labels.tolist():
+        raise ValueError(
+            "The scored images are not the validation split of the datalist in its order. Leave the order of "
+            "`validate::dataset` in train.yaml as it was."
+        )
+    return [record["patient"] for record in ordered]
