@@ -27,7 +27,8 @@ _KINDS_OF_REASON = (
     ),
     (r"no label for (\w+) .* in labels\.csv", r"no label for its \1 in labels.csv"),
     (r"labels\.csv: no file with (\w+) .*", r"labels.csv: no file with this \1"),
-    (r"(\w+): .*", r"\1"),  # such as `colour: ...` of a refused image, or `unreadable: ...`
+    (r"unreadable: .*", "unreadable"),
+    (r"(\w+): .*", r"refused: \1"),  # by the readers, such as `colour: 1.jpg: A colour picture`
 )
 
 
@@ -85,7 +86,7 @@ def _kind_of_reason(reason: str) -> str:
     """Return a reason without names.
 
     >>> _kind_of_reason("same pixels as a/1.png"), _kind_of_reason("colour: 1.jpg: A colour picture.")
-    ('same pixels as a file that is kept', 'colour')
+    ('same pixels as a file that is kept', 'refused: colour')
     """
     for pattern, kind in _KINDS_OF_REASON:
         if match := re.fullmatch(pattern, reason, re.DOTALL):

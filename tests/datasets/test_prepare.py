@@ -9,24 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from dataset_helpers import write_copies, write_image
 from pydicom.data import get_testdata_file
-from typer.testing import CliRunner
 
-from covid_monai.cli.data import app
 from covid_monai.datasets.collections import SOURCES
 from covid_monai.datasets.collections.base import Excluded, Record
 from covid_monai.datasets.datalist import SPLITS, read_datalist
 from covid_monai.datasets.prepare import parse_sources, prepare
 from covid_monai.datasets.selection import parse_classes
-
-
-def write_image(path: Path, seed: int = 0) -> Path:
-    """Write a small grey picture that is no blank."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).integers(0, 255, (96, 96), dtype=np.uint8)
-    Image.fromarray(noise).resize((256, 256), Image.Resampling.BICUBIC).save(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -200,23 +190,10 @@ def test_interruption_stops_soon_and_leaves_no_file(folder, tmp_path, monkeypatc
     assert len(opened) < 10
 
 
-@pytest.fixture
-def repeated(tmp_path) -> Path:
-    """Six images a class; of three covid images a copy with the same pixels, and a smaller normal one."""
-    root = tmp_path / "repeated"
-    for number, name in enumerate(("normal", "covid")):
-        for index in range(6):
-            write_image(root / name / f"{name}{index}.png", seed=10 * number + index)
-    for index in range(3):
-        with Image.open(root / "covid" / f"covid{index}.png") as image:
-            image.save(root / "covid" / f"z{index}.png", compress_level=1)
-            image.resize((200, 200)).save(root / "normal" / f"small{index}.jpg", quality=60)
-    return root
-
-
-def test_copies_go_and_a_image_stays_on_one_side_of_the_split(repeated, tmp_path):
+def test_copies_go_and_an_image_stays_on_one_side_of_the_split(tmp_path):
+    copies = write_copies(tmp_path / "copies")
     part = {"validation_fraction": 0.3, "test_fraction": 0.3}
-    datalist = prepare([("folder", repeated)], output=tmp_path / "list.json", **part)
+    datalist = prepare([("folder", copies)], output=tmp_path / "list.json", **part)
     records = {r["image"]: (split, r) for split in SPLITS for r in datalist.splits[split]}
     assert {item["image"]: item["reason"] for item in datalist.excluded} == {
         f"covid/z{index}.png": f"same pixels as covid/covid{index}.png" for index in range(3)
@@ -230,21 +207,10 @@ def test_copies_go_and_a_image_stays_on_one_side_of_the_split(repeated, tmp_path
     assert sum("group" in record for _, record in records.values()) == 6
     assert [len(conflict["images"]) for conflict in datalist.label_conflicts] == [3, 3, 3]
 
-    unchecked = prepare([("folder", repeated)], output=tmp_path / "all.json", check_duplicates=False, **part)
+    unchecked = prepare([("folder", copies)], output=tmp_path / "all.json", check_duplicates=False, **part)
     assert len(images(unchecked)) == 18
     assert not unchecked.excluded
     assert not unchecked.label_conflicts
-
-
-def test_prepare_says_what_it_dropped_and_grouped(repeated, tmp_path):
-    command = ["prepare", "folder", str(repeated), "--output", str(tmp_path / "list.json")]
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, command)
-    assert result.exit_code == 0, result.output
-    assert "same pixels as a file that is kept" in result.output
-    assert "Duplicates: 6 images in 3 groups of the same image" in result.output
-    assert "Left out: 3 exact copies." in result.output
-    assert "Contradicting labels: 3 images with more than one class" in result.output
-    assert "normal/small2.jpg (normal)" in result.output
 
 
 @pytest.mark.real_data
@@ -293,9 +259,3 @@ def test_source_words_on_the_command_line():
         parse_sources(["kermany", "a", "folder"])
     with pytest.raises(ValueError, match="No source is given"):
         parse_sources([])
-
-
-@pytest.mark.parametrize("text", ["", "a,", "a=,b", "a,b=a+c", "=a"])
-def test_class_words_that_say_nothing_are_refused(text):
-    with pytest.raises(ValueError, match="Write them like"):
-        parse_classes(text)

@@ -1,6 +1,5 @@
 """Splits by patient: what must hold for any collection."""
 
-import random
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covid_monai.datasets.collections.base import Record
-from covid_monai.datasets.grouping import link_shared_images, name_patients
 from covid_monai.datasets.split import Splits, check_order, split_by_patient
 
 PARTS = ("training", "validation", "test")
@@ -45,6 +43,8 @@ RECORDS = st.lists(
     ),
     max_size=60,
 ).map(lambda rows: [image(i, c, p, split=s, source=o) for i, (c, p, s, o) in enumerate(rows)])
+
+
 FRACTION = st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.9])
 
 
@@ -180,24 +180,3 @@ def test_record_without_patient_is_named():
         split_by_patient(
             [Record(Path("x.png"), "covid", "a")], validation_fraction=0, test_fraction=0, seed=0
         )
-
-
-def test_images_that_two_sources_share_by_name_make_one_patient():
-    def named(source, stem, patient):
-        return Record(Path(f"/data/{source}/{stem}.png"), "covid", source, patient)
-
-    records = [
-        named("b", "Lancet-Case2A", "7"),
-        named("b", "lancet-case2b", "7"),
-        named("a", "lancet-case2b", "lancet"),
-        named("a", "lancet-case2c", "lancet"),
-        named("a", "0105", "1"),
-        named("b", "0105", "1"),
-        named("a", "nejmoa2001191_f1", None),
-    ]
-    linked = link_shared_images(name_patients(records, root=Path("/data")))
-    assert [r.patient for r in linked] == [*["a:lancet"] * 4, "a:1", "b:1", "a:a/nejmoa2001191_f1.png"]
-    shuffled = records[::]
-    random.Random(0).shuffle(shuffled)
-    again = link_shared_images(name_patients(shuffled, root=Path("/data")))
-    assert {(r.image, r.patient) for r in again} == {(r.image, r.patient) for r in linked}

@@ -1,6 +1,5 @@
 """What becomes of records that show one image: copies go, a group stays on one side of the split."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -101,17 +100,3 @@ def test_no_split_divides_a_group_and_a_published_test_stays(records, data):
     assert all(split_of[record.image] == "test" for record in records if record.split == "test")
     backwards = link_shared_images(name_patients(records[::-1], root=ROOT), same_image=groups[::-1])
     assert {r.image: r.patient for r in backwards} == {r.image: r.patient for r in linked}
-
-
-def test_patients_of_one_image_become_one_person():
-    records = [
-        image("x/1.png", patient="7"),
-        image("x/2.png", patient="7"),
-        image("y/9.png", source="b"),
-        image("y/8.png", source="b"),
-    ]
-    linked = link_shared_images(name_patients(records, root=ROOT), same_image=[paths("x/2.png", "y/9.png")])
-    assert [record.patient for record in linked] == ["a:7", "a:7", "a:7", "b:y/8.png"]
-    assert [replace(record, patient=None) for record in linked] == [
-        replace(record, patient=None) for record in records
-    ]
