@@ -1,10 +1,10 @@
-"""The worker beside a real Orthanc: images a second while work waits, seconds for a single one, memory.
+"""Measure the worker beside a real Orthanc: images per second, seconds for a single image, memory.
 
     python benchmarks/worker_rate.py --images 500 --singles 20
-    python benchmarks/worker_rate.py --images 5000 --singles 0        # is memory flat?
+    python benchmarks/worker_rate.py --images 5000 --singles 0        # does memory stay the same?
 
-Phantoms go in by storescu and are answered with report, heat map and outlines; the shipped bundle classifies.
-Latency counts from the end of storescu until QIDO-RS's database holds the report. Needs Orthanc and DCMTK.
+storescu sends phantoms, the shipped bundle classifies them, and each gets a report, a heat map and outlines.
+The latency is the time from the end of storescu until a search finds the report. Needs Orthanc and DCMTK.
 """
 
 import argparse
@@ -50,15 +50,17 @@ def main() -> None:
 
 
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
-    """Start both, send, and read clocks and memory."""
+    """Start Orthanc and worker, send images, and measure times and memory."""
     orthanc = Orthanc(folder / "orthanc")
     archive = {"name": "main", "source": "orthanc", "url": orthanc.url, "start": "beginning"}
     archive |= {"poll_seconds": 0.5, "connections": options.connections}
     worker = Worker(folder / "worker", archive, batch_size=options.batch_size)
     worker.start()
     try:
-        seconds = [_single(orthanc, folder, number, size=options.size) for number in range(options.singles)]
-        rate, memory = _waiting(orthanc, worker, folder, options)
+        seconds = [
+            _measure_single(orthanc, folder, number, size=options.size) for number in range(options.singles)
+        ]
+        rate, memory = _measure_rate(orthanc, worker, folder, options)
     finally:
         worker.end()
         orthanc.stop()
@@ -70,7 +72,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _single(orthanc: Orthanc, folder: Path, number: int, *, size: int) -> float:
+def _measure_single(orthanc: Orthanc, folder: Path, number: int, *, size: int) -> float:
     (path,) = images(folder / "single", 1, size=size, seed=1000 + number)
     orthanc.send([path])
     begin, study = time.monotonic(), str(dcmread(path, stop_before_pixels=True).StudyInstanceUID)
@@ -78,10 +80,10 @@ def _single(orthanc: Orthanc, folder: Path, number: int, *, size: int) -> float:
     return time.monotonic() - begin
 
 
-def _waiting(
+def _measure_rate(
     orthanc: Orthanc, worker: Worker, folder: Path, options: argparse.Namespace
 ) -> tuple[float, list[int]]:
-    """Rate and memory while there is always work: the next images are sent before the last are answered."""
+    """Return rate and memory while images always wait: more are sent before the last are finished."""
     before = worker.metric("answered_total")
     begin, sent, memory = time.monotonic(), 0, []
     for chunk in range(-(-options.images // CHUNK)):
@@ -90,15 +92,15 @@ def _waiting(
         shutil.rmtree(folder / "waiting")
         sent += count
         while (done := worker.metric("answered_total") - before) < max(sent - CHUNK // 2, 0):
-            _note(memory, worker, done, options.images)
+            _record_memory(memory, worker, done, options.images)
             time.sleep(1)
     while (done := worker.metric("answered_total") - before) < options.images:
-        _note(memory, worker, done, options.images)
+        _record_memory(memory, worker, done, options.images)
         time.sleep(1)
     return round(options.images / (time.monotonic() - begin), 2), memory
 
 
-def _note(memory: list[int], worker: Worker, done: float, images: int) -> None:
+def _record_memory(memory: list[int], worker: Worker, done: float, images: int) -> None:
     if done >= len(memory) * images / 10:
         memory.append(round(memory_mib(worker.process)))
 

@@ -1,4 +1,4 @@
-"""A real Orthanc, a proxy that spoils its answers, the service as a process, and what tests ask of them."""
+"""A real Orthanc, a proxy that changes its answers, the worker as a process, and questions to them."""
 
 import http.client
 import json
@@ -74,7 +74,7 @@ def wait_until(condition, *, seconds, every=0.1, what="condition"):
 
 
 def images(folder, count, *, size=256, seed=0):
-    """CR and DX phantoms of a planted person each; returns their files."""
+    """Write CR and DX phantoms with a planted identity; return their files."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = [
         draw_radiograph(name, seed=index, size=size) for index, name in enumerate(DEFAULT_CLASS_NAMES * 2)
@@ -97,7 +97,7 @@ def planted(ds, path):
 
 
 def ineligible(folder, count=4, *, size=256):
-    """Lateral images, knees, CT slices and secondary captures, in turn."""
+    """Write lateral images, knees, CT slices and secondary captures in turn; return their files."""
     folder.mkdir(parents=True, exist_ok=True)
     image = draw_radiograph("normal", seed=99, size=size)
     changes = (
@@ -264,7 +264,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
 
 
 class Proxy:
-    """Stands before an archive; `spoil(handler)` may answer in its place and returns whether it has."""
+    """Proxy before an archive; `spoil(handler)` may answer in its place and returns whether it did."""
 
     def __init__(self, target):
         self.target = urlsplit(target)
@@ -282,7 +282,7 @@ class Proxy:
 
 
 class Worker:
-    """The service as a process, with its configuration and its outputs."""
+    """The worker as a process, with its configuration and its output."""
 
     def __init__(self, folder, *archives, **settings):
         folder.mkdir(parents=True, exist_ok=True)
@@ -293,7 +293,7 @@ class Worker:
             "state_dir": str(self.state),
             "audit": {"file": str(folder / "audit.jsonl")},
             "monitoring": {"port": self.port},
-            "limits": {"longest_pause_seconds": 2, "attempts": 2, "stop_seconds": 15},
+            "limits": {"longest_wait_seconds": 2, "attempts": 2, "stop_seconds": 15},
             "archives": list(archives),
             **settings,
         }
@@ -306,7 +306,7 @@ class Worker:
         return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
     def command(self, *arguments):
-        """Another command with the same configuration; returns the finished process."""
+        """Run another command with the same configuration; return the finished process."""
         command = [_COMMAND, "worker", *arguments, "--config", str(self.config)]
         return subprocess.run(command, capture_output=True, text=True, env=self.environment, timeout=180)
 
@@ -341,7 +341,7 @@ class Worker:
         self.process.wait(timeout=30)
 
     def stop(self):
-        """End it politely; returns the exit code."""
+        """Stop it with SIGTERM; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=40)
 

@@ -200,7 +200,7 @@ class FeedWatcher:
         self._context = context
         self._queue = context.queue
         self._has_jobs = has_jobs
-        longest_wait_s = context.settings.limits.longest_pause_seconds
+        longest_wait_s = context.settings.limits.longest_wait_seconds
         self.availability = Availability(longest_wait_s=longest_wait_s, stop=context.stop)
 
     def watch(self) -> None:

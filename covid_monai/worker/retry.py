@@ -91,4 +91,4 @@ class RetryPolicy:
             return before is not None and self._successes > before and self.availability.is_up
 
     def _wait_s(self, attempts: int) -> float:
-        return full_jitter(attempts + _FIRST_EXPONENT, longest_s=self._limits.longest_pause_seconds)
+        return full_jitter(attempts + _FIRST_EXPONENT, longest_s=self._limits.longest_wait_seconds)

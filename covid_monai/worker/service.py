@@ -96,7 +96,7 @@ class Service:
             memory_mib=limits.decode_memory_mib,
             target_size=context.model.image_size,
         )
-        availability = Availability(longest_wait_s=limits.longest_pause_seconds, stop=self._stop)
+        availability = Availability(longest_wait_s=limits.longest_wait_seconds, stop=self._stop)
         retry_policy = RetryPolicy(limits, availability)
         self._sandboxes.append(sandbox)
         self._availabilities[archive.name] = [watcher.availability, availability]
@@ -104,7 +104,7 @@ class Service:
         for number in range(archive.connections):
             processor = BatchProcessor(archive, client, sandbox, context, retry_policy)
             step = _process_or_wait(processor, has_jobs)
-            threads.append(self._make_thread(f"answer-{archive.name}-{number}", step))
+            threads.append(self._make_thread(f"process-{archive.name}-{number}", step))
         return threads
 
     def _make_thread(self, name: str, step: Callable[[], None]) -> threading.Thread:
@@ -112,7 +112,7 @@ class Service:
 
     def _repeat(self, step: Callable[[], None]) -> None:
         """Repeat a step until the service stops. A full disk makes it wait; other errors end the service."""
-        storage = Availability(longest_wait_s=self._settings.limits.longest_pause_seconds, stop=self._stop)
+        storage = Availability(longest_wait_s=self._settings.limits.longest_wait_seconds, stop=self._stop)
         while not self._stop.is_set():
             try:
                 step()

@@ -94,7 +94,7 @@ class Limits(_Section):
         decode_seconds: Longest time to decode an image.
         decode_memory_mib: Address space of the process that decodes first, in MiB.
         attempts: Number of tries until an image with a fault of its own becomes a dead letter.
-        longest_pause_seconds: Longest wait between two tries, and while an archive is unavailable.
+        longest_wait_seconds: Longest wait between two tries, and while an archive is unavailable.
         stop_seconds: Time for the current images after SIGTERM.
         keep_days: Number of days that finished jobs are remembered.
     """
@@ -103,7 +103,7 @@ class Limits(_Section):
     decode_seconds: float = Field(default=60.0, ge=0.1, le=600)
     decode_memory_mib: int = Field(default=3072, ge=512, le=65536)
     attempts: int = Field(default=5, ge=1, le=100)
-    longest_pause_seconds: float = Field(default=300.0, ge=0.1, le=3600)
+    longest_wait_seconds: float = Field(default=300.0, ge=0.1, le=3600)
     stop_seconds: float = Field(default=20.0, ge=0, le=600)
     keep_days: int = Field(default=90, ge=1, le=3650)
 

@@ -9,11 +9,11 @@ from covid_monai.pacs.backoff import Availability, full_jitter
 
 
 @given(st.integers(1, 10_000), st.floats(0.01, 1000))
-def test_a_pause_is_jittered_and_bounded(failures, longest):
+def test_a_wait_is_random_and_bounded(failures, longest):
     assert 0 <= full_jitter(failures, longest_s=longest) <= min(longest, 2.0 ** min(failures, 60))
 
 
-def test_an_archive_is_up_again_after_a_success_and_news_are_told_once():
+def test_a_success_ends_a_failure_and_each_change_is_reported_once():
     availability = Availability(longest_wait_s=1, stop=threading.Event())
     assert [availability.record_failure("x"), availability.record_failure("x")] == [True, False]
     assert not availability.is_up

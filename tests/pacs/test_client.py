@@ -68,13 +68,13 @@ def fetched(client, tmp_path):
     return caught.value.reason, caught.value.fault
 
 
-def test_an_object_over_the_bound_is_not_read_to_its_end(server, tmp_path):
+def test_an_object_over_the_limit_is_not_read_to_its_end(server, tmp_path):
     server.handler.plan = (200, multipart_body(bytes(50_000_000)), 0.0)
     assert fetched(client_of(server), tmp_path) == ("too_large", Fault.OBJECT)
     assert (tmp_path / "1.dcm").stat().st_size <= 10_000
 
 
-def test_an_answer_that_drips_is_given_up_in_time(server, tmp_path):
+def test_a_slow_answer_ends_at_the_time_limit(server, tmp_path):
     server.handler.plan = (200, multipart_body(bytes(5000)), 0.05)
     begin = time.monotonic()
     assert fetched(client_of(server, transfer_seconds=1), tmp_path) == ("ReadTimeout", Fault.UNCLEAR)
@@ -90,7 +90,7 @@ def test_an_answer_that_drips_is_given_up_in_time(server, tmp_path):
         (302, Fault.ARCHIVE),  # credentials and images go nowhere else
     ],
 )
-def test_each_status_has_its_culprit(server, tmp_path, status, fault):
+def test_each_status_has_its_fault(server, tmp_path, status, fault):
     server.handler.plan = (status, b"", 0.0)
     assert fetched(client_of(server), tmp_path)[1] is fault
 
@@ -101,7 +101,7 @@ def test_an_archive_that_is_not_there_is_the_archives_fault(tmp_path):
     assert fetched(client, tmp_path) == ("ConnectionError", Fault.ARCHIVE)
 
 
-def test_credentials_go_along_and_are_read_again_after_a_refusal(server, tmp_path):
+def test_credentials_are_sent_and_read_again_after_401(server, tmp_path):
     secret = tmp_path / "token"
     secret.write_text("old")
     client = client_of(server, token_file=secret)

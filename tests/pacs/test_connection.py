@@ -32,6 +32,6 @@ def test_a_path_that_does_not_name_an_instance_gives_no_address(path):
     assert InstanceAddress.from_path(path) is None
 
 
-def test_an_address_and_its_path_are_the_same_thing():
+def test_the_path_of_an_address_gives_the_address_back():
     address = InstanceAddress("1.2", "1.3", "1.4")
     assert InstanceAddress.from_path(address.path) == address

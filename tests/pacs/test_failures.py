@@ -5,7 +5,7 @@ import requests
 from covid_monai.pacs.failures import Fault, classify_error
 
 
-def test_404_is_about_the_service_where_results_are_sent():
+def test_404_is_the_archives_fault_when_results_are_sent():
     response = requests.Response()
     response.status_code = 404
     error = requests.HTTPError(response=response)

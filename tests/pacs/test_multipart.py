@@ -9,21 +9,21 @@ from covid_monai.pacs.multipart import MalformedMultipart, MultipartReader, writ
 
 
 @given(st.binary(max_size=3000), st.integers(1, 700))
-def test_the_part_comes_out_as_it_went_in_however_the_body_is_cut(tmp_path_factory, content, size):
+def test_the_content_of_the_part_is_unchanged_however_the_body_is_cut(tmp_path_factory, content, size):
     path = tmp_path_factory.mktemp("part") / "1.dcm"
     write_first_part(in_pieces(multipart_body(content), size), MULTIPART, path)
     assert path.read_bytes() == content
 
 
 @given(st.binary(min_size=1, max_size=3000), st.data())
-def test_a_body_that_stops_before_its_end_is_told(tmp_path_factory, content, data):
+def test_an_incomplete_body_is_an_error(tmp_path_factory, content, data):
     body = multipart_body(content.replace(b"-", b"+"))
     cut = data.draw(st.integers(0, len(body) - len(b"\r\n--xyz--\r\n")))
     with pytest.raises(MalformedMultipart):
         write_first_part([body[:cut]], MULTIPART, tmp_path_factory.mktemp("part") / "1.dcm")
 
 
-def test_a_bare_object_is_taken_and_a_page_is_not(tmp_path):
+def test_a_dicom_object_without_multipart_is_accepted_and_a_web_page_is_not(tmp_path):
     write_first_part([b"ab", b"c"], "application/dicom", tmp_path / "1")
     assert (tmp_path / "1").read_bytes() == b"abc"
     with pytest.raises(MalformedMultipart):

@@ -1,4 +1,4 @@
-"""The service and its machine: the check, a full disk, a damaged queue, a stop; and Orthanc's routing."""
+"""Deployment: systemd unit, Dockerfile, `worker check`, full disk, damaged queue, stop, Orthanc's routing."""
 
 import json
 import shutil
@@ -58,7 +58,7 @@ def test_the_image_is_built_from_what_the_package_needs(tmp_path):
     assert list((tmp_path / "wheels").glob("covid_monai-*.whl"))
 
 
-def test_the_check_says_what_is_wrong_and_leaves_nothing(orthanc, tmp_path):
+def test_the_check_says_what_is_wrong_and_changes_nothing(orthanc, tmp_path):
     orthanc.send(images(tmp_path / "images", 2))
     good = Worker(tmp_path / "good", of(orthanc)).command("check")
     assert good.returncode == 0, good.stdout + good.stderr
@@ -69,9 +69,9 @@ def test_the_check_says_what_is_wrong_and_leaves_nothing(orthanc, tmp_path):
     assert gone.returncode == 1
     assert "FAIL  Archive main: Orthanc's change feed" in gone.stdout
     assert "there is no connection" in gone.stdout
-    told = Worker(tmp_path / "gone", of("http://127.0.0.1:9")).command("check", "--json")
-    document = json.loads(told.stdout)
-    assert told.returncode == 1
+    as_json = Worker(tmp_path / "gone", of("http://127.0.0.1:9")).command("check", "--json")
+    document = json.loads(as_json.stdout)
+    assert as_json.returncode == 1
     assert document["ready"] is False
     assert any(f["result"] == "FAIL" and "there is no connection" in f["text"] for f in document["findings"])
     proxy = Proxy(orthanc.url)
@@ -94,7 +94,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_a_full_disk_delays_the_work_and_loses_nothing(orthanc, started, tmp_path, small_disk):
+def test_a_full_disk_delays_jobs_and_loses_none(orthanc, started, tmp_path, small_disk):
     worker = started(of(orthanc), state_dir=str(small_disk / "state"))
     filler = small_disk / "filler"
     with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
@@ -113,7 +113,7 @@ def test_a_full_disk_delays_the_work_and_loses_nothing(orthanc, started, tmp_pat
     worker.assert_names_nobody()
 
 
-def test_a_damaged_queue_stops_the_start_and_set_aside_gives_a_way_out(orthanc, tmp_path):
+def test_with_a_damaged_queue_the_worker_starts_only_after_set_aside(orthanc, tmp_path):
     sent = images(tmp_path / "images", 2)
     orthanc.send(sent)
     worker = Worker(tmp_path / "worker", of(orthanc, start="now"))
@@ -133,7 +133,7 @@ def test_a_damaged_queue_stops_the_start_and_set_aside_gives_a_way_out(orthanc, 
         worker.end()
 
 
-def test_a_stop_in_the_middle_of_a_fetch_is_done_in_time(orthanc, started, tmp_path):
+def test_a_stop_during_a_fetch_takes_no_longer_than_stop_seconds(orthanc, started, tmp_path):
     proxy = Proxy(orthanc.url)
     held = threading.Event()
     proxy.spoil = lambda handler: "/dicom-web/" in handler.path and (held.wait(60) or True)
@@ -147,7 +147,7 @@ def test_a_stop_in_the_middle_of_a_fetch_is_done_in_time(orthanc, started, tmp_p
     proxy.close()
 
 
-def test_the_routing_rule_sends_results_on_and_nothing_else(tmp_path):
+def test_the_routing_rule_forwards_results_only(tmp_path):
     pacs = Orthanc(tmp_path / "pacs", DicomAet="PACS")
     example = json.loads((DEPLOY / "orthanc.json").read_text())
     example["DicomModalities"]["pacs"] |= {"Host": "127.0.0.1", "Port": pacs.dimse}

@@ -39,7 +39,7 @@ def test_metrics_and_health_are_served_and_nothing_else():
     server.close()
 
 
-def test_drift_is_told_once_there_are_enough_answers():
+def test_drift_is_shown_once_there_are_enough_answers():
     reference = fit_score_reference([[i / 200, 1 - i / 200] for i in range(200)], ("a", "b"), chosen_on={})
     state = {
         "queue_jobs": {"main": 3},

@@ -1,4 +1,4 @@
-"""The service beside a real Orthanc: what goes in by DIMSE comes back as results, whatever happens meanwhile.
+"""The worker beside a real Orthanc: images that come by DIMSE get results, whatever fails meanwhile.
 
 COVID_MONAI_WORKER_SOAK=1 runs the long form: 500 images, 20 kills, 2 stops of the archive, a minute of 503.
 """
@@ -58,7 +58,7 @@ def uids(files):
     return [str(dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in files]
 
 
-def test_results_stand_in_the_study_within_seconds_and_a_second_run_adds_nothing(orthanc, started, tmp_path):
+def test_results_are_in_the_study_within_seconds_and_a_second_run_adds_none(orthanc, started, tmp_path):
     worker = started(of(orthanc), rules={"ae_titles": ["CR*"]})
     sent = images(tmp_path / "images", 6)
     seconds = []
@@ -99,19 +99,19 @@ def assert_found_by_findscu(orthanc, study):
     ]
     command += ["-k", f"StudyInstanceUID={study}", "-k", "Modality", "-k", "SeriesDescription"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    said = done.stdout + done.stderr
-    assert "[SR]" in said
-    assert "covid-monai heat map" in said
+    output = done.stdout + done.stderr
+    assert "[SR]" in output
+    assert "covid-monai heat map" in output
 
 
 def assert_valid(orthanc, tmp_path):
     for instance in orthanc.results():
         path = orthanc.file(instance["ID"], tmp_path / "result.dcm")
-        said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr
-        assert not [line for line in said.splitlines() if line.startswith("Error")], said
+        output = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr
+        assert not [line for line in output.splitlines() if line.startswith("Error")], output
 
 
-def test_killed_at_random_moments_and_without_its_archive_it_answers_each_image_once(
+def test_each_image_gets_its_results_once_although_worker_and_archive_stop_again_and_again(
     orthanc, started, tmp_path
 ):
     eligible = images(tmp_path / "images", IMAGES)
@@ -153,7 +153,7 @@ def test_killed_at_random_moments_and_without_its_archive_it_answers_each_image_
     worker.assert_names_nobody(metrics)
 
 
-def test_an_archive_that_is_busy_refuses_breaks_off_or_lies_is_answered_in_the_end(
+def test_results_arrive_in_the_end_although_the_archive_is_busy_refuses_breaks_off_or_lies(
     orthanc, started, tmp_path
 ):
     proxy = Proxy(orthanc.url)
@@ -204,9 +204,7 @@ def test_an_archive_that_is_busy_refuses_breaks_off_or_lies_is_answered_in_the_e
     proxy.close()
 
 
-def test_trouble_with_one_archive_does_not_stop_the_other_which_is_polled_without_a_change_feed(
-    orthanc, started, tmp_path
-):
+def test_an_unavailable_archive_does_not_stop_another_that_is_searched_by_qido(orthanc, started, tmp_path):
     nowhere = {"name": "gone", "source": "orthanc", "url": "http://127.0.0.1:9", "start": "beginning"}
     polled = {
         **{"name": "polled", "source": "dicomweb", "url": f"{orthanc.url}/dicom-web"},
@@ -229,7 +227,7 @@ def test_trouble_with_one_archive_does_not_stop_the_other_which_is_polled_withou
     worker.assert_names_nobody(worker.metrics())
 
 
-def test_what_the_gate_refuses_gets_an_audit_line_and_a_report_only_on_request(orthanc, started, tmp_path):
+def test_a_refused_image_gets_an_audit_line_and_a_report_only_on_request(orthanc, started, tmp_path):
     (path,) = images(tmp_path / "images", 1)
     ds = dcmread(path)
     ds.PixelData = bytes(len(ds.PixelData))  # blank
@@ -247,7 +245,7 @@ def test_what_the_gate_refuses_gets_an_audit_line_and_a_report_only_on_request(o
     assert [class_of(orthanc, found) for found in orthanc.results()] == [SR]
 
 
-def test_a_thousand_notices_wait_on_disk_and_not_in_memory(orthanc, started, tmp_path):
+def test_a_thousand_jobs_wait_on_disk_and_not_in_memory(orthanc, started, tmp_path):
     """Nothing can be fetched, so work stands still; what is noticed must not grow the process."""
     proxy = Proxy(orthanc.url)
     sent = ineligible(tmp_path / "others", 1000, size=64)

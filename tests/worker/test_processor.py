@@ -30,7 +30,7 @@ class Scene:
     """A processor with a sham archive and model; the queue and the audit trail are real."""
 
     def __init__(self, folder):
-        limits = Limits(attempts=2, longest_pause_seconds=0.1)
+        limits = Limits(attempts=2, longest_wait_seconds=0.1)
         settings = Settings(state_dir=folder, archives=(ARCHIVE,), limits=limits)
         self.folder, self.stop = folder, threading.Event()
         self.queue = JobQueue(folder)
@@ -108,7 +108,7 @@ def scene(tmp_path):
     found.queue.close()
 
 
-def test_what_is_the_images_fault_makes_a_dead_letter_after_its_tries_and_stops_no_other(scene):
+def test_an_image_with_a_fault_of_its_own_becomes_a_dead_letter_and_stops_no_other(scene):
     scene.faults = {2: Fault.OBJECT}
     scene.steps(3)
     assert scene.events() == [
@@ -122,7 +122,7 @@ def test_what_is_the_images_fault_makes_a_dead_letter_after_its_tries_and_stops_
 
 
 @pytest.mark.slow
-def test_an_archive_in_trouble_costs_no_tries_however_long_it_lasts(scene):
+def test_an_unavailable_archive_costs_no_attempt(scene):
     scene.faults = dict.fromkeys((1, 2, 3), Fault.ARCHIVE)
     scene.steps(8)
     assert scene.waiting() == 3
@@ -135,7 +135,7 @@ def test_an_archive_in_trouble_costs_no_tries_however_long_it_lasts(scene):
 
 
 @pytest.mark.slow
-def test_a_failure_with_nobody_to_blame_counts_once_others_have_succeeded(scene):
+def test_an_unclear_failure_counts_once_other_images_have_succeeded(scene):
     scene.faults = dict.fromkeys((1, 2, 3), Fault.UNCLEAR)
     scene.steps(9)
     assert scene.waiting() == 3  # nobody has succeeded: it may be the archive
@@ -149,7 +149,7 @@ def test_a_failure_with_nobody_to_blame_counts_once_others_have_succeeded(scene)
     ]
 
 
-def test_an_image_that_ends_the_process_time_and_again_is_given_up_once_others_have_been_answered(scene):
+def test_an_image_that_ends_the_process_again_and_again_is_given_up_once_others_are_finished(scene):
     _, *others = scene.queue.claim("a", 3)
     scene.queue.put_back(others)
     scene.queue._running.clear()  # as after a start
@@ -162,13 +162,13 @@ def test_an_image_that_ends_the_process_time_and_again_is_given_up_once_others_h
     assert 1 not in scene.fetched
 
 
-def test_a_service_that_is_killed_again_and_again_before_any_answer_blames_no_image(scene):
+def test_no_image_is_given_up_if_the_process_ends_before_any_is_finished(scene):
     _write(scene.queue, "UPDATE job SET starts=100, first_start=0")
     scene.steps(3)
     assert {event[:2] for event in scene.events()} == {("answered", number) for number in (1, 2, 3)}
 
 
-def test_a_stop_in_the_middle_leaves_the_rest_in_the_queue_and_no_file(scene):
+def test_a_stop_during_a_batch_leaves_its_jobs_in_the_queue_and_no_file(scene):
     scene.predict = lambda files, verdicts: (scene.stop.set(), Scene.predict(scene, files, verdicts))[1]
     scene.processor.process_batch()
     assert scene.waiting() == 3

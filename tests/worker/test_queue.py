@@ -29,7 +29,7 @@ def queue(tmp_path):
     found.close()
 
 
-def test_a_notice_heard_twice_makes_one_job(queue):
+def test_two_notices_of_one_image_make_one_job(queue):
     add(queue, 1, 2)
     add(queue, 2, 3)
     assert [job.address.sop_instance_uid for job in queue.claim("a", 10)] == ["1.4.1", "1.4.2", "1.4.3"]
@@ -64,7 +64,7 @@ def test_two_threads_never_get_the_same_job(queue):
     assert len(taken) == 200
 
 
-def test_what_was_under_way_when_the_process_was_killed_waits_again(tmp_path):
+def test_a_job_waits_again_after_the_process_was_killed(tmp_path):
     code = (
         "import os, sys; from pathlib import Path; from covid_monai.worker.queue import JobQueue\n"
         "from covid_monai.pacs.connection import InstanceAddress\n"
@@ -82,7 +82,7 @@ def test_what_was_under_way_when_the_process_was_killed_waits_again(tmp_path):
     queue.close()
 
 
-def test_a_job_that_was_begun_often_without_an_outcome_goes_alone_and_last(tmp_path):
+def test_a_job_with_many_starts_comes_alone_and_last(tmp_path):
     for _ in range(3):
         queue = JobQueue(tmp_path)
         add(queue, 1, 2)
@@ -94,7 +94,7 @@ def test_a_job_that_was_begun_often_without_an_outcome_goes_alone_and_last(tmp_p
     queue.close()
 
 
-def test_an_archives_trouble_costs_a_job_nothing(queue):
+def test_a_job_that_is_put_back_loses_no_attempt(queue):
     add(queue, 1)
     for _ in range(50):
         (job,) = queue.claim("a", 1)
@@ -103,7 +103,7 @@ def test_an_archives_trouble_costs_a_job_nothing(queue):
     assert (job.starts, job.attempts) == (1, 0)
 
 
-def test_dead_letters_are_listed_tried_again_or_dropped(queue):
+def test_dead_letters_are_listed_retried_or_dropped(queue):
     add(queue, 1, 2)
     for job in queue.claim("a", 2):
         queue.finish(job, "dead", reason="unreadable")
@@ -115,7 +115,7 @@ def test_dead_letters_are_listed_tried_again_or_dropped(queue):
     assert queue.select_unknown("a", notices(2)) == []  # dropped, not forgotten: a search would find it again
 
 
-def test_results_of_ours_never_become_jobs(queue):
+def test_our_own_results_never_become_jobs(queue):
     add(queue, 1)
     (job,) = queue.claim("a", 1)
     queue.add_results(job, ["1.4.77"])

@@ -17,7 +17,7 @@ def test_a_second_worker_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["no database", "a page"])
-def test_a_damaged_queue_is_told_and_kept(tmp_path, damage):
+def test_a_damaged_queue_is_an_error_and_kept(tmp_path, damage):
     queue = JobQueue(tmp_path)
     notices = [Notice(InstanceAddress("1.2", "1.3", f"1.4.{number}")) for number in range(500)]
     queue.add("a", notices, position="9")
@@ -35,7 +35,7 @@ def test_a_damaged_queue_is_told_and_kept(tmp_path, damage):
     JobQueue(tmp_path).close()
 
 
-def test_of_a_queue_of_another_version_the_message_says_what_to_do(tmp_path):
+def test_a_queue_of_another_version_is_an_error(tmp_path):
     JobQueue(tmp_path).close()
     with sqlite3.connect(queue_path(tmp_path)) as database:
         database.execute("PRAGMA user_version=99")

@@ -34,7 +34,7 @@ def test_rules_may_name_senders_stations_and_what_a_missing_value_means():
 
 
 @given(st.text(max_size=80))
-def test_no_text_but_a_uid_gets_past_the_rules(text):
+def test_only_uids_pass_the_rules(text):
     notice = Rules().judge(InstanceAddress("1.2", "1.3", text), {"Modality": "CR"})
     is_uid = 0 < len(text) <= 64 and all(part.isascii() and part.isdigit() for part in text.split("."))
     assert (notice.refusal is None) == is_uid

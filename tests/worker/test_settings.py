@@ -37,7 +37,7 @@ def test_the_example_is_valid():
     assert settings.archives[0].source == "orthanc"
 
 
-def test_a_misspelled_key_is_named_with_what_is_meant_and_allowed(tmp_path):
+def test_a_misspelled_key_is_named_with_the_allowed_keys(tmp_path):
     message = with_archive(tmp_path, pol_seconds=3)
     assert "archives.0: Unknown key 'pol_seconds'. Did you mean 'poll_seconds'?" in message
     assert "Choose one of: name, url, username" in message
@@ -80,7 +80,7 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(tmp_path):
         ({"name": "../etc"}, "archives.0.name"),
     ],
 )
-def test_what_does_not_go_together_is_said(tmp_path, change, words):
+def test_values_that_do_not_fit_together_are_an_error(tmp_path, change, words):
     assert words in with_archive(tmp_path, **change)
 
 
@@ -91,12 +91,12 @@ def test_two_archives_of_one_name_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"), [("a: [", "not valid YAML in line"), ("- 1", "expected keys such as")]
 )
-def test_what_is_no_configuration_is_said(tmp_path, text, words):
+def test_a_file_without_a_configuration_is_an_error(tmp_path, text, words):
     with pytest.raises(SettingsError, match=words):
         load_settings(written(tmp_path, text))
 
 
-def test_the_command_says_it_in_one_line_and_exits_with_2(tmp_path):
+def test_the_command_names_the_unknown_key(tmp_path):
     path = written(tmp_path, {"state_dir": "s", "archives": [ARCHIVE], "typo": 1})
     result = CliRunner().invoke(app, ["worker", "check", "--config", str(path)])
     assert isinstance(result.exception, ValueError)

@@ -1,0 +1,56 @@
+"""Decode sandbox: the reader's verdict for any file, and a child process that ends instead of the service."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+from dicom_helpers import make_ds, picture, save
+from hostile_files import huge_header, nested, truncated
+
+from covid_monai.core.vocabulary import Status
+from covid_monai.readers.sandbox import DecodeSandbox
+
+
+@pytest.fixture(scope="module")
+def check():
+    found = DecodeSandbox(seconds=20, memory_mib=1024, target_size=8)
+    yield found
+    found.close()
+
+
+def test_the_sandbox_passes_images_and_gives_the_readers_reason_for_others(check, tmp_path):
+    assert check.check(save(make_ds(picture()), tmp_path / "image.dcm")).status is Status.OK
+    verdict = check.check(huge_header(tmp_path / "huge.dcm"))
+    assert (verdict.status, verdict.reason) == (Status.REFUSED, "too_large")
+    assert check.check(truncated(tmp_path / "short.dcm"))[:2] == (Status.ERROR, "unreadable")
+    assert check.check(nested(tmp_path / "nested.dcm", depth=300))[:2] == (Status.ERROR, "unreadable")
+    assert check.check(nested(tmp_path / "deep.dcm", depth=30_000))[:2] == (Status.ERROR, "unreadable")
+    assert check.check(tmp_path / "none.dcm")[:2] == (Status.ERROR, "unreadable")
+    assert check.check(save(make_ds(picture()), tmp_path / "image2.dcm")).status is Status.OK
+
+
+def test_an_image_that_needs_too_much_memory_ends_only_the_child(tmp_path):
+    small = DecodeSandbox(seconds=60, memory_mib=1)
+    image = np.tile(picture(2000, 2000, dtype=np.uint16, top=4095), (4, 4))
+    path = save(make_ds(image, bits_stored=12), tmp_path / "large.dcm")
+    verdict = small.check(path)
+    assert verdict.status is Status.ERROR
+    assert verdict.reason in ("too_much_memory", "unreadable", "decoder_crashed")  # as the decoder takes it
+    small.close()
+
+
+@pytest.mark.slow
+def test_an_image_that_takes_too_long_or_crashes_ends_only_the_child(tmp_path):
+    fifo, image = tmp_path / "fifo", save(make_ds(picture()), tmp_path / "image.dcm")
+    os.mkfifo(fifo)  # reading it never ends
+    check = DecodeSandbox(seconds=0.5, memory_mib=1024)
+    assert check.check(fifo).reason == "too_slow"
+    patient = DecodeSandbox(seconds=60, memory_mib=1024)
+    assert patient.check(image).status is Status.OK
+    threading.Timer(0.5, patient._child.kill).start()
+    assert patient.check(fifo).reason == "decoder_crashed"
+    for one in (check, patient):
+        one._seconds = 60
+        assert one.check(image).status is Status.OK
+        one.close()
