@@ -24,7 +24,7 @@ from monai.transforms import (
 from PIL import Image
 from reading import ToTensor, as_way, finish, grey_levels, options, our_ways, radiograph
 
-from covid_monai.dicom.pixels.downscaling import SPARE
+from covid_monai.dicom.pixels.downscaling import OVERSAMPLING
 
 
 def peer(size: int) -> ToTensor:
@@ -62,7 +62,7 @@ def _decode_alone(path: Path, size: int, repeats: int) -> float:
 
     def decode() -> None:
         with Image.open(path) as image:
-            image.draft(None, (SPARE * size, SPARE * size))
+            image.draft(None, (OVERSAMPLING * size, OVERSAMPLING * size))
             image.load()
 
     return alternate({"": decode}, repeats)[""] * 1e3

@@ -23,9 +23,9 @@ from common import table
 
 from covid_monai.bundle import Bundle, save_atomically
 from covid_monai.datasets.datalist import SPLITS, read_datalist
-from covid_monai.inference import find_files
 from covid_monai.inference.classifier import Classifier
 from covid_monai.phantoms.dataset import write_phantoms
+from covid_monai.readers.image_files import find_image_files
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 
@@ -61,7 +61,7 @@ def measure(folder: Path, *, files: int, size: int) -> Iterator[dict[str, float]
         (folder / "archive" / f"{number:06d}{image.suffix}").symlink_to(image)
     classifier = Classifier(bundle.root, device="cpu")
     yield {"files": 0, "resident MiB": _resident_mib()}
-    paths = find_files([folder / "archive"]).files
+    paths = find_image_files([folder / "archive"]).files
     for done, prediction in enumerate(classifier.predict(paths), start=1):
         if not prediction.ok:
             raise SystemExit(f"{prediction.file}: {prediction.detail}")

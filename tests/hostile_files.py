@@ -6,7 +6,7 @@ from dicom_helpers import make_ds, picture, save
 from pydicom import dcmread, dcmwrite
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from covid_monai.dicom.pixels.deflated import MAX_INFLATED_BYTES
+from covid_monai.dicom.file import MAX_INFLATED_BYTES
 
 
 def deflated(path, *, pixels=b"", cut=None):

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from covid_monai.api.uploads import Limits, Upload, UploadError
-from covid_monai.readers.image_files import find_files
+from covid_monai.readers.image_files import find_image_files
 
 _MOST_FOLDERS = 500
 
@@ -35,7 +35,7 @@ def images_in(root: Path, chosen: str, limits: Limits) -> list[Path]:
     folder = (root / chosen).resolve()
     if not folder.is_relative_to(root) or not folder.is_dir():
         raise UploadError("There is no such folder here.")
-    files = [file for file in find_files([folder]).files if file.resolve().is_relative_to(root)]
+    files = [file for file in find_image_files([folder]).files if file.resolve().is_relative_to(root)]
     if not files:
         raise UploadError("No DICOM, JPEG or PNG files there.")
     limits.check_count(len(files))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from covid_monai.app import blobs
 from covid_monai.inference.grad_cam import ImageWithHeatmap
-from covid_monai.readers.viewing import ViewedImage
+from covid_monai.readers.viewer_image import ViewerImage
 from covid_monai.results.rendering import resample_heat
 
 _COLOURS = colormaps["inferno"]
@@ -26,11 +26,11 @@ class Viewer(Element, component="viewer.js"):
         label: What it is, for those who do not see it.
     """
 
-    def __init__(self, image: ViewedImage, *, label: str) -> None:
+    def __init__(self, image: ViewerImage, *, label: str) -> None:
         super().__init__()
         rows, columns = image.codes.shape
         self._keys: dict[str, str] = {}
-        url = self._publish("image", image.shown.tobytes() + image.codes.astype("<u2").tobytes())
+        url = self._publish("image", image.grey_of_code.tobytes() + image.codes.astype("<u2").tobytes())
         self._props.update(
             url=url,
             label=label,

@@ -10,7 +10,7 @@ from covid_monai.app.desk import Model
 from covid_monai.core.vocabulary import RefusalReason, Status
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.readers.viewing import ViewedImage, read_for_viewer
+from covid_monai.readers.viewer_image import ViewerImage, read_for_viewer
 
 logger = logging.getLogger(__name__)
 # Refused by the gate or the view: read, so that it can be shown. What the readers refuse is not decoded here.
@@ -89,7 +89,7 @@ class Visit:
         """Forget all."""
         self._images.clear()
 
-    async def view(self, image: VisitedImage) -> ViewedImage | None:
+    async def view(self, image: VisitedImage) -> ViewerImage | None:
         """The image for the viewer; None if it cannot be read after all."""
         return await asyncio.to_thread(_view, image.upload)
 
@@ -107,7 +107,7 @@ def _predict(model: Model, upload: Upload) -> Prediction:
     return prediction
 
 
-def _view(upload: Upload) -> ViewedImage | None:
+def _view(upload: Upload) -> ViewerImage | None:
     with in_memory(upload) as path:
         try:
             return read_for_viewer(path)

@@ -124,9 +124,9 @@ def find_images(paths: list[Path]) -> list[Path]:
         FileNotFoundError: If a path does not exist.
         ValueError: If there is no image.
     """
-    from covid_monai.readers.image_files import find_files
+    from covid_monai.readers.image_files import find_image_files
 
-    files, left_out = find_files(paths)
+    files, left_out = find_image_files(paths)
     if not files:
         others = f" {format_count(left_out, 'file')} of another type found there." if left_out else ""
         raise ValueError(

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+
+from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 
 
 def exception_chain(error: BaseException) -> Iterator[BaseException]:
@@ -63,3 +66,34 @@ def require_extra(name: str) -> Iterator[None]:
     except ImportError as error:
         missing = error.name or first_line(error)
         raise ImportError(f"{missing} is not installed: pip install 'covid-monai[{name}]'") from error
+
+
+@contextmanager
+def name_file_in_errors(path: Path) -> Iterator[None]:
+    """Turn every exception of the block into one that names the file, tells the cause and the way out.
+
+    Args:
+        path: File that the block reads; its name begins the message, once.
+
+    Raises:
+        RefusedImage: With its reason and the file's name.
+        UnreadableImage: In place of any other exception, which is its cause.
+    """
+    prefix = f"{path.name}: "
+    try:
+        yield
+    except RefusedImage as error:
+        raise RefusedImage(error.reason, prefix + error.detail.removeprefix(prefix)) from error
+    except UnreadableImage as error:
+        raise type(error)(prefix + str(error).removeprefix(prefix)) from error
+    except Exception as error:  # every decoder has exceptions of its own
+        raise UnreadableImage(prefix + _why_unreadable(error)) from error
+
+
+def _why_unreadable(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "There is no such file. Check the path."
+    if isinstance(error, PermissionError):
+        return "There is no permission to read the file. Change its permissions."
+    cause = f"{type(error).__name__}: {first_line(error, limit=200)}"
+    return f"The file cannot be decoded ({cause}). It may be damaged: fetch it from its source again."

@@ -4,31 +4,24 @@ Headers alone decide this, before anything is written.
 """
 
 import filecmp
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import pydicom
 from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import (
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    MediaStorageDirectoryStorage,
-    UID_dictionary,
-)
+from pydicom.uid import MediaStorageDirectoryStorage, UID_dictionary
 
+from covid_monai.core.errors import exception_chain
+from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.deidentify.outcomes import Reason, Refused
 from covid_monai.deidentify.replacements import Pseudonyms, find_patient
-from covid_monai.dicom.elements import get_encoding, get_text
+from covid_monai.dicom.acceptance import PIXEL_KEYWORDS
+from covid_monai.dicom.elements import get_text
+from covid_monai.dicom.file import NotDicom, read_dicom
+from covid_monai.readers.image_files import files_below
 
 _LEVELS = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
 _UIDS = ("SOPClassUID", *_LEVELS.values())
-_HEADER = [*_UIDS, "PatientID", "Modality", "BurnedInAnnotation"]
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _PREFIX = "1.2.840.10008.5.1.4.1.1."
 _REFUSED_CLASSES = {
     f"{_PREFIX}88.59": Reason.PRESENTATION,  # key object selection
@@ -38,7 +31,6 @@ _REFUSED_CLASSES = {
 }
 _REFUSED_MODALITIES = dict.fromkeys(("SR", "DOC"), Reason.REPORT)
 _REFUSED_MODALITIES |= dict.fromkeys(("KO", "PR"), Reason.PRESENTATION)
-_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # first bytes of a dataset without preamble
 
 
 @dataclass(frozen=True)
@@ -143,18 +135,14 @@ def read_image(path: Path) -> FileDataset:
         Refused: The image cannot be read to the end, or holds no pixel data.
     """
     ds = _read(path)
-    if not any(keyword in ds for keyword in _PIXELS):
+    if not any(keyword in ds for keyword in PIXEL_KEYWORDS):
         raise Refused(Reason.NO_IMAGE)
-    if not get_text(ds.file_meta, "TransferSyntaxUID"):
-        implicit, little = get_encoding(ds)
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return ds
 
 
 def _read_header(path: Path) -> FileDataset | None:
     """Read the elements that decide about a copy; return None for a DICOMDIR."""
-    ds = _read(path, stop_before_pixels=True, specific_tags=_HEADER)
+    ds = _read(path, stop_before_pixels=True)
     if get_text(ds.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         return None
     sop_class, modality = get_text(ds, "SOPClassUID"), get_text(ds, "Modality").upper()
@@ -170,21 +158,14 @@ def _read_header(path: Path) -> FileDataset | None:
     return ds
 
 
-def _read(path: Path, **options: Any) -> FileDataset:
+def _read(path: Path, *, stop_before_pixels: bool = False) -> FileDataset:
     try:
-        with path.open("rb") as file:
-            start = file.read(132)
-            if start[128:] != b"DICM" and start[:2] not in _FIRST_GROUPS:
-                raise Refused(Reason.NOT_DICOM)
-        return pydicom.dcmread(path, force=start[128:] != b"DICM", **options)
-    except Refused:
-        raise
-    except InvalidDicomError:
+        return read_dicom(path, stop_before_pixels=stop_before_pixels)
+    except NotDicom:
         raise Refused(Reason.NOT_DICOM) from None
-    except RecursionError:
-        raise Refused(Reason.NESTING) from None
-    except Exception as error:  # a parser of damaged bytes raises many types
-        raise Refused(Reason.UNREADABLE) from error
+    except (RefusedImage, UnreadableImage) as error:
+        nested = any(isinstance(cause, RecursionError) for cause in exception_chain(error))
+        raise Refused(Reason.NESTING if nested else Reason.UNREADABLE) from error
 
 
 def _files_below(folder: Path, number: int) -> Iterator[Path]:
@@ -193,9 +174,7 @@ def _files_below(folder: Path, number: int) -> Iterator[Path]:
             f"A folder in input {number} cannot be opened. Give yourself permission to read it."
         ) from None
 
-    for root, folders, files in os.walk(folder, onerror=refuse):
-        folders.sort()
-        yield from (path for name in sorted(files) if (path := Path(root, name)).is_file())
+    return files_below(folder, hidden=True, follow_links=False, on_error=refuse)
 
 
 def _same_content(one: Path, other: Path) -> bool:

@@ -13,8 +13,8 @@ from pydicom.pixels.utils import get_expected_length
 from covid_monai.deidentify.outcomes import Reason, Refused, Review
 from covid_monai.deidentify.text_detection import has_text
 from covid_monai.dicom.elements import get_number, get_text
-from covid_monai.dicom.pixels.decode import decode
-from covid_monai.dicom.pixels.jpeg import check_stream, is_jpeg, segments
+from covid_monai.dicom.pixels.decode import decode_pixels
+from covid_monai.dicom.pixels.jpeg import check_jpeg_stream, is_jpeg, jpeg_segments
 
 _PREFIX = "1.2.840.10008.5.1.4.1.1."
 _CAPTURES = (f"{_PREFIX}7", f"{_PREFIX}6.1", f"{_PREFIX}3.1")  # secondary capture, ultrasound
@@ -87,7 +87,7 @@ def _check_bytes(ds: Dataset) -> Iterator[Review]:
 def _stream_segments(ds: Dataset) -> Iterator[tuple[int, bytes]]:
     frames = int(get_number(ds, "NumberOfFrames") or 1)
     for frame in generate_frames(ds.PixelData, number_of_frames=frames):
-        for marker, content in segments(frame):
+        for marker, content in jpeg_segments(frame):
             if marker == _FIRST_TILE:
                 break
             yield marker, content
@@ -116,7 +116,7 @@ def _has_unused_bits(ds: Dataset) -> bool:
 def _first_frame(ds: Dataset) -> NDArray[np.generic]:
     """Return the stored values of the first frame, [H, W] or [H, W, 3]: a window could hide writing."""
     if is_jpeg(ds):
-        check_stream(ds)  # some decoders crash on streams that this refuses
+        check_jpeg_stream(ds)  # some decoders crash on streams that this refuses
     single = int(ds.SamplesPerPixel) == 1 and (get_number(ds, "NumberOfFrames") or 1) <= 1
     grey = get_text(ds, "PhotometricInterpretation").startswith("MONOCHROME") and "PixelData" in ds
-    return decode(ds)[0] if single and grey else np.asarray(pixel_array(ds, index=0))
+    return decode_pixels(ds)[0] if single and grey else np.asarray(pixel_array(ds, index=0))

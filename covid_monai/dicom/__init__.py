@@ -1,1 +1,1 @@
-"""DICOM files: opening, elements, acceptance rules, the grayscale pipeline, pixel data."""
+"""DICOM files: opening (file), elements, acceptance rules, the grayscale pipeline, pixel data (pixels)."""

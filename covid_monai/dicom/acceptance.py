@@ -1,4 +1,7 @@
-"""Which DICOM objects are one radiograph of a chest, judged by their elements before any pixel is decoded."""
+"""The acceptance rules: which DICOM objects are one radiograph of a chest.
+
+The elements decide, before any pixel is decoded.
+"""
 
 import re
 
@@ -11,6 +14,7 @@ MIN_SIDE = 64
 MAX_ASPECT = 4.0
 MAX_PIXELS = 80_000_000  # largest detectors: 20 million; Pillow's own bound is 89 million
 
+PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _PREFIX = "1.2.840.10008.5.1.4.1.1."
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _PRESENTATION_STATES = (f"{_PREFIX}11.",)
@@ -24,7 +28,7 @@ _PROJECTION_CLASSES = {
     f"{_PREFIX}7.3": "Multi-frame Grayscale Word Secondary Capture",
     f"{_PREFIX}7.4": "Multi-frame True Color Secondary Capture",
 }
-# DR is no DICOM term, but some gateways write it; SC and OT are what image digitisers and exports write.
+# DR is not a DICOM term, but some gateways write it; digitisers and exports of images write SC and OT.
 _PROJECTION_MODALITIES = ("CR", "DX", "DR", "RG", "SC", "OT", "")
 
 _CHEST = re.compile(r"CHEST|THORA[XC]|TORAX|LUNG|PULMO|\bCXR\b|\bTHX\b|\bRIBS?\b")
@@ -40,63 +44,83 @@ _OTHER_PART_IN_TEXT = re.compile(
     r"\b(SKULL|ELBOW|WRIST|FEMUR|KNEES?|TIBIA|FIBULA|ANKLE|FOOT|FEET|HAND|PELVIS|FOREARM|HUMERUS|CALCANEUS|"
     r"LOWER LEG|[CL][- ]?SPINE|CERVICAL SPINE|LUMBAR SPINE)\b"
 )
+_DESCRIPTIONS = (
+    "SeriesDescription",
+    "ProtocolName",
+    "AcquisitionDeviceProcessingDescription",
+    "StudyDescription",
+)
 
 
-def check_object(ds: Dataset) -> None:
-    """Refuse what is not one chest radiograph by its class, modality, body part or size.
+def check_radiograph(ds: Dataset) -> None:
+    """Refuse an object that is not one chest radiograph by its class, modality, body part or size.
 
     Args:
-        ds: A dataset as read; pixel data need not be decoded.
+        ds: Data set as read; the pixel data need not be decoded.
 
     Raises:
-        RefusedImage: With the reason and the element that told.
+        RefusedImage: With the reason and the deciding element.
     """
     _check_kind(ds)
-    if not any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(keyword in ds for keyword in PIXEL_KEYWORDS):
         raise RefusedImage(RefusalReason.NO_PIXELS, "The object holds no pixel data; an image was expected.")
     frames = get_number(ds, "NumberOfFrames") or 1
     if frames > 1:
-        raise RefusedImage(RefusalReason.MULTI_FRAME, f"{frames:.0f} frames; a single frame was expected.")
+        raise RefusedImage(
+            RefusalReason.MULTI_FRAME, f"The object holds {frames:.0f} frames; a single frame was expected."
+        )
     _check_body_part(ds)
     rows, columns = get_number(ds, "Rows"), get_number(ds, "Columns")
     if rows is not None and columns is not None:
-        check_size(int(rows), int(columns))
+        check_image_size(int(rows), int(columns))
 
 
-def check_size(rows: int, columns: int) -> None:
+def check_image_size(rows: int, columns: int) -> None:
     """Refuse sizes that no chest radiograph has, or that would exhaust memory; call it before decoding.
 
     Raises:
         RefusedImage: TOO_LARGE, TOO_SMALL or NOT_PROJECTION (a strip).
     """
-    size = f"{columns} x {rows} pixels"
+    size = f"The image has {columns} x {rows} pixels"
     if rows * columns > MAX_PIXELS:
         raise RefusedImage(RefusalReason.TOO_LARGE, f"{size}; at most {MAX_PIXELS:,} pixels are read.")
     if min(rows, columns) < MIN_SIDE:
         raise RefusedImage(
-            RefusalReason.TOO_SMALL, f"{size}; at least {MIN_SIDE} on the short side expected."
+            RefusalReason.TOO_SMALL, f"{size}; at least {MIN_SIDE} on the short side were expected."
         )
     if max(rows, columns) > MAX_ASPECT * min(rows, columns):
-        raise RefusedImage(RefusalReason.NOT_PROJECTION, f"{size}: a strip; a chest image was expected.")
+        raise RefusedImage(
+            RefusalReason.NOT_PROJECTION, f"{size}, which is a strip; a chest image was expected."
+        )
+
+
+def get_sop_class_uid(ds: Dataset) -> str:
+    """Return the SOP Class UID of the data set, or else of the file meta information."""
+    file_meta = getattr(ds, "file_meta", Dataset())
+    return get_text(ds, "SOPClassUID") or get_text(file_meta, "MediaStorageSOPClassUID")
 
 
 def _check_kind(ds: Dataset) -> None:
     """Judge SOP Class UID and Modality."""
-    sop_class, modality = sop_class_uid(ds), get_text(ds, "Modality").upper()
+    sop_class, modality = get_sop_class_uid(ds), get_text(ds, "Modality").upper()
     if sop_class.startswith(_PRESENTATION_STATES) or modality == "PR":
-        raise RefusedImage(RefusalReason.PRESENTATION_STATE, "A presentation state; an image was expected.")
+        raise RefusedImage(
+            RefusalReason.PRESENTATION_STATE, "This is a presentation state; an image was expected."
+        )
     if sop_class.startswith(_REPORTS) or modality in ("SR", "KO", "DOC"):
         raise RefusedImage(
-            RefusalReason.REPORT, "A report or an encapsulated document; an image was expected."
+            RefusalReason.REPORT, "This is a report or an encapsulated document; an image was expected."
         )
     if get_text(ds, "ManufacturerModelName") == RESULT_DEVICE:  # else a heat map could be taken for an image
-        raise RefusedImage(RefusalReason.REPORT, "A result of covid-monai; an image was expected.")
+        raise RefusedImage(RefusalReason.REPORT, "This is a result of covid-monai; an image was expected.")
     if sop_class == _DICOMDIR or "DirectoryRecordSequence" in ds:
-        raise RefusedImage(RefusalReason.NO_PIXELS, "A DICOMDIR, which only lists files; give an image file.")
+        raise RefusedImage(
+            RefusalReason.NO_PIXELS, "This is a DICOMDIR, which only lists files; an image was expected."
+        )
     if modality not in _PROJECTION_MODALITIES or (sop_class and sop_class not in _PROJECTION_CLASSES):
         raise RefusedImage(
             RefusalReason.NOT_PROJECTION,
-            f"Modality {_quote(modality)}, SOP Class {_quote(sop_class)}; "
+            f"Modality is {_quote(modality)}, SOP Class is {_quote(sop_class)}; "
             "a projection radiograph (CR, DX, RG or a secondary capture of one) was expected.",
         )
 
@@ -108,37 +132,22 @@ def _quote(value: str) -> str:
     return value if re.fullmatch(r"[A-Z0-9.]{1,64}", value) else "malformed"
 
 
-def sop_class_uid(ds: Dataset) -> str:
-    """SOP Class UID of the dataset, else of the file meta information."""
-    return get_text(ds, "SOPClassUID") or get_text(
-        getattr(ds, "file_meta", Dataset()), "MediaStorageSOPClassUID"
-    )
-
-
 def _check_body_part(ds: Dataset) -> None:
     """Judge the body part by the first element that names one, the most formal first."""
-    for where, words, pattern in _body_part_hints(ds):
+    for element, words, other_part in _body_part_texts(ds):
         words = re.sub(r"[\W_]+", " ", words.upper()).strip()
         if _CHEST.search(words):
             return
-        part = pattern.search(words)
+        part = other_part.search(words)
         if part:
-            raise RefusedImage(RefusalReason.NOT_CHEST, f"{where} names {part[0]}; a chest was expected.")
+            raise RefusedImage(RefusalReason.NOT_CHEST, f"{element} names {part[0]}; a chest was expected.")
 
 
-def _body_part_hints(ds: Dataset) -> list[tuple[str, str, re.Pattern[str]]]:
-    """Elements that may name the body part, with the words that count as another part in each."""
+def _body_part_texts(ds: Dataset) -> list[tuple[str, str, re.Pattern[str]]]:
+    """Return elements that may name the body part, each with the words that count as another part."""
     regions = ds.get("AnatomicRegionSequence") or []
     return [
         ("BodyPartExamined", get_text(ds, "BodyPartExamined"), _OTHER_PART),
         *(("AnatomicRegionSequence", get_text(region, "CodeMeaning"), _OTHER_PART) for region in regions),
-        *(
-            (keyword, get_text(ds, keyword), _OTHER_PART_IN_TEXT)
-            for keyword in (
-                "SeriesDescription",
-                "ProtocolName",
-                "AcquisitionDeviceProcessingDescription",
-                "StudyDescription",
-            )
-        ),
+        *((keyword, get_text(ds, keyword), _OTHER_PART_IN_TEXT) for keyword in _DESCRIPTIONS),
     ]

@@ -1,7 +1,7 @@
-"""The grayscale pipeline of DICOM (PS3.4 N.2): from stored values to what a viewer shows, in [0, 1].
+"""The grayscale pipeline of DICOM (PS3.4 N.2): from stored values to the image on a screen, in [0, 1].
 
-Order: Modality LUT or rescale, VOI LUT or window, polarity, padding. All of it is worked out once for
-every value that the file's bit depth can hold (at most 65,536) and then looked up for every pixel.
+Order: Modality LUT or rescale, VOI LUT or window, polarity, padding. The pipeline is computed once for every
+value of the file's bit depth (at most 65,536), and every pixel is then looked up in that table.
 """
 
 import cv2
@@ -11,11 +11,11 @@ from pydicom.dataset import Dataset
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage
 from covid_monai.dicom.elements import get_first_number, get_number, get_text
-from covid_monai.dicom.lookup import read_lookup_table
+from covid_monai.dicom.lookup_table import read_lookup_table
 
 PERCENTILES = (0.5, 99.5)  # robust: markers, collimator edges and dead pixels lie outside
 FULL_RANGE_BITS = 8
-MIN_SPREAD = 8 / 255  # between the percentiles: less is no picture, but an empty image or a wrong window
+MIN_SPREAD = 8 / 255  # between the percentiles: less means a blank image or a wrong window
 _EXACT = 2**24  # OpenCV counts in float32, which holds every whole number up to here
 
 Values = NDArray[np.float64]
@@ -24,15 +24,15 @@ Values = NDArray[np.float64]
 def render(codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int) -> NDArray[np.float32]:
     """Show stored pixel values as a viewer would.
 
-    Without any VOI LUT or window, files of more than 8 bits are spread between robust percentiles; files
+    Without any VOI LUT or window, files of more than 8 bits are spread between robust percentiles. Files
     of 8 bits or fewer were already made for a screen and are shown over their full range, so that they
-    equal the same picture as PNG or JPEG.
+    equal the same image as PNG or JPEG.
 
     Args:
         codes: Stored values, any shape, as unsigned integers of `bits_stored` bits (two's complement where
             Pixel Representation is 1).
-        ds: The file's elements; no pixel data needed.
-        bits_stored: 1 to 16.
+        ds: Elements of the file; no pixel data needed.
+        bits_stored: Number of bits of a code, 1 to 16.
 
     Returns:
         Same shape as `codes`, in [0, 1], high is bright (the sense of MONOCHROME2); padding is 0.
@@ -49,20 +49,20 @@ def render(codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int)
 
 
 def grayscale_table(codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int) -> Values:
-    """What `render` shows for every value that `bits_stored` bits can hold, by its bit pattern."""
+    """Return what `render` shows for every value that `bits_stored` bits can hold, by its bit pattern."""
     if get_text(ds, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
-        ds = Dataset()  # colour is ready for the screen: windows and LUTs belong to monochrome files
+        ds = Dataset()  # colour was made for a screen: windows and LUTs belong to monochrome files
     stored = all_stored_values(bits_stored, signed=get_number(ds, "PixelRepresentation") == 1)
     padding = find_padding(stored, ds)
     counts = count_codes(codes, size=stored.size)
     counts[padding] = 0
     modality = apply_modality(stored, ds)
-    shown = _show(modality, ds, counts=counts, bits_stored=bits_stored)
-    check_not_blank(shown, counts)
+    table = _scale(modality, ds, counts=counts, bits_stored=bits_stored)
+    check_not_blank(table, counts)
     if is_inverse(ds):
-        shown = 1.0 - shown
-    shown[padding] = 0.0
-    return shown
+        table = 1.0 - table
+    table[padding] = 0.0
+    return table
 
 
 def count_codes(codes: NDArray[np.unsignedinteger], *, size: int) -> NDArray[np.int64]:
@@ -76,14 +76,14 @@ def count_codes(codes: NDArray[np.unsignedinteger], *, size: int) -> NDArray[np.
 
 
 def look_up(table: Values, codes: NDArray[np.unsignedinteger]) -> NDArray[np.float32]:
-    """`table[codes]` in float32, in a tenth of the time."""
+    """Return `table[codes]` in float32, in a tenth of the time that NumPy takes."""
     whole = np.zeros(2 ** (8 * codes.itemsize), np.float32)  # OpenCV wants an entry for every bit pattern
     whole[: table.size] = table
-    return cv2.LUT(codes, whole).reshape(codes.shape)
+    return np.asarray(cv2.LUT(codes, whole), np.float32).reshape(codes.shape)
 
 
 def all_stored_values(bits_stored: int, *, signed: bool) -> Values:
-    """Every value that `bits_stored` bits can hold, indexed by its bit pattern.
+    """Return every value that `bits_stored` bits can hold, indexed by its bit pattern.
 
     >>> all_stored_values(2, signed=True)
     array([ 0.,  1., -2., -1.])
@@ -99,7 +99,7 @@ def find_padding(stored: Values, ds: Dataset) -> NDArray[np.bool_]:
     value, limit = get_number(ds, "PixelPaddingValue"), get_number(ds, "PixelPaddingRangeLimit")
     if value is None:
         return np.zeros(stored.shape, bool)
-    # Written as US over signed pixels, or SS over unsigned ones: same bits, other number.
+    # Some files write US over signed pixels, or SS over unsigned ones: the same bits, another number.
     wrap = 2.0 ** (get_number(ds, "BitsAllocated") or 16)
     bounds = []
     for bound in (value, value if limit is None else limit):
@@ -114,7 +114,7 @@ def find_padding(stored: Values, ds: Dataset) -> NDArray[np.bool_]:
 def apply_modality(stored: Values, ds: Dataset) -> Values:
     """Apply the Modality LUT Sequence, else Rescale Slope and Intercept (PS3.3 C.11.1), else nothing.
 
-    A slope of 0 or one that is no number would erase the picture and is taken as 1.
+    A slope of 0, or one that is not a number, would erase the image and counts as 1.
     """
     for item in ds.get("ModalityLUTSequence") or []:
         table = read_lookup_table(item, inputs=stored)
@@ -127,8 +127,8 @@ def apply_voi(modality: Values, ds: Dataset) -> Values | None:
     """Apply the first VOI LUT, else the first window (PS3.3 C.11.2), scaled by its output range to [0, 1].
 
     Returns:
-        None where the file gives neither, or a window that shows nothing (no center, width below 1 for
-        LINEAR, 0 or less for the others).
+        Values in [0, 1]. None where the file gives neither, or an invalid window (no center, width below 1
+        for LINEAR, 0 or less for the others).
     """
     for item in ds.get("VOILUTSequence") or []:
         table = read_lookup_table(item, inputs=modality)
@@ -145,9 +145,9 @@ def apply_window(values: Values, *, center: float, width: float, function: str =
 
     Args:
         values: Output of the modality step, any shape.
-        center: In units of `values`.
-        width: In units of `values`.
-        function: LINEAR, LINEAR_EXACT or SIGMOID; anything else counts as LINEAR, the default.
+        center: Center of the window, in units of `values`.
+        width: Width of the window, in units of `values`.
+        function: VOI LUT Function: LINEAR, LINEAR_EXACT or SIGMOID; any other counts as LINEAR.
 
     Returns:
         Same shape in [0, 1], or None if the width is not valid for the function.
@@ -158,7 +158,7 @@ def apply_window(values: Values, *, center: float, width: float, function: str =
     if width <= 0 or (function not in ("LINEAR_EXACT", "SIGMOID") and width < 1):
         return None
     if function == "SIGMOID":
-        return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -700, 700)))
+        return np.asarray(1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -700, 700))))
     if function == "LINEAR_EXACT":
         return np.clip((values - center) / width + 0.5, 0.0, 1.0)
     if width == 1:  # a threshold: the formula's slope is infinite
@@ -167,10 +167,10 @@ def apply_window(values: Values, *, center: float, width: float, function: str =
 
 
 def robust_range(values: Values, counts: NDArray[np.integer]) -> tuple[float, float]:
-    """Robust percentiles of the pixels.
+    """Return the robust percentiles of the pixels.
 
     Args:
-        values: One per table entry.
+        values: Value of each table entry.
         counts: Number of pixels per table entry, padding left out.
 
     Returns:
@@ -195,13 +195,17 @@ def stretch_percentiles(values: Values, counts: NDArray[np.integer]) -> Values:
     return np.clip((values - low) / (high - low), 0.0, 1.0) if high > low else np.zeros(values.shape)
 
 
-def check_not_blank(shown: Values, counts: NDArray[np.integer]) -> None:
-    """Refuse a picture in which nothing can be seen.
+def check_not_blank(table: Values, counts: NDArray[np.integer]) -> None:
+    """Refuse an image that shows nothing.
+
+    Args:
+        table: Grey of each table entry, in [0, 1].
+        counts: Number of pixels per table entry, padding left out.
 
     Raises:
         RefusedImage: BLANK, if the robust percentiles lie closer than `MIN_SPREAD`.
     """
-    low, high = robust_range(shown, counts)
+    low, high = robust_range(table, counts)
     if high - low < MIN_SPREAD:
         raise RefusedImage(
             RefusalReason.BLANK,
@@ -213,8 +217,8 @@ def is_inverse(ds: Dataset) -> bool:
     """Tell whether low values are shown bright.
 
     In the DX, MG and IO classes MONOCHROME1 comes with Presentation LUT Shape INVERSE and MONOCHROME2 with
-    IDENTITY (PS3.3 C.8.11.3.1): both say the same thing once, so they never invert twice. Where a file
-    contradicts itself the shape decides, as it names the conversion to P-Values that comes last.
+    IDENTITY (PS3.3 C.8.11.3.1). Both elements say the same, so they must not invert twice. Where a file
+    contradicts itself the shape decides, because it names the conversion to P-Values, which comes last.
     """
     shape = get_text(ds, "PresentationLUTShape").upper()
     if shape in ("INVERSE", "IDENTITY"):
@@ -222,14 +226,14 @@ def is_inverse(ds: Dataset) -> bool:
     return get_text(ds, "PhotometricInterpretation") == "MONOCHROME1"
 
 
-def _show(modality: Values, ds: Dataset, *, counts: NDArray[np.integer], bits_stored: int) -> Values:
+def _scale(modality: Values, ds: Dataset, *, counts: NDArray[np.integer], bits_stored: int) -> Values:
     """Scale modality values to [0, 1] by the file's VOI, its full range or percentiles, in this order."""
-    shown = apply_voi(modality, ds)
+    table = apply_voi(modality, ds)
     if bits_stored <= FULL_RANGE_BITS:
         span = float(np.ptp(modality)) or 1.0
-        return (modality - modality.min()) / span if shown is None else shown
-    if shown is not None:
-        low, high = robust_range(shown, counts)
-    if shown is None or high - low < MIN_SPREAD:  # none given, or one that misses the pixels
-        shown = stretch_percentiles(modality, counts)
-    return shown
+        return (modality - modality.min()) / span if table is None else table
+    if table is not None:
+        low, high = robust_range(table, counts)
+    if table is None or high - low < MIN_SPREAD:  # no window, or one that misses the pixels
+        table = stretch_percentiles(modality, counts)
+    return table

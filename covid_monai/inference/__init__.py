@@ -4,6 +4,5 @@ Importing this package loads neither torch nor MONAI: `covid_monai.inference.cla
 """
 
 from covid_monai.inference.prediction import Prediction
-from covid_monai.readers.image_files import FoundFiles, find_files, readable_images
 
-__all__ = ["FoundFiles", "Prediction", "find_files", "readable_images"]
+__all__ = ["Prediction"]

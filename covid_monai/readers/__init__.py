@@ -1,9 +1,10 @@
-"""Pixels off disk: radiographs (DICOM, JPEG, PNG) and CT volumes (DICOM series, NIfTI).
+"""Readers: radiographs (DICOM, JPEG, PNG) and CT volumes (DICOM series, NIfTI).
 
-The functions need no torch; the MONAI readers around them, and what volumes need, are imported when they
-are first asked for.
+`read_radiograph` needs no torch. The MONAI readers and `read_volume` need torch and ITK, and are imported on
+first use.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from covid_monai.readers.radiograph import read_radiograph
@@ -13,15 +14,14 @@ if TYPE_CHECKING:
     from covid_monai.readers.volume import read_volume
 
 __all__ = ["RadiographReader", "VolumeReader", "read_radiograph", "read_volume"]
+_ON_FIRST_USE = {
+    "RadiographReader": "monai_readers",
+    "VolumeReader": "monai_readers",
+    "read_volume": "volume",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("RadiographReader", "VolumeReader"):
-        from covid_monai.readers import monai_readers
-
-        return getattr(monai_readers, name)
-    if name == "read_volume":
-        from covid_monai.readers.volume import read_volume
-
-        return read_volume
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)

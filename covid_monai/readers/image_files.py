@@ -1,57 +1,111 @@
-"""Which files a person means by the paths that they give."""
+"""The image files that given paths and folders stand for."""
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from covid_monai.core.errors import first_line
+from covid_monai.dicom.file import is_dicom
 
 logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".ima", ".jpg", ".jpeg", ".png"})
-_PREAMBLE = 128  # bytes before "DICM", PS3.10 section 7.1
 
 
 class FoundFiles(NamedTuple):
-    """Result of `find_files`.
+    """Result of `find_image_files`.
 
     Args:
-        files: In the order given, folders in sorted order, no file twice.
-        left_out: How many files of the folders do not look like an image.
+        files: Files in the order given, those of folders sorted, each once.
+        left_out: Number of files in the folders that do not look like an image.
     """
 
     files: list[Path]
     left_out: int
 
 
-def find_files(paths: Sequence[str | Path]) -> FoundFiles:
-    """Files as they are given; of folders, the files that look like DICOM, JPEG or PNG.
+def find_image_files(
+    paths: Sequence[str | Path], *, recursive: bool = True, suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> FoundFiles:
+    """Return the given files, and the files of given folders that look like images.
 
-    Folders are searched to the bottom. Links to folders are followed, each folder being visited once.
-    Hidden files and folders are not looked at. A file without a known suffix counts as DICOM if it
-    carries the "DICM" mark; DICOMDIR does not count, as it holds no image.
+    Args:
+        paths: Files, which are returned whatever they look like, and folders; see `files_below`.
+        recursive: Whether to search the subfolders, too.
+        suffixes: See `looks_like_image`; by default DICOM, JPEG and PNG.
 
     Raises:
-        FileNotFoundError: If a path does not exist, or is neither a file nor a folder.
+        FileNotFoundError: A path does not exist, or is neither a file nor a folder.
     """
     for path in map(Path, paths):
         if not path.is_file() and not path.is_dir():
             problem = "is neither a file nor a folder" if path.exists() else "does not exist"
-            raise FileNotFoundError(f"{path} {problem}: give image files, or folders that hold some.")
+            raise FileNotFoundError(f"{path} {problem}. Give image files, or folders that hold some.")
     kept: dict[str, Path] = {}
     seen: set[str] = set()
-    for path, given in _expand(map(Path, paths)):
+    for path, given_by_name in _expand(map(Path, paths), recursive):
         key = os.path.abspath(path)  # not resolved: two links to one image are two files  # noqa: PTH100
-        if given or _looks_like_image(path):
+        if given_by_name or looks_like_image(path, suffixes=suffixes):
             kept.setdefault(key, path)
         seen.add(key)
     return FoundFiles(list(kept.values()), len(seen) - len(kept))
 
 
+def looks_like_image(path: Path, *, suffixes: Collection[str] = IMAGE_SUFFIXES) -> bool:
+    """Tell whether a file may be an image: by its suffix, or else because it is a DICOM file.
+
+    A DICOMDIR does not count, because it holds no image.
+
+    Args:
+        path: File.
+        suffixes: Suffixes of image files, in lower case.
+    """
+    if path.suffix.lower() in suffixes:
+        return True
+    if path.name.upper() == "DICOMDIR":
+        return False
+    try:
+        return is_dicom(path)
+    except OSError as error:
+        _log_unreadable(error)
+        return False
+
+
+def files_below(
+    folder: Path,
+    *,
+    recursive: bool = True,
+    hidden: bool = False,
+    follow_links: bool = True,
+    on_error: Callable[[OSError], None] | None = None,
+) -> Iterator[Path]:
+    """Yield the files of a folder, then those of its subfolders, each in sorted order.
+
+    Args:
+        folder: Folder to search.
+        recursive: Whether to search the subfolders, too.
+        hidden: Whether to include files and folders whose names begin with a dot.
+        follow_links: Whether to search folders that are links; each folder is searched once.
+        on_error: Called for a folder that cannot be opened; None logs it.
+    """
+    visited = {_identity(folder)}
+    for root, folders, files in os.walk(
+        folder, followlinks=follow_links, onerror=on_error or _log_unreadable
+    ):
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if recursive and (hidden or not name.startswith(".")) and _is_new(Path(root, name), visited)
+        ]
+        for name in sorted(files):
+            if (hidden or not name.startswith(".")) and Path(root, name).is_file():
+                yield Path(root, name)
+
+
 def common_folder(files: Sequence[str]) -> str:
-    """The folder that all files lie in, with its separator; "" if there is nothing to save.
+    """Return the folder that all files lie in, with its separator; "" if there is nothing to shorten.
 
     >>> common_folder(["images/a.dcm", "images/b.dcm"])
     'images/'
@@ -63,19 +117,18 @@ def common_folder(files: Sequence[str]) -> str:
 
 
 def readable_images(folder: str | Path) -> list[dict[str, str]]:
-    """MONAI datalist of a folder's images that the classifier accepts; the log names the others.
+    """Return a MONAI datalist of a folder's images that the classifier accepts; the log names the others.
 
     Every file is read once here and again by the loader: for many files `covid-monai predict` is faster.
 
     Raises:
-        FileNotFoundError: If the folder does not exist.
-        ValueError: If it holds no image that can be used.
+        FileNotFoundError: The folder does not exist.
+        ValueError: The folder holds no usable image.
     """
-    # Here and not above: the readers need MONAI, `find_files` shall answer at once.
-    from covid_monai.readers import read_radiograph
+    from covid_monai.readers.radiograph import read_radiograph  # decoders; `find_image_files` needs none
 
     records = []
-    for path in find_files([folder]).files:
+    for path in find_image_files([folder]).files:
         try:
             read_radiograph(path)
         except ValueError as error:
@@ -87,28 +140,17 @@ def readable_images(folder: str | Path) -> list[dict[str, str]]:
     return records
 
 
-def _expand(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """Files, each with whether it was given by name."""
+def _expand(paths: Iterable[Path], recursive: bool) -> Iterator[tuple[Path, bool]]:
+    """Yield files, each with whether it was given by name."""
     for path in paths:
         if path.is_file():
             yield path, True
         else:
-            yield from ((file, False) for file in _files_below(path))
+            yield from ((file, False) for file in files_below(path, recursive=recursive))
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    visited = {_identity(folder)}
-    for root, folders, files in os.walk(folder, followlinks=True, onerror=_log_unreadable):
-        folders[:] = [
-            name for name in sorted(folders) if not name.startswith(".") and _visit(Path(root, name), visited)
-        ]
-        for name in sorted(files):
-            if not name.startswith(".") and Path(root, name).is_file():
-                yield Path(root, name)
-
-
-def _visit(folder: Path, visited: set[tuple[int, int]]) -> bool:
-    """Whether `folder` is new; notes it in `visited`, so that a circle of links ends."""
+def _is_new(folder: Path, visited: set[tuple[int, int]]) -> bool:
+    """Tell whether a folder was not visited yet, and note it, so that a circle of links ends."""
     identity = _identity(folder)
     if identity in visited:
         return False
@@ -123,16 +165,3 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 def _log_unreadable(error: OSError) -> None:
     logger.warning("%s is left out: %s", error.filename, error.strerror)
-
-
-def _looks_like_image(path: Path) -> bool:
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return True
-    if path.name.upper() == "DICOMDIR":
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"
-    except OSError as error:
-        logger.warning("%s is left out: %s", path, error.strerror)
-        return False

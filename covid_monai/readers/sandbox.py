@@ -1,8 +1,8 @@
-"""Decode what was fetched in a process with limits first: no object may take the service with it.
+"""A child process with limits that reads a file first, so that no file can end or block the calling process.
 
-A deflate bomb, a header of 65535 x 65535, sequences nested a thousand deep, or a decoder that crashes ends
-the child or gets an answer out of it; the next object gets a new child. What the child has read within its
-limits, the service reads again.
+A deflate bomb, a header of 65535 x 65535, sequences nested a thousand deep or a crash of a decoder ends only
+the child; the next file gets a new one. A file that the child has read within its limits is then read again
+by the caller.
 """
 
 import json
@@ -17,18 +17,18 @@ import threading
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from covid_monai.core.vocabulary import RefusedImage, Status
+from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
 
 _PYTHON_AND_NUMPY_MIB = 512  # address space of the child before it reads anything
 
 
 class SandboxResult(NamedTuple):
-    """What reading an object gave.
+    """Outcome of reading a file in the sandbox.
 
     Args:
-        status: As of a prediction; `ok` if the classifier may read it.
-        reason: One word if it may not.
-        detail: One sentence that goes with the reason.
+        status: Status as of a prediction; `ok` if the caller may read the file.
+        reason: One word for any other status.
+        detail: One sentence for a person that explains the reason.
     """
 
     status: Status
@@ -37,13 +37,13 @@ class SandboxResult(NamedTuple):
 
 
 class DecodeSandbox:
-    """A child process that reads one file after another; used by one thread at a time.
+    """A child process that reads one file after another; calls from several threads wait for each other.
 
     Args:
         seconds: Longest time for one file.
         memory_mib: Address space for reading, in MiB.
-        target_size: Of the classifier's reader, whose reduced reading may take another decoder; None reads
-            the whole picture only.
+        target_size: Target size of the caller's reader. Reading at a reduced size may take another decoder,
+            so the child reads both ways; None reads the whole image only.
     """
 
     def __init__(self, *, seconds: float, memory_mib: int, target_size: int | None = None) -> None:
@@ -54,9 +54,9 @@ class DecodeSandbox:
         self._lock = threading.Lock()
 
     def check(self, path: Path) -> SandboxResult:
-        """Read a file as the classifier and its heat map will."""
+        """Read a file in the child, as the caller will read it."""
         with self._lock:
-            child = self._running()
+            child = self._running_child()
             assert child.stdin is not None
             assert child.stdout is not None
             try:
@@ -68,17 +68,17 @@ class DecodeSandbox:
             if answer is None:
                 self._end()
                 return SandboxResult(
-                    Status.ERROR, "too_slow", f"Reading it takes more than {self._seconds:g} s."
+                    Status.ERROR, "too_slow", f"Reading the file takes more than {self._seconds:g} s."
                 )
             if not answer:
                 self._end()
                 return SandboxResult(
-                    Status.ERROR, "decoder_crashed", "Reading it ends the process that reads."
+                    Status.ERROR, "decoder_crashed", "Reading the file ends the process that reads it."
                 )
             status, reason, detail = json.loads(answer)
             return SandboxResult(Status(status), reason, detail)
 
-    def _running(self) -> "subprocess.Popen[str]":
+    def _running_child(self) -> "subprocess.Popen[str]":
         if self._child is None or self._child.poll() is not None:
             # One thread each: the address space of idle threads' stacks counts, too.
             environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
@@ -86,10 +86,10 @@ class DecodeSandbox:
             command = [sys.executable, "-m", "covid_monai.readers.sandbox", *map(str, limits)]
             self._child = subprocess.Popen(  # noqa: S603
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-                start_new_session=True,  # Ctrl-C in a terminal is for the service
+                start_new_session=True,  # Ctrl-C in a terminal is for the parent
             )  # fmt: skip
             assert self._child.stdout is not None
-            self._child.stdout.readline()  # it is ready: its start is not the file's time
+            self._child.stdout.readline()  # ready: the start of the child does not count as the file's time
         return self._child
 
     def _is_ready(self, answers: IO[str]) -> bool:
@@ -107,7 +107,7 @@ class DecodeSandbox:
             self._end()
 
 
-def _read(path: str, target_size: int) -> tuple[str, str | None, str | None]:
+def _try_to_read(path: str, target_size: int) -> tuple[str, str | None, str | None]:
     from covid_monai.core.errors import exception_chain, first_line
     from covid_monai.readers.radiograph import read_radiograph
 
@@ -117,29 +117,29 @@ def _read(path: str, target_size: int) -> tuple[str, str | None, str | None]:
             read_radiograph(path, target_size=target_size)
     except RefusedImage as error:
         return Status.REFUSED, str(error.reason), error.detail
-    except Exception as error:  # MemoryError, too: that is what the limit is for
+    except (UnreadableImage, MemoryError) as error:
         if any(isinstance(cause, MemoryError) for cause in exception_chain(error)):
-            return Status.ERROR, "too_much_memory", "Reading it takes more memory than is allowed."
+            return Status.ERROR, "too_much_memory", "Reading the file takes more memory than is allowed."
         return Status.ERROR, "unreadable", first_line(error)
     return Status.OK, None, None
 
 
 def _serve(memory_mib: int, seconds: int, target_size: int) -> None:
-    """Answer paths on the standard input until it closes, which it does when the service dies."""
+    """Answer paths on the standard input until it closes, which it does when the parent dies."""
     import warnings
 
-    import covid_monai.readers.radiograph  # noqa: F401 (loaded before the first file's time runs)
+    import covid_monai.readers.radiograph  # noqa: F401 (loaded before the time of the first file starts)
 
     warnings.simplefilter("ignore")
     limit = (memory_mib + _PYTHON_AND_NUMPY_MIB) << 20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the patient's picture
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the patient's image
     answers: Any = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # decoders print to the standard output at times
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        signal.alarm(seconds)  # ends a child whose service was killed meanwhile
-        print(json.dumps(_read(line.rstrip("\n"), target_size)), file=answers, flush=True)
+        signal.alarm(seconds)  # ends a child whose parent was killed meanwhile
+        print(json.dumps(_try_to_read(line.rstrip("\n"), target_size)), file=answers, flush=True)
         signal.alarm(0)
 
 

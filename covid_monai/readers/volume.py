@@ -1,4 +1,4 @@
-"""One CT volume off disk: DICOM series or NIfTI in, `[1, X, Y, Z]` in HU and RAS out."""
+"""One CT volume from its files: DICOM series or NIfTI in, `[1, X, Y, Z]` in HU and RAS out."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,12 @@ import SimpleITK as sitk  # noqa: N813 (its own documentation calls it so)
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from covid_monai.core.errors import name_file_in_errors
 from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.readers.series import IDENTIFIERS, Slice, find_slices, sort_slices
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_DICOM_READER = "GDCMImageIO"  # named, as ITK does not find it for a file without a preamble
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
@@ -24,37 +26,32 @@ def read_volume(path: str | Path, *, series_uid: str = "") -> tuple[NDArray[np.f
 
     Args:
         path: Folder of a DICOM series, one DICOM file, or a NIfTI file (.nii, .nii.gz).
-        series_uid: SeriesInstanceUID to read where a folder holds several.
+        series_uid: SeriesInstanceUID of the series to read where a folder holds several.
 
     Returns:
         Volume `[1, X, Y, Z]` in HU and its metadata: always the same keys, never None. `affine` maps voxel
         indices to mm in RAS; `spacing_mm` is (x, y, z).
 
     Raises:
-        UnreadableImage: Missing or damaged file, several series, a missing or doubled slice, a tilted
-            gantry, or a modality without Hounsfield units.
+        UnreadableImage: A file is missing or damaged, there are several series, a slice is missing or
+            doubled, the gantry is tilted, or the modality has no Hounsfield units.
     """
     path = Path(path)
-    try:
+    with name_file_in_errors(path):
         if not path.exists():
-            raise UnreadableImage("no such file or folder")
+            raise UnreadableImage("There is no such file or folder. Check the path.")
         if path.is_file() and path.name.lower().endswith(_NIFTI_SUFFIXES):
             image, first = _read_nifti(path), None
         else:
             image, first = _read_dicom(path, series_uid=series_uid)
         return _canonical(image, first, path=path)
-    except UnreadableImage as error:
-        raise UnreadableImage(f"{path.name}: {error}") from error
-    except Exception as error:  # ITK, nibabel and pydicom have exceptions of their own
-        cause = (str(error).splitlines() or [""])[0][:200]
-        raise UnreadableImage(f"{path.name}: cannot be read ({type(error).__name__}: {cause})") from error
 
 
 def _read_nifti(path: Path) -> nib.Nifti1Image:
     image = nib.load(path)
     shape = image.shape[:3]
     if len(image.shape) < 3 or np.prod(image.shape[3:]) != 1:
-        raise UnreadableImage(f"shape {image.shape}; one 3D volume was expected")
+        raise UnreadableImage(f"Its shape is {image.shape}; one 3D volume was expected.")
     return nib.Nifti1Image(image.get_fdata(dtype=np.float32).reshape(shape), image.affine)
 
 
@@ -62,9 +59,10 @@ def _read_dicom(path: Path, *, series_uid: str) -> tuple[nib.Nifti1Image, Slice]
     """Read slices in the order of their positions; ITK applies each slice's rescale."""
     slices = sort_slices(find_slices(path, series_uid=series_uid))
     if len(slices) == 1:
-        volume = sitk.ReadImage(str(slices[0].path), sitk.sitkFloat32)
+        volume = sitk.ReadImage(str(slices[0].path), sitk.sitkFloat32, _DICOM_READER)
     else:
         reader = sitk.ImageSeriesReader()
+        reader.SetImageIO(_DICOM_READER)
         reader.SetFileNames([str(s.path) for s in slices])
         reader.SetOutputPixelType(sitk.sitkFloat32)
         volume = reader.Execute()
@@ -73,7 +71,10 @@ def _read_dicom(path: Path, *, series_uid: str) -> tuple[nib.Nifti1Image, Slice]
 
 
 def affine_of(volume: sitk.Image) -> NDArray[np.float64]:
-    """Affine of an ITK volume, voxel index → mm in RAS (ITK and DICOM count towards left and posterior)."""
+    """Return the affine of an ITK volume, from voxel index to mm in RAS.
+
+    ITK and DICOM count towards left and posterior.
+    """
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(volume.GetDirection(), (3, 3)) * volume.GetSpacing()
     affine[:3, 3] = volume.GetOrigin()

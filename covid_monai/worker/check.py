@@ -12,11 +12,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-from pydicom import dcmread
 from pydicom.uid import UID
 
 from covid_monai.core.errors import first_line
 from covid_monai.core.vocabulary import Status
+from covid_monai.dicom.file import read_dicom
 from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.connection import CredentialsError
 from covid_monai.pacs.failures import ArchiveFailure
@@ -257,7 +257,7 @@ def _check_fetching(
 
 def _transfer_syntax(path: Path) -> str:
     try:
-        meta = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).file_meta
+        meta = read_dicom(path, stop_before_pixels=True).file_meta
         return UID(str(meta.TransferSyntaxUID)).name
     except Exception:
         return "unknown"

@@ -16,8 +16,8 @@ from typing import Any
 from monai.deploy.conditions import CountCondition
 from monai.deploy.core import Application, Fragment, Operator, OperatorSpec
 
-from covid_monai.inference import find_files
 from covid_monai.inference.classifier import Classifier
+from covid_monai.readers.image_files import find_image_files
 
 
 class FilesOperator(Operator):
@@ -33,7 +33,7 @@ class FilesOperator(Operator):
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Find the files."""
-        op_output.emit(find_files([self.folder]).files, "files")
+        op_output.emit(find_image_files([self.folder]).files, "files")
 
 
 class CovidCxrOperator(Operator):

@@ -110,7 +110,7 @@ def test_the_page_draws_a_bounded_number_of_groups_and_says_so(images):
         "leaks": leaks,
         "duplicate_groups": [],
         "label_conflicts": [],
-        "unreadable": [{"image": "missing.png", "reason": "no such file"}],
+        "unreadable": [{"image": "missing.png", "reason": "There is no such file. Check the path."}],
         "confounding": None,
         "notice": RESEARCH_USE,
     }

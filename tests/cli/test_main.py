@@ -204,7 +204,7 @@ def test_what_went_wrong_is_told_beside_a_file_of_results(run, bundle, images, t
     code, out, err = run("predict", "--bundle", bundle.root, "--output", tmp_path / "out.csv", images)
     assert (code, out) == (1, "")
     told = [line for line in err.splitlines() if ": error: unreadable: " in line]
-    assert told[0] == f"{images / 'b.jpg'}: error: unreadable: not a DICOM, JPEG or PNG file"
+    assert told[0] == f"{images / 'b.jpg'}: error: unreadable: This is not a DICOM, JPEG or PNG file."
     assert len(told) == 20
     assert f"11 more were refused or failed: see the reason of each in {tmp_path / 'out.csv'}." in err
 
@@ -365,7 +365,8 @@ def test_installed_command(bundle, images, tmp_path):
     assert done.stderr.splitlines() == [
         f"{bundle.root} has no input gate (models/gate.npz): "
         "any grey picture is classified, whatever it shows.",
-        f"{ct}: refused: not_a_projection_radiograph: Modality CT, SOP Class 1.2.840.10008.5.1.4.1.1.2; "
+        f"{ct}: refused: not_a_projection_radiograph: "
+        "Modality is CT, SOP Class is 1.2.840.10008.5.1.4.1.1.2; "
         "a projection radiograph (CR, DX, RG or a secondary capture of one) was expected.",
         f"2 files: 1 ok, 1 refused: not_a_projection_radiograph. Written to {tmp_path / 'o.jsonl'}.",
         RESEARCH_USE,

@@ -19,7 +19,7 @@ except ImportError:  # pydicom 2
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage
 from covid_monai.dicom.grayscale import apply_window, render
-from covid_monai.dicom.pixels.decode import decode
+from covid_monai.dicom.pixels.decode import decode_pixels
 
 
 def make_ds(cells, *, bits_stored, high_bit=None, signed=False, photometric="MONOCHROME2", **elements):
@@ -54,7 +54,7 @@ def lut_item(data, *, first=0, bits=8, vr="US"):
 
 
 def show(ds):
-    codes, bits = decode(ds)
+    codes, bits = decode_pixels(ds)
     return render(codes, ds, bits_stored=bits)
 
 

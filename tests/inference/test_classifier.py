@@ -15,9 +15,9 @@ from covid_monai.bundle import Bundle, save_atomically
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
-from covid_monai.inference import find_files, readable_images
 from covid_monai.inference.classifier import Classifier, choose_device
 from covid_monai.readers import read_radiograph
+from covid_monai.readers.image_files import find_image_files, readable_images
 
 SHIPPED = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"
 CLASS_NAMES = ("normal", "pneumonia", "covid")
@@ -222,7 +222,7 @@ def test_memory_does_not_grow_with_the_number_of_files(classifier, tmp_path):
     def megabytes():
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
 
-    files = find_files([tmp_path]).files
+    files = find_image_files([tmp_path]).files
     list(classifier.predict(files[:16]))  # buffers that stay
     before = megabytes()
     growth = [megabytes() - before for prediction in classifier.predict(files) if prediction.ok]
@@ -293,7 +293,7 @@ def test_find_files_takes_what_is_given_and_images_of_folders(tmp_path):
     (folder / "b" / "gone.png").symlink_to(tmp_path / "nothing")
     given = folder / "notes.txt"
 
-    files, left_out = find_files([given, folder, folder / "a.PNG"])
+    files, left_out = find_image_files([given, folder, folder / "a.PNG"])
 
     assert [str(file.relative_to(folder)) for file in files] == ["notes.txt", "1.2.840.7", "a.PNG", "b/z.dcm"]
     assert left_out == 2  # labels.csv, DICOMDIR
@@ -301,10 +301,10 @@ def test_find_files_takes_what_is_given_and_images_of_folders(tmp_path):
 
 def test_find_files_refuses_what_does_not_exist(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.dcm does not exist"):
-        find_files([tmp_path / "nothing.dcm"])
+        find_image_files([tmp_path / "nothing.dcm"])
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FileNotFoundError, match="neither a file nor a folder"):
-        find_files([tmp_path / "pipe"])
+        find_image_files([tmp_path / "pipe"])
 
 
 def test_readable_images_names_the_others(tmp_path, caplog):

@@ -6,7 +6,7 @@ import skimage.data
 from PIL import Image
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
-from covid_monai.dicom.pixels.color import grey_from_rgb
+from covid_monai.dicom.pixels.colour import grey_from_rgb
 from covid_monai.readers import read_radiograph
 
 

@@ -159,7 +159,7 @@ def test_several_series_are_named_and_one_can_be_chosen(tmp_path):
     [
         ({"skip": (2,)}, "5.00 mm between .*slices are missing"),
         ({"shear": 0.5}, "tilted gantry"),
-        ({"Modality": "MR"}, "Modality MR"),
+        ({"Modality": "MR"}, "Modality is MR"),
     ],
 )
 def test_irregular_series_are_refused_by_cause(tmp_path, options, cause):
@@ -171,7 +171,7 @@ def test_irregular_series_are_refused_by_cause(tmp_path, options, cause):
 def test_duplicated_slice(tmp_path):
     write_series(tmp_path)
     (tmp_path / "copy.dcm").write_bytes((tmp_path / "03.dcm").read_bytes())
-    with pytest.raises(UnreadableImage, match=r"one position.*remove the duplicate"):
+    with pytest.raises(UnreadableImage, match=r"one position.*Remove the duplicate"):
         read_volume(tmp_path)
 
 
@@ -188,7 +188,7 @@ def test_not_readable(tmp_path):
     causes = {
         "none.nii": "no such",
         "cut.nii.gz": "cannot",
-        "cut.dcm": "no DICOM image",
+        "cut.dcm": "truncated or damaged",
         "time.nii": "one 3D",
     }
     for name, cause in causes.items():

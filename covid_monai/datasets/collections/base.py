@@ -144,19 +144,12 @@ def relative_to(path: Path, root: Path) -> str:
 
 
 def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """List the files of a folder that may be images, sorted by name.
+    """List the image files of a folder, sorted; also formats that are not read, so that they are reported."""
+    from covid_monai.readers.image_files import find_image_files  # decoders, which `--help` does not need
 
-    DICOM files often have no suffix, or end in the last number of a UID: both count.
-    """
-    pattern = "**/*" if recursive else "*"
-    return sorted(path for path in folder.glob(pattern) if _may_be_image(path))
-
-
-def _may_be_image(path: Path) -> bool:
-    if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
-        return False
-    suffix = path.suffix.lower()
-    return suffix in IMAGE_SUFFIXES or not suffix.strip(".0123456789")
+    if not folder.is_dir():
+        return []
+    return sorted(find_image_files([folder], recursive=recursive, suffixes=IMAGE_SUFFIXES).files)
 
 
 def read_table(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.collections.base import (
     SPLIT_NAMES,
     Excluded,
@@ -79,9 +80,10 @@ def _records_of_dicom_folder(root: Path) -> Iterator[Record | Excluded]:
     key, row_of = _rows_by_key(table)
     unused = set(row_of)
     for image in image_files(folder, recursive=True):
-        header = _header(image)
-        if header is None:
-            yield Excluded(image, "not a DICOM file")
+        try:
+            header = _header(image)
+        except (RefusedImage, UnreadableImage) as error:
+            yield Excluded(image, str(error).removeprefix(f"{image.name}: "))
             continue
         value = image.relative_to(folder).as_posix() if key == "path" else header[key]
         row = row_of.get(value)
@@ -129,16 +131,18 @@ def _rows_by_key(table: Path) -> tuple[str, dict[str, dict[str, str]]]:
     return keys[0], row_of
 
 
-def _header(image: Path) -> dict[str, str] | None:
-    """Return the header's elements that a record needs, `None` for a file that is not DICOM."""
-    import pydicom
-    from pydicom.errors import InvalidDicomError
+def _header(image: Path) -> dict[str, str]:
+    """Return the elements of a header that a record needs.
 
-    try:
-        ds = pydicom.dcmread(image, stop_before_pixels=True, specific_tags=list(_ELEMENTS))
-        return {keyword: str(ds.get(keyword) or "").strip() for keyword in _ELEMENTS}
-    except (InvalidDicomError, OSError, ValueError, AttributeError, KeyError, NotImplementedError, EOFError):
-        return None
+    Raises:
+        RefusedImage: The deflated file is too large.
+        UnreadableImage: The file is damaged or not a DICOM file.
+    """
+    from covid_monai.dicom.elements import get_text  # pydicom, which `--help` does not need
+    from covid_monai.dicom.file import read_dicom
+
+    ds = read_dicom(image, stop_before_pixels=True)
+    return {keyword: get_text(ds, keyword) for keyword in _ELEMENTS}
 
 
 FOLDER = Source(name="folder", layout=_FOLDER_LAYOUT, licence=_LICENCE, records=_records_of_folder)

@@ -8,17 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from pydicom import dcmread
 
 from covid_monai.core.errors import first_line
 from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.datasets.collections.base import Excluded
 from covid_monai.dicom.acceptance import MAX_PIXELS
+from covid_monai.dicom.file import is_dicom, read_dicom
 from covid_monai.dicom.grayscale import render
-from covid_monai.dicom.pixels.decode import decode, has_pixels_described
+from covid_monai.dicom.pixels.decode import decode_pixels, describes_pixels
 
 SIDE = 192  # pixels; enough for ribs and vessels, too few for text and noise
-_DICOM_MARK = slice(128, 132)
 
 Thumbnail = NDArray[np.uint8]
 
@@ -55,9 +54,8 @@ def same_pixels(first: Path, second: Path) -> bool:
 
 def _open(path: Path, *, side: int | None = None) -> Image.Image:
     """Open an image; with `side`, a JPEG is decoded at a fraction of its size that is not below `side`."""
-    with path.open("rb") as file:
-        if file.read(132)[_DICOM_MARK] == b"DICM":
-            return _open_dicom(path)
+    if is_dicom(path):
+        return _open_dicom(path)
     image = Image.open(path)
     if image.height * image.width > MAX_PIXELS:
         raise UnreadableImage(
@@ -69,10 +67,10 @@ def _open(path: Path, *, side: int | None = None) -> Image.Image:
 
 
 def _open_dicom(path: Path) -> Image.Image:
-    ds = dcmread(path)
-    if not has_pixels_described(ds):
+    ds = read_dicom(path)
+    if not describes_pixels(ds):
         raise UnreadableImage("the DICOM object has no pixels")
-    codes, bits_stored = decode(ds)
+    codes, bits_stored = decode_pixels(ds)
     displayed = render(codes, ds, bits_stored=bits_stored)
     return Image.fromarray((displayed * 255).round().astype(np.uint8))
 

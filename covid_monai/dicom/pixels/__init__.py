@@ -1,1 +1,1 @@
-"""Pixel data of a DICOM file: codestream checks, decoders, decoding at reduced size."""
+"""Pixel data of a DICOM file: decoding whole and at reduced size, JPEG stream checks, colour that is grey."""

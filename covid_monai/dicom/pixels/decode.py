@@ -1,4 +1,4 @@
-"""DICOM pixel data → stored values: decoding, unused bits, and colour that is really grey."""
+"""Decoding of DICOM pixel data to stored values: unused bits cleared, grey colour reduced to grey."""
 
 from typing import Any
 
@@ -8,45 +8,51 @@ from pydicom.dataset import Dataset
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.dicom.elements import get_number, get_text
-from covid_monai.dicom.pixels.color import grey_from_rgb
-from covid_monai.dicom.pixels.jpeg import check_stream, decode_extended, is_jpeg, is_twelve_bit_extended
+from covid_monai.dicom.pixels.colour import grey_from_rgb
+from covid_monai.dicom.pixels.jpeg import check_jpeg_stream, decode_jpeg_extended, is_jpeg, is_twelve_bit_jpeg
 
 try:
-    from pydicom.pixels import apply_color_lut, convert_color_space
+    from pydicom import pixels
+
+    _apply_color_lut, _convert_color_space = pixels.apply_color_lut, pixels.convert_color_space
 except ImportError:  # pydicom 2
-    from pydicom.pixel_data_handlers.util import apply_color_lut, convert_color_space
+    from pydicom.pixel_data_handlers import util
+
+    _apply_color_lut, _convert_color_space = util.apply_color_lut, util.convert_color_space
 
 _RLE = "1.2.840.10008.1.2.5"
 _LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
 _UNCOMPRESSED = (*_LITTLE_ENDIAN, "1.2.840.10008.1.2.2")
 
 
-def decode(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
+def decode_pixels(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
     """Decode one grey frame.
 
     Args:
-        ds: A single-frame image; elements that it lacks and that have one sensible value are filled in.
+        ds: Single-frame image; missing elements that have one sensible value are filled in.
 
     Returns:
         Codes `[H, W]` (the bit patterns of the stored values, unused bits cleared) and their number of bits.
 
     Raises:
-        RefusedImage: COLOUR.
-        UnreadableImage: More than 16 bits a sample. Decoders raise exceptions of many other types.
+        RefusedImage: COLOUR, if the image is not grey.
+        UnreadableImage: A sample has more than 16 bits. Decoders raise exceptions of many other types.
     """
-    _fill_in(ds)
+    _fill_in_missing_elements(ds)
     bits_allocated, bits_stored = int(ds.BitsAllocated), int(ds.BitsStored)
     if not 1 <= bits_stored <= min(bits_allocated, 16) or bits_allocated > 16:
-        raise UnreadableImage(f"{bits_stored} of {bits_allocated} bits a sample; 1 to 16 bits are read")
+        raise UnreadableImage(
+            f"A sample has {bits_stored} of {bits_allocated} bits; at most 16 are read. Export 16 bits."
+        )
     if is_jpeg(ds):
-        check_stream(ds)
+        check_jpeg_stream(ds)
     if int(ds.SamplesPerPixel) > 1 or get_text(ds, "PhotometricInterpretation") == "PALETTE COLOR":
         return _decode_colour(ds)
     return _decode_grey(ds, bits_stored=bits_stored), bits_stored
 
 
-def _fill_in(ds: Dataset) -> None:
-    """Complete the Image Pixel module: anonymisers and exports drop elements that only have one answer."""
+def _fill_in_missing_elements(ds: Dataset) -> None:
+    """Complete the Image Pixel module: anonymisers and exports drop elements with one sensible value."""
     if "BitsStored" not in ds or not ds.BitsStored:
         ds.BitsStored = ds.BitsAllocated
     defaults = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "PhotometricInterpretation": "MONOCHROME2"}
@@ -56,56 +62,62 @@ def _fill_in(ds: Dataset) -> None:
 
 
 def _decode_grey(ds: Dataset, *, bits_stored: int) -> NDArray[np.unsignedinteger]:
-    """Decode and leave only the bits of the sample."""
+    """Decode one sample per pixel, and clear the bits around it."""
     mask = 2**bits_stored - 1
     if get_text(ds.file_meta, "TransferSyntaxUID") not in (*_UNCOMPRESSED, _RLE):
         # A codestream holds the sample itself, whatever High Bit says. Lossy ones may overshoot: clip, as
         # masking would turn white into black.
-        array = decode_extended(ds) if is_twelve_bit_extended(ds) else _pixel_array(ds)
+        array = decode_jpeg_extended(ds) if is_twelve_bit_jpeg(ds) else _pixel_array(ds)
         if int(ds.PixelRepresentation) == 0 and array.max() > mask:
             array = np.minimum(array, mask)
         return _unsigned(array) & mask
-    # Cells as they are: pydicom takes every sample for right-aligned and would shift others out.
+    # Read whole cells: pydicom takes every sample for right-aligned and would shift others out.
     high_bit = int(ds.HighBit)
     ds.BitsStored, ds.HighBit = ds.BitsAllocated, ds.BitsAllocated - 1
     try:
-        cells = _cells_in_place(ds)
+        cells = _view_cells(ds)
         cells = _unsigned(_pixel_array(ds)) if cells is None else cells
     finally:
         ds.BitsStored, ds.HighBit = bits_stored, high_bit
     shift = high_bit + 1 - bits_stored
     if not 0 <= shift <= int(ds.BitsAllocated) - bits_stored:
-        raise UnreadableImage(f"High Bit {high_bit} cannot hold {bits_stored} bits of {ds.BitsAllocated}")
+        raise UnreadableImage(
+            f"High Bit {high_bit} cannot hold {bits_stored} of {ds.BitsAllocated} bits. Export it again."
+        )
     if shift:
         cells = np.right_shift(cells, shift, dtype=cells.dtype)
     return cells & mask if cells.max() > mask else cells
 
 
-def _cells_in_place(ds: Dataset) -> NDArray[np.unsignedinteger] | None:
-    """Look at plain 16-bit cells where they are: pydicom would copy them twice.
+def _view_cells(ds: Dataset) -> NDArray[np.unsignedinteger] | None:
+    """View plain 16-bit cells without a copy: pydicom would copy them twice.
 
     Returns:
-        `[H, W]`, read-only; None for any other layout, and where cells are missing.
+        `[H, W]`, read-only; None for any other layout, or if cells are missing.
     """
     shape, syntax = (int(ds.Rows), int(ds.Columns)), get_text(ds.file_meta, "TransferSyntaxUID")
     if syntax not in _LITTLE_ENDIAN or int(ds.BitsAllocated) != 16:
         return None
-    whole = len(ds.PixelData) == 2 * shape[0] * shape[1]
-    return np.frombuffer(ds.PixelData, "<u2").reshape(shape).astype(np.uint16, copy=False) if whole else None
+    complete = len(ds.PixelData) == 2 * shape[0] * shape[1]
+    return (
+        np.frombuffer(ds.PixelData, "<u2").reshape(shape).astype(np.uint16, copy=False) if complete else None
+    )
 
 
 def _pixel_array(ds: Dataset) -> NDArray[Any]:
-    """Decode through pydicom and turn what is no Exception, but no wish to stop either, into one."""
+    """Decode through pydicom, and turn a panic of a decoder into an exception."""
     try:
         return ds.pixel_array
     except (Exception, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # pylibjpeg-rle is written in Rust: its panics derive from BaseException
-        raise UnreadableImage(f"cannot be decoded ({type(error).__name__})") from error
+        raise UnreadableImage(
+            f"Its pixel data are damaged ({type(error).__name__}). Fetch the file from its source again."
+        ) from error
 
 
 def _unsigned(array: NDArray[np.integer]) -> NDArray[np.unsignedinteger]:
-    """Look at the same bits as unsigned integers of native byte order."""
+    """View the same bits as unsigned integers of native byte order."""
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     return array.view(np.dtype(f"u{array.dtype.itemsize}"))
 
@@ -113,15 +125,18 @@ def _unsigned(array: NDArray[np.integer]) -> NDArray[np.unsignedinteger]:
 def _decode_colour(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
     """Decode RGB, YBR or palette colour and reduce it to 8 bits of grey."""
     palette = ds.PhotometricInterpretation == "PALETTE COLOR"
-    pixels = _pixel_array(ds)
+    samples = _pixel_array(ds)
     if palette:
-        rgb = apply_color_lut(pixels, ds)
+        rgb = _apply_color_lut(samples, ds)
     elif _still_ybr(ds):
-        rgb = convert_color_space(pixels, ds.PhotometricInterpretation, "RGB")
+        rgb = _convert_color_space(samples, ds.PhotometricInterpretation, "RGB")
     else:
-        rgb = pixels
+        rgb = samples
     if rgb.ndim != 3 or rgb.shape[-1] < 3:
-        raise RefusedImage(RefusalReason.COLOUR, f"{rgb.shape[-1]} samples a pixel; 1 (grey) or 3 are read.")
+        raise RefusedImage(
+            RefusalReason.COLOUR,
+            f"A pixel has {rgb.shape[-1]} samples; 1 (grey) or 3 (colour) were expected.",
+        )
     grey = grey_from_rgb(_unsigned(rgb[..., :3]))
     # Palettes fill their 8 or 16 bits, direct colour fills Bits Stored.
     bits = grey.dtype.itemsize * 8 if palette else int(ds.BitsStored)
@@ -129,11 +144,11 @@ def _decode_colour(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
 
 
 def _still_ybr(ds: Dataset) -> bool:
-    """Tell whether `pixel_array` left YBR: pydicom 3 converts always, pydicom 2 and its plugins at times."""
+    """Tell whether `pixel_array` is still YBR: pydicom 3 always converts it, pydicom 2 only at times."""
     converts = hasattr(Dataset, "pixel_array_options")  # new in pydicom 3
     return not converts and get_text(ds, "PhotometricInterpretation").startswith("YBR_FULL")
 
 
-def has_pixels_described(ds: Dataset) -> bool:
-    """Tell whether the elements without which no decoder can start are there."""
+def describes_pixels(ds: Dataset) -> bool:
+    """Tell whether the elements that every decoder needs are there."""
     return all(get_number(ds, keyword) for keyword in ("Rows", "Columns", "BitsAllocated"))

@@ -18,7 +18,7 @@ from skimage.measure import approximate_polygon, find_contours
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.dicom.elements import get_first_number, get_number, get_text
 from covid_monai.dicom.grayscale import all_stored_values, apply_modality, apply_window, is_inverse
-from covid_monai.dicom.lookup import LookupTable, read_lookup_table
+from covid_monai.dicom.lookup_table import LookupTable, read_lookup_table
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results.dicom.result_series import ResultSeries

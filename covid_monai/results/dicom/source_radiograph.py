@@ -8,9 +8,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM, validate_value
 
-from covid_monai.dicom.acceptance import sop_class_uid
+from covid_monai.core.vocabulary import RefusedImage
+from covid_monai.dicom.acceptance import get_sop_class_uid
 from covid_monai.dicom.elements import get_text
-from covid_monai.readers.radiograph import NotDicom, read_header
+from covid_monai.dicom.file import NotDicom, read_dicom
 from covid_monai.results.dicom.study_attributes import copy_study_attributes
 
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
@@ -60,17 +61,19 @@ def read_source(path: str | Path) -> SourceRadiograph:
         UnreadableImage: If it cannot be read.
     """
     try:
-        ds = read_header(path)
+        ds = read_dicom(path, stop_before_pixels=True)
     except NotDicom as error:
-        message = f"{error}, so it has no study that result objects could belong to."
+        message = f"{error} It has no study that result objects could belong to."
         raise NoResultObjects("not a DICOM file", message) from error
+    except RefusedImage as error:  # before any element could be read
+        raise NoResultObjects("too large a DICOM file", str(error)) from error
     shared = copy_study_attributes(ds)  # before anything is decoded
     reference = _reference(ds, name=Path(path).name)
     return SourceRadiograph(ds, shared, reference, *_date_and_time(ds))
 
 
 def _reference(ds: Dataset, *, name: str) -> Dataset:
-    uids = {"SOPClassUID": sop_class_uid(ds)} | {keyword: get_text(ds, keyword) for keyword in _UIDS}
+    uids = {"SOPClassUID": get_sop_class_uid(ds)} | {keyword: get_text(ds, keyword) for keyword in _UIDS}
     for keyword, uid in uids.items():
         if not uid or not UID(uid).is_valid:
             problem = f"no {keyword}" if not uid else f"no valid {keyword}"

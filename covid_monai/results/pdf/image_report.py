@@ -10,11 +10,11 @@ from covid_monai import __version__
 from covid_monai.core.number_format import format_percent
 from covid_monai.core.vocabulary import RESEARCH_USE, RefusedImage, UnreadableImage
 from covid_monai.dicom.elements import get_text
+from covid_monai.dicom.file import read_dicom
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
-from covid_monai.readers.radiograph import read_header
 from covid_monai.results.pdf.fonts import fallback_fonts, spell_out
 from covid_monai.results.pdf.layout import ReportPage
 from covid_monai.results.rendering import RgbImage, render_image, render_overlay
@@ -159,8 +159,8 @@ def shorten_name(name: str) -> str:
 def _header(path: str | Path) -> Dataset | None:
     """Return the DICOM header; None for a JPEG or PNG image, or a damaged file."""
     try:
-        return read_header(path)
-    except UnreadableImage:
+        return read_dicom(path, stop_before_pixels=True)
+    except (UnreadableImage, RefusedImage):
         return None
 
 

@@ -213,9 +213,10 @@ def test_folder_takes_classes_and_official_parts_from_folder_names(tmp_path):
         tmp_path,
         "train/NORMAL/a.png",
         "val/Covid-19/deep/b.dcm",
-        "test/Lung Cyst/1.2.840.99",
         "test/Lung Cyst/x.txt",
+        "test/Lung Cyst/1.2.840.99",
     )
+    (tmp_path / "test/Lung Cyst/1.2.840.99").write_bytes(b"\0" * 128 + b"DICM")
     records, _ = found("folder", tmp_path)
     assert {(r.image.name, r.class_name, r.split) for r in records} == {
         ("a.png", "normal", "training"),
@@ -287,7 +288,7 @@ def test_dicom_folder_matches_labels_by_key_and_headers_fill_in(tmp_path, key):
         Record(tmp_path / "x/one", "normal", "dicom-folder", "P1", view="PA", sex="F", age=33.0)
     ]
     reasons = {item.image.name: item.reason for item in excluded}
-    assert reasons["notes.dcm"] == "not a DICOM file"
+    assert reasons["notes.dcm"] == "This is not a DICOM file."
     assert reasons["two.dcm"].startswith(f"no label for {key}")
     assert reasons["labels.csv"] == f"labels.csv: no file with {key} missing"
 

@@ -18,6 +18,6 @@ def test_a_deflated_image_is_read_and_a_damaged_one_is_unreadable(tmp_path):
 
 
 def test_a_deflate_bomb_is_refused_before_it_is_inflated(tmp_path):
-    with pytest.raises(RefusedImage, match="Unfolds to more than") as caught:
+    with pytest.raises(RefusedImage, match="inflates to more than") as caught:
         read_radiograph(deflate_bomb(tmp_path / "bomb.dcm"))
     assert caught.value.reason is RefusalReason.TOO_LARGE

@@ -1,4 +1,4 @@
-"""Colour pictures that are really grey: images saved as RGB, tinted scans, images with a coloured arrow."""
+"""Colour images that are really grey: saved as RGB, scanned with a tint, or with a coloured arrow."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,14 @@ MAX_OFF_TINT_FRACTION = 0.035
 MAX_TINT = 0.5
 OFF_TINT_DISTANCE = 48 / 255  # chroma noise of JPEG and the uneven colour of light boxes stay below
 _SAMPLES_PER_SIDE = 256
-_LIT = 0.1  # darker pixels tell no hue
+_LIT = 0.1  # darker pixels show no hue
 
 
 def grey_from_rgb(rgb: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    """Turn a colour picture that is really grey into one channel.
+    """Turn a colour image that is really grey into one channel.
 
-    A tint is allowed (an image photographed on a light box is blue all over) and so is a small coloured
-    arrow. The weights are those of ITU-R BT.601 in integers, as Pillow has them, so that three equal
+    A tint is allowed (a radiograph photographed on a light box is blue all over), and a small coloured arrow.
+    The weights are those of ITU-R BT.601 in integers, as Pillow has them, so that three equal
     channels give exactly that channel.
 
     Args:
@@ -28,7 +28,7 @@ def grey_from_rgb(rgb: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedintege
         `[H, W]`, same type.
 
     Raises:
-        RefusedImage: COLOUR, if it is not grey.
+        RefusedImage: COLOUR, if the image is not grey.
 
     >>> grey_from_rgb(np.full((2, 2, 3), 200, np.uint8))[0]
     array([200, 200], dtype=uint8)
@@ -40,7 +40,7 @@ def grey_from_rgb(rgb: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedintege
     if off_tint > MAX_OFF_TINT_FRACTION or tint > MAX_TINT:
         raise RefusedImage(
             RefusalReason.COLOUR,
-            f"A colour picture (other hues than the rest in {off_tint:.0%} of it, saturation {tint:.0%}); "
+            f"This is a colour image ({off_tint:.0%} of it has other hues, saturation {tint:.0%}); "
             "a grey radiograph was expected.",
         )
     weights = (np.uint32(19595), np.uint32(38470), np.uint32(7471))  # sum to 65536: fits 32 bits for uint16
@@ -49,7 +49,7 @@ def grey_from_rgb(rgb: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedintege
 
 
 def measure_colour(rgb: NDArray[np.unsignedinteger]) -> tuple[float, float]:
-    """Measure how far a picture is from grey seen through one tint, on a sample of its pixels.
+    """Measure how far an image is from grey seen through one tint, on a sample of its pixels.
 
     A tint multiplies: it changes each pixel's chroma in proportion to its brightness.
 
@@ -57,11 +57,11 @@ def measure_colour(rgb: NDArray[np.unsignedinteger]) -> tuple[float, float]:
         rgb: `[H, W, 3]`, uint8 or uint16.
 
     Returns:
-        Fraction of pixels that the picture's own tint does not explain, and mean saturation; in [0, 1].
+        Fraction of pixels that the image's own tint does not explain, and mean saturation; in [0, 1].
     """
     step_rows, step_columns = (max(1, size // _SAMPLES_PER_SIDE) for size in rgb.shape[:2])
     sample = rgb[::step_rows, ::step_columns] / np.float32(np.iinfo(rgb.dtype).max)
-    red, green, blue = sample.reshape(-1, 3).T.copy()  # each on its own: several times as fast
+    red, green, blue = sample.reshape(-1, 3).T.copy()  # contiguous channels: several times as fast
     brightness = 0.299 * red + 0.587 * green + 0.114 * blue
     lit = brightness > _LIT
     off = np.zeros_like(brightness)

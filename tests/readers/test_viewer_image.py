@@ -10,11 +10,11 @@ from pydicom import dcmread
 from covid_monai.app.widgets.examples import EXAMPLES
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.readers import read_radiograph
-from covid_monai.readers.viewing import PADDING, TOP, read_for_viewer
+from covid_monai.readers.viewer_image import PADDING, TOP, read_for_viewer
 
 
 def grey(viewed):
-    return viewed.shown[viewed.codes] / 255
+    return viewed.grey_of_code[viewed.codes] / 255
 
 
 def test_every_format_is_shown_as_the_reader_reads_it(tmp_path):

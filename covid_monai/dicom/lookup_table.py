@@ -1,4 +1,4 @@
-"""Lookup tables inside DICOM files, as Modality LUT and VOI LUT share them (PS3.3 C.11.1.1, C.11.2.1.1)."""
+"""Lookup tables of DICOM files: Modality LUT and VOI LUT (PS3.3 C.11.1.1 and C.11.2.1.1)."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class LookupTable:
     bits: int
 
     def apply(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map `values` (any shape); what lies outside the table takes its first or last entry."""
+        """Map `values` (any shape); a value outside the table takes its first or last entry."""
         index = np.rint(values).astype(np.int64) - self.first_mapped
         return self.entries[np.clip(index, 0, self.entries.size - 1)]
 
@@ -34,11 +34,11 @@ def read_lookup_table(item: Dataset, *, inputs: NDArray[np.float64]) -> LookupTa
 
     Args:
         item: Item with LUTDescriptor and LUTData.
-        inputs: All values that can reach the table: they tell whether its first input is signed, which
-            the file's own value representation (US or SS) often gets wrong after a rescale.
+        inputs: All values that can reach the table. They tell whether its first input is signed; the file's
+            own value representation (US or SS) is often wrong after a rescale.
 
     Returns:
-        The table, or None if the item holds none that can be used.
+        The table, or None if the item holds no usable one.
     """
     descriptor, words = item.get("LUTDescriptor"), _words(item)
     if descriptor is None or len(descriptor) != 3 or words.size == 0:
@@ -48,13 +48,13 @@ def read_lookup_table(item: Dataset, *, inputs: NDArray[np.float64]) -> LookupTa
         words = words.astype("<u2").view(np.uint8)
     entries = words[:count].astype(np.float64)
     needed_bits = max(int(entries.max()).bit_length(), 1)
-    if not 1 <= bits <= 16 or bits < needed_bits:  # descriptors that say 8 over 16-bit data exist
+    if not 1 <= bits <= 16 or bits < needed_bits:  # some descriptors say 8 over 16-bit data
         bits = needed_bits
-    return LookupTable(entries, _signedness(first_mapped, inputs), bits)
+    return LookupTable(entries, _as_signed_or_unsigned(first_mapped, inputs), bits)
 
 
 def _words(item: Dataset) -> NDArray[np.uint16]:
-    """LUTData as 16-bit words; pydicom gives bytes (OW), a list of numbers (US) or one number."""
+    """Return LUTData as 16-bit words; pydicom gives bytes (OW), a list of numbers (US) or one number."""
     data = item.get("LUTData")
     if data is None:
         return np.zeros(0, np.uint16)
@@ -64,8 +64,8 @@ def _words(item: Dataset) -> NDArray[np.uint16]:
     return (np.atleast_1d(np.asarray(data)).astype(np.int64) & 0xFFFF).astype(np.uint16)
 
 
-def _signedness(first_mapped: int, inputs: NDArray[np.float64]) -> int:
-    """Read the 16 bits of the first mapped value as signed or unsigned, whichever meets the inputs."""
+def _as_signed_or_unsigned(first_mapped: int, inputs: NDArray[np.float64]) -> int:
+    """Read the 16 bits of the first mapped value as signed or unsigned, whichever fits the inputs."""
     if first_mapped > 0x7FFF and first_mapped > inputs.max() and inputs.min() < 0:
         return first_mapped - 0x10000
     if first_mapped < 0 and inputs.min() >= 0 and inputs.max() > 0x7FFF:

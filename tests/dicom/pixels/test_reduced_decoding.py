@@ -15,8 +15,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
-from covid_monai.dicom.pixels.downscaling import SPARE, shrink_factor
-from covid_monai.dicom.pixels.reduced import decode_reduced
+from covid_monai.dicom.pixels.downscaling import OVERSAMPLING, downscale_factor
+from covid_monai.dicom.pixels.reduced_decoding import decode_reduced
 from covid_monai.readers import RadiographReader, read_radiograph
 
 TARGET = 64
@@ -84,7 +84,7 @@ def test_a_reduced_image_is_the_whole_one_in_fewer_pixels(tmp_path, way):
     path = WAYS[way](wide_picture(), tmp_path)
     whole, meta = read_radiograph(path)
     small, small_meta = read_radiograph(path, target_size=TARGET)
-    factor = shrink_factor(ROWS, COLUMNS, TARGET)
+    factor = downscale_factor(ROWS, COLUMNS, TARGET)
     assert factor == 2
     assert small.shape == (1, -(-ROWS // factor), -(-COLUMNS // factor))
     expected = cv2.resize(whole[0], small.shape[:0:-1], interpolation=cv2.INTER_AREA)
@@ -96,7 +96,9 @@ def test_a_reduced_image_is_the_whole_one_in_fewer_pixels(tmp_path, way):
 @pytest.mark.parametrize("way", REDUCED_STREAMS)
 def test_streams_that_allow_it_are_decoded_reduced(tmp_path, monkeypatch, way):
     path = WAYS[way](wide_picture(), tmp_path)
-    monkeypatch.setattr("covid_monai.readers.radiograph.decode", lambda ds: pytest.fail("decoded whole"))
+    monkeypatch.setattr(
+        "covid_monai.readers.radiograph.decode_pixels", lambda _: pytest.fail("decoded whole")
+    )
     read_radiograph(path, target_size=TARGET)
 
 
@@ -152,7 +154,7 @@ def test_the_network_sees_the_same_image_within_two_grey_levels(tmp_path, way, r
     )
     assert (whole - small).abs().mean() * 255 < 2
     image, _ = read_radiograph(path, target_size=target)
-    assert min(image.shape[1:]) >= min(rows, columns, SPARE * target)
+    assert min(image.shape[1:]) >= min(rows, columns, OVERSAMPLING * target)
 
 
 def test_without_a_target_and_for_small_images_nothing_changes(tmp_path):
