@@ -9,6 +9,7 @@ from covid_monai.cli import examples
 from covid_monai.cli.options import JsonOption, find_bundle, print_json, reserve_stdout
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
+from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -137,13 +138,9 @@ def list_dead_letters(config: ConfigOption, as_json: JsonOption = False) -> None
         print_json({"dead_letters": letters})
         return
     for letter in letters:
-        letter["tries"] = f"{letter['tries']} {'try' if letter['tries'] == 1 else 'tries'}"
+        letter["tries"] = format_count(letter["tries"], "try", "tries")
         typer.echo("\t".join(map(str, letter.values())))
-    typer.echo(f"{_count(len(letters))}.", err=True)
-
-
-def _count(number: int) -> str:
-    return f"{number} dead {'letter' if number == 1 else 'letters'}"
+    typer.echo(f"{format_count(len(letters), 'dead letter', 'dead letters')}.", err=True)
 
 
 def _describe(job: "Job") -> dict[str, Any]:
@@ -204,7 +201,7 @@ def _select(queue: "JobQueue", numbers: list[int] | None, *, everything: bool) -
 
 
 def _report(selected: list[int], changed: list[int], what: str) -> None:
-    typer.echo(f"{_count(len(changed))} {what}.")
+    typer.echo(f"{format_count(len(changed), 'dead letter', 'dead letters')} {what}.")
     unknown = sorted(set(selected) - set(changed))
     if unknown:
         raise ValueError(f"These jobs are not dead letters: {', '.join(map(str, unknown))}.")

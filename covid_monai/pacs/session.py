@@ -37,7 +37,7 @@ class ArchiveSession(requests.Session):
         super().__init__()
         self.connection = connection
         self.trust_env = False
-        self.headers.update({"User-Agent": "covid-monai-worker", "Accept-Encoding": "identity"})
+        self.headers.update({"User-Agent": "covid-monai", "Accept-Encoding": "identity"})
         adapter = HTTPAdapter(pool_connections=2, pool_maxsize=connection.connections + 2)
         self.mount("http://", adapter)
         self.mount("https://", adapter)

@@ -15,6 +15,7 @@ import requests
 from pydicom.uid import UID
 
 from covid_monai.core.errors import first_line
+from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import Status
 from covid_monai.dicom.file import read_dicom
 from covid_monai.pacs.client import ArchiveClient
@@ -144,8 +145,11 @@ def _check_queue(state_dir: Path) -> CheckResult:
         return _fail(f"The queue cannot be used: {first_line(error)}")
     waiting, dead = (sum(counts.values()) for counts in (queue.count_waiting(), queue.count_dead_letters()))
     queue.close()
-    text = f"The queue is intact. Waiting images: {waiting}. Dead letters: {dead}."
-    return _note(f"{text} See covid-monai worker dead-letters list.") if dead else _ok(text)
+    text = f"The queue is intact. It holds {format_count(waiting, 'waiting image', 'waiting images')}"
+    if dead:
+        letters = format_count(dead, "dead letter", "dead letters")
+        return _note(f"{text} and {letters}. See covid-monai worker dead-letters list.")
+    return _ok(f"{text}.")
 
 
 def _check_audit_file(path: Path) -> CheckResult:
@@ -179,7 +183,8 @@ def _check_archive(settings: Settings, archive: Archive) -> Iterator[CheckResult
             f"{name}: searching (QIDO-RS at {archive.dicomweb_root}) fails: {_explain(failure.reason)}."
         )
         return
-    yield _ok(f"{name}: searching works. Images on the first page that the rules select: {len(notices)}.")
+    selected = format_count(len(notices), "image")
+    yield _ok(f"{name}: searching works. On the first page, the rules select {selected}.")
     yield _check_fetching(client, settings, notices, name)
     yield _check_storing(client, name)
 
@@ -274,6 +279,5 @@ def _check_storing(client: ArchiveClient, name: str) -> CheckResult:
     if reason in _EXPLANATIONS or status >= 500:
         return _fail(f"{name}: storing (STOW-RS) fails: {_explain(reason)}.")
     return _ok(
-        f"{name}: storing (STOW-RS) is allowed. The archive has refused our test message, which is not a "
-        "DICOM object, so it has stored nothing."
+        f"{name}: storing (STOW-RS) is allowed. Our test message was no DICOM object, so nothing was stored."
     )

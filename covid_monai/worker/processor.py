@@ -69,9 +69,8 @@ class BatchProcessor:
         return bool(jobs)
 
     def _file_of(self, job: Job) -> Path:
-        return (
-            self._context.settings.spool_dir / f"{job.number}.dcm"
-        )  # nothing of the object becomes part of a path
+        # The name is the number of the job: nothing of the object becomes part of a path.
+        return self._context.settings.spool_dir / f"{job.number}.dcm"
 
     def _process(self, jobs: Sequence[Job]) -> None:
         fetched = [job for job in jobs if self._fetch(job)]

@@ -227,7 +227,8 @@ def _explain_unknown_key(location: list[str]) -> str:
             f"{'.'.join(location)}: no secrets in this file. Give password_env or token_env (name of an "
             "environment variable), or password_file or token_file (path of a file)"
         )
-    return f"{'.'.join(section) or 'the file'}: {unknown_choice('key', key, _keys_of(section))}"
+    message = unknown_choice("key", key, _keys_of(section)).removesuffix(".")
+    return f"{'.'.join(section) or 'top level'}: {message}"
 
 
 def _keys_of(section: list[str]) -> list[str]:

@@ -50,7 +50,7 @@ def test_a_misspelled_key_is_named_with_the_allowed_keys(tmp_path):
 def test_every_mistake_is_named_at_once(tmp_path):
     message = complaint(tmp_path, batch_size=0, colour="red")
     assert "batch_size: Input should be greater than or equal to 1" in message
-    assert "the file: Unknown key 'colour'" in message
+    assert "top level: Unknown key 'colour'" in message
 
 
 @pytest.mark.parametrize("key", ["password", "token"])
@@ -100,4 +100,4 @@ def test_the_command_names_the_unknown_key(tmp_path):
     path = written(tmp_path, {"state_dir": "s", "archives": [ARCHIVE], "typo": 1})
     result = CliRunner().invoke(app, ["worker", "check", "--config", str(path)])
     assert isinstance(result.exception, ValueError)
-    assert "the file: Unknown key 'typo'" in str(result.exception)
+    assert "top level: Unknown key 'typo'" in str(result.exception)
