@@ -21,7 +21,8 @@ import psutil
 import torch
 from common import table
 
-from covid_monai.bundle import Bundle, save_atomically
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.checkpoint import save_checkpoint
 from covid_monai.datasets.datalist import SPLITS, read_datalist
 from covid_monai.inference.classifier import Classifier
 from covid_monai.phantoms.dataset import write_phantoms
@@ -53,7 +54,7 @@ def measure(folder: Path, *, files: int, size: int) -> Iterator[dict[str, float]
     """Resident memory before the first file and after each tenth of the files."""
     torch.manual_seed(0)
     bundle = Bundle(BUNDLE, network_name="resnet10", image_size=64).copy_to(folder / "bundle")
-    save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
+    save_checkpoint(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
     data = read_datalist(write_phantoms(folder / "images", patients=30, size=size, ct=False))
     images = cycle(Path(record["image"]) for split in SPLITS for record in data.records(split))
     (folder / "archive").mkdir()

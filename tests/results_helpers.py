@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from covid_monai.bundle import Bundle, save_atomically
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.checkpoint import save_checkpoint
 from covid_monai.core.vocabulary import Status
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
@@ -26,7 +27,7 @@ def small_classifier(folder):
     """A classifier like that of a finished training, but with random weights."""
     torch.manual_seed(0)
     bundle = Bundle(SHIPPED, image_size=64, network_name="resnet10").copy_to(folder)
-    save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
+    save_checkpoint(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
     OperatingPoint("the rule", THRESHOLDS).save(bundle.operating_point_path)
     Calibration.load(SHIPPED / "models" / "calibration.json").save(bundle.calibration_path)
     return Classifier(folder, device="cpu")

@@ -22,7 +22,7 @@ from pydicom import dcmread
 from pydicom.uid import JPEG2000TransferSyntaxes, generate_uid
 from scipy.stats import entropy
 
-from covid_monai.bundle.bundle_zip import SUMS
+from covid_monai.bundle.bundle_zip import CHECKSUMS
 from covid_monai.export import export_bundle
 from covid_monai.inference.classifier import Classifier
 from covid_monai.phantoms.dataset import write_phantoms
@@ -261,7 +261,7 @@ def test_our_app_trains_on_labels_and_asks_where_it_doubts(app, bundle, phantoms
         weights, trained = (root / "models" / "model.pt" for root in (served_bundle, run / run.name))
         assert filecmp.cmp(weights, trained, shallow=False)
         assert filecmp.cmp(run / "replaced" / "model.pt", bundle / "models" / "model.pt", shallow=False)
-        assert not (served_bundle / SUMS).exists()
+        assert not (served_bundle / CHECKSUMS).exists()
         with sqlite3.connect(tmp_path / "mlruns.db") as database:
             assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
         # What is served from now on is the new network, and the most doubtful image comes next.

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from covid_monai.bundle import SHIPPED_SECTION, Bundle
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.config_editing import SHIPPED_SECTION
 from covid_monai.inference.classifier import Classifier
 
 ROOT = Path(__file__).parents[1]

@@ -1,40 +1,20 @@
-"""A bundle on disk, and the zip it is handed on as.
+"""A bundle folder, and the zip archive that it is exported to.
 
-`covid_monai.bundle.bundle` imports torch and MONAI; its names are imported when they are first asked for, so
-that commands which only need the zip stay light.
+`Bundle` needs torch and MONAI. It is imported at its first use, so that commands which only need the archive
+start fast.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from covid_monai.bundle.bundle import (
-        SETTINGS,
-        SHIPPED_SECTION,
-        Bundle,
-        CheckpointError,
-        bake_root,
-        load_checkpoint,
-        save_atomically,
-        stored_temperature,
-        string_literal,
-    )
+    from covid_monai.bundle.bundle import Bundle
 
-__all__ = [
-    "SETTINGS",
-    "SHIPPED_SECTION",
-    "Bundle",
-    "CheckpointError",
-    "bake_root",
-    "load_checkpoint",
-    "save_atomically",
-    "stored_temperature",
-    "string_literal",
-]
+__all__ = ["Bundle"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name != "Bundle":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from covid_monai.bundle import bundle
+    from covid_monai.bundle.bundle import Bundle
 
-    return getattr(bundle, name)
+    return Bundle

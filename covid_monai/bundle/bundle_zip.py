@@ -1,4 +1,4 @@
-"""A bundle as one file: digests of all that is in it, bytes that repeat, and unpacking that checks paths."""
+"""A bundle as one zip archive: checksums, reproducible bytes, and unpacking with checked paths."""
 
 import errno
 import hashlib
@@ -12,85 +12,88 @@ from tempfile import TemporaryDirectory
 
 from covid_monai.core.atomic_files import replace_atomically, write_text_atomically
 
-SUMS = "SHA256SUMS"  # in the form of coreutils' sha256sum, so that `sha256sum -c SHA256SUMS` reads it
+CHECKSUMS = "SHA256SUMS"  # in the format of coreutils: `sha256sum -c SHA256SUMS` reads it
 _MAX_BYTES = 4 * 2**30  # unpacked; a bundle has tens of megabytes
-_USED = ("configs/", "models/")  # a bundle takes what it finds there
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
+_USED = ("configs/", "models/")  # a bundle reads every file that it finds there
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
 
 
 class ArchiveError(ValueError):
-    """An archive, or a folder with `SHA256SUMS`, that is not what it was when it was made."""
+    """An archive, or an unpacked one, differs from what covid-monai export wrote."""
 
 
-def sha256(path: Path) -> str:
-    """Digest of a file, as 64 hexadecimal digits."""
+def compute_sha256(path: Path) -> str:
+    """Return the digest of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_sums(folder: Path) -> None:
-    """Write `SHA256SUMS` of all files of a folder."""
-    write_text_atomically(
-        folder / SUMS, "".join(f"{sha256(folder / name)}  {name}\n" for name in _files(folder))
-    )
+def write_checksums(folder: Path) -> None:
+    """Write `SHA256SUMS` with the digest of every file in a folder."""
+    lines = (f"{compute_sha256(folder / name)}  {name}\n" for name in _list_files(folder))
+    write_text_atomically(folder / CHECKSUMS, "".join(lines))
 
 
-def check_sums(folder: Path, *, shown: Path | None = None) -> None:
-    """Compare a folder with its `SHA256SUMS`; one without is a bundle that was never exported.
+def verify_checksums(folder: Path, *, archive: Path | None = None) -> None:
+    """Compare a folder with its `SHA256SUMS`; a folder without that file was never exported.
 
-    Other files may lie beside them, such as results; in `configs/` and `models/` they would be used.
+    Other files may lie in the folder, such as results, but not in `configs/` or `models/`, where they would
+    be used.
 
     Args:
-        folder: That may hold the list.
-        shown: What messages call it; None for the folder itself.
+        folder: Folder that may hold a `SHA256SUMS`.
+        archive: Archive that messages name in place of the folder.
 
     Raises:
-        ArchiveError: Naming the files that are missing, changed or added.
+        ArchiveError: Files are missing, changed or added; the message names them.
     """
-    if not (folder / SUMS).is_file():
+    if not (folder / CHECKSUMS).is_file():
         return
-    listed = read_sums(folder / SUMS, shown=shown)
-    used = [name for name in _files(folder) if name.startswith(_USED)]
+    listed = read_checksums(folder / CHECKSUMS, archive=archive)
+    used = [name for name in _list_files(folder) if name.startswith(_USED)]
     problems = [f"{name} was added" for name in used if name not in listed]
     for name, digest in listed.items():
         if not (folder / name).is_file():
             problems.append(f"{name} is missing")
-        elif sha256(folder / name) != digest:
+        elif compute_sha256(folder / name) != digest:
             problems.append(f"{name} is damaged or was changed")
     if problems:
         raise ArchiveError(
-            f"{shown or folder}: not as it was exported ({SUMS}): {'; '.join(problems)}. Unpack the "
-            f"archive again, or delete {SUMS} if you changed the bundle yourself."
+            f"{archive or folder} is not as it was exported: {'; '.join(problems)}. Unpack the archive "
+            f"again, or delete {CHECKSUMS} if you changed the bundle yourself."
         )
 
 
-def read_sums(path: Path, *, shown: Path | None = None) -> dict[str, str]:
-    """Name to digest, from a list in the form of `sha256sum`.
+def read_checksums(path: Path, *, archive: Path | None = None) -> dict[str, str]:
+    """Read a list in the format of `sha256sum`, and return the digest of each file by its name.
 
     Raises:
-        ArchiveError: If it is not in the form of `sha256sum`, or names a file outside its folder.
+        ArchiveError: The list has another format, or names a file outside its folder.
     """
     digests = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         digest, separator, name = line.partition("  ")
         if len(digest) != 64 or set(digest) - set("0123456789abcdef") or not separator:
-            raise ArchiveError(f"{shown or path}: {SUMS} is no list of SHA-256 digests: {line[:80]!r}")
-        _check_name(name, shown or path)
+            raise ArchiveError(
+                f"{archive or path}: {CHECKSUMS} holds {line[:80]!r}, which is not a SHA-256 digest with a "
+                "file name. Copy the archive again."
+            )
+        _check_name(name, archive or path)
         digests[name] = digest
     if not digests:
-        raise ArchiveError(f"{shown or path}: {SUMS} lists no file")
+        raise ArchiveError(f"{archive or path}: {CHECKSUMS} lists no file. Copy the archive again.")
     return digests
 
 
 def write_zip(folder: Path, path: Path) -> None:
-    """Pack a folder under its own name; the same files give the same bytes.
+    """Pack a folder under its own name. The same files give the same bytes.
 
     Args:
-        folder: Becomes the one folder at the top of the archive.
-        path: The archive; written whole or not at all.
+        folder: Folder that becomes the only one at the top of the archive.
+        path: Archive to write, complete or not at all.
     """
     with replace_atomically(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name in [*_files(folder), *([SUMS] if (folder / SUMS).is_file() else [])]:
+        for name in [*_list_files(folder), *([CHECKSUMS] if (folder / CHECKSUMS).is_file() else [])]:
             entry = zipfile.ZipInfo(f"{folder.name}/{name}", date_time=_EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
@@ -98,43 +101,43 @@ def write_zip(folder: Path, path: Path) -> None:
 
 
 def unpack(path: Path, folder: Path) -> Path:
-    """Unpack an archive of `write_zip` below `folder` and check its digests.
-
-    Returns:
-        The unpacked folder.
+    """Unpack an archive of `write_zip` into `folder`, check its digests, and return the unpacked folder.
 
     Raises:
-        ArchiveError: If it is damaged, has no digests, holds what they do not list, or would write outside
+        ArchiveError: The archive is damaged, has no digests, holds a file without one, or would write outside
             of one folder.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             top = _check_entries(archive, path)
-            archive.extractall(folder)  # compares what it unpacks with its check sums
+            archive.extractall(folder)  # compares the content with the archive's own check sums
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        # A damaged archive may ask for a place before its own beginning; a full disk is no fault of it.
+        # A damaged archive may make zipfile seek before its beginning. Other errors, such as a full disk, say
+        # nothing about the archive.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise ArchiveError(
-            f"{path} is no zip archive, or is cut off or damaged ({error}). Copy or download it again."
+            f"{path} is not a zip archive, or is incomplete or damaged ({error}). Copy or download it again."
         ) from error
     root = folder / top
-    if not (root / SUMS).is_file():
-        raise ArchiveError(f"{path}: {top}/{SUMS} is missing, so this was not made by covid-monai export.")
-    check_sums(root, shown=path)
-    unlisted = set(_files(root)) - set(read_sums(root / SUMS))
+    if not (root / CHECKSUMS).is_file():
+        raise ArchiveError(
+            f"{path}: {top}/{CHECKSUMS} is missing, so covid-monai export did not write this archive. Export "
+            "the bundle again."
+        )
+    verify_checksums(root, archive=path)
+    unlisted = set(_list_files(root)) - set(read_checksums(root / CHECKSUMS))
     if unlisted:
-        raise ArchiveError(f"{path}: holds what {SUMS} does not list: {', '.join(sorted(unlisted))}")
+        raise ArchiveError(f"{path}: {CHECKSUMS} does not list these files: {', '.join(sorted(unlisted))}")
     return root
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Path]:
-    """The folder of a bundle that is given as a folder or as an archive; an archive's is temporary.
+def open_bundle(path: Path) -> Iterator[Path]:
+    """Give the folder of a bundle that is a folder or an archive; an archive is unpacked for the block.
 
     Raises:
-        ArchiveError: As `unpack`; and in place of an error about the temporary folder, which nobody could
-            find afterwards.
+        ArchiveError: As `unpack`. It also replaces errors about the temporary folder, which does not stay.
     """
     if not path.is_file():
         yield path
@@ -149,7 +152,7 @@ def opened(path: Path) -> Iterator[Path]:
 
 
 def _check_entries(archive: zipfile.ZipFile, path: Path) -> str:
-    """Name of the one folder that everything lies in."""
+    """Return the name of the only folder at the top; raise `ArchiveError` for an unsafe entry."""
     names = [entry.filename for entry in archive.infolist()]
     for entry in archive.infolist():
         _check_name(entry.filename.rstrip("/"), path)
@@ -157,14 +160,13 @@ def _check_entries(archive: zipfile.ZipFile, path: Path) -> str:
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise ArchiveError(f"{path}: {entry.filename} is a link or a device, which no bundle holds")
     if len(set(names)) < len(names):
-        raise ArchiveError(f"{path}: holds one name twice")
+        raise ArchiveError(f"{path}: a file name occurs twice")
     if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
-        raise ArchiveError(f"{path}: unpacks to more than {_MAX_BYTES / 2**30:.0f} GiB, which no bundle does")
+        raise ArchiveError(f"{path} unpacks to more than {_MAX_BYTES / 2**30:.0f} GiB, which no bundle does")
     tops = {PurePosixPath(name).parts[0] for name in names}
     if len(tops) != 1:
-        raise ArchiveError(
-            f"{path}: expected one folder with a bundle, found {', '.join(sorted(tops)) or 'nothing'}"
-        )
+        found = ", ".join(sorted(tops)) or "nothing"
+        raise ArchiveError(f"{path}: an archive of a bundle holds one folder, but this one holds {found}")
     return tops.pop()
 
 
@@ -174,7 +176,7 @@ def _check_name(name: str, path: Path) -> None:
         raise ArchiveError(f"{path}: {name!r} would be written outside of the bundle's folder")
 
 
-def _files(folder: Path) -> list[str]:
-    """Names of all files but `SHA256SUMS` itself, relative and in order."""
+def _list_files(folder: Path) -> list[str]:
+    """Return the relative names of all files but `SHA256SUMS`, in order."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in found if name != SUMS)
+    return sorted(name for name in found if name != CHECKSUMS)

@@ -78,9 +78,9 @@ def _log(test: Mapping[str, Any], output: Path, bundle: Path) -> None:
 
 def _as_value(path: Path) -> str:
     """A path as MONAI's ConfigParser keeps it: in plain text it would turn "#" into "::"."""
-    from covid_monai.bundle import string_literal
+    from covid_monai.bundle.config_editing import quote_for_expression
 
-    return "$" + string_literal(str(path))
+    return "$" + quote_for_expression(str(path))
 
 
 def _run(config: Path, overrides: dict[str, str], *, device: str | None) -> None:

@@ -30,13 +30,13 @@ def export(
     """
     folder = find_bundle(bundle)
 
-    from covid_monai.bundle.bundle_zip import sha256
+    from covid_monai.bundle.bundle_zip import compute_sha256
     from covid_monai.export import export_bundle
 
     typer.echo("Converting, comparing, packing (half a minute)...", err=True)
     with reserve_stdout(as_json):
         path = export_bundle(folder, output, images=images or ())
-    size, digest = path.stat().st_size, sha256(path)
+    size, digest = path.stat().st_size, compute_sha256(path)
     if as_json:
         print_json({"archive": str(path), "bytes": size, "sha256": digest, "notice": RESEARCH_USE})
     else:

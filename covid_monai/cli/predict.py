@@ -68,10 +68,10 @@ def predict(
     place = bundle if bundle is not None and bundle.is_file() else find_bundle(bundle)
 
     import_monai_for_prediction()
-    from covid_monai.bundle.bundle_zip import opened
+    from covid_monai.bundle.bundle_zip import open_bundle
     from covid_monai.inference.classifier import Classifier
 
-    with opened(place) as folder:
+    with open_bundle(place) as folder:
         classifier = Classifier(
             folder,
             device=device,

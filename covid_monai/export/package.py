@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import covid_monai
-from covid_monai.bundle import Bundle, bake_root
-from covid_monai.bundle.bundle_zip import write_sums, write_zip
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.bundle_zip import write_checksums, write_zip
+from covid_monai.bundle.config_editing import set_bundle_root
 from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.core.progress import ProgressBar, progress_bar
 from covid_monai.export import forms
@@ -82,7 +83,7 @@ def _pack(bundle: Bundle, path: Path, *, images: int) -> None:
     build_wheel(bundle.root / WHEELS)
     write_text_atomically(bundle.root / WHEELS / PINS, "".join(f"{pin}\n" for pin in pins()))
     write_text_atomically(bundle.root / RECORD, json.dumps(_record(bundle, images=images), indent=2) + "\n")
-    write_sums(bundle.root)
+    write_checksums(bundle.root)
     write_zip(bundle.root, path)
 
 
@@ -109,7 +110,7 @@ def _copy(source: Bundle, folder: Path) -> Bundle:
     for path in source.model_files:
         if path.is_file():
             shutil.copy2(path, folder / "models" / path.name)
-    bake_root(folder, source.name)
+    set_bundle_root(folder, source.name)
     path = folder / "configs" / "metadata.json"
     metadata = {**source.metadata, "preprocessing": source.preprocessing_contract}
     write_text_atomically(path, json.dumps(metadata, indent=4) + "\n")

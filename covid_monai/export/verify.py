@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.bundle_zip import SUMS, ArchiveError, opened
+from covid_monai.bundle.bundle_zip import CHECKSUMS, ArchiveError, open_bundle
 from covid_monai.core.errors import first_line
 from covid_monai.export.package import RECORD, WHEELS
 from covid_monai.export.parity import check_parity
@@ -31,10 +31,10 @@ def verify_bundle(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: give an archive or a bundle folder.")
-    with opened(path) as root:
-        if not (root / SUMS).is_file():
+    with open_bundle(path) as root:
+        if not (root / CHECKSUMS).is_file():
             raise ArchiveError(
-                f"{path}: no {SUMS}: not made by covid-monai export, so nothing can be verified."
+                f"{path}: no {CHECKSUMS}: not made by covid-monai export, so nothing can be verified."
             )
         bundle = Bundle(root)  # compares the digests
         record = _read_record(bundle)

@@ -16,7 +16,8 @@ import torch
 from scipy.special import softmax
 from torch import Tensor
 
-from covid_monai.bundle import Bundle, CheckpointError
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.checkpoint import CheckpointError
 from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage
 from covid_monai.gate.descriptor import LAYOUT, Floats, describe, thumbnail

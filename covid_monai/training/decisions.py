@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed, nn
 
-from covid_monai.bundle import Bundle, load_checkpoint
+from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import Datalist
 from covid_monai.evaluation.decisions.calibration import Calibration, fit_calibration
 from covid_monai.evaluation.decisions.operating_point import choose_operating_point
@@ -34,7 +34,7 @@ def load_best_weights(network: nn.Module, bundle: Bundle) -> None:
     """
     if distributed.is_initialized():
         distributed.barrier()  # the first process may still be writing the weights
-    load_checkpoint(network, bundle.checkpoint_path, bundle=bundle)
+    bundle.load_weights(network)
 
 
 @on_first_process

@@ -9,7 +9,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from covid_monai.bundle import Bundle, save_atomically
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.checkpoint import save_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class RunFolder:
         best, epoch = self.evaluator.state, trainer.state.epoch
         if best.best_metric_epoch == epoch:
             result = {"epoch": epoch, "metric": float(best.best_metric)}
-            save_atomically(self.bundle.checkpoint(self.network) | result, self.best_path)
+            save_checkpoint(self.bundle.checkpoint(self.network) | result, self.best_path)
         content = {
             "epoch": epoch,
             "best_metric": best.best_metric,
@@ -111,7 +112,7 @@ class RunFolder:
             "settings": self.settings.shared(),
         }
         parts = {name: part.state_dict() for name, part in self._parts(trainer).items()}
-        save_atomically(content | parts, self.last_path)
+        save_checkpoint(content | parts, self.last_path)
 
     def load(self, trainer: Any) -> None:
         """Continue from `models/last.pt` if the run is resumed and the file is there.

@@ -27,7 +27,7 @@ from monailabel.tasks.train.bundle import BundleTrainTask
 from monailabel.utils.others.generic import device_list
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.bundle_zip import SUMS
+from covid_monai.bundle.bundle_zip import CHECKSUMS
 from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.datasets.prepare import prepare
 from covid_monai.export.forms import ONNX, TORCHSCRIPT
@@ -38,7 +38,7 @@ STOCK = Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle" / "main.
 UNCERTAINTY = "uncertainty"
 _NEUTRAL = "class_{}"
 # Of an export, which all speak of the weights before.
-_EXPORTED = (SUMS, RECORD, f"models/{TORCHSCRIPT}", f"models/{ONNX}")
+_EXPORTED = (CHECKSUMS, RECORD, f"models/{TORCHSCRIPT}", f"models/{ONNX}")
 
 
 def _stock_app() -> type:

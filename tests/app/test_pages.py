@@ -18,7 +18,7 @@ from results_helpers import SHIPPED, small_classifier
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from covid_monai.bundle.bundle_zip import sha256
+from covid_monai.bundle.bundle_zip import compute_sha256
 from covid_monai.phantoms.dataset import write_phantoms
 
 pytestmark = [
@@ -264,7 +264,7 @@ def test_cancelled_batch_stops_and_keeps_what_is_done(page, images, tmp_path):
 def test_model_tab_tells_what_the_models_are_and_what_was_found(page, other_bundle, look):
     open_tab(page, "Model")
     text = page.text(".model-body", "SHA-256")
-    assert sha256(SHIPPED / "models" / "model.pt") in text
+    assert compute_sha256(SHIPPED / "models" / "model.pt") in text
     thresholds = json.loads((SHIPPED / "models" / "operating_point.json").read_text())["thresholds"]
     assert all(f"{value:.3f}" in text for value in thresholds.values())
     assert "Do not believe the headline" in text  # of its model card
@@ -273,7 +273,7 @@ def test_model_tab_tells_what_the_models_are_and_what_was_found(page, other_bund
     page.screen(1280)
 
     choose(page, "Model", "other")
-    text = page.text(".model-body", sha256(other_bundle / "models" / "model.pt"))
+    text = page.text(".model-body", compute_sha256(other_bundle / "models" / "model.pt"))
     assert "The label can be predicted from the border alone." in text
     assert page.all(".verdict-found")
     metrics = json.loads((other_bundle / "evaluation" / "metrics.json").read_text())

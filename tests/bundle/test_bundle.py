@@ -9,7 +9,9 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from covid_monai.bundle import SHIPPED_SECTION, Bundle, CheckpointError, load_checkpoint, save_atomically
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.checkpoint import CheckpointError, save_checkpoint
+from covid_monai.bundle.config_editing import SHIPPED_SECTION
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "covid_cxr_classification"
@@ -21,7 +23,7 @@ def small_bundle(tmp_path) -> Bundle:
     source = Bundle(BUNDLE, class_names=["no", "yes"], image_size=64, network_name="resnet10")
     bundle = source.copy_to(tmp_path / "bundle")
     torch.manual_seed(0)
-    save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
+    save_checkpoint(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
     return bundle
 
 
@@ -118,7 +120,7 @@ def test_damaged_weights_are_refused_by_name(small_bundle, damage):
 def test_weights_of_another_network_are_refused(small_bundle):
     network = Bundle(BUNDLE, network_name="resnet18", class_names=["no", "yes"]).build_network()
     with pytest.raises(CheckpointError, match="does not fit"):
-        load_checkpoint(network, small_bundle.checkpoint_path, bundle=small_bundle)
+        small_bundle.load_weights(network)
 
 
 def test_a_checkpoint_holds_no_code(small_bundle, tmp_path):

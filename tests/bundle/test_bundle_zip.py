@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covid_monai.bundle.bundle_zip import (
-    SUMS,
+    CHECKSUMS,
     ArchiveError,
-    check_sums,
-    opened,
-    read_sums,
+    open_bundle,
+    read_checksums,
     unpack,
-    write_sums,
+    verify_checksums,
+    write_checksums,
     write_zip,
 )
 
@@ -29,7 +29,7 @@ def _write(tree, folder):
     for name, content in tree.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    write_sums(folder)
+    write_checksums(folder)
 
 
 @given(TREES)
@@ -40,7 +40,7 @@ def test_what_is_packed_comes_out_and_packs_to_the_same_bytes(tree):
         _write(tree, root / "bundle")
         write_zip(root / "bundle", root / "a.zip")
         out = unpack(root / "a.zip", root / "out")
-        assert {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()} == {*tree, SUMS}
+        assert {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()} == {*tree, CHECKSUMS}
         assert all((out / file).read_bytes() == content for file, content in tree.items())
         write_zip(out, root / "b.zip")
         assert (root / "a.zip").read_bytes() == (root / "b.zip").read_bytes()
@@ -54,7 +54,7 @@ def test_any_changed_byte_is_named(tree, data):
         victim = data.draw(st.sampled_from(sorted(tree)))
         (root / victim).write_bytes(tree[victim] + b"x")
         with pytest.raises(ArchiveError, match="damaged or was changed") as error:
-            check_sums(root)
+            verify_checksums(root)
         assert victim in str(error.value)
 
 
@@ -69,7 +69,7 @@ def test_a_flipped_bit_anywhere_is_named_or_changes_nothing(tmp_path):
         flipped[position] ^= 1 << position % 8
         (tmp_path / "flipped.zip").write_bytes(flipped)
         try:
-            with opened(tmp_path / "flipped.zip") as folder:
+            with open_bundle(tmp_path / "flipped.zip") as folder:
                 assert all((folder / name).read_bytes() == content for name, content in tree.items())
         except ArchiveError as error:
             assert "flipped.zip" in str(error)
@@ -86,18 +86,18 @@ def test_a_name_that_leaves_the_folder_is_refused_before_anything_is_written(nam
         unpack(tmp_path / "a.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "x").exists()
-    (tmp_path / SUMS).write_text(f"{'0' * 64}  {name}\n")
+    (tmp_path / CHECKSUMS).write_text(f"{'0' * 64}  {name}\n")
     with pytest.raises(ArchiveError, match="would be written outside"):
-        read_sums(tmp_path / SUMS)
+        read_checksums(tmp_path / CHECKSUMS)
 
 
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({}, "found nothing"),
-        ({"a/x": b"", "b/x": b""}, "expected one folder with a bundle, found a, b"),
+        ({}, "this one holds nothing"),
+        ({"a/x": b"", "b/x": b""}, "holds one folder, but this one holds a, b"),
         ({"a/x": b""}, "a/SHA256SUMS is missing"),
-        ({"a/SHA256SUMS": b"rubbish\n"}, "no list of SHA-256 digests: 'rubbish'"),
+        ({"a/SHA256SUMS": b"rubbish\n"}, "holds 'rubbish', which is not a SHA-256 digest"),
         ({"a/SHA256SUMS": b""}, "lists no file"),
     ],
 )
@@ -105,7 +105,7 @@ def test_archives_that_are_no_bundles_say_why(entries, message, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name, content in entries.items():
             archive.writestr(name, content)
-    with pytest.raises(ArchiveError, match=message), opened(tmp_path / "a.zip"):
+    with pytest.raises(ArchiveError, match=message), open_bundle(tmp_path / "a.zip"):
         pass
 
 
@@ -118,6 +118,6 @@ def test_an_archive_that_would_fill_the_disk_is_not_unpacked(tmp_path, monkeypat
 
 
 def test_a_folder_without_digests_is_no_concern(tmp_path):
-    check_sums(tmp_path)
-    with opened(tmp_path) as folder:
+    verify_checksums(tmp_path)
+    with open_bundle(tmp_path) as folder:
         assert folder == tmp_path

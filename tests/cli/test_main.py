@@ -16,7 +16,8 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
 import covid_monai
-from covid_monai.bundle import Bundle, save_atomically
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.checkpoint import save_checkpoint
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.inference.backends import choose_backend
@@ -78,7 +79,7 @@ def bundle(tmp_path_factory):
     bundle = Bundle(SHIPPED, image_size=64, network_name="resnet10").copy_to(
         tmp_path_factory.mktemp("bundle") / "o'brien #1"
     )
-    save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
+    save_checkpoint(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
     OperatingPoint("the rule", {"normal": 0.6, "pneumonia": 0.2, "covid": 0.3}).save(
         bundle.operating_point_path
     )

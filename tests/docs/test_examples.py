@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from covid_monai.bundle import Bundle, CheckpointError
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.checkpoint import CheckpointError
 from covid_monai.datasets import collections as sources
 from covid_monai.inference.grad_cam import HeatmapGenerator
 from covid_monai.phantoms.dataset import write_phantoms

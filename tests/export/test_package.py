@@ -19,8 +19,9 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from covid_monai.bundle import Bundle, save_atomically
-from covid_monai.bundle.bundle_zip import SUMS, write_sums, write_zip
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.bundle_zip import CHECKSUMS, write_checksums, write_zip
+from covid_monai.bundle.checkpoint import save_checkpoint
 from covid_monai.cli.main import app
 from covid_monai.export import export_bundle, verify_bundle
 from covid_monai.export.parity import parity_images
@@ -58,7 +59,7 @@ def images(tmp_path_factory):
 
 def test_archive_is_whole_and_other_tools_agree_on_its_digests(archive, folder):
     assert archive.name == f"{NAME}-{Bundle(SHIPPED).metadata['version']}.zip"
-    assert subprocess.run(["sha256sum", "-c", "--quiet", SUMS], cwd=folder).returncode == 0
+    assert subprocess.run(["sha256sum", "-c", "--quiet", CHECKSUMS], cwd=folder).returncode == 0
     record = verify_bundle(archive)
     assert record == verify_bundle(folder)
     assert max(record["parity"]["max_abs_difference"].values()) <= 1e-4
@@ -194,7 +195,7 @@ def test_wheel_and_pins_are_all_that_is_needed_offline_and_read_only(folder, ima
 
 def _repacked(folder, *, digests=True):
     if digests:
-        write_sums(folder)
+        write_checksums(folder)
     path = folder.parent / "changed.zip"
     write_zip(folder, path)
     return path
@@ -223,7 +224,7 @@ def _add(folder, archive):
 
 
 def _without_digests(folder, archive):
-    (folder / SUMS).unlink()
+    (folder / CHECKSUMS).unlink()
     return _repacked(folder, digests=False)
 
 
@@ -286,16 +287,16 @@ def _put_in(folder, archive):
 
 CORRUPTIONS = {
     _flip_a_byte: "damaged",
-    _cut_off: "is no zip archive, or is cut off or damaged",
+    _cut_off: "is not a zip archive, or is incomplete or damaged",
     _leave_out: "models/gate.npz is missing",
-    _add: "does not list: docs/extra.bin",
+    _add: "does not list these files: docs/extra.bin",
     _without_digests: "SHA256SUMS is missing",
     _wrong_digest: "configs/inference.yaml is damaged or was changed",
     _traverse: "escaped.txt' would be written outside",
     _link: "link is a link or a device",
     _other_preprocessing: "trained under another preprocessing",
     _other_classes: "models/operating_point.json is for the classes normal, pneumonia, covid",
-    _pickled_code: "model.pt is no checkpoint of this project, or is damaged",
+    _pickled_code: "model.pt is damaged, or no training of this project wrote it",
     _other_weights: "gate.npz was fitted for other weights",
     _put_in: "models/other.pt was added",
 }
@@ -375,7 +376,7 @@ def test_a_file_in_place_of_the_folder_is_named_at_once(tmp_path):
 def test_another_network_of_two_classes_is_exported_and_other_weights_stay(archive, tmp_path):
     settings = {"class_names": ["no", "yes"], "network_name": "densenet121", "image_size": 64}
     bundle = Bundle(SHIPPED, **settings).copy_to(tmp_path / "run")
-    save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
+    save_checkpoint(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
     written = export_bundle(bundle.root, tmp_path / "out")
     assert max(verify_bundle(written)["parity"]["max_abs_difference"].values()) <= 1e-4
     shutil.copy(archive, tmp_path / "other.zip")
@@ -386,7 +387,7 @@ def test_another_network_of_two_classes_is_exported_and_other_weights_stay(archi
 
 
 def test_parts_that_do_not_belong_together_are_not_exported(folder, tmp_path):
-    (folder / SUMS).unlink()
+    (folder / CHECKSUMS).unlink()
     path = folder / "models" / "operating_point.json"
     point = json.loads(path.read_text())
     _change_json(path, class_names=point["class_names"][::-1])

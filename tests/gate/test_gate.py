@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.covariance import LedoitWolf
 
-from covid_monai.bundle import Bundle, CheckpointError, save_atomically
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.checkpoint import CheckpointError, save_checkpoint
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.datasets.datalist import read_datalist
 from covid_monai.gate.descriptor import describe, thumbnail
@@ -27,7 +28,7 @@ def gated_bundle(folder: Path, train: list[dict], validation: list[dict]) -> Bun
     """A bundle with random weights, and a gate for these images."""
     torch.manual_seed(0)
     bundle = Bundle(SHIPPED, image_size=64, network_name="resnet10").copy_to(folder)
-    save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
+    save_checkpoint(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
     fit_gate(bundle, train, validation).save(bundle.gate_path)
     return bundle
 
@@ -163,7 +164,7 @@ def test_the_gate_comes_back_as_it_was_and_is_small(bundle, gate, data):
 
 def test_a_gate_of_other_weights_is_refused(bundle, data, tmp_path):
     other = bundle.copy_to(tmp_path / "other")
-    save_atomically(other.checkpoint(other.build_network()), other.checkpoint_path)
+    save_checkpoint(other.checkpoint(other.build_network()), other.checkpoint_path)
     other.gate_path.write_bytes(bundle.gate_path.read_bytes())
     with pytest.raises(CheckpointError, match=r"gate\.npz was fitted for other weights"):
         Classifier(other.root, device="cpu")
@@ -210,7 +211,7 @@ def test_the_classifier_refuses_what_the_gate_refuses(bundle, data, tmp_path):
 
 def test_a_bundle_without_gate_predicts_and_says_so_once(bundle, data, tmp_path, caplog):
     other = bundle.copy_to(tmp_path / "other")
-    save_atomically(other.checkpoint(other.build_network()), other.checkpoint_path)
+    save_checkpoint(other.checkpoint(other.build_network()), other.checkpoint_path)
     images = [record["image"] for record in data.records("test")[:3]]
     with caplog.at_level(logging.WARNING, logger="covid_monai"):
         assert all(prediction.ok for prediction in Classifier(other.root, device="cpu").predict(images))

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from covid_monai.bundle import Bundle, save_atomically
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.checkpoint import save_checkpoint
 from covid_monai.inference.backends import choose_backend, load_backend, network_cache
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.decision import compute_probabilities
@@ -26,7 +27,7 @@ CPU = torch.device("cpu")
 def small_bundle(folder: Path, *, seed: int = 0) -> Bundle:
     torch.manual_seed(seed)
     bundle = Bundle(SHIPPED, image_size=64, network_name="resnet10").copy_to(folder)
-    save_atomically(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
+    save_checkpoint(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
     return bundle
 
 

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from covid_monai.bundle import Bundle, save_atomically
+from covid_monai.bundle import Bundle
+from covid_monai.bundle.checkpoint import save_checkpoint
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
@@ -29,7 +30,7 @@ def small_bundle(folder: Path) -> Bundle:
     torch.manual_seed(0)
     bundle = Bundle(SHIPPED, image_size=64, network_name="resnet10").copy_to(folder)
     network = bundle.build_network()
-    save_atomically(bundle.checkpoint(network), bundle.checkpoint_path)
+    save_checkpoint(bundle.checkpoint(network), bundle.checkpoint_path)
     return bundle
 
 
@@ -172,7 +173,7 @@ def test_output_that_is_no_number_is_an_error_and_no_class(tmp_path):
     bundle = small_bundle(tmp_path)
     network = bundle.build_network()
     torch.nn.init.constant_(network.fc.bias, float("nan"))
-    save_atomically(bundle.checkpoint(network), bundle.checkpoint_path)
+    save_checkpoint(bundle.checkpoint(network), bundle.checkpoint_path)
     (prediction,) = Classifier(bundle.root, device="cpu").predict([write_png(tmp_path / "a.png")])
     assert (prediction.status, prediction.reason) == (Status.ERROR, "failed")
     assert prediction.predicted_class is prediction.probabilities is None
