@@ -1,1 +1,1 @@
-"""What is not scored because it is unlike the training images, and why."""
+"""The input gate, which refuses images that are unlike the training images and says why."""

@@ -1,9 +1,9 @@
-"""A preprocessed image in a few hundred numbers: where it is bright, how bright, how sharp.
+"""Description of a preprocessed image by a few hundred numbers: where it is bright, how bright, how sharp.
 
-The numbers come from the image and not from the classifier's network, whose features know hospitals rather
-than chests. With one of four collections left out of the gate's statistics, and a limit that 99 % of the
-other validation images pass, the distance of the network's features (ResNet18) refused 3 to 82 % of the
-images left out, the distance of these numbers 1 to 6 %.
+The numbers come from the image and not from the classifier's network, whose features tell hospitals rather
+than chests. One of four collections was left out of the gate's statistics, with a limit that 99 % of the
+other validation images pass. The distance of the network's features (ResNet18) then refused 3 to 82 % of the
+images left out, and the distance of these numbers 1 to 6 %.
 """
 
 from functools import lru_cache
@@ -24,12 +24,12 @@ Floats = NDArray[np.float64]
 
 
 def describe(image: Tensor) -> Floats:
-    """Thumbnail, grey levels and spectrum of one preprocessed image.
+    """Return thumbnail, grey levels and spectrum of one preprocessed image.
 
-    The image's own range is brought to [0, 1] first, so the constants of the normalisation do not matter.
+    The image is scaled to [0, 1] first, so that the constants of the normalisation do not matter.
 
     Args:
-        image: `[1, S, S]`, S at least `THUMBNAIL`.
+        image: Image `[1, S, S]`, S at least `THUMBNAIL`.
 
     Returns:
         `[D]`, D = 16 * 16 + 8 + 12: mean grey of each field of a 16 x 16 grid, row by row; share of the
@@ -47,12 +47,12 @@ def describe(image: Tensor) -> Floats:
 
 
 def thumbnail(descriptor: Floats) -> Floats:
-    """The grid of a descriptor, or of several: `[..., D]` to `[..., 16, 16]`, in [0, 1]."""
+    """Return the grid of a descriptor, or of several: `[..., D]` to `[..., 16, 16]`, in [0, 1]."""
     return descriptor[..., : THUMBNAIL**2].reshape(*descriptor.shape[:-1], THUMBNAIL, THUMBNAIL)
 
 
 def _spectrum(grey: Tensor) -> Tensor:
-    """Logarithm of the mean power in each band, from one period an image to the finest grain: `[BANDS]`."""
+    """Return the logarithm of the mean power `[BANDS]`, from one period per image to the finest grain."""
     power = torch.fft.rfft2(grey - grey.mean()).abs().square().flatten()
     band, counts = _bands(*grey.shape)
     return (torch.bincount(band, weights=power, minlength=BANDS) / counts + _LOWEST_POWER).log()
@@ -60,7 +60,7 @@ def _spectrum(grey: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _bands(rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Band of each frequency of `rfft2`, flat, and how many frequencies each band has (1 for none)."""
+    """Return the band of each frequency of `rfft2`, flat, and the frequencies per band (1 for none)."""
     frequency = torch.hypot(torch.fft.fftfreq(rows)[:, None], torch.fft.rfftfreq(columns)[None]).flatten()
     edges = torch.logspace(np.log10(1 / max(rows, columns)), np.log10(0.7), BANDS + 1)
     band = torch.bucketize(frequency, edges[1:-1])

@@ -1,7 +1,6 @@
-"""Fit the gate on a bundle's own training images, and set its limit on the validation images."""
+"""Fit of the gate on a bundle's own training images, with its limit from the validation images."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -9,66 +8,62 @@ from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.progress import with_progress
+from covid_monai.core.parallel import map_in_threads
 from covid_monai.gate.descriptor import Floats, describe, thumbnail
 from covid_monai.gate.gate import MIN_UPRIGHT_PROBABILITY, POSES, Gate
 
-MAX_IMAGES = 3000  # more change nothing that can be measured
+MAX_IMAGES = 3000  # more images make no measurable difference
 _MAX_POSE_IMAGES = 1000
-REFUSED_SHARE = 0.005  # of the validation images, by the distance
+REFUSED_SHARE = 0.005  # share of the validation images that the distance may refuse
 _DEVIATIONS = 3.0
+_THREADS = 2  # that read and preprocess
 
 
-def fit_gate(
-    bundle: Bundle,
-    train_records: Sequence[dict],
-    val_records: Sequence[dict],
-    *,
-    seed: int = 0,
-    workers: int = 2,
-) -> Gate:
-    """Statistics of the training images, with the limit that lets nearly all validation images pass.
+def fit_gate(bundle: Bundle, train_records: Sequence[dict], val_records: Sequence[dict]) -> Gate:
+    """Fit the statistics of the training images, and a limit that nearly all validation images pass.
 
-    The distance is Mahalanobis', with the shrunk covariance of Ledoit and Wolf, which exists for few images
-    too. Outliers are no part of it. The pose is told by a logistic regression of training images turned and
-    inverted on purpose, and mirrored, as a mirrored image is not refused.
+    The distance is Mahalanobis', with the shrunk covariance of Ledoit and Wolf, which also exists for few
+    images. No outlier is needed. The pose comes from a logistic regression of training images that are
+    turned and inverted on purpose, and mirrored, because a mirrored image is not refused.
 
     Args:
-        bundle: With its final weights.
-        train_records: `image` (path); at most `MAX_IMAGES` of them, drawn at random, are used.
-        val_records: Likewise.
-        seed: Of the draw.
-        workers: Threads that read and preprocess.
+        bundle: Bundle with its final weights.
+        train_records: Records with `image` (path); at most `MAX_IMAGES` of them are used, drawn at random.
+        val_records: Records that set the limit, used in the same way.
 
     Raises:
-        ValueError: If there are fewer than two images in either.
+        ValueError: If there are fewer than two records in either list.
 
     Reference: Lee 2018 (Mahalanobis distance against outliers); Ledoit and Wolf 2004.
     """
     if min(len(train_records), len(val_records)) < 2:
-        raise ValueError("the input gate needs two training images and two validation images at least")
+        raise ValueError(
+            "The input gate needs at least two training images and two validation images; there are "
+            f"{len(train_records)} and {len(val_records)}. Prepare the datalist with more images."
+        )
     training, validation = (
-        describe_files(bundle, _draw(records, seed), workers=workers)
-        for records in (train_records, val_records)
+        describe_files(bundle, _draw(records)) for records in (train_records, val_records)
     )
-    gate = _statistics(bundle, training)
-    return _with_limit(gate, validation, training_images=len(training))
+    return _with_limit(_fit_statistics(bundle, training), validation, training_images=len(training))
 
 
-def _draw(records: Sequence[dict], seed: int) -> list[str]:
-    order = np.random.default_rng(seed).permutation(len(records))[:MAX_IMAGES]
+def describe_files(bundle: Bundle, files: Sequence[str]) -> Floats:
+    """Return the descriptors `[N, D]` of images, read as the bundle reads them."""
+
+    def describe_file(file: str) -> Floats:
+        return describe(bundle.preprocessing({"image": file})["image"])
+
+    rows = map_in_threads(describe_file, files, "describing images", total=len(files), workers=_THREADS)
+    return np.stack(list(rows))
+
+
+def _draw(records: Sequence[dict]) -> list[str]:
+    order = np.random.default_rng(0).permutation(len(records))[:MAX_IMAGES]
     return [records[index]["image"] for index in order]
 
 
-def describe_files(bundle: Bundle, files: Sequence[str], *, workers: int = 2) -> Floats:
-    """Descriptors `[N, D]` of images, read as the bundle reads them."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="describe") as pool:
-        rows = pool.map(lambda file: describe(bundle.preprocessing({"image": file})["image"]), files)
-        return np.stack(list(with_progress(rows, "describing images", total=len(files))))
-
-
-def _statistics(bundle: Bundle, training: Floats) -> Gate:
-    # Rounded as they will be stored: the limit then belongs to the very numbers that are used.
+def _fit_statistics(bundle: Bundle, training: Floats) -> Gate:
+    # Rounded as they will be stored, so that the limit belongs to the numbers that are used.
     center, scale = _stored(training.mean(axis=0)), _stored(training.std(axis=0) + 1e-6)
     covariance = LedoitWolf(assume_centered=True).fit((training - center) / scale)
     weights, bias = _fit_poses(thumbnail(training[:_MAX_POSE_IMAGES]))
@@ -90,7 +85,7 @@ def _fit_poses(upright: Floats) -> tuple[Floats, Floats]:
     images = np.concatenate([upright, upright[:, :, ::-1]])
     posed = [*(np.rot90(images, turns, axes=(1, 2)) for turns in range(len(POSES) - 1)), 1 - images]
     pixels = np.concatenate(posed).reshape(len(POSES) * len(images), -1)
-    # Strong regularisation: a pose shall be told by where lungs and abdomen lie, not by single pixels.
+    # Strong regularisation: the pose must follow from where lungs and abdomen lie, not from single pixels.
     model = LogisticRegression(C=0.1, max_iter=300).fit(pixels, np.repeat(range(len(POSES)), len(images)))
     return model.coef_, model.intercept_
 
@@ -98,7 +93,7 @@ def _fit_poses(upright: Floats) -> tuple[Floats, Floats]:
 def _with_limit(gate: Gate, validation: Floats, *, training_images: int) -> Gate:
     distances = gate.distance(validation)
     logarithms = np.log(distances)
-    # Few images say little of their tail; the normal distribution of the logarithm stands in then.
+    # Few images say little about their tail. Then the normal distribution of the logarithm sets the limit.
     spread = logarithms.mean() + _DEVIATIONS * logarithms.std(ddof=1)
     limit = float(np.exp(max(np.quantile(logarithms, 1 - REFUSED_SHARE), spread)))
     turned = gate.pose_probabilities(validation)[:, 0] < MIN_UPRIGHT_PROBABILITY

@@ -1,7 +1,8 @@
 """The end of a training: what the bundle decides by, fitted on validation scores of the best weights.
 
 `train.yaml` calls these functions one after another. The test split is not read here. Only the first process
-writes.
+writes. In all functions, `bundle` is the run folder as a bundle, `scores` are the scores of the validation
+split with the best weights, and `datalist` is the datalist of the run.
 """
 
 import logging
@@ -26,12 +27,7 @@ logger = logging.getLogger("covid_monai.training")
 
 
 def load_best_weights(network: nn.Module, bundle: Bundle) -> None:
-    """Load the best weights of the run into `network`.
-
-    Args:
-        network: Network without any parallel wrapper.
-        bundle: Run folder as a bundle.
-    """
+    """Load the best weights of the run into `network`, which has no parallel wrapper."""
     if distributed.is_initialized():
         distributed.barrier()  # the first process may still be writing the weights
     bundle.load_weights(network)
@@ -39,13 +35,7 @@ def load_best_weights(network: nn.Module, bundle: Bundle) -> None:
 
 @on_first_process
 def calibrate(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
-    """Fit temperature and conformal thresholds, and write `models/calibration.json`.
-
-    Args:
-        bundle: Run folder as a bundle.
-        scores: Scores of the validation split with the best weights.
-        datalist: Datalist of the run.
-    """
+    """Fit temperature and conformal thresholds, and write `models/calibration.json`."""
     patients = _patients_in_order(datalist.splits["validation"], scores.labels)
     fit_calibration(
         scores.labels, scores.probabilities, patients, scores.class_names, chosen_on=_origin(datalist)
@@ -54,10 +44,7 @@ def calibrate(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) 
 
 @on_first_process
 def choose_thresholds(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
-    """Choose the operating point on calibrated probabilities, and write `models/operating_point.json`.
-
-    Args: See `calibrate`, which comes first.
-    """
+    """Choose the operating point on calibrated probabilities, and write `models/operating_point.json`."""
     calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
     choose_operating_point(
         scores.labels, calibrated, scores.class_names, chosen_on=_origin_with_patients(datalist)
@@ -66,10 +53,7 @@ def choose_thresholds(bundle: Bundle, scores: ClassificationScores, datalist: Da
 
 @on_first_process
 def write_score_reference(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
-    """Write the distribution of calibrated probabilities, which drift is measured against.
-
-    Args: See `calibrate`, which comes first.
-    """
+    """Write the distribution of calibrated probabilities, which drift is measured against."""
     calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
     fit_score_reference(calibrated, scores.class_names, chosen_on=_origin_with_patients(datalist)).save(
         bundle.score_reference_path
@@ -78,26 +62,14 @@ def write_score_reference(bundle: Bundle, scores: ClassificationScores, datalist
 
 @on_first_process
 def fit_input_gate(bundle: Bundle, train_records: Sequence[dict], val_records: Sequence[dict]) -> None:
-    """Fit the input gate on training images, and write `models/gate.npz`.
-
-    Args:
-        bundle: Run folder as a bundle.
-        train_records: Records of the training split.
-        val_records: Records of the validation split, which set the limit of the gate.
-    """
+    """Fit the input gate on training images with its limit from validation, and write `models/gate.npz`."""
     logger.info("Fitting the input gate on training images.")
     fit_gate(bundle, train_records, val_records).save(bundle.gate_path)
 
 
 @on_first_process
 def log_next_command(bundle: Bundle, datalist: Datalist, *, auroc: float) -> None:
-    """Log the best epoch and the command that evaluates the run.
-
-    Args:
-        bundle: Run folder as a bundle.
-        datalist: Datalist of the run.
-        auroc: Macro AUROC of the validation split with the best weights.
-    """
+    """Log the best epoch, its macro AUROC on validation, and the command that evaluates the run."""
     epoch = torch.load(bundle.checkpoint_path, map_location="cpu", weights_only=True)["epoch"]
     logger.info("Finished. The best epoch is %d, with a validation AUROC of %.3f.", epoch, auroc)
     logger.info("The run folder is a bundle. The next command evaluates it on the test split:")

@@ -14,6 +14,7 @@ from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.training.batches import PRECISIONS, PrepareImageBatch
 
 logger = logging.getLogger("covid_monai.training")
+_LOWEST, _HIGHEST, _STEPS = 1e-6, 1.0, 60  # learning rates of the first and last batch, number of batches
 
 
 def find_learning_rate(
@@ -26,9 +27,6 @@ def find_learning_rate(
     precision: str,
     device: torch.device,
     output_dir: str | Path,
-    lowest: float = 1e-6,
-    highest: float = 1.0,
-    steps: int = 60,
 ) -> float:
     """Raise the learning rate from batch to batch and find where the loss falls fastest.
 
@@ -43,9 +41,6 @@ def find_learning_rate(
         precision: Key of `PRECISIONS`.
         device: Device that the test runs on.
         output_dir: Folder for the two files.
-        lowest: Learning rate of the first batch.
-        highest: Learning rate of the last batch.
-        steps: Number of batches.
 
     Returns:
         The learning rate of the steepest descent; a good `--learning_rate` lies there or a little below.
@@ -60,9 +55,9 @@ def find_learning_rate(
         finder.range_test(
             dataloader,
             image_extractor=lambda batch: prepare_batch(batch, device)[0],
-            start_lr=lowest,
-            end_lr=highest,
-            num_iter=steps,
+            start_lr=_LOWEST,
+            end_lr=_HIGHEST,
+            num_iter=_STEPS,
         )
     rates, losses = finder.get_lrs_and_losses()
     # The first steps only warm the smoothed loss up.

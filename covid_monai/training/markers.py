@@ -1,6 +1,7 @@
 """Random image markers: bright letters near a corner, for a whole batch at once; see `augmentation.py`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from covid_monai.training.augmentation import check_probabilities
 _LEAST_HEIGHT = 6.0  # height of the letters in pixels, below which they cannot be read
 
 
+@dataclass
 class RandomMarkers:
     """Draw one bright marker (side, projection, "PORTABLE") near a corner of some images.
 
@@ -28,21 +30,19 @@ class RandomMarkers:
         ValueError: If an argument is empty or out of its range.
     """
 
-    def __init__(self, probability: float, *, texts: Sequence[str], size: tuple[float, float]) -> None:
-        check_probabilities(probability)
-        if isinstance(texts, str) or not texts or not all(texts):
-            raise ValueError(f"texts is {texts!r}. Give a list of words that are not empty.")
-        if not 0 < size[0] <= size[1] <= 0.25:
-            raise ValueError(f"size is {size}. Choose two increasing numbers in (0, 0.25].")
-        self.probability = probability
-        self.texts = tuple(texts)
-        self.size = size
-        self._masks: tuple[Tensor, Tensor] | None = None
-        self._masks_height = 0
+    probability: float
+    texts: Sequence[str]
+    size: tuple[float, float]
+    _masks: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
+    _masks_height: int = field(default=0, init=False, repr=False)
 
-    def __repr__(self) -> str:
-        """Name the settings."""
-        return f"RandomMarkers(probability={self.probability}, texts={self.texts}, size={self.size})"
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        check_probabilities(self.probability)
+        if isinstance(self.texts, str) or not self.texts or not all(self.texts):
+            raise ValueError(f"texts is {self.texts!r}. Give a list of words that are not empty.")
+        if not 0 < self.size[0] <= self.size[1] <= 0.25:
+            raise ValueError(f"size is {self.size}. Choose two increasing numbers in (0, 0.25].")
 
     def __call__(self, image: Tensor) -> Tensor:
         """Change images in [0, 1]."""

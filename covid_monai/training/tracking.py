@@ -206,23 +206,19 @@ def log_results(bundle: Bundle, scores: ClassificationScores, metrics: Mapping[s
     del _unfinished[run_id]
 
 
-def log_evaluation(
-    files: Sequence[Path], *, bundle_root: Path, metrics: Mapping[str, float], tracking_uri: str | None = None
-) -> bool:
+def log_evaluation(files: Sequence[Path], *, bundle_root: Path, metrics: Mapping[str, float]) -> bool:
     """Add the files of an evaluation to the MLflow run that trained the bundle.
 
     Args:
         files: Files to keep under `evaluation/`; none of them may name a patient.
         bundle_root: Run folder of a training.
         metrics: Metrics, logged as `test/...`.
-        tracking_uri: Address of the store; None takes `MLFLOW_TRACKING_URI`, or without it
-            `sqlite:///mlruns.db` in the current folder.
 
     Returns:
         Whether the store has the run. A bundle without its run is no error.
     """
     run_id = read_run_id(bundle_root)
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_STORE
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_STORE
     # A query would make an empty database where there is none.
     missing_store = uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file()
     if run_id is None or missing_store:

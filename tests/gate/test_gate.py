@@ -177,7 +177,7 @@ def test_a_damaged_gate_is_refused(bundle, tmp_path, damage):
     other.checkpoint_path.write_bytes(bundle.checkpoint_path.read_bytes())
     whole = bundle.gate_path.read_bytes()
     other.gate_path.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
-    with pytest.raises(CheckpointError, match=r"gate\.npz is no input gate"):
+    with pytest.raises(CheckpointError, match=r"gate\.npz is damaged, or is not an input gate"):
         Gate.load(other)
 
 

@@ -151,9 +151,9 @@ def test_an_evaluation_joins_the_run_that_trained_the_bundle(run, store, tmp_pat
     ]
 
 
-def test_an_evaluation_without_its_run_is_not_logged_and_makes_no_store(run, tmp_path):
-    elsewhere = f"sqlite:///{tmp_path}/other.db"
-    assert not log_evaluation([], bundle_root=run, metrics={}, tracking_uri=elsewhere)
+def test_an_evaluation_without_its_run_is_not_logged_and_makes_no_store(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    assert not log_evaluation([], bundle_root=run, metrics={})
     assert not list(tmp_path.iterdir())
     assert not log_evaluation([], bundle_root=tmp_path, metrics={})
 
