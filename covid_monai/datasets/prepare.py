@@ -61,7 +61,6 @@ def prepare(
     classes: Mapping[str, str] | None = None,
     views: Sequence[str] | None = None,
     check_duplicates: bool = True,
-    workers: int | None = None,
 ) -> Datalist:
     """Merge sources into one datalist.
 
@@ -81,7 +80,6 @@ def prepare(
         views: Views to keep, such as `PA`. By default all frontal and unknown views are kept.
         check_duplicates: Whether to look for the same image under two names, which takes two minutes for
             7,000 images on two cores.
-        workers: Number of threads; the number of processors by default.
 
     Raises:
         FileNotFoundError: If a root does not have the layout of its source.
@@ -92,9 +90,9 @@ def prepare(
     root = _common_root([path for _, path in sources], images=[record.image for record in records])
     wanted, other_classes = keep_classes(records, classes)
     order_classes(wanted, classes)  # a missing class is an error now, not after minutes of opening files
-    opened, unreadable = _open_all(wanted, workers=workers)
+    opened, unreadable = _open_all(wanted)
     kept, other_views = keep_views(opened, views)  # after opening, because a DICOM header may have the view
-    distinct = remove_duplicates(kept, root=root, compare_pixels=check_duplicates, workers=workers)
+    distinct = remove_duplicates(kept, root=root, compare_pixels=check_duplicates)
     check_no_class_lost(wanted, distinct.records, [*unreadable, *other_views, *distinct.copies])
     class_names = order_classes(distinct.records, classes)
     splits = split_by_patient(
@@ -147,9 +145,9 @@ def _common_root(roots: Sequence[Path], *, images: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([*folders, *(image.parent for image in images)]))
 
 
-def _open_all(records: Sequence[Record], *, workers: int | None) -> tuple[list[Record], list[Excluded]]:
+def _open_all(records: Sequence[Record]) -> tuple[list[Record], list[Excluded]]:
     """Return the records whose file is a readable radiograph, in their order, and the others as excluded."""
-    results = list(map_in_threads(open_image, records, "opening files", total=len(records), workers=workers))
+    results = list(map_in_threads(open_image, records, "opening files", total=len(records)))
     opened = [result for result in results if isinstance(result, Record)]
     return opened, [result for result in results if isinstance(result, Excluded)]
 

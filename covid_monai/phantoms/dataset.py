@@ -3,9 +3,9 @@
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,36 +32,21 @@ IMAGE_FORMATS = {
     "png": ("png",),
 }
 _NAME = "phantom"
-_DESCRIPTION = "Synthetic chest radiographs drawn by a computer program: not patients, not for diagnosis"
-_CT_DESCRIPTION = "Synthetic chest CT volumes drawn by a computer program: not patients, not for diagnosis"
+_DESCRIPTION = "Synthetic chest {} drawn by a computer program: not patients, not for diagnosis"
 _SOURCES = {_NAME: {"licence": "Made by covid-monai, Apache-2.0", "synthetic": True}}
 _TEST_FRACTION, _VALIDATION_FRACTION = 0.25, 0.20  # validation is a fifth of what test leaves: 15 % of all
 _IMAGES_PER_PATIENT = (1, 2)
 _CT_PER_CLASS = 2
 
 
-@dataclass(frozen=True)
-class _PlannedRadiograph:
-    """A radiograph that is still to be drawn."""
+class _PlannedRadiograph(NamedTuple):
+    """A radiograph that is still to be drawn; its record has the path from the folder of the data set."""
 
+    record: Record
     patient: PhantomPatient
-    class_name: str
     number: int
     view: str
     file_format: str
-
-    @property
-    def record(self) -> Record:
-        name = f"{self.patient.patient_id}_{self.number}{SUFFIXES[self.file_format]}"
-        return Record(
-            image=Path("images") / name,
-            class_name=self.class_name,
-            source=_NAME,
-            patient=f"{_NAME}:{self.patient.patient_id}",
-            view=self.view,
-            sex=self.patient.sex,
-            age=self.patient.age,
-        )
 
 
 def write_phantoms(
@@ -104,14 +89,14 @@ def write_phantoms(
         staging = Path(temporary) / "new"
         (staging / "images").mkdir(parents=True)
         for image in with_progress(images, "drawing images"):
-            _write_image(image, staging, size=size, marked=image.class_name == planted_marker)
+            _write_image(image, staging, size=size, marker=planted_marker)
         splits = split_by_patient(
             [image.record for image in images],
             validation_fraction=_VALIDATION_FRACTION,
             test_fraction=_TEST_FRACTION,
             seed=seed,
         )
-        _write_datalist(staging / "datalist.json", splits, root=folder, description=_DESCRIPTION)
+        _write_datalist(staging / "datalist.json", splits, root=folder, images="radiographs")
         if ct:
             _write_ct(staging / "ct", root=folder / "ct", seed=seed)
         _check_replaceable(folder)  # again, because drawing takes a while
@@ -169,7 +154,9 @@ def _plan(patients: int, *, seed: int, formats: Sequence[str]) -> list[_PlannedR
         for number in range(1, 1 + int(rng.choice(_IMAGES_PER_PATIENT))):
             # Each class goes through the formats in turn, so that all classes have equal shares of them.
             file_format = formats[next(made[class_name]) % len(formats)]
-            images.append(_PlannedRadiograph(patient, class_name, number, view, file_format))
+            path = Path("images") / f"{patient.patient_id}_{number}{SUFFIXES[file_format]}"
+            record = _record(path, class_name, patient, view)
+            images.append(_PlannedRadiograph(record, patient, number, view, file_format))
     return images
 
 
@@ -182,22 +169,23 @@ def _draw_patient(rng: np.random.Generator, patient_id: str) -> PhantomPatient:
     )
 
 
-def _write_image(image: _PlannedRadiograph, folder: Path, *, size: int, marked: bool) -> None:
-    patient, view = image.patient, image.view
+def _record(path: Path, class_name: str, patient: PhantomPatient, view: str | None = None) -> Record:
+    name = f"{_NAME}:{patient.patient_id}"
+    return Record(path, class_name, _NAME, name, view=view, sex=patient.sex, age=patient.age)
+
+
+def _write_image(image: _PlannedRadiograph, folder: Path, *, size: int, marker: str | None) -> None:
+    record, patient, number, view, file_format = image
     pixels = draw_radiograph(
-        image.class_name, seed=patient.seed, size=size, repeat=image.number - 1, sex=patient.sex, view=view
+        record.class_name, seed=patient.seed, size=size, repeat=number - 1, sex=patient.sex, view=view
     )
-    write_radiograph(
-        plant_marker(pixels) if marked else pixels,
-        folder / image.record.image,
-        patient,
-        file_format=image.file_format,
-        number=image.number,
-        view=view,
-    )
+    if record.class_name == marker:
+        pixels = plant_marker(pixels)
+    path = folder / record.image
+    write_radiograph(pixels, path, patient, file_format=file_format, number=number, view=view)
 
 
-def _write_datalist(path: Path, splits: Splits, *, root: Path, description: str) -> None:
+def _write_datalist(path: Path, splits: Splits, *, root: Path, images: str) -> None:
     write_datalist(
         path,
         class_names=DEFAULT_CLASS_NAMES,
@@ -211,7 +199,7 @@ def _write_datalist(path: Path, splits: Splits, *, root: Path, description: str)
         root=root,
         sources=_SOURCES,
         name=_NAME,
-        description=description,
+        description=_DESCRIPTION.format(images),
     )
 
 
@@ -226,7 +214,6 @@ def _write_ct(staging: Path, *, root: Path, seed: int) -> None:
         image = Path(f"{patient.patient_id}.nii.gz")
         write_nifti(volume_hu, staging / image)
         write_ct_series(volume_hu, staging / patient.patient_id, patient)
-        record = Record(image, class_name, _NAME, f"{_NAME}:{patient.patient_id}")
-        records.append(replace(record, sex=patient.sex, age=patient.age))
+        records.append(_record(image, class_name, patient))
     splits = split_by_patient(records, validation_fraction=0, test_fraction=0.5, seed=seed)
-    _write_datalist(staging / "datalist.json", splits, root=root, description=_CT_DESCRIPTION)
+    _write_datalist(staging / "datalist.json", splits, root=root, images="CT volumes")

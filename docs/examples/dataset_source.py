@@ -4,7 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covid_monai.core.vocabulary import NORMAL, PNEUMONIA
-from covid_monai.datasets.collections.base import Excluded, Record, Source, find_root, read_table
+from covid_monai.datasets.collections.base import (
+    Excluded,
+    Record,
+    Source,
+    facts_of,
+    find_root,
+    known_text,
+    read_table,
+)
 
 LAYOUT = "findings.csv and images/"
 _COLUMNS = ("image", "finding", "subject", "part", "view", "sex", "age")
@@ -20,16 +28,9 @@ def records(root: Path) -> Iterator[Record | Excluded]:
         if class_name is None:
             yield Excluded(image, f"finding {row['finding'] or 'unknown'} has no class")
             continue
-        yield Record.from_text(
-            image,
-            class_name,
-            SOURCE.name,
-            patient=row["subject"],
-            split="test" if row["part"] == "test" else "training",
-            view=row["view"],
-            sex=row["sex"],
-            age=row["age"],
-        )
+        patient = known_text(row["subject"])
+        split = "test" if row["part"] == "test" else "training"
+        yield Record(image, class_name, SOURCE.name, patient, split, **facts_of(row))
 
 
 SOURCE = Source(

@@ -181,9 +181,10 @@ def test_interruption_stops_soon_and_leaves_no_file(folder, tmp_path, monkeypatc
         return record
 
     monkeypatch.setattr("covid_monai.datasets.prepare.open_image", slow)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     (tmp_path / "list.json").write_text("before")
     with pytest.raises(KeyboardInterrupt):
-        prepare([("folder", folder)], output=tmp_path / "list.json", workers=1)
+        prepare([("folder", folder)], output=tmp_path / "list.json")
     signal.signal(signal.SIGINT, earlier)
     assert [path.name for path in tmp_path.iterdir()] == ["list.json"]
     assert (tmp_path / "list.json").read_text() == "before"

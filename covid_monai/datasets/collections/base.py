@@ -1,12 +1,12 @@
 """What a new collection is made of: a `Source` that yields a `Record` or an `Excluded` for each image.
 
-A collection's module needs `find_root` for its folder, then `image_files` or `read_table` for its images, and
-`Record.from_text` for each of them. docs/add-dataset.md has a worked example.
+A collection's module finds its folder with `find_root`, and its images with `images_by_class`, `image_files`
+or `read_table`. `facts_of` reads view, sex and age from a row of a table. docs/add-dataset.md has an example.
 """
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,24 +55,6 @@ class Record:
     view: str | None = None
     sex: str | None = None
     age: float | None = None
-
-    @classmethod
-    def from_text(
-        cls,
-        image: Path,
-        class_name: str,
-        source: str,
-        *,
-        patient: str | None = None,
-        split: Split | None = None,
-        view: str | None = None,
-        sex: str | None = None,
-        age: str | None = None,
-    ) -> "Record":
-        """Return a record from the words of a table: `?`, `unknown` and the like become `None`."""
-        return cls(
-            image, class_name, source, known_text(patient), split, to_view(view), to_sex(sex), to_age(age)
-        )
 
     def to_item(self, *, root: Path, class_names: Sequence[str]) -> dict[str, Any]:
         """Return the datalist item: path from `root`, label as index, without the facts that are unknown."""
@@ -152,6 +134,17 @@ def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
     return sorted(find_image_files([folder], recursive=recursive, suffixes=IMAGE_SUFFIXES).files)
 
 
+def images_by_class(folder: Path, class_folders: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """Yield class name and path of the images in each class folder.
+
+    Raises:
+        FileNotFoundError: If a class folder is missing.
+    """
+    find_root(folder, names=class_folders, layout="/, ".join(class_folders) + "/")
+    for name in class_folders:
+        yield from ((to_class_name(name), image) for image in image_files(folder / name))
+
+
 def read_table(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     """Read a CSV file with a header, without spaces around the cells.
 
@@ -177,6 +170,17 @@ def read_table(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str
             f"{path}: expected the {noun} {', '.join(missing)}; found {', '.join(header) or 'none'}."
         )
     return rows
+
+
+def facts_of(
+    row: Mapping[str, str], *, view: str = "view", sex: str = "sex", age: str = "age"
+) -> dict[str, Any]:
+    """Return view, sex and age of a `Record` from the columns of those names; unknown words become `None`.
+
+    >>> facts_of({"view": "ap supine", "sex": "female", "age": "?"})
+    {'view': 'AP SUPINE', 'sex': 'F', 'age': None}
+    """
+    return {"view": to_view(row.get(view)), "sex": to_sex(row.get(sex)), "age": to_age(row.get(age))}
 
 
 def to_class_name(text: str) -> str:

@@ -40,8 +40,7 @@ def records(root: Path) -> Iterator[Record | Excluded]:
             reason = f"label {label or 'unknown'} in {row['Dataset_type'] or 'no part'} has no class"
             yield Excluded(image, reason)
         else:
-            patient = patient_of(image.stem, split=split)
-            yield Record(image, class_name, SOURCE.name, patient=patient, split=split)
+            yield Record(image, class_name, SOURCE.name, patient_of(image.stem, split=split), split)
 
 
 SOURCE = Source(

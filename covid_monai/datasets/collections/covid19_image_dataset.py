@@ -10,12 +10,10 @@ from covid_monai.datasets.collections.base import (
     Record,
     Source,
     find_root,
-    image_files,
-    to_class_name,
+    images_by_class,
 )
 
 LAYOUT = "train/ and test/, each with Covid/, Normal/ and Viral Pneumonia/"
-_CLASS_FOLDERS = ("Covid", "Normal", "Viral Pneumonia")
 
 
 def patient_of(stem: str) -> str | None:
@@ -34,11 +32,8 @@ def records(root: Path) -> Iterator[Record | Excluded]:
     """Yield the radiographs with the official split."""
     folder = find_root(root, names=("train", "test"), layout=LAYOUT, nested=("Covid19-dataset",))
     for part in ("train", "test"):
-        part_folder = find_root(folder / part, names=_CLASS_FOLDERS, layout=", ".join(_CLASS_FOLDERS))
-        for class_folder in _CLASS_FOLDERS:
-            for image in image_files(part_folder / class_folder):
-                class_name, patient = to_class_name(class_folder), patient_of(image.stem)
-                yield Record(image, class_name, SOURCE.name, patient, SPLIT_NAMES[part])
+        for class_name, image in images_by_class(folder / part, ("Covid", "Normal", "Viral Pneumonia")):
+            yield Record(image, class_name, SOURCE.name, patient_of(image.stem), SPLIT_NAMES[part])
 
 
 SOURCE = Source(

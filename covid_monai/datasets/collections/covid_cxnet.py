@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covid_monai.core.vocabulary import COVID
-from covid_monai.datasets.collections.base import Excluded, Record, Source, find_root, image_files, read_table
+from covid_monai.datasets.collections.base import (
+    Excluded,
+    Record,
+    Source,
+    facts_of,
+    find_root,
+    image_files,
+    read_table,
+)
 
 LAYOUT = "covid19/ and metadata.csv"
 _COLUMNS = ("filename", "patient_id", "sex", "age", "view")
@@ -38,15 +46,7 @@ def records(root: Path) -> Iterator[Record | Excluded]:
     for image in image_files(folder / "covid19"):
         number = _number(image.name)
         row = by_number.get(number, {})
-        yield Record.from_text(
-            image,
-            COVID,
-            SOURCE.name,
-            patient=_patient(number, row),
-            view=row.get("view"),
-            sex=row.get("sex"),
-            age=row.get("age"),
-        )
+        yield Record(image, COVID, SOURCE.name, _patient(number, row), **facts_of(row))
 
 
 SOURCE = Source(

@@ -8,10 +8,10 @@ from covid_monai.datasets.collections.base import (
     Excluded,
     Record,
     Source,
+    facts_of,
     find_root,
-    image_files,
+    images_by_class,
     read_table,
-    to_class_name,
 )
 
 LAYOUT = "Covid-19/, No_findings/ and Pneumonia/ (and nih_metadata.csv for sex, age and view)"
@@ -64,18 +64,10 @@ def records(root: Path) -> Iterator[Record | Excluded]:
     table = folder / "nih_metadata.csv"
     rows = read_table(table, columns=_COLUMNS) if table.exists() else []
     by_stem = {Path(row["Image Index"]).stem: row for row in rows}
-    for class_folder in _CLASS_FOLDERS:
-        for image in image_files(folder / class_folder):
-            row = by_stem.get(image.stem, {})
-            yield Record.from_text(
-                image,
-                to_class_name(class_folder),
-                SOURCE.name,
-                patient=patient_of(image.stem),
-                view=row.get("View Position"),
-                sex=row.get("Patient Gender"),
-                age=row.get("Patient Age"),
-            )
+    for class_name, image in images_by_class(folder, _CLASS_FOLDERS):
+        row = by_stem.get(image.stem, {})
+        facts = facts_of(row, view="View Position", sex="Patient Gender", age="Patient Age")
+        yield Record(image, class_name, SOURCE.name, patient_of(image.stem), **facts)
 
 
 SOURCE = Source(

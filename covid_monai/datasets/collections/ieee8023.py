@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covid_monai.core.vocabulary import COVID, NORMAL, PNEUMONIA
-from covid_monai.datasets.collections.base import Excluded, Record, Source, find_root, read_table
+from covid_monai.datasets.collections.base import (
+    Excluded,
+    Record,
+    Source,
+    facts_of,
+    find_root,
+    known_text,
+    read_table,
+)
 
 LAYOUT = "metadata.csv and images/"
 _COLUMNS = ("patientid", "sex", "age", "finding", "view", "modality", "folder", "filename")
@@ -49,15 +57,7 @@ def records(root: Path) -> Iterator[Record | Excluded]:
         elif class_name is None:
             yield Excluded(image, f"finding {row['finding'] or 'unknown'} has no class")
         else:
-            yield Record.from_text(
-                image,
-                class_name,
-                SOURCE.name,
-                patient=row["patientid"],
-                view=row["view"],
-                sex=row["sex"],
-                age=row["age"],
-            )
+            yield Record(image, class_name, SOURCE.name, known_text(row["patientid"]), **facts_of(row))
 
 
 SOURCE = Source(

@@ -4,15 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from covid_monai.datasets.collections.base import (
-    Excluded,
-    Record,
-    Source,
-    Split,
-    find_root,
-    image_files,
-    to_class_name,
-)
+from covid_monai.datasets.collections.base import Excluded, Record, Source, Split, find_root, images_by_class
 
 LAYOUT = "train/ and test/, each with NORMAL/ and PNEUMONIA/"
 _PATIENT = re.compile(r"(person|IM-)(\d+)")
@@ -41,14 +33,11 @@ def records(root: Path) -> Iterator[Record | Excluded]:
     folder = find_root(
         root, names=("train", "test"), layout=LAYOUT, nested=("chest_xray", "CellData/chest_xray")
     )
-    for part in ("train", "val", "test"):
+    parts = [part for part in ("train", "val", "test") if part != "val" or (folder / part).is_dir()]
+    for part in parts:
         split: Split = "test" if part == "test" else "training"
-        for class_folder in ("NORMAL", "PNEUMONIA"):
-            if part != "val":
-                find_root(folder / part, names=(class_folder,), layout=f"{class_folder}/")
-            for image in image_files(folder / part / class_folder):
-                patient = patient_of(image.stem, split=split)
-                yield Record(image, to_class_name(class_folder), SOURCE.name, patient, split)
+        for class_name, image in images_by_class(folder / part, ("NORMAL", "PNEUMONIA")):
+            yield Record(image, class_name, SOURCE.name, patient_of(image.stem, split=split), split)
 
 
 SOURCE = Source(

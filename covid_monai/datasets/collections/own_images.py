@@ -10,13 +10,12 @@ from covid_monai.datasets.collections.base import (
     Record,
     Source,
     Split,
+    facts_of,
     find_root,
     image_files,
     known_text,
     read_table,
     to_class_name,
-    to_sex,
-    to_view,
     wrong_root,
 )
 
@@ -58,16 +57,8 @@ def _records_of_csv(root: Path) -> Iterator[Record | Excluded]:
         if not row["image"] or not known_text(row["label"]):
             yield Excluded(image, "no label" if row["image"] else "a line without an image")
             continue
-        yield Record.from_text(
-            image,
-            to_class_name(row["label"]),
-            CSV.name,
-            patient=row.get("patient"),
-            split=_split(row, table=table),
-            view=row.get("view"),
-            sex=row.get("sex"),
-            age=row.get("age"),
-        )
+        class_name, patient = to_class_name(row["label"]), known_text(row.get("patient"))
+        yield Record(image, class_name, CSV.name, patient, _split(row, table=table), **facts_of(row))
 
 
 def _records_of_dicom_folder(root: Path) -> Iterator[Record | Excluded]:
@@ -91,16 +82,11 @@ def _records_of_dicom_folder(root: Path) -> Iterator[Record | Excluded]:
         if row is None or not known_text(row["label"]):
             yield Excluded(image, f"no label for {key} {value or '(empty)'} in labels.csv")
             continue
-        yield Record.from_text(
-            image,
-            to_class_name(row["label"]),
-            DICOM_FOLDER.name,
-            patient=known_text(row.get("patient")) or header["PatientID"],
-            split=_split(row, table=table),
-            view=to_view(row.get("view")) or header["ViewPosition"],
-            sex=to_sex(row.get("sex")) or header["PatientSex"],
-            age=row.get("age") or header["PatientAge"],
-        )
+        class_name = to_class_name(row["label"])
+        patient = known_text(row.get("patient")) or known_text(header["PatientID"])
+        facts = facts_of(header, view="ViewPosition", sex="PatientSex", age="PatientAge")
+        facts |= {name: fact for name, fact in facts_of(row).items() if fact is not None}
+        yield Record(image, class_name, DICOM_FOLDER.name, patient, _split(row, table=table), **facts)
     for value in sorted(unused):
         yield Excluded(table, f"labels.csv: no file with {key} {value or '(empty)'}")
 

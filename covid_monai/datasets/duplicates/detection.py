@@ -70,7 +70,7 @@ class Duplicates:
         return connected((pair.first, pair.second) for pair in self.pairs if pair.exact)
 
 
-def find_duplicates(paths: Iterable[Path], *, workers: int | None = None) -> Duplicates:
+def find_duplicates(paths: Iterable[Path]) -> Duplicates:
     """Find the files that show the same image.
 
     Hashes propose pairs, registration verifies them. 6,000 images take a good minute on two cores; time and
@@ -78,14 +78,13 @@ def find_duplicates(paths: Iterable[Path], *, workers: int | None = None) -> Dup
 
     Args:
         paths: Files that Pillow or pydicom opens; others are returned as unreadable.
-        workers: Number of threads; the number of processors by default.
     """
     files = sorted(set(paths))
     with TemporaryFile() as file:
         shape = (max(len(files), 1), SIDE, SIDE)  # an empty file cannot be mapped
         thumbnails = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
-        readable, unreadable = _read_thumbnails(files, thumbnails, workers=workers)
-        pairs = _Verification(readable, thumbnails[: len(readable)]).pairs(workers) if readable else []
+        readable, unreadable = _read_thumbnails(files, thumbnails)
+        pairs = _Verification(readable, thumbnails[: len(readable)]).pairs() if readable else []
     return Duplicates(
         pairs=tuple(pairs),
         groups=tuple(connected((pair.first, pair.second) for pair in pairs)),
@@ -94,12 +93,12 @@ def find_duplicates(paths: Iterable[Path], *, workers: int | None = None) -> Dup
 
 
 def _read_thumbnails(
-    files: Sequence[Path], thumbnails: NDArray[np.uint8], *, workers: int | None
+    files: Sequence[Path], thumbnails: NDArray[np.uint8]
 ) -> tuple[list[Path], list[Excluded]]:
     """Fill `thumbnails` from the start; return the files that it holds, in order, and the unreadable ones."""
     readable: list[Path] = []
     unreadable: list[Excluded] = []
-    results = map_in_threads(read_thumbnail, files, "reading images", total=len(files), workers=workers)
+    results = map_in_threads(read_thumbnail, files, "reading images", total=len(files))
     for path, result in zip(files, results, strict=True):
         if isinstance(result, Excluded):
             unreadable.append(result)
@@ -118,11 +117,11 @@ class _Verification:
             path for path, picture in zip(files, thumbnails, strict=True) if is_drawn_in_patches(picture)
         }
 
-    def pairs(self, workers: int | None) -> list[SameImage]:
+    def pairs(self) -> list[SameImage]:
         """Return the confirmed pairs by path, the most similar placement of each."""
         total = len(self.files)
         hashes = np.empty((total, *HASHES_SHAPE), dtype=np.uint8)
-        hashed = map_in_threads(hash_windows, self.thumbnails, "hashing images", total=total, workers=workers)
+        hashed = map_in_threads(hash_windows, self.thumbnails, "hashing images", total=total)
         for number, bits in enumerate(hashed):
             hashes[number] = bits
         search = CandidateSearch(hashes)
@@ -132,7 +131,7 @@ class _Verification:
             return [pair for each in proposed if (pair := self._same_image(image, each))]
 
         best: dict[tuple[Path, Path], SameImage] = {}
-        for pairs in map_in_threads(verify, range(total), "comparing images", total=total, workers=workers):
+        for pairs in map_in_threads(verify, range(total), "comparing images", total=total):
             for pair in pairs:
                 key = (pair.first, pair.second)
                 if key not in best or best[key].similarity < pair.similarity:

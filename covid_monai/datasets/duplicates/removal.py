@@ -28,16 +28,13 @@ class Distinct:
     label_conflicts: Sequence[dict[str, Any]] = ()
 
 
-def remove_duplicates(
-    records: Sequence[Record], *, root: Path, compare_pixels: bool, workers: int | None = None
-) -> Distinct:
+def remove_duplicates(records: Sequence[Record], *, root: Path, compare_pixels: bool) -> Distinct:
     """Join the patients who share an image, drop exact copies, and name the groups of near copies.
 
     Args:
         records: Records in the order of the sources.
         root: Folder that patients, groups and reasons name the files from.
         compare_pixels: Whether copies under other names are looked for.
-        workers: Number of threads; the number of processors by default.
     """
     named = name_patients(records, root=root)
     if not compare_pixels:
@@ -45,7 +42,7 @@ def remove_duplicates(
     # Here and not above: it imports OpenCV.
     from covid_monai.datasets.duplicates.detection import find_duplicates
 
-    found = find_duplicates([record.image for record in records], workers=workers)
+    found = find_duplicates([record.image for record in records])
     linked = link_shared_images(named, same_image=found.groups)
     group_of = name_groups(found.groups, root=root)
     kept, copies = drop_copies(linked, found.copies(), root=root)
