@@ -1,4 +1,4 @@
-"""Metrics with intervals: patients resampled (`resampling`), resamples turned into ends (`intervals`)."""
+"""Metrics with 95 % intervals from resampled patients."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,19 +10,13 @@ from covid_monai.evaluation.metrics.classification_metrics import (
     CLASS_METRICS,
     HEADLINE_METRICS,
     SMALLEST_PROBABILITY,
-    by_score,
+    WeightedMetrics,
     check_shapes,
     compute_metrics,
-    equal_mass_bins,
     log_losses,
     mean_of_defined,
     metrics_from_confusion,
-    ranked,
     squared_errors,
-    weighted_auroc,
-    weighted_average_precision,
-    weighted_confusion,
-    weighted_ece,
 )
 from covid_monai.evaluation.metrics.intervals import (
     Interval,
@@ -52,7 +46,7 @@ def metrics_with_intervals(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """`compute_metrics`, each metric with its patient-clustered bootstrap interval.
+    """Compute the metrics of `compute_metrics`, each with its interval over resampled patients.
 
     Args:
         labels: Shape [N], true class indices.
@@ -60,16 +54,16 @@ def metrics_with_intervals(
         probabilities: Shape [N, K].
         patients: Shape [N], patient of each image.
         class_names: K names.
-        resamples: How often the patients are drawn.
-        confidence: Coverage aimed at, between 0 and 1.
-        seed: Same seed, same intervals.
+        resamples: Number of resamples of the patients.
+        confidence: Nominal coverage, between 0 and 1.
+        seed: Seed of the resamples.
 
     Returns:
-        As `compute_metrics`, each metric as `{"value", "low", "high"}`, and `bootstrap` with the settings,
-        `patients`, and `skipped`: resamples left out because they drew no case of a class. `low` and
-        `high` are None where the metric is undefined or rests on fewer than two patients. Where every
-        resample gives the same perfect (or worst) value, resampling shows no uncertainty: there the exact
-        binomial interval for as many cases as there are patients is given, and `exact` names the metric.
+        Keys of `compute_metrics`, each metric as `{"value", "low", "high"}`, and `bootstrap` with the
+        settings, `patients`, and `skipped`: resamples left out because they have no case of a class. `low`
+        and `high` are None where the metric is undefined or rests on fewer than two patients. Where every
+        resample gives the same perfect (or worst) value, resampling shows no uncertainty. There the exact
+        binomial interval for as many cases as there are patients is used, and `exact` names the metric.
         A positive likelihood ratio without false positives is infinite: `value` and `high` are None, `low`
         is not.
     """
@@ -104,7 +98,7 @@ def metrics_with_intervals(
 
 
 class _Resampled:
-    """All metrics of all resamples that hold every class of the sample, and intervals from them."""
+    """Metrics of all resamples with every class of the sample, and intervals from them."""
 
     def __init__(
         self,
@@ -123,7 +117,7 @@ class _Resampled:
         self._losses = clustered_means(losses, bootstrap)
 
     def share(self, metric: str, k: int | None, value: float | None, name: str = "") -> Interval:
-        """Interval of what lies between 0 and 1, over the images that it rests on."""
+        """Compute the interval of a metric between 0 and 1."""
         if value is None:
             return Interval(None, None, None)
         draws = self.draws[metric] if k is None else self.draws["per_class"][metric][:, k]
@@ -144,13 +138,13 @@ class _Resampled:
         return found
 
     def kappa(self, value: float | None) -> Interval:
-        """Cohen's kappa, from -1 to 1: a share on half the scale."""
+        """Compute the interval of Cohen's kappa, which is from -1 to 1, as that of a share."""
         self.draws["agreement"] = (self.draws["kappa"] + 1) / 2
         ends = self.share("agreement", None, None if value is None else (value + 1) / 2)
         return Interval(value, *(None if end is None else 2 * end - 1 for end in ends[1:]))
 
     def ece(self, k: int | None, value: float | None) -> Interval:
-        """Expected calibration error, overall or of a class."""
+        """Compute the interval of the expected calibration error, overall or of a class."""
         if value is None:
             return Interval(None, None, None)
         draws = self.draws["ece"][:, -1 if k is None else k]
@@ -158,7 +152,7 @@ class _Resampled:
         return biased_interval(value, draws, effective_patients=effective, confidence=self.confidence)
 
     def loss(self, metric: str, k: int | None, value: float | None) -> Interval:
-        """Brier score (overall or of a class) or log loss."""
+        """Compute the interval of the Brier score (overall or of a class) or the log loss."""
         column = 2 + k if k is not None else ("brier", "log_loss").index(metric)
         mean, error, means, errors = (part[..., column] for part in self._losses)
         if value is None or self.bootstrap.n_patients < 2:
@@ -169,7 +163,7 @@ class _Resampled:
         )
 
     def of_class(self, k: int, name: str, values: dict[str, float | None]) -> dict[str, Interval]:
-        """Every interval of one class."""
+        """Compute every interval of one class."""
         found = {m: self.share(m, k, values[m], name) for m in (*CLASS_METRICS, "average_precision")}
         sensitivity, specificity = found["sensitivity"], found["specificity"]
         found["lr_positive"] = ratio_interval(sensitivity, complement(specificity))
@@ -177,7 +171,7 @@ class _Resampled:
         return found | {"brier": self.loss("brier", k, values["brier"]), "ece": self.ece(k, values["ece"])}
 
     def _rows(self, metric: str, k: int | None) -> NDArray[np.bool_]:
-        """The images that a metric rests on: its denominator, the smaller group for what compares two."""
+        """Return the images in the denominator of a metric; of a metric on two groups the smaller one."""
         if metric in ("accuracy", "agreement"):
             return np.ones(len(self.labels), dtype=bool)
         if metric in ("ppv", "npv"):
@@ -198,37 +192,25 @@ class _Resampled:
 def resampled_metrics(
     labels: NDArray[np.int64], decisions: NDArray[np.int64], scores: Floats, bootstrap: PatientBootstrap
 ) -> tuple[dict[str, Any], int]:
-    """Metrics of all resamples that hold every class of the sample, and the number of the others.
+    """Compute the metrics of all resamples with every class of the sample, and count the other resamples.
 
     Args:
         labels: Shape [N].
         decisions: Shape [N].
         scores: Shape [N, K], probabilities.
-        bootstrap: Of the same images.
+        bootstrap: Resamples of the same images.
 
     Returns:
-        As `metrics_from_confusion` with shapes [B] and [B, K], with `average_precision` likewise and `ece`
-        of shape [B, K + 1], the last column for all classes together; then the number left out.
+        Result of `metrics_from_confusion` with shapes [B] and [B, K], with `average_precision` likewise and
+        `ece` of shape [B, K + 1], the last column for all classes together; then the number left out.
     """
-    classes = range(scores.shape[1])
-    top, highest = scores.argmax(axis=1) == labels, scores.max(axis=1)
-    # Once, not in each block: with many images blocks are many, and sorting would grow with the square.
-    rankings = [ranked(scores[:, k]) for k in classes]
-    bins, bins_of_highest = [equal_mass_bins(scores[:, k]) for k in classes], equal_mass_bins(highest)
-    confusions, blocks = [], []
-    for weights in bootstrap.image_weights():
-        confusions.append(weighted_confusion(labels, decisions, weights, n_classes=len(classes)))
-        sorted_images = [by_score(labels == k, scores[:, k], weights, ranking=rankings[k]) for k in classes]
-        columns = [weighted_auroc(*images) for images in sorted_images]
-        columns += [weighted_average_precision(*images) for images in sorted_images]
-        columns += [weighted_ece(scores[:, k], labels == k, weights, bins=bins[k]) for k in classes]
-        columns.append(weighted_ece(highest, top, weights, bins=bins_of_highest))
-        blocks.append(np.column_stack(columns))
-    confusion, areas = np.concatenate(confusions), np.concatenate(blocks)
-    present = np.isin(np.arange(len(classes)), labels)
-    complete = (confusion.sum(axis=2)[:, present] > 0).all(axis=1)
-    auroc, precision, ece = np.split(areas[complete], [len(classes), 2 * len(classes)], axis=1)
-    draws = metrics_from_confusion(confusion[complete], auroc)
+    measured = WeightedMetrics(labels, decisions, scores)
+    blocks = zip(*(measured.measure(weights) for weights in bootstrap.image_weights()), strict=True)
+    parts = [np.concatenate(part) for part in blocks]
+    present = np.isin(np.arange(scores.shape[1]), labels)
+    complete = (parts[0].sum(axis=2)[:, present] > 0).all(axis=1)
+    confusion, auroc, precision, ece = (part[complete] for part in parts)
+    draws = metrics_from_confusion(confusion, auroc)
     draws["per_class"]["average_precision"] = precision
     draws |= {"average_precision": mean_of_defined(precision), "ece": ece}
     return draws, int((~complete).sum())

@@ -1,8 +1,8 @@
 """Metrics of one set of images, and the same metrics for many weightings of the images at once.
 
-An undefined metric is None, never a guess. The functions for weights serve the bootstrap: scikit-learn takes
-`sample_weight` too, but one weighting per call, so that a thousand resamples of a dozen metrics would take
-minutes. The tests compare them with scikit-learn's, one by one.
+An undefined metric is None, never a guess. The bootstrap needs the metrics for a thousand weightings.
+scikit-learn takes one `sample_weight` per call, so that a dozen metrics would take minutes. The tests compare
+every metric here with scikit-learn's.
 """
 
 from collections.abc import Sequence
@@ -10,24 +10,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
 from covid_monai.evaluation.metrics.prediction_table import Floats
 
 HEADLINE_METRICS = ("auroc", "balanced_accuracy", "macro_f1", "accuracy")
 CLASS_METRICS = ("auroc", "sensitivity", "specificity", "ppv", "npv", "f1")
-# Beside these: agreement beyond chance, likelihood ratios, and what the probabilities are worth.
+# In addition: agreement beyond chance, likelihood ratios, and the quality of the probabilities.
 MORE_HEADLINE_METRICS = ("kappa", "average_precision", "brier", "log_loss", "ece")
 MORE_CLASS_METRICS = ("lr_positive", "lr_negative", "average_precision", "brier", "ece")
 ECE_BINS = 10
-# Half of the last of the six decimals that predictions.csv has: its zeros are not certainty.
+# Half of the last of the six decimals in predictions.csv: a zero there is not certainty.
 SMALLEST_PROBABILITY = 5e-7
 
 
 def compute_metrics(
     labels: ArrayLike, decisions: ArrayLike, probabilities: ArrayLike, class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Metrics of one set of images.
+    """Compute the metrics of one set of images.
 
     Args:
         labels: Shape [N], true class indices.
@@ -48,22 +47,32 @@ def compute_metrics(
         ValueError: If there are no images or the shapes do not fit.
     """
     truth, decided, scores = check_shapes(labels, decisions, probabilities, class_names)
-    n_classes = len(class_names)
-    confusion = confusion_matrix(truth, decided, labels=range(n_classes))
-    auroc = np.array([_auroc(truth == k, scores[:, k]) for k in range(n_classes)])
-    values = metrics_from_confusion(confusion.astype(np.float64), auroc)
-    more = _probability_metrics(truth, scores)
-    per_class = values.pop("per_class") | more.pop("per_class")
-    support = confusion.sum(axis=1)
+    parts = WeightedMetrics(truth, decided, scores).measure(np.ones((1, len(truth))))
+    confusion, auroc, precision, ece = (part[0] for part in parts)
+    support = confusion.sum(axis=1).astype(int)
+    occurs = np.where(support > 0, 1.0, np.nan)
+    errors = squared_errors(truth, scores)
+    values = metrics_from_confusion(confusion, auroc)
+    per_class = values.pop("per_class") | {
+        "average_precision": precision,
+        "brier": errors.mean(axis=0) * occurs,
+        "ece": ece[:-1] * occurs,
+    }
+    values |= {
+        "average_precision": mean_of_defined(precision),
+        "brier": errors.sum(axis=1).mean() / 2,
+        "log_loss": log_losses(truth, scores).mean(),
+        "ece": ece[-1],
+    }
     return {
         "n": len(truth),
-        **{metric: none_if_nan(value) for metric, value in (values | more).items()},
+        **{metric: _none_if_nan(value) for metric, value in values.items()},
         "per_class": {
-            name: {metric: none_if_nan(of_classes[k]) for metric, of_classes in per_class.items()}
+            name: {metric: _none_if_nan(of_classes[k]) for metric, of_classes in per_class.items()}
             | {"support": int(support[k])}
             for k, name in enumerate(class_names)
         },
-        "confusion_matrix": confusion.tolist(),
+        "confusion_matrix": confusion.astype(int).tolist(),
         "classes_without_cases": [name for k, name in enumerate(class_names) if support[k] == 0],
     }
 
@@ -71,11 +80,11 @@ def compute_metrics(
 def check_shapes(
     labels: ArrayLike, decisions: ArrayLike, probabilities: ArrayLike, class_names: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """The same as arrays of shape [N], [N] and [N, K], or ValueError if they do not fit together."""
+    """Return arrays of shape [N], [N] and [N, K], or raise ValueError if they do not fit together."""
     truth, decided = np.asarray(labels, dtype=np.int64), np.asarray(decisions, dtype=np.int64)
     scores = np.asarray(probabilities, dtype=np.float64)
     if len(truth) == 0:
-        raise ValueError("Metrics of no images are undefined.")
+        raise ValueError("Metrics cannot be computed: there are no images.")
     if decided.shape != truth.shape or scores.shape != (len(truth), len(class_names)):
         raise ValueError(
             f"{len(truth)} labels and {len(class_names)} classes do not fit decisions of shape "
@@ -84,40 +93,43 @@ def check_shapes(
     return truth, decided, scores
 
 
-def _auroc(is_case: NDArray[np.bool_], scores: Floats) -> float:
-    if is_case.all() or not is_case.any():
-        return float("nan")
-    return float(roc_auc_score(is_case, scores))
+class WeightedMetrics:
+    """Metrics of one set of images under many weightings at once; the images are sorted only once.
 
+    Args:
+        labels: Shape [N].
+        decisions: Shape [N].
+        scores: Shape [N, K], probabilities.
+    """
 
-def _average_precision(is_case: NDArray[np.bool_], scores: Floats) -> float:
-    return float(average_precision_score(is_case, scores)) if is_case.any() else float("nan")
+    def __init__(self, labels: NDArray[np.int64], decisions: NDArray[np.int64], scores: Floats) -> None:
+        self._labels, self._decisions, self._columns = labels, decisions, scores.T
+        self._top, self._correct = scores.max(axis=1), scores.argmax(axis=1) == labels
+        self._rankings = [ranked(column) for column in self._columns]
+        self._bins = [equal_mass_bins(column) for column in self._columns]
+        self._top_bins = equal_mass_bins(self._top)
 
+    def measure(self, weights: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Compute the metrics of B weightings [B, N].
 
-def _probability_metrics(labels: NDArray[np.int64], probabilities: Floats) -> dict[str, Any]:
-    """What looks at probabilities and not at decisions; NaN for a class without cases."""
-    classes = np.arange(probabilities.shape[1])
-    is_case, once = labels[:, None] == classes, np.ones((1, len(labels)))
-    occurs = np.where(is_case.any(axis=0), 1.0, np.nan)
-    precision = np.array([_average_precision(is_case[:, k], probabilities[:, k]) for k in classes])
-    errors = squared_errors(labels, probabilities)
-    ece = np.array([weighted_ece(probabilities[:, k], is_case[:, k], once)[0] for k in classes])
-    top = probabilities.argmax(axis=1)
-    return {
-        "average_precision": mean_of_defined(precision),
-        "brier": errors.sum(axis=1).mean() / 2,
-        "log_loss": log_losses(labels, probabilities).mean(),
-        "ece": weighted_ece(probabilities.max(axis=1), top == labels, once)[0],
-        "per_class": {
-            "average_precision": precision,
-            "brier": errors.mean(axis=0) * occurs,
-            "ece": ece * occurs,
-        },
-    }
+        Returns:
+            Confusion matrices [B, K, K], AUROC [B, K], average precision [B, K], and expected calibration
+            errors [B, K + 1], the last for the largest probability.
+        """
+        confusion = weighted_confusion(self._labels, self._decisions, weights, n_classes=len(self._columns))
+        aurocs, precisions, errors = [], [], []
+        for k, scores in enumerate(self._columns):
+            is_case = self._labels == k
+            images = by_score(is_case, scores, weights, ranking=self._rankings[k])
+            aurocs.append(weighted_auroc(*images))
+            precisions.append(weighted_average_precision(*images))
+            errors.append(weighted_ece(scores, is_case, weights, bins=self._bins[k]))
+        errors.append(weighted_ece(self._top, self._correct, weights, bins=self._top_bins))
+        return confusion, np.column_stack(aurocs), np.column_stack(precisions), np.column_stack(errors)
 
 
 def metrics_from_confusion(confusion: Floats, auroc: Floats) -> dict[str, Any]:
-    """Every metric from confusion matrices, for one set of images or for many resamples of it at once.
+    """Compute every metric from confusion matrices, for one set of images or for many resamples at once.
 
     Args:
         confusion: Shape [..., K, K], rows are the truth; counts or sums of weights.
@@ -125,7 +137,7 @@ def metrics_from_confusion(confusion: Floats, auroc: Floats) -> dict[str, Any]:
 
     Returns:
         The headline metrics and `kappa` with shape [...], and `per_class` with shape [..., K] per metric.
-        NaN where undefined: a ratio without cases, and all but specificity of a class without cases.
+        NaN where undefined: a ratio with denominator 0, and all but specificity of a class without cases.
 
     >>> values = metrics_from_confusion(np.array([[8.0, 2.0], [1.0, 9.0]]), np.array([0.9, 0.9]))
     >>> values["per_class"]["sensitivity"], values["balanced_accuracy"].round(3)
@@ -135,7 +147,7 @@ def metrics_from_confusion(confusion: Floats, auroc: Floats) -> dict[str, Any]:
     true_positive = np.diagonal(confusion, axis1=-2, axis2=-1)
     cases, decided = confusion.sum(axis=-1), confusion.sum(axis=-2)
     true_negative = total - cases - decided + true_positive
-    # Without cases of a class its predictive values and F1 describe nothing, though 0 / n can be written.
+    # Without cases of a class, its predictive values and F1 mean nothing, although 0 / n can be computed.
     occurs = np.where(cases > 0, 1.0, np.nan)
     sensitivity = _ratio(true_positive, cases)
     specificity = _ratio(true_negative, total - cases)
@@ -166,26 +178,26 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def mean_of_defined(values: Floats) -> Floats:
-    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    """Return the mean over the last axis of the values that are not NaN; NaN where all are."""
     defined = ~np.isnan(values)
     return _ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1))
 
 
-def none_if_nan(value: float | np.floating[Any]) -> float | None:
-    """Python float, or None for NaN: JSON has no NaN."""
+def _none_if_nan(value: float | np.floating[Any]) -> float | None:
+    """Return a Python float, or None for NaN, which JSON does not have."""
     return None if np.isnan(value) else float(value)
 
 
 def weighted_confusion(
     labels: NDArray[np.int64], decisions: NDArray[np.int64], weights: Floats, *, n_classes: int
 ) -> Floats:
-    """Confusion matrices [B, K, K] of images under weights [B, N]; rows are the truth."""
+    """Compute confusion matrices [B, K, K] of images under weights [B, N]; rows are the truth."""
     cells = np.eye(n_classes * n_classes)[labels * n_classes + decisions]
     return (weights @ cells).reshape(-1, n_classes, n_classes)
 
 
 def ranked(scores: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Order of N scores, ascending, and where in it each different score starts."""
+    """Return the ascending order of N scores, and the places in it where each different score starts."""
     order = np.argsort(scores, kind="stable")
     return order, np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
 
@@ -197,10 +209,10 @@ def by_score(
     *,
     ranking: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> tuple[Floats, Floats]:
-    """Weights [B, N] of cases and of others [B, S] at each of S different scores, ascending.
+    """Sum weights [B, N] of cases and of others at each of S different scores, ascending: [B, S] each.
 
-    `ranking` is `ranked(scores)`, for who calls this block after block: sorting each time would take longer
-    than the rest.
+    `ranking` is `ranked(scores)`. It saves a caller with many blocks the repeated sorting, which would take
+    longer than the rest.
     """
     order, starts = ranking or ranked(scores)
     both = weights[:, order]
@@ -209,7 +221,7 @@ def by_score(
 
 
 def weighted_auroc(cases: Floats, others: Floats) -> Floats:
-    """Area under the ROC curve [B] of what `by_score` gives; NaN without cases or without others.
+    """Compute the area under the ROC curve [B] from `by_score`; NaN without cases or without others.
 
     The weighted Mann-Whitney statistic: the share of pairs (case, other) in which the case scores higher,
     ties counting one half.
@@ -224,7 +236,7 @@ def weighted_auroc(cases: Floats, others: Floats) -> Floats:
 
 
 def weighted_average_precision(cases: Floats, others: Floats) -> Floats:
-    """Average precision [B] of what `by_score` gives; NaN without cases.
+    """Compute the average precision [B] from `by_score`; NaN without cases.
 
     The mean precision at the cases, as scikit-learn's `average_precision_score`.
 
@@ -245,16 +257,16 @@ def weighted_ece(
     *,
     bins: NDArray[np.int64] | None = None,
 ) -> Floats:
-    """Expected calibration error [B]: mean distance of probability and frequency over ten bins.
+    """Compute the expected calibration error [B]: mean distance of probability and frequency over ten bins.
 
-    The bins hold equally many images each (by their unweighted quantiles), so that none is empty where the
-    network is sure of most images. netcal's `ECE(10, equal_intervals=False)` is the same number.
+    The bins hold about equally many images (by unweighted quantiles), so that none is empty where the network
+    is certain of most images. netcal's `ECE(10, equal_intervals=False)` is the same number.
 
     Args:
         probabilities: Shape [N], in [0, 1].
-        outcomes: Shape [N], whether what was given this probability came true.
+        outcomes: Shape [N], True where the prediction with this probability was right.
         weights: Shape [B, N].
-        bins: `equal_mass_bins(probabilities)`, for who calls this block after block.
+        bins: Result of `equal_mass_bins(probabilities)`, for a caller with many blocks.
 
     Reference: Nguyen and O'Connor, Posterior calibration and exploratory analysis, EMNLP 2015.
 
@@ -267,17 +279,17 @@ def weighted_ece(
 
 
 def equal_mass_bins(probabilities: Floats) -> NDArray[np.int64]:
-    """Bin of each of N probabilities, 0 to at most `ECE_BINS` - 1; equal probabilities share one."""
+    """Return the bin of each of N probabilities, 0 to at most `ECE_BINS` - 1; equal ones share a bin."""
     edges = np.unique(np.quantile(probabilities, np.arange(1, ECE_BINS) / ECE_BINS))
     return np.unique(np.searchsorted(edges, probabilities), return_inverse=True)[1].astype(np.int64)
 
 
 def squared_errors(labels: NDArray[np.int64], probabilities: Floats) -> Floats:
-    """Squared distance [N, K] of each probability to the truth: their half row sum is the Brier score."""
+    """Compute squared distances [N, K] of probabilities to the truth; half a row's sum is the Brier score."""
     return (probabilities - np.eye(probabilities.shape[1])[labels]) ** 2
 
 
 def log_losses(labels: NDArray[np.int64], probabilities: Floats) -> Floats:
-    """Negative natural logarithm [N] of the probability of the true class."""
+    """Compute the negative natural logarithm [N] of the probability of the true class."""
     of_truth = probabilities[np.arange(len(labels)), labels]
     return -np.log(np.maximum(of_truth, SMALLEST_PROBABILITY))

@@ -31,12 +31,12 @@ def predictive_values(
     specificity: Mapping[str, float | None],
     prevalences: Sequence[float] = PREVALENCES,
 ) -> list[dict[str, Any]]:
-    """PPV and NPV of one class at each prevalence.
+    """Compute PPV and NPV of one class at each prevalence.
 
     Args:
-        sensitivity: `value`, `low`, `high`, as in metrics.json.
-        specificity: Likewise.
-        prevalences: Shares of images that are of the class, between 0 and 1.
+        sensitivity: Sensitivity as `value`, `low`, `high`.
+        specificity: Specificity as `value`, `low`, `high`.
+        prevalences: Shares of images of the class, between 0 and 1.
 
     Returns:
         Per prevalence `prevalence`, and `ppv` and `npv` as `{"value", "low", "high"}`.
@@ -50,11 +50,10 @@ def predictive_values(
     (0.083, 0.9989)
     """
     if not all(0 < prevalence < 1 for prevalence in prevalences):
-        raise ValueError(f"Prevalences lie between 0 and 1; found {list(prevalences)}.")
-    found = Interval(**sensitivity)
-    spared = Interval(**specificity)
-    positive = ratio_interval(found, complement(spared))
-    negative = ratio_interval(complement(found), spared)
+        raise ValueError(f"Prevalences must lie between 0 and 1; found {list(prevalences)}.")
+    sens, spec = Interval(**sensitivity), Interval(**specificity)
+    positive = ratio_interval(sens, complement(spec))
+    negative = ratio_interval(complement(sens), spec)
     return [
         {
             "prevalence": prevalence,
@@ -66,7 +65,7 @@ def predictive_values(
 
 
 def _after(ratio: Interval, odds: float) -> Interval:
-    """Probability of the class after an image of this likelihood ratio."""
+    """Compute the probability of the class after an image with this likelihood ratio."""
     return Interval(
         *(None if x is None else 1.0 if np.isinf(x) else x * odds / (1 + x * odds) for x in ratio)
     )
@@ -82,20 +81,20 @@ def decision_curve(
     resamples: int = 300,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Net benefit of calling class `k`, with 95 % percentile intervals over resampled patients.
+    """Compute the net benefit of acting on class `k`, with 95 % percentile intervals over patients.
 
     Args:
         labels: Shape [N], true class indices.
-        probabilities: Shape [N, K]; calibrated ones, since the threshold is a probability.
+        probabilities: Shape [N, K]; calibrated, because the threshold is a probability.
         patients: Shape [N].
-        k: The class that is acted on.
-        thresholds: T probabilities between 0 and 1 at which somebody would act.
-        resamples: How often the patients are drawn.
-        seed: Same seed, same intervals.
+        k: Index of the class on which one would act.
+        thresholds: T probabilities between 0 and 1 from which one would act.
+        resamples: Number of resamples of the patients.
+        seed: Seed of the resamples.
 
     Returns:
-        `threshold`, `model`, `low`, `high`, `treat_all`, `treat_none`: T numbers each. The frequency of the
-        class is that of the images.
+        `threshold`, `model`, `low`, `high`, `treat_all`, `treat_none`: T numbers each, at the frequency of
+        the class in these images.
 
     Raises:
         ValueError: If a threshold is not between 0 and 1.
@@ -107,10 +106,10 @@ def decision_curve(
     """
     cuts = np.asarray(thresholds, dtype=np.float64)
     if not np.all((cuts > 0) & (cuts < 1)):
-        raise ValueError(f"A threshold of a decision curve lies between 0 and 1; found {thresholds}.")
+        raise ValueError(f"The thresholds of a decision curve must lie between 0 and 1; found {thresholds}.")
     price = cuts / (1 - cuts)
     is_case = labels == k
-    # What one image adds [N, T]: 1 if it is a case that is called, minus the price if it is a false alarm.
+    # Contribution of each image [N, T]: 1 for a case that is found, minus the price for a false alarm.
     gain = (probabilities[:, [k]] >= cuts) * np.where(is_case[:, None], 1.0, -price)
     bootstrap = PatientBootstrap(labels, patients, resamples=resamples, seed=seed)
     draws = np.concatenate([w @ gain / w.sum(axis=1, keepdims=True) for w in bootstrap.image_weights()])

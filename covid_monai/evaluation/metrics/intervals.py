@@ -1,7 +1,7 @@
-"""From a value and its resamples to an interval that holds the truth as often as it says.
+"""Resamples of patients, and 95 % intervals from them that contain the truth as often as they should.
 
-The percentile interval holds a sensitivity near 0.9 in 86 of 100 trials with 35 patients, near 0.98 in 50.
-What is used instead, and simulated in the tests:
+The percentile interval contains a sensitivity near 0.9 in 86 of 100 trials with 35 patients, and one near
+0.98 in 50. These intervals are used instead; the tests simulate them:
 
 - shares between 0 and 1: the logit of the value, the bootstrap's standard error, Student's t with
   the effective number of patients (Korn and Graubard, Confidence intervals for proportions with small
@@ -12,9 +12,16 @@ What is used instead, and simulated in the tests:
   Surv Stat Methodol 2015;3:484-503);
 - expected calibration error: Student's t, the lower end moved down by the bias that resampling shows;
 - mean losses, which are skewed: the studentised bootstrap of the logarithm (Efron and Tibshirani 1993, 12.5);
-- ratios of two shares: from the intervals of both (Zou and Donner, Construction of confidence limits about
+- ratios of two shares: combined from both intervals (Zou and Donner, Construction of confidence limits about
   effect measures, Stat Med 2008;27:1693-1702);
 - where every resample is perfect: the exact binomial interval for as many images as there are patients.
+
+For the resamples, n - 1 of the n patients of each class are drawn with replacement and weigh n / (n - 1)
+each. The number of patients of a class in a test split is a choice, not chance, and with n - 1 the variance
+is unbiased for few patients too. `scipy.stats.bootstrap` resamples rows, but neither groups nor strata. A
+resample is a vector of weights, so that all resamples of a statistic are one pass over the images (Rao and
+Wu, Resampling inference with complex survey data, J Am Stat Assoc 1988;83:231-241; Field and Welsh,
+Bootstrapping clustered data, J R Stat Soc B 2007;69:369-390).
 """
 
 from collections.abc import Iterator
@@ -30,9 +37,9 @@ from statsmodels.stats.proportion import proportion_confint
 from covid_monai.evaluation.metrics.prediction_table import Floats
 
 # Of areas near 1 the bootstrap sees too little variance. Hanley and McNeil's variance (Radiology
-# 1982;143:29-36) is that of about two images per image of the smaller class; twice that is let pass.
+# 1982;143:29-36) is that of about two images per image of the smaller class; twice that is the limit.
 AREA_IMAGES = 4
-# Weights of one block of resamples stay under about 16 MB.
+# Limit of one block of weights, about 16 MB.
 _BLOCK_ELEMENTS = 2_000_000
 
 
@@ -44,7 +51,7 @@ class Interval(NamedTuple):
     high: float | None
 
     def to_json(self) -> dict[str, float | None]:
-        """As the mapping that metrics.json holds; infinity has no place there and becomes None."""
+        """Return the mapping for metrics.json; infinity, which JSON does not have, becomes None."""
         finite = (None if x is None or not np.isfinite(x) else float(x) for x in self)
         return dict(zip(("value", "low", "high"), finite, strict=True))
 
@@ -52,16 +59,16 @@ class Interval(NamedTuple):
 def share_interval(
     value: float, draws: Floats, *, effective_patients: float, confidence: float = 0.95
 ) -> Interval:
-    """Interval of a share, or of a mean of shares.
+    """Compute the interval of a share, or of a mean of shares.
 
     Args:
-        value: Of the sample, between 0 and 1.
-        draws: Its resamples; NaN where undefined.
-        effective_patients: Patients it rests on, see `effective_count`.
-        confidence: Coverage aimed at.
+        value: Value of the sample, between 0 and 1.
+        draws: Values of the resamples; NaN where undefined.
+        effective_patients: Effective number of patients behind the value, see `effective_count`.
+        confidence: Nominal coverage.
 
     Returns:
-        Without ends where the resamples do not vary, or where most are undefined.
+        The interval; without ends where the resamples do not vary, or where most are undefined.
     """
     error = _standard_error(value, draws, effective_patients)
     if error is None:
@@ -74,23 +81,20 @@ def share_interval(
 def area_interval(
     value: float, draws: Floats, *, effective_patients: float, images: int, confidence: float = 0.95
 ) -> Interval:
-    """Interval of an area under a curve, from 0 to 1.
+    """Compute the interval of an area under a curve; arguments and result as for `share_interval`.
 
     Args:
-        value: Of the sample, between 0 and 1.
-        draws: Its resamples; NaN where undefined.
-        effective_patients: Patients of the smaller class, see `effective_count`.
-        images: Images of the smaller class.
-        confidence: Coverage aimed at.
-
-    Returns:
-        Without ends where the resamples do not vary, or where most are undefined.
+        value: Value of the sample.
+        draws: Values of the resamples.
+        effective_patients: Effective number of patients of the smaller class.
+        images: Number of images of the smaller class.
+        confidence: Nominal coverage.
     """
     error = _standard_error(value, draws, effective_patients)
     if error is None:
         return Interval(value, None, None)
     n = min(value * (1 - value) / error**2, AREA_IMAGES * images)
-    # The normal quantile of this level is Student's of the wanted one.
+    # The normal quantile of this level is Student's quantile of the nominal one.
     alpha = 2 * norm.sf(_quantile(confidence, effective_patients))
     low, high = proportion_confint(value * n, n, alpha, method="wilson")
     return Interval(value, float(low), float(high))
@@ -98,7 +102,7 @@ def area_interval(
 
 def _standard_error(value: float, draws: Floats, effective_patients: float) -> float | None:
     defined = draws[~np.isnan(draws)]
-    # Of a metric that most resamples leave undefined, the rest are no fair picture.
+    # If most resamples are undefined, the others do not represent the metric.
     if effective_patients <= 1 or 2 * len(defined) < len(draws) or len(defined) < 2:
         return None
     if np.ptp(defined) < 1e-12 or not 0 < value < 1:
@@ -107,7 +111,7 @@ def _standard_error(value: float, draws: Floats, effective_patients: float) -> f
 
 
 def exact_interval(value: float, n_patients: int, *, confidence: float = 0.95) -> Interval:
-    """Clopper-Pearson interval of a share of 0 or 1 among as many images as there are patients."""
+    """Compute the Clopper-Pearson interval of a share of 0 or 1 of as many images as there are patients."""
     low, high = proportion_confint(round(value) * n_patients, n_patients, 1 - confidence, method="beta")
     return Interval(value, float(low), float(high))
 
@@ -115,24 +119,24 @@ def exact_interval(value: float, n_patients: int, *, confidence: float = 0.95) -
 def mean_loss_interval(
     mean: float, error: float, means: Floats, errors: Floats, *, most: float, confidence: float = 0.95
 ) -> Interval:
-    """Studentised bootstrap interval of the mean of losses that are not negative.
+    """Compute the studentised bootstrap interval of the mean of losses that are not negative.
 
     Args:
-        mean: Of the sample.
-        error: Its standard error.
-        means: Shape [B], the same of each resample.
-        errors: Shape [B].
-        most: The largest loss there can be.
-        confidence: Coverage aimed at.
+        mean: Mean of the sample.
+        error: Standard error of this mean.
+        means: Shape [B], means of the resamples.
+        errors: Shape [B], their standard errors.
+        most: Largest possible loss.
+        confidence: Nominal coverage.
     """
     usable = (means > 0) & (errors > 0)
     if mean <= 0 or error <= 0 or 2 * usable.sum() < len(means):
         return Interval(mean, None, None)
     means, errors, relative = means[usable], errors[usable], error / mean
     pivots = (np.log(means) - np.log(mean)) * means / errors
-    # Resamples in which almost nothing varies divide by almost nothing; twenty errors are far enough.
+    # In a resample with almost no variance the divisor is almost 0, so pivots are limited to twenty errors.
     below, above = np.percentile(np.clip(pivots, -20, 20), _tails(confidence))
-    # Of a handful of patients the pivots may all lie on one side; the value itself is always held.
+    # With few patients all pivots may lie on one side; the interval always contains the value itself.
     low, high = (float(mean * np.exp(-pivot * relative)) for pivot in (max(above, 0), min(below, 0)))
     return Interval(mean, low, min(high, most))
 
@@ -140,10 +144,10 @@ def mean_loss_interval(
 def biased_interval(
     value: float, draws: Floats, *, effective_patients: float, confidence: float = 0.95
 ) -> Interval:
-    """Interval of a statistic in [0, 1] that chance pushes upwards, such as the calibration error.
+    """Compute the interval of a statistic in [0, 1] that chance increases, such as the calibration error.
 
-    A sample exceeds the truth about as much as the resamples exceed the sample, so that the lower end starts
-    from the value less that bias; the upper end starts from the value.
+    A sample exceeds the truth by about as much as the resamples exceed the sample. The lower end therefore
+    starts from the value minus that bias, and the upper end from the value.
     """
     if effective_patients <= 1:
         return Interval(value, None, None)
@@ -153,10 +157,11 @@ def biased_interval(
 
 
 def ratio_interval(numerator: Interval, denominator: Interval) -> Interval:
-    """Interval of the ratio of two independent shares, from their own intervals.
+    """Compute the interval of the ratio of two independent shares from their intervals.
 
     Returns:
-        Infinite value and upper end where the denominator is 0, without ends where a share has none.
+        The interval; value and upper end are infinite where the denominator is 0, and the ends are None where
+        a share has none.
 
     >>> ratio = ratio_interval(Interval(0.9, 0.8, 0.96), Interval(0.1, 0.05, 0.19))
     >>> [round(x, 2) for x in ratio]
@@ -171,7 +176,7 @@ def ratio_interval(numerator: Interval, denominator: Interval) -> Interval:
         return Interval(value, None, None)
     (a, a_low, a_high), (b, b_low, b_high) = np.array([numerator, denominator], dtype=float)
     with np.errstate(divide="ignore"):
-        # At 0 there is no logarithm: there the ends are those of the worst and best pair.
+        # 0 has no logarithm. There the ends are the ratios of the lower and of the upper pair of ends.
         if a == 0:
             return Interval(value, 0.0, float(np.divide(a_high, b_low)))
         if b == 0:
@@ -182,7 +187,7 @@ def ratio_interval(numerator: Interval, denominator: Interval) -> Interval:
 
 
 def complement(share: Interval) -> Interval:
-    """The interval of one minus a share.
+    """Return the interval of one minus a share.
 
     >>> complement(Interval(0.75, 0.5, 1.0))
     Interval(value=0.25, low=0.0, high=0.5)
@@ -192,7 +197,7 @@ def complement(share: Interval) -> Interval:
 
 
 def effective_count(counts: Floats) -> float:
-    """Kish's effective number of clusters of unequal sizes: (sum of sizes)² / sum of their squares.
+    """Compute Kish's effective number of clusters of unequal sizes: (sum of sizes)² / sum of squared sizes.
 
     Reference: Kish, Survey Sampling, 1965.
 
@@ -204,7 +209,7 @@ def effective_count(counts: Floats) -> float:
 
 
 def _quantile(confidence: float, effective_patients: float) -> float:
-    # Below one degree of freedom, as of two patients with very unequal numbers of images, it has no end.
+    # Two patients with very unequal numbers of images have less than one degree of freedom: no finite end.
     return float(student.ppf((1 + confidence) / 2, max(effective_patients - 1, 1)))
 
 
@@ -213,13 +218,13 @@ def _tails(confidence: float) -> list[float]:
 
 
 class PatientBootstrap:
-    """Resamples of the patients behind a set of images, the same ones for every metric.
+    """Resamples of the patients of a set of images, the same for every metric.
 
     Args:
         labels: Shape [N], class index of each image; a patient belongs to the class of most of its images.
         patients: Shape [N], patient of each image.
-        resamples: How often the patients are drawn.
-        seed: Same seed, same draws, whatever the block size.
+        resamples: Number of resamples.
+        seed: Seed of the draws, which do not depend on the block size.
     """
 
     def __init__(
@@ -235,7 +240,7 @@ class PatientBootstrap:
         self.strata: NDArray[np.int64] = images.argmax(axis=1).astype(np.int64)
 
     def patient_weights(self) -> Iterator[Floats]:
-        """Arrays of shape [B, P]: the weight of each patient in each resample, in blocks of resamples."""
+        """Yield weights [B, P] of the patients in each resample, in blocks of resamples."""
         generator = np.random.default_rng(self._seed)
         block = max(1, _BLOCK_ELEMENTS // len(self.cluster))
         for start in range(0, self.resamples, block):
@@ -248,12 +253,12 @@ class PatientBootstrap:
             yield weights
 
     def image_weights(self) -> Iterator[Floats]:
-        """Arrays of shape [B, N]: the weight of each image, that of its patient."""
+        """Yield weights [B, N] of the images, each that of its patient."""
         for weights in self.patient_weights():
             yield weights[:, self.cluster]
 
     def patients_of(self, rows: NDArray[np.bool_]) -> tuple[int, float]:
-        """How many patients have images among `rows` [N], and how many these are worth (Kish)."""
+        """Count the patients with images among `rows` [N], and compute their effective number (Kish)."""
         images = np.bincount(self.cluster[rows], minlength=self.n_patients)
         return int((images > 0).sum()), effective_count(images.astype(np.float64))
 
@@ -265,14 +270,14 @@ def _draw(generator: np.random.Generator, size: int, n: int) -> Floats:
 
 
 def clustered_means(values: Floats, bootstrap: PatientBootstrap) -> tuple[Floats, Floats, Floats, Floats]:
-    """Means over images and their standard errors, of the sample and of every resample.
+    """Compute means over images and their standard errors, of the sample and of every resample.
 
     The errors are those of a ratio (sum of values / number of images) under stratified sampling of patients
     (Cochran, Sampling Techniques, 1977, section 6.11).
 
     Args:
         values: Shape [N, L], one column per statistic.
-        bootstrap: Of the same images.
+        bootstrap: Resamples of the same images.
 
     Returns:
         Mean [L], error [L], means [B, L], errors [B, L].
@@ -293,17 +298,17 @@ def clustered_means(values: Floats, bootstrap: PatientBootstrap) -> tuple[Floats
 def share_with_interval(
     values: ArrayLike, labels: ArrayLike, patients: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> Interval:
-    """The mean of values between 0 and 1 (such as yes and no) over images, with its 95 % interval.
+    """Compute the mean of values between 0 and 1 (such as yes and no) over images, with its 95 % interval.
 
     Args:
         values: Shape [N].
         labels: Shape [N], class index of each image: patients are resampled within classes.
         patients: Shape [N].
-        resamples: How often the patients are drawn.
-        seed: Same seed, same interval.
+        resamples: Number of resamples of the patients.
+        seed: Seed of the resamples.
 
     Returns:
-        No value for no images; no ends for fewer than two patients.
+        The interval; without a value if there are no images, without ends for fewer than two patients.
 
     >>> share_with_interval([1, 1, 0, 1, 1, 1], [0] * 6, list("abcdef")).value.__round__(3)
     0.833
@@ -335,7 +340,7 @@ def _means_and_errors(
 
 
 def _residual_squares(weights: Floats, sums: Floats, images: Floats, means: Floats) -> Floats:
-    """Weighted squares of (sum - mean x images) about their own mean, multiplied out: [B, L] at once."""
+    """Compute weighted squares [B, L] of (sum - mean x images) about their own mean, multiplied out."""
     squares = weights @ sums**2 - 2 * means * (weights @ (sums * images)) + means**2 * (weights @ images**2)
     level = weights @ sums - means * (weights @ images)
     return squares - level**2 / weights.sum(axis=1, keepdims=True)

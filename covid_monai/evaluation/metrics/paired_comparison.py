@@ -1,8 +1,8 @@
-"""Two models on the same images: is the one better, or is it luck?
+"""Comparison of two models on the same images, paired by image.
 
-The patients are resampled once for both, so that what is easy or hard about them cancels out; two separate
-intervals that overlap say much less. (DeLong's test is left out: no well-kept library for Python has it, and
-it takes images for independent.)
+The same resamples of the patients are used for both models, so that easy and difficult patients cancel out.
+Two separate intervals that overlap say much less. (DeLong's test is not used: no well-maintained Python
+library has it, and it assumes independent images.)
 
 Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 16.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from covid_monai.core.number_format import format_count
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals, resampled_metrics
 from covid_monai.evaluation.metrics.classification_metrics import HEADLINE_METRICS
@@ -31,29 +32,28 @@ def compare_predictions(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Differences between two models on the images of one split, paired by image.
+    """Compute differences between two models on the images of one split, paired by image.
 
-    Each model decides at thresholds chosen on its own validation rows, and by the largest probability where
-    either has none.
+    Each model decides at thresholds chosen on its own validation rows. Where either has none, both decide for
+    the most probable class.
 
     Args:
         first: Predictions of one model.
-        second: Predictions of the other, on the same images, patients and labels, in any order.
-        split: Which rows are compared.
-        resamples: How often the patients are drawn.
-        confidence: Coverage aimed at.
-        seed: Same seed, same figures.
+        second: Predictions of the other model, on the same images, patients and labels, in any order.
+        split: Split whose rows are compared.
+        resamples: Number of resamples of the patients.
+        confidence: Nominal coverage.
+        seed: Seed of the resamples.
 
     Returns:
-        `split`, `images`, `patients`, `rule` (how decisions were made), `class_names`, `confidence`,
+        `split`, `images`, `patients`, `rule` (of the decisions), `class_names`, `confidence`,
         `resamples`, `seed`; `metrics`: name to `first`, `second` (each `{"value", "low", "high"}`),
-        `difference` (second less first, likewise) and `p_value` (two-sided, of no difference; None where the
+        `difference` (second minus first, likewise) and `p_value` (two-sided, of no difference; None where the
         resamples do not vary). Metrics: `auroc`, `balanced_accuracy`, `macro_f1`, `accuracy`, and with
         three or more classes `auroc (NAME)` for each.
 
     Raises:
         ValueError: If the classes, images, patients or labels are not the same; the message says which.
-
     """
     one, other = _same_images(first.split(split), second.split(split), split)
     points, rule = _operating_points(first, second)
@@ -95,15 +95,15 @@ def compare_predictions(
 def _same_images(
     one: PredictionTable, other: PredictionTable, split: str
 ) -> tuple[PredictionTable, PredictionTable]:
-    """Both in the order of the first, or ValueError."""
+    """Return both in the order of the first, or raise ValueError."""
     if one.class_names != other.class_names:
         raise ValueError(
             f"The models have different classes ({', '.join(one.class_names)} and "
-            f"{', '.join(other.class_names)}): a comparison needs the same ones in the same order."
+            f"{', '.join(other.class_names)}). A comparison needs the same classes in the same order."
         )
     if len(one) == 0 or len(other) == 0:
         raise ValueError(
-            f"No row of the split {split} in {'the first' if len(one) == 0 else 'the second'} file."
+            f"The {'first' if len(one) == 0 else 'second'} file has no row of the split {split}."
         )
     for rows, which in ((one, "first"), (other, "second")):
         if len(np.unique(rows.images)) < len(rows):
@@ -111,16 +111,15 @@ def _same_images(
     alone = np.setxor1d(one.images, other.images)
     if len(alone):
         raise ValueError(
-            f"The files speak of different images: {len(alone)} stand in only one of them, for example "
-            f"{alone[0]}. Evaluate both models on the same datalist."
+            f"The files list different images: {format_count(len(alone), 'image')} in only one of them, for "
+            f"example {alone[0]}. Evaluate both models on the same datalist."
         )
     other = other.where(np.argsort(other.images)[np.searchsorted(np.sort(other.images), one.images)])
     for what, a, b in (("label", one.labels, other.labels), ("patient", one.patients, other.patients)):
         if not np.array_equal(a, b):
-            image = one.images[np.flatnonzero(a != b)[0]]
-            raise ValueError(
-                f"The files disagree on the {what} of {np.sum(a != b)} images, for example {image}."
-            )
+            differing = one.images[a != b]
+            images = format_count(len(differing), "image")
+            raise ValueError(f"The files disagree on the {what} of {images}, for example {differing[0]}.")
     return one, other
 
 
@@ -128,7 +127,7 @@ def _operating_points(first: PredictionTable, second: PredictionTable) -> tuple[
     own = [predictions.split("validation") for predictions in (first, second)]
     if any(len(rows) == 0 for rows in own):
         points = [OperatingPoint.argmax(rows.class_names) for rows in own]
-        return points, "the most probable class, since not both files have validation rows"
+        return points, "the most probable class, because not both files have validation rows"
     points = [choose_operating_point(rows.labels, rows.probabilities, rows.class_names) for rows in own]
     return points, "Youden's thresholds, chosen on each model's own validation rows"
 
@@ -152,7 +151,7 @@ def _named_values(rows: PredictionTable, decisions: NDArray[np.int64], **setting
 def _difference(
     first: float | None, second: float | None, draws: NDArray[np.float64], *, freedom: int, confidence: float
 ) -> dict[str, Any]:
-    """Student's interval from the bootstrap's standard error, and the p value that belongs to it."""
+    """Compute Student's interval from the bootstrap's standard error, with its p value."""
     nothing: dict[str, Any] = {"difference": {"value": None, "low": None, "high": None}, "p_value": None}
     defined = draws[~np.isnan(draws)]
     if first is None or second is None:

@@ -1,4 +1,4 @@
-"""`predictions.csv`: one row per image, the interface between the network and the report."""
+"""The table `predictions.csv`: one row per image, the interface between the network and the report."""
 
 import csv
 import io
@@ -27,9 +27,9 @@ class PredictionTable:
 
     Args:
         class_names: K names, in the order of the probability columns.
-        images: Path of each image, as the datalist has it.
-        splits: `training`, `validation` or `test`.
-        patients: Patient of each image: the unit that is resampled for intervals.
+        images: Path of each image, as in the datalist.
+        splits: Split of each image: `training`, `validation` or `test`.
+        patients: Patient of each image, the unit that is resampled for intervals.
         sources: Collection or hospital; empty where unknown, like `views` and `sexes`.
         views: Projection, for example PA.
         sexes: Sex of the patient.
@@ -53,14 +53,14 @@ class PredictionTable:
         return len(self.labels)
 
     def split(self, name: str) -> "PredictionTable":
-        """Rows of one split; empty if there are none."""
+        """Return the rows of one split; empty if there are none."""
         return self.where(self.splits == name)
 
     def of_source(self, name: str) -> "PredictionTable":
-        """Rows of one source.
+        """Return the rows of one source.
 
         Raises:
-            ValueError: If there are none; the message names the sources that there are.
+            ValueError: If there are none; the message names the known sources.
         """
         if name not in self.sources:
             known = sorted(set(self.sources.tolist()) - {""})
@@ -68,7 +68,7 @@ class PredictionTable:
         return self.where(self.sources == name)
 
     def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "PredictionTable":
-        """Chosen rows: a mask [N], or their indices in the wanted order."""
+        """Return the rows of a mask [N], or those with the given indices, in this order."""
         columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "class_names"}
         return replace(self, **columns)
 
@@ -80,14 +80,14 @@ def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]], class_names
         path: File to write; its folder is made if missing.
         rows: One mapping per image: `image`, `split`, `patient`, `label` (class index), `probabilities`
             (K numbers in class order) and, where known, `source`, `view`, `sex`, `age`. Other keys are
-            left out, so that a datalist record can be passed with two keys added.
+            ignored, so that a datalist record with two more keys will do.
         class_names: K names, in the order of the probabilities.
 
     Raises:
         ValueError: If a row lacks a required value or has another number of probabilities.
     """
     text = io.StringIO()
-    writer = csv.writer(text)  # lines end as RFC 4180 has it
+    writer = csv.writer(text)  # line ends as in RFC 4180
     writer.writerow([*LEADING_COLUMNS, *(f"p_{name}" for name in class_names)])
     for row in rows:
         writer.writerow(_cells(row, len(class_names)))
@@ -97,19 +97,17 @@ def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]], class_names
 def _cells(row: Mapping[str, Any], n_classes: int) -> list[str]:
     missing = [key for key in _REQUIRED if _is_missing(row.get(key))]
     if missing:
-        raise ValueError(f"Prediction of {row.get('image', 'an image')!r} has no {', '.join(missing)}.")
+        raise ValueError(f"The prediction of {row.get('image', 'an image')!r} has no {', '.join(missing)}.")
     probabilities = [float(p) for p in row["probabilities"]]
     if len(probabilities) != n_classes:
-        raise ValueError(
-            f"Prediction of {row['image']!r} has {len(probabilities)} probabilities for {n_classes} classes."
-        )
+        raise ValueError(f"{row['image']!r} has {len(probabilities)} probabilities for {n_classes} classes.")
     leading = ["" if _is_missing(row.get(key)) else str(row[key]) for key in LEADING_COLUMNS[:-1]]
-    # repr of a float is the shortest text that reads back to the same number.
+    # repr of a float is the shortest text from which the same number can be read.
     return [*leading, str(int(row["label"])), *map(repr, probabilities)]
 
 
 def _is_missing(value: Any) -> bool:
-    # NaN is what a data frame leaves in an empty cell.
+    # An empty cell of a data frame is NaN.
     return value is None or value == "" or (isinstance(value, float) and np.isnan(value))
 
 
@@ -118,22 +116,22 @@ def read_predictions(path: Path) -> PredictionTable:
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If a column or value is not as `write_predictions` writes it; the message names the
-            file, the line and what is wrong.
+        ValueError: If a column or value differs from what `write_predictions` writes; the message names
+            the file, the line and the error.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"No predictions at {path}: run `covid-monai evaluate` first.")
-    # A byte order mark is what a spreadsheet adds when it saves the file again.
+        raise FileNotFoundError(f"{path} does not exist. Run `covid-monai evaluate` first.")
+    # A spreadsheet adds a byte order mark when it saves the file again.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
             class_names = _class_names(next(reader, []), path)
             rows = [_parse_row(cells, class_names, f"{path}, line {reader.line_num}") for cells in reader]
         except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num}: not a CSV file ({error}).") from error
+            raise ValueError(f"{path}, line {reader.line_num}: this is not a CSV file ({error}).") from error
     if not rows:
-        raise ValueError(f"{path}: has a header but no predictions.")
+        raise ValueError(f"{path} has a header but no predictions.")
     return _assemble(rows, class_names)
 
 
@@ -141,7 +139,7 @@ def _class_names(header: list[str], path: Path) -> tuple[str, ...]:
     leading, columns = tuple(header[: len(LEADING_COLUMNS)]), header[len(LEADING_COLUMNS) :]
     if leading != LEADING_COLUMNS:
         raise ValueError(
-            f"{path}: header must begin with {','.join(LEADING_COLUMNS)}; found {','.join(leading)}."
+            f"{path}: the header must begin with {','.join(LEADING_COLUMNS)}; found {','.join(leading)}."
         )
     names = tuple(column.removeprefix("p_") for column in columns)
     if (
@@ -151,7 +149,8 @@ def _class_names(header: list[str], path: Path) -> tuple[str, ...]:
     ):
         found = ",".join(columns) or "none"
         raise ValueError(
-            f"{path}: after `label` come at least two different columns p_<class>; found {found}."
+            f"{path}: the column `label` must be followed by at least two different columns p_<class>; found "
+            f"{found}."
         )
     return names
 
@@ -159,11 +158,11 @@ def _class_names(header: list[str], path: Path) -> tuple[str, ...]:
 def _parse_row(cells: list[str], class_names: tuple[str, ...], where: str) -> tuple[Any, ...]:
     expected = len(LEADING_COLUMNS) + len(class_names)
     if len(cells) != expected:
-        raise ValueError(f"{where}: {len(cells)} values, expected {expected}.")
+        raise ValueError(f"{where}: expected {expected} values, found {len(cells)}.")
     row = dict(zip(LEADING_COLUMNS, cells, strict=False))
     missing = [key for key in _REQUIRED if not row[key]]
     if missing:
-        raise ValueError(f"{where}: no {', '.join(missing)}.")
+        raise ValueError(f"{where}: {', '.join(missing)} must not be empty.")
     label, age = _label(row["label"], len(class_names), where), _number(row["age"] or "nan", "age", where)
     probabilities = [_number(cell, "probability", where) for cell in cells[len(LEADING_COLUMNS) :]]
     if not all(0 <= p <= 1 for p in probabilities) or abs(sum(probabilities) - 1) > _SUM_TOLERANCE:
@@ -173,7 +172,7 @@ def _parse_row(cells: list[str], class_names: tuple[str, ...], where: str) -> tu
 
 def _label(cell: str, n_classes: int, where: str) -> int:
     if not (cell.isascii() and cell.isdigit() and int(cell) < n_classes):
-        raise ValueError(f"{where}: label {cell!r} is not a class index from 0 to {n_classes - 1}.")
+        raise ValueError(f"{where}: the label {cell!r} is not a class index from 0 to {n_classes - 1}.")
     return int(cell)
 
 
@@ -181,7 +180,7 @@ def _number(cell: str, what: str, where: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        raise ValueError(f"{where}: {what} {cell!r} is not a number.") from None
+        raise ValueError(f"{where}: the {what} {cell!r} is not a number.") from None
 
 
 def _assemble(rows: list[tuple[Any, ...]], class_names: tuple[str, ...]) -> PredictionTable:

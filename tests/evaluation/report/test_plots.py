@@ -45,7 +45,7 @@ def test_roc_figure_of_an_absent_class_says_so():
 def test_confusion_figure_shows_counts_and_shares():
     figure = plot_confusion_matrix([[3, 1], [0, 0]], ["no", "yes"], title="Test")
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts == ["3\n75.0%", "1\n25.0%", "0", "0"]
+    assert texts == ["3\n75.0 %", "1\n25.0 %", "0", "0"]
     picture = Image.open(io.BytesIO(figure_to_png(figure)))
     assert picture.format == "PNG"
     assert min(picture.size) > 300

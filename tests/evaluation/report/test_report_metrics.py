@@ -210,7 +210,7 @@ def test_a_much_better_model_is_found_whatever_the_order_of_the_images():
         ({"images": np.full(60, "same")}, "second file lists an image more than once"),
         ({"labels": np.zeros(60, dtype=int)}, "disagree on the label"),
         ({"patients": np.full(60, "p")}, "disagree on the patient"),
-        ({"splits": np.full(60, "validation")}, "No row of the split test in the second"),
+        ({"splits": np.full(60, "validation")}, "second file has no row of the split test"),
     ],
 )
 def test_different_cases_are_refused(change, complaint):
