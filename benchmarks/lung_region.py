@@ -23,7 +23,7 @@ from covid_monai.phantoms import anatomy as anatomy
 from covid_monai.phantoms.canvas import Canvas
 from covid_monai.phantoms.radiograph import draw_radiograph, position_patient
 from covid_monai.transforms import lung_region as module
-from covid_monai.transforms.lung_region import THUMBNAIL, lung_features, lung_region
+from covid_monai.transforms.lung_region import THUMBNAIL, estimate_lung_region, thumbnail_features
 
 RIGHT, LEFT = 1, 2
 
@@ -101,7 +101,7 @@ def phantom_dice(class_name: str, view: str) -> np.ndarray:
     scores = []
     for seed in range(30):
         truth = true_region(seed, size=256, view=view)
-        region = lung_region(draw_radiograph(class_name, seed=seed, size=256, view=view))
+        region = estimate_lung_region(draw_radiograph(class_name, seed=seed, size=256, view=view))
         scores.append(2 * np.sum(truth & region) / (truth.sum() + region.sum()))
     return np.array(scores)
 
@@ -112,10 +112,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="replace lung_region.json")
     options = parser.parse_args()
     images, boxes, patients = read_boxes(Path(os.environ["COVID_MONAI_DATA"]) / "covid-chestxray-dataset")
-    features = np.array([lung_features(image) for image in images])
+    features = np.array([thumbnail_features(image) for image in images])
     rng = np.random.default_rng(0)
     changed = [collimated(f, b, rng) for _ in range(3) for f, b in zip(images, boxes, strict=True)]
-    more = np.array([lung_features(image) for image, _ in changed])
+    more = np.array([thumbnail_features(image) for image, _ in changed])
     more_boxes, owner = np.array([b for _, b in changed]), np.tile(patients, 3)
     estimated, fixed = np.zeros_like(boxes), np.zeros_like(boxes)
     for train, test in GroupKFold(5).split(features, groups=patients):

@@ -133,7 +133,7 @@ def apply_voi(modality: Values, ds: Dataset) -> Values | None:
     for item in ds.get("VOILUTSequence") or []:
         table = read_lookup_table(item, inputs=modality)
         if table is not None:
-            return table.apply(modality) / (2**table.bits - 1)
+            return table.apply(modality) / ((1 << table.bits) - 1)
     center, width = get_first_number(ds, "WindowCenter"), get_first_number(ds, "WindowWidth")
     if center is None or width is None:
         return None
@@ -158,7 +158,7 @@ def apply_window(values: Values, *, center: float, width: float, function: str =
     if width <= 0 or (function not in ("LINEAR_EXACT", "SIGMOID") and width < 1):
         return None
     if function == "SIGMOID":
-        return np.asarray(1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -700, 700))))
+        return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -700, 700)))
     if function == "LINEAR_EXACT":
         return np.clip((values - center) / width + 0.5, 0.0, 1.0)
     if width == 1:  # a threshold: the formula's slope is infinite

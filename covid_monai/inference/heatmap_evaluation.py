@@ -22,7 +22,7 @@ from covid_monai.evaluation.shortcuts.saliency import (
     summarise_randomisation,
 )
 from covid_monai.inference.grad_cam import HeatmapGenerator, with_random_weights
-from covid_monai.transforms.lung_region import lung_region
+from covid_monai.transforms.lung_region import estimate_lung_region
 
 _DRAWS = 3
 
@@ -113,7 +113,7 @@ def _picture(images: _Images, heatmap: HeatmapGenerator, case: Case) -> dict[str
         "probability": case.probability,
         "right": case.right,
         "picture": image_uri(image),
-        "heatmap": overlay_uri(image, heat, lung_region(image)),
+        "heatmap": overlay_uri(image, heat, estimate_lung_region(image)),
     }
 
 
@@ -131,7 +131,7 @@ def _measure_shares(images: _Images, heatmap: HeatmapGenerator, sample: Sequence
     shares, areas = [], []
     for index in with_progress(sample, "heat maps: share in the lungs"):
         image, heat = _map_of(images, heatmap, index)
-        region = lung_region(image)
+        region = estimate_lung_region(image)
         shares.append(lung_share(heat, region))
         areas.append(float(region.mean()))
     test = images.test

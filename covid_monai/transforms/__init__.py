@@ -1,19 +1,16 @@
-"""MONAI transforms for chest images: an array class and a dictionary class (its name with a `d`) each.
+"""MONAI transforms for chest images, each as an array class and as a dictionary class (its name with a `d`).
 
-Radiographs are `[C, H, W]` with intensities in [0, 1], CT volumes `[C, X, Y, Z]` in HU. The type (numpy
-array, torch tensor, MetaTensor) and the metadata of an image are kept.
+Radiographs are `[C, H, W]` with intensities in [0, 1], CT volumes `[C, X, Y, Z]` in HU. A transform keeps
+the type (numpy array, torch tensor, MetaTensor) and the metadata of an image.
 """
 
 from covid_monai.transforms.crop_border import CropBorder, CropBorderd
-from covid_monai.transforms.equalize import CLAHE, CLAHEd
 from covid_monai.transforms.hide_region import HideRegion, HideRegiond
 from covid_monai.transforms.lung_window import CT_WINDOWS, LungWindow, LungWindowd, apply_lung_window
 from covid_monai.transforms.percentile_rescale import PercentileRescale, PercentileRescaled
 
 __all__ = [
-    "CLAHE",
     "CT_WINDOWS",
-    "CLAHEd",
     "CropBorder",
     "CropBorderd",
     "HideRegion",

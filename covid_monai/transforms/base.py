@@ -1,4 +1,4 @@
-"""What the transforms of this folder share: array types kept, one transform for all keys of a dictionary."""
+"""Common parts of the transforms: conversion of array types, and a dictionary version of any array class."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -17,10 +17,11 @@ def as_plain_tensor(image: NdarrayOrTensor) -> torch.Tensor:
     radiograph, so the transforms here compute on plain tensors and wrap the result once.
 
     Args:
-        image: Any shape. The result may share memory with it: write to a copy only.
+        image: Array of any shape. The result may share memory with it: write to a copy only.
     """
     if isinstance(image, MetaTensor):
-        return image.as_tensor()
+        tensor: torch.Tensor = image.as_tensor()
+        return tensor
     if isinstance(image, torch.Tensor):
         return image
     # PyTorch takes neither negative strides (a flipped view) nor, without a warning, read-only memory.
@@ -33,7 +34,8 @@ def as_type_of(result: torch.Tensor, image: NdarrayOrTensor) -> NdarrayOrTensor:
     The dtype stays that of `result`.
     """
     if isinstance(image, MetaTensor):
-        return MetaTensor(result).copy_meta_from(image)
+        copy: MetaTensor = MetaTensor(result).copy_meta_from(image)
+        return copy
     if isinstance(image, torch.Tensor):
         return result
     return result.cpu().numpy()
@@ -43,17 +45,17 @@ def require_float(image: NdarrayOrTensor, name: str) -> torch.Tensor:
     """View `image` as a plain floating-point tensor.
 
     Args:
-        image: Any shape, intensities in [0, 1].
-        name: Transform that asks, for the error.
+        image: Array of any shape, intensities in [0, 1].
+        name: Name of the transform, for the error.
 
     Raises:
-        ValueError: If `image` holds integers, whose scale is unknown here.
+        ValueError: `image` holds integers, whose scale is unknown here.
     """
     tensor = as_plain_tensor(image)
     if not tensor.is_floating_point():
         raise ValueError(
-            f"{name} needs floating-point intensities in [0, 1] but got {image.dtype}: "
-            "read with the project's readers, or put ScaleIntensity before it"
+            f"{name} needs floating-point intensities in [0, 1] but got {image.dtype}. "
+            "Read the image with the project's readers, or put ScaleIntensity before this transform."
         )
     return tensor
 
@@ -63,7 +65,7 @@ class EachKey(MapTransform):
 
     Args:
         keys: Keys of the images to transform.
-        transform: Array transform.
+        transform: Array transform to apply.
         allow_missing_keys: Skip a missing key instead of raising `KeyError`.
     """
 

@@ -1,4 +1,4 @@
-"""Images with the lungs hidden, or with only their border shown: what is left to read a label from?
+"""Images with hidden lungs, or with only their border visible, to test a network for shortcuts.
 
 A network that still tells the classes apart on such images uses something other than the lungs: markers,
 collimation, positioning, exposure, the scanner of a hospital.
@@ -7,8 +7,8 @@ Reference: Maguolo and Nanni, A critic evaluation of methods for COVID-19 automa
 images, Information Fusion 2021;76:1-7 (the middle of every image painted over); DeGrave, Janizek and Lee, AI
 for radiographic COVID-19 detection selects shortcuts over signal, Nat Mach Intell 2021;3:610-619.
 
-To train with the lungs hidden, give a copy of the bundle one more line, so that training, evaluation and
-prediction all see the same images, and the checkpoint's digest says so:
+To train with hidden lungs, add one line to a copy of the bundle. Training, evaluation and prediction then
+all use the same images, and the checkpoint's digest records it:
 
     cp -r bundles/covid_cxr_classification hidden
     # in hidden/configs/inference.yaml, under `preprocessing`, right after LoadImaged:
@@ -16,7 +16,7 @@ prediction all see the same images, and the checkpoint's digest says so:
     python -m monai.bundle run training --config_file hidden/configs/train.yaml --bundle_root hidden \
       --datalist my.json --output_dir runs/hidden
 
-`region: inside` instead leaves only the border.
+`region: inside` leaves only the border.
 """
 
 import numpy as np
@@ -26,38 +26,39 @@ from monai.transforms import Transform
 from monai.utils import TransformBackends
 from numpy.typing import NDArray
 
+from covid_monai.core.errors import unknown_choice
 from covid_monai.transforms.base import EachKey, as_type_of, require_float
 
 REGIONS = ("lungs", "inside")
-# Half axes of the lungs' region as fractions of half the width and height; see `hidden_region`.
+# Half axes of the lungs' region as fractions of half the width and height; see `region_mask`.
 _LUNGS_HALF_AXES = (0.96, 0.88)
 _LUNGS_EXPONENT = 4
 _BORDER = 1 / 16
 
 
-def hidden_region(region: str, height: int, width: int) -> NDArray[np.bool_]:
+def region_mask(region: str, height: int, width: int) -> NDArray[np.bool_]:
     """Mark the pixels to hide.
 
-    The region is the same for every image. One that followed each image's own lungs would show their outline,
-    and with it the disease.
+    The region is the same for every image. A region that followed each image's own lungs would show their
+    outline, and with it the disease.
 
     Args:
         region: `lungs`: a rounded box that leaves the corners, the neck and the lowest part of the image;
             `inside`: everything but a border as wide as 1/16 of each side.
-        height: Rows.
-        width: Columns.
+        height: Rows of the image.
+        width: Columns of the image.
 
     Returns:
         `[height, width]`, True where hidden.
 
     Raises:
-        ValueError: If there is no such region.
+        ValueError: The region is unknown.
 
-    >>> int(hidden_region("inside", 32, 32).sum())
+    >>> int(region_mask("inside", 32, 32).sum())
     784
     """
     if region not in REGIONS:
-        raise ValueError(f"no region {region!r}: choose from {', '.join(REGIONS)}")
+        raise ValueError(unknown_choice("region", region, REGIONS))
     x = np.abs(2 * (np.arange(width) + 0.5) / width - 1)
     y = np.abs(2 * (np.arange(height) + 0.5) / height - 1)[:, np.newaxis]
     if region == "inside":
@@ -67,25 +68,25 @@ def hidden_region(region: str, height: int, width: int) -> NDArray[np.bool_]:
 
 
 class HideRegion(Transform):
-    """Paint a fixed region of a radiograph over with the mean of what stays visible.
+    """Fill a fixed region of a radiograph with the mean of the visible part.
 
-    Put it right after loading: a step that rescales by percentiles must not have seen the hidden part.
+    Put it right after loading: a step that rescales by percentiles must not use the hidden part.
 
     Args:
-        region: See `hidden_region`.
+        region: See `region_mask`.
 
     Raises:
-        ValueError: If there is no such region.
+        ValueError: The region is unknown.
     """
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012  # MONAI's own attribute
 
     def __init__(self, *, region: str = "lungs") -> None:
-        hidden_region(region, 1, 1)
+        region_mask(region, 1, 1)
         self.region = region
 
     def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
-        """Return a copy with the region painted over.
+        """Return a copy with the region filled.
 
         Args:
             image: `[C, H, W]`, floating point.
@@ -94,13 +95,13 @@ class HideRegion(Transform):
             Same type, shape, dtype and metadata as `image`.
 
         Raises:
-            ValueError: If `image` holds integers.
+            ValueError: `image` holds integers.
         """
-        painted = require_float(image, "HideRegion").clone()
-        hidden = torch.from_numpy(hidden_region(self.region, *painted.shape[-2:])).to(painted.device)
-        # Of what stays, not of the whole picture: the mean of the lungs would tell of opacities.
-        painted[:, hidden] = painted[:, ~hidden].double().mean(dim=1, keepdim=True).to(painted)
-        return as_type_of(painted, image)
+        filled = require_float(image, "HideRegion").clone()
+        hidden = torch.from_numpy(region_mask(self.region, *filled.shape[-2:])).to(filled.device)
+        # The mean of the visible part, not of the whole image: the mean of the lungs would reveal opacities.
+        filled[:, hidden] = filled[:, ~hidden].double().mean(dim=1, keepdim=True).to(filled)
+        return as_type_of(filled, image)
 
 
 class HideRegiond(EachKey):
@@ -108,7 +109,7 @@ class HideRegiond(EachKey):
 
     Args:
         keys: Keys of the images.
-        region: See `hidden_region`.
+        region: See `region_mask`.
         allow_missing_keys: Skip a missing key instead of raising `KeyError`.
     """
 

@@ -1,9 +1,9 @@
-"""Where the lungs are on a frontal chest radiograph: an estimate, without a trained network.
+"""An estimate of the lung region on a frontal chest radiograph, without a trained network.
 
-A linear model places one box per lung from a 12 x 12 picture of the image, and an average lung's outline is
-drawn into each box. Simple on purpose: the region must not depend on how dark a lung is, or disease would
-fall outside of it. `lung_region.json` holds the model; `benchmarks/lung_region.py` fits it again and prints
-how good it is.
+A linear model places one box per lung from a 12 x 12 thumbnail of the image, and the outline of an average
+lung is drawn into each box. This is simple on purpose: if the region depended on how dark a lung is, disease
+would fall outside of it. `lung_region.json` holds the model; `benchmarks/lung_region.py` fits it again and
+prints its accuracy.
 
 Measured by that script (five-fold, patients apart) on 604 radiographs whose lungs people have boxed
 (Cohen's collection, boxes by Microwork, CC BY 4.0): mean IoU with their boxes 0.80, 5th percentile 0.63; the
@@ -35,62 +35,65 @@ _OUTLINE = np.array(
 )  # fmt: skip
 
 
-def lung_region(image: ArrayLike) -> NDArray[np.bool_]:
+def estimate_lung_region(image: ArrayLike) -> NDArray[np.bool_]:
     """Estimate which pixels of a frontal chest radiograph show lung, the lung behind the heart included.
 
-    Only the order of the grey values matters, so that normalised network input does as well as an image.
+    Only the order of the grey values matters, so that normalised network input can be given as well.
 
     Args:
-        image: Shape [H, W], each at least 2; bright is dense (air is dark), the patient's left on the right.
+        image: `[H, W]`, each at least 2; air is dark, the patient's left on the right.
 
     Returns:
-        Shape [H, W]; a picture that is no frontal image gets a region too, which then means nothing.
+        `[H, W]`, True in the region; it means nothing for an image that is not a frontal radiograph.
 
     Raises:
-        ValueError: If `image` is not two-dimensional or holds values that are not finite.
+        ValueError: `image` is not two-dimensional or holds values that are not finite.
 
-    >>> region = lung_region(np.linspace(0, 1, 96 * 80).reshape(96, 80))
+    >>> region = estimate_lung_region(np.linspace(0, 1, 96 * 80).reshape(96, 80))
     >>> region.shape, bool(0.1 < region.mean() < 0.6)
     ((96, 80), True)
     """
     radiograph = np.asarray(image, dtype=np.float64)
     size = np.array(radiograph.shape)
     mask = np.zeros(radiograph.shape, dtype=bool)
-    for (left, top, right, bottom), mirrored in zip(lung_boxes(radiograph), (False, True), strict=True):
+    for (left, top, right, bottom), mirrored in zip(
+        estimate_lung_boxes(radiograph), (False, True), strict=True
+    ):
         x = 1 - _OUTLINE[:, 0] if mirrored else _OUTLINE[:, 0]
         points = np.column_stack([top + _OUTLINE[:, 1] * (bottom - top), left + x * (right - left)])
         mask |= polygon2mask(radiograph.shape, points * size - 0.5)
     return mask
 
 
-def lung_boxes(image: ArrayLike) -> NDArray[np.float64]:
+def estimate_lung_boxes(image: ArrayLike) -> NDArray[np.float64]:
     """Estimate one box per lung.
 
     Args:
-        image: As for `lung_region`.
+        image: See `estimate_lung_region`.
 
     Returns:
-        Shape [2, 4]: left, top, right, bottom as shares of width and height, in [0, 1]; first the lung on
+        `[2, 4]`: left, top, right, bottom as shares of width and height, in [0, 1]; first the lung on
         the left of the image (the patient's right).
 
     Raises:
-        ValueError: As `lung_region`.
+        ValueError: See `estimate_lung_region`.
     """
     weights, constant = _model()
-    boxes = np.clip((lung_features(image) @ weights + constant).reshape(2, 4), 0, 1)
+    boxes = np.clip((thumbnail_features(image) @ weights + constant).reshape(2, 4), 0, 1)
     low = np.minimum(boxes[:, :2], 1 - _SMALLEST)
     return np.hstack([low, np.maximum(boxes[:, 2:], low + _SMALLEST)])
 
 
-def lung_features(image: ArrayLike) -> NDArray[np.float64]:
-    """What the boxes are estimated from: the image as 144 grey values in [0, 1], histogram equalised."""
+def thumbnail_features(image: ArrayLike) -> NDArray[np.float64]:
+    """Return the image as 144 grey values in [0, 1], histogram equalised: the input of the linear model."""
     radiograph = np.asarray(image, dtype=np.float64)
     if radiograph.ndim != 2 or min(radiograph.shape) < 2 or not np.isfinite(radiograph).all():
-        raise ValueError(f"A lung region needs a finite grey picture [H, W]; got shape {radiograph.shape}.")
+        raise ValueError(f"A lung region needs a finite grey image [H, W], but got shape {radiograph.shape}.")
     small = resize(radiograph, (_EQUALISED, _EQUALISED), anti_aliasing=True)
     if np.ptp(small) == 0:
         return np.full(THUMBNAIL * THUMBNAIL, 0.5)
-    return resize(equalize_hist(small), (THUMBNAIL, THUMBNAIL), anti_aliasing=True).ravel()
+    thumbnail = resize(equalize_hist(small), (THUMBNAIL, THUMBNAIL), anti_aliasing=True)
+    return np.asarray(thumbnail).ravel()
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Lung and mediastinum windows for CT, as DICOM defines a window."""
+"""Lung and mediastinum windows for CT."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from monai.transforms import Transform
 from monai.utils import TransformBackends
 from numpy.typing import NDArray
 
+from covid_monai.core.errors import unknown_choice
 from covid_monai.transforms.base import EachKey, as_plain_tensor, as_type_of
 
 # (center, width) in HU.
@@ -25,11 +26,11 @@ def apply_lung_window(
 
     CT only: radiographs (Modality CR or DX) carry no Hounsfield scale.
 
-    As LINEAR (not LINEAR_EXACT) has it, `window_width` counts grey levels with both ends: 0 is reached at
+    As in LINEAR (not LINEAR_EXACT), `window_width` counts grey levels with both ends: 0 is reached at
     `window_center - 0.5 - (window_width - 1) / 2`, 1 at `window_center - 0.5 + (window_width - 1) / 2`.
 
     Args:
-        image_hu: Any shape; modality rescale already applied.
+        image_hu: Array of any shape; modality rescale already applied.
         window_center: Middle of the window, in HU.
         window_width: Width of the window, in HU; greater than 1.
 
@@ -37,7 +38,7 @@ def apply_lung_window(
         Same shape as `image_hu`, clipped to [0, 1].
 
     Raises:
-        ValueError: If `window_width` is 1 or less.
+        ValueError: `window_width` is 1 or less.
 
     Reference: DICOM PS3.3 C.11.2.1.2.1 (VOI LUT Function LINEAR).
 
@@ -45,7 +46,7 @@ def apply_lung_window(
     array([0. , 0.5, 1. ], dtype=float32)
     """
     if not window_width > 1:
-        raise ValueError(f"window_width must be greater than 1 HU, got {window_width}")
+        raise ValueError(f"window_width must be greater than 1 HU, got {window_width}.")
     windowed = np.array(image_hu, dtype=np.float32)
     windowed -= window_center - 0.5
     windowed /= window_width - 1
@@ -53,30 +54,28 @@ def apply_lung_window(
     return np.clip(windowed, 0, 1, out=windowed)
 
 
-def window_center_and_width(window: str | Sequence[float]) -> tuple[float, float]:
-    """Resolve a window's name or its (center, width) pair.
+def resolve_window(window: str | Sequence[float]) -> tuple[float, float]:
+    """Return center and width of a window in HU.
 
     Args:
-        window: A name in `CT_WINDOWS`, or center and width in HU.
+        window: Name in `CT_WINDOWS`, or center and width in HU.
 
     Raises:
-        ValueError: If the name is unknown or the pair is no valid window.
+        ValueError: The name is unknown, or the pair is not a valid window.
 
-    >>> window_center_and_width("mediastinum")
+    >>> resolve_window("mediastinum")
     (40.0, 400.0)
     """
     if isinstance(window, str):
         if window not in CT_WINDOWS:
-            raise ValueError(
-                f"unknown window {window!r}: use one of {', '.join(CT_WINDOWS)} or (center, width)"
-            )
+            raise ValueError(unknown_choice("window", window, [*CT_WINDOWS, "(center, width)"]))
         return CT_WINDOWS[window]
-    # A lone number is what `windows=(-600, 1500)` comes to: a pair that should be a list of one pair.
+    # `windows=(-600, 1500)` gives a single number here: it should be a list of one pair.
     pair = [float(number) for number in window] if isinstance(window, Sequence) else []
     if len(pair) != 2 or not pair[1] > 1:
         raise ValueError(
-            f"a window is a name or (center, width) in HU with a width above 1, got {window!r}: "
-            "write one window as [[-600, 1500]]"
+            f"A window is a name or (center, width) in HU with a width above 1, got {window!r}. "
+            "Write one window as [[-600, 1500]]."
         )
     return pair[0], pair[1]
 
@@ -86,10 +85,10 @@ class LungWindow(Transform):
 
     Args:
         windows: Names in `CT_WINDOWS` ("lung": -600/1500, "mediastinum": 40/400) or (center, width) pairs in
-            HU; the order is that of the output channels.
+            HU, in the order of the output channels.
 
     Raises:
-        ValueError: If no window is given, or one is unknown or not wider than 1 HU.
+        ValueError: No window is given, or one is unknown or not wider than 1 HU.
 
     Reference: DICOM PS3.3 C.11.2.1.2.1 (VOI LUT Function LINEAR).
 
@@ -101,9 +100,9 @@ class LungWindow(Transform):
 
     def __init__(self, windows: str | Sequence[str | Sequence[float]] = ("lung",)) -> None:
         windows = [windows] if isinstance(windows, str) else windows
-        self.windows = [window_center_and_width(window) for window in windows]
+        self.windows = [resolve_window(window) for window in windows]
         if not self.windows:
-            raise ValueError("windows is empty: name at least one window")
+            raise ValueError("windows is empty. Name at least one window.")
 
     def __call__(self, image_hu: NdarrayOrTensor) -> NdarrayOrTensor:
         """Window the volume.
@@ -115,12 +114,12 @@ class LungWindow(Transform):
             `[len(windows), ...]`, float32 in [0, 1], same type and metadata as `image_hu`.
 
         Raises:
-            ValueError: If `image_hu` has other than one channel.
+            ValueError: `image_hu` does not have exactly one channel.
         """
         if image_hu.shape[0] != 1:
             raise ValueError(
-                f"LungWindow needs one channel in HU but got shape {tuple(image_hu.shape)}: "
-                "put EnsureChannelFirst before it, and window only once"
+                f"LungWindow needs one channel in HU but got shape {tuple(image_hu.shape)}. "
+                "Put EnsureChannelFirst before it, and window only once."
             )
         source = as_plain_tensor(image_hu)
         volume = source[0].float().cpu().numpy()

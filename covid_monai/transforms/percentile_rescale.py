@@ -12,32 +12,34 @@ from numpy.typing import NDArray
 from covid_monai.transforms.base import EachKey, as_plain_tensor, as_type_of
 
 
-def percentiles(
+def compute_percentiles(
     values: torch.Tensor, lower: float, upper: float, *, foreground_above: float | None = None
 ) -> tuple[float, float]:
     """Compute two percentiles with one sort, in which NumPy uses the processor's vector instructions.
 
-    A sample of the pixels would be faster still, but letters and frames leave so few pixels between the image
-    and its brightest level that a sample's 99.5th percentile can be tens of grey levels off.
+    A sample of the pixels would be faster, but inexact: letters and frames leave so few pixels between the
+    image and its brightest level that a sample's 99.5th percentile can be tens of grey levels off.
 
     Args:
-        values: Any shape, any dtype that NumPy has, at least one value.
+        values: Tensor of any shape and any dtype that NumPy has, with at least one value.
         lower: First percentile, in [0, 100].
         upper: Second percentile, in [0, 100].
-        foreground_above: Count only values above this one, unless they are less than 1 % of all.
+        foreground_above: Level above which values count, unless these are less than 1 % of all.
 
     Returns:
-        As `numpy.percentile`: linearly interpolated.
+        Both percentiles, linearly interpolated as by `numpy.percentile`.
 
     Raises:
-        ValueError: If `values` holds NaN or infinity.
+        ValueError: `values` holds NaN or infinity.
 
-    >>> percentiles(torch.arange(101.0), 10, 99.5)
+    >>> compute_percentiles(torch.arange(101.0), 10, 99.5)
     (10.0, 99.5)
     """
     ordered = np.sort(values.detach().cpu().numpy(), axis=None)  # NaN comes last
     if not float(ordered[-1]) - float(ordered[0]) <= np.finfo(np.float32).max:
-        raise ValueError("cannot rescale an image that holds NaN or infinite values: check how it was read")
+        raise ValueError(
+            "An image that holds NaN or infinite values cannot be rescaled. Check how it was read."
+        )
     if foreground_above is not None:
         foreground = ordered[np.searchsorted(ordered, foreground_above, side="right") :]
         ordered = foreground if len(foreground) >= 0.01 * len(ordered) else ordered
@@ -45,7 +47,7 @@ def percentiles(
 
 
 def _at_rank(ordered: NDArray[Any], fraction: float) -> float:
-    """The value at a fraction of the ranks, linear between neighbours."""
+    """Return the value at a fraction of the ranks, linear between neighbours."""
     below, part = divmod(fraction * (len(ordered) - 1), 1)
     low, high = ordered[int(below)], ordered[min(int(below) + 1, len(ordered) - 1)]
     return float(low) + (float(high) - float(low)) * part
@@ -54,23 +56,23 @@ def _at_rank(ordered: NDArray[Any], fraction: float) -> float:
 class PercentileRescale(Transform):
     """Stretch an image so that two of its percentiles become 0 and 1, and clip.
 
-    Instead of MONAI's `ScaleIntensityRangePercentiles`, because this one
+    Differences from MONAI's `ScaleIntensityRangePercentiles`:
 
-    - takes both percentiles from one sort: 40 times as fast up to 512 pixels a side, 4 times at 2048;
-    - can leave a black frame or collimated border out of the percentiles;
-    - gives a constant image back as zeros, where MONAI's leaves values outside [0, 1].
+    - Both percentiles come from one sort: 40 times as fast up to 512 pixels a side, 4 times at 2048.
+    - A black frame or collimated border can be left out of the percentiles.
+    - A constant image becomes zeros; MONAI's transform leaves values outside [0, 1].
 
     Where the two percentiles coincide (nearly all pixels equal), the full range is stretched instead.
 
     Args:
         lower: Percentile that becomes 0, in [0, 100).
         upper: Percentile that becomes 1, above `lower`, at most 100.
-        foreground_above: Pixels with this intensity or less do not count for the percentiles (they are
-            rescaled all the same): 0 leaves out exact zeros, 0.03 also what JPEG makes of a black frame.
-            None counts all pixels; so does an image with less than 1 % of its pixels above it.
+        foreground_above: Intensity above which a pixel counts for the percentiles; all are rescaled. 0
+            leaves out exact zeros, 0.03 also a black frame after JPEG compression. None counts all pixels,
+            and so does an image with less than 1 % of its pixels above the intensity.
 
     Raises:
-        ValueError: If the percentiles are out of order or range.
+        ValueError: The percentiles are out of order or range.
     """
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012  # MONAI's own attribute
@@ -79,7 +81,7 @@ class PercentileRescale(Transform):
         self, *, lower: float = 0.5, upper: float = 99.5, foreground_above: float | None = None
     ) -> None:
         if not 0 <= lower < upper <= 100:
-            raise ValueError(f"percentiles need 0 <= lower < upper <= 100, got lower={lower}, upper={upper}")
+            raise ValueError(f"Percentiles need 0 <= lower < upper <= 100, got lower={lower}, upper={upper}.")
         self.lower = lower
         self.upper = upper
         self.foreground_above = foreground_above
@@ -94,15 +96,15 @@ class PercentileRescale(Transform):
             Same type, shape and metadata as `image`, within [0, 1]; same dtype if floating, else float32.
 
         Raises:
-            ValueError: If `image` holds NaN or infinity.
+            ValueError: `image` holds NaN or infinity.
         """
         tensor = as_plain_tensor(image)
         dtype = tensor.dtype if tensor.is_floating_point() else torch.float32
         # float32 or wider: half precision overflows on 12-bit data.
         wide = tensor.to(torch.promote_types(dtype, torch.float32))
-        low, high = percentiles(wide, self.lower, self.upper, foreground_above=self.foreground_above)
+        low, high = compute_percentiles(wide, self.lower, self.upper, foreground_above=self.foreground_above)
         if low == high:
-            low, high = percentiles(wide, 0, 100)
+            low, high = compute_percentiles(wide, 0, 100)
         if low == high:
             return as_type_of(torch.zeros_like(tensor, dtype=dtype), image)
         rescaled = wide.sub(low).div_(high - low).clamp_(0, 1)

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as npst
 from monai.data import MetaTensor
 
 from covid_monai.phantoms.radiograph import draw_radiograph
-from covid_monai.transforms.hide_region import REGIONS, HideRegion, HideRegiond, hidden_region
+from covid_monai.transforms.hide_region import REGIONS, HideRegion, HideRegiond, region_mask
 
 images = npst.arrays(
     np.float32,
@@ -22,14 +22,14 @@ images = npst.arrays(
 @given(image=images, other=st.floats(0, 1, width=32))
 def test_output_does_not_depend_on_what_was_hidden(region, image, other):
     changed = image.copy()
-    changed[:, hidden_region(region, *image.shape[1:])] = other
+    changed[:, region_mask(region, *image.shape[1:])] = other
     np.testing.assert_array_equal(HideRegion(region=region)(image), HideRegion(region=region)(changed))
 
 
 @pytest.mark.parametrize("region", REGIONS)
 @given(image=images)
 def test_the_rest_stays_and_the_fill_is_its_mean(region, image):
-    hidden = hidden_region(region, *image.shape[1:])
+    hidden = region_mask(region, *image.shape[1:])
     painted = HideRegion(region=region)(image)
     np.testing.assert_array_equal(painted[:, ~hidden], image[:, ~hidden])
     np.testing.assert_allclose(painted[:, hidden], image[:, ~hidden].mean(dtype=np.float64), atol=1e-6)
@@ -38,7 +38,7 @@ def test_the_rest_stays_and_the_fill_is_its_mean(region, image):
 @pytest.mark.parametrize("class_name", ["pneumonia", "covid"])
 @pytest.mark.parametrize("region", REGIONS)
 def test_disease_of_the_phantoms_lies_in_the_hidden_region(region, class_name):
-    hidden = hidden_region(region, 128, 128)
+    hidden = region_mask(region, 128, 128)
     for seed in range(10):
         change = np.abs(
             draw_radiograph(class_name, seed=seed, size=128) - draw_radiograph("normal", seed=seed, size=128)
@@ -47,7 +47,7 @@ def test_disease_of_the_phantoms_lies_in_the_hidden_region(region, class_name):
 
 
 def test_regions_look_as_described():
-    lungs, inside = (hidden_region(region, 200, 100) for region in REGIONS)
+    lungs, inside = (region_mask(region, 200, 100) for region in REGIONS)
     for hidden in (lungs, inside):
         np.testing.assert_array_equal(hidden, hidden[::-1, ::-1])
         assert hidden[100, 50]

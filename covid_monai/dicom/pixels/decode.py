@@ -70,7 +70,7 @@ def _decode_grey(ds: Dataset, *, bits_stored: int) -> NDArray[np.unsignedinteger
         array = decode_jpeg_extended(ds) if is_twelve_bit_jpeg(ds) else _pixel_array(ds)
         if int(ds.PixelRepresentation) == 0 and array.max() > mask:
             array = np.minimum(array, mask)
-        return _unsigned(array) & mask
+        return np.asarray(_unsigned(array) & mask)
     # Read whole cells: pydicom takes every sample for right-aligned and would shift others out.
     high_bit = int(ds.HighBit)
     ds.BitsStored, ds.HighBit = ds.BitsAllocated, ds.BitsAllocated - 1

@@ -51,12 +51,12 @@ def pixels(properties: Sequence[ImageProperties], *, hidden: str | None = None) 
     Returns:
         `[N, P]`, float32 in [0, 1].
     """
-    from covid_monai.transforms.hide_region import hidden_region  # imports torch: only where it is needed
+    from covid_monai.transforms.hide_region import region_mask  # imports torch: only where it is needed
 
     block = THUMBNAIL_SIZE // _SIZE
     full = np.stack([image.thumbnail for image in properties]).reshape(-1, _SIZE, block, _SIZE, block)
     small = full.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
-    kept = np.ones((_SIZE, _SIZE), dtype=bool) if hidden is None else ~hidden_region(hidden, _SIZE, _SIZE)
+    kept = np.ones((_SIZE, _SIZE), dtype=bool) if hidden is None else ~region_mask(hidden, _SIZE, _SIZE)
     return np.ascontiguousarray(small[:, kept])
 
 

@@ -200,7 +200,7 @@ def test_padding_is_not_averaged_before_it_is_known(tmp_path, packed):
     )
 
 
-def test_a_stream_of_other_bits_than_its_header_is_decoded_whole(tmp_path):
+def test_a_stream_of_other_bits_than_its_header_is_decoded_whole():
     ds = make_ds(twelve(wide_picture()), bits_stored=12)
     ds.compress(JPEG2000Lossless)
     assert decode_reduced(ds, TARGET) is not None
