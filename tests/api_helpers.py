@@ -3,12 +3,14 @@
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 import uvicorn
@@ -16,18 +18,19 @@ from dicom_helpers import picture
 from pacs_helpers import ROOT, wait_until
 from PIL import Image
 
-from covid_monai.api.api import create_api
+from covid_monai.api.application import create_api
 from covid_monai.api.problems import KINDS
 from covid_monai.api.server import address_of, listen
+from covid_monai.api.uploads import MemoryBudget
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 COMMAND = Path(sys.executable).parent / "covid-monai"
 
 
 @contextmanager
-def in_process(engine, settings):
-    """Serve in a thread; gives the address."""
-    server = uvicorn.Server(uvicorn.Config(create_api(engine, settings), log_config=None, access_log=False))
+def serving(app):
+    """Serve an application in a thread; gives the address."""
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     with listen("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
@@ -36,6 +39,20 @@ def in_process(engine, settings):
         finally:
             server.should_exit = True
             thread.join(30)
+
+
+def in_process(engine, settings):
+    """Serve the REST service in a thread; gives the address."""
+    return serving(create_api(engine, settings, MemoryBudget(settings.limits.max_held_bytes)))
+
+
+@contextmanager
+def connected(service, head, body=b""):
+    """Send a head and the beginning of a body; gives the socket."""
+    parts = urlsplit(service)
+    with socket.create_connection((parts.hostname, parts.port), timeout=20) as line:
+        line.sendall(f"POST /v1/predict HTTP/1.1\r\nHost: {parts.netloc}\r\n{head}\r\n\r\n".encode() + body)
+        yield line
 
 
 class Served:

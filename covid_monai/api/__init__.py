@@ -1,4 +1,4 @@
-"""A classifier for many callers at once: over HTTP (`api`), and for the page in the browser (`app`).
+"""The REST service: one classifier for many callers. The page (`covid_monai.app`) runs on the same server.
 
 Importing this package loads neither torch nor FastAPI.
 """

@@ -1,28 +1,34 @@
-"""One classifier, many callers: what waits together goes through the network together."""
+"""One classifier for many callers: images that wait together go through the network together."""
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple, TypeVar
 
-from covid_monai.api.decoding import NOT_TO_BE_READ, DecodeChecks
-from covid_monai.api.results import ResultFile, result_files
-from covid_monai.api.uploads import Upload, in_memory, renamed
+from pydicom import dcmwrite, uid
+from pydicom.dataset import FileDataset
+
+from covid_monai.api.uploads import Upload, in_memory, replace_name
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.readers.sandbox import SandboxResult
+from covid_monai.readers.sandbox import DecodeSandbox, SandboxResult
 
 Result = TypeVar("Result")
+# Reading such a file in this process would do to it what it did to the child process.
+_NOT_TO_BE_READ = ("too_slow", "decoder_crashed", "too_much_memory")
 
 
 class Busy(RuntimeError):
-    """As many callers as there are places are being served.
+    """The service handles as many requests as it can at once.
 
     Args:
         retry_after: Seconds after which another try makes sense.
@@ -30,9 +36,57 @@ class Busy(RuntimeError):
 
     def __init__(self, retry_after: int = 2) -> None:
         super().__init__(
-            f"As many requests as this service takes at once are under way: wait {retry_after} s."
+            f"The service handles as many requests as it can at once. Try again in {retry_after} s."
         )
         self.retry_after = retry_after
+
+
+class ResultFile(NamedTuple):
+    """A DICOM object about an image.
+
+    Args:
+        kind: Kind of object, as `covid_monai.results.ObjectKind`: report, heatmap, presentation_state, pdf.
+        name: SOP Instance UID, with `.dcm`.
+        data: Content of the file.
+    """
+
+    kind: str
+    name: str
+    data: bytes
+
+
+class SandboxPool:
+    """Child processes that read every upload first: a decoder that crashes does not end the service.
+
+    Args:
+        seconds: Longest time for one file.
+        memory_mib: Address space for reading one file, in MiB.
+        target_size: Target size of the classifier's reader.
+    """
+
+    def __init__(self, *, seconds: float, memory_mib: int, target_size: int) -> None:
+        self._all = [
+            DecodeSandbox(seconds=seconds, memory_mib=memory_mib, target_size=target_size)
+            for _ in os.sched_getaffinity(0)
+        ]
+        self._free: SimpleQueue[DecodeSandbox] = SimpleQueue()
+        for check in self._all:
+            self._free.put(check)
+
+    def check(self, upload: Upload) -> SandboxResult:
+        """Read an upload as the classifier will; wait for a free process."""
+        check = self._free.get()
+        try:
+            with in_memory(upload) as path:
+                verdict = check.check(path)
+        finally:
+            self._free.put(check)
+        return verdict._replace(detail=replace_name(verdict.detail, path.name, upload.name))
+
+    def close(self) -> None:
+        """End the processes."""
+        for check in self._all:
+            check.close()
 
 
 class _Job(NamedTuple):
@@ -41,16 +95,17 @@ class _Job(NamedTuple):
 
 
 class Engine:
-    """Makes one classifier safe for many threads, and keeps what they hand in off the disk.
+    """Makes one classifier safe for many threads; uploads stay in memory.
 
-    Every upload is read in a process with limits first. All that needs the network runs in one thread: a
-    single image as soon as it is free, images of several callers together where they wait. A caller with many
-    images has one batch of them waiting at a time, so that others are not behind all of them.
+    Every upload is first read in a child process with limits. Everything that needs the network runs in one
+    thread. A single image goes at once when that thread is free; images that wait go together, whoever sent
+    them. A caller with many images has one batch of them waiting at a time, so that others are not delayed
+    by all of them.
 
     Args:
-        classifier: Whose predictions they are.
-        batch_size: Most images that go through the network together.
-        max_callers: Calls under way; one more is `Busy`.
+        classifier: Classifier that makes the predictions.
+        batch_size: Largest number of images that go through the network together.
+        max_callers: Number of calls at the same time; one more is `Busy`.
         decode_seconds: Longest time for reading one file.
         decode_memory_mib: Address space for reading one file, in MiB.
     """
@@ -70,20 +125,20 @@ class Engine:
         self._places = threading.BoundedSemaphore(max_callers)
         self._waiting: deque[_Job] = deque()
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._checks = DecodeChecks(
+        self._sandboxes = SandboxPool(
             seconds=decode_seconds, memory_mib=decode_memory_mib, target_size=classifier.image_size
         )
 
     def predict(self, uploads: Iterable[Upload]) -> Generator[Prediction]:
-        """Classify uploads in their order; a record's `file` is the upload's name.
+        """Classify uploads in their order; `file` of a prediction is the upload's name.
 
-        The next uploads are read while these are classified. A caller who stops early, or closes the
-        iterator, has nothing more done for them.
+        The next uploads are read while these are classified. Nothing more is classified for a caller who
+        closes the generator.
 
         Raises:
-            Busy: At the first record, if too many callers are served.
+            Busy: At the first prediction, if there are too many callers.
         """
-        with self._admitted():
+        with self._caller():
             ahead: deque[Future[Prediction]] = deque()
             try:
                 for upload in uploads:
@@ -97,80 +152,85 @@ class Engine:
                     future.cancel()
 
     def has_place(self) -> bool:
-        """Whether one more caller would be served now."""
+        """Tell whether one more caller would be served now."""
         free = self._places.acquire(blocking=False)
         if free:
             self._places.release()
         return free
 
     def explain(self, upload: Upload, class_name: str | None = None) -> ImageWithHeatmap:
-        """Image as displayed, and where on it the evidence for a class lies.
+        """Compute the Grad-CAM heat map of an image for a class.
 
         Args:
-            upload: One whose prediction is ok.
-            class_name: None takes the class that the decision shows.
+            upload: Image whose prediction has status ok.
+            class_name: Class to explain; None takes the class of the decision.
+
+        Returns:
+            The image as displayed, and the heat map.
 
         Raises:
-            Busy: If too many callers are served.
-            UnreadableImage: If it cannot be read.
-            ValueError: If it was not classified, so that there is no class to show.
+            Busy: If there are too many callers.
+            UnreadableImage: If the image cannot be read.
+            ValueError: If the image was not classified, so that there is no class to explain.
         """
         return self._with_path(upload, lambda path: self._explain(path, class_name))
 
     def dicom_objects(
         self, upload: Upload, prediction: Prediction, *, heatmap: bool = True, pdf: bool = False
     ) -> list[ResultFile]:
-        """Result objects for the study of a DICOM image: report, heat map and its outlines, page.
+        """Make the DICOM result objects for the study of an image: report, heat map, outlines, PDF.
 
         Args:
-            upload: The image.
-            prediction: Of it, by this engine.
-            heatmap: Whether to make heat map and outlines.
-            pdf: Whether to make the page for a person.
+            upload: DICOM image.
+            prediction: Prediction of this engine for the image.
+            heatmap: Whether to make the heat map and its outlines.
+            pdf: Whether to make the PDF report.
 
         Returns:
-            As `ResultObjects.of`: the report first; empty where the prediction is an error.
+            As `ResultObjects.of`: the report first; empty if the prediction is an error.
 
         Raises:
-            Busy: If too many callers are served.
+            Busy: If there are too many callers.
             NoResultObjects: If the image is not DICOM, or lacks a UID that results must refer to.
             ImportError: If the extra `dicom` is not installed.
         """
-        return self._with_path(
-            upload,
-            lambda path: result_files(
-                self.classifier, _at(path, prediction, upload), heatmap=heatmap, pdf=pdf
-            ),
-        )
 
-    def page_pdf(self, upload: Upload, prediction: Prediction) -> bytes:
-        """The page for a person, as a PDF file; DICOM, JPEG or PNG, classified or not.
+        def make(path: Path) -> list[ResultFile]:
+            from covid_monai.results import ResultObjects
 
-        The image is not on it where reading it has ended the process that tried.
+            objects = ResultObjects(self.classifier, heatmap=heatmap, pdf=pdf)
+            return [_result_file(ds) for ds in objects.of(_with_file(prediction, path, upload))]
+
+        return self._with_path(upload, make)
+
+    def pdf_report(self, upload: Upload, prediction: Prediction) -> bytes:
+        """Make the PDF report of an image: DICOM, JPEG or PNG, classified or not.
+
+        The report shows no picture of a file whose reading ended the child process.
 
         Args:
-            upload: The image.
-            prediction: Of it, by this engine.
+            upload: Image.
+            prediction: Prediction of this engine for the image.
 
         Raises:
-            Busy: If too many callers are served.
+            Busy: If there are too many callers.
             ImportError: If the extra `dicom` is not installed.
         """
         from covid_monai.results.pdf.image_report import make_image_report
 
-        if prediction.reason in NOT_TO_BE_READ:
+        if prediction.reason in _NOT_TO_BE_READ:
             upload = replace(upload, data=b"")
         return self._with_path(upload, lambda path: make_image_report(self.classifier, prediction, path))
 
     def close(self) -> None:
-        """Give up what waits, finish what is under way, and end the processes."""
+        """Cancel the images that wait, finish the current batch, and end the child processes."""
         while self._waiting:
             self._waiting.pop().future.cancel()
         self._network.shutdown(wait=True, cancel_futures=True)
-        self._checks.close()
+        self._sandboxes.close()
 
     @contextmanager
-    def _admitted(self) -> Iterator[None]:
+    def _caller(self) -> Iterator[None]:
         if not self._places.acquire(blocking=False):
             raise Busy
         try:
@@ -180,15 +240,15 @@ class Engine:
 
     def _begin(self, upload: Upload) -> "Future[Prediction]":
         future: Future[Prediction] = Future()
-        verdict = self._checks.check(upload)
+        verdict = self._sandboxes.check(upload)
         if verdict.status is Status.OK:
             self._waiting.append(_Job(upload, future))
             self._network.submit(self._classify_waiting)
         else:
-            future.set_result(self._turned_away(upload, verdict))
+            future.set_result(self._rejection(upload, verdict))
         return future
 
-    def _turned_away(self, upload: Upload, verdict: SandboxResult) -> Prediction:
+    def _rejection(self, upload: Upload, verdict: SandboxResult) -> Prediction:
         return Prediction(
             file=upload.name,
             status=verdict.status,
@@ -198,7 +258,7 @@ class Engine:
         )
 
     def _classify_waiting(self) -> None:
-        """Classify what waits, a batch at most; nothing if an earlier batch took it along."""
+        """Classify the images that wait, one batch at most; earlier batches may have taken all of them."""
         jobs: list[_Job] = []
         while self._waiting and len(jobs) < self._batch_size:
             job = self._waiting.popleft()
@@ -210,8 +270,8 @@ class Engine:
             with ExitStack() as stack:
                 paths = [stack.enter_context(in_memory(job.upload)) for job in jobs]
                 for job, path, found in zip(jobs, paths, self.classifier.predict(paths), strict=True):
-                    job.future.set_result(_under_own_name(found, path, job.upload))
-        except BaseException as error:  # whoever waits must hear of it, whatever it is
+                    job.future.set_result(_with_name(found, path, job.upload))
+        except BaseException as error:  # noqa: BLE001, RUF100  # callers that wait must get every error
             for job in jobs:
                 if not job.future.done():
                     job.future.set_exception(error)
@@ -225,19 +285,35 @@ class Engine:
         return self.classifier.explain(path, class_name)
 
     def _with_path(self, upload: Upload, function: Callable[[Path], Result]) -> Result:
-        """Call a function in the network's thread; its errors name the upload."""
-        with self._admitted(), in_memory(upload) as path:
+        """Call a function in the network's thread; let its errors name the upload."""
+        with self._caller(), in_memory(upload) as path:
             try:
                 return self._network.submit(function, path).result()
             except ValueError as error:
-                error.args = (renamed(str(error), path.name, upload.name),)
+                error.args = (replace_name(str(error), path.name, upload.name),)
                 raise
 
 
-def _under_own_name(prediction: Prediction, path: Path, upload: Upload) -> Prediction:
-    return replace(prediction, file=upload.name, detail=renamed(prediction.detail, path.name, upload.name))
+def _with_name(prediction: Prediction, path: Path, upload: Upload) -> Prediction:
+    """Name the upload in a prediction that was made from its memory file."""
+    detail = replace_name(prediction.detail, path.name, upload.name)
+    return replace(prediction, file=upload.name, detail=detail)
 
 
-def _at(path: Path, prediction: Prediction, upload: Upload) -> Prediction:
-    """The prediction for the makers of results, which read the image once more."""
-    return replace(prediction, file=str(path), detail=renamed(prediction.detail, upload.name, path.name))
+def _with_file(prediction: Prediction, path: Path, upload: Upload) -> Prediction:
+    """Name the memory file in a prediction, for result objects, which read the image once more."""
+    return replace(prediction, file=str(path), detail=replace_name(prediction.detail, upload.name, path.name))
+
+
+def _result_file(ds: FileDataset) -> ResultFile:
+    from covid_monai.results import ObjectKind
+
+    kinds = {
+        uid.ComprehensiveSRStorage: ObjectKind.REPORT,
+        uid.SecondaryCaptureImageStorage: ObjectKind.HEATMAP,
+        uid.GrayscaleSoftcopyPresentationStateStorage: ObjectKind.PRESENTATION_STATE,
+        uid.EncapsulatedPDFStorage: ObjectKind.PDF,
+    }
+    content = BytesIO()
+    dcmwrite(content, ds, enforce_file_format=True)
+    return ResultFile(kinds[ds.SOPClassUID], f"{ds.SOPInstanceUID}.dcm", content.getvalue())

@@ -1,98 +1,194 @@
-"""What the REST service answers to."""
+"""The operations of the REST service."""
 
-from typing import Annotated
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import PlainTextResponse
+from starlette.requests import ClientDisconnect
 
 from covid_monai import __version__
-from covid_monai.api.description import problems, request_body
-from covid_monai.api.desk import Desk, Form
-from covid_monai.api.problems import KINDS
+from covid_monai.api.engine import Engine
+from covid_monai.api.openapi import problems, request_body
+from covid_monai.api.problems import KINDS, ProblemError, invalid
+from covid_monai.api.request_body import BodyReader, Fetch, body_of_type
 from covid_monai.api.schemas import (
     Answer,
+    FieldProblem,
     Health,
     LimitsShown,
     ModelAnswer,
     ModelIdentity,
     Record,
 )
+from covid_monai.api.server import ServiceSettings
+from covid_monai.api.uploads import MemoryBudget, Upload, unpack_all
+from covid_monai.inference.prediction import Prediction
 
-_INTAKE_PROBLEMS = (
+Result = TypeVar("Result")
+_BODY_PROBLEMS = (
     *("malformed", "address-not-allowed", "too-slow", "too-large", "unsupported-type", "other-host"),
     *("invalid", "unexpected", "archive", "busy"),
 )
+_BINARY = {"type": "string", "format": "binary"}
 
 
-def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
+class ReportForm(StrEnum):
+    """Form of a report: a PDF page, a DICOM structured report, a DICOM Secondary Capture."""
+
+    PDF = "pdf"
+    SR = "sr"
+    HEATMAP = "heatmap"
 
 
-TheDesk = Annotated[Desk, Depends(_desk)]
+class ApiContext:
+    """Classifier, limits and memory budget, which all operations share.
+
+    Args:
+        engine: Engine that makes the predictions.
+        settings: Settings of the service.
+        budget: Memory budget of the process.
+        fetch: Function that fetches images by WADO-RS address.
+    """
+
+    def __init__(self, engine: Engine, settings: ServiceSettings, budget: MemoryBudget, fetch: Fetch) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.budget = budget
+        self._fetch = fetch
+        self._bodies = BodyReader(settings.limits, budget, seconds=settings.body_seconds)
+        # More threads than callers: one caller too many is then told at once that the service is busy.
+        self._threads = CapacityLimiter(engine.max_callers + 8)
+
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Run a function in a thread of its own."""
+        return await to_thread.run_sync(function, *arguments, limiter=self._threads)
+
+    async def uploads(self, request: Request) -> Iterable[Upload]:
+        """Return the files of a request, with the members of archives in the place of the archive.
+
+        Raises:
+            ProblemError: If the body cannot be used.
+            UploadError: If it exceeds the limits or the memory budget, now or while files are unpacked.
+        """
+        body = body_of_type(request.headers.get("content-type", ""), self.settings.limits, self._fetch)
+        return unpack_all(await self._bodies.read(request, body), self.settings.limits, self.budget)
+
+    async def predict(self, request: Request) -> list[Prediction]:
+        """Classify all files of a request, until all are done or the client has gone.
+
+        Raises:
+            ClientDisconnect: If the client has closed the connection.
+        """
+        predictions = self.engine.predict(await self.uploads(request))
+        found: list[Prediction] = []
+        try:
+            while (one := await self.in_thread(next, predictions, None)) is not None:
+                found.append(one)
+                if await request.is_disconnected():
+                    raise ClientDisconnect
+        finally:
+            predictions.close()
+        return found
+
+    async def only_upload(self, request: Request) -> Upload:
+        """Return the one image of a request.
+
+        Raises:
+            ProblemError: If there is no image, or more than one.
+        """
+        found: list[Upload] = await self.in_thread(list, await self.uploads(request))
+        if len(found) != 1:
+            detail = f"Send exactly one image; this request has {len(found)}."
+            raise invalid([FieldProblem(field="files", detail=detail)])
+        return found[0]
+
+    def report(self, upload: Upload, form: ReportForm) -> Response:
+        """Make the report of one image.
+
+        Raises:
+            ProblemError: If the image has no report in this form.
+        """
+        from covid_monai.results import NoResultObjects
+
+        (prediction,) = self.engine.predict([upload])
+        if form is ReportForm.PDF:
+            return _download(self.engine.pdf_report(upload, prediction), "application/pdf", "report.pdf")
+        if not prediction.ok:
+            raise ProblemError("no-result", f"{prediction.status}, {prediction.reason}: {prediction.detail}")
+        heatmap = form is ReportForm.HEATMAP
+        try:
+            objects = self.engine.dicom_objects(upload, prediction, heatmap=heatmap)
+        except NoResultObjects as error:
+            raise ProblemError("no-result", str(error)) from error
+        chosen = objects[1 if heatmap else 0]
+        return _download(chosen.data, "application/dicom", chosen.name)
+
+
+def _download(content: bytes, media_type: str, name: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type=media_type, headers=headers)
+
+
+def _context(request: Request) -> ApiContext:
+    context: ApiContext = request.app.state.context
+    return context
+
+
+Context = Annotated[ApiContext, Depends(_context)]
 
 
 def router() -> APIRouter:
-    """The operations, with what OpenAPI says of them."""
+    """Return the operations with their OpenAPI description."""
     routes = APIRouter()
     routes.add_api_route(
         "/v1/predict",
         predict,
         methods=["POST"],
         response_model=Answer,
-        responses=problems(*_INTAKE_PROBLEMS),
+        responses=problems(*_BODY_PROBLEMS),
         openapi_extra=request_body(single=False),
         tags=["images"],
     )
+    content = {media_type: {"schema": _BINARY} for media_type in ("application/pdf", "application/dicom")}
     routes.add_api_route(
         "/v1/report",
         report,
         methods=["POST"],
         response_class=Response,
-        responses={
-            200: {
-                "content": {kind: {"schema": _BINARY} for kind in ("application/pdf", "application/dicom")}
-            },
-            **problems(*_INTAKE_PROBLEMS, "no-result", "not-installed"),
-        },
+        responses={200: {"content": content}, **problems(*_BODY_PROBLEMS, "no-result", "not-installed")},
         openapi_extra=request_body(single=True),
         tags=["images"],
     )
-    routes.add_api_route("/v1/model", model, responses=problems("other-host"), tags=["service"])
-    routes.add_api_route("/health", live, responses=problems("other-host"), tags=["service"])
-    routes.add_api_route(
-        "/health/ready",
-        ready,
-        responses={503: {"model": Health}, **problems("other-host")},
-        tags=["service"],
-    )
+    other_host = problems("other-host")
+    routes.add_api_route("/v1/model", model, responses=other_host, tags=["service"])
+    routes.add_api_route("/health", live, responses=other_host, tags=["service"])
+    busy: dict[int | str, dict[str, Any]] = {503: {"model": Health}}
+    routes.add_api_route("/health/ready", ready, responses=busy | other_host, tags=["service"])
     routes.add_api_route("/problems/{kind}", problem, include_in_schema=False)
     return routes
 
 
-_BINARY = {"type": "string", "format": "binary"}
+async def predict(request: Request, context: Context) -> Answer:
+    """Classify images: files, zip archives of files, one file as the body, or addresses in an archive.
 
-
-async def predict(request: Request, desk: TheDesk) -> Answer:
-    """Classify images: files, zip archives of them, one file as the body, or addresses in an archive.
-
-    One record for each file, in their order; the members of an archive stand in its place.
+    The answer has one record for each file, in the order of the files. The members of an archive stand in
+    its place.
     """
-    async with desk.intake.uploads(request) as uploads:
-        predictions = await desk.predict(request, uploads)
-    return Answer(predictions=[Record.of(one) for one in predictions])
+    return Answer(predictions=[Record.of(one) for one in await context.predict(request)])
 
 
-async def report(request: Request, desk: TheDesk, form: Form = Form.PDF) -> Response:
-    """Report on one image: a page, whatever became of it, or an object for its study (`sr`, `heatmap`)."""
-    async with desk.intake.uploads(request) as uploads:
-        upload = await desk.only_upload(uploads)
-        return await desk.in_thread(desk.report, upload, form)
+async def report(request: Request, context: Context, form: ReportForm = ReportForm.PDF) -> Response:
+    """Report on one image: a PDF page for any image, or a DICOM object for its study (`sr`, `heatmap`)."""
+    upload = await context.only_upload(request)
+    return await context.in_thread(context.report, upload, form)
 
 
-async def model(desk: TheDesk) -> ModelAnswer:
-    """Say which model answers, how it decides, and what is taken at once."""
-    classifier = desk.engine.classifier
+async def model(context: Context) -> ModelAnswer:
+    """Describe the model, how it decides, and the limits of a request."""
+    classifier = context.engine.classifier
     point, calibration = classifier.operating_point, classifier.calibration
     return ModelAnswer(
         model=ModelIdentity(**classifier.model),
@@ -101,27 +197,27 @@ async def model(desk: TheDesk) -> ModelAnswer:
         rule=None if point is None else point.rule,
         coverage=None if calibration is None else calibration.coverage,
         input_gate=classifier.gate is not None,
-        fetches_from=list(desk.fetches_from),
-        limits=LimitsShown.of(desk.limits),
+        fetches_from=list(context.settings.dicomweb_roots),
+        limits=LimitsShown.of(context.settings.limits),
         software=f"covid-monai {__version__}",
     )
 
 
 async def live() -> Health:
-    """Say that the process answers."""
+    """Tell that the process answers."""
     return Health(status="live")
 
 
-async def ready(desk: TheDesk, response: Response) -> Health:
-    """Say whether one more request would be taken now; 503 if not."""
-    if desk.engine.has_place():
+async def ready(context: Context, response: Response) -> Health:
+    """Tell whether one more request would be served now; the status is 503 if not."""
+    if context.engine.has_place():
         return Health(status="ready")
     response.status_code = 503
     return Health(status="busy")
 
 
 async def problem(kind: str) -> PlainTextResponse:
-    """Say what a kind of problem means."""
+    """Explain a kind of problem."""
     if kind not in KINDS:
         raise HTTPException(404)
     return PlainTextResponse(f"{KINDS[kind].title} ({int(KINDS[kind].status)}). {KINDS[kind].meaning}\n")

@@ -1,4 +1,4 @@
-"""The bodies of the REST service, as its OpenAPI description shows them."""
+"""The JSON bodies of the REST service, as its OpenAPI description shows them."""
 
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ Address = Annotated[
     str,
     Field(
         max_length=1024,
-        # ASCII, as "any but white space" means other letters to other engines of regular expressions.
+        # ASCII: "any but white space" means other letters in other regular expression engines.
         pattern=rf"^https?://[A-Za-z0-9._~:/@%\[\]-]+{INSTANCE_PATH}$",
         examples=[
             "https://pacs.example/dicom-web/studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.5",
@@ -28,7 +28,7 @@ class _Body(BaseModel):
 
 
 class FieldProblem(_Body):
-    """What is wrong with one field."""
+    """Error in one field."""
 
     field: str
     detail: str
@@ -37,7 +37,7 @@ class FieldProblem(_Body):
 class Problem(_Body):
     """RFC 9457; `notice` and `errors` are extension members."""
 
-    type: str = Field(description="Address of a page that says what this kind of problem means.")
+    type: str = Field(description="Address of a page that explains this kind of problem.")
     title: str
     status: int
     detail: str
@@ -59,7 +59,7 @@ class RetrieveURL(BaseModel):
 
 
 class DicomJsonInstance(BaseModel):
-    """An instance as QIDO-RS answers it; of its attributes only Retrieve URL is used."""
+    """An instance in an answer of QIDO-RS; only its Retrieve URL is used."""
 
     retrieve_url: RetrieveURL = Field(alias="00081190")
 
@@ -75,7 +75,7 @@ class Decision(_Body):
 
 
 class ModelIdentity(_Body):
-    """What made a prediction."""
+    """Model that made a prediction."""
 
     name: str
     version: str
@@ -85,12 +85,12 @@ class ModelIdentity(_Body):
 
 
 class Record(_Body):
-    """What became of one file: as a line of `covid-monai predict --json`."""
+    """Result for one file, as a line of `covid-monai predict --json`."""
 
-    file: str = Field(description="The file's name as it was sent, without folders; or its address.")
+    file: str = Field(description="Name of the file as it was sent, without folders; or its address.")
     status: Status
-    reason: str | None = Field(description="Why there is no class, in a word.")
-    detail: str | None = Field(description="Why there is no class, in a sentence.")
+    reason: str | None = Field(description="Reason for having no class, in one word.")
+    detail: str | None = Field(description="Reason for having no class, in one sentence.")
     predicted_class: str | None = Field(description="The most probable class.")
     probabilities: dict[str, float] | None = Field(description="Calibrated; they sum to 1.")
     prediction_set: list[str] | None = Field(description="The classes that cannot be excluded.")
@@ -100,19 +100,19 @@ class Record(_Body):
 
     @classmethod
     def of(cls, prediction: Prediction) -> "Record":
-        """From a prediction."""
+        """Convert a prediction."""
         return cls.model_validate(prediction.to_json())
 
 
 class Answer(_Body):
-    """One record for each file, in the order in which they were sent."""
+    """One record for each file, in the order of the files."""
 
     predictions: list[Record]
     notice: str = RESEARCH_USE
 
 
 class LimitsShown(_Body):
-    """What is taken at once."""
+    """Limits of one request."""
 
     max_file_bytes: int
     max_files: int
@@ -120,19 +120,19 @@ class LimitsShown(_Body):
 
     @classmethod
     def of(cls, limits: Limits) -> "LimitsShown":
-        """From the limits."""
+        """Convert the limits."""
         return cls(**{name: getattr(limits, name) for name in cls.model_fields})
 
 
 class ModelAnswer(_Body):
-    """The model that answers, and what it takes."""
+    """Model of the service, and the limits of a request."""
 
     model: ModelIdentity
     class_names: list[str]
     operating_point: dict[str, float] | None = Field(description="Class name to its threshold.")
-    rule: str | None = Field(description="What the operating point was chosen for.")
+    rule: str | None = Field(description="Rule by which the operating point was chosen.")
     coverage: float | None = Field(description="Share of images whose prediction set holds the true class.")
-    input_gate: bool = Field(description="Whether images unlike those of the training are refused.")
+    input_gate: bool = Field(description="Whether images unlike the training images are refused.")
     fetches_from: list[str] = Field(description="DICOMweb roots that images may be fetched from.")
     limits: LimitsShown
     software: str
@@ -140,7 +140,7 @@ class ModelAnswer(_Body):
 
 
 class Health(_Body):
-    """Whether the service works."""
+    """State of the service."""
 
     status: Literal["live", "ready", "busy"]
     notice: str = RESEARCH_USE

@@ -1,7 +1,10 @@
-"""What callers hand in: kept in memory, bounded, on no disk, and under a name that is no path."""
+"""Uploaded files in memory: their limits, the memory budget of the process, zip archives, memory files."""
 
+import gc
 import os
 import re
+import threading
+import weakref
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -11,126 +14,242 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from covid_monai.core.number_format import format_count
+
 MIB = 1 << 20
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # a first member, or the end of an archive without any
-_ZIP_ENTRY = b"PK\x01\x02"  # of the directory at an archive's end
+_ZIP_ENTRY = b"PK\x01\x02"  # an entry of the directory at an archive's end
 _MAX_ENTRIES = 10_000  # the directory is parsed whole, before any member can be counted
 _CHUNK = 1 << 16
 
 
 class UploadError(ValueError):
-    """What was handed in cannot be used as a whole; names it and the way out."""
+    """An upload cannot be used; the message names it and says what to do."""
 
 
 class LimitExceeded(UploadError):
-    """More was handed in than is taken."""
+    """An upload is larger than the limits allow."""
+
+
+class OutOfMemoryBudget(UploadError):
+    """All callers together hold as much as the process keeps in memory."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One file as it was handed in.
+    """One file in memory.
 
     Args:
-        name: As the caller calls it, without any folder; it may name a patient and belongs in no log.
-        data: Its content.
+        name: Name that the caller gave it, without any folder; it may name a patient and belongs in no log.
+        data: Content.
     """
 
     name: str
     data: bytes
 
+    def load(self) -> "Upload":
+        """Return the upload itself: an upload is its own source (see `covid_monai.app.sources`)."""
+        return self
+
 
 @dataclass(frozen=True)
 class Limits:
-    """What is taken at once.
+    """Sizes and numbers that are accepted.
 
     Args:
-        max_file_bytes: Of one file, and of one member of a zip archive when inflated.
-        max_files: Together, members of archives included.
-        max_total_bytes: Together, as they come, and again when inflated.
+        max_file_bytes: Size of one file, and of one member of a zip archive when inflated.
+        max_files: Number of files in one request, or of one visitor; members of archives count.
+        max_total_bytes: Size of these files together, as they arrive, and again when inflated.
+        max_held_bytes: Size of the files of all callers together, see `MemoryBudget`.
     """
 
     max_file_bytes: int = 64 * MIB
     max_files: int = 200
     max_total_bytes: int = 512 * MIB
+    max_held_bytes: int = 2048 * MIB
+
+    @classmethod
+    def for_file_size(cls, max_file_mib: int, *, max_files: int = 200) -> "Limits":
+        """Derive all limits from the size of the largest file.
+
+        >>> Limits.for_file_size(64) == Limits()
+        True
+        """
+        size = max_file_mib * MIB
+        return cls(size, max_files, max_total_bytes=8 * size, max_held_bytes=32 * size)
 
     def check_file(self, name: str, size: int) -> None:
         """Refuse one file that is too large.
 
         Raises:
-            LimitExceeded: Names the file and the limit.
+            LimitExceeded: If the size is above the limit; the message names the file and the limit.
         """
         if size > self.max_file_bytes:
-            raise LimitExceeded(f"{name} is larger than {_mib(self.max_file_bytes)}, which is the most.")
+            raise LimitExceeded(
+                f"{name} is larger than {_mib(self.max_file_bytes)}, the limit for one file. Send a smaller "
+                "file, or ask the administrator to raise --max-upload-mib."
+            )
 
     def check_total(self, size: int) -> None:
         """Refuse files that are too large together.
 
         Raises:
-            LimitExceeded: Names the limit.
+            LimitExceeded: If the size is above the limit; the message names the limit.
         """
         if size > self.max_total_bytes:
             raise LimitExceeded(
-                f"More than {_mib(self.max_total_bytes)} at once: send the files in several parts."
+                f"The files are larger than {_mib(self.max_total_bytes)} together, the limit for files sent "
+                "at once. Send them in several parts."
             )
 
     def check_count(self, count: int) -> None:
         """Refuse too many files.
 
         Raises:
-            LimitExceeded: Names the limit.
+            LimitExceeded: If the number is above the limit; the message names the limit.
         """
         if count > self.max_files:
-            raise LimitExceeded(f"More than {self.max_files} files at once: send them in several parts.")
+            files = format_count(self.max_files, "file")
+            raise LimitExceeded(f"At most {files} can be sent at once. Send them in several parts.")
 
 
-def unpack(name: str, data: bytes, limits: Limits) -> Iterator[Upload]:
-    """One upload, or the members of a zip archive, one at a time in memory.
-
-    Folders and hidden members (such as `__MACOSX/._image.dcm`) are left out, as in a folder on disk. An
-    archive in an archive is not opened: it comes out as it is, and no reader takes it.
+class MemoryBudget:
+    """Memory for uploads, shared by all callers of the process: the REST service and the page.
 
     Args:
-        name: As the caller calls it; see `plain_name`.
-        data: The content, which decides what it is.
-        limits: Sizes are counted while inflating; what an archive says of itself is not believed.
+        max_bytes: Size of all uploads together.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.held = 0
+        self._kept: set[int] = set()
+        self._lock = threading.RLock()  # a garbage collection under the lock may release uploads
+
+    def keep(self, upload: Upload) -> Upload:
+        """Count an upload, once, for as long as anybody refers to it; return it.
+
+        Raises:
+            OutOfMemoryBudget: If it does not fit beside what is held.
+        """
+        with self._lock:
+            if id(upload) not in self._kept:
+                self._take(len(upload.data))
+                self._kept.add(id(upload))
+                weakref.finalize(upload, self._forget, id(upload), len(upload.data))
+        return upload
+
+    @contextmanager
+    def arrival(self) -> Iterator["Arrival"]:
+        """Count the bytes of an upload while they arrive; at the end of the block they are free again."""
+        arriving = Arrival(self)
+        try:
+            yield arriving
+        finally:
+            self._give_back(arriving.size)
+
+    def _take(self, size: int) -> None:
+        with self._lock:
+            if self.held + size > self.max_bytes:
+                gc.collect()  # a visitor who has left may be part of a cycle of references
+            if self.held + size > self.max_bytes:
+                raise OutOfMemoryBudget(
+                    f"The server holds as many images in memory as it may ({_mib(self.max_bytes)} for all "
+                    "users together). Remove images that you no longer need, or try again in a few minutes."
+                )
+            self.held += size
+
+    def _give_back(self, size: int) -> None:
+        with self._lock:
+            self.held -= size
+
+    def _forget(self, key: int, size: int) -> None:
+        with self._lock:
+            self._kept.discard(key)
+            self.held -= size
+
+
+class Arrival:
+    """Bytes of one upload that is arriving.
+
+    Args:
+        budget: Memory budget that they count against.
+    """
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self.size = 0
+        self._budget = budget
+
+    def add(self, size: int) -> None:
+        """Count some more bytes.
+
+        Raises:
+            OutOfMemoryBudget: If they do not fit beside what is held.
+        """
+        self._budget._take(size)
+        self.size += size
+
+
+def unpack(upload: Upload, limits: Limits) -> Iterator[Upload]:
+    """Yield the upload itself, or the members of a zip archive one at a time.
+
+    Folders and hidden members (such as `__MACOSX/._image.dcm`) are left out, as in a folder on disk. An
+    archive inside an archive is not opened: it is yielded as it is, and the readers refuse it.
+
+    Args:
+        upload: File or archive; its content decides which.
+        limits: Limits; sizes are counted while inflating, because the sizes in an archive may be false.
 
     Raises:
-        LimitExceeded: If it is too much.
+        LimitExceeded: If a file or the archive exceeds the limits.
         UploadError: If an archive is damaged or encrypted.
 
-    >>> [upload.name for upload in unpack("image.dcm", b"", Limits())]
+    >>> [one.name for one in unpack(Upload("image.dcm", b""), Limits())]
     ['image.dcm']
     """
-    limits.check_file(name, len(data))
-    if not data.startswith(_ZIP):
-        yield Upload(name, data)
+    limits.check_file(upload.name, len(upload.data))
+    if not upload.data.startswith(_ZIP):
+        yield upload
         return
-    if data.count(_ZIP_ENTRY) > _MAX_ENTRIES:
-        raise LimitExceeded(f"{name} has more than {_MAX_ENTRIES} entries: send the files in several parts.")
+    if upload.data.count(_ZIP_ENTRY) > _MAX_ENTRIES:
+        raise LimitExceeded(
+            f"{upload.name} has more than {_MAX_ENTRIES:,} entries. Send the files in several archives."
+        )
     try:
-        with zipfile.ZipFile(BytesIO(data)) as archive:
+        with zipfile.ZipFile(BytesIO(upload.data)) as archive:
             yield from _members(archive, limits)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except UploadError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise UploadError(
-            f"{name} is a zip archive that is damaged, encrypted or packed in an unusual way: pack it again."
+            f"{upload.name} cannot be opened: the zip archive is damaged, encrypted or packed by an unusual "
+            "method. Pack the files again, without a password."
         ) from error
 
 
-def unpack_all(uploads: Iterable[Upload], limits: Limits) -> Iterator[Upload]:
-    """As `unpack`, of several; the limits hold for all of them together.
+def unpack_all(uploads: Iterable[Upload], limits: Limits, budget: MemoryBudget) -> Iterator[Upload]:
+    """Unpack several uploads, and count every file against the memory budget.
+
+    All files of the REST service and of the page come through here, wherever they are from.
+
+    Args:
+        uploads: Files and archives.
+        limits: Limits for all files together.
+        budget: Memory budget of the process.
 
     Raises:
-        LimitExceeded: If it is too much, when the file that is too much is reached.
+        LimitExceeded: At the first file that exceeds the limits.
+        OutOfMemoryBudget: At the first file that does not fit into the memory budget.
         UploadError: If an archive is damaged or encrypted.
     """
     count = total = 0
     for upload in uploads:
-        for one in unpack(upload.name, upload.data, limits):
+        for one in unpack(budget.keep(upload), limits):
             count += 1
             total += len(one.data)
             limits.check_count(count)
             limits.check_total(total)
-            yield one
+            yield budget.keep(one)
 
 
 def _members(archive: zipfile.ZipFile, limits: Limits) -> Iterator[Upload]:
@@ -160,19 +279,19 @@ def _is_hidden(path: str) -> bool:
 
 
 def plain_name(path: str) -> str:
-    r"""The last part of a path of any system, as text that can be shown and sent.
+    r"""Return the last part of a path of any system, as text that can be shown and sent.
 
     >>> plain_name("..\\images/a\nb.dcm"), plain_name("/")
     ('a b.dcm', 'unnamed')
     """
     last = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
-    shown = "".join(letter if letter.isprintable() else " " for letter in last).strip()
-    return shown[-255:] or "unnamed"
+    printable = "".join(letter if letter.isprintable() else " " for letter in last).strip()
+    return printable[-255:] or "unnamed"
 
 
 @contextmanager
 def in_memory(upload: Upload) -> Iterator[Path]:
-    """A path to an upload's content for readers that want one; it lies on no disk, and ends with the block.
+    """Give an upload a path, for readers that need one; it lies on no disk, and ends with the block.
 
     The path has no suffix: the content decides, as everywhere in `covid_monai.readers`. Other processes of
     the same user may open it too.
@@ -188,10 +307,10 @@ def in_memory(upload: Upload) -> Iterator[Path]:
         yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
 
 
-def renamed(detail: str | None, old: str, new: str) -> str | None:
-    """A sentence that may begin with the name of the file that it is about, as those of the readers do.
+def replace_name(detail: str | None, old: str, new: str) -> str | None:
+    """Replace the file name at the beginning of a reader's message.
 
-    >>> renamed("7: the file is empty", "7", "image.dcm")
+    >>> replace_name("7: the file is empty", "7", "image.dcm")
     'image.dcm: the file is empty'
     """
     if detail is None or not detail.startswith(f"{old}: "):

@@ -1,114 +1,49 @@
-"""Many images through one engine: what is done so far, how fast, and the results as CSV."""
+"""Classification of many images for one visitor: progress, speed, and the results as CSV and PDF."""
 
 import io
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from covid_monai.api.uploads import LimitExceeded, Limits, Upload, in_memory
-from covid_monai.app.folder import read_upload
-from covid_monai.app.pictures import THUMBNAIL_SIDE, jpeg
+from covid_monai.api.uploads import MemoryBudget, Upload, UploadError, in_memory
+from covid_monai.app.session import ClassifiedImage
+from covid_monai.app.sources import ImageSource
+from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
 from covid_monai.inference.output import csv_writer
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
+from covid_monai.results.rendering import encode_jpeg, render_image
 
 if TYPE_CHECKING:
     from covid_monai.api.engine import Engine
 
-
-class Source(Protocol):
-    """Where an image comes from; it can be asked again."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-
-    def load(self) -> Upload:
-        """The file, in memory.
-
-        Raises:
-            LimitExceeded: If it is too large.
-            OSError: If it cannot be read.
-        """
-
-
-@dataclass(frozen=True)
-class Handed:
-    """An image that a visitor handed in: its bytes are held as long as the batch is."""
-
-    upload: Upload
-
-    @property
-    def name(self) -> str:
-        """As it was handed in."""
-        return self.upload.name
-
-    def load(self) -> Upload:
-        """As it was handed in."""
-        return self.upload
-
-
-@dataclass(frozen=True)
-class OnServer:
-    """An image in the server's folder, read when it is needed.
-
-    Args:
-        path: The file.
-        name: What it is called, relative to the folder.
-        limits: Of its size.
-    """
-
-    path: Path
-    name: str
-    limits: Limits
-
-    def load(self) -> Upload:
-        """As it lies on disk now."""
-        return replace(read_upload(self.path, self.limits), name=self.name)
-
-
-@dataclass(frozen=True)
-class BatchImage:
-    """One finished image of a batch.
-
-    Args:
-        prediction: What became of it.
-        thumbnail: JPEG, the longer side `THUMBNAIL_SIDE` pixels; None where the file shows no image.
-        source: Where its file is.
-    """
-
-    prediction: Prediction
-    thumbnail: bytes | None
-    source: Source
+THUMBNAIL_SIDE = 96  # pixels
 
 
 @dataclass
 class Batch:
-    """The images of one batch, in the order given; those that are done.
+    """The classified images of one batch, in the order of their files.
 
     Args:
-        total: How many there are to be done.
+        total: Number of images to classify.
     """
 
     total: int
-    images: list[BatchImage] = field(default_factory=list)
+    images: list[ClassifiedImage] = field(default_factory=list)
     cancelled: bool = False
     _started: float = field(default_factory=time.monotonic)
     _ended: float | None = None
 
     @property
     def running(self) -> bool:
-        """Whether images are still to come."""
+        """Whether more images will come."""
         return self._ended is None
 
     def end(self) -> None:
-        """Nothing more will come: all are done, or it was cancelled."""
+        """Note that no more images will come: all are done, or the batch was cancelled."""
         self._ended = time.monotonic()
 
     @property
@@ -119,31 +54,31 @@ class Batch:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the mean speed; None before the first image is done."""
+        """Time left at the mean speed; None before the first image is done."""
         left = self.total - len(self.images)
         return left / self.images_per_second if self.images else None
 
     def to_pdf(self, model: Mapping[str, str]) -> bytes:
-        """The results so far as a document: a summary, then a table with small pictures.
+        """Make the PDF document of the results so far: a summary, then a table with small pictures.
 
         Args:
-            model: As `Classifier.model`.
+            model: Identity of the model, as `Classifier.model`.
         """
         from covid_monai.results.pdf.batch_report import make_batch_report
 
         images = list(self.images)
-        # The document knows images by their names: of two with one name it would show one picture twice.
+        # The document finds pictures by file name: two files with one name would get the same picture.
         names = Counter(image.prediction.file for image in images)
         thumbnails = {
             image.prediction.file: image.thumbnail
             for image in images
             if image.thumbnail and names[image.prediction.file] == 1
         }
-        predictions = [image.prediction for image in images]
-        return make_batch_report(predictions, thumbnails, model, f"{len(images)} chest radiographs")
+        title = f"{format_count(len(images), 'radiograph')} of the chest"
+        return make_batch_report([image.prediction for image in images], thumbnails, model, title)
 
     def to_csv(self, class_names: Sequence[str]) -> bytes:
-        """The results so far, with the columns of `covid-monai predict --output FILE.csv`."""
+        """Return the results so far, with the columns of `covid-monai predict --output FILE.csv`."""
         text = io.StringIO()
         write = csv_writer(text, class_names)
         for image in self.images:
@@ -151,43 +86,46 @@ class Batch:
         return text.getvalue().encode("utf-8", errors="backslashreplace")
 
 
-def classify(engine: "Engine", sources: Iterable[Source]) -> Generator[BatchImage, None, None]:
-    """Classify images in their order, each with its thumbnail; close the generator to stop.
+def classify(
+    engine: "Engine", sources: Iterable[ImageSource], budget: MemoryBudget
+) -> Generator[ClassifiedImage, None, None]:
+    """Classify images in their order, and draw a thumbnail of each; close the generator to stop.
 
     Args:
-        engine: Others may use it at the same time.
-        sources: Loaded as the engine comes to them, so that a folder is never in memory as a whole.
+        engine: Engine, which others may use at the same time.
+        sources: Images; each is read when the engine takes it, so that no folder is in memory as a whole.
+        budget: Memory budget that files of the server count against while they are in memory.
 
     Raises:
-        Busy: At the first image, if too many callers are served.
+        Busy: At the first image, if there are too many callers.
     """
-    ahead: deque[tuple[Source, Upload]] = deque()
-    lost: deque[tuple[int, BatchImage]] = deque()  # each with its place
+    loaded: deque[tuple[ImageSource, Upload]] = deque()
+    failed: deque[tuple[int, ClassifiedImage]] = deque()  # each with its position
 
-    def loaded() -> Iterator[Upload]:
-        for place, source in enumerate(sources):
+    def uploads() -> Iterator[Upload]:
+        for position, source in enumerate(sources):
             try:
-                ahead.append((source, source.load()))
-            except (OSError, LimitExceeded) as error:
-                lost.append((place, _lost(engine, source, error)))
+                loaded.append((source, budget.keep(source.load())))
+            except (OSError, UploadError) as error:
+                failed.append((position, _failed(engine, source, error)))
             else:
-                yield ahead[-1][1]
+                yield loaded[-1][1]
 
     done = 0
-    for prediction in engine.predict(loaded()):
-        while lost and lost[0][0] == done:
+    for prediction in engine.predict(uploads()):
+        while failed and failed[0][0] == done:
             done += 1
-            yield lost.popleft()[1]
+            yield failed.popleft()[1]
         done += 1
-        source, upload = ahead.popleft()
-        # What could not be read may have ended the process that tried: it is not tried again in this one.
+        source, upload = loaded.popleft()
+        # An unreadable file may have ended the process that read it: it is not read again in this one.
         readable = prediction.status is not Status.ERROR
-        yield BatchImage(prediction, thumbnail(upload) if readable else None, source)
-    yield from (image for _, image in lost)
+        yield ClassifiedImage(source, prediction, thumbnail(upload) if readable else None)
+    yield from (image for _, image in failed)
 
 
-def _lost(engine: "Engine", source: Source, error: OSError | LimitExceeded) -> BatchImage:
-    """An image whose file cannot be had: its record says why, without the path, and the others go on."""
+def _failed(engine: "Engine", source: ImageSource, error: OSError | UploadError) -> ClassifiedImage:
+    """Return the record of a file that cannot be loaded: it has the reason, but not the path."""
     detail = error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
     prediction = Prediction(
         file=source.name,
@@ -196,14 +134,14 @@ def _lost(engine: "Engine", source: Source, error: OSError | LimitExceeded) -> B
         reason="unreadable",
         detail=f"{source.name}: {detail}",
     )
-    return BatchImage(prediction, None, source)
+    return ClassifiedImage(source, prediction)
 
 
 def thumbnail(upload: Upload) -> bytes | None:
-    """The image as a viewer shows it, small, as JPEG; None if the file shows no single grey image."""
+    """Draw the image as displayed, small, as JPEG; return None if the file has no single grey image."""
     try:
         with in_memory(upload) as path:
             image, _ = read_radiograph(path, target_size=THUMBNAIL_SIDE)
     except (RefusedImage, UnreadableImage):
         return None
-    return jpeg((np.clip(image[0], 0, 1) * 255).round().astype(np.uint8), side=THUMBNAIL_SIDE)
+    return encode_jpeg(render_image(image[0], long_side=THUMBNAIL_SIDE))

@@ -1,88 +1,229 @@
-"""Where images come from: dropped files, examples, a folder of the server, a URL."""
+"""Where images come from beside uploads: a folder of the server, a URL, synthetic examples."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+import http.client
+import io
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import Set
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
-from nicegui import ui
+import numpy as np
 
-from covid_monai.api.uploads import Upload, UploadError, unpack
-from covid_monai.app.desk import Desk
-from covid_monai.app.dropzone import Dropzone, Rejected
-from covid_monai.app.folder import folders_below, images_in, read_upload
-from covid_monai.app.remote import FetchError, fetch
-from covid_monai.app.widgets.examples import EXAMPLES, Example
+from covid_monai.api.uploads import Limits, MemoryBudget, Upload, UploadError
+from covid_monai.phantoms.file_formats import PhantomPatient, radiograph_dataset
+from covid_monai.phantoms.radiograph import draw_radiograph
+from covid_monai.readers.image_files import find_image_files
 
-Add = Callable[[list[Upload], bool], Awaitable[None]]  # images, and whether to show the first
-
-
-def build_sources(desk: Desk, add: Add) -> ui.expansion:
-    """Show what this desk allows; folded away once there are images."""
-    with ui.expansion("Add images", icon="add_photo_alternate", value=True).classes(
-        "sources card"
-    ) as sources:
-        with ui.element("div").classes("sources-grid"):
-            Dropzone(
-                desk.limits, on_files=lambda event: add(event.uploads, event.first), on_rejected=show_rejected
-            )
-            with ui.element("div").classes("other-sources"):
-                _examples(add)
-                if desk.folder is not None:
-                    _folder(desk, desk.folder, add)
-                if desk.allow_urls:
-                    _url(desk, add)
-        ui.label("Images stay in this server's memory while the page is open. No disk, no log.").classes(
-            "dim small"
-        )
-    return sources
+_MAX_FOLDERS = 500
+_SECONDS = 20.0  # for each step of a connection
+_MAX_REDIRECTS = 3
+_CHUNK = 1 << 16
+_EXAMPLE_SIDE = 512  # pixels
 
 
-def show_rejected(event: Rejected) -> None:
-    """Say that a file was not taken."""
-    problem = event.problem if event.problem.startswith(event.name) else f"{event.name}: {event.problem}"
-    ui.notify(problem, type="negative", close_button="Close", timeout=0)
+class FetchError(ValueError):
+    """A URL is not allowed, or gives no file."""
 
 
-def _examples(add: Add) -> None:
-    async def show(example: Example) -> None:
-        await add([await asyncio.to_thread(example.draw)], True)
+@dataclass(frozen=True)
+class ServerFile:
+    """An image in the server's folder, read when it is needed.
 
-    ui.label("Or an example: synthetic, drawn by a program, no patient").classes("small source-title")
-    with ui.row().classes("examples"):
-        for example in EXAMPLES:
-            ui.button(example.title, on_click=lambda example=example: show(example)).props(
-                "outline dense no-caps"
-            )
+    Args:
+        path: Path of the file.
+        name: Path relative to the folder, as the page shows it.
+        limits: Limits of its size.
+    """
+
+    path: Path
+    name: str
+    limits: Limits
+
+    def load(self) -> Upload:
+        """Read the file.
+
+        Raises:
+            LimitExceeded: If it is too large.
+            OSError: If it cannot be read.
+        """
+        self.limits.check_file(self.name, self.path.stat().st_size)
+        return Upload(self.name, self.path.read_bytes())
 
 
-def _folder(desk: Desk, root: Path, add: Add) -> None:
-    folders = folders_below(root)
+ImageSource = Upload | ServerFile
 
-    async def take() -> None:
+
+def folders_below(root: Path) -> list[str]:
+    """Return the folder itself (".") and those below it, without hidden ones, relative to `root`."""
+    found = ["."]
+    for folder, below, _ in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        found += [str((Path(folder) / name).relative_to(root)) for name in below]
+        if len(found) >= _MAX_FOLDERS:
+            break
+    return found[:_MAX_FOLDERS]
+
+
+def images_in(root: Path, chosen: str, limits: Limits) -> list[ServerFile]:
+    """Find the files that look like images in one folder below `root`.
+
+    Args:
+        root: Folder of the server, resolved.
+        chosen: Folder as `folders_below` returns it; it comes from the browser and may be anything.
+        limits: Limits of their number and size.
+
+    Raises:
+        UploadError: If the folder does not exist, is not below the root by any link, or has no images.
+        LimitExceeded: If there are too many images.
+    """
+    folder = (root / chosen).resolve()
+    if not folder.is_relative_to(root) or not folder.is_dir():
+        raise UploadError("This folder does not exist on the server. Choose another one.")
+    files = [file for file in find_image_files([folder]).files if file.resolve().is_relative_to(root)]
+    if not files:
+        raise UploadError("This folder has no DICOM, JPEG or PNG files. Choose another one.")
+    limits.check_count(len(files))
+    return [ServerFile(file, str(file.relative_to(root)), limits) for file in files]
+
+
+def fetch(url: str, limits: Limits, budget: MemoryBudget, hosts: Set[str] = frozenset()) -> Upload:
+    """Fetch a file over http or https.
+
+    The server resolves a name once, checks every address that it gets, and connects to the checked address,
+    after redirects too. A name that resolves to another address a moment later gains nothing.
+
+    Args:
+        url: URL that the visitor gave.
+        limits: Limits of its size.
+        budget: Memory budget of the process; the body counts while it arrives.
+        hosts: Names of hosts whose addresses may be private.
+
+    Raises:
+        FetchError: If the URL is not allowed, or fetching fails.
+        LimitExceeded: If the file is too large.
+        OutOfMemoryBudget: If the file does not fit into the memory budget.
+    """
+    for _ in range(_MAX_REDIRECTS + 1):
+        parts = _checked(url)
+        connection = _connect(parts, hosts)
         try:
-            files = await asyncio.to_thread(images_in, root, select.value, desk.limits)
-            await add([await asyncio.to_thread(read_upload, file, desk.limits) for file in files], True)
-        except (UploadError, OSError) as error:
-            ui.notify(str(error), type="negative", close_button="Close", timeout=0)
-
-    ui.label("Or a folder of the server").classes("small source-title")
-    with ui.row().classes("source-row"):
-        select = ui.select(folders, value=folders[0], label="Folder").classes("grow")
-        ui.button("Add its images", on_click=take).props("outline no-caps")
-
-
-def _url(desk: Desk, add: Add) -> None:
-    async def take() -> None:
-        button.props("loading")
-        try:
-            name, data = await asyncio.to_thread(fetch, field.value or "", desk.limits, desk.url_hosts)
-            await add(list(unpack(name, data, desk.limits)), True)
-        except (FetchError, UploadError) as error:
-            ui.notify(str(error), type="negative", close_button="Close", timeout=0)
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("GET", target, headers={"Accept-Encoding": "identity"})
+            answer = connection.getresponse()
+            if answer.status in (301, 302, 303, 307, 308):
+                url = urljoin(url, answer.getheader("Location", ""))
+                continue
+            if answer.status != 200:
+                raise FetchError(f"{parts.hostname} answered with status {answer.status}, not with a file.")
+            name = unquote(parts.path.rsplit("/", 1)[-1]) or "image"
+            return Upload(name, _body(answer, name, limits, budget))
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            raise FetchError(
+                f"The file could not be fetched: the connection to {parts.hostname} failed. Try again later."
+            ) from error
         finally:
-            button.props(remove="loading")
+            connection.close()
+    raise FetchError(f"The URL leads to more than {_MAX_REDIRECTS} redirects. Give the file's own URL.")
 
-    ui.label("Or a URL, which the server fetches").classes("small source-title")
-    with ui.row().classes("source-row"):
-        field = ui.input("URL").props("type=url").classes("grow").on("keydown.enter", take)
-        button = ui.button("Fetch", on_click=take).props("outline no-caps")
+
+def _checked(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url.strip())
+        allowed = parts.scheme in ("http", "https") and parts.hostname and parts.username is None
+        _ = parts.port  # raises if it is not a number
+    except ValueError as error:
+        raise FetchError("This is not a URL. Give one that begins with http:// or https://.") from error
+    if not allowed:
+        raise FetchError("Give a URL that begins with http:// or https://, without a user name.")
+    return parts
+
+
+def _connect(parts: SplitResult, hosts: Set[str]) -> http.client.HTTPConnection:
+    """Connect to an address of the host that was checked."""
+    host = str(parts.hostname)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise FetchError(f"No host has the name {host}. Check the URL.") from error
+    addresses = [str(entry[4][0]) for entry in found]
+    if host not in hosts and not all(_is_public(address) for address in addresses):
+        raise FetchError(
+            f"{host} is in a private network, from which this server does not fetch. The administrator can "
+            "allow the host with --url-host."
+        )
+    try:
+        plain = socket.create_connection((addresses[0], port), timeout=_SECONDS)
+        if parts.scheme == "http":
+            connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
+            connection.sock = plain
+        else:
+            connection = http.client.HTTPSConnection(host, port, timeout=_SECONDS)
+            connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+    except OSError as error:
+        raise FetchError(f"{host} cannot be reached. Check the URL, or try again later.") from error
+    return connection
+
+
+def _is_public(address: str) -> bool:
+    """Tell whether an address is not loopback, private, link-local, multicast or reserved.
+
+    >>> _is_public("127.0.0.1"), _is_public("169.254.169.254"), _is_public("::ffff:10.0.0.1")
+    (False, False, False)
+    >>> _is_public("1.1.1.1")
+    True
+    """
+    ip = ipaddress.ip_address(address.split("%")[0])
+    mapped = getattr(ip, "ipv4_mapped", None)
+    ip = mapped or ip
+    return ip.is_global and not ip.is_multicast
+
+
+def _body(answer: http.client.HTTPResponse, name: str, limits: Limits, budget: MemoryBudget) -> bytes:
+    limits.check_file(name, int(answer.getheader("Content-Length") or 0))
+    body = bytearray()
+    with budget.arrival() as arrival:
+        while piece := answer.read(_CHUNK):
+            arrival.add(len(piece))
+            body += piece
+            limits.check_file(name, len(body))
+    return bytes(body)
+
+
+class Example(NamedTuple):
+    """A synthetic image to try the page with: a program draws it when it is asked for, no patient.
+
+    Args:
+        title: Name on the page.
+        class_name: Class that is drawn; the model may predict another one.
+        seed: Seed of the synthetic person.
+        turned: Whether the image lies on its side, so that the gate refuses it.
+    """
+
+    title: str
+    class_name: str
+    seed: int
+    turned: bool = False
+
+    def draw(self) -> Upload:
+        """Draw it as a DICOM file of a synthetic patient."""
+        image = draw_radiograph(self.class_name, seed=self.seed, size=_EXAMPLE_SIDE)
+        image = np.ascontiguousarray(np.rot90(image)) if self.turned else image
+        patient = PhantomPatient(f"PHANTOM-{self.seed:04d}", "M", 50, self.seed)
+        buffer = io.BytesIO()
+        radiograph_dataset(image, patient, number=1, view="PA").save_as(buffer)
+        return Upload(f"synthetic-{self.title.lower().replace(' ', '-')}.dcm", buffer.getvalue())
+
+
+EXAMPLES = (
+    Example("Clear lungs", "normal", 4),
+    Example("One lobe dense", "pneumonia", 1),
+    Example("Haze on both sides", "covid", 2),
+    Example("Hard to tell", "covid", 13),
+    Example("Lying on its side", "normal", 7, turned=True),
+)

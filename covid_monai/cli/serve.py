@@ -13,13 +13,16 @@ from covid_monai.core.vocabulary import RESEARCH_USE
 if TYPE_CHECKING:
     from socket import socket
 
-    from covid_monai.api.settings import Settings
+    from covid_monai.api.server import ServiceSettings
     from covid_monai.inference.classifier import Classifier
 
-OPEN_TO_OTHERS = (
-    "Warning: other machines can reach this service, and it asks nobody who they are: put a reverse proxy "
-    "with TLS and authentication before it (docs/rest.md)."
+REACHABLE_BY_OTHERS = (
+    "Warning: other machines can reach this service, and it has no login. Put a reverse proxy with TLS and "
+    "authentication before it (docs/rest.md)."
 )
+HostOption = Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen at.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
+MaxUploadOption = Annotated[int, typer.Option(min=1, help="Size of the largest file, in MiB.")]
 EXAMPLES = (
     examples(
         "covid-monai serve",
@@ -32,23 +35,25 @@ EXAMPLES = (
 
 
 def serve(
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8080,
     bundle: BundleOption = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
-    max_upload_mib: Annotated[int, typer.Option(min=1, help="Largest file, in MiB.")] = 64,
-    max_files: Annotated[int, typer.Option(min=1, help="Most images in one request.")] = 200,
-    max_requests: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 64,
+    max_upload_mib: MaxUploadOption = 64,
+    max_files: Annotated[int, typer.Option(min=1, help="Largest number of images in one request.")] = 200,
+    max_requests: Annotated[int, typer.Option(min=1, help="Number of requests at the same time.")] = 64,
     dicomweb_root: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="DICOMweb service that callers may name images of; repeatable."),
+        typer.Option(
+            metavar="URL", help="DICOMweb service from which callers may name images. Can be repeated."
+        ),
     ] = None,
 ) -> None:
     """Answer programs over HTTP: images in, the records of `covid-monai predict --json` out.
 
-    The page /docs describes all of it. Runs until SIGTERM or Ctrl-C; log lines are JSON on the standard
-    error and name no patient and no file.
+    The page /docs describes all operations. The service runs until SIGTERM or Ctrl-C. It writes its log as
+    JSON to standard error; the log names no patient and no file.
 
     Exit code: 0 after a signal, 2 for wrong usage.
     """
@@ -57,16 +62,12 @@ def serve(
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
     import_monai_for_prediction()
-    from covid_monai.api.server import is_loopback, listen
-    from covid_monai.api.settings import Settings
-    from covid_monai.api.uploads import MIB, Limits
+    from covid_monai.api.server import ServiceSettings, is_loopback, listen
+    from covid_monai.api.uploads import Limits
 
     folder = find_bundle(bundle)
-    settings = Settings(
-        limits=Limits(
-            max_file_bytes=max_upload_mib * MIB, max_files=max_files, max_total_bytes=8 * max_upload_mib * MIB
-        ),
-        max_held_bytes=32 * max_upload_mib * MIB,
+    settings = ServiceSettings(
+        limits=Limits.for_file_size(max_upload_mib, max_files=max_files),
         dicomweb_roots=tuple(root.rstrip("/") for root in dicomweb_root or ()),
         loopback=is_loopback(host),
     )
@@ -77,20 +78,23 @@ def serve(
         _serve(listening, classifier, settings, max_requests=max_requests)
 
 
-def _serve(listening: "socket", classifier: "Classifier", settings: "Settings", *, max_requests: int) -> None:
-    from covid_monai.api.api import create_api
+def _serve(
+    listening: "socket", classifier: "Classifier", settings: "ServiceSettings", *, max_requests: int
+) -> None:
+    from covid_monai.api.application import create_api
     from covid_monai.api.engine import Engine
     from covid_monai.api.server import address_of, run
+    from covid_monai.api.uploads import MemoryBudget
     from covid_monai.core.json_log import log_as_json
 
     log_as_json()
     engine = Engine(classifier, max_callers=max_requests)
     try:
-        api = create_api(engine, settings)
+        api = create_api(engine, settings, MemoryBudget(settings.limits.max_held_bytes))
         address = address_of(listening)
-        typer.echo(f"Serving at {address}; {address}/docs describes all of it. {RESEARCH_USE}")
+        typer.echo(f"Serving at {address}; {address}/docs describes all operations. {RESEARCH_USE}")
         if not settings.loopback:
-            typer.echo(OPEN_TO_OTHERS, err=True)
+            typer.echo(REACHABLE_BY_OTHERS, err=True)
         run(api, listening)
     finally:
         engine.close()

@@ -21,7 +21,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from covid_monai.app.widgets.examples import EXAMPLES, Example
+from covid_monai.app.sources import EXAMPLES, Example
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.dicom.grayscale import apply_window
 from covid_monai.readers import read_radiograph
@@ -200,7 +200,7 @@ def test_refused_and_damaged_files_and_pictures_look_unlike_a_normal_image(page,
     assert len(set(colours)) == len(set(icons)) == len(set(words)) == 3
 
 
-def test_the_way_with_the_keyboard_alone(page, server, images):
+def test_the_way_with_the_keyboard_alone(page, server):
     page.screen(1280)
     page.open(server.url)
 
@@ -320,11 +320,11 @@ def test_a_url_of_the_server_itself_is_not_fetched_and_a_file_too_large_not_take
     page.wait_for(".q-notification", "private network")
     (tmp_path / "large.dcm").write_bytes(bytes(9 * MIB))
     page.upload(tmp_path / "large.dcm")
-    page.wait_for(".q-notification", "large.dcm: larger than is taken here")
+    page.wait_for(".q-notification", "large.dcm: The file is larger than 8 MiB")
     assert not page.all(".image-entry")
 
 
-def test_the_server_folder_gives_its_images_and_no_request_leaves_the_server(page, server, images):
+def test_the_server_folder_gives_its_images_and_no_request_leaves_the_server(page, server):
     page.screen(1280)
     page.driver.get_log("performance")
     page.open(server.url)

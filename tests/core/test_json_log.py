@@ -21,7 +21,7 @@ thread = threading.Thread(target=lambda: {}["DOE"])
 thread.start()
 thread.join()
 """
-OURS = ["covid_monai.worker.service", "covid_monai.api.guard", "covid_monai.pacs.client"]
+OURS = ["covid_monai.worker.service", "covid_monai.api.application", "covid_monai.pacs.client"]
 
 
 @pytest.fixture(scope="module")

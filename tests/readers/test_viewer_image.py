@@ -7,7 +7,7 @@ import pytest
 from dicom_helpers import make_ds, picture, save, ways_in
 from pydicom import dcmread
 
-from covid_monai.app.widgets.examples import EXAMPLES
+from covid_monai.app.sources import EXAMPLES
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.readers import read_radiograph
 from covid_monai.readers.viewer_image import PADDING, TOP, read_for_viewer

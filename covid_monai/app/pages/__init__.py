@@ -1,1 +1,1 @@
-"""The tabs of the page and their parts."""
+"""The frame of the page and its tabs."""

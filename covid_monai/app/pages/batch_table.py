@@ -1,18 +1,23 @@
-"""The table of a batch: one row per image, sorted in the browser, filtered here."""
+"""The table of a batch, and the dialog that displays one of its images."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from anyio import to_thread
 from nicegui import events, ui
 
-from covid_monai.app.batch import BatchImage
-from covid_monai.app.pictures import data_uri
-from covid_monai.app.widgets.parts import reason_of
-from covid_monai.app.widgets.status import label, look_of
+from covid_monai.api.engine import Busy
+from covid_monai.app.session import ClassifiedImage, ServedModel, explain
+from covid_monai.app.widgets import elements
+from covid_monai.app.widgets.downloads import download_card
+from covid_monai.app.widgets.outcome import outcome_style, reason_text
+from covid_monai.core.number_format import format_probability
+from covid_monai.results.rendering import render_image, render_overlay
+from covid_monai.results.wording import class_label, explained_class
 
 ANY = "Any"
 
-# Cells are templates of Vue, which shows what it is given as text.
+# Cells are Vue templates, which display values as text, never as markup.
 _CELLS = {
     "image": """
         <q-td :props="props"><q-btn flat no-caps padding="2px" class="row-button"
@@ -28,7 +33,7 @@ _CELLS = {
     "reason": '<q-td :props="props"><div class="reason">{{ props.value }}</div></q-td>',
 }
 
-# Quasar sorts by the mouse only; its own class tells by which column.
+# Quasar sorts by mouse click only. Its own CSS class says by which column it sorts.
 _HEADER = """
     <q-th :props="props" tabindex="0" @keydown.enter="props.sort(props.col)"
       @keydown.space.prevent="props.sort(props.col)"
@@ -36,12 +41,17 @@ _HEADER = """
         : / sort-desc/.test(props.col.__thClass) ? 'descending' : 'ascending'">{{ props.col.label }}</q-th>"""
 
 
+# The format of `covid_monai.core.number_format.format_probability`, in the browser.
+_PROBABILITY_FORMAT = """value => value == null ? '' : value <= 0.0005 ? '< 0.1 %'
+    : value >= 0.9995 ? '> 99.9 %' : (100 * value).toFixed(1) + ' %'"""
+
+
 class BatchTable:
-    """Rows of the images that are done, as text and select boxes let through.
+    """Table with one row per image, sorted in the browser, filtered by text and select boxes.
 
     Args:
-        class_names: One column of probabilities each.
-        on_open: Called with the number of the image whose row a visitor opens.
+        class_names: Names of the classes; each has a column of probabilities.
+        on_open: Called with the number of the image that the visitor opens.
     """
 
     def __init__(self, class_names: Sequence[str], on_open: Callable[[int], Awaitable[None]]) -> None:
@@ -57,9 +67,9 @@ class BatchTable:
             pagination={"rowsPerPage": 25},
         ).bind_filter_from(text, "value", backward=lambda value: value or "")
         self._table.props(
-            "flat :rows-per-page-options=[10,25,50,0] no-results-label='No image fits the filter'"
+            "flat :rows-per-page-options=[10,25,50,0] no-results-label='No image matches the filter'"
         )
-        self._table.props("no-data-label='No image yet' binary-state-sort").classes("batch-table")
+        self._table.props("no-data-label='No images yet' binary-state-sort").classes("batch-table")
         self._table.add_slot("header-cell", _HEADER)
         for name, template in _CELLS.items():
             self._table.add_slot(f"body-cell-{name}", template)
@@ -69,8 +79,8 @@ class BatchTable:
 
         self._table.on("open", open_row)
 
-    def show(self, images: Sequence[BatchImage]) -> None:
-        """Show images; what the visitor has chosen to see stays."""
+    def show(self, images: Sequence[ClassifiedImage]) -> None:
+        """Show images; the filters of the visitor stay."""
         self._rows = [row_of(number, image) for number, image in enumerate(images)]
         for choice, key in ((self._outcome, "outcome"), (self._status, "status")):
             found = sorted({row[key] for row in self._rows})
@@ -84,29 +94,29 @@ class BatchTable:
         ]
 
 
-def row_of(number: int, image: BatchImage) -> dict[str, Any]:
-    """What the table shows of an image.
+def row_of(number: int, image: ClassifiedImage) -> dict[str, Any]:
+    """Return the table row of an image.
 
     Args:
-        number: Its place in the batch, from 0.
-        image: The image.
+        number: Position in the batch, from 0.
+        image: Image.
 
     Returns:
         `number`, `thumbnail` (data URI or None), `file`, `outcome` with its `kind` and `icon`, `status`,
         `class_name`, `reason`, and `p_CLASS` for each class that has a probability.
     """
     prediction = image.prediction
-    look = look_of(prediction)
+    style = outcome_style(prediction)
     return {
         "number": number,
-        "thumbnail": image.thumbnail and data_uri(image.thumbnail),
+        "thumbnail": image.thumbnail and elements.data_uri(image.thumbnail),
         "file": prediction.file,
-        "outcome": look.words,
-        "kind": look.kind,
-        "icon": look.icon,
+        "outcome": style.words,
+        "kind": style.kind,
+        "icon": style.icon,
         "status": str(prediction.status),
-        "class_name": label(prediction.predicted_class) if prediction.predicted_class else "",
-        "reason": reason_of(prediction),
+        "class_name": class_label(prediction.predicted_class) if prediction.predicted_class else "",
+        "reason": reason_text(prediction),
     } | {f"p_{name}": value for name, value in (prediction.probabilities or {}).items()}
 
 
@@ -115,12 +125,12 @@ def _columns(class_names: Sequence[str]) -> list[dict[str, Any]]:
         text = {"name": name, "label": title, "field": field or name, "align": "left", "sortable": True}
         return text | more
 
-    number = {"align": "right", ":format": "value => value == null ? '' : value.toFixed(3)"}
+    probability = {"align": "right", ":format": _PROBABILITY_FORMAT}
     return [
         column("image", "Image", "number"),
         column("file", "File"),
         column("outcome", "Decision"),
-        *(column(f"p_{name}", label(name), **number) for name in class_names),
+        *(column(f"p_{name}", class_label(name), **probability) for name in class_names),
         column("class_name", "Most probable"),
         column("status", "Status"),
         column("reason", "Reason"),
@@ -130,3 +140,71 @@ def _columns(class_names: Sequence[str]) -> list[dict[str, Any]]:
 def _choice(title: str, on_change: Callable[[], None]) -> ui.select:
     choice = ui.select([ANY], value=ANY, label=title, on_change=lambda: on_change())
     return choice.props("outlined dense options-dense").classes("choice")
+
+
+class ImageDialog:
+    """Dialog of one visitor that displays an image of the batch: heat map, result, downloads.
+
+    Args:
+        model: Model that classified the images; it makes the heat maps and the files.
+    """
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+        with ui.dialog() as self._dialog, ui.card().classes("details"):
+            self._title = elements.dialog_head(self._dialog, "")
+            self._body = ui.column().classes("details-body")
+
+    async def open(self, image: ClassifiedImage) -> None:
+        """Display an image; the heat map follows as soon as it is computed."""
+        prediction = image.prediction
+        self._title.set_text(prediction.file)
+        self._body.clear()
+        with self._body:
+            elements.show_result(prediction)
+            if prediction.probabilities:
+                probabilities = prediction.probabilities.items()
+                rows = [[class_label(name), format_probability(value)] for name, value in probabilities]
+                elements.table(["Class", "Probability"], rows)
+            pictures = ui.row().classes("pictures")
+        self._dialog.open()
+        with pictures:
+            if prediction.ok:
+                await self._show_heatmap(image)
+            elif image.thumbnail:
+                elements.picture(elements.data_uri(image.thumbnail), "Image as displayed, small")
+        with self._body:
+            await self._offer_downloads(image)
+
+    async def _offer_downloads(self, image: ClassifiedImage) -> None:
+        try:
+            upload = await to_thread.run_sync(image.source.load)
+        except (ValueError, OSError) as error:
+            _show_error("The file cannot be read, so it has no downloads.", error)
+            return
+        download_card(self._model, upload, image.prediction)
+
+    async def _show_heatmap(self, image: ClassifiedImage) -> None:
+        waiting = ui.spinner(size="3em")
+        class_name = explained_class(image.prediction)
+        try:
+            explained = await to_thread.run_sync(explain, self._model, image.source, class_name)
+            views = await to_thread.run_sync(
+                lambda: [
+                    elements.data_uri(render_image(explained.image)),
+                    elements.data_uri(render_overlay(explained)),
+                ]
+            )
+        except (Busy, ValueError, OSError) as error:
+            _show_error("The heat map cannot be drawn.", error)
+            return
+        finally:
+            waiting.delete()
+        elements.picture(views[0], "Image as displayed")
+        elements.picture(views[1], f"Heat map (Grad-CAM): evidence for {class_label(class_name)}")
+
+
+def _show_error(words: str, error: Exception) -> None:
+    """Show what failed; the reason of the operating system names no path."""
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    ui.label(f"{words} {reason}").props("role=alert")

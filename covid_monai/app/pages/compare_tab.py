@@ -1,68 +1,62 @@
-"""The compare tab: two bundles on the same image."""
+"""The compare tab: two models classify the same image."""
 
 import asyncio
+from typing import Any
 
+import numpy as np
 from anyio import to_thread
 from nicegui import ui
 
 from covid_monai.api.engine import Busy
 from covid_monai.api.uploads import Upload
-from covid_monai.app.comparison import agreement, difference_picture, probability_rows, shared_classes
-from covid_monai.app.desk import Desk, Model
-from covid_monai.app.dropzone import Dropped, Dropzone
-from covid_monai.app.pictures import data_uri, jpeg
-from covid_monai.app.sources import show_rejected
-from covid_monai.app.widgets import parts
-from covid_monai.app.widgets.badge import heading
-from covid_monai.app.widgets.status import label
-from covid_monai.core.vocabulary import UnreadableImage
+from covid_monai.app.session import AppContext, ServedModel, explain, predict_one
+from covid_monai.app.widgets import elements
+from covid_monai.app.widgets.dropzone import Dropzone, FilesDropped
+from covid_monai.app.widgets.elements import heading, warn
+from covid_monai.core.number_format import format_probability
+from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results.rendering import render_overlay
-from covid_monai.results.wording import explained_class
+from covid_monai.results.rendering import RgbImage, render_image, render_overlay, resample_heat
+from covid_monai.results.wording import class_label, explained_class, finding
+from covid_monai.transforms.heatmap_overlay import overlay_heatmap
 
-_PLACES = "First", "Second"
-
-
-def build(desk: Desk) -> None:
-    """Show the tab for one visitor."""
-    if len(desk.models) < 2:
-        with ui.element("div").classes("card"):
-            heading("One model only")
-            ui.label(
-                f"This page was started with one bundle, {desk.model.name}. To see two on the same image:"
-            )
-            ui.label("covid-monai app --bundle FIRST --compare SECOND").classes("code")
-        return
-    first, second = list(desk.models.values())[:2]
-    CompareTab(desk, first, second)
+_ORDER = "First", "Second"
+# Orange and blue of Okabe and Ito, which colour-blind readers can tell apart; red, green, blue.
+FIRST_HOTTER, SECOND_HOTTER = (230, 159, 0), (86, 180, 233)
 
 
 class CompareTab:
-    """One visitor's image, as two models see it.
+    """The tab of one visitor.
 
     Args:
-        desk: Whose limits hold.
-        first: One model.
-        second: The other.
+        context: Models and limits of the page; the first two models are compared.
     """
 
-    def __init__(self, desk: Desk, first: Model, second: Model) -> None:
-        self._models = first, second
+    def __init__(self, context: AppContext) -> None:
+        self._models = list(context.models.values())[:2]
         self._upload: Upload | None = None
+        if len(self._models) < 2:
+            with ui.element("div").classes("card"):
+                heading("Only one model")
+                ui.label(f"This page was started with one bundle, {context.model.name}. To compare two, run:")
+                ui.label("covid-monai app --bundle FIRST --compare SECOND").classes("code")
+            return
         zone = Dropzone(
-            desk.limits,
+            context.limits,
+            context.budget,
             on_files=self._take,
-            on_rejected=show_rejected,
-            title="Drop the image that both models shall see",
+            title="Drop one image for both models",
             multiple=False,
         )
         zone.on("done", self._compare)
         self._body = ui.column().classes("compare-body")
 
-    def _take(self, dropped: Dropped) -> None:
+    def _take(self, dropped: FilesDropped) -> None:
         self._upload = dropped.uploads[0] if dropped.uploads else None
-        if len(dropped.uploads) != 1:
-            ui.notify("The archive does not hold one image: the first is taken.", type="warning")
+        if not dropped.uploads:
+            warn("The archive contains no image. Choose another file.")
+        elif len(dropped.uploads) > 1:
+            warn("The archive contains more than one image. Only the first is used.")
 
     async def _compare(self) -> None:
         if self._upload is None:
@@ -72,9 +66,11 @@ class CompareTab:
         with self._body:
             waiting = ui.spinner(size="3em")
             try:
-                first, second = await asyncio.gather(*(_predict(model, upload) for model in self._models))
+                first, second = await asyncio.gather(
+                    *(to_thread.run_sync(predict_one, model, upload) for model in self._models)
+                )
             except Busy as error:
-                ui.notify(str(error), type="warning")
+                warn(str(error))
                 return
             finally:
                 waiting.delete()
@@ -85,29 +81,29 @@ class CompareTab:
             heading(upload.name)
             ui.label(agreement(first, second)).props("role=status").classes("agreement")
         with ui.element("div").classes("side-by-side"):
-            for place, model, prediction in zip(_PLACES, self._models, (first, second), strict=True):
+            for order, model, prediction in zip(_ORDER, self._models, (first, second), strict=True):
                 with ui.element("div").classes("card stack"):
-                    heading(f"{place}: {model.name}")
-                    parts.show_answer(prediction)
+                    heading(f"{order}: {model.name}")
+                    elements.show_result(prediction)
         if not (first.ok or second.ok):
             return
         with ui.element("div").classes("card"):
             heading("Probabilities")
-            parts.table(["Class", *_PLACES, "Difference"], _rows(first, second))
+            elements.table(["Class", *_ORDER, "Difference"], _table_rows(first, second))
         if classes := shared_classes(first, second):
-            _HeatMaps(self._models, upload, classes, explained_class(first))
+            _HeatmapComparison(self._models, upload, classes, explained_class(first))
 
 
-class _HeatMaps:
-    """Both models' evidence for one class, and where they differ."""
+class _HeatmapComparison:
+    """Both models' heat maps for one class, and where they differ."""
 
     def __init__(
-        self, models: tuple[Model, Model], upload: Upload, classes: list[str], class_name: str
+        self, models: list[ServedModel], upload: Upload, classes: list[str], class_name: str
     ) -> None:
         self._models, self._upload = models, upload
         with ui.element("div").classes("card stack"):
             heading("Where each model looks")
-            names = {name: label(name) for name in classes}
+            names = {name: class_label(name) for name in classes}
             with ui.row().classes("filters"):
                 shown = class_name if class_name in names else classes[0]
                 self._choice = ui.select(names, value=shown, label="Evidence for", on_change=self._draw)
@@ -122,41 +118,91 @@ class _HeatMaps:
             waiting = ui.spinner(size="3em")
             try:
                 views = await to_thread.run_sync(self._views, class_name)
-            except (Busy, UnreadableImage, ValueError) as error:
-                ui.label(str(error)).props("role=alert")
+            except (Busy, ValueError) as error:
+                ui.label(f"The heat maps cannot be drawn. {error}").props("role=alert")
                 return
             finally:
                 waiting.delete()
             if class_name != self._choice.value:
-                return  # another class was chosen meanwhile, and is being drawn
+                return  # the visitor has chosen another class, which is being drawn
             *both, difference = views
-            for place, view in zip(_PLACES, both, strict=True):
-                parts.picture(view, f"{place}: evidence for {label(class_name)}")
-            parts.picture(
-                difference, "Difference: orange where the first is hotter, blue where the second is"
+            for order, view in zip(_ORDER, both, strict=True):
+                elements.picture(view, f"{order}: evidence for {class_label(class_name)}")
+            elements.picture(
+                difference, "Difference: orange where the first is hotter, blue where the second is hotter"
             )
 
     def _views(self, class_name: str) -> list[str]:
-        explained = [model.engine.explain(self._upload, class_name) for model in self._models]
-        views = [render_overlay(explained[0]), render_overlay(explained[1]), difference_picture(*explained)]
-        return [data_uri(jpeg(view)) for view in views]
+        first, second = (explain(model, self._upload, class_name) for model in self._models)
+        views = [render_overlay(first), render_overlay(second), difference_picture(first, second)]
+        return [elements.data_uri(view) for view in views]
 
 
-async def _predict(model: Model, upload: Upload) -> Prediction:
-    return (await to_thread.run_sync(lambda: list(model.engine.predict([upload]))))[0]
+def agreement(first: Prediction, second: Prediction) -> str:
+    """Return one sentence on whether both models say the same about an image.
+
+    Args:
+        first: Prediction of the first model.
+        second: Prediction of the second model for the same image.
+    """
+    if not first.ok and not second.ok:
+        return "Neither model classified the image."
+    if not (first.ok and second.ok):
+        which, other = ("first", second) if first.ok else ("second", first)
+        return f"Only the {which} model classified the image; the other did not ({other.reason})."
+    words = finding(first), finding(second)
+    if words[0] == words[1]:
+        return f"Both models say the same: {words[0]}."
+    return f"The models do not agree. First: {words[0]}. Second: {words[1]}."
 
 
-def _rows(first: Prediction, second: Prediction) -> list[list[str]]:
+def probability_rows(first: Prediction, second: Prediction) -> list[dict[str, Any]]:
+    """Return one row per class that either model knows, in the first model's order.
+
+    Returns:
+        `class_name`, `first`, `second` (probabilities, None if the model does not know the class),
+        `difference` (second minus first, None if either is missing).
+    """
+    a, b = first.probabilities or {}, second.probabilities or {}
     return [
-        [
-            label(row["class_name"]),
-            _number(row["first"]),
-            _number(row["second"]),
-            "-" if row["difference"] is None else f"{row['difference']:+.3f}",
-        ]
-        for row in probability_rows(first, second)
+        {
+            "class_name": name,
+            "first": a.get(name),
+            "second": b.get(name),
+            "difference": b[name] - a[name] if name in a and name in b else None,
+        }
+        for name in {**a, **b}
     ]
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def shared_classes(first: Prediction, second: Prediction) -> list[str]:
+    """Return the classes that both models give a probability for, in the first model's order."""
+    return [name for name in first.probabilities or {} if name in (second.probabilities or {})]
+
+
+def difference_picture(first: ImageWithHeatmap, second: ImageWithHeatmap) -> RgbImage:
+    """Colour the image where one heat map is hotter than the other; the larger the difference, the stronger.
+
+    Args:
+        first: Image and heat map of the first model.
+        second: Image and heat map of the second model, of the same image and class.
+
+    Returns:
+        Shape [h, w, 3], as `render_image`: `FIRST_HOTTER` where the first map is hotter, `SECOND_HOTTER`
+        where the second is.
+    """
+    image = render_image(first.image)[..., 0] / 255
+    difference = resample_heat(first, image.shape) - resample_heat(second, image.shape)
+    colours = np.where(difference[..., None] > 0, FIRST_HOTTER, SECOND_HOTTER) / 255
+    return overlay_heatmap(image, np.abs(difference), colours=colours)
+
+
+def _table_rows(first: Prediction, second: Prediction) -> list[list[str]]:
+    return [
+        [
+            class_label(row["class_name"]),
+            *("-" if row[key] is None else format_probability(row[key]) for key in ("first", "second")),
+            "-" if row["difference"] is None else f"{100 * row['difference']:+.1f} points",
+        ]
+        for row in probability_rows(first, second)
+    ]

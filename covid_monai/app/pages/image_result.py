@@ -1,49 +1,64 @@
-"""One image with all that is known about it: viewer to the left, cards to the right."""
+"""One image with its result: the viewer with the heat map to the left, the cards to the right."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from nicegui import ui
 
 from covid_monai.api.engine import Busy
-from covid_monai.app.pages.cards import gate_line, outcome_card, probability_card, reason_card
-from covid_monai.app.pages.decision_card import Settings, meaning_card, operating_point_card
-from covid_monai.app.viewer import Viewer
-from covid_monai.app.visit import Visit, VisitedImage, without_name
+from covid_monai.app.evaluation import StoredEvaluation
+from covid_monai.app.pages.operating_point_cards import ResultSettings, meaning_card, operating_point_card
+from covid_monai.app.session import ClassifiedImage, ServedModel, explain, read_view
 from covid_monai.app.widgets.downloads import download_card
-from covid_monai.app.widgets.figures import Figures
-from covid_monai.app.widgets.status import Look, label, look_of, look_of_class, look_of_not_called
-from covid_monai.core.vocabulary import UnreadableImage
-from covid_monai.inference.prediction import UNCERTAIN
-from covid_monai.results.wording import explained_class
+from covid_monai.app.widgets.elements import heading, warn
+from covid_monai.app.widgets.heatmap_viewer import HeatmapViewer
+from covid_monai.app.widgets.outcome import (
+    OutcomeStyle,
+    class_style,
+    not_called_style,
+    outcome_label,
+    outcome_style,
+    reason_text,
+)
+from covid_monai.core.number_format import format_percent, format_probability
+from covid_monai.core.vocabulary import RefusalReason, Status, UnreadableImage
+from covid_monai.inference.prediction import UNCERTAIN, Prediction
+from covid_monai.results.wording import class_label, explained_class
+
+_WHAT_TO_DO = {
+    RefusalReason.NOT_FRONTAL: "Use the frontal image (PA or AP) of the study.",
+    RefusalReason.NOT_UPRIGHT: "Turn the image upright, and add it again.",
+    RefusalReason.INVERTED: "Swap black and white, or correct Photometric Interpretation in the file.",
+    RefusalReason.COLOUR: "Use the radiograph itself, not a photograph or a coloured screenshot.",
+    RefusalReason.NOT_CHEST: "Use a chest radiograph.",
+    RefusalReason.MULTI_FRAME: "Use a single frame.",
+}
 
 
 class ImageResult:
-    """Shows one image of a visit.
+    """Displays one image of a visitor.
 
     Args:
-        visit: Whose image it is.
-        settings: What the visitor has chosen.
-        figures: Of the model, if it has any.
-        about: What the figures are, or why there are none.
-        on_change: Called when the visitor has chosen another operating point: images may look otherwise now.
+        model: Model that classified the image.
+        settings: Choices of the visitor.
+        evaluation: Evaluation in the model's bundle, if it has one.
+        on_change: Called when the visitor has chosen another operating point: outcomes may change.
     """
 
     def __init__(
         self,
-        visit: Visit,
-        settings: Settings,
-        figures: Figures | None,
-        about: str,
+        model: ServedModel,
+        settings: ResultSettings,
+        evaluation: StoredEvaluation | None,
         *,
         on_change: Callable[[], None],
     ) -> None:
-        self._visit, self._settings = visit, settings
-        self._figures, self._about = figures, about
+        self._model, self._settings, self._evaluation = model, settings, evaluation
         self._on_change = on_change
 
-    async def show(self, image: VisitedImage) -> None:
-        """Lay out the image; its picture and heat map come as soon as they are made."""
+    async def show(self, image: ClassifiedImage) -> None:
+        """Display the image; its picture and heat map follow as soon as they are computed."""
         with ui.element("div").classes("detail"):
             head = ui.element("div").classes("detail-head")
             picture = ui.element("div").classes("detail-image card")
@@ -52,108 +67,182 @@ class ImageResult:
         with picture:
             await self._picture(image)
 
-    def look(self, image: VisitedImage) -> Look:
-        """How the image is shown at the operating point that the visitor has chosen."""
+    def style(self, image: ClassifiedImage) -> OutcomeStyle:
+        """Return how the outcome is displayed at the operating point that the visitor has chosen."""
         if not image.prediction.ok:
-            return look_of(image.prediction)
+            return outcome_style(image.prediction)
         decided = self._settings.choice.decide(image.prediction)["class"]
         if decided is None:
-            return look_of_not_called(str(self._settings.choice.class_name))
-        return look_of_class(decided)
+            return not_called_style(str(self._settings.choice.class_name))
+        return class_style(decided)
 
-    def _cards(self, image: VisitedImage, head: ui.element) -> None:
+    def _cards(self, image: ClassifiedImage, head: ui.element) -> None:
         @ui.refreshable
-        def first() -> None:
-            outcome_card(image, self.look(image), self._sentence(image))
+        def outcome() -> None:
+            _outcome_card(self.style(image), self._sentence(image.prediction), image.prediction)
 
         @ui.refreshable
-        def rest() -> None:
-            calibration = self._visit.model.engine.classifier.calibration
+        def figures() -> None:
+            calibration = self._model.engine.classifier.calibration
             coverage = None if calibration is None else calibration.coverage
-            probability_card(image.prediction, self._settings.choice.thresholds, coverage)
-            meaning_card(self._settings, image.prediction, self._figures, self._about)
+            _probability_card(image.prediction, self._settings.choice.thresholds, coverage)
+            meaning_card(self._settings, image.prediction, self._evaluation)
 
         def changed() -> None:
-            first.refresh()
-            rest.refresh()
+            outcome.refresh()
+            figures.refresh()
             self._on_change()
 
         with head:
-            first()
+            outcome()
         if image.prediction.ok:
             operating_point_card(self._settings, changed)
-            rest()
-            gate_line(self._visit.model)
+            figures()
+            _gate_line(self._model)
         else:
-            reason_card(image)
-        download_card(self._visit.model, image)
+            _reason_card(image.prediction)
+        download_card(self._model, image.source.load(), image.prediction)
 
-    def _sentence(self, image: VisitedImage) -> str:
-        prediction = image.prediction
+    def _sentence(self, prediction: Prediction) -> str:
         if not prediction.ok:
-            return look_of(prediction).meaning
+            return outcome_style(prediction).meaning
         decision = self._settings.choice.decide(prediction)
         if decision["class"] == UNCERTAIN:
             return _why_uncertain(prediction.prediction_set or [], decision)
         probable = str(prediction.predicted_class)
-        value = (prediction.probabilities or {})[probable]
-        return f"Most probable: {label(probable)}, {value * 100:.1f} %."
+        value = format_probability((prediction.probabilities or {})[probable])
+        return f"Most probable class: {class_label(probable)}, {value}."
 
-    async def _picture(self, image: VisitedImage) -> None:
-        name = image.upload.name
-        if not image.can_be_shown:
+    async def _picture(self, image: ClassifiedImage) -> None:
+        if not image.can_be_displayed:
             with ui.element("div").classes("no-picture"):
                 ui.icon("image_not_supported", size="3rem").props("aria-hidden=true")
-                ui.label("No picture: the file was not read as a chest radiograph.")
+                ui.label("There is no picture, because the file was not read as a chest radiograph.")
             return
         waiting = ui.spinner(size="lg").props("aria-label='The image is being read'")
-        viewed = await self._visit.view(image)
-        if waiting.is_deleted:  # the visitor looks at another image by now
+        view = await asyncio.to_thread(lambda: read_view(image.source.load()))
+        if waiting.is_deleted:  # the visitor has chosen another image
             return
         waiting.delete()
-        if viewed is None:
-            ui.label("The image cannot be shown.")
+        if view is None:
+            ui.label("The image cannot be displayed. The result is not affected.")
             return
-        viewer = Viewer(viewed, label=f"Image {name}")
+        viewer = HeatmapViewer(view, label=f"Image {image.name}")
         if image.prediction.ok:
-            await self._heat(image, viewer)
+            await self._heatmap(image, viewer)
 
-    async def _heat(self, image: VisitedImage, viewer: Viewer) -> None:
-        async def explain() -> None:
+    async def _heatmap(self, image: ClassifiedImage, viewer: HeatmapViewer) -> None:
+        async def draw() -> None:
             try:
-                explained = await self._visit.explain(image, select.value)
+                explained = await asyncio.to_thread(explain, self._model, image.source, select.value)
             except (Busy, UnreadableImage, ValueError) as error:
-                ui.notify(str(error), type="warning")
+                warn(f"The heat map cannot be drawn. {error}")
                 return
-            if viewer.is_deleted:
-                return
-            viewer.show_heat(explained, label(select.value))
+            if not viewer.is_deleted:
+                viewer.show_heatmap(explained, class_label(select.value))
 
-        names = {name: label(name) for name in image.prediction.probabilities or {}}
+        names = {name: class_label(name) for name in image.prediction.probabilities or {}}
         with ui.row().classes("heat-row"):
-            select = ui.select(
-                names, value=explained_class(image.prediction), label="Heat map (Grad-CAM) for"
-            )
-            select.classes("heat-class").on_value_change(explain)
-        words = (
-            "What moved the model, not where disease is: coarse, and relative to this image's hottest place."
+            first = explained_class(image.prediction)
+            select = ui.select(names, value=first, label="Heat map (Grad-CAM) for")
+            select.classes("heat-class").on_value_change(draw)
+        ui.label(
+            "The heat map shows what influenced the model, not where disease is. It is coarse, and relative "
+            "to the hottest place of this image."
+        ).classes("dim small")
+        await draw()
+
+
+def _outcome_card(style: OutcomeStyle, sentence: str, prediction: Prediction) -> None:
+    with ui.element("section").classes("card outcome-card").props("aria-label=Result"):
+        outcome_label(style, large=True)
+        ui.label(sentence).classes("sentence")
+        if prediction.ok:
+            ui.label(style.meaning).classes("dim small")
+
+
+def _reason_card(prediction: Prediction) -> None:
+    """Show why an image has no class, and what to do."""
+    with ui.element("section").classes("card").props("aria-label=Reason"):
+        refused = prediction.status is Status.REFUSED
+        heading("Why it was refused" if refused else "What went wrong")
+        ui.label(reason_text(prediction) or "No details are known.")
+        reason = str(prediction.reason).replace("_", " ")
+        ui.label(f"Reason: {reason}.").classes("dim small")
+        if what_to_do := _WHAT_TO_DO.get(prediction.reason or ""):  # type: ignore[call-overload]
+            ui.label(what_to_do)
+        words = "No probability was computed. Refused does not mean normal." if refused else "Not classified."
+        ui.label(words).classes("small dim")
+
+
+def _gate_line(model: ServedModel) -> None:
+    """Show what the gate decided about an image that was classified."""
+    has_gate = model.engine.classifier.gate is not None
+    with ui.row().classes("gate small"):
+        ui.icon("verified_user" if has_gate else "gpp_maybe").props("aria-hidden=true")
+        ui.label(
+            "Input gate: the image was accepted as an upright frontal chest image like the training images."
+            if has_gate
+            else "This bundle has no input gate: it classifies any grey image, whatever the image shows."
         )
-        ui.label(words).classes("dim small")
-        await explain()
+
+
+def _probability_card(
+    prediction: Prediction, thresholds: Mapping[str, float], coverage: float | None
+) -> None:
+    """Show probabilities as bars with their thresholds, and the classes that cannot be excluded."""
+    possible = prediction.prediction_set
+    with ui.element("section").classes("card").props("aria-label=Probabilities"):
+        heading("Calibrated probabilities" if possible is not None else "Probabilities (not calibrated)")
+        with ui.element("dl").classes("bars"):
+            for name, value in (prediction.probabilities or {}).items():
+                excluded = possible is not None and name not in possible
+                _bar(name, value, thresholds.get(name), excluded=excluded)
+        if thresholds:
+            ui.label("▏ threshold of the operating point").classes("dim small")
+        if possible is not None:
+            _prediction_set(possible, coverage)
+
+
+def _bar(name: str, value: float, threshold: float | None, *, excluded: bool) -> None:
+    with ui.element("div").classes("bar-row" + " excluded" * excluded):
+        with ui.element("dt"):
+            ui.label(class_label(name))
+        with ui.element("dd"):
+            with ui.element("div").classes("bar").props("aria-hidden=true"):
+                ui.element("div").classes("bar-fill").style(f"width: {value:.2%}")
+                if threshold is not None:
+                    ui.element("div").classes("bar-mark").style(f"left: {threshold:.2%}")
+            ui.label(format_probability(value)).classes("number bar-value")
+
+
+def _prediction_set(possible: list[str], coverage: float | None) -> None:
+    with ui.element("div").classes("set"):
+        ui.label("Cannot be excluded:").classes("set-title")
+        for name in possible:
+            ui.label(class_label(name)).classes("chip")
+        if not possible:
+            ui.label("no class fits").classes("chip")
+    share = "most" if coverage is None else format_percent(coverage, 0)
+    ui.label(
+        f"This is the conformal set. For {share} of the validation images of each class, it contains the "
+        "true class. One class: the model is certain. Several classes: it cannot tell them apart. No class: "
+        "the image is unlike all classes."
+    ).classes("dim small")
 
 
 def _why_uncertain(possible: list[str], decision: Mapping[str, Any]) -> str:
-    """The decision's reason, with the classes as a person reads them."""
-    names = list(map(label, possible))
+    """Return the decision's reason, with the classes as the page displays them."""
+    names = list(map(class_label, possible))
     if not names:
         return str(decision["reason"])
     if len(names) == 1:
-        called = label(decision["at_operating_point"])
-        return f"Only {names[0]} is likely, but the thresholds call it {called}."
+        called = class_label(decision["at_operating_point"])
+        return f"Only {names[0]} is likely, but by the thresholds the class is {called}."
     return f"{', '.join(names[:-1])} and {names[-1]} are possible; none of them can be excluded."
 
 
-def announcement(image: VisitedImage, look: Look) -> str:
-    """One sentence for a screen reader when a result has come."""
-    reason = without_name(image.prediction, image.upload.name).detail
-    return f"{image.upload.name}: {look.words}." + (f" {reason}" if reason else "")
+def announcement(image: ClassifiedImage, style: OutcomeStyle) -> str:
+    """Return the sentence that a screen reader reads when a result has come."""
+    reason = "" if image.prediction.ok else reason_text(image.prediction)
+    return f"{image.name}: {style.words}." + (f" {reason}" if reason else "")

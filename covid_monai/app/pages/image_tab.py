@@ -1,96 +1,233 @@
-"""The image tab: images come in, one at a time is looked at."""
+"""The image tab: images are added, listed with their results, and displayed one at a time."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 from nicegui import ui
 
 from covid_monai.api.engine import Busy
-from covid_monai.api.uploads import LimitExceeded, Upload
-from covid_monai.app.desk import Desk
-from covid_monai.app.pages.decision_card import Settings
-from covid_monai.app.pages.image_list import ImageList
+from covid_monai.api.uploads import LimitExceeded, Upload, UploadError
+from covid_monai.app.evaluation import evaluation_of
+from covid_monai.app.operating_points import choices
 from covid_monai.app.pages.image_result import ImageResult, announcement
-from covid_monai.app.sources import build_sources
-from covid_monai.app.visit import Visit, VisitedImage
-from covid_monai.app.widgets.badge import legend
-from covid_monai.app.widgets.figures import read_figures
-from covid_monai.app.widgets.operating_points import choices
+from covid_monai.app.pages.operating_point_cards import ResultSettings
+from covid_monai.app.session import AppContext, ClassifiedImage, ImageSession
+from covid_monai.app.sources import EXAMPLES, Example, FetchError, fetch, folders_below, images_in
+from covid_monai.app.widgets.dropzone import Dropzone
+from covid_monai.app.widgets.elements import legend, warn
+from covid_monai.app.widgets.outcome import OutcomeStyle, outcome_label
+
+ImageAction = Callable[[ClassifiedImage], Awaitable[None]]
 
 
-def build(desk: Desk) -> None:
-    """Show the tab for one visitor."""
-    _ImageTab(desk)
+class ImageTab:
+    """The tab of one visitor.
 
+    Args:
+        context: Models and limits of the page.
+    """
 
-class _ImageTab:
-    def __init__(self, desk: Desk) -> None:
-        classifier = desk.model.engine.classifier
-        self._visit = Visit(desk.model, desk.limits)
-        self._settings = Settings(choices(classifier.operating_point, classifier.class_names))
-        figures, about = read_figures(desk.model.bundle)
-        self._detail = ImageResult(self._visit, self._settings, figures, about, on_change=self._show_list)
-        self._selected: VisitedImage | None = None
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
+        classifier = context.model.engine.classifier
+        self._session = ImageSession(context.model, context.limits)
+        settings = ResultSettings(choices(classifier.operating_point, classifier.class_names))
+        self._result = ImageResult(
+            context.model, settings, evaluation_of(context.model), on_change=self._show_list
+        )
+        self._selected: ClassifiedImage | None = None
         self._one_at_a_time = asyncio.Lock()
-        self._sources = build_sources(desk, self.add)
+        self._sources = self._place_sources()
         self._live = ui.label().classes("sr-only").props("role=status aria-live=polite")
         self._working = ui.spinner(size="lg").props("aria-label=Working").classes("working")
         self._working.visible = False
-        self._list = ImageList(self._detail.look, select=self.select, remove=self.remove)
+        self._list = ImageList(self._result.style, select=self.select, remove=self.remove)
         self._place = ui.element("div").classes("place")
         with self._place:
             legend()
-        ui.context.client.on_delete(self._visit.clear)
+        ui.context.client.on_delete(self._session.clear)
 
-    async def add(self, uploads: list[Upload], show: bool) -> None:
+    def _place_sources(self) -> ui.expansion:
+        """Show where images can come from; folded away once there are images."""
+        expansion = ui.expansion("Add images", icon="add_photo_alternate", value=True)
+        with expansion.classes("sources card"):
+            with ui.element("div").classes("sources-grid"):
+                Dropzone(
+                    self._context.limits,
+                    self._context.budget,
+                    on_files=lambda event: self.add(event.uploads, show=event.first),
+                )
+                with ui.element("div").classes("other-sources"):
+                    self._place_examples()
+                    if self._context.folder is not None:
+                        self._place_folder(self._context.folder)
+                    if self._context.allow_urls:
+                        self._place_url()
+            ui.label(
+                "Images stay in the server's memory while this page is open. They are written to no disk and "
+                "no log."
+            ).classes("dim small")
+        return expansion
+
+    def _place_examples(self) -> None:
+        async def add(example: Example) -> None:
+            await self._add_from(lambda: [example.draw()])
+
+        ui.label("Or an example: synthetic, drawn by a program, no patient").classes("small source-title")
+        with ui.row().classes("examples"):
+            for example in EXAMPLES:
+                ui.button(example.title, on_click=lambda example=example: add(example)).props(
+                    "outline dense no-caps"
+                )
+
+    def _place_folder(self, root: Path) -> None:
+        def load() -> list[Upload]:
+            files = images_in(root, select.value, self._context.limits)
+            return [file.load() for file in files]
+
+        folders = folders_below(root)
+        ui.label("Or a folder of the server").classes("small source-title")
+        with ui.row().classes("source-row"):
+            select = ui.select(folders, value=folders[0], label="Folder").classes("grow")
+            ui.button("Add its images", on_click=lambda: self._add_from(load)).props("outline no-caps")
+
+    def _place_url(self) -> None:
+        context = self._context
+
+        def load() -> list[Upload]:
+            return [fetch(field.value or "", context.limits, context.budget, context.url_hosts)]
+
+        async def add() -> None:
+            button.props("loading")
+            try:
+                await self._add_from(load)
+            finally:
+                button.props(remove="loading")
+
+        ui.label("Or a URL, which the server fetches").classes("small source-title")
+        with ui.row().classes("source-row"):
+            field = ui.input("URL").props("type=url").classes("grow").on("keydown.enter", add)
+            button = ui.button("Fetch", on_click=add).props("outline no-caps")
+
+    async def _add_from(self, load: Callable[[], Iterable[Upload]]) -> None:
+        """Load files in a thread, and add them."""
+        try:
+            uploads = await asyncio.to_thread(lambda: self._context.unpack(load()))
+        except (FetchError, UploadError) as error:
+            warn(str(error))
+        except OSError as error:
+            warn(f"The file cannot be read ({error.strerror}). Try again, or choose another one.")
+        else:
+            await self.add(uploads, show=True)
+
+    async def add(self, uploads: list[Upload], *, show: bool) -> None:
         """Classify images, in the order in which they came.
 
         Args:
-            uploads: The images.
-            show: Whether to look at the first of them, also if another is looked at.
+            uploads: Images.
+            show: Whether to display the first of them instead of the image that is displayed.
         """
-        images: list[VisitedImage] = []
+        images: list[ClassifiedImage] = []
         async with self._one_at_a_time:
             self._working.visible = True
             try:
                 for upload in uploads:
                     images.append(await self._add(upload))
             except (Busy, LimitExceeded) as error:
-                ui.notify(str(error), type="warning", close_button="Close", timeout=0)
+                warn(str(error))
             finally:
                 self._working.visible = False
         if images and (show or self._selected is None):
             await self.select(images[0])
 
-    async def _add(self, upload: Upload) -> VisitedImage:
+    async def _add(self, upload: Upload) -> ClassifiedImage:
         self._live.text = f"Reading {upload.name}"
-        image = await self._visit.add(upload)
-        self._live.text = announcement(image, self._detail.look(image))
+        image = await self._session.add(upload)
+        self._live.text = announcement(image, self._result.style(image))
         self._show_list()
         return image
 
-    async def select(self, image: VisitedImage) -> None:
-        """Look at another image."""
+    async def select(self, image: ClassifiedImage) -> None:
+        """Display another image."""
         self._selected = image
         self._show_list()
         self._place.clear()
         with self._place:
-            await self._detail.show(image)
+            await self._result.show(image)
 
-    async def remove(self, image: VisitedImage) -> None:
-        """Forget an image; its bytes are freed."""
-        self._visit.remove(image)
+    async def remove(self, image: ClassifiedImage) -> None:
+        """Remove an image, and free its memory."""
+        self._session.remove(image)
         if image is self._selected:
             self._place.clear()
             self._selected = None
         self._show_list()
-        if self._selected is None and len(self._visit):
-            await self.select(list(self._visit)[-1])
+        if self._selected is None and len(self._session):
+            await self.select(list(self._session)[-1])
         elif self._selected is None:
             self._sources.open()
             with self._place:
                 legend()
 
     def _show_list(self) -> None:
-        if len(self._visit):
+        if len(self._session):
             self._sources.close()
-        self._list.show(self._visit, current=self._selected)
+        self._list.show(self._session, current=self._selected)
+
+
+@dataclass(slots=True)
+class _Entry:
+    element: ui.element
+    button: ui.element
+    outcome: ui.element
+
+
+class ImageList:
+    """The list of images; an entry stays as long as its image, so that no click or focus is lost.
+
+    Args:
+        style: Function that returns how an image's outcome is displayed.
+        select: Called when the visitor chooses an image.
+        remove: Called when the visitor removes an image.
+    """
+
+    def __init__(
+        self, style: Callable[[ClassifiedImage], OutcomeStyle], *, select: ImageAction, remove: ImageAction
+    ) -> None:
+        self._style, self._select, self._remove = style, select, remove
+        self._entries: dict[ClassifiedImage, _Entry] = {}
+        self._element = ui.element("nav").classes("images").props("aria-label=Images")
+
+    def show(self, images: Iterable[ClassifiedImage], *, current: ClassifiedImage | None) -> None:
+        """Add new images, remove the others, and mark the displayed one."""
+        wanted = list(images)
+        for image in self._entries.keys() - wanted:
+            self._entries.pop(image).element.delete()
+        for image in wanted:
+            if image not in self._entries:
+                self._entries[image] = self._added(image)
+            self._mark(image, self._entries[image], current=image is current)
+
+    def _added(self, image: ClassifiedImage) -> _Entry:
+        with self._element, ui.element("div").classes("image-entry") as element:
+            button = ui.element("button").classes("image-button").props("type=button")
+            button.on("click", lambda: self._select(image))
+            with button:
+                ui.label(image.name).classes("image-name")
+                outcome = ui.element("span")
+            remove = ui.button(icon="close", on_click=lambda: self._remove(image))
+            remove.props(f'flat dense round size=sm aria-label="Remove {_quoted(image.name)}"')
+        return _Entry(element, button, outcome)
+
+    def _mark(self, image: ClassifiedImage, entry: _Entry, *, current: bool) -> None:
+        entry.element.classes(**{"add" if current else "remove": "current"})
+        entry.button.props(f"aria-current={str(current).lower()}")
+        entry.outcome.clear()  # the visitor may have chosen another operating point
+        with entry.outcome:
+            outcome_label(self._style(image))
+
+
+def _quoted(name: str) -> str:
+    return name.replace("\\", " ").replace('"', "'")

@@ -5,22 +5,25 @@ from pathlib import Path
 from nicegui import ui
 from nicegui.events import KeyEventArguments
 
-from covid_monai.app.desk import Desk
-from covid_monai.app.pages import batch_tab, compare_tab, image_tab, model_tab
+from covid_monai.app.pages.batch_tab import BatchTab
+from covid_monai.app.pages.compare_tab import CompareTab
+from covid_monai.app.pages.image_tab import ImageTab
+from covid_monai.app.pages.model_tab import ModelTab
+from covid_monai.app.session import AppContext
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 TITLE = "covid-monai: chest radiographs"
 TABS = {
-    "Image": ("image", image_tab.build),
-    "Batch": ("view_list", batch_tab.build),
-    "Model": ("info", model_tab.build),
-    "Compare": ("compare", compare_tab.build),
+    "Image": ("image", ImageTab),
+    "Batch": ("view_list", BatchTab),
+    "Model": ("info", ModelTab),
+    "Compare": ("compare", CompareTab),
 }
 
 
-def build(desk: Desk) -> None:
+def build(context: AppContext) -> None:
     """Lay out the page for one visitor."""
-    ui.add_css(Path(__file__).with_name("page.css"))
+    ui.add_css(Path(__file__).parents[1] / "static" / "page.css")
     dark = ui.dark_mode(None)
     with ui.header().classes("top"), ui.element("div").classes("top-rows"):
         with ui.element("div").props("role=note").classes("banner"):
@@ -34,11 +37,11 @@ def build(desk: Desk) -> None:
             _mode_switch(dark)
     with ui.tab_panels(tabs, value="Image", animated=False, keep_alive=True).props("role=main") as panels:
         panels.classes("main")
-        for name, (_, build_tab) in TABS.items():
+        for name, (_, tab_class) in TABS.items():
             with ui.tab_panel(name):
                 with ui.element("h2").classes("sr-only"):
                     ui.label(name)
-                build_tab(desk)
+                tab_class(context)
     ui.skip_link("Skip to the content", target=panels)
     _shortcuts(tabs)
 
@@ -49,7 +52,7 @@ def _mode_switch(dark: ui.dark_mode) -> None:
 
 
 def _shortcuts(tabs: ui.tabs) -> None:
-    """Alt, Shift and the number of a tab show it; single letters are left to those who write."""
+    """Let Alt, Shift and a number show a tab; single letters stay free for typing."""
 
     def show(event: KeyEventArguments) -> None:
         pressed = event.action.keydown and event.modifiers.alt and event.modifiers.shift

@@ -1,5 +1,5 @@
-// Files go one after the other, each as the raw body of a request: nothing is packed into a form, which a
-// server would unpack onto its disk.
+// Files are sent one after the other, each as the raw body of a request. A form would be unpacked onto the
+// disk of the server.
 export default {
   template: `
     <div class="dropzone" :class="{ over, busy: sending }" @dragover.prevent="over = true"
@@ -34,7 +34,7 @@ export default {
       [this.sending, this.sent] = [files.length, 0];
       for (const file of files) {
         const first = file === files[0];
-        const problem = file.size > this.maxBytes ? "larger than is taken here" : await this.post(file, first);
+        const problem = file.size > this.maxBytes ? `The file is larger than ${this.maxBytes / 1048576} MiB, the limit for one file.` : await this.post(file, first);
         if (problem) this.$emit("rejected", { name: file.name, problem });
         this.sent += 1;
       }
@@ -54,7 +54,7 @@ export default {
         });
         return answer.ok ? "" : (await answer.json()).detail || answer.statusText;
       } catch {
-        return "could not be read, or the connection broke";
+        return "The file could not be read, or the connection was lost. Try again.";
       }
     },
   },

@@ -1,1 +1,1 @@
-"""Parts that several tabs of the page use."""
+"""Page elements that several tabs use."""

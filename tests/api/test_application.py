@@ -1,37 +1,35 @@
-"""The REST service over a real socket, with tight limits: what is taken, what is not, what is left."""
+"""The REST service over a real socket, with tight limits: what it accepts, refuses and leaves behind."""
 
 import io
 import json
 import os
-import socket
 import struct
 import sys
 import time
 import zlib
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-from api_helpers import in_process, jpeg, post, problem, zipped
+from api_helpers import connected, in_process, jpeg, post, problem, serving, zipped
 from dicom_helpers import make_ds, picture, save
-from hypothesis import given
-from hypothesis import strategies as st
 from pacs_helpers import IDENTITY, WORDS_OF_IDENTITY, wait_until
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from urllib3.filepost import encode_multipart_formdata
 
+from covid_monai.api.application import create_api
 from covid_monai.api.engine import Engine
-from covid_monai.api.multipart import MultipartFiles
-from covid_monai.api.problems import KINDS, ProblemError
-from covid_monai.api.settings import Settings
-from covid_monai.api.uploads import MIB, Limits
+from covid_monai.api.problems import KINDS
+from covid_monai.api.server import ServiceSettings
+from covid_monai.api.uploads import MIB, Limits, MemoryBudget
 from covid_monai.core.json_log import JsonFormatter
 from covid_monai.core.vocabulary import RESEARCH_USE
 
-LIMITS = Limits(max_file_bytes=4 * MIB, max_files=5, max_total_bytes=6 * MIB)
-SETTINGS = Settings(limits=LIMITS, max_held_bytes=10 * MIB, body_seconds=2.0)
+LIMITS = Limits(4 * MIB, max_files=5, max_total_bytes=6 * MIB, max_held_bytes=10 * MIB)
+
+
+SETTINGS = ServiceSettings(limits=LIMITS, body_seconds=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +92,7 @@ def test_a_report_is_a_page_or_an_object_of_the_images_study(service, image):
         assert (page.headers["Content-Type"], page.content[:4]) == ("application/pdf", b"%PDF")
 
 
-def test_what_has_no_report_says_why(service, image):
+def test_what_has_no_report_says_why(service):
     hand = io.BytesIO()
     make_ds(picture(), BodyPartExamined="HAND").save_as(hand, enforce_file_format=True)
     answer = post(service, "/v1/report?form=sr", files={"files": ("hand.dcm", hand.getvalue())})
@@ -205,14 +203,6 @@ def _huge_png():
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-@contextmanager
-def connected(service, head, body=b""):
-    parts = urlsplit(service)
-    with socket.create_connection((parts.hostname, parts.port), timeout=20) as line:
-        line.sendall(f"POST /v1/predict HTTP/1.1\r\nHost: {parts.netloc}\r\n{head}\r\n\r\n".encode() + body)
-        yield line
-
-
 def test_a_body_that_drips_is_given_up(service):
     head = "Content-Type: application/dicom\r\nContent-Length: 1000"
     with connected(service, head) as line:
@@ -229,12 +219,13 @@ def test_a_body_that_drips_is_given_up(service):
 
 
 def test_memory_in_use_by_others_is_told_with_a_time_to_come_back(engine, image):
-    settings = Settings(limits=LIMITS, max_held_bytes=2 * MIB, body_seconds=30)
+    settings = ServiceSettings(limits=LIMITS, body_seconds=30)
     head = f"Content-Type: application/dicom\r\nContent-Length: {3 * MIB}"
-    with in_process(engine, settings) as url:
+    budget = MemoryBudget(2 * MIB)
+    with serving(create_api(engine, settings, budget)) as url:
         with connected(url, head, bytes(MIB * 3 // 2)):
-            answers = (post(url, files={"files": bytes(MIB)}) for _ in range(100))
-            answer = next(one for one in answers if one.status_code == 503)
+            wait_until(lambda: budget.held == MIB * 3 // 2, seconds=20, what="the body has arrived so far")
+            answer = post(url, files={"files": bytes(MIB)})
             problem(answer, "busy")
             assert int(answer.headers["Retry-After"]) > 0
         wait_until(
@@ -245,7 +236,7 @@ def test_memory_in_use_by_others_is_told_with_a_time_to_come_back(engine, image)
 def test_one_request_too_many_is_told_to_come_back(classifier, image):
     engine = Engine(classifier, max_callers=1)
     try:
-        with in_process(engine, SETTINGS) as url, engine._admitted():
+        with in_process(engine, SETTINGS) as url, engine._caller():
             answer = post(url, files={"files": image.open("rb")})
             problem(answer, "busy")
             assert int(answer.headers["Retry-After"]) > 0
@@ -258,7 +249,7 @@ def test_one_request_too_many_is_told_to_come_back(classifier, image):
 def test_a_client_that_goes_away_has_nothing_more_done_for_it(engine, image, caplog):
     caplog.set_level("INFO", "covid_monai.api")
     body, kind = encode_multipart_formdata([("files", ("a.dcm", image.read_bytes()))] * 5)
-    slow = Settings(limits=LIMITS)
+    slow = ServiceSettings(limits=LIMITS)
     with in_process(engine, slow) as url:
         with connected(url, f"Content-Type: {kind}\r\nContent-Length: {len(body)}", body):
             pass
@@ -314,7 +305,7 @@ def test_no_log_line_names_a_patient_or_a_file(service, image, caplog):
 def test_a_failure_of_our_own_is_a_problem_that_tells_nothing_of_the_image(
     engine, image, caplog, monkeypatch
 ):
-    def fail(*arguments):
+    def fail(*_):
         raise LookupError("Nightingale^Florence")
 
     monkeypatch.setattr("covid_monai.api.routes.Record.of", fail)
@@ -348,7 +339,7 @@ def test_on_loopback_other_host_names_get_nothing(service, engine):
     assert requests.get(f"{service}/socket", headers=headers, timeout=10).status_code in (403, 421)
     for host in ("localhost", f"LOCALHOST:{port}", f"127.0.0.1:{port}", "[::1]:1"):
         assert requests.get(f"{service}/v1/model", headers={"Host": host}, timeout=10).ok, host
-    with in_process(engine, Settings(loopback=False)) as url:
+    with in_process(engine, ServiceSettings(loopback=False)) as url:
         assert requests.get(f"{url}/v1/model", headers={"Host": "covid-monai.example"}, timeout=10).ok
 
 
@@ -362,27 +353,3 @@ def test_the_page_of_the_description_asks_no_other_server(service):
         assert f"/docs/files/{file}" in page
         assert requests.get(f"{service}/docs/files/{file}", timeout=10).ok
     assert RESEARCH_USE in description["info"]["description"]
-
-
-@given(
-    st.lists(
-        st.tuples(st.text(st.characters(codec="utf-8"), max_size=20), st.binary(max_size=300)),
-        min_size=1,
-        max_size=5,
-    ),
-    st.integers(1, 200),
-)
-def test_multipart_comes_apart_as_it_was_put_together_however_it_is_cut(parts, size):
-    body, kind = encode_multipart_formdata([("files", part) for part in parts])
-    files = MultipartFiles(kind, LIMITS)
-    for start in range(0, len(body), size):
-        files.write(body[start : start + size])
-    assert [upload.data for upload in files.uploads()] == [content for _, content in parts]
-
-
-@given(st.binary(max_size=500))
-def test_no_bytes_make_the_multipart_parser_fail_in_another_way(body):
-    files = MultipartFiles("multipart/form-data; boundary=x", LIMITS)
-    with pytest.raises(ProblemError):
-        files.write(b"--x\r\n" + body)
-        files.uploads()

@@ -1,0 +1,189 @@
+"""The body of a request as uploads in memory: limited in size, in time, and by the memory budget."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from fastapi import Request
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
+
+from covid_monai.api.multipart import MultipartFiles
+from covid_monai.api.problems import ProblemError, field_problems, invalid
+from covid_monai.api.schemas import DicomJsonInstance, Reference
+from covid_monai.api.uploads import MIB, LimitExceeded, Limits, MemoryBudget, Upload, UploadError
+
+RAW_TYPES = (
+    "application/dicom",
+    "image/jpeg",
+    "image/png",
+    "application/zip",
+    "application/octet-stream",
+)
+JSON, DICOM_JSON, MULTIPART = "application/json", "application/dicom+json", "multipart/form-data"
+ACCEPTED = (MULTIPART, *RAW_TYPES, JSON, DICOM_JSON)
+DICOM_JSON_BODY = TypeAdapter(list[DicomJsonInstance])
+_MAX_JSON_BYTES = 4 * MIB
+_DRAIN_SECONDS = 3.0
+
+Fetch = Callable[[list[str]], Iterable[Upload]]
+
+
+class Body(Protocol):
+    """A body of one media type, which arrives piece by piece."""
+
+    def write(self, piece: bytes) -> None:
+        """Take the next piece."""
+
+    def uploads(self) -> Iterable[Upload]:
+        """Return the files of the complete body."""
+
+
+class BodyReader:
+    """Reads bodies of requests; the REST service and the page use the same one.
+
+    Args:
+        limits: Limits of one request.
+        budget: Memory budget of the process.
+        seconds: Longest time for one body.
+    """
+
+    def __init__(self, limits: Limits, budget: MemoryBudget, *, seconds: float) -> None:
+        self._limits = limits
+        self._budget = budget
+        self._seconds = seconds
+
+    async def read(self, request: Request, body: Body) -> Iterable[Upload]:
+        """Read the body of a request; its files count against the budget as long as they are referred to.
+
+        Raises:
+            LimitExceeded: If the body is larger than the limits, as soon as that is known.
+            OutOfMemoryBudget: If the body does not fit into the memory budget.
+            ProblemError: If the body is malformed, or takes too long.
+        """
+        size, pieces = 0, request.stream()
+        try:
+            self._limits.check_total(int(request.headers.get("content-length", 0)))
+            with self._budget.arrival() as arrival:
+                async with _time_limit(self._seconds):
+                    async for piece in pieces:
+                        size += len(piece)
+                        self._limits.check_total(size)
+                        arrival.add(len(piece))
+                        body.write(piece)
+        except (UploadError, ProblemError):
+            if "expect" not in request.headers:  # such a client waits for an answer before it sends
+                await _drain(pieces)
+            raise
+        uploads = body.uploads()
+        return [self._budget.keep(one) for one in uploads] if isinstance(uploads, list) else uploads
+
+
+class FileBody:
+    """A body that is one file, or one zip archive.
+
+    Args:
+        name: Name of the file.
+        limits: Limits of one file.
+    """
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self._name = name
+        self._limits = limits
+        self._content = bytearray()
+
+    def write(self, piece: bytes) -> None:
+        """Take the next piece.
+
+        Raises:
+            LimitExceeded: If the file is larger than the limit.
+        """
+        self._content += piece
+        self._limits.check_file(self._name, len(self._content))
+
+    def uploads(self) -> list[Upload]:
+        """Return the file."""
+        return [Upload(self._name, bytes(self._content))]
+
+
+class AddressBody:
+    """A body that names images in an archive.
+
+    Args:
+        fetch: Function that fetches WADO-RS addresses.
+        several: Whether the body is an answer of QIDO-RS; else it is one `Reference`.
+    """
+
+    def __init__(self, fetch: Fetch, *, several: bool) -> None:
+        self._fetch = fetch
+        self._several = several
+        self._content = bytearray()
+
+    def write(self, piece: bytes) -> None:
+        """Take the next piece.
+
+        Raises:
+            LimitExceeded: If the body is larger than the limit for JSON.
+        """
+        self._content += piece
+        if len(self._content) > _MAX_JSON_BYTES:
+            raise LimitExceeded(
+                f"The JSON body is larger than {_MAX_JSON_BYTES // MIB} MiB. Send fewer addresses at once."
+            )
+
+    def uploads(self) -> Iterable[Upload]:
+        """Fetch the images one after another.
+
+        Raises:
+            ProblemError: If the body is invalid, an address is not allowed, or an image cannot be fetched.
+        """
+        try:
+            if self._several:
+                instances = DICOM_JSON_BODY.validate_json(bytes(self._content))
+                return self._fetch([instance.retrieve_url.Value[0] for instance in instances])
+            return self._fetch([Reference.model_validate_json(bytes(self._content)).dicomweb_url])
+        except ValidationError as error:
+            raise invalid(field_problems(error.errors(include_input=False))) from error
+
+
+def body_of_type(content_type: str, limits: Limits, fetch: Fetch) -> Body:
+    """Choose how to read a body by its Content-Type.
+
+    Raises:
+        ProblemError: If the type is not supported.
+    """
+    media_type = content_type.split(";")[0].strip().lower()
+    if media_type == MULTIPART:
+        return MultipartFiles(content_type, limits)
+    if media_type in RAW_TYPES:
+        return FileBody("body", limits)
+    if media_type in (JSON, DICOM_JSON):
+        return AddressBody(fetch, several=media_type == DICOM_JSON)
+    raise ProblemError(
+        "unsupported-type",
+        f"This Content-Type is not supported. Send one of: {', '.join(ACCEPTED)}.",
+        headers={"Accept-Post": ", ".join(ACCEPTED)},
+    )
+
+
+@asynccontextmanager
+async def _time_limit(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise ProblemError(
+            "too-slow",
+            f"The body had not arrived after {seconds:g} s. Send smaller files, or use a faster connection.",
+            headers={"Connection": "close"},
+        ) from error
+
+
+async def _drain(pieces: AsyncIterator[bytes]) -> None:
+    """Read and discard the rest of a body for a short time: a client that still sends reads no answer."""
+    with contextlib.suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in pieces:
+                pass

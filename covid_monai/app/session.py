@@ -1,0 +1,182 @@
+"""The models and limits that all visitors of the page share, and the images of one visitor."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from covid_monai.api.uploads import Limits, MemoryBudget, Upload, in_memory, unpack_all
+from covid_monai.app.sources import ImageSource
+from covid_monai.core.vocabulary import RefusalReason
+from covid_monai.inference.grad_cam import ImageWithHeatmap
+from covid_monai.inference.prediction import Prediction
+from covid_monai.readers.viewer_image import ViewerImage, read_for_viewer
+
+if TYPE_CHECKING:
+    from covid_monai.api.engine import Engine
+    from covid_monai.bundle import Bundle
+
+logger = logging.getLogger(__name__)
+# The gate and the view rule refuse after reading, so that the image can be displayed. What the readers refuse
+# is not decoded here.
+_DISPLAYED_ALTHOUGH_REFUSED = frozenset(
+    {
+        *(RefusalReason.NOT_FRONTAL, RefusalReason.NOT_UPRIGHT),
+        *(RefusalReason.INVERTED, RefusalReason.UNLIKE_TRAINING),
+    }
+)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One bundle with its loaded classifier.
+
+    Args:
+        name: Name on the page, different for every model.
+        bundle: Bundle folder, for model card and evaluation.
+        engine: Engine with the bundle's classifier.
+    """
+
+    name: str
+    bundle: "Bundle"
+    engine: "Engine"
+
+
+@dataclass(frozen=True)
+class AppContext:
+    """Models and limits of the page: shared by all visitors, and changed by none.
+
+    Args:
+        models: Models by name; the tabs Image and Batch use the first.
+        limits: Limits of one visitor, and of all users of the process together.
+        folder: Folder of the server that visitors may choose images from; None offers no folder.
+        allow_urls: Whether visitors may name a URL that the server then fetches.
+        url_hosts: Names of hosts that may be fetched from although their addresses are not public.
+    """
+
+    models: Mapping[str, ServedModel]
+    limits: Limits = field(default_factory=Limits)
+    folder: Path | None = None
+    allow_urls: bool = False
+    url_hosts: frozenset[str] = frozenset()
+    budget: MemoryBudget = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise ValueError("The page needs at least one bundle. Add one to `models`.")
+        object.__setattr__(self, "models", MappingProxyType(dict(self.models)))
+        object.__setattr__(self, "budget", MemoryBudget(self.limits.max_held_bytes))
+
+    @property
+    def model(self) -> ServedModel:
+        """First model."""
+        return next(iter(self.models.values()))
+
+    def unpack(self, uploads: Iterable[Upload]) -> list[Upload]:
+        """Unpack archives, and count the files against the memory budget; see `unpack_all`.
+
+        Raises:
+            UploadError: If the files exceed the limits or the memory budget, or an archive is damaged.
+        """
+        return list(unpack_all(uploads, self.limits, self.budget))
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifiedImage:
+    """An image of a visitor with its prediction.
+
+    Args:
+        source: Uploaded file in memory, or file on the server.
+        prediction: Prediction of the model.
+        thumbnail: Small JPEG for a table, see `covid_monai.app.batch`; None if there is none.
+    """
+
+    source: ImageSource
+    prediction: Prediction
+    thumbnail: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.source.name
+
+    @property
+    def can_be_displayed(self) -> bool:
+        """Whether its pixels were read."""
+        return self.prediction.ok or self.prediction.reason in _DISPLAYED_ALTHOUGH_REFUSED
+
+
+class ImageSession:
+    """The images of one visitor, in the order in which they came.
+
+    Args:
+        model: Model that classifies.
+        limits: Limits of all images together.
+    """
+
+    def __init__(self, model: ServedModel, limits: Limits) -> None:
+        self.model = model
+        self._limits = limits
+        self._images: list[ClassifiedImage] = []
+
+    def __iter__(self) -> Iterator[ClassifiedImage]:
+        return iter(self._images)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    async def add(self, upload: Upload) -> ClassifiedImage:
+        """Classify an image and keep it.
+
+        Raises:
+            LimitExceeded: If the visitor keeps as many images as the limits allow.
+            Busy: If there are too many callers.
+        """
+        held = [image.source.data for image in self._images if isinstance(image.source, Upload)]
+        self._limits.check_count(len(self._images) + 1)
+        self._limits.check_total(sum(map(len, held)) + len(upload.data))
+        image = ClassifiedImage(upload, await asyncio.to_thread(predict_one, self.model, upload))
+        self._images.append(image)
+        return image
+
+    def remove(self, image: ClassifiedImage) -> None:
+        """Remove an image."""
+        self._images.remove(image)
+
+    def clear(self) -> None:
+        """Remove all images."""
+        self._images.clear()
+
+
+def predict_one(model: ServedModel, upload: Upload) -> Prediction:
+    """Classify one image.
+
+    Raises:
+        Busy: If there are too many callers.
+    """
+    (prediction,) = model.engine.predict([upload])
+    return prediction
+
+
+def explain(model: ServedModel, source: ImageSource, class_name: str) -> ImageWithHeatmap:
+    """Compute the heat map of an image for a class.
+
+    Raises:
+        Busy: If there are too many callers.
+        OSError: If the file of the server cannot be read.
+        UnreadableImage: If the image cannot be decoded.
+    """
+    return model.engine.explain(source.load(), class_name)
+
+
+def read_view(upload: Upload) -> ViewerImage | None:
+    """Read an image for the viewer; return None if it cannot be read."""
+    with in_memory(upload) as path:
+        try:
+            return read_for_viewer(path)
+        except Exception:  # decoders raise any type; the result stands without the picture
+            logger.debug("an image cannot be displayed", exc_info=True)
+            return None

@@ -1,0 +1,113 @@
+"""Page elements that several tabs use: headings, buttons, tables, pictures, the result in words."""
+
+import base64
+from collections.abc import Mapping, Sequence
+
+from nicegui import ui
+
+from covid_monai.app.widgets.outcome import LEGEND, outcome_label, outcome_style, reason_text
+from covid_monai.core.vocabulary import RESEARCH_USE
+from covid_monai.inference.prediction import Prediction
+from covid_monai.results.rendering import RgbImage, encode_jpeg
+from covid_monai.results.wording import class_label
+
+
+def heading(words: str) -> None:
+    """Show the title of a card."""
+    with ui.element("h3"):
+        ui.label(words)
+
+
+def button(words: str, icon: str) -> ui.button:
+    """Show a button with words and icon; the caller adds what it does."""
+    return ui.button(words, icon=icon).props("no-caps outline")
+
+
+def warn(message: str) -> None:
+    """Show a message until the visitor closes it."""
+    ui.notify(message, type="warning", multi_line=True, close_button="Close", timeout=0)
+
+
+def legend() -> None:
+    """Show all outcomes with their meanings."""
+    with ui.element("section").classes("card legend").props("aria-label='What the results mean'"):
+        heading("What the results mean")
+        for style in LEGEND:
+            with ui.element("div").classes("legend-row"):
+                outcome_label(style)
+                ui.label(style.meaning)
+
+
+def dialog_head(dialog: ui.dialog, title: str) -> ui.label:
+    """Show the title of a dialog, a button that closes it, and the notice that the dialog hides.
+
+    Returns:
+        Title, whose text may change.
+    """
+    with ui.row().classes("details-head"):
+        with ui.element("h3"):
+            words = ui.label(title).classes("file-name")
+        ui.button(icon="close", on_click=dialog.close).props("flat round aria-label=Close")
+    ui.label(RESEARCH_USE).classes("small dim")
+    return words
+
+
+def show_result(prediction: Prediction) -> None:
+    """Show a prediction in words: outcome, its meaning, the reason, and the classes not excluded."""
+    style = outcome_style(prediction)
+    outcome_label(style)
+    ui.label(style.meaning)
+    if reason := reason_text(prediction):
+        ui.label(reason)
+    if prediction.prediction_set is not None:
+        possible = ", ".join(map(class_label, prediction.prediction_set)) or "no class fits"
+        ui.label(f"Cannot be excluded: {possible}.")
+
+
+def picture(source: str, caption: str) -> None:
+    """Show a picture with a caption below it.
+
+    Args:
+        source: Data URI of the picture.
+        caption: Caption, which screen readers read for the picture too.
+    """
+    with ui.element("figure").classes("picture"):
+        image = ui.element("img")
+        image.props["src"], image.props["alt"] = source, caption
+        with ui.element("figcaption").classes("dim small"):
+            ui.label(caption)
+
+
+def data_uri(data: bytes | RgbImage) -> str:
+    """Return a JPEG file, or pixels as JPEG, as the source of a picture: the browser fetches nothing."""
+    file = data if isinstance(data, bytes) else encode_jpeg(data)
+    return f"data:image/jpeg;base64,{base64.b64encode(file).decode('ascii')}"
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Show a table, which scrolls where it is too wide; the first column names the row."""
+    with ui.element("div").classes("scrolls"), ui.element("table").classes("plain"):
+        with ui.element("thead"), ui.element("tr"):
+            for title in titles:
+                _cell("th", title).props("scope=col")
+        with ui.element("tbody"):
+            for name, *values in rows:
+                with ui.element("tr"):
+                    _cell("th", name).props("scope=row")
+                    for value in values:
+                        _cell("td", value)
+
+
+def name_value_list(values: Mapping[str, str]) -> None:
+    """Show names and values, one below the other."""
+    with ui.element("dl").classes("facts"):
+        for name, value in values.items():
+            _cell("dt", name)
+            _cell("dd", value)
+
+
+def _cell(tag: str, words: str) -> ui.element:
+    cell = ui.element(tag)
+    with cell:
+        ui.label(words)
+    return cell
