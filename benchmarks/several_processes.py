@@ -1,13 +1,14 @@
-"""Two processes beside one, with the same images in a step: losses, images, metrics, and the rate of each.
+"""Comparison of two processes with one that sees the same images in a step: losses, images, metrics, time.
 
     python benchmarks/several_processes.py --output several_processes.json
 
-Phantoms, ResNet10 at 64 pixels, fp32, augmentation off, because each process draws its own random numbers.
-Every process has one thread: another number rounds otherwise. Few steps at a low learning rate, because
-AdamW's first steps follow the sign of the smallest gradient: rounding of 5e-7 in the first loss grows to 3e-3
-in six steps of 1e-3, and in twelve of 2e-4 with 90 patients.
-The check: every step sees the same images and has the same loss within 1e-3, and so do the
-validation metrics.
+The training has phantoms, ResNet10 at 64 pixels, fp32, and no augmentation, because each process draws its own
+random numbers. Every process has one thread, because another number rounds differently. The steps are few and
+the learning rate is low, because AdamW's first steps follow the sign of the smallest gradient: rounding of 5e-7
+in the first loss grows to 3e-3 in six steps of 1e-3, and in twelve steps of 2e-4 with 90 patients.
+
+The script fails unless every step sees the same images and has the same loss within 1e-3, and unless the
+validation metrics differ by 1e-3 at most.
 """
 
 import argparse
@@ -68,7 +69,7 @@ def main() -> None:
     options.output.write_text(json.dumps(report, indent=2))
     table([{"what": key, "value": value} for key, value in report.items()], "One process and two")
     if furthest > CLOSE or metrics > CLOSE or not same_images:
-        raise SystemExit("two processes do not train as one does")
+        raise SystemExit("Two processes do not train as one process does: see the table.")
 
 
 def train(
@@ -80,7 +81,7 @@ def train(
     batch_size: int,
     epochs: int,
 ) -> tuple[list[dict], float]:
-    """What each process noted (see tests/processes_helper.py), and the seconds of the run with its start."""
+    """Return the notes of each process (see tests/processes_helper.py) and the seconds of the run."""
     settings = {"bundle_root": str(BUNDLE), "datalist": str(datalist), "output_dir": str(folder)}
     settings |= {"network_name": "resnet10", "image_size": 64, "precision": "fp32", "learning_rate": 2e-4}
     settings |= {"train::transforms": ["@normalization"]}

@@ -21,9 +21,10 @@ ALONE = [str(BUNDLE / "configs" / "train.yaml")]
 TOGETHER = [*ALONE, str(BUNDLE / "configs" / "multi_gpu_train.yaml")]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 SMALL = {"network_name": "resnet10", "image_size": 64, "precision": "fp32"}
-# Each process draws its own random numbers, so that what is compared has none. A low rate, because AdamW's
-# first steps follow the sign of the smallest gradient: rounding of 5e-7 grows to 3e-3 in six steps of 1e-3.
-STILL = {"train::transforms": ["@normalization"], "learning_rate": 2e-4}
+# Each process draws its own random numbers, so that nothing random is compared. The rate is low, because
+# AdamW's first steps follow the sign of the smallest gradient: rounding of 5e-7 grows to 3e-3 in six steps of
+# 1e-3, and on some processors to 1e-3 in six steps of 2e-4.
+STILL = {"train::transforms": ["@normalization"], "learning_rate": 1e-4}
 SECONDS = 300
 
 pytestmark = pytest.mark.slow
