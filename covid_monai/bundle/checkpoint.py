@@ -40,9 +40,8 @@ def load_checkpoint(
         ) from error
     if digest != preprocessing_digest:
         raise CheckpointError(
-            f"The checkpoint {path} was trained under another preprocessing ({digest[:12]}) than the "
-            f"bundle's inference.yaml describes ({preprocessing_digest[:12]}). Use the inference.yaml of its own "
-            "run."
+            f"The checkpoint {path} was trained under another preprocessing ({digest[:12]}) than this "
+            f"inference.yaml describes ({preprocessing_digest[:12]}). Use the inference.yaml of its own run."
         )
     if tuple(classes) != tuple(class_names):
         raise CheckpointError(

@@ -47,9 +47,9 @@ def experiment(
     The same command continues an experiment that was interrupted.
     """
     from covid_monai.core.atomic_files import write_text_atomically
-    from covid_monai.experiments.run import run_study
+    from covid_monai.experiments.pooled_results import format_table
     from covid_monai.experiments.study import read_study
-    from covid_monai.experiments.table import markdown
+    from covid_monai.experiments.study_run import run_study
 
     train_config = _train_config()
     given = _settings(settings or [], _names(train_config))
@@ -62,7 +62,7 @@ def experiment(
             settings=given,
             seed=seed,
         )
-    table = markdown(result)
+    table = format_table(result)
     write_text_atomically(output / "table.md", table)
     if as_json:
         print_json(result)

@@ -1,1 +1,1 @@
-"""Published experiments, re-run whole: data, folds, trainings, one table beside the published figures."""
+"""Published experiments, run again: data, folds, trainings, and a table beside the published figures."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from covid_monai.core.errors import unknown_choice
 from covid_monai.datasets.datalist import Item
 from covid_monai.datasets.split import ValidationOrder, check_order
 
@@ -21,18 +22,18 @@ class Study:
     """One experiment.
 
     Args:
-        path: The YAML file, which is also an overlay to train.yaml.
-        title: What is told apart, on which images.
-        sources: Names as `covid-monai data prepare` has them, each with its folder below the data folder.
-        take: Rules, see `take_images`; empty takes every image.
-        classes: Final names in the order of their labels; empty takes them as the rules give them.
+        path: YAML file, which is also an overlay to train.yaml.
+        title: Classes and images that the study compares.
+        sources: Collection names of `covid-monai data prepare`, each with its folder in the data folder.
         protocol: One of `PROTOCOLS`.
+        take: Rules, see `select_images`; empty takes every image.
+        classes: Class names in the order of their labels; empty takes those of the rules.
         folds: Number of folds of the protocol `folds`.
         validation_order: How the protocol `official_test` draws validation, see `split_by_patient`.
-        variants: Name to settings of train.yaml, such as two networks; each is run.
-        apart: Name to a pattern for image paths: test images that are reported on their own too.
-        published: Name of a metric to the published value; `where` says who published it.
-        differs: Sentences: what differs from the published experiment.
+        variants: Settings of train.yaml for each name, such as two networks; each variant is run.
+        subsets: Pattern of image paths for each name: test images to report on their own, too.
+        published: Published value of each metric; `where` says who published it.
+        differs: Sentences that say what differs from the published experiment.
     """
 
     path: Path
@@ -44,7 +45,7 @@ class Study:
     folds: int = 5
     validation_order: ValidationOrder = "random"
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"default": {}})
-    apart: Mapping[str, str] = field(default_factory=dict)
+    subsets: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, Any] = field(default_factory=dict)
     differs: tuple[str, ...] = ()
 
@@ -53,59 +54,63 @@ def read_study(path: str | Path) -> Study:
     """Read and check an experiment.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it has no `study`, or a key or value of it is not as `Study` has them.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file has no `study`, or `study` has a key or value that `Study` does not have.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such experiment; configs/experiments/ holds those there are")
+        raise FileNotFoundError(f"The experiment {path} does not exist. Choose one of configs/experiments/.")
     content = ConfigParser.load_config_file(str(path)).get("study")
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: has no `study`, so it is a training overlay only, not an experiment")
+        raise ValueError(
+            f"{path} has no `study`, so it is only an overlay for training. Give a file with `study`."
+        )
     known = set(Study.__dataclass_fields__) - {"path"}
     unknown, missing = set(content) - known, {"title", "sources", "protocol"} - set(content)
     if unknown or missing:
         raise ValueError(
-            f"{path}: study has unknown keys {sorted(unknown)} and lacks {sorted(missing)}; "
-            f"its keys are {', '.join(sorted(known))}"
+            f"{path}: `study` has the unknown keys {sorted(unknown)} and lacks {sorted(missing)}. "
+            f"Its keys are {', '.join(sorted(known))}."
         )
     if content["protocol"] not in PROTOCOLS:
-        raise ValueError(f"{path}: protocol {content['protocol']!r} is none of {', '.join(PROTOCOLS)}")
+        raise ValueError(f"{path}: {unknown_choice('protocol', content['protocol'], PROTOCOLS)}")
     check_order(content.get("validation_order", "random"))
     for rule in content.get("take", ()):
         if not set(rule) <= _RULE_KEYS:
-            raise ValueError(f"{path}: rule {rule} has keys other than {', '.join(sorted(_RULE_KEYS))}")
+            raise ValueError(
+                f"{path}: the rule {rule} has an unknown key. Its keys are {', '.join(sorted(_RULE_KEYS))}."
+            )
     lists = {key: tuple(content[key]) for key in ("take", "classes", "differs") if key in content}
     sources = tuple((str(source), str(folder)) for source, folder in content["sources"])
     return Study(**{**content, **lists, "path": path, "sources": sources})
 
 
-def take_images(items: Sequence[Item], rules: Sequence[Mapping[str, Any]]) -> list[Item]:
-    """Return the images that the rules take, each under the class name that its rule gives.
+def select_images(items: Sequence[Item], rules: Sequence[Mapping[str, Any]]) -> list[Item]:
+    """Return the images that match a rule, each with the class name of its rule.
 
-    The first rule that fits decides. `source`, `class` and `view` compare with a value or any of a list;
-    `image` is a pattern for the whole path such as `*virus*`; `as` renames the class; `at_most` bounds the
-    images of the rule, taken in the order of their paths, one of each patient first.
+    The first matching rule decides. `source`, `class` and `view` are a value or a list of values. `image` is
+    a pattern for the whole path such as `*virus*`. `as` renames the class. `at_most` limits the number of
+    images of the rule: in the order of their paths, one of each patient first.
 
     Args:
         items: Images with `image`, `class` (a name), `source`, `patient` and perhaps `view`.
-        rules: Mappings as above; none takes everything.
+        rules: Rules; an empty list takes every image.
     """
     if not rules:
         return list(items)
-    taken: dict[int, list[Item]] = {}
-    for item in sorted(items, key=_one_of_each_patient_first(items)):
-        number = next((i for i, rule in enumerate(rules) if _fits(item, rule)), None)
+    selected: dict[int, list[Item]] = {}
+    for item in sorted(items, key=_patients_in_turn(items)):
+        number = next((i for i, rule in enumerate(rules) if _matches(item, rule)), None)
         if number is None:
             continue
         rule = rules[number]
-        images = taken.setdefault(number, [])
+        images = selected.setdefault(number, [])
         if len(images) < rule.get("at_most", len(items)):
             images.append({**item, "class": rule.get("as", item["class"])})
-    return [image for number in sorted(taken) for image in taken[number]]
+    return [image for number in sorted(selected) for image in selected[number]]
 
 
-def _one_of_each_patient_first(items: Sequence[Item]) -> Any:
+def _patients_in_turn(items: Sequence[Item]) -> Any:
     seen: Counter[str] = Counter()
     turn: dict[str, int] = {}
     for item in sorted(items, key=lambda item: str(item["image"])):
@@ -114,7 +119,7 @@ def _one_of_each_patient_first(items: Sequence[Item]) -> Any:
     return lambda item: (turn[item["image"]], str(item["image"]))
 
 
-def _fits(item: Item, rule: Mapping[str, Any]) -> bool:
+def _matches(item: Item, rule: Mapping[str, Any]) -> bool:
     for key in ("source", "class", "view"):
         if key in rule:
             wanted = rule[key] if isinstance(rule[key], list) else [rule[key]]

@@ -1,6 +1,6 @@
-"""A bundle as one file for clinical tooling."""
+"""A trained bundle as one zip archive for clinical software, and the check of such an archive."""
 
-from covid_monai.export.package import export_bundle
-from covid_monai.export.verify import verify_bundle
+from covid_monai.export.archive import export_bundle
+from covid_monai.export.verification import verify_bundle
 
 __all__ = ["export_bundle", "verify_bundle"]

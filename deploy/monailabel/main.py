@@ -30,8 +30,8 @@ from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle_zip import CHECKSUMS
 from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.datasets.prepare import prepare
-from covid_monai.export.forms import ONNX, TORCHSCRIPT
-from covid_monai.export.package import RECORD
+from covid_monai.export.archive import RECORD
+from covid_monai.export.network_formats import ONNX, TORCHSCRIPT
 from covid_monai.inference.classifier import Classifier, choose_device
 
 STOCK = Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle" / "main.py"
@@ -74,7 +74,7 @@ class ClassificationTrainTask(BundleTrainTask):
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train, and put the weights into service unless `update_model` is false."""
         bundle = Bundle(self.bundle_path)
-        run = self.runs / datetime.now().strftime("monailabel-%Y%m%d-%H%M%S")
+        run = self.runs / datetime.now().astimezone().strftime("monailabel-%Y%m%d-%H%M%S")
         run.mkdir(parents=True)
         write_labels(run / "labels.csv", datastore.datalist(), bundle.class_names)
         options = {**self.config(), **request}
@@ -160,7 +160,7 @@ class UncertaintyScoring(ScoringMethod):
         super().__init__("Entropy of the calibrated probabilities, 0 (sure) to 1; -1 for what is refused")
         self.path = path
 
-    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+    def __call__(self, _: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Write `uncertainty` into the information on each image."""
         images = {datastore.get_image_uri(image): image for image in datastore.get_unlabeled_images()}
         scored = 0

@@ -16,8 +16,8 @@ from covid_monai.datasets.collections import SOURCES
 from covid_monai.datasets.grouping import connected_groups
 from covid_monai.evaluation.metrics.prediction_table import read_predictions
 from covid_monai.experiments.folds import make_folds
-from covid_monai.experiments.pool import pooled_metrics
-from covid_monai.experiments.study import read_study, take_images
+from covid_monai.experiments.pooled_results import compute_pooled_metrics
+from covid_monai.experiments.study import read_study, select_images
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(
@@ -86,7 +86,7 @@ def test_no_fold_divides_a_cluster_and_every_image_is_tested_once(images, protoc
 
 def test_too_few_patients_for_the_folds_are_named():
     images = [image(i, label=int(i > 7)) for i in range(10)]
-    with pytest.raises(ValueError, match="3 folds need as many patients in each class; one class has 2"):
+    with pytest.raises(ValueError, match="3 folds need as many patients in each class, but one class has 2"):
         list(make_folds(images, protocol="folds", folds=3, seed=0))
 
 
@@ -104,14 +104,14 @@ def test_rules_take_rename_and_bound_with_one_image_of_each_patient_first():
         {"source": ["b"], "view": "PA"},
         {"image": "*virus*", "as": "viral"},
     ]
-    taken = [(f["image"], f["class"]) for f in take_images(images, rules)]
+    taken = [(f["image"], f["class"]) for f in select_images(images, rules)]
     assert taken == [
         ("train/000.png", "normal"),
         ("train/002.png", "normal"),
         ("train/003.png", "covid"),
         ("train/person1_virus_2.jpeg", "viral"),
     ]
-    assert take_images(images, []) == images
+    assert select_images(images, []) == images
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -129,8 +129,11 @@ def test_every_study_of_the_repository_reads_and_names_known_sources(path):
     [
         ("image_size: 64\n", "has no `study`"),
         ("study: {title: T, sources: [], protocol: folds, colour: red}\n", "unknown keys \\['colour'\\]"),
-        ("study: {title: T, sources: [], protocol: guess}\n", "'guess' is none of official_test"),
-        ("study: {title: T, sources: [], protocol: folds, take: [{sex: F}]}\n", "keys other than"),
+        (
+            "study: {title: T, sources: [], protocol: guess}\n",
+            "Unknown protocol 'guess'. Choose one of: official_test",
+        ),
+        ("study: {title: T, sources: [], protocol: folds, take: [{sex: F}]}\n", "has an unknown key"),
     ],
 )
 def test_a_wrong_study_is_named(tmp_path, text, message):
@@ -158,7 +161,7 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
         "network_name: resnet10\nimage_size: 32\nmax_epochs: 1\nbatch_size: 4\n"
         "study:\n  title: Phantoms\n  sources: [[csv, own]]\n  protocol: folds\n  folds: 2\n"
         "  take:\n  - {class: normal}\n  - {class: covid}\n  classes: [normal, covid]\n"
-        "  apart: {odd ones: '*[13579].png'}\n"
+        "  subsets: {odd ones: '*[13579].png'}\n"
         "  published: {accuracy: 0.9, where: nobody}\n"
     )
     command = ["experiment", str(tmp_path / "study.yaml"), "--data", str(tmp_path)]
@@ -176,13 +179,13 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
     assert result["variants"]["default"]["auroc"]["value"] == pytest.approx(
         roc_auc_score(pooled.labels, pooled.probabilities[:, 1])
     )
-    odd = result["variants"]["default"]["apart"]["odd ones"]
+    odd = result["variants"]["default"]["subsets"]["odd ones"]
     assert (
         odd["n"] == sum(name.endswith(("1.png", "3.png", "5.png", "7.png", "9.png")) for name in tested) > 0
     )
     assert 0 <= odd["accuracy"]["low"] <= odd["accuracy"]["value"] <= odd["accuracy"]["high"] <= 1
-    with pytest.raises(ValueError, match="no test image fits nothing"):
-        pooled_metrics(sorted((tmp_path / "out" / "default").glob("0?")), {"none": "nothing"})
+    with pytest.raises(ValueError, match="no test image matches nothing"):
+        compute_pooled_metrics(sorted((tmp_path / "out" / "default").glob("0?")), {"none": "nothing"})
     assert "| accuracy | 0.9 | " in (tmp_path / "out" / "table.md").read_text()
     weights = sorted((tmp_path / "out").rglob("model.pt"))
     times = [path.stat().st_mtime_ns for path in weights]

@@ -1,4 +1,4 @@
-"""Run a study: prepare, train every fold of every variant, pool the test predictions."""
+"""Run a study: prepare the data, train every fold of every variant, pool the test predictions."""
 
 import json
 import logging
@@ -10,11 +10,12 @@ from typing import Any
 from monai.bundle import ConfigWorkflow
 
 from covid_monai.core.atomic_files import write_text_atomically
+from  import count_noun
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, read_datalist, write_datalist
 from covid_monai.datasets.prepare import prepare
 from covid_monai.experiments.folds import join_patients, make_folds
-from covid_monai.experiments.pool import join_test_rows, pooled_metrics
-from covid_monai.experiments.study import Study, take_images
+from covid_monai.experiments.pooled_results import compute_pooled_metrics, join_test_rows
+from covid_monai.experiments.study import Study, select_images
 
 logger = logging.getLogger("covid_monai.experiments")
 
@@ -30,38 +31,37 @@ def run_study(
 ) -> dict[str, Any]:
     """Run every fold of every variant and write `result.json`.
 
-    What is there already is not done again: a run that was interrupted continues with the fold, and the
-    epoch, that it was in.
+    Finished folds are not run again. An interrupted run continues with its fold and epoch.
 
     Args:
-        study: From `read_study`.
-        data_dir: Folder that the study's collections lie in.
+        study: Study of `read_study`.
+        data_dir: Folder with the study's collections.
         output: Folder for datalist, runs and result.
         train_config: The bundle's train.yaml.
-        settings: Of train.yaml, for all variants; they win over the study's own.
-        seed: Of folds and trainings.
+        settings: Settings of train.yaml for all variants; they override the study's own.
+        seed: Seed of folds and trainings.
 
     Returns:
-        `title`, `published`, `differs`, `variants`: name to the metrics of the pooled test predictions,
-        each with its interval (see `pooled_metrics`). The predictions themselves stand in
-        `VARIANT/predictions.csv`.
+        `title`, `protocol`, `published`, `differs`, `datalist` and `variants`: for each name the metrics of
+        the pooled test predictions with their intervals (see `compute_pooled_metrics`). The predictions are
+        in `VARIANT/predictions.csv`.
     """
     output = Path(output)
-    everything = _prepared(study, Path(data_dir), output / "datalist.json", seed=seed)
+    everything = _prepare(study, Path(data_dir), output / "datalist.json", seed=seed)
     folds = _write_folds(study, everything, output / "folds", seed=seed)
     variants = {}
     for name, overrides in study.variants.items():
         configs, own = [train_config, study.path], {**overrides, **(settings or {}), "seed": seed}
         runs = _run_folds(folds, output / name, configs, own)
         join_test_rows(runs, output / name / "predictions.csv")
-        variants[name] = pooled_metrics(runs, study.apart)
+        variants[name] = compute_pooled_metrics(runs, study.subsets)
     keys = ("title", "protocol", "published", "differs")
     result = {key: getattr(study, key) for key in keys} | {"datalist": str(output), "variants": variants}
     write_text_atomically(output / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
     return result
 
 
-def _prepared(study: Study, data_dir: Path, path: Path, *, seed: int) -> Datalist:
+def _prepare(study: Study, data_dir: Path, path: Path, *, seed: int) -> Datalist:
     if path.is_file():
         return read_datalist(path)
     sources = [(name, data_dir / folder) for name, folder in study.sources]
@@ -74,7 +74,7 @@ def _write_folds(study: Study, datalist: Datalist, folder: Path, *, seed: int) -
         for split in SPLITS
         for item in datalist.splits[split]
     ]
-    images = join_patients(take_images(named, study.take), named)
+    images = join_patients(select_images(named, study.take), named)
     class_names = study.classes or tuple(dict.fromkeys(image["class"] for image in images))
     items = [
         {**image, "label": class_names.index(image["class"])}
@@ -121,12 +121,16 @@ def _write_fold(
 def _run_folds(
     folds: Mapping[str, Path], folder: Path, configs: Sequence[str | Path], settings: Mapping[str, Any]
 ) -> list[Path]:
-    """Train and score what is not there yet; returns the folder of each fold's run."""
+    """Train and score the folds that are not finished, and return the folder of each fold's run."""
     runs = [folder / name for name in folds]
     waiting = [run for run in runs if not _is_scored(run)]
     started = time.perf_counter()
     for number, (run, datalist) in enumerate(zip(runs, folds.values(), strict=True), start=1):
-        left = _left(waiting.index(run), len(waiting), started) if run in waiting else "there already"
+        left = (
+            _remaining_time(waiting.index(run), len(waiting), started)
+            if run in waiting
+            else "finished already"
+        )
         logger.info("%s: fold %s (%d of %d), %s", folder.name, run.name, number, len(folds), left)
         if run in waiting:
             _train(configs, {**settings, "datalist": str(datalist), "output_dir": str(run), "resume": True})
@@ -138,10 +142,10 @@ def _is_scored(run: Path) -> bool:
     return (run / "evaluation" / "predictions.csv").is_file()
 
 
-def _left(done: int, folds: int, started: float) -> str:
-    """How long this fold and those after it take, by those before it."""
+def _remaining_time(done: int, folds: int, started: float) -> str:
+    """Estimate the time for this fold and the later ones from the earlier ones."""
     if not done:
-        return f"{folds} to train"
+        return f"{count_noun(folds, 'fold')} to train"
     return f"{(time.perf_counter() - started) / done * (folds - done) / 60:.0f} min left"
 
 
@@ -150,9 +154,9 @@ def _train(configs: Sequence[str | Path], settings: Mapping[str, Any]) -> None:
 
 
 def _score(run: Path, datalist: Path) -> None:
-    """Write the fold's predictions.csv; a report is made of all folds together."""
+    """Write the fold's predictions.csv, without a report."""
     paths = {"bundle_root": str(run), "datalist": str(datalist), "output_dir": str(run / "evaluation")}
-    # The key `run` of evaluate.yaml makes the report of a single fold too.
+    # The key `run` of evaluate.yaml would also write a report.
     settings = {**paths, "run": ["$@evaluator.run()"]}
     _run_workflow([run / "configs" / "evaluate.yaml"], workflow_type="infer", settings=settings)
 

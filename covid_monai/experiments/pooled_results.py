@@ -1,0 +1,136 @@
+"""Results of a study: metrics of the test images of all folds together, and their table."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_monai.bundle import Bundle
+from covid_monai.core.atomic_files import write_text_atomically
+from covid_monai.evaluation.decisions.operating_point import decide
+from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable, read_predictions
+
+_ALWAYS = ("auroc", "balanced_accuracy", "accuracy")  # metrics in every table
+
+
+def compute_pooled_metrics(runs: Sequence[Path], subsets: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Compute the metrics of all folds' test images together, each decided by the thresholds of its own fold.
+
+    Args:
+        runs: Folder of each fold's run, with `evaluation/predictions.csv`.
+        subsets: Pattern of image paths for each name: images to report on their own, too.
+
+    Returns:
+        The result of `metrics_with_intervals`, and `subsets`: `n`, `patients` and `accuracy` with its
+        interval for each name.
+
+    Raises:
+        ValueError: No image matches a pattern.
+    """
+    images, decisions = _read_predictions(runs)
+    found = {}
+    for name, pattern in (subsets or {}).items():
+        rows = np.array([fnmatch(image, pattern) for image in images.images])
+        if not rows.any():
+            raise ValueError(
+                f"The subset {name!r} is empty: no test image matches {pattern}. Change its pattern."
+            )
+        metrics = _metrics(images.where(rows), decisions[rows])
+        patients = metrics["bootstrap"]["patients"]
+        found[name] = {"n": metrics["n"], "patients": patients, "accuracy": metrics["accuracy"]}
+    return {**_metrics(images, decisions), "subsets": found}
+
+
+def join_test_rows(runs: Sequence[Path], path: Path) -> None:
+    """Write the test rows of all folds into one predictions.csv, which `covid-monai compare` reads."""
+    joined = io.StringIO(newline="")
+    writer: csv.DictWriter | None = None
+    for run in runs:
+        with (run / "evaluation" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if writer is None:
+                writer = csv.DictWriter(joined, reader.fieldnames or ())
+                writer.writeheader()
+            writer.writerows(row for row in reader if row["split"] == "test")
+    write_text_atomically(path, joined.getvalue())
+
+
+def _read_predictions(runs: Sequence[Path]) -> tuple[PredictionTable, NDArray[np.int64]]:
+    parts, decisions = [], []
+    for run in runs:
+        rows = read_predictions(run / "evaluation" / "predictions.csv").split("test")
+        point = Bundle(run).operating_point
+        parts.append(rows)
+        decisions.append(
+            rows.probabilities.argmax(axis=1) if point is None else decide(rows.probabilities, point)
+        )
+    names = [f.name for f in fields(PredictionTable) if f.name != "class_names"]
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in names
+    }
+    return replace(parts[0], **columns), np.concatenate(decisions)
+
+
+def _metrics(images: PredictionTable, decisions: NDArray[np.int64]) -> dict[str, Any]:
+    return metrics_with_intervals(
+        images.labels, decisions, images.probabilities, images.patients, images.class_names
+    )
+
+
+def format_table(result: Mapping[str, Any]) -> str:
+    """Return a Markdown section: published metrics beside ours with intervals, and what differs.
+
+    A metric of one class has a name such as `sensitivity/covid` in `published`.
+
+    >>> ours = {"accuracy": {"value": 0.9, "low": 0.85, "high": 0.94}, "n": 72, "bootstrap": {"patients": 60}}
+    >>> published = {"accuracy": 0.958, "where": "X"}
+    >>> table = format_table({"title": "T", "protocol": "folds", "published": published,
+    ...     "differs": ["grouped by patient"], "variants": {"default": ours}})
+    >>> table.splitlines()[4]
+    '| accuracy | 0.958 | 0.900 [0.850 to 0.940] |'
+    """
+    published = {key: value for key, value in result["published"].items() if key != "where"}
+    variants = result["variants"]
+    metrics = [*published, *(name for name in _ALWAYS if name not in published)]
+    some = next(iter(variants.values()))
+    headings = [f"ours, {name}" if len(variants) > 1 else "ours" for name in variants]
+    lines = [
+        f"### {result['title']}",
+        "",
+        f"| metric | published | {' | '.join(headings)} |",
+        f"|---|---|{'---|' * len(variants)}",
+    ]
+    for metric in metrics:
+        cells = [_cell(_find(values, metric)) for values in variants.values()]
+        if any(cells):
+            lines.append(f"| {metric} | {published.get(metric, '')} | {' | '.join(cells)} |")
+    for name, part in some.get("subsets", {}).items():
+        cells = [_cell(values["subsets"][name]["accuracy"]) for values in variants.values()]
+        lines.append(f"| accuracy, {name} ({part['n']} images) | | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"Ours: {some['n']} test images of {some['bootstrap']['patients']} patients, "
+        f"protocol {result['protocol']}. Published: {result['published'].get('where', 'not published')}.",
+        "",
+        *(f"- {sentence}" for sentence in result["differs"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _find(values: Mapping[str, Any], metric: str) -> Mapping[str, Any] | None:
+    name, _, class_name = metric.partition("/")
+    return values.get("per_class", {}).get(class_name, {}).get(name) if class_name else values.get(name)
+
+
+def _cell(metric: Mapping[str, Any] | None) -> str:
+    if metric is None or metric.get("value") is None:
+        return ""
+    interval = "" if metric["low"] is None else f" [{metric['low']:.3f} to {metric['high']:.3f}]"
+    return f"{metric['value']:.3f}{interval}"

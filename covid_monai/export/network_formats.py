@@ -1,0 +1,167 @@
+"""The network as TorchScript and as ONNX, and the comparison of both with the checkpoint.
+
+Both take the preprocessed tensor `image`, `[N, 1, S, S]` float32, and give `pred`, logits `[N, K]`.
+"""
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from monai.data import save_net_with_metadata
+from monai.networks.utils import convert_to_torchscript
+from numpy.typing import NDArray
+from PIL import Image
+
+from covid_monai.bundle import Bundle
+from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.inference.backends.onnx_export import example, onnx_bytes, quietly
+from covid_monai.phantoms.radiograph import draw_radiograph
+from covid_monai.readers.image_files import readable_images
+
+Probabilities = Callable[[torch.Tensor], NDArray[np.float64]]  # [N, 1, S, S] to [N, K]
+TORCHSCRIPT, ONNX = "model.ts", "model.onnx"
+TOLERANCE = 1e-4  # of a probability, in float32
+_PHANTOMS = 12
+_CLASSES = ("normal", "pneumonia", "covid")
+_BATCH = 16
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class ParityError(ValueError):
+    """An exported network gives other probabilities than the checkpoint."""
+
+
+def write_formats(bundle: Bundle) -> None:
+    """Write `model.ts` and `model.onnx` into the bundle's `models/`.
+
+    A new Python process does this, because TorchScript numbers its types by what a process compiled before.
+
+    Raises:
+        RuntimeError: The network cannot be exported.
+    """
+    command = [sys.executable, "-m", __name__, str(bundle.root)]
+    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(
+            f"The network of {bundle.name} cannot be exported as TorchScript and ONNX. Its layers must be "
+            f"traceable: {done.stderr.strip()[-500:]}"
+        )
+
+
+def write_torchscript(bundle: Bundle, path: Path) -> None:
+    """Write the network with the bundle's metadata and inference.yaml inside, as MONAI's `ckpt_export` does.
+
+    Unlike there, the paths of source files on this machine are left out, so that the same weights give the
+    same bytes everywhere.
+    """
+    config = ConfigParser.load_config_file(str(bundle.root / "configs" / "inference.yaml"))
+    # The name of the file becomes part of the archive.
+    with replace_atomically(path) as temporary, TemporaryDirectory() as folder, quietly():
+        written = Path(folder) / TORCHSCRIPT
+        save_net_with_metadata(
+            # Traced: scripting lists the constants of layers in an order that differs from run to run.
+            convert_to_torchscript(bundle.load_network(), inputs=[example(bundle)], use_trace=True),
+            str(written),
+            include_config_vals=False,
+            append_timestamp=False,
+            meta_values=bundle.metadata,
+            more_extra_files={"inference.json": json.dumps(config).encode()},
+        )
+        with zipfile.ZipFile(written) as old, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as new:
+            for name in old.namelist():
+                # Debug records hold the paths, and the serialization id is made from them.
+                if not name.endswith((".debug_pkl", "/.data/serialization_id")):
+                    new.writestr(zipfile.ZipInfo(name, date_time=_EPOCH), old.read(name))
+
+
+def write_onnx(bundle: Bundle, path: Path) -> None:
+    """Write the network for ONNX Runtime, for batches of any size."""
+    with replace_atomically(path) as temporary:
+        temporary.write_bytes(onnx_bytes(bundle))
+
+
+def check_parity(bundle: Bundle, folders: Sequence[Path] = ()) -> tuple[int, dict[str, float]]:
+    """Compare `model.ts` and `model.onnx` in the bundle's `models/` with its checkpoint.
+
+    Args:
+        bundle: Bundle with all three files.
+        folders: Folders or files of images to compare on, beside the same twelve phantoms each time.
+
+    Returns:
+        Number of images, and the largest absolute difference of a probability for each file name.
+
+    Raises:
+        ParityError: A difference is above `TOLERANCE`; the message names every such file.
+        ValueError: A folder holds no usable image.
+    """
+    models = bundle.checkpoint_path.parent
+    expected = _run_torch(bundle.load_network())
+    exported = {TORCHSCRIPT: load_torchscript(models / TORCHSCRIPT), ONNX: load_onnx(models / ONNX)}
+    count, differences = 0, dict.fromkeys(exported, 0.0)
+    for images in load_parity_images(bundle, folders):
+        probabilities, count = expected(images), count + len(images)
+        for name, network in exported.items():
+            # Not max(), which would lose a NaN.
+            difference = np.abs(network(images) - probabilities).max()
+            differences[name] = float(np.maximum(differences[name], difference))
+    wrong = [f"models/{name} by {value:.1e}" for name, value in differences.items() if not value <= TOLERANCE]
+    if wrong:
+        raise ParityError(
+            f"{bundle.root}: probabilities differ from those of the checkpoint by more than {TOLERANCE:g}: "
+            f"{', '.join(wrong)}. Export the bundle again."
+        )
+    return count, differences
+
+
+def load_torchscript(path: Path) -> Probabilities:
+    """Load `model.ts` as a function from images to probabilities."""
+    with quietly():
+        return _run_torch(torch.jit.load(str(path), map_location="cpu").eval())
+
+
+def load_onnx(path: Path) -> Probabilities:
+    """Load `model.onnx` into ONNX Runtime as a function from images to probabilities."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def probabilities(images: torch.Tensor) -> NDArray[np.float64]:
+        (logits,) = session.run(["pred"], {"image": images.numpy()})
+        return np.asarray(torch.softmax(torch.from_numpy(logits).double(), dim=1))
+
+    return probabilities
+
+
+def _run_torch(network: torch.nn.Module) -> Probabilities:
+    def probabilities(images: torch.Tensor) -> NDArray[np.float64]:
+        with torch.inference_mode():
+            return np.asarray(torch.softmax(network(images).double(), dim=1))
+
+    return probabilities
+
+
+def load_parity_images(bundle: Bundle, folders: Sequence[Path] = ()) -> Iterator[torch.Tensor]:
+    """Yield phantoms and the images of the folders, preprocessed, in batches `[N, 1, S, S]`."""
+    with TemporaryDirectory() as name:
+        phantoms = [str(Path(name) / f"{number}.png") for number in range(_PHANTOMS)]
+        for number, path in enumerate(phantoms):
+            image = draw_radiograph(_CLASSES[number % len(_CLASSES)], seed=number, size=256)
+            Image.fromarray((image * 255).astype(np.uint8)).save(path)
+        given = (record["image"] for folder in folders for record in readable_images(folder))
+        files = iter([*phantoms, *given])
+        while batch := list(islice(files, _BATCH)):
+            yield torch.stack([bundle.preprocessing({"image": file})["image"].as_tensor() for file in batch])
+
+
+if __name__ == "__main__":
+    exported = Bundle(sys.argv[1])
+    write_torchscript(exported, exported.checkpoint_path.with_name(TORCHSCRIPT))
+    write_onnx(exported, exported.checkpoint_path.with_name(ONNX))
