@@ -10,7 +10,7 @@ from typing import Any
 from monai.bundle import ConfigWorkflow
 
 from covid_monai.core.atomic_files import write_text_atomically
-from  import count_noun
+from covid_monai.core.number_format import format_count
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, read_datalist, write_datalist
 from covid_monai.datasets.prepare import prepare
 from covid_monai.experiments.folds import join_patients, make_folds
@@ -145,7 +145,7 @@ def _is_scored(run: Path) -> bool:
 def _remaining_time(done: int, folds: int, started: float) -> str:
     """Estimate the time for this fold and the later ones from the earlier ones."""
     if not done:
-        return f"{count_noun(folds, 'fold')} to train"
+        return f"{format_count(folds, 'fold')} to train"
     return f"{(time.perf_counter() - started) / done * (folds - done) / 60:.0f} min left"
 
 
