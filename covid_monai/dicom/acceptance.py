@@ -4,6 +4,7 @@ The elements decide, before any pixel is decoded.
 """
 
 import re
+from typing import NoReturn
 
 from pydicom.dataset import Dataset
 
@@ -19,15 +20,9 @@ _PREFIX = "1.2.840.10008.5.1.4.1.1."
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _PRESENTATION_STATES = (f"{_PREFIX}11.",)
 _REPORTS = (f"{_PREFIX}88.", f"{_PREFIX}104.")
-_PROJECTION_CLASSES = {
-    f"{_PREFIX}1": "Computed Radiography",
-    f"{_PREFIX}1.1": "Digital X-Ray, for presentation",
-    f"{_PREFIX}1.1.1": "Digital X-Ray, for processing",
-    f"{_PREFIX}7": "Secondary Capture",
-    f"{_PREFIX}7.2": "Multi-frame Grayscale Byte Secondary Capture",
-    f"{_PREFIX}7.3": "Multi-frame Grayscale Word Secondary Capture",
-    f"{_PREFIX}7.4": "Multi-frame True Color Secondary Capture",
-}
+# Computed Radiography; Digital X-Ray for presentation and for processing; Secondary Capture; Multi-frame
+# Grayscale Byte, Grayscale Word and True Color Secondary Capture.
+_PROJECTION_CLASSES = [f"{_PREFIX}{kind}" for kind in ("1", "1.1", "1.1.1", "7", "7.2", "7.3", "7.4")]
 # DR is not a DICOM term, but some gateways write it; digitisers and exports of images write SC and OT.
 _PROJECTION_MODALITIES = ("CR", "DX", "DR", "RG", "SC", "OT", "")
 
@@ -63,12 +58,10 @@ def check_radiograph(ds: Dataset) -> None:
     """
     _check_kind(ds)
     if not any(keyword in ds for keyword in PIXEL_KEYWORDS):
-        raise RefusedImage(RefusalReason.NO_PIXELS, "The object holds no pixel data; an image was expected.")
+        _refuse(RefusalReason.NO_PIXELS, "The object holds no pixel data")
     frames = get_number(ds, "NumberOfFrames") or 1
     if frames > 1:
-        raise RefusedImage(
-            RefusalReason.MULTI_FRAME, f"The object holds {frames:.0f} frames; a single frame was expected."
-        )
+        _refuse(RefusalReason.MULTI_FRAME, f"The object holds {frames:.0f} frames", expected="a single frame")
     _check_body_part(ds)
     rows, columns = get_number(ds, "Rows"), get_number(ds, "Columns")
     if rows is not None and columns is not None:
@@ -83,15 +76,15 @@ def check_image_size(rows: int, columns: int) -> None:
     """
     size = f"The image has {columns} x {rows} pixels"
     if rows * columns > MAX_PIXELS:
-        raise RefusedImage(RefusalReason.TOO_LARGE, f"{size}; at most {MAX_PIXELS:,} pixels are read.")
+        _refuse(RefusalReason.TOO_LARGE, size, expected=f"an image of at most {MAX_PIXELS:,} pixels")
     if min(rows, columns) < MIN_SIDE:
-        raise RefusedImage(
-            RefusalReason.TOO_SMALL, f"{size}; at least {MIN_SIDE} on the short side were expected."
-        )
+        _refuse(RefusalReason.TOO_SMALL, size, expected=f"a short side of at least {MIN_SIDE}")
     if max(rows, columns) > MAX_ASPECT * min(rows, columns):
-        raise RefusedImage(
-            RefusalReason.NOT_PROJECTION, f"{size}, which is a strip; a chest image was expected."
-        )
+        _refuse(RefusalReason.NOT_PROJECTION, f"{size}, which is a strip", expected="a chest image")
+
+
+def _refuse(reason: RefusalReason, found: str, *, expected: str = "an image") -> NoReturn:
+    raise RefusedImage(reason, f"{found}; {expected} was expected.")
 
 
 def get_sop_class_uid(ds: Dataset) -> str:
@@ -104,25 +97,17 @@ def _check_kind(ds: Dataset) -> None:
     """Judge SOP Class UID and Modality."""
     sop_class, modality = get_sop_class_uid(ds), get_text(ds, "Modality").upper()
     if sop_class.startswith(_PRESENTATION_STATES) or modality == "PR":
-        raise RefusedImage(
-            RefusalReason.PRESENTATION_STATE, "This is a presentation state; an image was expected."
-        )
+        _refuse(RefusalReason.PRESENTATION_STATE, "This is a presentation state")
     if sop_class.startswith(_REPORTS) or modality in ("SR", "KO", "DOC"):
-        raise RefusedImage(
-            RefusalReason.REPORT, "This is a report or an encapsulated document; an image was expected."
-        )
+        _refuse(RefusalReason.REPORT, "This is a report or an encapsulated document")
     if get_text(ds, "ManufacturerModelName") == RESULT_DEVICE:  # else a heat map could be taken for an image
-        raise RefusedImage(RefusalReason.REPORT, "This is a result of covid-monai; an image was expected.")
+        _refuse(RefusalReason.REPORT, "This is a result of covid-monai")
     if sop_class == _DICOMDIR or "DirectoryRecordSequence" in ds:
-        raise RefusedImage(
-            RefusalReason.NO_PIXELS, "This is a DICOMDIR, which only lists files; an image was expected."
-        )
+        _refuse(RefusalReason.NO_PIXELS, "This is a DICOMDIR, which only lists files")
     if modality not in _PROJECTION_MODALITIES or (sop_class and sop_class not in _PROJECTION_CLASSES):
-        raise RefusedImage(
-            RefusalReason.NOT_PROJECTION,
-            f"Modality is {_quote(modality)}, SOP Class is {_quote(sop_class)}; "
-            "a projection radiograph (CR, DX, RG or a secondary capture of one) was expected.",
-        )
+        found = f"Modality is {_quote(modality)}, SOP Class is {_quote(sop_class)}"
+        expected = "a projection radiograph (CR, DX, RG or a secondary capture of one)"
+        _refuse(RefusalReason.NOT_PROJECTION, found, expected=expected)
 
 
 def _quote(value: str) -> str:
@@ -140,7 +125,7 @@ def _check_body_part(ds: Dataset) -> None:
             return
         part = other_part.search(words)
         if part:
-            raise RefusedImage(RefusalReason.NOT_CHEST, f"{element} names {part[0]}; a chest was expected.")
+            _refuse(RefusalReason.NOT_CHEST, f"{element} names {part[0]}", expected="a chest")
 
 
 def _body_part_texts(ds: Dataset) -> list[tuple[str, str, re.Pattern[str]]]:

@@ -1,7 +1,7 @@
 """Common parts of the transforms: conversion of array types, and a dictionary version of any array class."""
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -61,17 +61,24 @@ def require_float(image: NdarrayOrTensor, name: str) -> torch.Tensor:
 
 
 class EachKey(MapTransform):
-    """Apply one deterministic array transform to every key of a dictionary.
+    """Dictionary version of a deterministic array transform, which is applied to every key.
+
+    A subclass names the array transform in `array_class`.
 
     Args:
         keys: Keys of the images to transform.
-        transform: Array transform to apply.
         allow_missing_keys: Skip a missing key instead of raising `KeyError`.
+        options: Arguments of the array transform.
     """
 
-    def __init__(self, keys: KeysCollection, transform: Transform, allow_missing_keys: bool = False) -> None:
+    array_class: ClassVar[type[Transform]]
+
+    def __init_subclass__(cls) -> None:
+        cls.backend = cls.array_class.backend
+
+    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False, **options: Any) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.transform = transform
+        self.transform = self.array_class(**options)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of `data` with the images at `keys` transformed."""

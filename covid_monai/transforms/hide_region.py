@@ -21,7 +21,7 @@ all use the same images, and the checkpoint's digest records it:
 
 import numpy as np
 import torch
-from monai.config import KeysCollection, NdarrayOrTensor
+from monai.config import NdarrayOrTensor
 from monai.transforms import Transform
 from monai.utils import TransformBackends
 from numpy.typing import NDArray
@@ -105,17 +105,6 @@ class HideRegion(Transform):
 
 
 class HideRegiond(EachKey):
-    """Dictionary version of `HideRegion`.
+    """Dictionary version of `HideRegion`, with the same arguments; see also `EachKey`."""
 
-    Args:
-        keys: Keys of the images.
-        region: See `region_mask`.
-        allow_missing_keys: Skip a missing key instead of raising `KeyError`.
-    """
-
-    backend = HideRegion.backend
-
-    def __init__(
-        self, keys: KeysCollection, *, region: str = "lungs", allow_missing_keys: bool = False
-    ) -> None:
-        super().__init__(keys, HideRegion(region=region), allow_missing_keys)
+    array_class = HideRegion

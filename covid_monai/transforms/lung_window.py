@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from monai.config import KeysCollection, NdarrayOrTensor
+from monai.config import NdarrayOrTensor
 from monai.transforms import Transform
 from monai.utils import TransformBackends
 from numpy.typing import NDArray
@@ -130,20 +130,6 @@ class LungWindow(Transform):
 
 
 class LungWindowd(EachKey):
-    """Dictionary version of `LungWindow`.
+    """Dictionary version of `LungWindow`, with the same arguments; see also `EachKey`."""
 
-    Args:
-        keys: Keys of the CT volumes in HU.
-        windows: See `LungWindow`.
-        allow_missing_keys: Skip a missing key instead of raising `KeyError`.
-    """
-
-    backend = LungWindow.backend
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        windows: str | Sequence[str | Sequence[float]] = ("lung",),
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, LungWindow(windows), allow_missing_keys)
+    array_class = LungWindow

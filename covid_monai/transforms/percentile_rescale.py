@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection, NdarrayOrTensor
+from monai.config import NdarrayOrTensor
 from monai.transforms import Transform
 from monai.utils import TransformBackends
 from numpy.typing import NDArray
@@ -112,26 +112,6 @@ class PercentileRescale(Transform):
 
 
 class PercentileRescaled(EachKey):
-    """Dictionary version of `PercentileRescale`.
+    """Dictionary version of `PercentileRescale`, with the same arguments; see also `EachKey`."""
 
-    Args:
-        keys: Keys of the images.
-        lower: See `PercentileRescale`.
-        upper: See `PercentileRescale`.
-        foreground_above: See `PercentileRescale`.
-        allow_missing_keys: Skip a missing key instead of raising `KeyError`.
-    """
-
-    backend = PercentileRescale.backend
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        *,
-        lower: float = 0.5,
-        upper: float = 99.5,
-        foreground_above: float | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        transform = PercentileRescale(lower=lower, upper=upper, foreground_above=foreground_above)
-        super().__init__(keys, transform, allow_missing_keys)
+    array_class = PercentileRescale

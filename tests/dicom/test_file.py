@@ -9,6 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_helpers import make_ds, picture, save
+from hostile_files import deflate_bomb, deflated
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, JPEG2000Lossless
@@ -185,6 +186,20 @@ def test_a_deflated_file_is_bounded_with_and_without_preamble(folder, monkeypatc
     monkeypatch.setattr(dicom_file, "MAX_INFLATED_BYTES", 5000)
     with pytest.raises(RefusedImage, match=r"^image\.dcm: .*inflates to more than") as caught:
         read_dicom(path)
+    assert caught.value.reason is RefusalReason.TOO_LARGE
+
+
+def test_a_deflated_image_is_read_and_a_damaged_one_is_unreadable(tmp_path):
+    image, _ = read_radiograph(deflated(tmp_path / "good.dcm"))
+    plain, _ = read_radiograph(save(make_ds(picture()), tmp_path / "plain.dcm"))
+    assert np.array_equal(image, plain)
+    with pytest.raises(UnreadableImage, match=r"cut.dcm"):
+        read_radiograph(deflated(tmp_path / "cut.dcm", cut=2000))
+
+
+def test_a_deflate_bomb_is_refused_before_it_is_inflated(tmp_path):
+    with pytest.raises(RefusedImage, match="inflates to more than") as caught:
+        read_radiograph(deflate_bomb(tmp_path / "bomb.dcm"))
     assert caught.value.reason is RefusalReason.TOO_LARGE
 
 

@@ -4,13 +4,13 @@ import math
 import shutil
 import subprocess
 
+import dicom_helpers
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset
 
 try:
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
@@ -22,24 +22,13 @@ from covid_monai.dicom.grayscale import apply_window, render
 from covid_monai.dicom.pixels.decode import decode_pixels
 
 
-def make_ds(cells, *, bits_stored, high_bit=None, signed=False, photometric="MONOCHROME2", **elements):
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
-    ds.Modality = "DX"
-    ds.Rows, ds.Columns = cells.shape
-    ds.BitsAllocated = cells.dtype.itemsize * 8
-    ds.BitsStored = bits_stored
-    ds.HighBit = bits_stored - 1 if high_bit is None else high_bit
-    ds.PixelRepresentation = int(signed)
-    ds.SamplesPerPixel = 1
-    ds.PhotometricInterpretation = photometric
-    ds.PixelData = cells.astype(cells.dtype.newbyteorder("<")).tobytes()
-    for keyword, value in elements.items():
-        setattr(ds, keyword, value)
-    return ds
+def make_ds(cells, *, bits_stored, high_bit=None, signed=False, **elements):
+    """A radiograph whose cells are given by their bit patterns."""
+    layout = {
+        "HighBit": bits_stored - 1 if high_bit is None else high_bit,
+        "PixelRepresentation": int(signed),
+    }
+    return dicom_helpers.make_ds(cells, bits_stored=bits_stored, **layout, **elements)
 
 
 def lut_item(data, *, first=0, bits=8, vr="US"):

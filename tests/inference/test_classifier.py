@@ -1,4 +1,3 @@
-import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.inference.classifier import Classifier, choose_device
 from covid_monai.readers import read_radiograph
-from covid_monai.readers.image_files import find_image_files, readable_images
+from covid_monai.readers.image_files import find_image_files
 
 SHIPPED = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"
 CLASS_NAMES = ("normal", "pneumonia", "covid")
@@ -280,43 +279,6 @@ def test_real_dicom_files(classifier, real_data):
         assert statuses[name] is Status.OK
     for name in ("693_UNCR.dcm", "HTJ2K_08_RGB.dcm", "JPGLosslessP14SV1_1s_1f_8b.dcm", "RG3_J2KI.dcm"):
         assert statuses[name] is Status.REFUSED
-
-
-def test_find_files_takes_what_is_given_and_images_of_folders(tmp_path):
-    folder = tmp_path / "folder"
-    for name in ("b/z.dcm", "b/.hidden.png", ".git/x.png", "a.PNG", "notes.txt", "labels.csv", "b/DICOMDIR"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"\0" * 128 + b"DICM")
-    (folder / "notes.txt").write_text("text")
-    (folder / "labels.csv").write_text("text")
-    (folder / "1.2.840.7").write_bytes(b"\0" * 128 + b"DICM")
-    (folder / "b" / "up").symlink_to(folder)
-    (folder / "b" / "gone.png").symlink_to(tmp_path / "nothing")
-    given = folder / "notes.txt"
-
-    files, left_out = find_image_files([given, folder, folder / "a.PNG"])
-
-    assert [str(file.relative_to(folder)) for file in files] == ["notes.txt", "1.2.840.7", "a.PNG", "b/z.dcm"]
-    assert left_out == 2  # labels.csv, DICOMDIR
-
-
-def test_find_files_refuses_what_does_not_exist(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.dcm does not exist"):
-        find_image_files([tmp_path / "nothing.dcm"])
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(FileNotFoundError, match="neither a file nor a folder"):
-        find_image_files([tmp_path / "pipe"])
-
-
-def test_readable_images_names_the_others(tmp_path, caplog):
-    good = write_png(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_text("no image")
-    with caplog.at_level(logging.WARNING, logger="covid_monai"):
-        assert readable_images(tmp_path) == [{"image": str(good)}]
-    assert [record.getMessage() for record in caplog.records if "bad.png is left out" in record.getMessage()]
-    good.unlink()
-    with pytest.raises(ValueError, match="holds no chest radiograph"):
-        readable_images(tmp_path)
 
 
 def test_unknown_device_is_named():

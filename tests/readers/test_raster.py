@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-import skimage.data
 from PIL import Image
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
-from covid_monai.dicom.pixels.colour import grey_from_rgb
 from covid_monai.readers import read_radiograph
 
 
@@ -122,47 +120,6 @@ def test_content_decides_not_the_name(tmp_path):
     Image.fromarray(picture()).save(tmp_path / "image.png")
     renamed = (tmp_path / "image.png").rename(tmp_path / "image.dcm")
     assert read_radiograph(renamed)[0].shape == (1, 96, 128)
-
-
-# Colour
-
-
-@pytest.mark.parametrize(
-    "name", ["astronaut", "coffee", "chelsea", "rocket", "retina", "immunohistochemistry"]
-)
-def test_photographs_are_refused(name):
-    try:
-        photograph = getattr(skimage.data, name)()
-    except (ConnectionError, ModuleNotFoundError, OSError):
-        pytest.skip(f"scikit-image does not ship {name}")
-    with pytest.raises(RefusedImage):
-        grey_from_rgb(photograph[..., :3])
-
-
-def test_colour_map_is_refused():
-    g = picture() / 255.0
-    jet = np.stack([1.5 - abs(4 * g - k) for k in (3, 2, 1)], axis=-1).clip(0, 1)
-    with pytest.raises(RefusedImage):
-        grey_from_rgb((jet * 255).astype(np.uint8))
-
-
-def test_tint_noise_and_a_small_arrow_are_accepted():
-    image = np.repeat(picture()[..., None], 3, axis=2).astype(float)
-    image = image * [0.8, 0.95, 1.0] + np.random.default_rng(0).normal(0, 4, image.shape)
-    image = image.clip(0, 255).astype(np.uint8)
-    image[40:50, 60:80] = [255, 0, 0]
-    weighted = image @ np.array([0.299, 0.587, 0.114])
-    np.testing.assert_allclose(grey_from_rgb(image), weighted, atol=1)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_grey_conversion_equals_pillow(dtype):
-    image = (np.random.default_rng(0).integers(0, 12, (64, 64, 3)) + picture(64, 64)[..., None] * 0.9).astype(
-        dtype
-    )
-    scaled = image.astype(dtype) if dtype is np.uint8 else image * 257
-    expected = np.asarray(Image.fromarray(image.astype(np.uint8)).convert("L"), float)
-    np.testing.assert_allclose(grey_from_rgb(scaled) / np.iinfo(dtype).max, expected / 255, atol=0.51 / 255)
 
 
 @pytest.mark.real_data
