@@ -27,9 +27,15 @@ def format_interval(metric: Mapping[str, float | None]) -> str:
 
     >>> format_interval({"value": 0.95, "low": 0.921, "high": 0.978})
     '0.921 to 0.978'
+    >>> format_interval({"value": None, "low": 9.363, "high": None})  # of an infinite ratio
+    'at least 9.363'
     """
     low, high = metric["low"], metric["high"]
-    return "no interval" if low is None else f"{format_metric(low)} to {format_metric(high)}"
+    if low is None:
+        return "no interval"
+    return (
+        f"at least {format_metric(low)}" if high is None else f"{format_metric(low)} to {format_metric(high)}"
+    )
 
 
 def format_percent(share: float | None, decimals: int = 1) -> str:

@@ -131,10 +131,10 @@ def _sentence(shortcut: bool | None, rows: Sequence[dict[str, Any]]) -> str:
     if not all(row["per_class"] for row in rows):
         return "All images are of one class, so it is unknown whether the model needs the lungs."
     hidden, border = (strongest_words(row["per_class"]) for row in rows[1:])
-    figures = f"AUROC {hidden} with the lungs hidden, {border} from the border only"
+    figures = f"AUROC {hidden} with the lungs hidden and {border} from the border only"
     if shortcut:
         return (
-            f"The model distinguishes the classes without the lungs ({figures}); do not believe the headline."
+            f"The model distinguishes the classes without the lungs ({figures}). Do not believe the headline."
         )
     if shortcut is None:
         return f"There are too few patients to say whether the model needs the lungs ({figures})."

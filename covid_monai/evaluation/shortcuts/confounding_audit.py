@@ -165,9 +165,9 @@ def _verdict(probes: Sequence[dict[str, Any]], tables: Sequence[dict[str, Any]])
         for name, probe in controls.items()
     }
     if shortcut:
-        found = ", from ".join(words for name, words in figures.items() if judged[name])
-        return True, f"Shortcut: the label can be predicted from {found}; do not believe the headline."
-    everything = ", from ".join(figures.values())
+        found = "; from ".join(words for name, words in figures.items() if judged[name])
+        return True, f"Shortcut: the label can be predicted from {found}. Do not believe the headline."
+    everything = "; from ".join(figures.values())
     by_source = next(table["cramers_v"] for table in tables if table["title"] == "Label by source")
     if (by_source or 0) >= _STRONG_ASSOCIATION:
         return None, (

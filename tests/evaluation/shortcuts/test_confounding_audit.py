@@ -36,7 +36,7 @@ def test_planted_marker_is_called_a_shortcut(tmp_path):
     assert audit["shortcut"] is True
     assert audit["verdict"].startswith("Shortcut: the label can be predicted from the image border alone")
     assert "for covid" in audit["verdict"]
-    assert "do not believe the headline" in audit["verdict"]
+    assert "Do not believe the headline" in audit["verdict"]
     border = audit["probes"][0]
     assert border["name"] == "border"
     assert border["per_class"]["covid"]["low"] > 0.75
