@@ -1,11 +1,11 @@
-"""What else is said to help on images of another hospital, each measured against the recipe.
+"""Methods that are said to help on images of another hospital, each compared with the recipe.
 
     covid-monai experiment configs/experiments/loso.yaml --data DIR --output runs/loso
     python benchmarks/source_shift.py --folds runs/loso/folds --output runs/source_shift
 
-Every method trains the network of loso.yaml from scratch on the same images, with the recipe's draw,
-augmentation and averaged weights, and scores the collection left out. What is there already is not done
-again. Each method leaves a `METHOD.csv`, which `covid-monai compare` takes.
+Every method trains the network of loso.yaml from scratch on the same images, with the sampling, augmentation
+and averaged weights of the recipe, and scores the collection left out. Existing results are not computed
+again. Each method writes a file `METHOD.csv` for `covid-monai compare`.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,16 +45,32 @@ BUNDLE = ROOT / "bundles" / "covid_cxr_classification"
 CONFIGS = (BUNDLE / "configs" / "train.yaml", ROOT / "configs" / "experiments" / "loso.yaml")
 ENSEMBLE_SEEDS = (0, 1, 2)
 PRETRAINING_EPOCHS = 4
-Views = Callable[[int], Iterator[Tensor]]  # of an epoch
+Views = Callable[[int], Iterator[Tensor]]  # images of an epoch
+
+
+class TrainingBatch(NamedTuple):
+    """One batch as a loss needs it.
+
+    Args:
+        features: Shape [N, D], input of the last layer.
+        risks: Shape [N], cross-entropies.
+        source: Shape [N], collection of each image.
+        progress: Share of the training that is done, from 0 to 1.
+    """
+
+    features: Tensor
+    risks: Tensor
+    source: Tensor
+    progress: float
 
 
 class Learner:
-    """A network of `build_network` and what its last layer is given; the recipe as it is.
+    """The recipe itself: a network, whose input of the last layer is kept, and its loss.
 
     Args:
-        network: With random weights.
+        network: Network with random weights.
         sources: Number of collections in the training.
-        precision: Of `AutocastInferer`.
+        precision: Precision of `AutocastInferer`.
     """
 
     def __init__(self, network: nn.Module, *, sources: int, precision: str) -> None:
@@ -66,16 +82,16 @@ class Learner:
         head.register_forward_pre_hook(lambda _, inputs: self._last.update(features=inputs[0]))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [N, D] and logits [N, K], float32."""
+        """Compute features [N, D] and logits [N, K], float32."""
         logits = self._infer(image.contiguous(memory_format=torch.channels_last), self.network)
         return self._last["features"].float(), logits
 
     def pretrain(self, views: Views) -> None:
-        """Before the labels are looked at."""
+        """Train without labels before the training itself; the recipe does not."""
 
-    def loss(self, features: Tensor, risks: Tensor, source: Tensor, progress: float) -> Tensor:
-        """Of a batch, from `features` [N, D], cross-entropies [N], `source` [N] and `progress` (0 to 1)."""
-        return risks.mean()
+    def loss(self, batch: TrainingBatch) -> Tensor:
+        """Compute the loss of a batch."""
+        return batch.risks.mean()
 
 
 class _Reverse(torch.autograd.Function):
@@ -96,26 +112,29 @@ class Adversarial(Learner):
         super().__init__(network, **settings)
         self.added = nn.Sequential(nn.Linear(self.width, 128), nn.ReLU(), nn.Linear(128, self.sources))
 
-    def loss(self, features: Tensor, risks: Tensor, source: Tensor, progress: float) -> Tensor:
-        """Cross-entropy, and the other head's behind a reversed gradient."""
-        strength = 2 / (1 + np.exp(-10 * progress)) - 1
-        return risks.mean() + cross_entropy(self.added(_Reverse.apply(features, strength)), source)
+    def loss(self, batch: TrainingBatch) -> Tensor:
+        """Add the cross-entropy of the second head, behind a reversed gradient."""
+        strength = 2 / (1 + np.exp(-10 * batch.progress)) - 1
+        source = self.added(_Reverse.apply(batch.features, strength))
+        return batch.risks.mean() + cross_entropy(source, batch.source)
 
 
 class EqualRisks(Learner):
-    """Every source as easy as every other: the variance of their risks costs (V-REx, Krueger 2021)."""
+    """Equal risks of all sources: the variance of their risks is part of the loss (V-REx, Krueger 2021)."""
 
-    def loss(self, features: Tensor, risks: Tensor, source: Tensor, progress: float) -> Tensor:
-        """Mean of the risks, and after a quarter of the training ten times the variance by source."""
-        by_source = torch.stack([risks[source == value].mean() for value in source.unique()])
-        return risks.mean() + 10 * (progress > 0.25) * by_source.var(unbiased=False)
+    def loss(self, batch: TrainingBatch) -> Tensor:
+        """Add ten times the variance of the risks by source, after a quarter of the training."""
+        by_source = torch.stack(
+            [batch.risks[batch.source == value].mean() for value in batch.source.unique()]
+        )
+        return batch.risks.mean() + 10 * (batch.progress > 0.25) * by_source.var(unbiased=False)
 
 
 class SelfSupervised(Learner):
-    """Pretrained without labels: two augmented views of an image belong together (SimCLR, Chen 2020)."""
+    """Pretraining without labels, on pairs of augmented views of an image (SimCLR, Chen 2020)."""
 
     def pretrain(self, views: Views) -> None:
-        """On the training images; the collection left out is not among them."""
+        """Train on the training images, which do not include the collection left out."""
         self.added = nn.Sequential(nn.Linear(self.width, self.width), nn.ReLU(), nn.Linear(self.width, 128))
         optimizer = torch.optim.AdamW([*self.network.parameters(), *self.added.parameters()], lr=1e-3)
         contrast = ContrastiveLoss(temperature=0.2)
@@ -136,16 +155,16 @@ METHODS: dict[str, type[Learner]] = {
 
 
 def main() -> None:
-    """Train what is not there yet, write the predictions, print the table."""
+    """Train the missing networks, write the predictions and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folds", type=Path, required=True, help="folder of fold datalists")
+    parser.add_argument("--folds", type=Path, required=True, help="folder of the datalists of the folds")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     folds = {path.stem: read_datalist(path) for path in sorted(options.folds.glob("*.json"))}
     if not folds:
-        raise SystemExit(f"no fold in {options.folds}: run configs/experiments/loso.yaml first")
+        raise SystemExit(f"{options.folds} has no fold. Run configs/experiments/loso.yaml first.")
     options.output.mkdir(parents=True, exist_ok=True)
     seeds = [(method, 0) for method in METHODS] + [("recipe", seed) for seed in ENSEMBLE_SEEDS[1:]]
     scores = {
@@ -159,7 +178,7 @@ def main() -> None:
 
 
 def score(data: Datalist, method: str, seed: int, path: Path) -> dict[str, np.ndarray]:
-    """Probabilities [N, K] of the test images of a fold: `single` view, and the mean of `several`."""
+    """Return probabilities [N, K] of the test images of a fold: `single` view, and mean of `several`."""
     if not path.is_file():
         settings = recipe_settings()
         bundle = Bundle(
@@ -178,7 +197,7 @@ def score(data: Datalist, method: str, seed: int, path: Path) -> dict[str, np.nd
 
 
 def recipe_settings() -> dict[str, Any]:
-    """What train.yaml and the variant `recipe` of loso.yaml say."""
+    """Read the settings of train.yaml and of the variant `recipe` of loso.yaml."""
     parser = ConfigParser()
     parser.read_config([str(path) for path in CONFIGS])
     parser.update(parser["study"]["variants"]["recipe"])
@@ -192,7 +211,7 @@ def recipe_settings() -> dict[str, Any]:
 def train(
     bundle: Bundle, data: Datalist, method: type[Learner], settings: dict[str, Any], *, seed: int, title: str
 ) -> nn.Module:
-    """Train one network by one method; returns the moving average of its weights."""
+    """Train one network by one method and return it with the moving average of its weights."""
     set_determinism(seed=seed)
     records = data.records("training")
     sources = sorted({record["source"] for record in records})
@@ -217,7 +236,8 @@ def train(
         image, label = prepare(images.__getitems__(batch), "cpu")
         features, logits = learner.forward(image)
         risks = cross_entropy(logits, label, reduction="none", label_smoothing=settings["label_smoothing"])
-        loss = learner.loss(features, risks, source_of[batch], engine.state.iteration / total)
+        progress = engine.state.iteration / total
+        loss = learner.loss(TrainingBatch(features, risks, source_of[batch], progress))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), settings["max_norm"])
@@ -235,7 +255,7 @@ def train(
 
 
 def make_optimizer(learner: Learner, settings: dict[str, Any], *, steps: int) -> tuple[Any, Any]:
-    """As train.yaml has it, with the learner's own layers."""
+    """Make optimizer and schedule as in train.yaml, including the layers that the learner adds."""
     groups = parameter_groups(
         learner.network, learning_rate=settings["learning_rate"], weight_decay=settings["weight_decay"]
     )
@@ -252,7 +272,7 @@ def make_optimizer(learner: Learner, settings: dict[str, Any], *, steps: int) ->
 
 @torch.inference_mode()
 def probabilities(network: nn.Module, image: Tensor) -> dict[str, np.ndarray]:
-    """Of the images `[N, 1, S, S]` as they are, and the mean with them mirrored, larger and smaller."""
+    """Compute probabilities of images `[N, 1, S, S]`, and their mean with mirrored, larger, smaller ones."""
     border, side = image.shape[-1] // 20, image.shape[-1]
     larger = interpolate(image[..., border:-border, border:-border], size=(side, side), mode="bilinear")
     smaller = interpolate(
@@ -265,7 +285,7 @@ def probabilities(network: nn.Module, image: Tensor) -> dict[str, np.ndarray]:
 def write_methods(
     scores: dict[tuple[str, int, str], dict[str, np.ndarray]], folds: dict[str, Datalist], folder: Path
 ) -> dict[str, Path]:
-    """One predictions file for each method, test-time augmentation and ensemble among them."""
+    """Write a predictions file for each method, including test-time augmentation and ensemble."""
     made = {method: {name: scores[method, 0, name]["single"] for name in folds} for method in METHODS}
     made["test_time_augmentation"] = {name: scores["recipe", 0, name]["several"] for name in folds}
     made["ensemble"] = {
@@ -283,7 +303,7 @@ def write_methods(
 
 
 def compare(files: dict[str, Path]) -> list[dict[str, Any]]:
-    """Macro AUROC within each collection against the recipe's; sensitivity where it has one class."""
+    """Compare each method with the recipe by macro AUROC, or by sensitivity in a collection of one class."""
     tables, rows = {method: read_predictions(path) for method, path in files.items()}, []
     for method in [name for name in tables if name != "recipe"]:
         for source in sorted(set(tables["recipe"].sources.tolist())):

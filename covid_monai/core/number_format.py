@@ -33,9 +33,9 @@ def format_interval(metric: Mapping[str, float | None]) -> str:
     low, high = metric["low"], metric["high"]
     if low is None:
         return "no interval"
-    return (
-        f"at least {format_metric(low)}" if high is None else f"{format_metric(low)} to {format_metric(high)}"
-    )
+    if high is None:
+        return f"at least {format_metric(low)}"
+    return f"{format_metric(low)} to {format_metric(high)}"
 
 
 def format_percent(share: float | None, decimals: int = 1) -> str:

@@ -46,7 +46,7 @@ def test_model_that_reads_the_marker_is_caught(bundle, marked_images):
     found = shortcut_controls(bundle, marked_images, network=corner)
     assert [row["input"] for row in found["rows"]] == list(INPUTS)
     assert found["shortcut"] is True
-    assert "do not believe the headline" in found["sentence"]
+    assert "Do not believe the headline" in found["sentence"]
     for row in found["rows"]:
         assert row["per_class"]["covid"]["low"] > 0.8
 

@@ -177,10 +177,11 @@ def decide(probabilities: ArrayLike, operating_point: OperatingPoint) -> NDArray
     thresholds = np.array(list(operating_point.thresholds.values()))
     if scores.ndim != 2 or scores.shape[1] != len(thresholds):
         raise ValueError(f"Probabilities of shape {scores.shape} do not fit {len(thresholds)} thresholds.")
-    if len(thresholds) == 2:
-        # The same rule as below where p_0 = 1 - p_1, without its rounding.
-        return (scores[:, 1] >= thresholds[1]).astype(np.int64)
-    return np.argmax(scores / thresholds, axis=1).astype(np.int64)
+    # With two classes the first rule is the same as the second, because p_0 = 1 - p_1, but without rounding.
+    decisions = (
+        scores[:, 1] >= thresholds[1] if len(thresholds) == 2 else np.argmax(scores / thresholds, axis=1)
+    )
+    return np.asarray(decisions, dtype=np.int64)
 
 
 def call(probabilities: ArrayLike, operating_point: OperatingPoint, class_name: str) -> NDArray[np.bool_]:

@@ -172,15 +172,16 @@ class _Resampled:
 
     def _rows(self, metric: str, k: int | None) -> NDArray[np.bool_]:
         """Return the images in the denominator of a metric; of a metric on two groups the smaller one."""
+        is_case = self.labels == k
         if metric in ("accuracy", "agreement"):
-            return np.ones(len(self.labels), dtype=bool)
-        if metric in ("ppv", "npv"):
-            return (self.decisions == k) == (metric == "ppv")
-        groups = [self.labels == c for c in np.unique(self.labels)]
-        if metric == "specificity":
-            return self.labels != k
-        if k is not None:
-            is_case = self.labels == k
+            groups = [np.ones(len(self.labels), dtype=bool)]
+        elif metric in ("ppv", "npv"):
+            groups = [(self.decisions == k) == (metric == "ppv")]
+        elif metric == "specificity":
+            groups = [~is_case]
+        elif k is None:
+            groups = [self.labels == c for c in np.unique(self.labels)]
+        else:
             groups = [is_case, ~is_case] if metric in _AREAS else [is_case]
         return min(groups, key=lambda rows: self.bootstrap.patients_of(rows)[0])
 

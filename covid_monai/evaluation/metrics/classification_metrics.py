@@ -193,7 +193,8 @@ def weighted_confusion(
 ) -> Floats:
     """Compute confusion matrices [B, K, K] of images under weights [B, N]; rows are the truth."""
     cells = np.eye(n_classes * n_classes)[labels * n_classes + decisions]
-    return (weights @ cells).reshape(-1, n_classes, n_classes)
+    confusion: Floats = (weights @ cells).reshape(-1, n_classes, n_classes)
+    return confusion
 
 
 def ranked(scores: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -230,9 +231,7 @@ def weighted_auroc(cases: Floats, others: Floats) -> Floats:
     array([1.])
     """
     below = np.cumsum(others, axis=1) - others / 2
-    pairs = cases.sum(axis=1) * others.sum(axis=1)
-    found = np.einsum("bs,bs->b", cases, below)
-    return np.divide(found, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    return _ratio(np.einsum("bs,bs->b", cases, below), cases.sum(axis=1) * others.sum(axis=1))
 
 
 def weighted_average_precision(cases: Floats, others: Floats) -> Floats:
@@ -246,8 +245,7 @@ def weighted_average_precision(cases: Floats, others: Floats) -> Floats:
     found = np.cumsum(cases[:, ::-1], axis=1)
     called = found + np.cumsum(others[:, ::-1], axis=1)
     precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-    total, gained = cases.sum(axis=1), np.einsum("bs,bs->b", cases[:, ::-1], precision)
-    return np.divide(gained, total, out=np.full(len(total), np.nan), where=total > 0)
+    return _ratio(np.einsum("bs,bs->b", cases[:, ::-1], precision), cases.sum(axis=1))
 
 
 def weighted_ece(
@@ -275,7 +273,8 @@ def weighted_ece(
     """
     bins = equal_mass_bins(probabilities) if bins is None else bins
     members = np.eye(bins.max() + 1)[bins] * (outcomes - probabilities)[:, None]
-    return np.abs(weights @ members).sum(axis=1) / weights.sum(axis=1)
+    errors: Floats = np.abs(weights @ members).sum(axis=1) / weights.sum(axis=1)
+    return errors
 
 
 def equal_mass_bins(probabilities: Floats) -> NDArray[np.int64]:

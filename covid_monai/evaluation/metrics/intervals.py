@@ -343,4 +343,5 @@ def _residual_squares(weights: Floats, sums: Floats, images: Floats, means: Floa
     """Compute weighted squares [B, L] of (sum - mean x images) about their own mean, multiplied out."""
     squares = weights @ sums**2 - 2 * means * (weights @ (sums * images)) + means**2 * (weights @ images**2)
     level = weights @ sums - means * (weights @ images)
-    return squares - level**2 / weights.sum(axis=1, keepdims=True)
+    residuals: Floats = squares - level**2 / weights.sum(axis=1, keepdims=True)
+    return residuals

@@ -24,7 +24,7 @@ def audit_phantoms(folder, marker):
     return audit_confounding(items, datalist.class_names, root=datalist.root, workers=2)
 
 
-def noise_images(folder, count, level=lambda number: 0):
+def noise_images(folder, count, level=lambda _: 0):
     rng = np.random.default_rng(0)
     for number in range(count):
         pixels = rng.integers(60, 160, (80, 80)) + level(number)
