@@ -1,10 +1,10 @@
-"""Many clients at once: does every request get its answer, and how long does it take?
+"""Measure many clients at once: does every request get its answer, and how long does it take?
 
     python benchmarks/rest_load.py --clients 50 --requests 10
     python benchmarks/rest_load.py --url http://127.0.0.1:8080          # a service that runs already
 
-Starts `covid-monai serve` with the shipped bundle. Each client sends one phantom image (CR or DX) after
-another on a connection of its own, without a pause. Beside it a single client: what an idle service takes.
+It starts `covid-monai serve` with the shipped bundle. Each client sends one phantom image (CR or DX) after
+another on a connection of its own, without a pause. A run with one client shows the time of an idle service.
 """
 
 import argparse
@@ -31,9 +31,9 @@ def main() -> None:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--requests", type=int, default=10, help="of each client")
+    parser.add_argument("--requests", type=int, default=10, help="requests of each client")
     parser.add_argument("--size", type=int, default=1024, help="rows and columns of an image")
-    parser.add_argument("--url", help="of a service that runs; None starts one")
+    parser.add_argument("--url", help="address of a running service; by default the benchmark starts one")
     parser.add_argument("--output", type=Path, default=Path("rest_load.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, _service(Path(name), options.url) as url:
@@ -50,14 +50,14 @@ def load(url: str, images: list[bytes], *, clients: int, requests_each: int) -> 
     """Send and time requests.
 
     Args:
-        url: Of the service.
-        images: Bodies, sent in turn.
-        clients: At once.
-        requests_each: One after another, of each client.
+        url: Address of the service.
+        images: Bodies, which are sent in turn.
+        clients: Number of clients at the same time.
+        requests_each: Number of requests that each client sends one after another.
 
     Returns:
-        Clients, requests, `errors` (answers that are no record with status ok), seconds of a request
-        (median, p95, longest) and requests a second.
+        Clients, requests, `errors` (answers without a record of status ok or refused), seconds of a request
+        (median, p95, longest) and requests per second.
     """
 
     def client(number: int) -> list[tuple[str, float]]:

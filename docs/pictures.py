@@ -1,8 +1,8 @@
-"""`make pictures`: docs/images/*.png from the real programs, on phantoms alone.
+"""`make pictures`: take the pictures docs/images/*.png of the real programs, with phantoms only.
 
-Draws phantoms, trains on them for a few epochs, evaluates, then photographs the report, the MLflow UI and the
-page in the browser with headless Chromium (Debian: chromium, chromium-driver). What is made lies in
-build/pictures and is kept: a second call only takes the pictures again.
+The script draws phantoms, trains on them for a few epochs, and evaluates. Then it photographs the report, the
+MLflow UI and the page in the browser with headless Chromium (Debian: chromium, chromium-driver). Its files
+stay in build/pictures, so that a second call only takes the pictures again.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ RUN_NAME = "phantoms"
 
 
 def main() -> None:
-    """Make the pictures that are named on the command line, or all."""
+    """Take the pictures named on the command line, or all."""
     ways = {"report": photograph_report, "mlflow": photograph_mlflow, "app": photograph_app}
     wanted = sys.argv[1:] or list(ways)
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{WORK / 'mlruns.db'}"
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def make_run() -> None:
-    """Phantoms, a run and its report, where they are not there yet."""
+    """Make phantoms, a run and its report, unless they exist."""
     WORK.mkdir(parents=True, exist_ok=True)
     phantoms, run = WORK / "images", WORK / RUN_NAME
     datalist = ["--datalist", str(phantoms / "datalist.json")]
@@ -58,13 +58,13 @@ def make_run() -> None:
 
 
 def call(module: str, *arguments: str) -> None:
-    """Run one of our programs to its end."""
+    """Run a program of the package, and wait for its end."""
     subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=True)  # noqa: S603
 
 
 @contextlib.contextmanager
 def browser() -> Iterator[WebDriver]:
-    """Headless Chromium."""
+    """Start headless Chromium."""
     options = webdriver.ChromeOptions()
     for flag in (
         "--headless",
@@ -85,7 +85,7 @@ def browser() -> Iterator[WebDriver]:
 
 @contextlib.contextmanager
 def server(*command: str) -> Iterator[str]:
-    """A server on a free port; its address once it answers. `PORT` in the command stands for the port."""
+    """Start a server on a free port, where `PORT` in the command stands; give its address when it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -96,7 +96,9 @@ def server(*command: str) -> Iterator[str]:
         deadline = time.monotonic() + 180
         while not _answers(address):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"no answer from {' '.join(words)}")
+                raise RuntimeError(
+                    f"The server does not answer: {' '.join(words)}. Start it by hand to see why."
+                )
             time.sleep(0.5)
         yield address
     finally:
@@ -113,13 +115,13 @@ def _answers(address: str) -> bool:
 
 
 def photograph_report(driver: WebDriver) -> None:
-    """The first page of the evaluation report."""
+    """Photograph the first page of the evaluation report."""
     driver.get((WORK / RUN_NAME / "evaluation" / "report.html").as_uri())
     save(driver, "report")
 
 
 def photograph_mlflow(driver: WebDriver) -> None:
-    """The curves of the run."""
+    """Photograph the curves of the run."""
     import mlflow
 
     client = mlflow.MlflowClient()
@@ -130,16 +132,16 @@ def photograph_mlflow(driver: WebDriver) -> None:
         "mlflow", "server", *store, "--host", "127.0.0.1", "--port", "PORT", "--workers", "1"
     ) as place:
         driver.get(f"{place}/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}/model-metrics")
-        see(driver, "images_per_second", "learning_rate")
+        wait_for_texts(driver, "images_per_second", "learning_rate")
         for button in driver.find_elements(By.CSS_SELECTOR, "[aria-label='Close']"):  # the assistant's pane
             button.click()
         search = driver.find_element(By.CSS_SELECTOR, "input[placeholder='Search metric charts']")
         search.send_keys("val/")
-        save(driver, "mlflow", settle=5)  # curves draw themselves after their titles
+        save(driver, "mlflow", settle=5)  # the curves appear after their titles
 
 
 def photograph_app(driver: WebDriver) -> None:
-    """The page with a phantom on it."""
+    """Photograph the page with a phantom."""
     image = min((WORK / "images" / "images").glob("*.dcm"))
     with server("covid_monai", "app", "--bundle", str(WORK / RUN_NAME), "--port", "PORT") as place:
         driver.get(place)
@@ -149,21 +151,21 @@ def photograph_app(driver: WebDriver) -> None:
             )
             if selector.startswith("input"):
                 found[0].send_keys(str(image))
-        save(driver, "app", settle=5)  # the heat map comes after the class
+        save(driver, "app", settle=5)  # the heat map appears after the class
 
 
-def see(driver: WebDriver, *texts: str) -> None:
+def wait_for_texts(driver: WebDriver, *texts: str) -> None:
     """Wait until the page shows all of the texts."""
 
     def shown(_: WebDriver) -> bool:
         text = driver.find_element(By.TAG_NAME, "body").text.lower()
         return all(wanted.lower() in text for wanted in texts)
 
-    WebDriverWait(driver, 120).until(shown, message=f"the page never showed {texts}")
+    WebDriverWait(driver, 120).until(shown, message=f"The page did not show {texts} within 120 s.")
 
 
 def save(driver: WebDriver, name: str, *, settle: float = 0) -> None:
-    """Write the picture, with a palette where that is what it takes to be small."""
+    """Write the picture; a picture that would be too large gets a palette."""
     time.sleep(settle)
     picture = Image.open(BytesIO(driver.get_screenshot_as_png())).convert("RGB")
     path = IMAGES / f"{name}.png"
@@ -171,7 +173,7 @@ def save(driver: WebDriver, name: str, *, settle: float = 0) -> None:
     if path.stat().st_size > MAX_BYTES:
         picture.quantize(256).save(path, optimize=True)
     if path.stat().st_size > MAX_BYTES:
-        raise RuntimeError(f"{path} has {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+        raise RuntimeError(f"{path} has {path.stat().st_size:,} bytes; the limit is {MAX_BYTES:,}.")
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1000} kB")
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,13 +43,20 @@ _DOCS_POLICY = (
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def create_api(engine: Engine, settings: ServiceSettings, budget: MemoryBudget) -> FastAPI:
+def create_api(
+    engine: Engine,
+    settings: ServiceSettings,
+    budget: MemoryBudget,
+    *,
+    page_headers: Mapping[str, str] | None = None,
+) -> FastAPI:
     """Create the application: /v1/predict, /v1/report, /v1/model, /health, /docs, /openapi.json.
 
     Args:
         engine: Engine that makes the predictions.
         settings: Settings of the service.
         budget: Memory budget of the process.
+        page_headers: Headers of answers on all other paths, which belong to the page.
     """
     api = FastAPIOffline(
         title=openapi.TITLE,
@@ -61,10 +68,10 @@ def create_api(engine: Engine, settings: ServiceSettings, budget: MemoryBudget) 
         swagger_ui_parameters={"validatorUrl": None},
     )
     api.state.context = ApiContext(engine, settings, budget, _fetch(settings))
-    api.include_router(router())
+    api.include_router(router)
     for error, handler in HANDLERS.items():
         api.add_exception_handler(error, handler)
-    api.add_middleware(Guard, loopback=settings.loopback)
+    api.add_middleware(Guard, loopback=settings.loopback, page_headers=page_headers or {})
     api.openapi = lambda: _describe(api)  # type: ignore[method-assign]  # as FastAPI's documentation says
     return api
 
@@ -100,17 +107,19 @@ def _describe(api: FastAPI) -> dict[str, Any]:
 class Guard:
     """ASGI middleware around every request: host check, security headers, log line, unexpected errors.
 
-    On paths that are not of the service, such as those of the page, only the host is checked.
+    On other paths, which belong to the page, it checks the host and adds headers that are not set.
 
     Args:
         app: Application that it stands around.
         loopback: Whether to answer only to the names of loopback. A web page whose own name is made to lead
             to 127.0.0.1 (DNS rebinding) then gets nothing.
+        page_headers: Headers of answers on other paths.
     """
 
-    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
+    def __init__(self, app: ASGIApp, *, loopback: bool, page_headers: Mapping[str, str]) -> None:
         self._app = app
         self._loopback = loopback
+        self._page_headers = page_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -121,7 +130,17 @@ class Guard:
         elif scope["type"] == "http" and scope["path"].startswith(_PATHS):
             await self._serve(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self._serve_page(scope, receive, send)
+
+    async def _serve_page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._page_headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         begin, status = time.monotonic(), 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple, TypeVar
 
-from pydicom import dcmwrite, uid
+from pydicom import dcmwrite
 from pydicom.dataset import FileDataset
 
 from covid_monai.api.uploads import Upload, in_memory, replace_name
@@ -41,16 +41,14 @@ class Busy(RuntimeError):
         self.retry_after = retry_after
 
 
-class ResultFile(NamedTuple):
-    """A DICOM object about an image.
+class DicomFile(NamedTuple):
+    """A DICOM object as a file.
 
     Args:
-        kind: Kind of object, as `covid_monai.results.ObjectKind`: report, heatmap, presentation_state, pdf.
         name: SOP Instance UID, with `.dcm`.
-        data: Content of the file.
+        data: Content.
     """
 
-    kind: str
     name: str
     data: bytes
 
@@ -158,12 +156,12 @@ class Engine:
             self._places.release()
         return free
 
-    def explain(self, upload: Upload, class_name: str | None = None) -> ImageWithHeatmap:
+    def explain(self, upload: Upload, class_name: str) -> ImageWithHeatmap:
         """Compute the Grad-CAM heat map of an image for a class.
 
         Args:
             upload: Image whose prediction has status ok.
-            class_name: Class to explain; None takes the class of the decision.
+            class_name: Class to explain.
 
         Returns:
             The image as displayed, and the heat map.
@@ -171,37 +169,36 @@ class Engine:
         Raises:
             Busy: If there are too many callers.
             UnreadableImage: If the image cannot be read.
-            ValueError: If the image was not classified, so that there is no class to explain.
         """
-        return self._with_path(upload, lambda path: self._explain(path, class_name))
+        return self._with_path(upload, lambda path: self.classifier.explain(path, class_name))
 
-    def dicom_objects(
-        self, upload: Upload, prediction: Prediction, *, heatmap: bool = True, pdf: bool = False
-    ) -> list[ResultFile]:
-        """Make the DICOM result objects for the study of an image: report, heat map, outlines, PDF.
+    def dicom_object(self, upload: Upload, prediction: Prediction, *, heatmap: bool) -> DicomFile:
+        """Make a DICOM object for the study of an image: the structured report, or the heat map.
 
         Args:
             upload: DICOM image.
-            prediction: Prediction of this engine for the image.
-            heatmap: Whether to make the heat map and its outlines.
-            pdf: Whether to make the PDF report.
-
-        Returns:
-            As `ResultObjects.of`: the report first; empty if the prediction is an error.
+            prediction: Prediction of this engine for the image; not an error.
+            heatmap: Whether to make the heat map (Secondary Capture), not the structured report.
 
         Raises:
             Busy: If there are too many callers.
             NoResultObjects: If the image is not DICOM, or lacks a UID that results must refer to.
             ImportError: If the extra `dicom` is not installed.
         """
+        from covid_monai.results import NoResultObjects, ResultObjects
 
-        def make(path: Path) -> list[ResultFile]:
-            from covid_monai.results import ResultObjects
+        def make(path: Path) -> FileDataset:
+            detail = replace_name(prediction.detail, upload.name, path.name)
+            objects = ResultObjects(self.classifier, heatmap=heatmap)
+            found = objects.of(replace(prediction, file=str(path), detail=detail))
+            if not found:
+                detail = f"{path.name}: the file holds no radiograph that a DICOM object could refer to."
+                raise NoResultObjects("no radiograph", detail)
+            return found[1 if heatmap else 0]
 
-            objects = ResultObjects(self.classifier, heatmap=heatmap, pdf=pdf)
-            return [_result_file(ds) for ds in objects.of(_with_file(prediction, path, upload))]
-
-        return self._with_path(upload, make)
+        ds, content = self._with_path(upload, make), BytesIO()
+        dcmwrite(content, ds, enforce_file_format=True)
+        return DicomFile(f"{ds.SOPInstanceUID}.dcm", content.getvalue())
 
     def pdf_report(self, upload: Upload, prediction: Prediction) -> bytes:
         """Make the PDF report of an image: DICOM, JPEG or PNG, classified or not.
@@ -276,14 +273,6 @@ class Engine:
                 if not job.future.done():
                     job.future.set_exception(error)
 
-    def _explain(self, path: Path, class_name: str | None) -> ImageWithHeatmap:
-        if class_name is None:
-            from covid_monai.results.wording import explained_class
-
-            (prediction,) = self.classifier.predict([path])
-            class_name = explained_class(prediction)
-        return self.classifier.explain(path, class_name)
-
     def _with_path(self, upload: Upload, function: Callable[[Path], Result]) -> Result:
         """Call a function in the network's thread; let its errors name the upload."""
         with self._caller(), in_memory(upload) as path:
@@ -298,22 +287,3 @@ def _with_name(prediction: Prediction, path: Path, upload: Upload) -> Prediction
     """Name the upload in a prediction that was made from its memory file."""
     detail = replace_name(prediction.detail, path.name, upload.name)
     return replace(prediction, file=upload.name, detail=detail)
-
-
-def _with_file(prediction: Prediction, path: Path, upload: Upload) -> Prediction:
-    """Name the memory file in a prediction, for result objects, which read the image once more."""
-    return replace(prediction, file=str(path), detail=replace_name(prediction.detail, upload.name, path.name))
-
-
-def _result_file(ds: FileDataset) -> ResultFile:
-    from covid_monai.results import ObjectKind
-
-    kinds = {
-        uid.ComprehensiveSRStorage: ObjectKind.REPORT,
-        uid.SecondaryCaptureImageStorage: ObjectKind.HEATMAP,
-        uid.GrayscaleSoftcopyPresentationStateStorage: ObjectKind.PRESENTATION_STATE,
-        uid.EncapsulatedPDFStorage: ObjectKind.PDF,
-    }
-    content = BytesIO()
-    dcmwrite(content, ds, enforce_file_format=True)
-    return ResultFile(kinds[ds.SOPClassUID], f"{ds.SOPInstanceUID}.dcm", content.getvalue())

@@ -66,12 +66,12 @@ class BodyReader:
         size, pieces = 0, request.stream()
         try:
             self._limits.check_total(int(request.headers.get("content-length", 0)))
-            with self._budget.arrival() as arrival:
+            with self._budget.arrival() as count_bytes:
                 async with _time_limit(self._seconds):
                     async for piece in pieces:
                         size += len(piece)
                         self._limits.check_total(size)
-                        arrival.add(len(piece))
+                        count_bytes(len(piece))
                         body.write(piece)
         except (UploadError, ProblemError):
             if "expect" not in request.headers:  # such a client waits for an answer before it sends

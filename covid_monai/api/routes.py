@@ -118,13 +118,11 @@ class ApiContext:
             return _download(self.engine.pdf_report(upload, prediction), "application/pdf", "report.pdf")
         if not prediction.ok:
             raise ProblemError("no-result", f"{prediction.status}, {prediction.reason}: {prediction.detail}")
-        heatmap = form is ReportForm.HEATMAP
         try:
-            objects = self.engine.dicom_objects(upload, prediction, heatmap=heatmap)
+            made = self.engine.dicom_object(upload, prediction, heatmap=form is ReportForm.HEATMAP)
         except NoResultObjects as error:
             raise ProblemError("no-result", str(error)) from error
-        chosen = objects[1 if heatmap else 0]
-        return _download(chosen.data, "application/dicom", chosen.name)
+        return _download(made.data, "application/dicom", made.name)
 
 
 def _download(content: bytes, media_type: str, name: str) -> Response:
@@ -140,37 +138,17 @@ def _context(request: Request) -> ApiContext:
 Context = Annotated[ApiContext, Depends(_context)]
 
 
-def router() -> APIRouter:
-    """Return the operations with their OpenAPI description."""
-    routes = APIRouter()
-    routes.add_api_route(
-        "/v1/predict",
-        predict,
-        methods=["POST"],
-        response_model=Answer,
-        responses=problems(*_BODY_PROBLEMS),
-        openapi_extra=request_body(single=False),
-        tags=["images"],
-    )
-    content = {media_type: {"schema": _BINARY} for media_type in ("application/pdf", "application/dicom")}
-    routes.add_api_route(
-        "/v1/report",
-        report,
-        methods=["POST"],
-        response_class=Response,
-        responses={200: {"content": content}, **problems(*_BODY_PROBLEMS, "no-result", "not-installed")},
-        openapi_extra=request_body(single=True),
-        tags=["images"],
-    )
-    other_host = problems("other-host")
-    routes.add_api_route("/v1/model", model, responses=other_host, tags=["service"])
-    routes.add_api_route("/health", live, responses=other_host, tags=["service"])
-    busy: dict[int | str, dict[str, Any]] = {503: {"model": Health}}
-    routes.add_api_route("/health/ready", ready, responses=busy | other_host, tags=["service"])
-    routes.add_api_route("/problems/{kind}", problem, include_in_schema=False)
-    return routes
+router = APIRouter()
+_OTHER_HOST = problems("other-host")
+_REPORT_TYPES = {kind: {"schema": _BINARY} for kind in ("application/pdf", "application/dicom")}
 
 
+@router.post(
+    "/v1/predict",
+    responses=problems(*_BODY_PROBLEMS),
+    openapi_extra=request_body(single=False),
+    tags=["images"],
+)
 async def predict(request: Request, context: Context) -> Answer:
     """Classify images: files, zip archives of files, one file as the body, or addresses in an archive.
 
@@ -180,12 +158,20 @@ async def predict(request: Request, context: Context) -> Answer:
     return Answer(predictions=[Record.of(one) for one in await context.predict(request)])
 
 
+@router.post(
+    "/v1/report",
+    response_class=Response,
+    responses={200: {"content": _REPORT_TYPES}, **problems(*_BODY_PROBLEMS, "no-result", "not-installed")},
+    openapi_extra=request_body(single=True),
+    tags=["images"],
+)
 async def report(request: Request, context: Context, form: ReportForm = ReportForm.PDF) -> Response:
     """Report on one image: a PDF page for any image, or a DICOM object for its study (`sr`, `heatmap`)."""
     upload = await context.only_upload(request)
     return await context.in_thread(context.report, upload, form)
 
 
+@router.get("/v1/model", responses=_OTHER_HOST, tags=["service"])
 async def model(context: Context) -> ModelAnswer:
     """Describe the model, how it decides, and the limits of a request."""
     classifier = context.engine.classifier
@@ -203,11 +189,13 @@ async def model(context: Context) -> ModelAnswer:
     )
 
 
+@router.get("/health", responses=_OTHER_HOST, tags=["service"])
 async def live() -> Health:
     """Tell that the process answers."""
     return Health(status="live")
 
 
+@router.get("/health/ready", responses={503: {"model": Health}, **_OTHER_HOST}, tags=["service"])
 async def ready(context: Context, response: Response) -> Health:
     """Tell whether one more request would be served now; the status is 503 if not."""
     if context.engine.has_place():
@@ -216,6 +204,7 @@ async def ready(context: Context, response: Response) -> Health:
     return Health(status="busy")
 
 
+@router.get("/problems/{kind}", include_in_schema=False)
 async def problem(kind: str) -> PlainTextResponse:
     """Explain a kind of problem."""
     if kind not in KINDS:

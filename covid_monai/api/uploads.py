@@ -7,7 +7,7 @@ import threading
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -140,13 +140,24 @@ class MemoryBudget:
         return upload
 
     @contextmanager
-    def arrival(self) -> Iterator["Arrival"]:
-        """Count the bytes of an upload while they arrive; at the end of the block they are free again."""
-        arriving = Arrival(self)
+    def arrival(self) -> Iterator[Callable[[int], None]]:
+        """Count the bytes of an upload while they arrive; at the end of the block they are free again.
+
+        Returns:
+            Function that counts some more bytes, or raises `OutOfMemoryBudget`.
+        """
+        arrived = 0
+
+        def add(size: int) -> None:
+            nonlocal arrived
+            self._take(size)
+            arrived += size
+
         try:
-            yield arriving
+            yield add
         finally:
-            self._give_back(arriving.size)
+            with self._lock:
+                self.held -= arrived
 
     def _take(self, size: int) -> None:
         with self._lock:
@@ -159,35 +170,10 @@ class MemoryBudget:
                 )
             self.held += size
 
-    def _give_back(self, size: int) -> None:
-        with self._lock:
-            self.held -= size
-
     def _forget(self, key: int, size: int) -> None:
         with self._lock:
             self._kept.discard(key)
             self.held -= size
-
-
-class Arrival:
-    """Bytes of one upload that is arriving.
-
-    Args:
-        budget: Memory budget that they count against.
-    """
-
-    def __init__(self, budget: MemoryBudget) -> None:
-        self.size = 0
-        self._budget = budget
-
-    def add(self, size: int) -> None:
-        """Count some more bytes.
-
-        Raises:
-            OutOfMemoryBudget: If they do not fit beside what is held.
-        """
-        self._budget._take(size)
-        self.size += size
 
 
 def unpack(upload: Upload, limits: Limits) -> Iterator[Upload]:

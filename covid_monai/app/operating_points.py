@@ -8,7 +8,6 @@ import numpy as np
 
 from covid_monai.core.number_format import format_percent
 from covid_monai.evaluation.decisions.operating_point import SENSITIVITY_RULE, OperatingPoint, call
-from covid_monai.evaluation.metrics.clinical_utility import predictive_values
 from covid_monai.inference.decision import make_decision
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results.wording import class_label
@@ -98,8 +97,3 @@ def count_thousand(sensitivity: float, specificity: float, prevalence: float) ->
     """
     ill = round(1000 * prevalence)
     return ThousandImages(ill, round(ill * sensitivity), round((1000 - ill) * (1 - specificity)))
-
-
-def values_at(rates: Mapping[str, Figure], prevalence: float) -> dict[str, Any]:
-    """Return PPV and NPV with their intervals, as `predictive_values`."""
-    return predictive_values(rates["sensitivity"], rates["specificity"], [prevalence])[0]

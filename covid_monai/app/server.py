@@ -2,8 +2,6 @@
 
 from fastapi import FastAPI
 from nicegui import ui
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from covid_monai.api.application import create_api
 from covid_monai.api.server import ServiceSettings
@@ -41,8 +39,7 @@ def create_app(context: AppContext, *, loopback: bool) -> FastAPI:
         loopback: Whether to answer only to the names of loopback.
     """
     settings = ServiceSettings(limits=context.limits, loopback=loopback)
-    app = create_api(context.model.engine, settings, context.budget)
-    app.add_middleware(PageHeaders)
+    app = create_api(context.model.engine, settings, context.budget, page_headers=_HEADERS)
     heatmap_viewer.add_route(app)
 
     @ui.page("/")
@@ -58,28 +55,3 @@ def create_app(context: AppContext, *, loopback: bool) -> FastAPI:
         show_welcome_message=False,
     )
     return app
-
-
-class PageHeaders:
-    """ASGI middleware with the page's security headers: nothing is loaded from or shown in other sites.
-
-    A header that an answer has set itself stays.
-
-    Args:
-        app: Application that it stands around.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from covid_monai.api.uploads import Limits, MemoryBudget, Upload, in_memory, unpack_all
@@ -67,7 +66,6 @@ class AppContext:
     def __post_init__(self) -> None:
         if not self.models:
             raise ValueError("The page needs at least one bundle. Add one to `models`.")
-        object.__setattr__(self, "models", MappingProxyType(dict(self.models)))
         object.__setattr__(self, "budget", MemoryBudget(self.limits.max_held_bytes))
 
     @property

@@ -187,9 +187,9 @@ def _is_public(address: str) -> bool:
 def _body(answer: http.client.HTTPResponse, name: str, limits: Limits, budget: MemoryBudget) -> bytes:
     limits.check_file(name, int(answer.getheader("Content-Length") or 0))
     body = bytearray()
-    with budget.arrival() as arrival:
+    with budget.arrival() as count_bytes:
         while piece := answer.read(_CHUNK):
-            arrival.add(len(piece))
+            count_bytes(len(piece))
             body += piece
             limits.check_file(name, len(body))
     return bytes(body)

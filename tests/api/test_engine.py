@@ -110,15 +110,13 @@ def test_results_of_an_upload_are_those_of_its_file(engine, images):
     path = next(path for path in images if path.name == "image.dcm")
     (prediction,) = engine.predict([image])
     (of_file,) = engine.classifier.predict([path])
-    objects = engine.dicom_objects(image, prediction, pdf=True)
-    expected = ResultObjects(engine.classifier, pdf=True).of(of_file)
-    assert [(one.kind, one.name) for one in objects] == [
-        (kind, f"{ds.SOPInstanceUID}.dcm")
-        for kind, ds in zip(["report", "heatmap", "presentation_state", "pdf"], expected, strict=True)
-    ]
-    assert [dcmread(io.BytesIO(one.data)) for one in objects] == expected
+    expected = ResultObjects(engine.classifier).of(of_file)
+    for heatmap in (False, True):
+        made = engine.dicom_object(image, prediction, heatmap=heatmap)
+        assert made.name == f"{expected[heatmap].SOPInstanceUID}.dcm"
+        assert dcmread(io.BytesIO(made.data)) == expected[heatmap]
     assert engine.pdf_report(image, prediction).startswith(b"%PDF")
-    assert engine.explain(image).image.shape == (200, 200)
+    assert engine.explain(image, "covid").image.shape == (200, 200)
     assert np.array_equal(engine.explain(image, "covid").heat, engine.classifier.explain(path, "covid").heat)
 
 
@@ -129,7 +127,7 @@ def test_what_has_no_result_objects_is_told_by_its_own_name(engine, images):
     (prediction,) = engine.predict([image])
     assert prediction.status is Status.OK
     with pytest.raises(NoResultObjects, match=r"^image\.jpg: "):
-        engine.dicom_objects(image, prediction)
+        engine.dicom_object(image, prediction, heatmap=False)
 
 
 def test_what_could_not_be_read_in_time_is_not_read_again_for_its_page(classifier, images, monkeypatch):

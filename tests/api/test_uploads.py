@@ -128,10 +128,10 @@ def test_memory_is_free_again_when_nobody_refers_to_an_upload():
     first.__dict__["itself"] = first  # as in a page, where elements refer to each other
     del first
     budget.keep(third := Upload("third", bytes(60)))
-    with budget.arrival() as arrival:
-        arrival.add(40)
+    with budget.arrival() as count_bytes:
+        count_bytes(40)
         with pytest.raises(OutOfMemoryBudget):
-            arrival.add(1)
+            count_bytes(1)
     assert budget.held == len(third.data)
 
 

@@ -9,11 +9,11 @@ from covid_monai.app.operating_points import (
     Figure,
     OperatingPointChoice,
     count_thousand,
-    values_at,
 )
 from covid_monai.app.widgets.elements import heading
 from covid_monai.core.number_format import format_interval, format_metric, format_percent
 from covid_monai.core.vocabulary import NORMAL
+from covid_monai.evaluation.metrics.clinical_utility import predictive_values
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results.wording import class_label
 
@@ -121,7 +121,7 @@ def _prevalence(settings: ResultSettings, rates: Mapping[str, Figure], class_nam
 
 
 def _thousand_images(prevalence: float, rates: Mapping[str, Figure], class_name: str) -> None:
-    values = values_at(rates, prevalence)
+    (values,) = predictive_values(rates["sensitivity"], rates["specificity"], [prevalence])
     sensitivity, specificity = rates["sensitivity"]["value"] or 0.0, rates["specificity"]["value"] or 0.0
     count, name = count_thousand(sensitivity, specificity, prevalence), class_label(class_name)
     with ui.element("div").classes("thousand").props("aria-live=polite"):

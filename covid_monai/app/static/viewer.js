@@ -1,4 +1,5 @@
-// Grey values are looked up in the browser: a table of 65,536 entries per change, and one pass over the image.
+// Displays the image, and blends the heat map over it by its opacity (class HeatmapViewer). Grey values are
+// looked up in the browser: a table of 65,536 entries for each change, and one pass over the image.
 const PADDING = 65535;
 const TOP = 65534;
 
@@ -37,7 +38,7 @@ export default {
           <input type="range" min="0" max="1" step="0.005" :value="spreadSlider" @input="slideSpread" name="width" /></label>
       </div>
       <div class="viewer-keys small dim">Drag to move, Shift and drag for {{ windowed ? "the window" : "brightness and contrast" }},
-        wheel to zoom. Keys on the image: + − arrows 0 (fit), i (invert), h (heat map), r (reset).</div>
+        wheel to zoom. Keys on the image: + and − (zoom), arrows (move), 0 (fit), i (invert), h (heat map), r (reset).</div>
     </div>`,
   props: {
     url: String, label: String, columns: Number, rows: Number, low: Number, high: Number, center: Number,
@@ -64,15 +65,15 @@ export default {
     centerRange() {
       return [this.low - this.range / 2, this.high + this.range / 2];
     },
-    // The brighter to the right, whatever a center means.
+    // A window shows its own center. Brightness grows to the right, where the center is lower.
     centerSlider() {
       return this.windowed ? this.c : this.centerRange[0] + this.centerRange[1] - this.c;
     },
-    // The narrowest width, and how many times as wide the widest is; 100 % of contrast lies in the middle.
+    // The smallest width, and the ratio of the largest to it; 100 % of contrast lies in the middle.
     widths() {
       return this.windowed ? [this.range / 100, 200] : [this.range / 8, 64];
     },
-    // Each step is a share of the width.
+    // A step of the slider multiplies the width.
     spreadSlider() {
       const at = Math.log(this.w / this.widths[0]) / Math.log(this.widths[1]);
       return this.windowed ? at : 1 - at;

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
-from typing import NamedTuple
 
 from nicegui import ui
 
@@ -16,19 +15,7 @@ from covid_monai.core.vocabulary import Status, UnreadableImage
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results.dicom.source_radiograph import NoResultObjects
 
-
-class Download(NamedTuple):
-    """A file to save.
-
-    Args:
-        name: File name.
-        data: Content.
-        media_type: Media type.
-    """
-
-    name: str
-    data: bytes
-    media_type: str
+Download = tuple[str, bytes, str]  # file name, content, media type
 
 
 def download_card(model: ServedModel, upload: Upload, prediction: Prediction) -> None:
@@ -39,20 +26,32 @@ def download_card(model: ServedModel, upload: Upload, prediction: Prediction) ->
         upload: Image.
         prediction: Prediction for the image.
     """
+    # The name differs between images, and contains no name of a patient.
+    stem = f"covid-monai-{hashlib.sha256(upload.data).hexdigest()[:10]}"
     is_dicom = prediction.status is not Status.ERROR and not upload.data.startswith(
         (b"\xff\xd8\xff", b"\x89PNG")
     )
+
+    def pdf_report() -> Download:
+        return f"{stem}.pdf", model.engine.pdf_report(upload, prediction), "application/pdf"
+
+    def json_record() -> Download:
+        text = json.dumps(prediction.to_json(), indent=2, ensure_ascii=False)
+        return f"{stem}.json", text.encode(), "application/json"
+
+    def dicom_object(*, heatmap: bool) -> Download:
+        made = model.engine.dicom_object(upload, prediction, heatmap=heatmap)
+        return made.name, made.data, "application/dicom"
+
     with ui.element("section").classes("card").props("aria-label=Downloads"):
         heading("Downloads")
         with ui.row().classes("downloads"):
-            _button("PDF report", "picture_as_pdf", lambda: pdf_report(model, upload, prediction))
-            _button("JSON", "data_object", lambda: json_record(upload, prediction))
+            _button("PDF report", "picture_as_pdf", pdf_report)
+            _button("JSON", "data_object", json_record)
             if is_dicom:
-                _button("DICOM SR", "description", lambda: dicom_object(model, upload, prediction, "report"))
+                _button("DICOM SR", "description", lambda: dicom_object(heatmap=False))
             if is_dicom and prediction.ok:
-                _button(
-                    "Secondary Capture", "image", lambda: dicom_object(model, upload, prediction, "heatmap")
-                )
+                _button("Secondary Capture", "image", lambda: dicom_object(heatmap=True))
         if not is_dicom:
             words = (
                 "DICOM SR and Secondary Capture belong to a study, so they are made for DICOM images only."
@@ -62,50 +61,13 @@ def download_card(model: ServedModel, upload: Upload, prediction: Prediction) ->
 
 def _button(words: str, icon: str, make: Callable[[], Download]) -> None:
     async def save() -> None:
-        made_by.props("loading")
+        shown.props("loading")
         try:
-            made = await asyncio.to_thread(make)
-            ui.download.content(made.data, made.name, made.media_type)
+            name, data, media_type = await asyncio.to_thread(make)
+            ui.download.content(data, name, media_type)
         except (Busy, NoResultObjects, UnreadableImage) as error:
             warn(str(error))
         finally:
-            made_by.props(remove="loading")
+            shown.props(remove="loading")
 
-    made_by = button(words, icon).on_click(save)
-
-
-def pdf_report(model: ServedModel, upload: Upload, prediction: Prediction) -> Download:
-    """Make the PDF report."""
-    data = model.engine.pdf_report(upload, prediction)
-    return Download(_file_name(upload, "pdf"), data, "application/pdf")
-
-
-def json_record(upload: Upload, prediction: Prediction) -> Download:
-    """Make the record of `covid-monai predict --json`."""
-    text = json.dumps(prediction.to_json(), indent=2, ensure_ascii=False)
-    return Download(_file_name(upload, "json"), text.encode(), "application/json")
-
-
-def dicom_object(model: ServedModel, upload: Upload, prediction: Prediction, kind: str) -> Download:
-    """Make one DICOM object.
-
-    Args:
-        model: Model that made the prediction.
-        upload: DICOM image.
-        prediction: Prediction for the image.
-        kind: Kind of object: report or heatmap.
-
-    Raises:
-        NoResultObjects: If the image has no such object.
-    """
-    for made in model.engine.dicom_objects(upload, prediction, heatmap=kind == "heatmap"):
-        if made.kind == kind:
-            return Download(made.name, made.data, "application/dicom")
-    raise NoResultObjects(
-        "no radiograph", f"{upload.name} holds no radiograph, so no DICOM report can refer to it."
-    )
-
-
-def _file_name(upload: Upload, suffix: str) -> str:
-    """Return a name that differs between images and contains no name of a patient."""
-    return f"covid-monai-{hashlib.sha256(upload.data).hexdigest()[:10]}.{suffix}"
+    shown = button(words, icon).on_click(save)
