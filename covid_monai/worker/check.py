@@ -16,7 +16,7 @@ from pydicom.uid import UID
 
 from covid_monai.core.errors import first_line
 from covid_monai.core.number_format import format_count
-from covid_monai.core.vocabulary import Status
+from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
 from covid_monai.dicom.file import read_dicom
 from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.connection import CredentialsError
@@ -262,9 +262,8 @@ def _check_fetching(
 
 def _transfer_syntax(path: Path) -> str:
     try:
-        meta = read_dicom(path, stop_before_pixels=True).file_meta
-        return UID(str(meta.TransferSyntaxUID)).name
-    except Exception:
+        return UID(str(read_dicom(path, stop_before_pixels=True).file_meta.TransferSyntaxUID)).name
+    except (RefusedImage, UnreadableImage):
         return "unknown"
 
 

@@ -12,6 +12,11 @@ from covid_monai.pacs.connection import ArchiveConnection, Url
 from covid_monai.worker.rules import Rules
 
 _SECRET_KEYS = ("password", "token", "secret", "authorization")
+_MESSAGES = {  # instead of pydantic's own
+    "missing": "is missing",
+    "path_type": "must be a path",
+    "string_pattern_mismatch": "must be letters, digits, - and _, and 32 characters at most",
+}
 
 
 class SettingsError(ValueError):
@@ -123,7 +128,10 @@ class Monitoring(_Section):
     @field_validator("host")
     @classmethod
     def _check_host(cls, host: str) -> str:
-        ip_address(host)
+        try:
+            ip_address(host)
+        except ValueError:
+            raise ValueError("give an IP address, such as 127.0.0.1") from None
         return host
 
 
@@ -216,7 +224,8 @@ def _explain(item: Any) -> str:
     location = [str(part) for part in item["loc"]]
     if item["type"] == "extra_forbidden":
         return _explain_unknown_key(location)
-    message = item["msg"].removeprefix("Value error, ").replace("Field required", "is missing")
+    message = _MESSAGES.get(item["type"]) or item["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be")
     return f"{'.'.join(location)}: {message}" if location else message
 
 

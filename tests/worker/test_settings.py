@@ -49,7 +49,7 @@ def test_a_misspelled_key_is_named_with_the_allowed_keys(tmp_path):
 
 def test_every_mistake_is_named_at_once(tmp_path):
     message = complaint(tmp_path, batch_size=0, colour="red")
-    assert "batch_size: Input should be greater than or equal to 1" in message
+    assert "batch_size: must be greater than or equal to 1" in message
     assert "top level: Unknown key 'colour'" in message
 
 
@@ -71,17 +71,22 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(tmp_path):
     ("change", "words"),
     [
         ({"url": "pacs.example"}, "give a full address"),
-        ({"source": "dimse"}, "Input should be 'orthanc' or 'dicomweb'"),
+        ({"source": "dimse"}, "must be 'orthanc' or 'dicomweb'"),
         ({"username": "me"}, "username goes with password_env or password_file"),
         ({"password_env": "A", "token_file": "b"}, "give one of password_env, token_file"),
         ({"source": "dicomweb", "event": "stable_series"}, "are for source: orthanc"),
         ({"source": "dicomweb", "rules": {"ae_titles": ["CR1"]}}, "ae_titles needs source: orthanc"),
         ({"client_key": "key.pem"}, "client_key goes with client_certificate"),
-        ({"name": "../etc"}, "archives.0.name"),
+        ({"name": "../etc"}, "archives.0.name: must be letters, digits"),
     ],
 )
 def test_values_that_do_not_fit_together_are_an_error(tmp_path, change, words):
     assert words in with_archive(tmp_path, **change)
+
+
+def test_a_host_name_is_not_an_address_for_monitoring(tmp_path):
+    words = "monitoring.host: give an IP address, such as 127.0.0.1"
+    assert words in complaint(tmp_path, monitoring={"host": "localhost"})
 
 
 def test_two_archives_of_one_name_are_refused(tmp_path):
