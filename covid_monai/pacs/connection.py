@@ -155,5 +155,7 @@ class ArchiveConnection(BaseModel):
         else:
             return None
         if not secret:
-            raise CredentialsError(f"archive {self.name}: {place} holds no secret. Put the password or token there.")
+            raise CredentialsError(
+                f"archive {self.name}: {place} holds no secret. Put the password or token there."
+            )
         return secret
