@@ -37,7 +37,9 @@ def classified(classifier, file, *, decided="covid", probable="covid", possible=
     """An ok prediction; `decided` may be "uncertain"."""
     values = dict(zip(("normal", "pneumonia", "covid"), (0.01, 0.02, 0.03), strict=True))
     values[probable] = 1 - sum(value for name, value in values.items() if name != probable)
-    reason = "pneumonia and covid are all possible; none can be excluded." if decided == "uncertain" else None
+    reason = (
+        "pneumonia and covid are both possible; none can be excluded." if decided == "uncertain" else None
+    )
     return Prediction(
         file=str(file),
         status=Status.OK,

@@ -96,5 +96,5 @@ from covid_monai.cli.main import main
 main()
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert "1 files:" in result.stderr
+    assert "1 file:" in result.stderr
     assert result.stdout.splitlines()[-1] == "[]"

@@ -51,27 +51,27 @@ app.command(epilog=serve_command.EXAMPLES)(serve_command.serve)
 
 
 def main() -> None:
-    """Run the command line; what goes wrong is one line on the standard error, and an exit code.
+    """Run the command line. An error is one line on the standard error and an exit code.
 
-    2 for what the person who typed the command can change, 1 for what they cannot.
+    The exit code is 2 for errors that the user can correct, and 1 for others.
     """
     try:
         app()
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+    except BrokenPipeError:  # the reader of a pipe, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:  # typer has turned its own into SystemExit already
+    except Exception as error:  # typer has already turned its own into SystemExit
         if os.environ.get(TRACEBACK):
             raise
         line, code = _explain(error)
         typer.echo(f"covid-monai: {line}", err=True)
         sys.exit(code)
     finally:
-        gc.freeze()  # else the interpreter looks through all of PyTorch before it ends: half a second
+        gc.freeze()  # else the interpreter searches all of PyTorch for garbage at its end: half a second
 
 
-def _print_version(shown: bool) -> None:
-    if shown:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"covid-monai {__version__}")
         raise typer.Exit
 
@@ -84,22 +84,23 @@ def _root(
 ) -> None:
     """Classify chest radiographs with MONAI bundles: normal, pneumonia, COVID-19."""
     if not sys.warnoptions:
-        # Warnings are for developers, and pydicom's quote values, which may name a patient.
+        # Warnings are for developers, and those of pydicom quote values, which may name a patient.
         warnings.simplefilter("ignore")
-    # MONAI looks for a decoder that we do not use, and says so at every start.
+    # At every start MONAI logs that it does not find a decoder, which is not used here.
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 
 def _explain(error: Exception) -> tuple[str, int]:
-    """One line for a person, and the exit code."""
-    # The outermost of these kinds: it names the file, what it was raised from may not.
+    """Return one line for people, and the exit code."""
+    # The outermost exception of these types: it names the file, which its cause may not.
     for cause in exception_chain(error):
         if isinstance(cause, ImportError):
             line = first_line(cause)
             if "pip install" not in line:
-                line += ". Install what is missing: pip install 'covid-monai[export,train]'"
+                line += ". Install the missing packages: pip install 'covid-monai[export,train]'"
             return line, 2
         if isinstance(cause, ValueError | OSError):
             return first_line(cause), 2
     *_, cause = exception_chain(error)
-    return f"unexpected {type(cause).__name__}: {first_line(cause)} (set {TRACEBACK}=1 to see where)", 1
+    message = f"Unexpected {type(cause).__name__} ({first_line(cause)})."
+    return f"{message} Set {TRACEBACK}=1 to see the traceback.", 1

@@ -1,4 +1,4 @@
-"""`covid-monai predict`: image files in, one record each out."""
+"""`covid-monai predict`: one record per image file."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covid_monai.cli import examples
-from covid_monai.cli.dicom_output import DicomOutput, check_dicom_output
+from covid_monai.cli import examples, outcome_counts
 from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle, find_images
-from covid_monai.cli.pdf_report import PdfReport, check_report
+from covid_monai.cli.prediction_outputs import (
+    DicomOutput,
+    PdfReport,
+    PredictionOutput,
+    check_dicom_output,
+    check_report,
+)
 from covid_monai.core.lazy_imports import import_monai_for_prediction
+from covid_monai.core.number_format import format_metric
 from covid_monai.core.progress import with_progress
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
 
@@ -21,8 +27,7 @@ if TYPE_CHECKING:
     from covid_monai.inference import Prediction
     from covid_monai.inference.classifier import Classifier
 
-
-_TROUBLES_TOLD = 20
+_LISTED_FAILURES = 20
 
 EXAMPLES = examples(
     "covid-monai predict image.dcm",
@@ -43,53 +48,49 @@ def predict(
     json_lines: Annotated[bool, typer.Option("--json", help="The same as --output -")] = False,
     dicom_output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for a DICOM report and heat map of each DICOM image."),
+        typer.Option(metavar="DIR", help="Write a DICOM report and heat map of each DICOM image to DIR."),
     ] = None,
-    pdf: Annotated[bool, typer.Option("--pdf", help="With --dicom-output: a page for a person too.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="With --dicom-output: write a PDF report too.")] = False,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.pdf", help="A page on one image with its heat map, or a table of many."),
+        typer.Option(metavar="FILE.pdf", help="Write a PDF: one page for one image, a table for several."),
     ] = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images through the network at once.")] = 16,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that read and preprocess.")] = 2,
+    batch_size: Annotated[int, typer.Option(min=1, help="Number of images in a batch.")] = 16,
+    workers: Annotated[int, typer.Option(min=1, help="Number of threads that read and preprocess.")] = 2,
 ) -> None:
     """Classify chest radiographs: DICOM, JPEG, PNG.
 
-    Every file gets one record: ok with its probabilities, or refused or error with the reason.
+    Every file has one record: ok with its probabilities, or refused or error with the reason.
 
     Exit code: 0 if all files are ok, 1 if any was refused or failed, 2 for wrong usage.
     """
-    output = _settled_output(output, json_lines=json_lines)
+    output = _choose_output(output, json_lines=json_lines)
     check_dicom_output(dicom_output, pdf=pdf)
     files = find_images(paths)
     check_report(report, images=len(files))
-    place = bundle if bundle is not None and bundle.is_file() else find_bundle(bundle)
+    bundle_path = bundle if bundle is not None and bundle.is_file() else find_bundle(bundle)
 
     import_monai_for_prediction()
     from covid_monai.bundle.bundle_zip import open_bundle
     from covid_monai.inference.classifier import Classifier
 
-    with open_bundle(place) as folder:
+    with open_bundle(bundle_path) as folder:
         classifier = Classifier(
-            folder,
-            device=device,
-            batch_size=batch_size,
-            workers=workers,
-            backend=backend,
+            folder, device=device, batch_size=batch_size, workers=workers, backend=backend
         )
-        others = _other_outputs(classifier, dicom_output, report, pdf=pdf, images=len(files))
+        other_outputs = _other_outputs(classifier, dicom_output, report, pdf=pdf, images=len(files))
     predictions = classifier.predict(files)
-    for other in others:
-        predictions = other.along(predictions)
+    for other in other_outputs:
+        predictions = other.write_along(predictions)
     predictions = with_progress(predictions, "classifying", total=len(files))
     if output is None:
         outcomes = _print_table(predictions, classifier.class_names)
     else:
         outcomes = _write(predictions, output, classifier.class_names)
     _print_summary(outcomes, output)
-    for other in others:
+    for other in other_outputs:
         typer.echo(other.summary(), err=True)
     if outcomes.total() > outcomes[str(Status.OK)]:
         raise typer.Exit(1)
@@ -97,58 +98,58 @@ def predict(
 
 def _other_outputs(
     classifier: "Classifier", dicom_output: Path | None, report: Path | None, *, pdf: bool, images: int
-) -> list[DicomOutput | PdfReport]:
-    """What is written beside the records, as the predictions come."""
-    others: list[DicomOutput | PdfReport] = []
+) -> list[PredictionOutput]:
+    outputs: list[PredictionOutput] = []
     if dicom_output is not None:
-        others.append(DicomOutput(classifier, dicom_output, pdf=pdf))
+        outputs.append(DicomOutput(classifier, dicom_output, pdf=pdf))
     if report is not None:
-        others.append(PdfReport(classifier, report, images=images))
-    return others
+        outputs.append(PdfReport(classifier, report, images=images))
+    return outputs
 
 
-def _settled_output(output: str | None, *, json_lines: bool) -> str | None:
-    """Where the records go; None stands for the table."""
+def _choose_output(output: str | None, *, json_lines: bool) -> str | None:
+    """Return the place of the records; None means the table."""
     from covid_monai.inference.output import STDOUT, check_output
 
     if json_lines and output not in (None, STDOUT):
-        raise ValueError(f"--json writes to the terminal: leave it out to write {output}.")
+        raise ValueError(f"--json writes to the terminal. Leave it out to write {output}.")
     if output is not None:
         check_output(output)
     return STDOUT if json_lines else output
 
 
 def _write(predictions: Iterable["Prediction"], output: str, class_names: tuple[str, ...]) -> Counter[str]:
-    from covid_monai.inference.output import STDOUT, open_results, partial_path
+    from covid_monai.inference.output import STDOUT, open_output, partial_path
 
     outcomes: Counter[str] = Counter()
-    troubles: list[str] = []
+    failures: list[str] = []
     try:
-        with open_results(output, class_names=class_names) as write:
+        with open_output(output, class_names=class_names) as write:
             for prediction in predictions:
                 write(prediction)
                 outcomes[_outcome(prediction)] += 1
-                if not prediction.ok and len(troubles) < _TROUBLES_TOLD:
-                    troubles.append(_trouble(prediction))
-    except BaseException:  # above all Ctrl-C: say what is left of the work
+                if not prediction.ok and len(failures) < _LISTED_FAILURES:
+                    failures.append(_failure_line(prediction))
+    except BaseException:  # for example Ctrl-C: name the file with the finished part
         if output != STDOUT and outcomes:
-            typer.echo(f"Stopped: {outcomes.total()} results stand in {partial_path(output)}", err=True)
+            typer.echo(f"Stopped. {partial_path(output)} has {outcomes.total()} results.", err=True)
         raise
     if output != STDOUT:
-        _tell(troubles, outcomes.total() - outcomes[str(Status.OK)], output)
+        _print_failures(failures, outcomes.total() - outcomes[str(Status.OK)], output)
     return outcomes
 
 
-def _tell(troubles: list[str], total: int, output: str) -> None:
-    """What has no result and why: a file of results says it, but a person does not look there first."""
-    for trouble in troubles:
-        typer.echo(trouble, err=True)
-    if total > len(troubles):
-        more = total - len(troubles)
-        typer.echo(f"{more} more were refused or failed: see the reason of each in {output}.", err=True)
+def _print_failures(failures: list[str], total: int, output: str) -> None:
+    """List the images without a result and why; the output has this too, but people look here first."""
+    for failure in failures:
+        typer.echo(failure, err=True)
+    if total > len(failures):
+        more = total - len(failures)
+        verb = "was" if more == 1 else "were"
+        typer.echo(f"{more:,} more {verb} refused or failed. The reasons are in {output}.", err=True)
 
 
-def _trouble(record: "Prediction") -> str:
+def _failure_line(record: "Prediction") -> str:
     detail = str(record.detail).removeprefix(f"{Path(record.file).name}: ")
     return f"{_printable(record.file)}: {_outcome(record)}: {_printable(detail)}"
 
@@ -165,7 +166,7 @@ def _print_table(predictions: Iterable["Prediction"], class_names: tuple[str, ..
         Console().print(_table([record for record in records if record.ok], class_names))
     for record in records:
         if not record.ok:
-            typer.echo(_trouble(record))
+            typer.echo(_failure_line(record))
     return Counter(map(_outcome, records))
 
 
@@ -184,30 +185,27 @@ def _table(records: list["Prediction"], class_names: tuple[str, ...]) -> "Table"
         table.add_column(Text(f"p({name})"), justify="right")
     table.add_column("decision")
     for record in records:
-        probabilities = record.probabilities or {}
-        numbers = [f"{probabilities[name]:.3f}" for name in class_names]
-        decision = _decision(record)
+        probabilities = [format_metric((record.probabilities or {})[name]) for name in class_names]
         file = _printable(record.file.removeprefix(folder))
-        table.add_row(*map(Text, (file, str(record.predicted_class), *numbers, decision)))
+        table.add_row(*map(Text, (file, str(record.predicted_class), *probabilities, _decision(record))))
     return table
 
 
 def _decision(record: "Prediction") -> str:
-    decision = (record.decision or {}).get("class", "-")
-    if (record.decision or {}).get("reason") is None:
-        return str(decision)
-    return f"{decision}: {' or '.join(record.prediction_set or ['no class fits'])}"
+    decision = record.decision or {}
+    if decision.get("reason") is None:
+        return str(decision.get("class", "-"))
+    return f"{decision['class']}: {' or '.join(record.prediction_set or ['no class fits'])}"
 
 
 def _printable(text: str) -> str:
-    """Without the bytes that are no text and may stand in a file's name, and on one line."""
+    """Return text on one line, with escapes for bytes of a file name that are not text."""
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _print_summary(outcomes: Counter[str], output: str | None) -> None:
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
     written = f" Written to {output}." if output not in (None, "-") else ""
-    typer.echo(f"{outcomes.total()} files: {counts}.{written}", err=True)
-    if output is not None:  # the table has it below itself
+    typer.echo(f"{outcome_counts(outcomes)}{written}", err=True)
+    if output is not None:  # the table has this line as its caption
         typer.echo(RESEARCH_USE, err=True)

@@ -1,11 +1,11 @@
-"""`covid-monai score-archive`: `predict` on a cluster, for archives that one machine does not finish."""
+"""`covid-monai score-archive`: `predict` on a cluster, for archives that are too large for one machine."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from covid_monai.cli import examples
+from covid_monai.cli import examples, outcome_counts
 from covid_monai.cli.options import (
     BundleOption,
     DeviceOption,
@@ -26,25 +26,25 @@ EXAMPLES = examples(
 def score_archive(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, or folders of them.")],
     output: Annotated[
-        Path, typer.Option(metavar="FILE", help="FILE.jsonl; an interrupted one is continued.")
+        Path, typer.Option(metavar="FILE", help="FILE.jsonl; an interrupted run is continued.")
     ],
     bundle: BundleOption = None,
     address: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Ray cluster; auto: the one that this machine is part of.",
+            help="Address of a Ray cluster; auto: the cluster of this machine.",
             show_default="a cluster on this machine, for this run",
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Classifiers at once; a CPU or GPU each.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Number of classifiers, each with a CPU or GPU.")] = 2,
     device: DeviceOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images through a network at once.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Number of images in a batch.")] = 16,
     as_json: JsonOption = False,
 ) -> None:
-    """Classify an archive on a Ray cluster: the records of predict, in the order in which they are done.
+    """Classify an archive on a Ray cluster: the records of predict, in the order of completion.
 
-    Files and bundle must have the same paths on all machines. Needs the extra cluster.
+    Files and bundle must have the same paths on all machines. This command needs the extra cluster.
 
     Exit code: 0 if all files are ok, 1 if any was refused or failed, 2 for wrong usage.
     """
@@ -62,8 +62,7 @@ def score_archive(
         )
     if as_json:
         print_json({"output": str(output), "files": outcomes, "notice": RESEARCH_USE})
-    counts = ", ".join(f"{count} {status}" for status, count in outcomes.most_common())
-    typer.echo(f"{outcomes.total()} files: {counts}. Written to {output}.", err=True)
+    typer.echo(f"{outcome_counts(outcomes)} Written to {output}.", err=True)
     typer.echo(RESEARCH_USE, err=True)
     if outcomes.total() > outcomes[str(Status.OK)]:
         raise typer.Exit(1)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from covid_monai.bundle import Bundle
 from covid_monai.core.atomic_files import replace_atomically
-from covid_monai.inference.backends.onnx_export import example, onnx_bytes, quietly
+from covid_monai.inference.backends.onnx_export import example_images, export_onnx, suppress_export_warnings
 from covid_monai.phantoms.radiograph import draw_radiograph
 from covid_monai.readers.image_files import readable_images
 
@@ -64,11 +64,11 @@ def write_torchscript(bundle: Bundle, path: Path) -> None:
     """
     config = ConfigParser.load_config_file(str(bundle.root / "configs" / "inference.yaml"))
     # The name of the file becomes part of the archive.
-    with replace_atomically(path) as temporary, TemporaryDirectory() as folder, quietly():
+    with replace_atomically(path) as temporary, TemporaryDirectory() as folder, suppress_export_warnings():
         written = Path(folder) / TORCHSCRIPT
         save_net_with_metadata(
             # Traced: scripting lists the constants of layers in an order that differs from run to run.
-            convert_to_torchscript(bundle.load_network(), inputs=[example(bundle)], use_trace=True),
+            convert_to_torchscript(bundle.load_network(), inputs=[example_images(bundle)], use_trace=True),
             str(written),
             include_config_vals=False,
             append_timestamp=False,
@@ -85,7 +85,7 @@ def write_torchscript(bundle: Bundle, path: Path) -> None:
 def write_onnx(bundle: Bundle, path: Path) -> None:
     """Write the network for ONNX Runtime, for batches of any size."""
     with replace_atomically(path) as temporary:
-        temporary.write_bytes(onnx_bytes(bundle))
+        temporary.write_bytes(export_onnx(bundle))
 
 
 def check_parity(bundle: Bundle, folders: Sequence[Path] = ()) -> tuple[int, dict[str, float]]:
@@ -123,7 +123,7 @@ def check_parity(bundle: Bundle, folders: Sequence[Path] = ()) -> tuple[int, dic
 
 def load_torchscript(path: Path) -> Probabilities:
     """Load `model.ts` as a function from images to probabilities."""
-    with quietly():
+    with suppress_export_warnings():
         return _run_torch(torch.jit.load(str(path), map_location="cpu").eval())
 
 

@@ -1,4 +1,4 @@
-"""Paths in, one prediction record per image out.
+"""From image files to one `Prediction` each.
 
 Importing this package loads neither torch nor MONAI: `covid_monai.inference.classifier` does.
 """

@@ -1,4 +1,4 @@
-"""Many paths in, one `Prediction` each out, in order and in bounded memory."""
+"""Classification of image files: one `Prediction` per file, in order and in bounded memory."""
 
 import logging
 import os
@@ -17,37 +17,38 @@ from torch import nn
 
 from covid_monai.bundle import Bundle
 from covid_monai.core.errors import exception_chain, first_line
+from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.gate.gate import Gate, check_view
 from covid_monai.inference.backends import choose_backend, load_backend
-from covid_monai.inference.decision import compute_probabilities, make_decision, prediction_set
+from covid_monai.inference.decision import compute_probabilities, find_prediction_set, make_decision
 from covid_monai.inference.grad_cam import HeatmapGenerator, ImageWithHeatmap, affine_to_image
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
 
 logger = logging.getLogger(__name__)
-Part = TypeVar("Part", OperatingPoint | None, Calibration | None)
+FittedPart = TypeVar("FittedPart", OperatingPoint | None, Calibration | None)
 
 
 class Classifier:
-    """A bundle's network and preprocessing, loaded once, for as many images as wanted.
+    """Network and preprocessing of a bundle, loaded once for any number of images.
 
     Args:
         bundle_dir: Folder of the bundle.
-        device: "cpu", "cuda", "cuda:1"...; None takes the GPU if there is one.
-        batch_size: Images handed to the network at once. It also fixes which images go together, so that
-            a run repeated gives the same numbers in torch too; see `backends`.
-        workers: Threads that read and preprocess ahead of the network.
-        backend: "openvino", "onnxruntime" or "torch"; None takes the first of these that is installed and
-            runs on the device.
+        device: "cpu", "cuda", "cuda:1"...; None chooses the GPU if there is one.
+        batch_size: Number of images in a batch of the network. It also fixes which images form a batch, so
+            that a repeated run gives the same numbers with torch too; see `backends`.
+        workers: Number of threads that read and preprocess ahead of the network.
+        backend: "openvino", "onnxruntime" or "torch"; None chooses the first of these that is installed
+            and runs on the device.
 
     Raises:
         FileNotFoundError: If there is no bundle, or it has no weights.
         ValueError: If weights, preprocessing, gate, calibration and operating point do not belong
             together, or there is no such device or backend.
-        ImportError: If the backend that is named is not installed.
+        ImportError: If the named backend is not installed.
     """
 
     def __init__(
@@ -60,14 +61,14 @@ class Classifier:
         backend: str | None = None,
     ) -> None:
         if batch_size < 1 or workers < 1:
-            raise ValueError(f"batch_size and workers must be 1 or more; found {batch_size} and {workers}.")
+            raise ValueError(f"batch_size and workers must be 1 or more, not {batch_size} and {workers}.")
         bundle = Bundle(bundle_dir)
         self.class_names = bundle.class_names
         self.image_size = bundle.image_size
         cpu_only = device is None and backend not in (None, "torch")
         self.device = choose_device("cpu" if cpu_only else device)
-        self.operating_point = _of_same_classes(bundle.operating_point, bundle.operating_point_path, bundle)
-        self.calibration = _of_same_classes(bundle.calibration, bundle.calibration_path, bundle)
+        self.operating_point = _check_classes(bundle.operating_point, bundle.operating_point_path, bundle)
+        self.calibration = _check_classes(bundle.calibration, bundle.calibration_path, bundle)
         name = choose_backend(backend, self.device)
         self._logits = load_backend(name, bundle, device=self.device, parallel=min(batch_size, _cores()))
         self.model = bundle.identity | {"backend": name}
@@ -75,7 +76,7 @@ class Classifier:
         self.gate = Gate.load(bundle)
         if self.gate is None:
             logger.warning(
-                "%s has no input gate (models/gate.npz): any grey picture is classified, whatever it shows.",
+                "%s has no input gate (models/gate.npz), so any grey image is classified, whatever it shows.",
                 bundle.root,
             )
         self._preprocessing = bundle.preprocessing
@@ -85,22 +86,22 @@ class Classifier:
     def predict(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
         """Classify image files, in the order given.
 
-        At most two batches are in memory: while the network sees one, the next is read. No file stops
-        the others: what cannot be classified yields a record with its reason.
+        At most two batches are in memory: while the network computes one, the next is read. No file stops
+        the others: a file that cannot be classified yields a record with the reason.
 
         Args:
-            paths: Files; DICOM, JPEG or PNG.
+            paths: DICOM, JPEG or PNG files.
         """
-        # Files side by side use the cores better than torch's own threads within one file. Setting their
-        # number in one thread sets it for all that come after, hence back at the end, and not where torch
-        # computes the network: that would run on one core.
+        # Several files in parallel use the cores better than torch's own threads within one file. Setting
+        # their number in one thread sets it for all later threads, so it is restored at the end. It is not
+        # set for the torch backend, whose network would run on one core.
         threads = torch.get_num_threads()
-        alone = threads if self.model["backend"] == "torch" else 1
+        threads_per_file = threads if self.model["backend"] == "torch" else 1
         pool = ThreadPoolExecutor(
             self._workers,
             thread_name_prefix="preprocess",
             initializer=torch.set_num_threads,
-            initargs=(alone,),
+            initargs=(threads_per_file,),
         )
         ahead: deque[list[tuple[str, Future]]] = deque()
         try:
@@ -110,12 +111,12 @@ class Classifier:
                     yield from self._classify(ahead.popleft())
             while ahead:
                 yield from self._classify(ahead.popleft())
-        finally:  # also where the caller stops early
+        finally:  # also if the caller stops early
             pool.shutdown(wait=True, cancel_futures=True)
             torch.set_num_threads(threads)
 
     def load_explainer(self) -> None:
-        """Load what `explain` needs at once, and not for the first image: the bundle's folder may go.
+        """Load what `explain` needs now and not for the first image, because the bundle may be deleted.
 
         Raises:
             ValueError: If the network has no layer for Grad-CAM.
@@ -123,21 +124,20 @@ class Classifier:
         self._heatmap  # noqa: B018
 
     def explain(self, path: str | Path, class_name: str) -> ImageWithHeatmap:
-        """Show where on an image the evidence for a class lies.
+        """Compute the heat map of an image: where the evidence for a class lies.
 
-        The file is read once more: whole images of two batches would not fit into memory.
+        The file is read again: whole images of two batches would not fit into memory.
 
         Args:
-            path: A file that `predict` has classified.
+            path: File that `predict` has classified.
             class_name: One of `class_names`.
 
         Raises:
             UnreadableImage: If the file cannot be read any more.
             ValueError: If the network has no layer for Grad-CAM.
         """
-        radiograph, meta = read_radiograph(
-            path
-        )  # whole: the preprocessing reads no more than the network needs
+        # The whole image: the preprocessing reads no more than the network needs.
+        radiograph, meta = read_radiograph(path)
         image = self._preprocessing({"image": os.path.abspath(path)})["image"]  # noqa: PTH100
         batch = image.as_tensor()[None].to(self.device)
         (heat,) = self._heatmap(batch, self.class_names.index(class_name))
@@ -149,19 +149,19 @@ class Classifier:
 
     @cached_property
     def _network(self) -> nn.Module:
-        """In PyTorch whatever the backend, as Grad-CAM needs gradients."""
+        """The network in PyTorch, whatever the backend, because Grad-CAM needs gradients."""
         return self._bundle.load_network(self.device)
 
     def _load(self, file: str) -> NDArray[np.float32] | Prediction:
         try:
-            # Absolute, because MONAI expands a leading "~", which a file's name may start with.
+            # Absolute, because MONAI expands a leading "~", with which a file's name may start.
             image = self._preprocessing({"image": os.path.abspath(file)})["image"]  # noqa: PTH100
             check_view(image.meta)
             if self.gate is not None:
                 self.gate.check(image.as_tensor())
             pixels: NDArray[np.float32] = image.numpy()
             return pixels
-        except Exception as error:  # one bad file, whatever is wrong with it, must not stop the rest
+        except Exception as error:  # a bad file of any kind must not stop the others
             return self._failure(file, error)
 
     def _classify(self, batch: list[tuple[str, Future]]) -> Iterator[Prediction]:
@@ -179,23 +179,23 @@ class Classifier:
                 yield self._success(file, outcome)
 
     def _probabilities(self, images: list[NDArray[np.float32]]) -> list[NDArray[np.float64] | Exception]:
-        """One row of shape [K], or what went wrong, per image."""
+        """Return one row of shape [K], or the exception, per image."""
         if not images:
             return []
         try:
             return list(compute_probabilities(self._logits(np.stack(images)), self.calibration))
-        except Exception as error:
+        except Exception as error:  # a library may raise anything, and others must go on
             if len(images) == 1:
                 return [error]
-            # Out of memory, or one image of the batch: each on its own gets its own outcome.
+            # Out of memory, or one bad image: each image alone gets its own outcome.
             return [outcome for image in images for outcome in self._probabilities([image])]
 
     def _success(self, file: str, probabilities: NDArray[np.float64]) -> Prediction:
         if not np.isfinite(probabilities).all():
-            return self._failure(file, ArithmeticError("the network's output is not finite"))
-        # Rounded first: class and decision then follow from the very numbers that are shown.
+            return self._failure(file, ArithmeticError("The output of the network is not finite."))
+        # Rounded first, so that class and decision follow from exactly the numbers in the record.
         row = probabilities.round(6)
-        possible = None if self.calibration is None else prediction_set(row, self.calibration)
+        possible = None if self.calibration is None else find_prediction_set(row, self.calibration)
         point = self.operating_point
         return Prediction(
             file=file,
@@ -236,21 +236,21 @@ def _batches(files: Iterator[str], size: int) -> Iterator[list[str]]:
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _of_same_classes(part: Part, path: Path, bundle: Bundle) -> Part:
+def _check_classes(part: FittedPart, path: Path, bundle: Bundle) -> FittedPart:
     if part is not None and part.class_names != bundle.class_names:
         raise ValueError(
-            f"{path} is for the classes {', '.join(part.class_names)}, the bundle for "
-            f"{', '.join(bundle.class_names)}: use the file of the bundle's own training run."
+            f"{path} is for the classes {', '.join(part.class_names)}, but the bundle is for "
+            f"{', '.join(bundle.class_names)}. Use the file of the bundle's own training run."
         )
     return part
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The named device, or the GPU if there is one.
+    """Return the named device; for None the GPU if there is one.
 
     Raises:
         ValueError: If there is no such device.
@@ -260,7 +260,8 @@ def choose_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"{name!r} is no device: give cpu, cuda or cuda:1.") from error
+        raise ValueError(f"Unknown device {name!r}. Choose cpu, cuda or cuda:1.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"{name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices.")
+        found = format_count(torch.cuda.device_count(), "CUDA device")
+        raise ValueError(f"Device {name!r} does not exist: torch finds {found}. Choose another, or cpu.")
     return device

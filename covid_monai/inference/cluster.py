@@ -1,7 +1,7 @@
-"""An archive scored on a cluster: Ray Data deals the files out, each worker holds one classifier.
+"""Classification of an archive on a cluster: Ray Data distributes the files to workers.
 
-Ray starts workers, spreads files, restarts what dies and bounds the memory; here stand only what a worker
-does with a batch of files, and how results are kept so that a run can be continued.
+Ray starts workers, restarts workers that die, and limits the memory. This module only
+defines how a worker classifies a batch of files, and how an interrupted run is continued.
 """
 
 import json
@@ -20,7 +20,7 @@ from covid_monai.core.vocabulary import Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
 
-_BATCHES_AT_ONCE = 4  # of a worker's: what is lost where a file takes its worker down
+_BATCHES_PER_TASK = 4  # a worker that dies loses the files of its task
 _RESTARTS = 2
 
 
@@ -34,41 +34,41 @@ def score_archive(
     device: str | None = None,
     batch_size: int = 16,
 ) -> Counter[str]:
-    """Classify files on a cluster, one line of JSON each, in the order in which they are done.
+    """Classify files on a cluster, and write one line of JSON for each, in the order of completion.
 
-    A run that was interrupted goes on: files that have a line in `OUTPUT.partial` are not read again. The
-    lines are those of `covid-monai predict`. A file whose worker dies gets an error record.
+    An interrupted run is continued: files with a line in `OUTPUT.partial` are not read again. The lines are
+    those of `covid-monai predict`. A file whose worker dies gets an error record.
 
     Args:
-        files: Under the same paths on every machine, as is the bundle.
-        output: File ending in .jsonl; complete or not there.
+        files: Image files, with the same paths on every machine, like the bundle.
+        output: File that ends with .jsonl; it exists only when it is complete.
         bundle_dir: Folder of the bundle.
-        address: Of the cluster, as `ray.init` takes it ("auto" for the one that this machine belongs to);
-            None starts one here that ends with the run.
-        workers: Classifiers at once, each with one CPU, or one GPU where `device` says so.
-        device: "cpu" or "cuda" of each worker.
-        batch_size: Images through a network at once.
+        address: Address of the cluster for `ray.init` ("auto" for the cluster of this machine); None starts
+            a cluster on this machine for this run.
+        workers: Number of classifiers, each with one CPU, or one GPU if `device` is "cuda".
+        device: Device of each worker, "cpu" or "cuda".
+        batch_size: Number of images in a batch of a network.
 
     Returns:
-        How many files had which status.
+        Number of files by status.
 
     Raises:
-        ImportError: Without the extra `cluster`.
-        ValueError: If the bundle or the output will not do, or the lines there come from another model.
+        ImportError: If the extra `cluster` is missing.
+        ValueError: If bundle or output cannot be used, or existing lines come from another model.
     """
     if output.suffix.lower() != ".jsonl":
-        raise ValueError(f"{output}: a cluster's results are written as .jsonl; name a file that ends so.")
+        raise ValueError(f"{output} is not a .jsonl file. Name an output that ends with .jsonl.")
     model = Bundle(bundle_dir).identity
     partial = Path(f"{output}.partial")
-    outcomes, done = _done(partial, model)
+    outcomes, done = _read_partial(partial, model)
     waiting = [file for file in map(str, files) if file not in done]
     partial.parent.mkdir(parents=True, exist_ok=True)
     settings = {"bundle_dir": str(bundle_dir.absolute()), "device": device, "batch_size": batch_size}
-    with _cluster(address, workers), partial.open("a", encoding="utf-8") as lines:
-        answers = _answers(waiting, settings, model, workers=workers) if waiting else iter(())
-        for line in with_progress(answers, "classifying", total=len(waiting)):
-            lines.write(line + "\n")
-            lines.flush()
+    with _cluster(address, workers), partial.open("a", encoding="utf-8") as file:
+        lines = _classify(waiting, settings, model, workers=workers) if waiting else iter(())
+        for line in with_progress(lines, "classifying", total=len(waiting)):
+            file.write(line + "\n")
+            file.flush()
             outcomes[json.loads(line)["status"]] += 1
     partial.replace(output)
     return outcomes
@@ -81,18 +81,18 @@ class _Worker:
         self.classifier = Classifier(bundle_dir, device=device, batch_size=batch_size, workers=1)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Answer a batch of paths, each as bytes: a file's name need not be text."""
+        """Classify a batch of paths. They are bytes, because a file's name need not be text."""
         predictions = self.classifier.predict(os.fsdecode(file) for file in batch["file"])
         return {"line": [json.dumps(prediction.to_json(), allow_nan=False) for prediction in predictions]}
 
 
-def _answers(
+def _classify(
     files: Sequence[str], settings: Mapping[str, Any], model: dict[str, str], *, workers: int
 ) -> Iterator[str]:
-    """Lines of JSON as they come, and of the files that went down with a worker at the end."""
+    """Yield lines of JSON in the order of completion; at the end those of files whose worker died."""
     import ray.data
 
-    at_once = settings["batch_size"] * _BATCHES_AT_ONCE
+    at_once = settings["batch_size"] * _BATCHES_PER_TASK
     paths = ray.data.from_items(
         [{"file": os.fsencode(file)} for file in files], override_num_blocks=-(-len(files) // at_once)
     )
@@ -111,14 +111,15 @@ def _answers(
         missing.discard(json.loads(row["line"])["file"])
         yield row["line"]
     for file in sorted(missing):
-        detail = "its worker died, over this file or one read with it: classify it with covid-monai predict"
+        detail = "Its worker died, because of this file or another file of its batch. Classify it with "
+        detail += "covid-monai predict."
         lost = Prediction(file=file, status=Status.ERROR, model=model, reason="failed", detail=detail)
         yield json.dumps(lost.to_json())
 
 
 @contextmanager
 def _cluster(address: str | None, workers: int) -> Iterator[None]:
-    """Be part of a cluster while the block runs; Ray's own talk stays short, and nothing is reported home."""
+    """Join a cluster while the block runs, without Ray's log lines, dashboard and usage statistics."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with require_extra("cluster"):
         import ray.data
@@ -126,7 +127,7 @@ def _cluster(address: str | None, workers: int) -> Iterator[None]:
     ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **here)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # files that take their worker down do not end the run
+    context.max_errored_blocks = -1  # files that end their worker do not end the run
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield
@@ -134,11 +135,11 @@ def _cluster(address: str | None, workers: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def _done(partial: Path, model: dict[str, str]) -> tuple[Counter[str], set[str]]:
-    """Statuses and files of the whole lines that an earlier run has left; a torn last line is cut off.
+def _read_partial(partial: Path, model: dict[str, str]) -> tuple[Counter[str], set[str]]:
+    """Read statuses and files of the lines of an earlier run, and delete an incomplete last line.
 
     Raises:
-        ValueError: If another model wrote them.
+        ValueError: If another model wrote the lines.
     """
     outcomes: Counter[str] = Counter()
     files: set[str] = set()
@@ -152,7 +153,7 @@ def _done(partial: Path, model: dict[str, str]) -> tuple[Counter[str], set[str]]
             record = json.loads(line)
             if not model.items() <= record["model"].items():  # which also names the backend
                 raise ValueError(
-                    f"{partial} was begun with another model: remove it, or name another output."
+                    f"{partial} was written by another model. Delete it, or name another output."
                 )
             outcomes[record["status"]] += 1
             files.add(record["file"])

@@ -13,11 +13,11 @@ from covid_monai.inference.prediction import UNCERTAIN
 def compute_probabilities(
     logits: NDArray[np.float32], calibration: Calibration | None
 ) -> NDArray[np.float64]:
-    """Softmax in double precision, then the bundle's calibration.
+    """Apply softmax in double precision, then the calibration of the bundle.
 
     Args:
         logits: Shape [N, K].
-        calibration: None leaves the network's own probabilities.
+        calibration: Calibration of the bundle; None keeps the probabilities of the network.
 
     >>> compute_probabilities(np.zeros((1, 2), np.float32), None)
     array([[0.5, 0.5]])
@@ -28,12 +28,12 @@ def compute_probabilities(
     return probabilities if calibration is None else calibration.apply(probabilities)
 
 
-def prediction_set(probabilities: NDArray[np.float64], calibration: Calibration) -> list[str]:
-    """The classes that cannot be excluded, in class order.
+def find_prediction_set(probabilities: NDArray[np.float64], calibration: Calibration) -> list[str]:
+    """Return the classes that cannot be excluded, in class order.
 
     Args:
         probabilities: Shape [K], calibrated.
-        calibration: Whose conformal thresholds are used.
+        calibration: Calibration with the conformal thresholds.
     """
     (members,) = calibration.prediction_sets(probabilities[None])
     return [name for name, member in zip(calibration.class_names, members, strict=True) if member]
@@ -42,12 +42,12 @@ def prediction_set(probabilities: NDArray[np.float64], calibration: Calibration)
 def make_decision(
     probabilities: NDArray[np.float64], operating_point: OperatingPoint, possible: list[str] | None
 ) -> dict[str, Any]:
-    """The class at the operating point, or "uncertain" if the prediction set is not that class alone.
+    """Decide the class at the operating point, or "uncertain" if the prediction set is not that class alone.
 
     Args:
         probabilities: Shape [K], calibrated.
-        operating_point: Chosen on validation.
-        possible: The prediction set; None if the bundle stores no calibration, and nothing is uncertain.
+        operating_point: Thresholds, chosen on validation.
+        possible: Prediction set; None if the bundle stores no calibration: then nothing is uncertain.
 
     Returns:
         The `decision` of a `Prediction`.
@@ -66,7 +66,8 @@ def make_decision(
 
 def _reason(possible: list[str], chosen: str) -> str:
     if not possible:
-        return "The image fits no class well: each is less probable than on nearly all images of that class."
+        return "The image fits no class: each class is less probable than on nearly all images of that class."
     if len(possible) == 1:
-        return f"Only {possible[0]} is likely, but the threshold of the operating point calls it {chosen}."
-    return f"{', '.join(possible[:-1])} and {possible[-1]} are all possible; none can be excluded."
+        return f"Only {possible[0]} is likely, but the thresholds of the operating point decide {chosen}."
+    quantifier = "both" if len(possible) == 2 else "all"
+    return f"{', '.join(possible[:-1])} and {possible[-1]} are {quantifier} possible; none can be excluded."

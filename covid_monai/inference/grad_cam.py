@@ -1,4 +1,4 @@
-"""Grad-CAM: which parts of an image moved the network towards a class, by MONAI's own `GradCAM`."""
+"""Grad-CAM heat maps: which parts of an image are evidence for a class, computed by MONAI's `GradCAM`."""
 
 import copy
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from monai.visualize import GradCAM
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-# The last layer that still knows where on the image something is, by an attribute of the network's family.
-# EfficientNet uses the module of its last activation in the stem too, hence the layer before it.
+# The last layer with a spatial extent, by an attribute of the network's family. EfficientNet uses the module
+# of its last activation also in the stem, so the layer before it is taken.
 _TARGET_LAYERS = {"class_layers": "class_layers.relu", "layer4": "layer4", "_conv_head": "_bn1"}
 
 
 class HeatmapGenerator:
-    """Grad-CAM of one classifier, for as many images as wanted.
+    """Grad-CAM of one network, for any number of images.
 
-    Works on a copy of the network: its hooks and frozen weights leave the original as it was.
+    It uses a copy of the network, so that hooks and frozen weights do not change the original.
 
     Args:
-        network: From `covid_monai.networks.build_network`.
+        network: Network from `covid_monai.networks.build_network`.
 
     Raises:
         ValueError: If the network is of another family.
@@ -33,28 +33,28 @@ class HeatmapGenerator:
 
     def __init__(self, network: nn.Module) -> None:
         self.layer = target_layer(network)
-        # Only the gradient at the layer is needed, not that of any weight.
+        # Only the gradient at the layer is needed, not the gradients of the weights.
         frozen = copy.deepcopy(network).eval().requires_grad_(False)
         self._cam = GradCAM(frozen, self.layer, postprocessing=_to_unit_range)
 
     def __call__(self, images: Tensor, class_index: int) -> NDArray[np.float32]:
-        """Heat maps of one class.
+        """Compute the heat maps of one class.
 
         Args:
             images: Shape [N, C, H, W], preprocessed, on the network's device.
-            class_index: The class whose evidence is shown. One for all images: MONAI sums the scores of a
-                batch over every class index it is given, which would mix the classes.
+            class_index: Class whose evidence is computed, the same for all images: MONAI sums the scores of
+                a batch over several class indices, which would mix the classes.
 
         Returns:
-            Shape [N, H, W] in [0, 1]; each map's highest value is 1, and 0 is no evidence. An image without
-            any evidence for the class gives a map of zeros.
+            Shape [N, H, W] in [0, 1]. The highest value of each map is 1, and 0 means no evidence. An image
+            without any evidence for the class has a map of zeros.
         """
         with torch.enable_grad():
             maps = self._cam(images.detach().clone().requires_grad_(), class_idx=class_index)
         return maps[:, 0].detach().float().cpu().numpy()
 
     def grid(self, images: Tensor) -> tuple[int, int]:
-        """Rows and columns of the maps before they are stretched to the size of `images`."""
+        """Return rows and columns of the maps before they are resized to the size of `images`."""
         with torch.enable_grad():
             maps = self._cam.compute_map(images.detach().clone().requires_grad_(), class_idx=0)
         return int(maps.shape[-2]), int(maps.shape[-1])
@@ -62,10 +62,10 @@ class HeatmapGenerator:
 
 @dataclass(frozen=True)
 class ImageWithHeatmap:
-    """A heat map and the image that it lies on.
+    """An image and its heat map, which has another grid.
 
     Args:
-        image: Shape [H, W] in [0, 1], as a viewer shows the file.
+        image: Shape [H, W] in [0, 1], as a viewer displays the file.
         heat: Shape [S, T] in [0, 1], on the grid of the network's input.
         to_image: Shape [3, 3]: (row, column, 1) of a pixel of `heat` to (row, column, 1) of the image, both
             counted from the centre of the first pixel.
@@ -77,13 +77,14 @@ class ImageWithHeatmap:
 
 
 def affine_to_image(image_affine: NDArray[np.float64], image: MetaTensor) -> NDArray[np.float64]:
-    """Where on an image the pixels of its preprocessed image lie, by the affines that MONAI keeps.
+    """Return the map from pixels of a preprocessed image to pixels of the whole image.
 
-    Whatever spatial transforms the bundle's preprocessing holds (resize, crop, pad, flip) are in them.
+    It follows from the affines that MONAI keeps, which contain all spatial transforms of the preprocessing
+    (resize, crop, pad, flip).
 
     Args:
-        image_affine: Shape [4, 4], of the whole image, as read.
-        image: Shape [C, S, T], after the preprocessing.
+        image_affine: Affine of the whole image as read, shape [4, 4].
+        image: Preprocessed image, shape [C, S, T].
 
     Returns:
         Shape [3, 3], as `ImageWithHeatmap.to_image`.
@@ -94,7 +95,7 @@ def affine_to_image(image_affine: NDArray[np.float64], image: MetaTensor) -> NDA
 
 
 def with_random_weights(network: nn.Module, *, seed: int) -> nn.Module:
-    """A copy of the network with every layer initialised anew, normalisation statistics included."""
+    """Return a copy of the network in which every layer, with its normalisation, has new random weights."""
     fresh = copy.deepcopy(network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -105,7 +106,7 @@ def with_random_weights(network: nn.Module, *, seed: int) -> nn.Module:
 
 
 def target_layer(network: nn.Module) -> str:
-    """Name of the last layer with a spatial extent.
+    """Return the name of the last layer with a spatial extent.
 
     Raises:
         ValueError: If the network is neither DenseNet nor ResNet nor EfficientNet.
@@ -114,12 +115,12 @@ def target_layer(network: nn.Module) -> str:
         if hasattr(network, attribute):
             return layer
     raise ValueError(
-        f"Grad-CAM needs a network of covid_monai.networks; got {type(network).__name__}. Add its "
-        "last spatial layer to covid_monai/inference/grad_cam.py."
+        f"Grad-CAM needs a network of covid_monai.networks, not {type(network).__name__}. Add its last "
+        "spatial layer to covid_monai/inference/grad_cam.py."
     )
 
 
 def _to_unit_range(maps: Any) -> Any:
-    """Divide each map by its maximum; MONAI's own scaling turns hot into 0 and an empty map into all hot."""
+    """Divide each map by its maximum. MONAI's own scaling inverts the map, and fills an empty one with 1."""
     highest = maps.amax(dim=(-2, -1), keepdim=True)
     return torch.where(highest > 0, maps / highest.clamp_min(torch.finfo(maps.dtype).tiny), 0.0)

@@ -1,4 +1,4 @@
-"""Heat maps of a scored test split: pictures for the gallery, and figures on what the maps are worth."""
+"""Heat maps of a scored test split: images for the gallery, and measurements of what the maps are worth."""
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -24,7 +24,7 @@ from covid_monai.evaluation.shortcuts.saliency import (
 from covid_monai.inference.grad_cam import HeatmapGenerator, with_random_weights
 from covid_monai.transforms.lung_region import estimate_lung_region
 
-_DRAWS = 3
+_RANDOM_NETWORKS = 3
 
 
 def evaluate_heatmaps(
@@ -37,21 +37,22 @@ def evaluate_heatmaps(
     randomised_images: int = 12,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Explain decisions on the test split with Grad-CAM.
+    """Explain decisions on the test split with Grad-CAM, and measure the heat maps.
 
     Args:
-        network: With the bundle's weights, on its device.
+        network: Network with the bundle's weights, on its device.
         dataset: Preprocessed images, `{"image": [C, H, W]}`, in the order of the predictions.
-        predictions_csv: As the evaluation wrote it.
-        operating_point: As for `write_report`, so that the decisions are the same.
-        images_per_class: Of each decided class so many images are measured, each of another patient.
-        randomised_images: Images in the weight-randomisation check.
-        seed: Chooses these images and draws the random weights.
+        predictions_csv: Table that the evaluation wrote.
+        operating_point: Operating point given to `write_report`, so that the decisions are the same.
+        images_per_class: Number of images to measure of each decided class, each of another patient.
+        randomised_images: Number of images in the weight-randomisation check.
+        seed: Seed for the choice of these images and for the random weights.
 
     Returns:
-        `layer`: where the maps come from. `grid`: their own rows and columns. `gallery`: one mapping per
-        image: `image`, `truth`, `decision` (names), `probability`, `right`, `image` and `heatmap` (data
-        URIs). `saliency`: as `summarise_lung_share`. `randomisation`: as `summarise_randomisation`.
+        `layer`: layer that the maps come from. `grid`: rows and columns of the maps. `gallery`: one mapping
+        per image: `image`, `truth`, `decision` (names), `probability`, `right`, `picture` and `heatmap`
+        (data URIs). `saliency`: from `summarise_lung_share`. `randomisation`: from
+        `summarise_randomisation`.
 
     Raises:
         ValueError: If the network has no Grad-CAM layer, or the predictions have no test rows.
@@ -60,17 +61,18 @@ def evaluate_heatmaps(
     heatmap = HeatmapGenerator(network)
     sample = _sample(images, per_class=images_per_class, seed=seed)
     cases = choose_cases(images.test, images.decisions)
+    gallery = [_gallery_entry(images, heatmap, case) for case in with_progress(cases, "heat maps: gallery")]
     return {
         "layer": heatmap.layer,
         "grid": list(heatmap.grid(images.image(0))),
-        "gallery": [_picture(images, heatmap, case) for case in with_progress(cases, "heat maps: gallery")],
+        "gallery": gallery,
         "saliency": _measure_shares(images, heatmap, sample),
         "randomisation": _randomise(images, network, heatmap, sample[:randomised_images], seed=seed),
     }
 
 
 class _Images:
-    """The test rows with their decisions, and the images that belong to them."""
+    """The test rows with their decisions and images."""
 
     def __init__(
         self,
@@ -86,7 +88,7 @@ class _Images:
         self.decisions = decide(self.test.probabilities, point)
 
     def image(self, index: int) -> torch.Tensor:
-        """Preprocessed test image [1, C, H, W] on the network's device."""
+        """Return the preprocessed test image [1, C, H, W] on the network's device."""
         image = torch.as_tensor(self._dataset[int(self._rows[index])]["image"])
         return image[None].float().to(self.device)
 
@@ -95,16 +97,16 @@ def _device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
-def _map_of(
+def _image_and_heat(
     images: _Images, heatmap: HeatmapGenerator, index: int
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """The image [H, W] as the network sees it, and the heat map [H, W] of its decided class."""
+    """Return the preprocessed image [H, W] and the heat map [H, W] of its decided class."""
     image = images.image(index)
     return image[0, 0].cpu().numpy(), heatmap(image, int(images.decisions[index]))[0]
 
 
-def _picture(images: _Images, heatmap: HeatmapGenerator, case: Case) -> dict[str, Any]:
-    image, heat = _map_of(images, heatmap, case.index)
+def _gallery_entry(images: _Images, heatmap: HeatmapGenerator, case: Case) -> dict[str, Any]:
+    image, heat = _image_and_heat(images, heatmap, case.index)
     names = images.test.class_names
     return {
         "image": case.image,
@@ -118,7 +120,7 @@ def _picture(images: _Images, heatmap: HeatmapGenerator, case: Case) -> dict[str
 
 
 def _sample(images: _Images, *, per_class: int, seed: int) -> list[int]:
-    """Rows of the test split in turns of the decided classes, each row of another patient."""
+    """Choose rows of the test split, the decided classes in turn, each row of another patient."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(images.test))
     _, first = np.unique(images.test.patients[order], return_index=True)
@@ -130,7 +132,7 @@ def _sample(images: _Images, *, per_class: int, seed: int) -> list[int]:
 def _measure_shares(images: _Images, heatmap: HeatmapGenerator, sample: Sequence[int]) -> dict[str, Any]:
     shares, areas = [], []
     for index in with_progress(sample, "heat maps: share in the lungs"):
-        image, heat = _map_of(images, heatmap, index)
+        image, heat = _image_and_heat(images, heatmap, index)
         region = estimate_lung_region(image)
         shares.append(lung_share(heat, region))
         areas.append(float(region.mean()))
@@ -145,10 +147,12 @@ def _randomise(
 ) -> dict[str, Any]:
     """Compare maps of the trained network with those of the same network with random weights."""
     similarities, patients = [], []
-    others = [HeatmapGenerator(with_random_weights(network, seed=seed + draw)) for draw in range(_DRAWS)]
+    others = [
+        HeatmapGenerator(with_random_weights(network, seed=seed + draw)) for draw in range(_RANDOM_NETWORKS)
+    ]
     for index in with_progress(sample, "heat maps: random weights"):
-        _, trained = _map_of(images, heatmap, index)
+        _, trained = _image_and_heat(images, heatmap, index)
         for other in others:
-            similarities.append(similarity(trained, _map_of(images, other, index)[1]))
+            similarities.append(similarity(trained, _image_and_heat(images, other, index)[1]))
             patients.append(images.test.patients[index])
-    return summarise_randomisation(similarities, patients, draws=_DRAWS)
+    return summarise_randomisation(similarities, patients, draws=_RANDOM_NETWORKS)

@@ -1,4 +1,4 @@
-"""Predictions to JSON Lines or CSV, a line as soon as it is known."""
+"""Predictions as JSON Lines or CSV, each written as soon as it is known."""
 
 import csv
 import json
@@ -13,11 +13,11 @@ from covid_monai.inference.prediction import Prediction
 
 STDOUT = "-"
 SUFFIXES = (".jsonl", ".csv")
-Write = Callable[[Prediction], None]
+WritePrediction = Callable[[Prediction], None]
 
 
 def check_output(output: str | Path) -> None:
-    """Refuse an output that `open_results` could not write, before any time is spent.
+    """Refuse an output that `open_output` could not write, before any image is read.
 
     Raises:
         ValueError: If the suffix is neither .jsonl nor .csv, or the path is a folder.
@@ -26,27 +26,28 @@ def check_output(output: str | Path) -> None:
         return
     if Path(output).suffix.lower() not in SUFFIXES:
         raise ValueError(
-            f"{output}: results are written as {' or '.join(SUFFIXES)}; name a file that ends so."
+            f"{output} cannot be written: results are {' or '.join(SUFFIXES)} files. Name a file that ends "
+            "with one of these."
         )
     if Path(output).is_dir():
-        raise ValueError(f"{output} is a folder; name a file in it.")
+        raise ValueError(f"{output} is a folder. Name a file in it.")
 
 
 def partial_path(output: str | Path) -> Path:
-    """Where the results stand until the run is complete."""
+    """Return the path of the results until the run is complete."""
     return Path(f"{output}.partial")
 
 
 @contextmanager
-def open_results(output: str | Path, *, class_names: Sequence[str]) -> Iterator[Write]:
+def open_output(output: str | Path, *, class_names: Sequence[str]) -> Iterator[WritePrediction]:
     """Give a function that writes one `Prediction`.
 
     The file gets its name when the block ends without an error. Until then, and after an interruption,
-    the finished lines stand in `partial_path(output)`; each is on disk when the function returns.
+    the finished lines are in `partial_path(output)`. Each line is on disk when the function returns.
 
     Args:
-        output: A file ending in .jsonl or .csv, or "-" for JSON Lines on the standard output.
-        class_names: Columns of the CSV, in class order.
+        output: File that ends with .jsonl or .csv, or "-" for JSON Lines on the standard output.
+        class_names: Classes for the columns of the CSV, in class order.
 
     Raises:
         ValueError: As `check_output`.
@@ -58,7 +59,7 @@ def open_results(output: str | Path, *, class_names: Sequence[str]) -> Iterator[
         return
     partial = partial_path(output)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    # A file name on disk may hold bytes that are no text; the result must still be valid UTF-8.
+    # A file name on disk may contain bytes that are not text; the result must still be valid UTF-8.
     with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1) as file:
         if Path(output).suffix.lower() == ".csv":
             yield csv_writer(file, class_names)
@@ -67,7 +68,7 @@ def open_results(output: str | Path, *, class_names: Sequence[str]) -> Iterator[
     partial.replace(output)
 
 
-def _json_lines(file: TextIO) -> Write:
+def _json_lines(file: TextIO) -> WritePrediction:
     def write(prediction: Prediction) -> None:
         file.write(json.dumps(prediction.to_json(), allow_nan=False) + "\n")
         file.flush()
@@ -75,12 +76,13 @@ def _json_lines(file: TextIO) -> Write:
     return write
 
 
-def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
-    """Write the header; give a function that writes one `Prediction`.
+def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
+    """Write the header, and return a function that writes one `Prediction`.
 
-    As JSON, but flat: `p_CLASS` and `threshold_CLASS` columns, the parts of `decision` and `model`.
+    The columns are the values of the JSON record, with one column per class for probabilities (`p_CLASS`)
+    and thresholds (`threshold_CLASS`), and one for each part of `decision` and `model`.
 
-    The classes of the prediction set are joined by "|"; an empty set is "none", as an empty field means
+    The classes of the prediction set are joined by "|"; an empty set is "none", because an empty field means
     that there is no set.
     """
     model_columns = ("name", "version", "weights_sha256", "preprocessing_digest", "backend")
@@ -104,7 +106,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
                 *(prediction.predicted_class, decision.get("class")),
                 *(probabilities.get(name) for name in class_names),
                 *(thresholds.get(name) for name in class_names),
-                _joined(prediction.prediction_set),
+                _join(prediction.prediction_set),
                 *(decision.get("reason"), decision.get("at_operating_point")),
                 prediction.detail,
                 *(prediction.model[name] for name in model_columns),
@@ -116,7 +118,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
     return write
 
 
-def _joined(prediction_set: list[str] | None) -> str | None:
+def _join(prediction_set: list[str] | None) -> str | None:
     if prediction_set is None:
         return None
     return "|".join(prediction_set) or "none"

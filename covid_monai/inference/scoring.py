@@ -1,4 +1,4 @@
-"""An evaluator's probabilities beside the datalist's records, as `predictions.csv`."""
+"""Scoring of a datalist by an evaluator: its records, `predictions.csv`, and a progress bar."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,16 +13,17 @@ from covid_monai.core.progress import progress_bar
 from covid_monai.datasets.datalist import Datalist
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.metrics.prediction_table import write_predictions
+from covid_monai.inference.decision import compute_probabilities
 
 
-class PredictionTable:
-    """Write one row per record with its class probabilities when the evaluator has seen them all.
+class PredictionTableWriter:
+    """Handler that writes `predictions.csv` when the evaluator has scored all records.
 
     Args:
-        path: `predictions.csv`; written in one step.
-        records: What the evaluator's loader iterates, in its order, each with `split`.
-        class_names: In the order of the logits.
-        calibration: The bundle's; None leaves the network's own probabilities.
+        path: Path of `predictions.csv`, which is written in one step.
+        records: Records of the evaluator's loader, in its order, each with `split`.
+        class_names: Class names in the order of the logits.
+        calibration: Calibration of the bundle; None keeps the probabilities of the network.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class PredictionTable:
         self.calibration = calibration
 
     def attach(self, engine: Engine) -> None:
-        """Listen to the evaluator."""
+        """Add the handler to the evaluator."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
         engine.add_event_handler(Events.COMPLETED, self._write)
@@ -51,10 +52,8 @@ class PredictionTable:
         self._logits.append(engine.state.output["pred"].cpu())
 
     def _write(self, engine: Engine) -> None:
-        probabilities = torch.softmax(torch.cat(self._logits).double(), dim=1).numpy()
-        if self.calibration is not None:
-            probabilities = self.calibration.apply(probabilities)
-        # Six decimals as in `predict`: the same image gives the same digits in both.
+        probabilities = compute_probabilities(torch.cat(self._logits).numpy(), self.calibration)
+        # Six decimals as in `predict`: the same image has the same digits in both.
         rows = [
             {**record, "probabilities": row}
             for record, row in zip(self.records, probabilities.round(6).tolist(), strict=True)
@@ -63,7 +62,7 @@ class PredictionTable:
 
 
 class ScoringProgress:
-    """Show how far an evaluator is, in images.
+    """Handler that shows the progress of an evaluator, in images.
 
     Args:
         total: Number of images.
@@ -74,7 +73,7 @@ class ScoringProgress:
         self._open = ExitStack()
 
     def attach(self, engine: Engine) -> None:
-        """Listen to the evaluator."""
+        """Add the handler to the evaluator."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         for event in (Events.COMPLETED, Events.EXCEPTION_RAISED):
@@ -88,14 +87,14 @@ class ScoringProgress:
 
     def _stop(self, engine: Engine, error: BaseException | None = None) -> None:
         self._open.close()
-        if error is not None:  # whoever listens to this event has to raise it again
+        if error is not None:  # a handler of this event must raise the error again
             raise error
 
 
 def evaluation_records(
     bundle: Bundle, datalist: Datalist, dataset_dir: str | Path | None = None
 ) -> list[dict]:
-    """Records of the test split, and of the validation split where there is one, each with its `split`.
+    """Return the records of the test split, and of the validation split if there is one, each with `split`.
 
     Raises:
         ValueError: If there is no test split, or the bundle was trained on other classes.
@@ -103,8 +102,8 @@ def evaluation_records(
     """
     if datalist.class_names != bundle.class_names:
         raise ValueError(
-            f"{datalist.path} has the classes {', '.join(datalist.class_names)}; {bundle.root} was "
-            f"trained on {', '.join(bundle.class_names)}: prepare the datalist with the bundle's classes"
+            f"{datalist.path} has the classes {', '.join(datalist.class_names)}, but {bundle.root} was "
+            f"trained on {', '.join(bundle.class_names)}. Prepare the datalist with the bundle's classes."
         )
     splits = [split for split in ("validation", "test") if datalist.splits[split] or split == "test"]
     return [{**record, "split": split} for split in splits for record in datalist.records(split, dataset_dir)]

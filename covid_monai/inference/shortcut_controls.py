@@ -1,7 +1,7 @@
-"""Does a trained model need the lungs? Its test split scored with the lungs hidden, and with the border only.
+"""Check whether a trained model needs the lungs: the test split scored without lungs, and only with borders.
 
-What the model saw in training were whole images: an image painted over is new to it, so a score at chance
-proves little. A score far above chance proves that it reads the label from something else.
+The model was trained on whole images. A painted image is new to it, so a result at chance proves little. A
+result far above chance proves that it reads the label from something else.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,30 +39,30 @@ def shortcut_controls(
     batch_size: int = 32,
     workers: int = 2,
 ) -> dict[str, Any]:
-    """Score images as they are, with the lungs hidden, and with only the border shown.
+    """Score images unchanged, with the lungs hidden, and with only the border visible.
 
-    The region is painted over right after loading, before any step of the preprocessing can carry what was
-    in it to the rest.
+    The region is painted over directly after loading, before a step of the preprocessing can spread its
+    content.
 
     Args:
-        bundle: Whose preprocessing is used.
-        records: `image` (absolute path), `label`, `patient`; the test split.
-        network: In evaluation mode on `device`; by default the bundle's own weights are loaded.
-        device: Where the network is.
-        batch_size: Images through the network at once, three pictures each.
-        workers: Threads that read and preprocess.
+        bundle: Bundle with the preprocessing.
+        records: Records of the test split: `image` (absolute path), `label`, `patient`.
+        network: Network in evaluation mode on `device`; by default the bundle's weights are loaded.
+        device: Device of the network.
+        batch_size: Number of images in a batch, each in three versions.
+        workers: Number of threads that read and preprocess.
 
     Returns:
-        Ready for JSON: `sentence`, `shortcut` (True, False, or None where there are too few cases to say)
-        and `rows`: for each of `INPUTS` its `auroc` (macro) and `per_class`, each `value`, `low`, `high`.
+        Values for JSON: `sentence`, `shortcut` (True, False, or None if there are too few cases) and `rows`:
+        for each of `INPUTS` its `auroc` (macro) and `per_class`, each `value`, `low`, `high`.
 
     Raises:
         ValueError: If there are no records, or the preprocessing does not begin with LoadImaged.
         FileNotFoundError: If the bundle has no weights.
     """
     if not records:
-        raise ValueError("no records to score: the datalist needs a test split")
-    views = _views_of(bundle.preprocessing)
+        raise ValueError("There are no images to score. Give a datalist with a test split.")
+    views = _view_maker(bundle.preprocessing)
     network = bundle.load_network(device) if network is None else network
     batches = _batches(records, views, batch_size=batch_size, workers=workers)
     probabilities = np.concatenate([_probabilities(network, batch, device) for batch in batches], axis=1)
@@ -74,11 +74,11 @@ def shortcut_controls(
     return {"sentence": _sentence(shortcut, rows), "shortcut": shortcut, "rows": rows}
 
 
-def _views_of(preprocessing: Compose) -> Callable[[str], torch.Tensor]:
-    """Make the function from a path to its three network inputs, `[3, C, S, S]`."""
+def _view_maker(preprocessing: Compose) -> Callable[[str], torch.Tensor]:
+    """Return the function from a path to its three network inputs, `[3, C, S, S]`."""
     load, *steps = preprocessing.transforms
     if not isinstance(load, LoadImaged):
-        raise ValueError("the preprocessing must begin with LoadImaged: the lungs are hidden right after it")
+        raise ValueError("The preprocessing must begin with LoadImaged: the lungs are hidden after it.")
     rest = Compose(steps)
     hide = (lambda image: image, HideRegion(region="lungs"), HideRegion(region="inside"))
 
@@ -93,7 +93,7 @@ def _views_of(preprocessing: Compose) -> Callable[[str], torch.Tensor]:
 def _batches(
     records: Sequence[dict[str, Any]], views: Callable[[str], torch.Tensor], *, batch_size: int, workers: int
 ) -> Iterator[torch.Tensor]:
-    """Yield `[B, 3, C, S, S]`, one batch in memory."""
+    """Yield batches `[B, 3, C, S, S]`, one at a time in memory."""
     with (
         ThreadPoolExecutor(workers) as pool,
         progress_bar("scoring with the lungs hidden", len(records)) as bar,
@@ -108,7 +108,7 @@ def _batches(
 def _probabilities(
     network: nn.Module, batch: torch.Tensor, device: torch.device | str
 ) -> NDArray[np.float64]:
-    """Class probabilities, `[3, B, K]`."""
+    """Return class probabilities, `[3, B, K]`."""
     logits = network(batch.flatten(0, 1).to(device))
     found = torch.softmax(logits.double(), dim=1).cpu().numpy()
     return found.reshape(*batch.shape[:2], -1).swapaxes(0, 1)

@@ -158,9 +158,15 @@ def test_mistyped_command_gets_a_suggestion(run):
         (["predict", "{tmp}/nothing.dcm"], "does not exist"),
         (["predict", "{tmp}/empty"], "No image found in"),
         (["predict", "--bundle", "{tmp}/empty", "{images}"], "is not a bundle"),
-        (["predict", "--output", "out.xlsx", "{images}"], "out.xlsx: results are written as .jsonl or .csv"),
-        (["predict", "--output", "out.csv", "--json", "{images}"], "leave it out to write out.csv"),
-        (["predict", "--bundle", "{bundle}", "--device", "cuda:77", "{images}"], "'cuda:77' is not there"),
+        (
+            ["predict", "--output", "out.xlsx", "{images}"],
+            "results are .jsonl or .csv files",
+        ),
+        (["predict", "--output", "out.csv", "--json", "{images}"], "Leave it out to write out.csv"),
+        (
+            ["predict", "--bundle", "{bundle}", "--device", "cuda:77", "{images}"],
+            "'cuda:77' does not exist",
+        ),
         (["data", "prepare", "kermani", "x", "--output", "{tmp}/list.json"], "Did you mean 'kermany'"),
         (["evaluate", "--bundle", "{bundle}", "--output", "{tmp}/e", "--datalist", "{tmp}/x.json"], "x.json"),
     ],
@@ -207,7 +213,7 @@ def test_what_went_wrong_is_told_beside_a_file_of_results(run, bundle, images, t
     told = [line for line in err.splitlines() if ": error: unreadable: " in line]
     assert told[0] == f"{images / 'b.jpg'}: error: unreadable: This is not a DICOM, JPEG or PNG file."
     assert len(told) == 20
-    assert f"11 more were refused or failed: see the reason of each in {tmp_path / 'out.csv'}." in err
+    assert f"11 more were refused or failed. The reasons are in {tmp_path / 'out.csv'}." in err
 
 
 def test_csv_says_the_same_as_json_lines(run, bundle, images, tmp_path):
@@ -253,7 +259,7 @@ def test_interrupted_run_keeps_what_is_finished(run, bundle, images, tmp_path, m
     output = tmp_path / "out.jsonl"
     code, _, err = run("predict", "--bundle", bundle.root, "--output", output, images)
     assert code == 130
-    assert f"2 results stand in {output}.partial" in err
+    assert f"{output}.partial has 2 results." in err
     assert not output.exists()
     assert len(records_of(tmp_path / "out.jsonl.partial")) == 2
 

@@ -17,7 +17,7 @@ from covid_monai.datasets.collections import SOURCES
 from covid_monai.datasets.datalist import SPLITS
 from covid_monai.datasets.split import ValidationOrder
 from covid_monai.deidentify.rules import Retain
-from covid_monai.inference.backends.choice import BACKENDS
+from covid_monai.inference.backends import BACKENDS
 from covid_monai.phantoms.dataset import IMAGE_FORMATS
 
 ROOT = Path(__file__).parents[2]

@@ -100,23 +100,27 @@ def test_a_damaged_file_of_the_cache_is_made_again(empty_cache, damage):
         made.append(1)
         return {"a": b"\0" * 10_000, "b": b"text"}
 
-    first = network_cache.kept({"of": 1}, make)
+    first = network_cache.get_or_convert({"of": 1}, make)
     (path,) = (empty_cache / "networks").iterdir()
     path.write_bytes(damage(path.read_bytes()))
-    assert network_cache.kept({"of": 1}, make) == network_cache.kept({"of": 1}, make) == first
+    assert (
+        network_cache.get_or_convert({"of": 1}, make)
+        == network_cache.get_or_convert({"of": 1}, make)
+        == first
+    )
     assert len(made) == 2
 
 
 def test_without_a_cache_folder_it_works_all_the_same(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("COVID_MONAI_CACHE", str(tmp_path / "file" / "below"))
-    assert network_cache.kept({"of": 1}, lambda: {"a": b"1"}) == {"a": b"1"}
+    assert network_cache.get_or_convert({"of": 1}, lambda: {"a": b"1"}) == {"a": b"1"}
 
 
 def test_the_cache_does_not_grow_for_ever(empty_cache):
-    for number in range(network_cache.KEPT + 3):
-        network_cache.kept({"number": number}, lambda: {"a": b"1"})
-    assert len(list((empty_cache / "networks").iterdir())) == network_cache.KEPT
+    for number in range(network_cache.MAX_NETWORKS + 3):
+        network_cache.get_or_convert({"number": number}, lambda: {"a": b"1"})
+    assert len(list((empty_cache / "networks").iterdir())) == network_cache.MAX_NETWORKS
 
 
 plain = st.recursive(
@@ -131,9 +135,11 @@ plain = st.recursive(
 def test_what_is_made_of_other_things_is_never_taken(one, other):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVID_MONAI_CACHE", folder)
-        assert network_cache.kept(one, lambda: {"a": b"one"}) == {"a": b"one"}
+        assert network_cache.get_or_convert(one, lambda: {"a": b"one"}) == {"a": b"one"}
         same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-        assert network_cache.kept(other, lambda: {"a": b"other"}) == {"a": b"one" if same else b"other"}
+        assert network_cache.get_or_convert(other, lambda: {"a": b"other"}) == {
+            "a": b"one" if same else b"other"
+        }
 
 
 def test_the_best_that_is_there_is_taken(monkeypatch):
@@ -155,7 +161,7 @@ def test_a_missing_extra_is_named(bundle, monkeypatch):
     ("name", "device", "message"),
     [
         ("tensorrt", "cpu", "Unknown backend 'tensorrt'. Choose one of: openvino, onnxruntime, torch"),
-        ("openvino", "cuda", "openvino does not run on cuda. Use torch, or the device cpu"),
+        ("openvino", "cuda", "'openvino' does not run on cuda. Choose torch, or the device cpu"),
     ],
 )
 def test_what_does_not_go_together_is_refused(name, device, message):

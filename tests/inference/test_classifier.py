@@ -282,7 +282,7 @@ def test_real_dicom_files(classifier, real_data):
 
 
 def test_unknown_device_is_named():
-    with pytest.raises(ValueError, match="'gpu' is no device"):
+    with pytest.raises(ValueError, match="Unknown device 'gpu'"):
         choose_device("gpu")
-    with pytest.raises(ValueError, match="torch sees"):
+    with pytest.raises(ValueError, match="torch finds"):
         choose_device("cuda:99")

@@ -86,5 +86,5 @@ def test_random_weights_follow_the_seed_and_replace_every_layer():
 
 
 def test_unknown_family_is_named():
-    with pytest.raises(ValueError, match=r"network of covid_monai.networks; got Sequential"):
+    with pytest.raises(ValueError, match=r"network of covid_monai.networks, not Sequential"):
         HeatmapGenerator(nn.Sequential(nn.Linear(2, 2)))

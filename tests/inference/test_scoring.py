@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.metrics.prediction_table import read_predictions
-from covid_monai.inference.scoring import PredictionTable
+from covid_monai.inference.scoring import PredictionTableWriter
 
 NAMES = ("no", "yes")
 
@@ -20,7 +20,7 @@ def test_probabilities_are_those_of_the_divided_logits(tmp_path, temperature):
         {"image": f"{n}.png", "split": "test", "patient": str(n), "label": n % 2} for n in range(len(logits))
     ]
     calibration = temperature and Calibration(NAMES, temperature, dict.fromkeys(NAMES, 0.5), 0.9)
-    table = PredictionTable(
+    table = PredictionTableWriter(
         tmp_path / "predictions.csv", records=records, class_names=NAMES, calibration=calibration
     )
     evaluator = Engine(lambda _, batch: {"pred": batch})

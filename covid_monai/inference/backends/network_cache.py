@@ -1,7 +1,7 @@
-"""Converted networks, kept between runs: converting takes seconds, and every start would pay for it.
+"""Cache of converted networks: a conversion takes seconds, which otherwise every start would take.
 
-A file is found by the digest of all that it was made of, so an old one is never taken for a new one. Where
-the folder cannot be written nothing is kept; a damaged file is made again.
+The name of a file is the digest of everything that the network was made from, so an old file is never used
+for a new network. If the folder cannot be written, nothing is cached. A damaged file is made again.
 """
 
 import hashlib
@@ -18,45 +18,44 @@ from covid_monai.core.atomic_files import replace_atomically
 
 logger = logging.getLogger(__name__)
 
-CACHE = "COVID_MONAI_CACHE"
-KEPT = 16  # converted networks; who trains daily must not fill the disk
+MAX_NETWORKS = 16  # so that frequent training does not fill the disk
 Parts = dict[str, bytes]
 
 
-def kept(made_of: Mapping[str, Any], make: Callable[[], Parts]) -> Parts:
-    """What `make` gives, from the cache if it stands there.
+def get_or_convert(key: Mapping[str, Any], convert: Callable[[], Parts]) -> Parts:
+    """Return a converted network from the cache; convert it, and cache it, if it is not there.
 
     Args:
-        made_of: Plain values that settle what `make` gives: weights, settings, versions of the converter.
-        make: Gives named byte strings.
+        key: Plain values that determine the result: weights, settings, versions of the converter.
+        convert: Function that returns the network as named byte strings.
     """
-    digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "networks" / f"{digest}.zip"
     try:
         return _read(path)
     except FileNotFoundError:
         pass
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-        logger.info("%s is made again: it cannot be read (%s)", path, error)
-    parts = make()
+        logger.info("%s cannot be read (%s). The network is converted again.", path, error)
+    parts = convert()
     try:
         _write(path, parts)
     except OSError as error:
-        logger.info("The converted network is not kept, and made at each start: %s", error)
+        logger.info("The converted network is not cached, so each start converts it again: %s", error)
     return parts
 
 
 def cache_folder() -> Path:
-    """`COVID_MONAI_CACHE`, else `covid_monai` where the XDG Base Directory Specification puts caches."""
-    if given := os.environ.get(CACHE):
-        return Path(given)
+    """Return `COVID_MONAI_CACHE`, else the folder `covid_monai` in the user's cache (XDG Base Directory)."""
+    if folder := os.environ.get("COVID_MONAI_CACHE"):
+        return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "covid_monai"
 
 
 def _read(path: Path) -> Parts:
-    with zipfile.ZipFile(path) as archive:  # compares what it reads with its check sums
+    with zipfile.ZipFile(path) as archive:  # compares each part with its check sum
         parts = {name: archive.read(name) for name in archive.namelist()}
-    os.utime(path)  # the least recently used go first
+    os.utime(path)  # the least recently used files are deleted first
     return parts
 
 
@@ -65,12 +64,12 @@ def _write(path: Path, parts: Parts) -> None:
     with replace_atomically(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, content)
-    for old in sorted(path.parent.glob("*.zip"), key=_last_used)[:-KEPT]:
+    for old in sorted(path.parent.glob("*.zip"), key=_last_used)[:-MAX_NETWORKS]:
         old.unlink(missing_ok=True)
 
 
 def _last_used(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except FileNotFoundError:  # another process was faster
+    except FileNotFoundError:  # another process has deleted it
         return 0.0

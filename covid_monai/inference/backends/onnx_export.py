@@ -1,4 +1,4 @@
-"""The network as ONNX, from the tensor `image`, `[N, 1, S, S]` float32, to `pred`, logits `[N, K]`."""
+"""Export of the network to ONNX: from `image`, `[N, 1, S, S]` float32, to `pred`, logits `[N, K]`."""
 
 import json
 import logging
@@ -12,19 +12,19 @@ from monai.networks.utils import convert_to_onnx
 from covid_monai.bundle import Bundle
 
 
-def onnx_bytes(bundle: Bundle) -> bytes:
-    """The file for any number of images at once; the same weights give the same bytes."""
-    with quietly():
+def export_onnx(bundle: Bundle) -> bytes:
+    """Return the ONNX file for batches of any size; the same weights give the same bytes."""
+    with suppress_export_warnings():
         model = convert_to_onnx(
             bundle.load_network(),
-            [example(bundle)],
+            [example_images(bundle)],
             input_names=["image"],
             output_names=["pred"],
             dynamic_shapes=({0: torch.export.Dim("images")},),
             external_data=False,
             verbose=False,
         )
-    # The exporter notes for each node which line of which file on this machine it comes from.
+    # The exporter records for each node its source file on this machine and the line.
     for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
@@ -36,14 +36,14 @@ def onnx_bytes(bundle: Bundle) -> bytes:
     return content
 
 
-def example(bundle: Bundle) -> torch.Tensor:
-    """Two images, as one alone would let an exporter take the batch for a constant."""
+def example_images(bundle: Bundle) -> torch.Tensor:
+    """Return two images: for one image an exporter would make the batch size a constant."""
     return torch.zeros(2, 1, bundle.image_size, bundle.image_size)
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Without two complaints: TorchScript is deprecated (MONAI Label loads it), torchvision is not there."""
+def suppress_export_warnings() -> Iterator[None]:
+    """Suppress the warnings that TorchScript is deprecated (MONAI Label loads it) and torchvision missing."""
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     with warnings.catch_warnings():

@@ -10,40 +10,39 @@ from numpy.typing import NDArray
 from covid_monai import __version__
 from covid_monai.bundle import Bundle
 from covid_monai.core.errors import require_extra
-from covid_monai.inference.backends.choice import Backend
-from covid_monai.inference.backends.network_cache import kept
+from covid_monai.inference.backends import Backend
+from covid_monai.inference.backends.network_cache import get_or_convert
 
 
-def load(bundle: Bundle, *, device: torch.device, parallel: int) -> Backend:
-    """As `load_backend`; images run side by side, so that each is computed as if it were alone."""
+def load(bundle: Bundle, *, parallel: int) -> Backend:
+    """Load the network as `load_backend` describes; each image is computed alone, several in parallel."""
     with require_extra("export"):
-        import onnxruntime  # before seconds are spent on converting
-    content = _converted(bundle)
+        import onnxruntime  # before the conversion, which takes seconds
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(_onnx_file(bundle), options, providers=["CPUExecutionProvider"])
     pool = ThreadPoolExecutor(parallel, thread_name_prefix="onnxruntime")
 
-    def row(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        (logits,) = session.run(["pred"], {"image": image[None]})
-        found: NDArray[np.float32] = logits[0]
-        return found
+    def logits(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        (batch,) = session.run(["pred"], {"image": image[None]})
+        row: NDArray[np.float32] = batch[0]
+        return row
 
-    return lambda images: np.stack(list(pool.map(row, images)))
+    return lambda images: np.stack(list(pool.map(logits, images)))
 
 
-def _converted(bundle: Bundle) -> bytes:
+def _onnx_file(bundle: Bundle) -> bytes:
     def convert() -> dict[str, bytes]:
         with require_extra("export"):
-            from covid_monai.inference.backends.onnx_export import onnx_bytes
+            from covid_monai.inference.backends.onnx_export import export_onnx
 
-            return {"model.onnx": onnx_bytes(bundle)}
+            return {"model.onnx": export_onnx(bundle)}
 
-    made_of = {
+    key = {
         "form": "onnx",
         "network": bundle.network_digest,
         "identity": bundle.identity,
         "exporter": [torch.__version__, version("onnxscript"), __version__],
     }
-    return kept(made_of, convert)["model.onnx"]
+    return get_or_convert(key, convert)["model.onnx"]

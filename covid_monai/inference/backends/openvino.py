@@ -11,38 +11,37 @@ from numpy.typing import NDArray
 from covid_monai import __version__
 from covid_monai.bundle import Bundle
 from covid_monai.core.errors import require_extra
-from covid_monai.core.lazy_imports import without
-from covid_monai.inference.backends.choice import Backend
-from covid_monai.inference.backends.network_cache import Parts, kept
+from covid_monai.core.lazy_imports import hide_modules
+from covid_monai.inference.backends import Backend
+from covid_monai.inference.backends.network_cache import Parts, get_or_convert
 
 
-def load(bundle: Bundle, *, device: torch.device, parallel: int) -> Backend:
-    """As `load_backend`; one image a time on each core, so that each is computed as if it were alone."""
-    openvino = _openvino()
-    made_of = {
+def load(bundle: Bundle, *, parallel: int) -> Backend:
+    """Load the network as `load_backend` describes; each image is computed alone, several in parallel."""
+    openvino = _import_openvino()
+    key = {
         "form": "openvino",
         "network": bundle.network_digest,
         "converter": [openvino.get_version(), torch.__version__, __version__],
     }
-    parts = kept(made_of, lambda: _convert(bundle))
+    parts = get_or_convert(key, lambda: _convert(bundle))
     core = openvino.Core()
-    network = core.read_model(
-        parts["model.xml"], openvino.Tensor(np.frombuffer(parts["model.bin"], np.uint8))
-    )
+    weights = openvino.Tensor(np.frombuffer(parts["model.bin"], np.uint8))
+    network = core.read_model(parts["model.xml"], weights)
     network.reshape([1, 1, bundle.image_size, bundle.image_size])
     settings = {
         "NUM_STREAMS": parallel,
         "INFERENCE_NUM_THREADS": parallel,
-        # OpenVINO's own choice is bf16 wherever a processor has it.
+        # By default OpenVINO computes in bf16 on processors that can.
         "INFERENCE_PRECISION_HINT": "f32",
     }
     compiled = core.compile_model(network, "CPU", settings)
-    queue, alone = openvino.AsyncInferQueue(compiled, parallel), compiled.create_infer_request()
-    queue.set_callback(_keep)
+    queue, single = openvino.AsyncInferQueue(compiled, parallel), compiled.create_infer_request()
+    queue.set_callback(_store)
 
     def logits(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        if len(images) == 1:  # the queue wakes another thread for it, which takes a millisecond
-            return np.array(alone.infer([images])[0])
+        if len(images) == 1:  # the queue would wake another thread, which takes a millisecond
+            return np.array(single.infer([images])[0])
         rows: list[Any] = [None] * len(images)
         for index, image in enumerate(images):
             queue.start_async([image[None]], userdata=(rows, index))
@@ -52,30 +51,30 @@ def load(bundle: Bundle, *, device: torch.device, parallel: int) -> Backend:
     return logits
 
 
-def _openvino() -> Any:
-    """Without its converter, which reports its use to its makers, and changes the whole process's logging."""
-    with require_extra("fast"), without("openvino.tools.ovc"):
+def _import_openvino() -> Any:
+    """Import OpenVINO without its converter, which sends usage statistics and changes the logging."""
+    with require_extra("fast"), hide_modules("openvino.tools.ovc"):
         import openvino
 
     return openvino
 
 
-def _keep(request: Any, place: tuple[list[Any], int]) -> None:
-    rows, index = place
+def _store(request: Any, target: tuple[list[Any], int]) -> None:
+    rows, index = target
     rows[index] = request.get_output_tensor(0).data[0].copy()
 
 
 def _convert(bundle: Bundle) -> Parts:
-    """By OpenVINO's front end itself, without `openvino.convert_model` (see `_openvino`)."""
-    openvino = _openvino()
+    """Convert the network with OpenVINO's front end, without `openvino.convert_model`."""
+    openvino = _import_openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    from covid_monai.inference.backends.onnx_export import example, quietly
+    from covid_monai.inference.backends.onnx_export import example_images, suppress_export_warnings
 
     front_end = FrontEndManager().load_by_framework("pytorch")
-    with quietly(), TemporaryDirectory(prefix="covid_monai_") as name:
-        decoder = TorchScriptPythonDecoder(bundle.load_network(), example_input=example(bundle))
+    with suppress_export_warnings(), TemporaryDirectory(prefix="covid_monai_") as name:
+        decoder = TorchScriptPythonDecoder(bundle.load_network(), example_input=example_images(bundle))
         model = front_end.convert(front_end.load(decoder))
         paths = Path(name) / "model.xml", Path(name) / "model.bin"
         openvino.serialize(model, *paths)

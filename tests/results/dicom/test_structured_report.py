@@ -69,7 +69,7 @@ def test_dcmtk_reads_that_a_image_is_uncertain(results, classifier, image, tmp_p
     possible = ("pneumonia", "covid")
     text = dump(results, classified(classifier, image, decided="uncertain", possible=possible), tmp_path)
     assert '(121071,DCM,"Finding")=(373068000,SCT,"Undetermined")' in text
-    assert '="Uncertain: no class decided. Pneumonia and covid are all possible;' in text
+    assert '="Uncertain: no class decided. Pneumonia and covid are both possible;' in text
     assert text.count("NOT-EXCLUDED") == 2
     assert text.count('"Finding"') == 1
 

@@ -45,8 +45,8 @@ def test_objects_and_records_are_written_side_by_side(run, bundle, images, tmp_p
     kinds = sorted(str(pydicom.dcmread(path).Modality) for path in folder.iterdir())
     assert kinds == ["DOC"] * 2 + ["OT"] * 2 + ["PR"] * 2 + ["SR"] * 3
     assert f"9 DICOM objects of 3 images in {folder}." in err
-    assert "No DICOM objects for 3 files, because: " in err
-    for cause in ("1 not a DICOM file", "1 no StudyInstanceUID", "1 error (unreadable)"):
+    assert "No DICOM objects for 3 files: " in err
+    for cause in ("not a DICOM file (1)", "no StudyInstanceUID (1)", "error (unreadable) (1)"):
         assert cause in err
     assert RESEARCH_USE in err
     assert not [path for path in folder.iterdir() if "Doe" in path.name]
@@ -67,8 +67,8 @@ def test_two_files_of_one_uid_are_named_and_the_first_stays(run, bundle, images,
     twin.save_as(images / "twin.dcm")
     pair = (images / "a.dcm", images / "twin.dcm")
     _, _, err = run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "both", *pair)
-    assert "3 DICOM objects of 1 images" in err
-    assert "1 same SOP Instance UID as an image before" in err
+    assert "3 DICOM objects of 1 image in" in err
+    assert "same SOP Instance UID as an earlier image (1)" in err
     run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "first", pair[0])
     both, first = (
         {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -92,14 +92,14 @@ def test_json_lines_on_the_terminal_stay_clean(run, bundle, images, tmp_path):
 def test_pdf_asks_for_a_folder(run, bundle, images):
     code, _, err = run("predict", "--bundle", bundle, "--pdf", images)
     assert code == 2
-    assert "--pdf belongs to --dicom-output DIR" in err
+    assert "--pdf needs --dicom-output DIR" in err
 
 
 def test_a_file_is_no_folder(run, bundle, images, tmp_path):
     (tmp_path / "taken").touch()
     code, _, err = run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "taken", images)
     assert code == 2
-    assert "is a file; name a folder" in err
+    assert "is a file. Name a folder" in err
 
 
 @NEEDS_POPPLER
@@ -130,7 +130,7 @@ def test_a_report_of_an_archive_is_refused_before_any_work(run, bundle, images, 
     monkeypatch.setattr("covid_monai.results.pdf.batch_report.LARGEST_BATCH", 5)
     code, out, err = run("predict", "--bundle", bundle, "--report", tmp_path / "all.pdf", images)
     assert (code, out) == (2, "")
-    assert "6 files; a report holds 5 at most" in err
+    assert "--report is for 5 images at most, but there are 6 files" in err
 
 
 @pytest.mark.parametrize("package", ["highdicom", "fpdf", "uharfbuzz"])
