@@ -370,8 +370,8 @@ def test_installed_command(bundle, images, tmp_path):
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        f"{bundle.root} has no input gate (models/gate.npz): "
-        "any grey picture is classified, whatever it shows.",
+        f"{bundle.root} has no input gate (models/gate.npz), "
+        "so any grey image is classified, whatever it shows.",
         f"{ct}: refused: not_a_projection_radiograph: "
         "Modality is CT, SOP Class is 1.2.840.10008.5.1.4.1.1.2; "
         "a projection radiograph (CR, DX, RG or a secondary capture of one) was expected.",

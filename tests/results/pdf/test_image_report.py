@@ -174,7 +174,7 @@ def test_a_batch_has_a_summary_and_a_table_with_headings_and_numbers_on_each_pag
     text = "".join(pages)
     assert [int(number) for number in re.findall(r"(\d{3})\.dcm", text)] == list(range(160))
     assert "BodyPartExamined names HAND" in " ".join(text.split())
-    assert text.count("Pneumonia and covid are all") == 40  # why an image is uncertain
+    assert text.count("Pneumonia and covid are both") == 40  # why an image is uncertain
     assert all(" yes " in font for font in run("pdffonts", tmp_path / "batch.pdf").decode().splitlines()[2:])
 
 
