@@ -1,11 +1,11 @@
-"""The image cache: seconds to prepare a collection and to open 100,000 entries, beside MONAI's caches.
+"""Time to prepare a collection with the image cache and to open 100,000 entries, beside MONAI's caches.
 
     python benchmarks/cache.py --images $COVID_MONAI_DATA/chest_xray        # 5,840 JPEG images of your own
     python benchmarks/cache.py --quick
 
-Without a folder 1,000 JPEG pictures are made here. MONAI's CacheDataset (memory) and PersistentDataset
+Without a folder the script makes 1,000 JPEG pictures. MONAI's CacheDataset (memory) and PersistentDataset
 (disk) prepare the first of the same images with the same preprocessing, in turns with ours. Opening is
-measured on files of a few bytes: what counts there is their number.
+measured on files of a few bytes, because only their number matters there.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def _check(images: Any, files: list[str], decoding: Compose) -> None:
         exact = decoding({"image": files[index]})["image"].as_tensor() * 255
         error = (images[torch.tensor([index])][0] - exact).abs().max().item()
         if error > 0.5 + 1e-3:
-            sys.exit(f"{files[index]}: the cache is {error:.3f} grey levels off")
+            sys.exit(f"{files[index]}: the cached image differs by {error:.3f} grey levels.")
 
 
 def _open(folder: Path, entries: int) -> list[dict[str, Any]]:
@@ -134,7 +134,7 @@ def _open(folder: Path, entries: int) -> list[dict[str, Any]]:
     seconds = alternate({"opened": opened}, 5)["opened"]
     sample = torch.arange(0, entries, 997)
     if not torch.equal(opened()[sample][:, 0, 0, 0].long(), sample % 251):
-        sys.exit("the cache gives other images than were put in")
+        sys.exit("The cache returns other images than were put in.")
     return [{"entries": entries, "opened_s": seconds, "filled_s": filled}]
 
 

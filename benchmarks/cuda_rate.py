@@ -1,20 +1,20 @@
-"""Images per second of training and of inference on one CUDA device, beside MONAI's plain loop and the limit.
+"""Rate of training and inference on one CUDA device, beside MONAI's plain loop and the roofline.
 
     python benchmarks/cuda_rate.py --output cuda_rate.json
-    python benchmarks/cuda_rate.py --device cpu --quick          # does it run? a small network, few steps
+    python benchmarks/cuda_rate.py --device cpu --quick          # a check that it runs
 
-Training: MONAI as its tutorials have it (`CacheDataset`, `DataLoader`, eager fp32, NCHW, rotation and zoom
-image by image); ours (images decoded once and kept on the device as uint8, augmented there, bf16,
-channels last, `torch.compile`, fused AdamW); the same steps on one tensor of noise, so without any data.
-Inference: eager fp32, then bf16 with channels last, then compiled, at several batch sizes; images start as
-uint8 on the device.
+Three trainings are compared: MONAI as in its tutorials (`CacheDataset`, `DataLoader`, eager fp32, NCHW,
+rotation and zoom image by image); ours (images decoded once, kept on the device as uint8 and augmented
+there, bf16, channels last, `torch.compile`, fused AdamW); and our steps on one tensor of noise, without any
+data. Inference is measured in eager fp32, then in bf16 with channels last, then compiled, at several batch
+sizes. Its images start as uint8 on the device.
 
-The roofline is what arithmetic and memory allow: counted FLOPs (three times as many for training) over the
-device's dense bf16 peak, and the bytes of all layers' inputs and outputs in bf16 over its bandwidth.
-Compiling joins layers and saves some of these bytes: the second limit can be passed.
+The roofline is the limit that arithmetic and memory set: counted FLOPs (three times as many for training)
+over the device's dense bf16 peak, and the bytes of all layers' inputs and outputs in bf16 over its
+bandwidth. Compiling joins layers and saves some of these bytes, so that the second limit can be passed.
 
-The check: the compiled bf16 network gives the probabilities of the eager fp32 one within 0.03, and training
-lowers the loss.
+The script fails unless the compiled bf16 network gives the probabilities of the eager fp32 network within
+0.03, and unless the training lowers the loss.
 """
 
 import argparse
@@ -48,7 +48,7 @@ PEAKS = {
 
 
 def main() -> None:
-    """Measure, show tables, and fail where the fast network says something else than the slow one."""
+    """Measure, show tables, and fail if the fast network differs from the slow one."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -193,7 +193,7 @@ def our_step(options: argparse.Namespace) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def train_ours(images: Tensor, labels: Tensor, options: argparse.Namespace, losses: list[float]) -> dict:
-    """Images taken, normalised and augmented on the device; `losses` gets those of all steps."""
+    """Train on images that are normalised and augmented on the device; `losses` gets all losses."""
     step, transforms = our_step(options), batch_transforms(normalised)
     augment = Compose(transforms[transforms.index(normalised) :])
 
@@ -205,12 +205,12 @@ def train_ours(images: Tensor, labels: Tensor, options: argparse.Namespace, loss
 
 
 def normalised(images: Tensor) -> Tensor:
-    """From uint8 to float32 with mean 0 and spread 1, about."""
+    """Convert uint8 to float32 with a mean of about 0 and a spread of about 1."""
     return images.float().sub_(127.5).div_(64.0)
 
 
 def batches(count: int, options: argparse.Namespace) -> Iterator[Tensor]:
-    """Numbers of images, each once in an epoch, drawn on the device."""
+    """Yield the numbers of images, each once in an epoch, drawn on the device."""
     while True:
         order = torch.randperm(count, device=options.device)
         for start in range(0, count - options.batch_size + 1, options.batch_size):

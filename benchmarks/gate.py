@@ -1,11 +1,11 @@
-"""What the input gate of a bundle lets through: test images, and pictures that are no upright chest image.
+"""Share of test images and of other pictures that the input gate of a bundle refuses.
 
     python benchmarks/gate.py --bundle runs/NAME --datalist FILE
 
-No outlier below was used to fit or to choose anything. Turned and inverted images are made of test images;
-the gate has seen turned and inverted training images. `--fit` first fits the gate on the datalist's training
-and validation images and stores it in the bundle, for bundles without one. COVID_MONAI_DATA adds CT slices
-and DICOM files that are no chest; photographs come with scikit-image, more DICOM files with pydicom.
+No outlier was used to fit or to choose anything. Turned and inverted images are made of test images; the
+gate has seen turned and inverted training images. `--fit` first fits the gate on the datalist's training and
+validation images and stores it in the bundle. COVID_MONAI_DATA adds CT slices and DICOM files of other body
+parts. Photographs come with scikit-image, and more DICOM files with pydicom.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def main() -> None:
         fit_gate(bundle, data.records("training"), data.records("validation")).save(bundle.gate_path)
     gate = Gate.load(bundle)
     if gate is None:
-        raise SystemExit(f"{bundle.root} has no gate: add --fit")
+        raise SystemExit(f"{bundle.root} has no input gate. Add --fit to fit one.")
     images = [Path(record["image"]) for record in data.records("test")]
     with tempfile.TemporaryDirectory() as name:
         kinds = write_outliers(Path(name), images, turned=options.turned)
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def score_files(bundle: Bundle, gate: Gate, files: list[Path]) -> np.ndarray:
-    """Above 1 is refused: the larger of distance and improbability of being upright, over their limits."""
+    """Return the larger of distance and improbability of upright, over their limits; above 1 is refused."""
 
     def score(file: Path) -> float:
         try:
@@ -100,7 +100,7 @@ def score_files(bundle: Bundle, gate: Gate, files: list[Path]) -> np.ndarray:
 
 
 def summarise(scores: dict[str, np.ndarray]) -> list[dict]:
-    """Share refused, by reader and gate, and AUROC against the test images."""
+    """Return the share refused by reader and gate, and the AUROC against the test images."""
     test, *others = scores.values()
     everything = {
         **scores,
@@ -135,7 +135,7 @@ def show(rows: list[dict]) -> None:
 
 
 def write_outliers(folder: Path, images: list[Path], *, turned: int) -> list[tuple[str, list[Path]]]:
-    """Pictures by kind; all that are not files already are written below `folder`."""
+    """Return pictures by kind; pictures that are not files yet are written below `folder`."""
     step = max(1, round(len(images) / turned))
     kinds: dict[str, Iterator[Image.Image]] = {
         **{kind: _turned(images[::step], turn) for kind, turn in TURNS.items()},
@@ -185,7 +185,7 @@ def _patterns() -> Iterator[np.ndarray]:
 
 
 def _ct_slices() -> Iterator[np.ndarray]:
-    """Axial slices of each volume, in a lung window and in one for soft tissue (HU)."""
+    """Yield axial slices of each volume, in a lung window and in a window for soft tissue (HU)."""
     for path in sorted(_real_data().glob("ct/*.nii.gz")):
         volume = nibabel.as_closest_canonical(nibabel.load(path)).get_fdata()
         for index in np.linspace(0.1, 0.9, 12) * volume.shape[2]:
@@ -195,7 +195,7 @@ def _ct_slices() -> Iterator[np.ndarray]:
 
 
 def _dicom_files() -> list[Path]:
-    """Readable single images that do not call themselves a chest."""
+    """Return readable single images whose header does not name the chest."""
     folders = [_real_data() / "dicom", _real_data() / "ct", Path(get_testdata_file("CT_small.dcm")).parent]
     files = [file for folder in folders for file in sorted(folder.glob("*.dcm"))]
     return [file for file in files if _pixels(file) is not None]

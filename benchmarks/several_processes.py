@@ -2,10 +2,11 @@
 
     python benchmarks/several_processes.py --output several_processes.json
 
-The training has phantoms, ResNet10 at 64 pixels, fp32, and no augmentation, because each process draws its own
-random numbers. Every process has one thread, because another number rounds differently. The steps are few and
-the learning rate is low, because AdamW's first steps follow the sign of the smallest gradient: rounding of 5e-7
-in the first loss grows to 3e-3 in six steps of 1e-3, and in twelve steps of 2e-4 with 90 patients.
+The training has phantoms, ResNet10 at 64 pixels, fp32, and no augmentation, because each process draws its
+own random numbers. Every process has one thread, because another number rounds differently. The steps are
+few and the learning rate is low, because AdamW's first steps follow the sign of the smallest gradient:
+rounding of 5e-7 in the first loss grows to 3e-3 in six steps of 1e-3, and in twelve steps of 2e-4 with 90
+patients.
 
 The script fails unless every step sees the same images and has the same loss within 1e-3, and unless the
 validation metrics differ by 1e-3 at most.

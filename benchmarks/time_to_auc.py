@@ -1,10 +1,10 @@
-"""From a folder of images to a tested model: wall time of each command, and the AUROC on the official test.
+"""Wall time from a folder of images to a tested model, and the AUROC on the official test.
 
     python benchmarks/time_to_auc.py $COVID_MONAI_DATA/chest_xray
 
-Takes about seven minutes on two quiet cores, so `make bench` leaves it out. Runs what a person would type:
-`covid-monai data prepare`, the training of configs/experiments/kermany.yaml with an empty cache on all cores,
-and `covid-monai evaluate`. Fails if the AUROC is below --least. Needs the extra `train`.
+The script takes about seven minutes on two quiet cores, so `make bench` leaves it out. It runs what a person
+would type: `covid-monai data prepare`, the training of configs/experiments/kermany.yaml with an empty cache
+on all cores, and `covid-monai evaluate`. It fails if the AUROC is below --least. It needs the extra `train`.
 """
 
 import argparse
@@ -31,7 +31,12 @@ def main() -> None:
     parser.add_argument("images", type=Path, help="folder of the Kermany set, with train, val and test")
     overlay = ROOT / "configs" / "experiments" / "kermany.yaml"
     parser.add_argument("--overlay", type=Path, default=overlay)
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="another number, other rounding")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=os.cpu_count(),
+        help="threads of torch; another number rounds differently",
+    )
     parser.add_argument("--least", type=float, default=0.97)
     parser.add_argument("--output", type=Path, default=Path("time_to_auc.json"))
     options = parser.parse_args()

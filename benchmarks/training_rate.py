@@ -1,14 +1,14 @@
-"""Training on a CPU: images a second from a warm cache, beside a tensor in memory and a plain MONAI loop.
+"""Training rate on a CPU from a warm cache, beside a tensor in memory and a plain MONAI loop.
 
     python benchmarks/training_rate.py
     python benchmarks/training_rate.py --network resnet18 --size 96 --datalist kermany.json
 
-Four loops take turns, an epoch of the same images each, after one epoch each that is not counted:
+Four loops take turns. Each trains epochs of the same images, after one epoch that is not counted:
 
-- ours: train.yaml's trainer, from the image cache, with its augmentation, clipping, averaging and schedule;
+- ours: the trainer of train.yaml from the image cache, with transforms, clipping, averaging and schedule;
 - synthetic: the same network, precision and optimizer on one batch in memory, and nothing else;
-- MONAI: `SupervisedTrainer` over `CacheDataset`, eager fp32, NCHW, without any augmentation; and the same
-  with MONAI's transforms that change an image as ours do.
+- MONAI: `SupervisedTrainer` over `CacheDataset`, eager fp32, NCHW, without augmentation;
+- MONAI, augmented: the same with MONAI's transforms that change an image as ours do.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row for each loop."""
+    """Return one row for each loop."""
     datalist = options.datalist or write_phantoms(
         folder / "images", patients=options.images, size=256, ct=False
     )
@@ -174,7 +174,9 @@ def check(parser: ConfigParser, bundle: Bundle, records: list[dict]) -> None:
             torch.nn.functional.cross_entropy(network(x), label) for x in (image, anew.as_tensor())
         )
     if abs(cached - exact) > 0.01:
-        sys.exit(f"the loss from the cache is {cached:.5f}, of images preprocessed anew {exact:.5f}")
+        sys.exit(
+            f"The loss of images from the cache is {cached:.5f}, of images preprocessed again {exact:.5f}."
+        )
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""A network of your own: four convolutions and a linear layer."""
+"""An own network: four convolutions and a linear layer."""
 
 from torch import Tensor, nn
 
 
 class PlainNetwork(nn.Module):
-    """Logits of a grey picture.
+    """Compute the logits of a grey picture.
+
+    The names `layer4` and `fc` have a meaning: heat maps are computed at `layer4`, and `fc` is the head,
+    which `freeze_epochs` and `backbone_factor` distinguish from the other layers.
 
     Args:
-        num_classes: Outputs.
-
-    The names `layer4` and `fc` are a promise: heat maps are taken at the first, and the second is the head,
-    which `freeze_epochs` and `backbone_factor` treat apart.
+        num_classes: Number of classes.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -20,7 +20,7 @@ class PlainNetwork(nn.Module):
         self.fc = nn.Linear(64, num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Float32 [N, 1, S, S] as `preprocessing` ends, to logits [N, num_classes]."""
+        """Return logits [N, num_classes] of preprocessed images, float32 [N, 1, S, S]."""
         return self.fc(self.layer4(self.stem(image)).mean(dim=(2, 3)))
 
 

@@ -7,46 +7,14 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from gate_helpers import gated_bundle
 from PIL import Image
-from sklearn.covariance import LedoitWolf
 
-from covid_monai.bundle import Bundle
 from covid_monai.bundle.checkpoint import CheckpointError, save_checkpoint
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
-from covid_monai.datasets.datalist import read_datalist
-from covid_monai.gate.descriptor import describe, thumbnail
-from covid_monai.gate.fitting import MAX_IMAGES, describe_files, fit_gate
+from covid_monai.gate.descriptor import describe
 from covid_monai.gate.gate import Gate, check_view
 from covid_monai.inference.classifier import Classifier
-
-SHIPPED = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"
-
-
-def gated_bundle(folder: Path, train: list[dict], validation: list[dict]) -> Bundle:
-    """A bundle with random weights, and a gate for these images."""
-    torch.manual_seed(0)
-    bundle = Bundle(SHIPPED, image_size=64, network_name="resnet10").copy_to(folder)
-    save_checkpoint(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
-    fit_gate(bundle, train, validation).save(bundle.gate_path)
-    return bundle
-
-
-@pytest.fixture(scope="module")
-def data(phantoms):
-    return read_datalist(phantoms)
-
-
-@pytest.fixture(scope="module")
-def bundle(data, tmp_path_factory) -> Bundle:
-    folder = tmp_path_factory.mktemp("gated") / "bundle"
-    return gated_bundle(folder, data.records("training"), data.records("validation"))
-
-
-@pytest.fixture(scope="module")
-def gate(bundle) -> Gate:
-    return Gate.load(bundle)
 
 
 @pytest.fixture(scope="module")
@@ -95,48 +63,6 @@ def test_noise_is_unlike_the_images(gate):
     assert refusal(gate, noise) is RefusalReason.UNLIKE_TRAINING
 
 
-def test_the_distance_is_the_one_of_scikit_learn(bundle, gate, data):
-    files = [record["image"] for record in data.records("training")]
-    training = describe_files(bundle, files)
-    assert len(files) < MAX_IMAGES  # so all were used
-    standard = (training - training.mean(axis=0)) / (training.std(axis=0) + 1e-6)
-    expected = LedoitWolf(assume_centered=True).fit(standard).mahalanobis(standard)
-    np.testing.assert_allclose(gate.distance(training) ** 2 * training.shape[1], expected, rtol=1e-2)
-
-
-def test_validation_images_set_the_limit(bundle, gate, data):
-    validation = describe_files(bundle, [record["image"] for record in data.records("validation")])
-    distances = gate.distance(validation)
-    assert distances.max() <= gate.distance_limit < 3 * distances.max()
-    assert gate.fitted_on["validation_images"] == len(validation)
-    assert gate.fitted_on["validation_refused"] <= 0.1
-
-
-def test_the_descriptor_is_what_other_libraries_compute():
-    pixels = np.random.default_rng(0).random((64, 64), dtype=np.float32)
-    pixels.flat[:2] = 0, 1
-    descriptor = describe(torch.from_numpy(pixels)[None])
-    reduced = Image.fromarray(pixels).resize((16, 16), Image.Resampling.BOX)
-    np.testing.assert_allclose(thumbnail(descriptor), np.asarray(reduced), atol=1e-6)
-    shares, _ = np.histogram(pixels, bins=8, range=(0, 1))
-    np.testing.assert_allclose(descriptor[256:264], shares / pixels.size, atol=1e-6)
-    assert np.ptp(descriptor[264:]) < 1  # white noise: about the same power in every band
-
-
-def test_a_wave_lies_in_its_band():
-    columns = torch.arange(64) / 64
-    coarse, fine = (describe(torch.cos(2 * torch.pi * n * columns).expand(1, 64, 64))[264:] for n in (1, 31))
-    assert coarse.argmax() == 0
-    assert fine.argmax() >= 9
-
-
-@settings(max_examples=25)
-@given(gain=st.floats(0.1, 10), offset=st.floats(-3, 3), size=st.integers(16, 70))
-def test_the_constants_of_the_normalisation_do_not_matter(gain, offset, size):
-    image = torch.rand(1, size, size, generator=torch.Generator().manual_seed(size))
-    np.testing.assert_allclose(describe(image * gain + offset)[:256], describe(image)[:256], atol=1e-4)
-
-
 def test_a_flat_image_is_described_and_refused(gate):
     flat = torch.full((1, 64, 64), 0.3)
     assert np.isfinite(describe(flat)).all()
@@ -153,13 +79,6 @@ def test_other_views_by_header_are_refused(view):
 @pytest.mark.parametrize("view", ["", "PA", "AP", "AP SUPINE", "A", "FRONTAL", "ANTEROPOSTERIOR", "XYZ"])
 def test_frontal_and_unknown_views_pass(view):
     check_view({"ViewPosition": view})
-
-
-def test_the_gate_comes_back_as_it_was_and_is_small(bundle, gate, data):
-    again = fit_gate(bundle, data.records("training"), data.records("validation"))
-    np.testing.assert_array_equal(gate.precision, again.precision)
-    assert gate.distance_limit == again.distance_limit
-    assert bundle.gate_path.stat().st_size < 2_000_000
 
 
 def test_a_gate_of_other_weights_is_refused(bundle, data, tmp_path):
@@ -216,11 +135,6 @@ def test_a_bundle_without_gate_predicts_and_says_so_once(bundle, data, tmp_path,
     with caplog.at_level(logging.WARNING, logger="covid_monai"):
         assert all(prediction.ok for prediction in Classifier(other.root, device="cpu").predict(images))
     assert len([record for record in caplog.records if "has no input gate" in record.getMessage()]) == 1
-
-
-def test_too_few_images_are_an_error(bundle, data):
-    with pytest.raises(ValueError, match="two training images"):
-        fit_gate(bundle, data.records("training")[:1], data.records("validation"))
 
 
 @pytest.mark.slow

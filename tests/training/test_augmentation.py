@@ -19,6 +19,7 @@ from covid_monai.training.augmentation import (
     RandomGamma,
     RandomNoise,
 )
+from covid_monai.training.markers import RandomMarkers
 from covid_monai.transforms import CropBorder
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"
@@ -27,6 +28,10 @@ BUNDLE = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"
 def collimation(probability, **changes):
     numbers = {"max_fraction": 0.12, "side_probability": 0.6, "bright_probability": 0.2}
     return RandomCollimation(probability, **numbers | changes)
+
+
+def markers(probability):
+    return RandomMarkers(probability, texts=("L", "PORTABLE"), size=(0.035, 0.075))
 
 
 def affine(**changes):
@@ -39,7 +44,7 @@ def images(count=8, height=100, width=200, channels=1):
     return 0.2 + 0.6 * torch.rand(count, channels, height, width, generator=generator)
 
 
-@pytest.mark.parametrize("change", [collimation(0.5), RandomGamma((0.5, 2.0))])
+@pytest.mark.parametrize("change", [collimation(0.5), markers(0.5), RandomGamma((0.5, 2.0))])
 def test_a_seeded_batch_repeats_and_shape_dtype_and_input_stay(change):
     batch, before = images(channels=2), images(channels=2)
     torch.manual_seed(3)
@@ -54,7 +59,7 @@ def test_a_seeded_batch_repeats_and_shape_dtype_and_input_stay(change):
     assert not torch.equal(first, batch)
 
 
-@pytest.mark.parametrize("change", [collimation(0.0), RandomGamma((1.0, 1.0))])
+@pytest.mark.parametrize("change", [collimation(0.0), markers(0.0), RandomGamma((1.0, 1.0))])
 def test_changes_that_are_switched_off_change_nothing(change):
     assert torch.equal(change(images()), images())
 

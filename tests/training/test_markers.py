@@ -15,26 +15,6 @@ def markers(probability, **changes):
     return RandomMarkers(probability, **numbers | changes)
 
 
-def test_a_seeded_batch_repeats_and_shape_dtype_and_input_stay():
-    batch = 0.2 + 0.6 * torch.rand(8, 2, 100, 200, generator=torch.Generator().manual_seed(0))
-    before, change = batch.clone(), markers(0.5)
-    torch.manual_seed(3)
-    first = change(batch)
-    torch.manual_seed(3)
-    assert torch.equal(change(batch), first)
-    assert torch.equal(batch, before)
-    assert first.shape == batch.shape
-    assert first.dtype == batch.dtype
-    assert first.min() >= 0
-    assert first.max() <= 1
-    assert not torch.equal(first, batch)
-
-
-def test_markers_that_are_switched_off_change_nothing():
-    images = torch.rand(8, 1, 100, 200)
-    assert torch.equal(markers(0.0)(images), images)
-
-
 def _page(text, height):
     page = Image.new("L", (400, 300))
     ImageDraw.Draw(page).text((50, 50), text, font=ImageFont.load_default(height), fill=255)
