@@ -1,4 +1,4 @@
-"""`covid-monai bundle`: what concerns a bundle as a whole."""
+"""`covid-monai bundle`: check a bundle as a whole."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,14 +23,14 @@ EXAMPLES = examples(
 @app.command(epilog=EXAMPLES)
 def verify(
     path: Annotated[
-        Path, typer.Argument(metavar="DIR|ZIP", help="An archive of covid-monai export, or its folder.")
+        Path, typer.Argument(metavar="DIR|ZIP", help="Archive of covid-monai export, or its unpacked folder.")
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Check that an exported bundle is whole and of one piece; name what is wrong.
+    """Check that an exported bundle is complete and that its parts belong together.
 
-    Every digest, weights against preprocessing and classes, and the probabilities of weights, TorchScript
-    and ONNX on twelve phantoms. Exit code: 0 if all is well, 2 if not.
+    The command checks every digest, weights against preprocessing and classes, and the probabilities of
+    weights, TorchScript and ONNX on twelve phantoms. Exit code: 0 if all is well, 2 if not.
     """
     from covid_monai.export import verify_bundle
 
@@ -42,6 +42,6 @@ def verify(
     parity = record["parity"]["max_abs_difference"]
     differences = ", ".join(f"{name} {value:.0e}" for name, value in parity.items())
     typer.echo(
-        f"{record['name']} {record['version']}: whole. Largest difference of a probability: {differences}"
+        f"{record['name']} {record['version']} is complete. Largest probability difference: {differences}"
     )
     typer.echo(f"Weights SHA-256 {record['weights_sha256']}")

@@ -1,4 +1,4 @@
-"""`covid-monai compare`: two models on the same images, from their predictions.csv."""
+"""`covid-monai compare`: compare two models on the same images by their predictions.csv."""
 
 import json
 from collections.abc import Mapping
@@ -21,25 +21,30 @@ EXAMPLES = examples(
 
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="predictions.csv of one model.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="predictions.csv of the other.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="predictions.csv of the other model.")],
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Write the figures for a program as well.")
+        Path | None, typer.Option(metavar="FILE.json", help="Write the figures for a program, too.")
     ] = None,
     split: Annotated[
         str,
-        typer.Option(help="Which rows are compared.", autocompletion=complete_words("validation", "test")),
+        typer.Option(help="Split to compare.", autocompletion=complete_words("validation", "test")),
     ] = "test",
     source: Annotated[
-        str | None, typer.Option(help="Only the images of this collection or hospital.", show_default="all")
+        str | None,
+        typer.Option(help="Compare only the images of this collection or hospital.", show_default="all"),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="How often the patients are drawn.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Same seed, same figures.")] = 0,
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Number of bootstrap resamples of the patients.")
+    ] = 2000,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the resamples; the same seed gives the same figures.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Is one model better than another, or is it luck?
+    """Compare two models on the same images: is one better, or may the difference be chance?
 
-    Compares two predictions.csv on the same images: the difference of each metric, B less A, with its 95 %
-    interval over resampled patients. An interval that does not hold 0 speaks for a difference.
+    The table shows the difference of each metric, B minus A, with its 95 % interval over resampled patients.
+    An interval that excludes 0 is evidence of a difference.
     """
     from rich.console import Console
 
@@ -72,21 +77,21 @@ def _table(result: Mapping[str, Any]) -> "Table":
 
     table = Table(
         title=f"Split {result['split']}: {result['images']} images, {result['patients']} patients",
-        caption="B less A with its 95 % interval; p: chance of such a difference between equal models",
+        caption="B minus A with its 95 % interval; p: chance of such a difference between equal models",
     )
     table.add_column("")
-    for heading in ("A", "B", "B less A", "95 % interval", "p"):
+    for heading in ("A", "B", "B minus A", "95 % interval", "p"):
         table.add_column(heading, justify="right")
     for metric, values in result["metrics"].items():
         difference, p = values["difference"], values["p_value"]
-        ends = "no interval"
+        interval = "no interval"
         if difference["low"] is not None:
-            ends = f"{difference['low']:+.3f} to {difference['high']:+.3f}"
+            interval = f"{difference['low']:+.3f} to {difference['high']:+.3f}"
         table.add_row(
             metric.replace("_", " ").replace("auroc", "AUROC"),
             *(_number(values[which]["value"]) for which in ("first", "second")),
             _number(difference["value"], sign="+"),
-            ends,
+            interval,
             "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
         )
     return table

@@ -1,4 +1,4 @@
-"""`covid-monai experiment`: a published experiment, whole, with one command."""
+"""`covid-monai experiment`: run a published experiment with one command."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,16 +18,16 @@ EXAMPLES = examples(
 
 def complete_setting(incomplete: str) -> list[str]:
     """Complete the name of a setting of train.yaml."""
-    return [f"{name}=" for name in _names(_train_config()) if name.startswith(incomplete)]
+    return [f"{name}=" for name in _setting_names(_train_config()) if name.startswith(incomplete)]
 
 
 def experiment(
     study: Annotated[
-        Path, typer.Argument(metavar="FILE", help="An experiment, such as configs/experiments/s1.yaml.")
+        Path, typer.Argument(metavar="FILE", help="Experiment, such as configs/experiments/s1.yaml.")
     ],
     data: Annotated[
         Path,
-        typer.Option(metavar="DIR", envvar="COVID_MONAI_DATA", help="Folder that holds the collections."),
+        typer.Option(metavar="DIR", envvar="COVID_MONAI_DATA", help="Folder with the collections."),
     ],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for datalists, runs and the result.")],
     settings: Annotated[
@@ -35,16 +35,16 @@ def experiment(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="A setting of train.yaml, for every fold.",
+            help="Setting of train.yaml for every fold.",
             autocompletion=complete_setting,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of folds and trainings.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Prepare the data, train every fold, score the images left out, write result.json and table.md.
+    """Prepare the data, train every fold, score its test images, and write result.json and table.md.
 
-    The same command continues an experiment that was interrupted.
+    The same command continues an interrupted experiment.
     """
     from covid_monai.core.atomic_files import write_text_atomically
     from covid_monai.experiments.pooled_results import format_table
@@ -52,7 +52,7 @@ def experiment(
     from covid_monai.experiments.study_run import run_study
 
     train_config = _train_config()
-    given = _settings(settings or [], _names(train_config))
+    given = _parse_settings(settings or [], _setting_names(train_config))
     with reserve_stdout(as_json):
         result = run_study(
             read_study(study),
@@ -78,24 +78,28 @@ def _train_config() -> Path:
     for root in (checkout, Path.cwd()):
         if (root / SHIPPED_BUNDLE / "configs" / "train.yaml").is_file():
             return root / SHIPPED_BUNDLE / "configs" / "train.yaml"
-    raise FileNotFoundError(f"{SHIPPED_BUNDLE}/configs/train.yaml: run this in a clone of the repository")
+    raise FileNotFoundError(
+        f"{SHIPPED_BUNDLE}/configs/train.yaml is missing here. Run this command in a clone of the repository."
+    )
 
 
-def _names(train_config: Path) -> list[str]:
-    """The settings of train.yaml, in its order."""
+def _setting_names(train_config: Path) -> list[str]:
+    """Return the names of the settings of train.yaml in its order."""
     import yaml
 
     return list(yaml.safe_load(train_config.read_text(encoding="utf-8")))
 
 
-def _settings(words: list[str], known: list[str]) -> dict[str, Any]:
+def _parse_settings(words: list[str], known: list[str]) -> dict[str, Any]:
     import yaml
 
     pairs = [word.partition("=") for word in words]
     wrong = [name for name, equals, _ in pairs if not equals or not name]
     if wrong:
-        raise ValueError(f"--set {wrong[0]}: expected NAME=VALUE, such as max_epochs=1")
+        raise ValueError(f"--set {wrong[0]}: give NAME=VALUE, such as max_epochs=1.")
     for name, _, _ in pairs:
-        if name.isidentifier() and name not in known:  # else a part of a section, such as loss#weight
+        if (
+            name.isidentifier() and name not in known
+        ):  # other names are parts of a section, such as loss#weight
             raise ValueError(f"--set: {unknown_choice('train.yaml setting', name, known)}")
     return {name: yaml.safe_load(value) for name, _, value in pairs}

@@ -1,4 +1,4 @@
-"""`covid-monai export`: a bundle as one file for clinical tooling."""
+"""`covid-monai export`: write a bundle as one zip archive for clinical software."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,20 +20,22 @@ def export(
     bundle: BundleOption = None,
     images: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="Images to compare the exported forms on, beside twelve phantoms."),
+        typer.Option(
+            metavar="PATH", help="Images to compare the exported networks on, beside twelve phantoms."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a bundle as one zip: configs, weights, TorchScript, ONNX, model card, wheel, digests.
 
-    Nothing is written if TorchScript or ONNX give other probabilities than the weights.
+    The command writes nothing if TorchScript or ONNX give other probabilities than the weights.
     """
     folder = find_bundle(bundle)
 
     from covid_monai.bundle.bundle_zip import compute_sha256
     from covid_monai.export import export_bundle
 
-    typer.echo("Converting, comparing, packing (half a minute)...", err=True)
+    typer.echo("Converting, comparing and packing takes about half a minute...", err=True)
     with reserve_stdout(as_json):
         path = export_bundle(folder, output, images=images or ())
     size, digest = path.stat().st_size, compute_sha256(path)
@@ -42,5 +44,5 @@ def export(
     else:
         typer.echo(f"{path} ({size / 2**20:.1f} MiB)")
         typer.echo(f"SHA-256 {digest}")
-    typer.echo(f"Check a copy of it: covid-monai bundle verify {path}", err=True)
+    typer.echo(f"Check a copy of the archive with: covid-monai bundle verify {path}", err=True)
     typer.echo(RESEARCH_USE, err=True)

