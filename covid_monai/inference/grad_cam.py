@@ -51,7 +51,8 @@ class HeatmapGenerator:
         """
         with torch.enable_grad():
             maps = self._cam(images.detach().clone().requires_grad_(), class_idx=class_index)
-        return maps[:, 0].detach().float().cpu().numpy()
+        heat: NDArray[np.float32] = maps[:, 0].detach().float().cpu().numpy()
+        return heat
 
     def grid(self, images: Tensor) -> tuple[int, int]:
         """Return rows and columns of the maps before they are resized to the size of `images`."""
@@ -91,7 +92,8 @@ def affine_to_image(image_affine: NDArray[np.float64], image: MetaTensor) -> NDA
     """
     moved = np.linalg.inv(image_affine) @ np.asarray(image.affine)
     in_plane = [0, 1, 3]
-    return moved[np.ix_(in_plane, in_plane)]
+    to_image: NDArray[np.float64] = moved[np.ix_(in_plane, in_plane)]
+    return to_image
 
 
 def with_random_weights(network: nn.Module, *, seed: int) -> nn.Module:
@@ -100,8 +102,9 @@ def with_random_weights(network: nn.Module, *, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module in fresh.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            reset = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
     return fresh
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -45,13 +46,13 @@ class PredictionTableWriter:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
         engine.add_event_handler(Events.COMPLETED, self._write)
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self) -> None:
         self._logits: list[Tensor] = []
 
     def _keep(self, engine: Engine) -> None:
-        self._logits.append(engine.state.output["pred"].cpu())
+        self._logits.append(_logits(engine).cpu())
 
-    def _write(self, engine: Engine) -> None:
+    def _write(self) -> None:
         probabilities = compute_probabilities(torch.cat(self._logits).numpy(), self.calibration)
         # Six decimals as in `predict`: the same image has the same digits in both.
         rows = [
@@ -76,19 +77,25 @@ class ScoringProgress:
         """Add the handler to the evaluator."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
-        for event in (Events.COMPLETED, Events.EXCEPTION_RAISED):
-            engine.add_event_handler(event, self._stop)
+        engine.add_event_handler(Events.COMPLETED, self._open.close)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self) -> None:
         self._bar = self._open.enter_context(progress_bar("scoring", self.total))
 
     def _advance(self, engine: Engine) -> None:
-        self._bar.advance(len(engine.state.output["pred"]))
+        self._bar.advance(len(_logits(engine)))
 
-    def _stop(self, engine: Engine, error: BaseException | None = None) -> None:
+    def _fail(self, _engine: Engine, error: BaseException) -> None:
         self._open.close()
-        if error is not None:  # a handler of this event must raise the error again
-            raise error
+        raise error  # a handler of this event must raise the error again
+
+
+def _logits(engine: Engine) -> Tensor:
+    """Return the logits [N, K] of the evaluator's last batch."""
+    output: Any = engine.state.output
+    logits: Tensor = output["pred"]
+    return logits
 
 
 def evaluation_records(

@@ -72,7 +72,8 @@ def resample_heat(explained: ImageWithHeatmap, size: tuple[int, ...]) -> NDArray
     padded = np.pad(explained.heat, 1, mode="edge")
     swapped[:2, 2] += 1
     warped = cv2.warpAffine(padded, swapped[:2], size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT)
-    return np.clip(warped, 0, 1)
+    heat: NDArray[np.float32] = np.clip(warped, 0, 1)
+    return heat
 
 
 def render_heatmap_with_legend(explained: ImageWithHeatmap, prediction: Prediction) -> RgbImage:
@@ -152,4 +153,5 @@ def _resize(image: NDArray[np.float32], long_side: int) -> NDArray[np.float32]:
     scale = long_side / max(image.shape)
     rows, columns = (max(1, round(side * scale)) for side in image.shape)
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.clip(cv2.resize(image, (columns, rows), interpolation=method), 0, 1)
+    resized: NDArray[np.float32] = np.clip(cv2.resize(image, (columns, rows), interpolation=method), 0, 1)
+    return resized

@@ -229,7 +229,7 @@ def test_a_failure_leaves_the_standard_output_empty(run, tmp_path):
 
 
 def test_what_a_library_prints_does_not_get_between(run, tmp_path, monkeypatch):
-    def talkative(path):
+    def talkative(_path):
         print("a library's greeting")
         return {"name": "x", "version": "1"}
 

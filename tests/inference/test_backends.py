@@ -75,7 +75,7 @@ def test_a_network_is_converted_once_and_nobody_is_told(bundle, empty_cache, mon
     first = load("openvino", bundle)(network_inputs())
     assert "openvino_telemetry" not in sys.modules
     (kept,) = (empty_cache / "networks").iterdir()
-    monkeypatch.setattr(Bundle, "load_network", lambda *arguments: pytest.fail("converted again"))
+    monkeypatch.setattr(Bundle, "load_network", lambda *_: pytest.fail("converted again"))
     np.testing.assert_array_equal(load("openvino", bundle)(network_inputs()), first)
     assert [kept] == list((empty_cache / "networks").iterdir())
 
@@ -91,7 +91,7 @@ def test_other_weights_are_another_network(bundle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda data: b"", lambda data: data[:-200], lambda data: data[:5000] + b"\1" + data[5001:]]
+    "damage", [lambda _: b"", lambda data: data[:-200], lambda data: data[:5000] + b"\1" + data[5001:]]
 )
 def test_a_damaged_file_of_the_cache_is_made_again(empty_cache, damage):
     made = []

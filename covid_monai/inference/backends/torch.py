@@ -1,5 +1,7 @@
 """The network in PyTorch: the reference for the other backends, and the backend for GPUs."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,7 +12,8 @@ from covid_monai.inference.backends import Backend
 
 def load(bundle: Bundle, *, device: torch.device) -> Backend:
     """Load the network as `load_backend` describes."""
-    network = bundle.load_network(device).to(memory_format=torch.channels_last)
+    network: Any = bundle.load_network(device)
+    network.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def logits(images: NDArray[np.float32]) -> NDArray[np.float32]:

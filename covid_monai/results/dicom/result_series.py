@@ -19,7 +19,7 @@ MANUFACTURER = "covid-monai"
 # Far from those of a modality, so that the results come last in a study.
 _FIRST_SERIES_NUMBER = 9001
 # Identifies this software; a root without a UUID would have to be registered.
-_IMPLEMENTATION_CLASS_UID = str(generate_uid(entropy_srcs=["covid-monai", "implementation class"]))
+_IMPLEMENTATION_CLASS_UID = generate_uid(entropy_srcs=["covid-monai", "implementation class"])
 # highdicom fills these with the time of day, or with a library version that says nothing about the result.
 _NOT_REPEATABLE = ("InstanceCreationDate", "InstanceCreationTime", "ContributingEquipmentSequence")
 

@@ -1,6 +1,7 @@
 """A prediction as DICOM objects: valid, in the image's study, the same each time, never about a non-image."""
 
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,8 +241,6 @@ def test_real_world_oddities_of_pydicom_files_do_not_stop_it(results, classifier
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".py"]
     made = 0
     for prediction in classifier.predict(files):
-        try:
+        with suppress(NoResultObjects):  # any other error fails the test
             made += len(results.of(prediction))
-        except ValueError as error:
-            assert isinstance(error, NoResultObjects)
     assert made > 10
