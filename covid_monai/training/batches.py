@@ -9,6 +9,8 @@ from monai.engines import PrepareBatch
 from monai.inferers import Inferer
 from torch import Tensor
 
+from covid_monai.core.errors import unknown_choice
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -62,7 +64,7 @@ class AutocastInferer(Inferer):
 
     def __init__(self, precision: str = "fp32") -> None:
         if precision not in PRECISIONS:
-            raise ValueError(f"Unknown precision {precision!r}. Choose one of: {', '.join(PRECISIONS)}.")
+            raise ValueError(unknown_choice("precision", precision, PRECISIONS))
         self.precision = precision
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:

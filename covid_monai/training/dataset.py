@@ -9,6 +9,7 @@ from monai.transforms import Compose, NormalizeIntensity, NormalizeIntensityd
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from covid_monai.core.errors import unknown_choice
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.training.image_cache import CachedImages, ImageCache
 
@@ -59,7 +60,7 @@ class RadiographDataset(Dataset):
             images = map_in_threads(decode, files, "decoding images", total=len(files), workers=workers)
             self._images = torch.stack(list(images))
         else:
-            raise ValueError(f"Unknown cache {cache!r}. Choose one of: {', '.join(CACHES)}.")
+            raise ValueError(unknown_choice("cache", cache, CACHES))
         self._labels = torch.tensor([record["label"] for record in records])
         device = torch.device(device)
         if device.type == "cuda":
