@@ -1,12 +1,13 @@
-"""DICOM of 2048 x 2048 pixels, 12 bits, to the network's tensor, for each transfer syntax.
+"""Time from a DICOM file of 2048 x 2048 pixels, 12 bits, to the network's tensor, by transfer syntax.
 
     python benchmarks/dicom_to_tensor.py
 
-Peers: MONAI's `LoadImaged` with `PydicomReader`, `Resized` and its percentile scaling; and torchxrayvision's
-`read_xray_dcm` with its resizer (`pip install --no-deps torchxrayvision`; left out where it is missing).
-HTJ2K is written by `ojph_compress` (Debian: openjph-tools; left out where it is missing). One thread, except
-that OpenJPEG takes what it finds; the ways take turns, the median counts. Ends with an error if a tensor is
-more than two grey levels off, in the mean, from that of the picture decoded whole, or from MONAI's.
+The peers are MONAI's `LoadImaged` with `PydicomReader`, `Resized` and its percentile scaling; and
+torchxrayvision's `read_xray_dcm` with its resizer (`pip install --no-deps torchxrayvision`). HTJ2K is written
+by `ojph_compress` (Debian: openjph-tools). Both are left out where they are missing. Everything runs on one
+thread, except OpenJPEG, which uses all processors. The readers take turns, and the median counts. The script
+ends with an error if a tensor differs, in the mean, by more than two grey levels from that of the image
+decoded whole or from MONAI's.
 """
 
 import importlib.util
@@ -45,7 +46,7 @@ MISSING = "not installed"
 
 
 def with_pydicom(syntax: str) -> Writer:
-    """Write with one of pydicom's own encoders."""
+    """Return a writer that uses one of pydicom's own encoders."""
 
     def write(raw: Path, path: Path) -> None:
         ds = pydicom.dcmread(raw)
@@ -56,7 +57,7 @@ def with_pydicom(syntax: str) -> Writer:
 
 
 def with_gdcm(syntax: int) -> Writer:
-    """Write with GDCM, which has the encoders that pydicom lacks."""
+    """Return a writer that uses GDCM, which has the encoders that pydicom lacks."""
 
     def write(raw: Path, path: Path) -> None:
         reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
@@ -74,7 +75,7 @@ def with_gdcm(syntax: int) -> Writer:
 
 
 def write_htj2k(raw: Path, path: Path) -> None:
-    """Write with OpenJPH."""
+    """Write an HTJ2K file with OpenJPH."""
     ds = pydicom.dcmread(raw)
     picture, stream = path.with_suffix(".pgm"), path.with_suffix(".j2c")
     picture.write_bytes(b"P5 %d %d 4095\n" % (ds.Columns, ds.Rows) + ds.pixel_array.astype(">u2").tobytes())
@@ -97,7 +98,7 @@ SYNTAXES: dict[str, Writer] = {
 
 
 def write_files(folder: Path) -> dict[str, Path | None]:
-    """The same image in each transfer syntax; None where its encoder is missing."""
+    """Write one image in each transfer syntax; the path is None where the encoder is missing."""
     raw = folder / "image.dcm"
     patient = PhantomPatient("PHANTOM-0004", "M", 60, 4)
     radiograph_dataset(radiograph(), patient, number=1, view="PA").save_as(raw)
@@ -115,7 +116,7 @@ def write_files(folder: Path) -> dict[str, Path | None]:
 
 
 def monai_way(size: int) -> ToTensor:
-    """What a MONAI user writes."""
+    """Return the transforms that a MONAI user writes."""
     return as_way(
         Compose(
             [
@@ -130,7 +131,7 @@ def monai_way(size: int) -> ToTensor:
 
 
 def torchxrayvision_way(size: int) -> ToTensor | None:
-    """Its reader, and the resize that its `XRayResizer` makes; None if it is not installed."""
+    """Return torchxrayvision's reader with the resize of its `XRayResizer`; None if it is not installed."""
     utils = _torchxrayvision_utils()
     if utils is None:
         return None
@@ -145,7 +146,7 @@ def torchxrayvision_way(size: int) -> ToTensor | None:
 
 
 def _torchxrayvision_utils() -> ModuleType | None:
-    """Its module with the reader; the whole package asks for torchvision, which reading does not need."""
+    """Import only its module with the reader: the package needs torchvision, the reader does not."""
     package = importlib.util.find_spec("torchxrayvision")
     if package is None or package.origin is None:
         return None
@@ -158,7 +159,7 @@ def _torchxrayvision_utils() -> ModuleType | None:
 
 
 def measure(path: Path, ways: dict[str, ToTensor], repeats: int) -> dict[str, Any]:
-    """One row of the table."""
+    """Return one row of the table."""
     tensors = {way: read(path) for way, read in ways.items()}
     taken = alternate({way: lambda r=read: r(path) for way, read in ways.items()}, repeats, warm=True)
     peers = [way for way in ways if way not in ("ours", "whole")]
@@ -172,7 +173,7 @@ def measure(path: Path, ways: dict[str, ToTensor], repeats: int) -> dict[str, An
 
 
 def main() -> None:
-    """Measure each transfer syntax and show one table."""
+    """Measure each transfer syntax and print one table."""
     chosen = options(__doc__, "dicom_to_tensor.json")
     warnings.simplefilter("ignore")
     ours, whole = our_ways(chosen.size)

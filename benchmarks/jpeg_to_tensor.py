@@ -1,10 +1,10 @@
-"""JPEG of 2048 x 2048 pixels to the network's tensor: the bundle's preprocessing against Pillow and MONAI.
+"""Time from a JPEG of 2048 x 2048 pixels to the network's tensor, compared with Pillow and MONAI.
 
     python benchmarks/jpeg_to_tensor.py
 
-The peer is MONAI's `LoadImaged` with `PILReader`, `Resized` and its percentile scaling. One thread; the ways
-take turns, the median counts. Ends with an error if a tensor is more than two grey levels off, in the mean,
-from that of the picture decoded whole, or from the peer's.
+The peer is MONAI's `LoadImaged` with `PILReader`, `Resized` and its percentile scaling. Everything runs on
+one thread; the readers take turns, and the median counts. The script ends with an error if a tensor differs,
+in the mean, by more than two grey levels from that of the image decoded whole or from the peer's.
 """
 
 import tempfile
@@ -28,7 +28,7 @@ from covid_monai.dicom.pixels.downscaling import OVERSAMPLING
 
 
 def peer(size: int) -> ToTensor:
-    """What a MONAI user writes: whole picture, then the same steps as the bundle's."""
+    """Return the transforms that a MONAI user writes: the whole image, then the steps of the bundle."""
     reader = PILReader(converter=lambda image: image.convert("L"), reverse_indexing=False)
     return as_way(
         Compose(
@@ -44,7 +44,7 @@ def peer(size: int) -> ToTensor:
 
 
 def write_jpegs(folder: Path) -> dict[str, Path]:
-    """One image in the kinds that collections hold."""
+    """Write one image in the kinds of JPEG that collections hold."""
     image = Image.fromarray((radiograph() * 255).round().astype(np.uint8))
     kinds = {
         "grey, quality 75": (image, {"quality": 75}),
@@ -58,7 +58,7 @@ def write_jpegs(folder: Path) -> dict[str, Path]:
 
 
 def _decode_alone(path: Path, size: int, repeats: int) -> float:
-    """Milliseconds for the reduced decoding in Pillow, of which Huffman decoding is most: the limit."""
+    """Return the milliseconds of Pillow's reduced decoding, mostly Huffman decoding: the lower limit."""
 
     def decode() -> None:
         with Image.open(path) as image:
@@ -69,7 +69,7 @@ def _decode_alone(path: Path, size: int, repeats: int) -> float:
 
 
 def main() -> None:
-    """Measure each kind and show one table."""
+    """Measure each kind and print one table."""
     chosen = options(__doc__, "jpeg_to_tensor.json")
     ours, whole = our_ways(chosen.size)
     theirs = peer(chosen.size)

@@ -1,9 +1,10 @@
-"""Fit `covid_monai/transforms/lung_region.json` again, and print how good the lung region is.
+"""Fit `covid_monai/transforms/lung_region.json` again, and print the accuracy of the lung region.
 
 COVID_MONAI_DATA=DIR python benchmarks/lung_region.py [--write]
 
-Boxes: `covid-chestxray-dataset/annotations/annotations.json` (Microwork, CC BY 4.0). Labels of disease are
-not read. Each image is used as it is and three times with another collimation, each of these mirrored too.
+The boxes come from `covid-chestxray-dataset/annotations/annotations.json` (Microwork, CC BY 4.0). Labels of
+disease are not read. Each image is used unchanged and three times with another collimation, and all of these
+also mirrored.
 """
 
 import argparse
@@ -29,7 +30,7 @@ RIGHT, LEFT = 1, 2
 
 
 def read_boxes(folder: Path) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Images (96 x 96), boxes [N, 8] as shares of the image, patients, of images with a box per lung."""
+    """Return images (96 x 96), boxes [N, 8] as shares of the image, and patients, if each lung has a box."""
     content = json.loads((folder / "annotations" / "annotations.json").read_text())
     pictures = {picture["id"]: picture for picture in content["images"] if "id" in picture}
     boxes: dict[int, dict[int, list]] = {}
@@ -57,7 +58,7 @@ def _shares(box: list[float], picture: dict) -> list[float]:
 def collimated(
     image: np.ndarray, boxes: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The image with its margins cut or, where negative, framed in black, and its boxes moved along."""
+    """Return the image with margins cut off or black margins added, and its boxes moved accordingly."""
     size, pad = len(image), round(0.08 * len(image)) + 1
     top, bottom, left, right = (rng.uniform(-0.08, 0.12, 4) * size).astype(int)
     rows, columns = slice(pad + top, pad + size - bottom), slice(pad + left, pad + size - right)
@@ -69,20 +70,20 @@ def collimated(
 
 
 def mirrored(features: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features [N, 144] and boxes [N, 8] of the same images seen from behind."""
+    """Return features [N, 144] and boxes [N, 8] of the mirrored images."""
     flipped = features.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(len(features), -1)
     x0, y0, x1, y1 = np.moveaxis(boxes.reshape(-1, 2, 4)[:, ::-1], 2, 0)
     return flipped, np.stack([1 - x1, y0, 1 - x0, y1], axis=2).reshape(-1, 8)
 
 
 def fit(features: np.ndarray, boxes: np.ndarray) -> Ridge:
-    """One linear model for all eight sides of the boxes."""
+    """Fit one linear model for all eight sides of the boxes."""
     flipped, mirror_boxes = mirrored(features, boxes)
     return Ridge(alpha=10).fit(np.vstack([features, flipped]), np.vstack([boxes, mirror_boxes]))
 
 
 def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes [N, 4]."""
+    """Return the intersection over union of boxes [N, 4]."""
     low, high = np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])
     common = np.prod(np.clip(high - low, 0, None), axis=1)
     areas = [np.prod(box[:, 2:] - box[:, :2], axis=1) for box in (one, other)]
@@ -90,14 +91,14 @@ def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def true_region(seed: int, *, size: int, view: str) -> np.ndarray:
-    """Lung fields of the synthetic image of the same seed, size and view."""
+    """Return the lung fields of the synthetic image of the same seed, size and view."""
     habitus = anatomy.Habitus.draw(seed, sex="M", view=view)
     canvas: Canvas = position_patient(np.random.default_rng([seed, 1, 0]), size=size, view=view)
     return canvas.fill([anatomy.lung_outline(habitus, side) for side in anatomy.SIDES], blur=0.5) > 0.5
 
 
 def phantom_dice(class_name: str, view: str) -> np.ndarray:
-    """Dice of estimated and true lung fields on 30 synthetic images."""
+    """Return the Dice of estimated and true lung fields on 30 synthetic images."""
     scores = []
     for seed in range(30):
         truth = true_region(seed, size=256, view=view)
@@ -107,7 +108,7 @@ def phantom_dice(class_name: str, view: str) -> np.ndarray:
 
 
 def main() -> None:
-    """Cross-validate, fit on all, write if asked to, and measure on phantoms."""
+    """Cross-validate, fit on all images, write the model with `--write`, and measure on phantoms."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="replace lung_region.json")
     options = parser.parse_args()

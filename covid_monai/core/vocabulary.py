@@ -1,6 +1,6 @@
-"""The words that all other modules use: class names, dictionary keys, outcomes, refusal reasons.
+"""The vocabulary of all other modules: class names, outcomes, refusal reasons.
 
-Nothing here imports anything heavy, so that every module may import it.
+This module imports nothing heavy, so that every module may import it.
 """
 
 from enum import StrEnum
@@ -11,7 +11,7 @@ COVID = "covid"
 DEFAULT_CLASS_NAMES = (NORMAL, PNEUMONIA, COVID)
 
 RESEARCH_USE = "Research software, not a medical device: not for diagnosis or treatment."
-# Manufacturer's Model Name of our own DICOM objects, by which the readers tell that they are no images.
+# Manufacturer's Model Name of our own DICOM objects; the readers refuse objects with it.
 RESULT_DEVICE = "covid-monai results"
 
 
@@ -36,7 +36,7 @@ class RefusalReason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     BLANK = "blank"
-    # By the gate of a bundle (`inference.gate`); the others by the readers.
+    # The following reasons come from the gate of a bundle (`covid_monai.gate`), the others from the readers.
     NOT_FRONTAL = "not_frontal"
     NOT_UPRIGHT = "not_upright"
     INVERTED = "inverted"
@@ -44,11 +44,11 @@ class RefusalReason(StrEnum):
 
 
 class RefusedImage(ValueError):
-    """A file was read far enough to know that the classifier is not made for it.
+    """A readable file that the classifier is not made for.
 
     Args:
-        reason: Which rule refused it.
-        detail: One sentence for a person: what was found, and what would be accepted.
+        reason: Rule that refused the file.
+        detail: One sentence for a person: what was found, and what was expected.
     """
 
     def __init__(self, reason: RefusalReason, detail: str) -> None:
@@ -58,4 +58,4 @@ class RefusedImage(ValueError):
 
 
 class UnreadableImage(ValueError):
-    """A file is missing, truncated, or in a format that no decoder here takes."""
+    """A file that is missing, damaged, truncated, or in a format that is not read."""

@@ -16,6 +16,7 @@ from pydicom.uid import (
 )
 
 from covid_monai.core.errors import name_file_in_errors
+from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.dicom.acceptance import MAX_PIXELS, PIXEL_KEYWORDS
 from covid_monai.dicom.elements import get_encoding, get_text
@@ -115,7 +116,7 @@ def single_file(path: Path) -> Path:
         return path
     files = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
     if len(files) != 1:
-        raise UnreadableImage(f"This is a folder of {len(files)} files. Give one image file.")
+        raise UnreadableImage(f"This is a folder of {format_count(len(files), 'file')}. Give one image file.")
     return files[0]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from covid_monai.core.number_format import format_percent
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage
 from covid_monai.dicom.elements import get_first_number, get_number, get_text
 from covid_monai.dicom.lookup_table import read_lookup_table
@@ -207,10 +208,8 @@ def check_not_blank(table: Values, counts: NDArray[np.integer]) -> None:
     """
     low, high = robust_range(table, counts)
     if high - low < MIN_SPREAD:
-        raise RefusedImage(
-            RefusalReason.BLANK,
-            f"Nearly all pixels have one value (spread {high - low:.1%}); a radiograph was expected.",
-        )
+        found = f"Nearly all pixels have one value (spread {format_percent(high - low)})"
+        raise RefusedImage(RefusalReason.BLANK, f"{found}; a radiograph was expected.")
 
 
 def is_inverse(ds: Dataset) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.dicom.elements import get_numbers, get_text
 from covid_monai.dicom.file import NotDicom, read_dicom
@@ -39,7 +40,7 @@ def find_slices(path: Path, *, series_uid: str = "") -> list[Slice]:
     if not slices:
         raise UnreadableImage("There is no DICOM image in it. Give a CT series or a NIfTI file.")
     series = Counter(s.identifiers["SeriesInstanceUID"] for s in slices)
-    listing = ", ".join(f"{uid} ({count} slice{'s' * (count != 1)})" for uid, count in series.items())
+    listing = ", ".join(f"{uid} ({format_count(count, 'slice')})" for uid, count in series.items())
     if series_uid and series_uid not in series:
         raise UnreadableImage(f"It holds no series {series_uid}. Choose one of: {listing}.")
     if not series_uid and len(series) > 1:
