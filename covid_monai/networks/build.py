@@ -1,6 +1,8 @@
 """Networks by name, and parameter groups for the optimizer."""
 
 from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, cast
 
 from monai.networks import nets
 from torch import nn
@@ -60,14 +62,17 @@ def build_network(name: str = "densenet121", *, num_classes: int, in_channels: i
 
 def classifier_head(network: nn.Module) -> nn.Linear:
     """Return the last linear layer of a network of `build_network`."""
-    if hasattr(network, "class_layers"):
-        return network.class_layers.out
-    return network._fc if hasattr(network, "_fc") else network.fc
+    for name in ("class_layers.out", "_fc", "fc"):
+        with suppress(AttributeError):
+            return cast("nn.Linear", network.get_submodule(name))
+    raise ValueError(
+        "The network has no last layer named fc, _fc or class_layers.out. Rename its last layer."
+    )
 
 
 def parameter_groups(
     network: nn.Module, *, learning_rate: float, backbone_factor: float = 1.0, weight_decay: float = 0.01
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Return groups for the optimizer: backbone and head, each with and without weight decay.
 
     Norm layers and biases have no decay. A backbone with pretrained weights learns slower than the new head

@@ -81,7 +81,7 @@ def convert_weights(state: dict[str, torch.Tensor], network: nn.Module) -> dict[
     """
     stage_of = {
         block: stage
-        for stage, blocks in network._blocks.named_children()
+        for stage, blocks in network.get_submodule("_blocks").named_children()
         for block, _ in blocks.named_children()
     }
 
@@ -90,7 +90,7 @@ def convert_weights(state: dict[str, torch.Tensor], network: nn.Module) -> dict[
 
     state = {renamed(key): value for key, value in state.items()}
     stem = state.get("_conv_stem.weight")
-    if stem is not None and stem.shape[1] == 3 and network._conv_stem.in_channels == 1:
+    if stem is not None and stem.shape[1] == 3 and network.get_parameter("_conv_stem.weight").shape[1] == 1:
         grey = stem.sum(dim=1, keepdim=True)
         state["_conv_stem.weight"] = grey * _SCALE
         # The next norm layer subtracts what the offset adds to each channel.

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,7 +67,7 @@ def _fetch_imagenet(name: str) -> dict[str, torch.Tensor]:
         )
     file = IMAGENET_FILES[name]
     try:
-        return torch.hub.load_state_dict_from_url(_PUBLISHER + file, check_hash=True, weights_only=True)
+        return dict(torch.hub.load_state_dict_from_url(_PUBLISHER + file, check_hash=True, weights_only=True))
     except OSError as error:
         raise FileNotFoundError(
             f"{_PUBLISHER}{file} could not be fetched ({error}). Fetch it on a machine with internet and "
@@ -77,7 +78,7 @@ def _fetch_imagenet(name: str) -> dict[str, torch.Tensor]:
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"There are no weights at {path}. Give an existing file, or 'imagenet'.")
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     for key in ("model", "state_dict", "network"):
         content = content.get(key, content)
     return content
