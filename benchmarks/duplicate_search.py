@@ -1,10 +1,10 @@
-"""The pairs that the search for duplicates finds when each image is compared with a share of all only.
+"""Recall of the search for duplicates when each image is compared only with a share of all images.
 
     python benchmarks/duplicate_search.py $COVID_MONAI_DATA --output duplicate_search.json   # three minutes
 
-Above 20,480 images each is compared with 40,960 entries, two an image: of 100,000 that is a fifth. Here the
-share is taken of the images of a folder, so that comparing all can tell what is missed. Check: what a search
-among all proposes is what NumPy finds by counting bits, for 200 images drawn at random.
+With more than 20,480 images, each is compared with 40,960 entries, two for each image: a fifth of 100,000
+images. Here the share is taken of the images of a folder, so that comparing all shows the pairs that are
+missed. Check: for 200 random images, a search among all proposes what NumPy finds by counting bits.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from covid_monai.datasets.duplicates.detection import SAME_IMAGE
 from covid_monai.datasets.duplicates.hashes import Candidate, CandidateSearch, HashSearch, hash_windows
 from covid_monai.datasets.duplicates.registration import FilteredImage, image_similarity
 from covid_monai.datasets.duplicates.thumbnails import is_drawn_in_patches, read_thumbnail
+from covid_monai.readers.image_files import find_image_files
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm"}
 CHECKED, DIFFERING = 200, 89
 
 
 def main() -> None:
-    """Search among all and among the share, verify what either proposes, and show what the share misses."""
+    """Search among all and among each share, verify the proposals, and print the recall of each share."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, nargs="+", default=(0.1, 0.2, 0.5))
     parser.add_argument("--output", type=Path, default=Path("duplicate_search.json"))
     options = parser.parse_args()
-    pictures = read(options.folder)
+    pictures = read_thumbnails(options.folder)
     hashed = map_in_threads(hash_windows, pictures, "hashing images", total=len(pictures))
     hashes = np.stack(list(hashed))
     check(hashes)
@@ -54,15 +54,15 @@ def main() -> None:
     options.output.write_text(json.dumps({"images": len(hashes), "rows": rows}, indent=2))
 
 
-def read(folder: Path) -> np.ndarray:
-    """Small pictures of all images of a folder, `[images, side, side]`."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+def read_thumbnails(folder: Path) -> np.ndarray:
+    """Return the thumbnails of all images of a folder, `[images, side, side]`."""
+    files = find_image_files([folder]).files
     pictures = map_in_threads(read_thumbnail, files, "reading images", total=len(files))
     return np.stack([picture for picture in pictures if isinstance(picture, np.ndarray)])
 
 
 def check(hashes: np.ndarray) -> None:
-    """Compare a search among all with counting all bits."""
+    """Compare a search among all with a count of all bits."""
     entries = np.concatenate([hashes[:, 0], hashes[:, -1]])
     search = HashSearch(entries, compared=len(entries))
     for number in np.random.default_rng(0).choice(len(hashes), CHECKED):
@@ -72,11 +72,11 @@ def check(hashes: np.ndarray) -> None:
         near = search.near(windows, differing=DIFFERING)
         expected = sorted((differing[entry], entry) for entry in np.flatnonzero(differing <= DIFFERING))
         if list(zip(near.differing, near.entries, strict=True)) != expected:
-            raise SystemExit(f"image {number}: the search does not find what counting bits finds")
+            raise SystemExit(f"Image {number}: the search and the count of bits find different entries.")
 
 
 class Pairs:
-    """Verifies proposals, each once."""
+    """Verification of proposals, each once."""
 
     def __init__(self, pictures: np.ndarray) -> None:
         self._pictures = pictures

@@ -1,14 +1,14 @@
-"""How time and memory grow with the number of images: preparing, auditing, an epoch of training, evaluating.
+"""Growth of time and memory with the number of images: prepare, audit, one epoch of training, evaluate.
 
     python benchmarks/growth.py                                  # 1,000 and 4,000 images: about three minutes
     python benchmarks/growth.py --full --plot growth.png         # 1,000, 10,000 and 100,000: 75 minutes
     python benchmarks/growth.py --sizes 10000 100000 --stages evaluate
 
-Images are phantoms of 192 x 192, each bent anew, so that no two are one image; one in fifty is then put in
-once more, resized: what `prepare` and `audit` find is checked against that. Each measurement has a process
-of its own. Memory is what that process keeps for itself (Linux: RssAnon), with the libraries. The slope
-is that of the logarithms of processor time and of memory, from each size to the next: 1 is linear. The
-network is small and sees 32 x 32 pixels, so that it does not hide what loading and bookkeeping cost.
+Images are phantoms of 192 x 192, each bent at random, so that no two are the same image. One in fifty occurs
+again, resized; `prepare` and `audit` must find exactly these copies. Each measurement has a process of its
+own. Memory is the private memory of that process (Linux: RssAnon), with the libraries. The slope is that of
+the logarithms of processor time and of memory, from each size to the next: 1 is linear. The network is small
+and gets 32 x 32 pixels, so that it does not hide the cost of loading and bookkeeping.
 """
 
 import argparse
@@ -32,20 +32,20 @@ BUNDLE = ROOT / "bundles" / "covid_cxr_classification"
 CLASSES = ("normal", "pneumonia", "covid")
 SIZES, FULL_SIZES = (1000, 4000), (1000, 10_000, 100_000)
 SIDE = 192  # pixels
-DRAWN = 60  # phantoms that all images are bent from
-COPIED = 50  # one image in so many occurs again
+DRAWN = 60  # phantoms, from which all images are bent
+COPIED = 50  # one image in 50 occurs again
 
 
 def main() -> None:
-    """Measure each stage at each size, show a table, and fail where the answers are wrong."""
+    """Measure each stage at each size, print a table, and fail if a result is wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--full", action="store_true", help="the sizes of docs/performance.md")
+    parser.add_argument("--full", action="store_true", help="measure the sizes of docs/performance.md")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=tuple(STAGES))
     parser.add_argument("--output", type=Path, default=Path("growth.json"))
-    parser.add_argument("--plot", type=Path, help="PNG to draw")
+    parser.add_argument("--plot", type=Path, help="PNG file of the curves")
     parser.add_argument("--one", nargs=2, metavar=("STAGE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -58,17 +58,17 @@ def main() -> None:
             rows.append(row)
             done = f"{row['stage']}, {row['images']} images: {row['seconds']:.0f} s"
             print(done, file=sys.stderr, flush=True)
-            options.output.write_text(json.dumps(add_slopes(rows), indent=2))  # what is done, if it ends here
+            options.output.write_text(json.dumps(add_slopes(rows), indent=2))  # kept if the run ends early
     rows = add_slopes(rows)
     table(rows, f"Growth, {os.cpu_count()} cores")
     if options.plot:
         plot(rows, options.plot)
     if not all(row["right"] for row in rows):
-        raise SystemExit("wrong answers: the figures above say nothing")
+        raise SystemExit("A stage gave a wrong result, so the figures above are not valid.")
 
 
 def measure_all(folder: Path, sizes: list[int], stages: tuple[str, ...]) -> Iterator[dict]:
-    """One row for each stage and size, each from a process of its own."""
+    """Yield a row for each stage and size, each measured in a process of its own."""
     images = folder / "images"
     if set(stages) - {"evaluate"}:
         write_images(images, max(sizes))
@@ -76,7 +76,7 @@ def measure_all(folder: Path, sizes: list[int], stages: tuple[str, ...]) -> Iter
         place = folder / str(size)
         link_images(images, place / "images", size)
         (place / "size").write_text(str(size))
-        for stage in STAGES:  # in this order: training reads what preparing has written
+        for stage in STAGES:  # in this order, because training reads the output of prepare
             if stage in stages or (stage == "prepare" and set(stages) & {"audit", "train"}):
                 command = [sys.executable, "-W", "ignore", __file__, "--one", stage, str(place)]
                 env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{place / 'mlruns.db'}"}
@@ -85,7 +85,7 @@ def measure_all(folder: Path, sizes: list[int], stages: tuple[str, ...]) -> Iter
 
 
 def write_images(folder: Path, count: int) -> None:
-    """Write `count` images in a folder a class: phantoms bent at random, some of them twice."""
+    """Write `count` images, one folder per class: phantoms bent at random, some of them twice."""
     import cv2
 
     from covid_monai.phantoms.radiograph import draw_radiograph
@@ -98,7 +98,7 @@ def write_images(folder: Path, count: int) -> None:
         (folder / name).mkdir(parents=True)
     for number in range(count):
         copied = number % COPIED == COPIED - 1
-        rng = np.random.default_rng(number - copied)  # a copy is the image before it
+        rng = np.random.default_rng(number - copied)  # a copy has the number of the image before it
         base = bases[(number - copied) % DRAWN]
         bent = rng.normal(0, 0.035 * SIDE, (4, 4, 2)).astype(np.float32)
         bent = cv2.resize(bent, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
@@ -110,7 +110,7 @@ def write_images(folder: Path, count: int) -> None:
 
 
 def link_images(images: Path, folder: Path, count: int) -> None:
-    """Give the first `count` images a folder of their own; without images just the folder."""
+    """Make a folder with links to the first `count` images."""
     folder.mkdir(parents=True)
     for path in images.glob("*/*.jpg"):
         if int(path.stem) < count:
@@ -119,7 +119,7 @@ def link_images(images: Path, folder: Path, count: int) -> None:
 
 
 def measured(stage: Callable[[Path], Callable[[], bool]], folder: Path) -> dict:
-    """Seconds and memory of what a stage returns; importing and making its input do not count."""
+    """Return seconds and memory of the function that a stage returns; imports and input do not count."""
     work = stage(folder)
     with peak_memory() as peak:
         begin, used = time.perf_counter(), time.process_time()
@@ -130,26 +130,26 @@ def measured(stage: Callable[[Path], Callable[[], bool]], folder: Path) -> dict:
 
 @contextmanager
 def peak_memory() -> Iterator[list[float]]:
-    """The most that this process keeps for itself in MiB, looked at every 20 ms; no files' pages."""
-    peak, over = [0.0], threading.Event()
+    """Measure the peak of private memory of this process in MiB, every 20 ms, without pages of files."""
+    peak, finished = [0.0], threading.Event()
 
-    def look() -> None:
-        while not over.wait(0.02):
+    def sample() -> None:
+        while not finished.wait(0.02):
             status = Path("/proc/self/status").read_text()
             own = next(line for line in status.splitlines() if line.startswith("RssAnon"))
             peak[0] = max(peak[0], int(own.split()[1]) / 1024)
 
-    watcher = threading.Thread(target=look, daemon=True)
+    watcher = threading.Thread(target=sample, daemon=True)
     watcher.start()
     try:
         yield peak
     finally:
-        over.set()
+        finished.set()
         watcher.join()
 
 
 def prepare_stage(folder: Path) -> Callable[[], bool]:
-    """`covid-monai data prepare folder DIR`."""
+    """Prepare as `covid-monai data prepare folder DIR`."""
     from covid_monai.datasets import prepare
     from covid_monai.datasets.duplicates import detection as duplicates
     from covid_monai.readers import radiograph
@@ -166,7 +166,7 @@ def prepare_stage(folder: Path) -> Callable[[], bool]:
 
 
 def audit_stage(folder: Path) -> Callable[[], bool]:
-    """`covid-monai data audit datalist.json`."""
+    """Audit as `covid-monai data audit datalist.json`."""
     import typer
 
     from covid_monai.cli.audit import audit
@@ -193,7 +193,7 @@ def audit_stage(folder: Path) -> Callable[[], bool]:
 
 
 def train_stage(folder: Path) -> Callable[[], bool]:
-    """One epoch with its validation, and what ends a training, on decoded images that are kept in memory."""
+    """Train one epoch with validation and the end of a training, on decoded images in memory."""
     from monai.bundle import ConfigWorkflow
 
     settings = {"datalist": str(folder / "datalist.json"), "output_dir": str(folder / "run")}
@@ -215,7 +215,7 @@ def train_stage(folder: Path) -> Callable[[], bool]:
 
 
 def evaluate_stage(folder: Path) -> Callable[[], bool]:
-    """`metrics.json` and `report.html` from predictions; for validation a fifth as many as for test."""
+    """Write `metrics.json` and `report.html` from predictions, a fifth as many for validation as for test."""
     from sklearn.metrics import roc_auc_score
 
     from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
@@ -236,7 +236,7 @@ def evaluate_stage(folder: Path) -> Callable[[], bool]:
 
 
 def predictions(size: int, rng: np.random.Generator) -> Iterator[dict]:
-    """Rows of a middling network; three images in two patients, three sources, sexes, views and ages."""
+    """Yield rows of a mediocre network: three images per two patients, three sources, sex, view and age."""
     for number in range(size + size // 5):
         label = int(rng.integers(3))
         logits = rng.normal(0, 1, 3) + 1.5 * np.eye(3)[label]
@@ -255,12 +255,12 @@ def predictions(size: int, rng: np.random.Generator) -> Iterator[dict]:
 
 
 def planted(folder: Path) -> int:
-    """How many images stand there twice."""
+    """Return the number of images that occur twice."""
     return int((folder / "size").read_text()) // COPIED
 
 
 def add_slopes(rows: list[dict]) -> list[dict]:
-    """Add the slope from the size before, of processor time and of memory."""
+    """Add the slopes of processor time and of memory from the previous size."""
     before: dict[str, dict] = {}
     for row in rows:
         last = before.get(row["stage"])
@@ -272,7 +272,7 @@ def add_slopes(rows: list[dict]) -> list[dict]:
 
 
 def plot(rows: list[dict], path: Path) -> None:
-    """Processor time and memory over images, both axes logarithmic, with a linear line to compare."""
+    """Draw processor time and memory against images, on logarithmic axes, with a linear line to compare."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")

@@ -1,4 +1,4 @@
-"""A dataset source: a collection with one table of findings, one folder of images and its own test part."""
+"""An example of a source: a collection with a table of findings, a folder of images and its own test part."""
 
 from collections.abc import Iterator
 from pathlib import Path

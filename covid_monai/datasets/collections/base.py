@@ -20,9 +20,8 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-IMAGE_SUFFIXES = frozenset(  # more than can be read: the others are reported as unreadable, not ignored
-    (".dcm", ".dicom", ".ima", ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-)
+# Images that the readers do not read. They are reported as unreadable, not ignored.
+_OTHER_IMAGE_SUFFIXES = frozenset({".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 _CLASS_OF_NAME = {
     **dict.fromkeys(("no_finding", "no_findings", "healthy"), NORMAL),
     **dict.fromkeys(("viral_pneumonia", "bacterial_pneumonia"), PNEUMONIA),
@@ -126,12 +125,17 @@ def relative_to(path: Path, root: Path) -> str:
 
 
 def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """List the image files of a folder, sorted; also formats that are not read, so that they are reported."""
-    from covid_monai.readers.image_files import find_image_files  # decoders, which `--help` does not need
+    """List the image files of a folder, sorted; none if it does not exist.
+
+    Images of formats that are not read are in the list, so that they are reported.
+    """
+    # Imports pydicom, which `--help` does not need.
+    from covid_monai.readers.image_files import IMAGE_SUFFIXES, find_image_files
 
     if not folder.is_dir():
         return []
-    return sorted(find_image_files([folder], recursive=recursive, suffixes=IMAGE_SUFFIXES).files)
+    suffixes = IMAGE_SUFFIXES | _OTHER_IMAGE_SUFFIXES
+    return sorted(find_image_files([folder], recursive=recursive, suffixes=suffixes).files)
 
 
 def images_by_class(folder: Path, class_folders: Sequence[str]) -> Iterator[tuple[str, Path]]:

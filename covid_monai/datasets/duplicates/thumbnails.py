@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from covid_monai.core.errors import first_line
-from covid_monai.core.vocabulary import UnreadableImage
+from covid_monai.core.errors import name_file_in_errors
+from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.collections.base import Excluded
 from covid_monai.dicom.acceptance import MAX_PIXELS
 from covid_monai.dicom.file import is_dicom, read_dicom
@@ -28,11 +28,11 @@ def read_thumbnail(path: Path) -> Thumbnail | Excluded:
     The image is stretched to a square, because many collections publish their images stretched.
     """
     try:
-        with _open(path, side=SIDE) as image:
+        with name_file_in_errors(path), _open(path, side=SIDE) as image:
             small = _grey(image).resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
             return np.asarray(small)
-    except Exception as error:  # every decoder has exceptions of its own
-        return Excluded(path, f"cannot be compared: {first_line(error)}")
+    except (RefusedImage, UnreadableImage) as error:
+        return Excluded(path, "cannot be compared: " + str(error).removeprefix(f"{path.name}: "))
 
 
 def is_drawn_in_patches(thumbnail: Thumbnail) -> bool:
@@ -59,7 +59,7 @@ def _open(path: Path, *, side: int | None = None) -> Image.Image:
     image = Image.open(path)
     if image.height * image.width > MAX_PIXELS:
         raise UnreadableImage(
-            f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read"
+            f"The image has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}."
         )
     if side is not None:
         image.draft("L", (side, side))
@@ -69,7 +69,7 @@ def _open(path: Path, *, side: int | None = None) -> Image.Image:
 def _open_dicom(path: Path) -> Image.Image:
     ds = read_dicom(path)
     if not describes_pixels(ds):
-        raise UnreadableImage("the DICOM object has no pixels")
+        raise UnreadableImage("The DICOM object has no pixels.")
     codes, bits_stored = decode_pixels(ds)
     displayed = render(codes, ds, bits_stored=bits_stored)
     return Image.fromarray((displayed * 255).round().astype(np.uint8))
