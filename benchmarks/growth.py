@@ -172,11 +172,11 @@ def audit_stage(folder: Path) -> Callable[[], bool]:
     from covid_monai.cli.audit import audit
     from covid_monai.datasets import leaks
     from covid_monai.evaluation.report import audit_page
-    from covid_monai.evaluation.shortcuts import confounding
+    from covid_monai.evaluation.shortcuts import confounding_audit
 
     assert leaks
     assert audit_page
-    assert confounding
+    assert confounding_audit
 
     def work() -> bool:
         try:
