@@ -5,12 +5,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import MetricsHandler
 from prometheus_client.registry import Collector
 
 from covid_monai.evaluation.decisions.score_reference import ScoreReference
@@ -168,27 +168,21 @@ class MonitoringServer:
         self._server.server_close()
 
 
-def _handler_class(registry: CollectorRegistry, get_health: GetHealth) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler_class(registry: CollectorRegistry, get_health: GetHealth) -> type[MetricsHandler]:
+    class Handler(MetricsHandler):
         timeout = 10  # seconds for a caller that sends nothing
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802 (the name that http.server calls)
             if self.path == "/metrics":
-                self._send(200, CONTENT_TYPE_LATEST, generate_latest(registry))
+                super().do_GET()
             elif self.path == "/healthz":
                 is_healthy, body = get_health()
-                self._send(200 if is_healthy else 503, "application/json", json.dumps(body).encode() + b"\n")
+                self.send_response(200 if is_healthy else 503)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode() + b"\n")
             else:
-                self._send(404, "text/plain", b"/healthz or /metrics\n")
+                self.send_error(404, "Ask for /healthz or /metrics")
 
-        def _send(self, status: int, kind: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Write nothing: a request for metrics is not an event."""
-
+    Handler.registry = registry
     return Handler

@@ -65,7 +65,7 @@ class Service:
         self._availabilities: dict[str, list[Availability]] = {}
         self._threads = [thread for archive in settings.archives for thread in self._make_threads(archive)]
         registry.register(StateCollector(self._state, self._context.drift))
-        host, port = settings.monitoring.host, settings.monitoring.port
+        host, port = str(settings.monitoring.host), settings.monitoring.port
         self._monitoring = MonitoringServer(host, port, registry=registry, get_health=self._health)
 
     def _make_context(self, registry: CollectorRegistry, bundle_dir: Path) -> WorkerContext:

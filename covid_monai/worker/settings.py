@@ -1,11 +1,11 @@
 """Settings of the worker: the keys of `worker.yaml`, their defaults and limits, and how the file is read."""
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError, model_validator
 
 from covid_monai.core.errors import unknown_choice
 from covid_monai.pacs.connection import ArchiveConnection, Url
@@ -13,6 +13,7 @@ from covid_monai.worker.rules import Rules
 
 _SECRET_KEYS = ("password", "token", "secret", "authorization")
 _MESSAGES = {  # instead of pydantic's own
+    "ip_any_address": "must be an IP address, such as 127.0.0.1",
     "missing": "is missing",
     "path_type": "must be a path",
     "string_pattern_mismatch": "must be letters, digits, - and _, and 32 characters at most",
@@ -122,17 +123,8 @@ class Monitoring(_Section):
         port: Port; 0 takes a free one, which the log names.
     """
 
-    host: str = "127.0.0.1"
+    host: IPvAnyAddress = IPv4Address("127.0.0.1")
     port: int = Field(default=9108, ge=0, le=65535)
-
-    @field_validator("host")
-    @classmethod
-    def _check_host(cls, host: str) -> str:
-        try:
-            ip_address(host)
-        except ValueError:
-            raise ValueError("give an IP address, such as 127.0.0.1") from None
-        return host
 
 
 class Settings(_Section):

@@ -85,7 +85,7 @@ def test_values_that_do_not_fit_together_are_an_error(tmp_path, change, words):
 
 
 def test_a_host_name_is_not_an_address_for_monitoring(tmp_path):
-    words = "monitoring.host: give an IP address, such as 127.0.0.1"
+    words = "monitoring.host: must be an IP address, such as 127.0.0.1"
     assert words in complaint(tmp_path, monitoring={"host": "localhost"})
 
 
