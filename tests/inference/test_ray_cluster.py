@@ -69,7 +69,7 @@ def test_a_file_that_takes_its_worker_down_gets_a_record_and_the_others_their_ow
 
     files, bundle, expected = archive
     monkeypatch.setattr(ray_cluster, "_Worker", Fragile)
-    monkeypatch.setattr(ray_cluster, "_BATCHES_AT_ONCE", 1)
+    monkeypatch.setattr(ray_cluster, "_BATCHES_PER_TASK", 1)
     output = tmp_path / "records.jsonl"
     outcomes = ray_cluster.score_archive(files, output, bundle_dir=bundle, workers=2, batch_size=1)
     records = {record["file"]: record for record in map(json.loads, output.read_text().splitlines())}
