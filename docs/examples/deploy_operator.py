@@ -1,10 +1,10 @@
-"""A MONAI Deploy application around an exported bundle: radiographs in, one JSON record each out.
+"""A MONAI Deploy application with an exported bundle: one JSON record per radiograph.
 
     pip install monai-deploy-app-sdk==4.0.0    # with Holoscan; on Linux, needs no GPU
     python deploy_operator.py BUNDLE_FOLDER INPUT_FOLDER OUTPUT_FOLDER
 
-`CovidCxrOperator` is the part to take: in an application of yours the files come from a DICOM loader, and the
-records go to a writer of DICOM results.
+Use `CovidCxrOperator` in your own application: there the files come from a DICOM loader, and the records go to
+a writer of DICOM results.
 Research software, not a medical device: not for diagnosis or treatment.
 """
 
@@ -21,7 +21,7 @@ from covid_monai.readers.image_files import find_image_files
 
 
 class FilesOperator(Operator):
-    """Emits the radiographs of a folder, once."""
+    """Operator that emits the radiographs of a folder once."""
 
     def __init__(self, fragment: Fragment, *conditions: Any, folder: Path, **options: Any) -> None:
         self.folder = folder
@@ -32,12 +32,12 @@ class FilesOperator(Operator):
         spec.output("files")
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
-        """Find the files."""
+        """Emit the files."""
         op_output.emit(find_image_files([self.folder]).files, "files")
 
 
 class CovidCxrOperator(Operator):
-    """Classifies files with a bundle; what is refused comes out with its reason."""
+    """Operator that classifies files with a bundle; a refused file has a record with the reason."""
 
     def __init__(self, fragment: Fragment, *conditions: Any, bundle: Path, **options: Any) -> None:
         self.bundle = bundle
@@ -53,13 +53,13 @@ class CovidCxrOperator(Operator):
         self.classifier = Classifier(self.bundle)
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
-        """Paths in, the records of `covid-monai predict --json` out."""
+        """Emit the records of `covid-monai predict --json` for the received paths."""
         records = [record.to_json() for record in self.classifier.predict(op_input.receive("files"))]
         op_output.emit(records, "records")
 
 
 class WriteOperator(Operator):
-    """Writes the records as JSON Lines."""
+    """Operator that writes the records as JSON Lines."""
 
     def __init__(self, fragment: Fragment, *conditions: Any, path: Path, **options: Any) -> None:
         self.path = path
@@ -70,20 +70,20 @@ class WriteOperator(Operator):
         spec.input("records")
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
-        """Write."""
+        """Write the file."""
         lines = [json.dumps(record) for record in op_input.receive("records")]
         self.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 class CovidCxrApplication(Application):
-    """Folder to folder."""
+    """Application that classifies the images of one folder and writes the records to another."""
 
     def __init__(self, bundle: Path, source: Path, target: Path) -> None:
         self.places = bundle, source, target
         super().__init__([])
 
     def compose(self) -> None:
-        """Put the operators in a row."""
+        """Connect the operators."""
         bundle, source, target = self.places
         files = FilesOperator(self, CountCondition(self, 1), folder=source, name="files")
         classify = CovidCxrOperator(self, bundle=bundle, name="classify")

@@ -3,8 +3,8 @@
     pip install numpy onnxruntime pillow pydicom
     python predict_onnx.py BUNDLE_FOLDER image.dcm image.png
 
-It follows the steps of `preprocessing` in the bundle's `configs/metadata.json`, and stops if they are not
-those that it knows. What covid_monai does besides is not here: no file is refused, whatever it shows.
+It follows the steps of `preprocessing` in the bundle's `configs/metadata.json`, and stops if there are others
+than those that it knows. It has no input gate: no file is refused, whatever it shows.
 Research software, not a medical device: not for diagnosis or treatment.
 """
 
@@ -23,7 +23,7 @@ KNOWN_STEPS = ["LoadImaged", "Resized", "covid_monai.transforms.PercentileRescal
 
 
 def read(path: str) -> np.ndarray:
-    """Rows and columns as a viewer shows them, bone bright; [H, W], any range."""
+    """Return the image as a viewer displays it, bone bright; [H, W], any range."""
     if not is_dicom(path):
         picture = Image.open(path)
         grey = picture if picture.mode in ("L", "I", "I;16") else picture.convert("L")
@@ -34,14 +34,14 @@ def read(path: str) -> np.ndarray:
 
 
 def shrink(image: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Means over `size` fields along an axis; fields overlap by a pixel where the sides do not divide."""
+    """Return means over `size` fields along an axis; they overlap by a pixel if the length does not divide."""
     length = image.shape[axis]
     edges = [(i * length // size, -(-(i + 1) * length // size)) for i in range(size)]
     return np.stack([image.take(range(*edge), axis=axis).mean(axis=axis) for edge in edges], axis=axis)
 
 
 def preprocess(image: np.ndarray, steps: list[dict]) -> np.ndarray:
-    """Network input, float32 [1, 1, S, S]."""
+    """Return the network input, float32 [1, 1, S, S]."""
     _, resize, rescale, normalize = steps
     rows, columns = resize["spatial_size"]
     image = shrink(shrink(image, rows, axis=0), columns, axis=1)
@@ -51,14 +51,14 @@ def preprocess(image: np.ndarray, steps: list[dict]) -> np.ndarray:
 
 
 def main(folder: str, files: list[str]) -> None:
-    """Print one line of JSON for each file."""
+    """Print one line of JSON per file."""
     root = Path(folder)
     steps = json.loads((root / "configs" / "metadata.json").read_text())["preprocessing"]["steps"]
     if [step["_target_"] for step in steps] != KNOWN_STEPS:
-        sys.exit(f"this example knows the steps {KNOWN_STEPS}, the bundle has others: adapt `preprocess`")
+        sys.exit(f"The bundle has other steps than this example knows ({KNOWN_STEPS}). Adapt `preprocess`.")
     session = onnxruntime.InferenceSession(root / "models" / "model.onnx")
     names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
-    # Temperature scaling: probabilities that mean what they say, on images like those of the training.
+    # Temperature scaling calibrates the probabilities for images like those of the training.
     calibration = root / "models" / "calibration.json"
     temperature = json.loads(calibration.read_text())["temperature"] if calibration.is_file() else 1.0
     for file in files:
