@@ -34,7 +34,7 @@ def read(path: str) -> np.ndarray:
 
 
 def shrink(image: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Return means over `size` fields along an axis; they overlap by a pixel if the length does not divide."""
+    """Return means over `size` fields along an axis; fields overlap if the length does not divide."""
     length = image.shape[axis]
     edges = [(i * length // size, -(-(i + 1) * length // size)) for i in range(size)]
     return np.stack([image.take(range(*edge), axis=axis).mean(axis=axis) for edge in edges], axis=axis)
