@@ -71,7 +71,7 @@ def test_a_file_that_takes_its_worker_down_gets_a_record_and_the_others_their_ow
     monkeypatch.setattr(ray_cluster, "_Worker", Fragile)
     monkeypatch.setattr(ray_cluster, "_BATCHES_PER_TASK", 1)
     output = tmp_path / "records.jsonl"
-    outcomes = ray_cluster.score_archive(files, output, bundle_dir=bundle, workers=2, batch_size=1)
+    outcomes = ray_cluster.classify_on_cluster(files, output, bundle_dir=bundle, workers=2, batch_size=1)
     records = {record["file"]: record for record in map(json.loads, output.read_text().splitlines())}
     assert outcomes == {"ok": 12, "error": 1}
     assert records.keys() == expected.keys()
@@ -85,6 +85,6 @@ def test_lines_of_another_model_are_not_continued(archive, tmp_path):
     other = expected[str(files[0])] | {"model": {"name": "another"}}
     (tmp_path / "records.jsonl.partial").write_text(json.dumps(other) + "\n")
     with pytest.raises(ValueError, match="another model"):
-        ray_cluster.score_archive(files, tmp_path / "records.jsonl", bundle_dir=bundle)
+        ray_cluster.classify_on_cluster(files, tmp_path / "records.jsonl", bundle_dir=bundle)
     with pytest.raises(ValueError, match=r"\.jsonl"):
-        ray_cluster.score_archive(files, tmp_path / "records.csv", bundle_dir=bundle)
+        ray_cluster.classify_on_cluster(files, tmp_path / "records.csv", bundle_dir=bundle)
