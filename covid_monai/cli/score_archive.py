@@ -48,10 +48,10 @@ def score_archive(
 
     Exit code: 0 if all files are ok, 1 if any was refused or failed, 2 for wrong usage.
     """
-    from covid_monai.inference.ray_cluster import score_archive as score
+    from covid_monai.inference.ray_cluster import classify_on_cluster
 
     with reserve_stdout(as_json):
-        outcomes = score(
+        outcomes = classify_on_cluster(
             [path.absolute() for path in find_images(paths)],
             output,
             bundle_dir=find_bundle(bundle),

@@ -24,7 +24,7 @@ _BATCHES_PER_TASK = 4  # a worker that dies loses the files of its task
 _RESTARTS = 2
 
 
-def score_archive(
+def classify_on_cluster(
     files: Sequence[Path],
     output: Path,
     *,
