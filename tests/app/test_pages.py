@@ -257,7 +257,7 @@ def test_cancelled_batch_stops_and_keeps_what_is_done(page, images, tmp_path):
     page.upload(archive)
     assert re.search(r"about \d+ s left", page.text("[role=status]", "images/s"))
     page.upload(sorted(images.iterdir())[0])  # would sweep the running batch away
-    page.wait_for(".q-notification", "A batch is under way")
+    page.wait_for(".q-notification", "A batch is running")
     before = int(page.text("[role=status]", "images/s").split()[0])
     page.click("button", "Cancel")
     done = int(re.search(r"Cancelled: (\d+) of 150 images", page.text("[role=status]", "Cancelled"))[1])

@@ -26,13 +26,10 @@ from covid_monai.core.vocabulary import RefusalReason, Status, UnreadableImage
 from covid_monai.inference.prediction import UNCERTAIN, Prediction
 from covid_monai.results.wording import class_label, explained_class
 
+# What the detail of the reason does not say.
 _WHAT_TO_DO = {
-    RefusalReason.NOT_FRONTAL: "Use the frontal image (PA or AP) of the study.",
-    RefusalReason.NOT_UPRIGHT: "Turn the image upright, and add it again.",
     RefusalReason.INVERTED: "Swap black and white, or correct Photometric Interpretation in the file.",
     RefusalReason.COLOUR: "Use the radiograph itself, not a photograph or a coloured screenshot.",
-    RefusalReason.NOT_CHEST: "Use a chest radiograph.",
-    RefusalReason.MULTI_FRAME: "Use a single frame.",
 }
 
 
@@ -222,7 +219,7 @@ def _prediction_set(possible: list[str], coverage: float | None) -> None:
         for name in possible:
             ui.label(class_label(name)).classes("chip")
         if not possible:
-            ui.label("no class fits").classes("chip")
+            ui.label("none: no class fits").classes("chip")
     share = "most" if coverage is None else format_percent(coverage, 0)
     ui.label(
         f"This is the conformal set. For {share} of the validation images of each class, it contains the "

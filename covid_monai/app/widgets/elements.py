@@ -60,7 +60,7 @@ def show_result(prediction: Prediction) -> None:
     if reason := reason_text(prediction):
         ui.label(reason)
     if prediction.prediction_set is not None:
-        possible = ", ".join(map(class_label, prediction.prediction_set)) or "no class fits"
+        possible = ", ".join(map(class_label, prediction.prediction_set)) or "none, because no class fits"
         ui.label(f"Cannot be excluded: {possible}.")
 
 
