@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Protocol
 
 from fastapi import Request
@@ -78,74 +79,65 @@ class BodyReader:
                 await _drain(pieces)
             raise
         uploads = body.uploads()
+        # Files that are still to be fetched count when they have been fetched, see `unpack_all`.
         return [self._budget.keep(one) for one in uploads] if isinstance(uploads, list) else uploads
 
 
-class FileBody:
-    """A body that is one file, or one zip archive.
+class BufferedBody:
+    """A body that is collected as a whole before it is used.
 
     Args:
-        name: Name of the file.
-        limits: Limits of one file.
+        check_size: Function that raises `LimitExceeded` for a body that is too large.
+        to_uploads: Function that converts the complete body.
     """
 
-    def __init__(self, name: str, limits: Limits) -> None:
-        self._name = name
-        self._limits = limits
+    def __init__(
+        self, check_size: Callable[[int], None], to_uploads: Callable[[bytes], Iterable[Upload]]
+    ) -> None:
+        self._check_size = check_size
+        self._to_uploads = to_uploads
         self._content = bytearray()
 
     def write(self, piece: bytes) -> None:
-        """Take the next piece.
-
-        Raises:
-            LimitExceeded: If the file is larger than the limit.
-        """
+        """Take the next piece."""
         self._content += piece
-        self._limits.check_file(self._name, len(self._content))
+        self._check_size(len(self._content))
 
-    def uploads(self) -> list[Upload]:
-        """Return the file."""
-        return [Upload(self._name, bytes(self._content))]
+    def uploads(self) -> Iterable[Upload]:
+        """Return the files of the complete body."""
+        return self._to_uploads(bytes(self._content))
 
 
-class AddressBody:
-    """A body that names images in an archive.
+def file_body(name: str, limits: Limits) -> BufferedBody:
+    """Return the body that is one file, or one zip archive, of this name."""
+    return BufferedBody(partial(limits.check_file, name), lambda data: [Upload(name, data)])
+
+
+def address_body(fetch: Fetch, *, several: bool) -> BufferedBody:
+    """Return the body that names images in an archive.
 
     Args:
-        fetch: Function that fetches WADO-RS addresses.
+        fetch: Function that fetches WADO-RS addresses, one after another.
         several: Whether the body is an answer of QIDO-RS; else it is one `Reference`.
     """
 
-    def __init__(self, fetch: Fetch, *, several: bool) -> None:
-        self._fetch = fetch
-        self._several = several
-        self._content = bytearray()
-
-    def write(self, piece: bytes) -> None:
-        """Take the next piece.
-
-        Raises:
-            LimitExceeded: If the body is larger than the limit for JSON.
-        """
-        self._content += piece
-        if len(self._content) > _MAX_JSON_BYTES:
-            raise LimitExceeded(
-                f"The JSON body is larger than {_MAX_JSON_BYTES // MIB} MiB. Send fewer addresses at once."
-            )
-
-    def uploads(self) -> Iterable[Upload]:
-        """Fetch the images one after another.
-
-        Raises:
-            ProblemError: If the body is invalid, an address is not allowed, or an image cannot be fetched.
-        """
+    def fetch_all(data: bytes) -> Iterable[Upload]:
         try:
-            if self._several:
-                instances = DICOM_JSON_BODY.validate_json(bytes(self._content))
-                return self._fetch([instance.retrieve_url.Value[0] for instance in instances])
-            return self._fetch([Reference.model_validate_json(bytes(self._content)).dicomweb_url])
+            if several:
+                instances = DICOM_JSON_BODY.validate_json(data)
+                return fetch([instance.retrieve_url.Value[0] for instance in instances])
+            return fetch([Reference.model_validate_json(data).dicomweb_url])
         except ValidationError as error:
             raise invalid(field_problems(error.errors(include_input=False))) from error
+
+    return BufferedBody(_check_json_size, fetch_all)
+
+
+def _check_json_size(size: int) -> None:
+    if size > _MAX_JSON_BYTES:
+        raise LimitExceeded(
+            f"The JSON body is larger than {_MAX_JSON_BYTES // MIB} MiB. Send fewer addresses at once."
+        )
 
 
 def body_of_type(content_type: str, limits: Limits, fetch: Fetch) -> Body:
@@ -158,9 +150,9 @@ def body_of_type(content_type: str, limits: Limits, fetch: Fetch) -> Body:
     if media_type == MULTIPART:
         return MultipartFiles(content_type, limits)
     if media_type in RAW_TYPES:
-        return FileBody("body", limits)
+        return file_body("body", limits)
     if media_type in (JSON, DICOM_JSON):
-        return AddressBody(fetch, several=media_type == DICOM_JSON)
+        return address_body(fetch, several=media_type == DICOM_JSON)
     raise ProblemError(
         "unsupported-type",
         f"This Content-Type is not supported. Send one of: {', '.join(ACCEPTED)}.",

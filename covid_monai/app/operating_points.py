@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,36 +64,28 @@ def choices(point: OperatingPoint | None, class_names: tuple[str, ...]) -> list[
     ]
 
 
-@dataclass(frozen=True)
-class ThousandImages:
-    """Counts of correct and wrong decisions for a class in 1,000 images; they add up to 1,000.
+class ThousandImages(NamedTuple):
+    """Counts of correct and wrong decisions for a class in 1,000 images.
 
     Args:
-        ill: Number of images of the class.
-        found: Number of these that are called so.
+        found: Number of images of the class that are called so.
+        missed: Number of images of the class that are not called so.
         wrongly_called: Number of other images that are called so.
+        spared: Number of other images that are not called so.
     """
 
-    ill: int
     found: int
+    missed: int
     wrongly_called: int
-
-    @property
-    def missed(self) -> int:
-        """Number of images of the class that are not called so."""
-        return self.ill - self.found
-
-    @property
-    def spared(self) -> int:
-        """Number of other images that are not called so."""
-        return 1000 - self.ill - self.wrongly_called
+    spared: int
 
 
 def count_thousand(sensitivity: float, specificity: float, prevalence: float) -> ThousandImages:
     """Count the decisions in 1,000 images.
 
     >>> count_thousand(0.9, 0.8, 0.05)
-    ThousandImages(ill=50, found=45, wrongly_called=190)
+    ThousandImages(found=45, missed=5, wrongly_called=190, spared=760)
     """
-    ill = round(1000 * prevalence)
-    return ThousandImages(ill, round(ill * sensitivity), round((1000 - ill) * (1 - specificity)))
+    of_class = round(1000 * prevalence)
+    found, wrong = round(of_class * sensitivity), round((1000 - of_class) * (1 - specificity))
+    return ThousandImages(found, of_class - found, wrong, 1000 - of_class - wrong)

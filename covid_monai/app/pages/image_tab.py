@@ -83,9 +83,9 @@ class ImageTab:
                 )
 
     def _place_folder(self, root: Path) -> None:
-        def load() -> list[Upload]:
-            files = images_in(root, select.value, self._context.limits)
-            return [file.load() for file in files]
+        def load() -> Iterable[Upload]:
+            for file in images_in(root, select.value, self._context.limits):
+                yield file.load()  # one after another, so that the limits hold while they are read
 
         folders = folders_below(root)
         ui.label("Or a folder of the server").classes("small source-title")
@@ -96,8 +96,8 @@ class ImageTab:
     def _place_url(self) -> None:
         context = self._context
 
-        def load() -> list[Upload]:
-            return [fetch(field.value or "", context.limits, context.budget, context.url_hosts)]
+        def load() -> Iterable[Upload]:
+            yield fetch(field.value or "", context.limits, context.budget, context.url_hosts)
 
         async def add() -> None:
             button.props("loading")

@@ -87,7 +87,7 @@ def meaning_card(
                 _prevalence(settings, rates, class_name)
             _roc(evaluation, rates, class_name)
         ui.label(
-            f"{evaluation.about} Uncertain images count by their thresholds. All images are from public "
+            f"{evaluation.about} Uncertain images are counted by the thresholds alone. All images are from public "
             "collections, in which classes come from different hospitals: expect less elsewhere."
         ).classes("dim small")
 
@@ -125,7 +125,7 @@ def _thousand_images(prevalence: float, rates: Mapping[str, Figure], class_name:
     sensitivity, specificity = rates["sensitivity"]["value"] or 0.0, rates["specificity"]["value"] or 0.0
     count, name = count_thousand(sensitivity, specificity, prevalence), class_label(class_name)
     with ui.element("div").classes("thousand").props("aria-live=polite"):
-        ui.label(f"Of 1,000 such images, {count.ill} are {name}.").classes("small")
+        ui.label(f"Of 1,000 such images, {count.found + count.missed} are {name}.").classes("small")
         _split(f"Called {name}", count.found, "right", count.wrongly_called, "wrong")
         _split(f"Not called {name}", count.spared, "right", count.missed, "missed")
         ui.label(f"If called {name}, it is right in {_share(values['ppv'])} (PPV).").classes("ppv")

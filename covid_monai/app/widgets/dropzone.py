@@ -11,7 +11,7 @@ from nicegui import app, events, ui
 from nicegui.element import Element
 
 from covid_monai.api.problems import KINDS, ProblemError
-from covid_monai.api.request_body import BodyReader, FileBody
+from covid_monai.api.request_body import BodyReader, file_body
 from covid_monai.api.uploads import MIB, Limits, MemoryBudget, Upload, UploadError, plain_name, unpack_all
 
 _SECONDS = 120.0  # for one body
@@ -72,7 +72,7 @@ class Dropzone(Element, component=Path(__file__).parents[1] / "static" / "dropzo
     async def _receive(self, request: Request) -> dict[str, int]:
         name = plain_name(unquote(request.headers.get("x-file-name", "image")))
         try:
-            received = await self._bodies.read(request, FileBody(name, self._limits))
+            received = await self._bodies.read(request, file_body(name, self._limits))
             uploads = list(unpack_all(received, self._limits, self._budget))
         except UploadError as error:
             raise HTTPException(413, str(error)) from error

@@ -7,7 +7,6 @@ removed with the visitor.
 import io
 import secrets
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Response
@@ -68,18 +67,13 @@ class HeatmapViewer(Element, component=Path(__file__).parents[1] / "static" / "v
         published = self.client.storage.setdefault(_STORE, {})
         published.pop(self._keys.get(name), None)
         self._keys[name] = secrets.token_urlsafe(8)
-        published[self._keys[name]] = _Published(data, media_type)
+        published[self._keys[name]] = (data, media_type)
         return _URL.format(client_id=self.client.id, key=self._keys[name])
 
     def _handle_delete(self) -> None:
         for key in self._keys.values():
             self.client.storage[_STORE].pop(key, None)
         super()._handle_delete()
-
-
-class _Published(NamedTuple):
-    data: bytes
-    media_type: str
 
 
 def add_route(app: FastAPI) -> None:
@@ -91,7 +85,8 @@ def add_route(app: FastAPI) -> None:
         found = client and client.storage.get(_STORE, {}).get(key)
         if not found:
             raise HTTPException(404)
-        return Response(found.data, media_type=found.media_type, headers={"Cache-Control": "no-store"})
+        data, media_type = found
+        return Response(data, media_type=media_type, headers={"Cache-Control": "no-store"})
 
 
 def _heatmap_png(explained: ImageWithHeatmap) -> bytes:
