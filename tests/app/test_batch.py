@@ -13,7 +13,7 @@ from covid_monai.app.batch import Batch, classify
 from covid_monai.app.session import ClassifiedImage
 from covid_monai.app.sources import ServerFile
 from covid_monai.core.vocabulary import Status
-from covid_monai.inference.output import open_results
+from covid_monai.inference.output import open_output
 
 
 class ReadsAhead:
@@ -71,7 +71,7 @@ def test_closed_batch_asks_the_engine_for_nothing_more():
 
 def test_csv_of_a_batch_is_the_file_that_predict_writes(tmp_path):
     records = [prediction(), prediction("odd,\"name'.png", decided="uncertain", prediction_set=[]), REFUSED]
-    with open_results(tmp_path / "results.csv", class_names=NAMES) as write:
+    with open_output(tmp_path / "results.csv", class_names=NAMES) as write:
         for record in records:
             write(record)
     batch = Batch(3, [ClassifiedImage(Upload(record.file, b""), record) for record in records])

@@ -87,8 +87,8 @@ def meaning_card(
                 _prevalence(settings, rates, class_name)
             _roc(evaluation, rates, class_name)
         ui.label(
-            f"{evaluation.about} Uncertain images are counted by the thresholds alone. All images are from public "
-            "collections, in which classes come from different hospitals: expect less elsewhere."
+            f"{evaluation.about} Uncertain images are counted by the thresholds alone. All images are from "
+            "public collections, in which classes come from different hospitals: expect less elsewhere."
         ).classes("dim small")
 
 
