@@ -19,6 +19,7 @@ from covid_monai.evaluation.metrics.classification_metrics import (
     squared_errors,
 )
 from covid_monai.evaluation.metrics.intervals import (
+    CONFIDENCE,
     Interval,
     PatientBootstrap,
     area_interval,
@@ -43,7 +44,6 @@ def metrics_with_intervals(
     class_names: Sequence[str],
     *,
     resamples: int = 1000,
-    confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compute the metrics of `compute_metrics`, each with its interval over resampled patients.
@@ -55,7 +55,6 @@ def metrics_with_intervals(
         patients: Shape [N], patient of each image.
         class_names: K names.
         resamples: Number of resamples of the patients.
-        confidence: Nominal coverage, between 0 and 1.
         seed: Seed of the resamples.
 
     Returns:
@@ -70,7 +69,7 @@ def metrics_with_intervals(
     truth, decided, scores = check_shapes(labels, decisions, probabilities, class_names)
     values = compute_metrics(truth, decided, scores, class_names)
     bootstrap = PatientBootstrap(truth, patients, resamples=resamples, seed=seed)
-    sample = _Resampled(truth, decided, scores, bootstrap, confidence)
+    sample = _Resampled(truth, decided, scores, bootstrap)
     headline = {m: sample.share(m, None, values[m]) for m in (*HEADLINE_METRICS, "average_precision")}
     headline |= {"kappa": sample.kappa(values["kappa"]), "ece": sample.ece(None, values["ece"])}
     headline |= {m: sample.loss(m, None, values[m]) for m in ("brier", "log_loss")}
@@ -85,7 +84,7 @@ def metrics_with_intervals(
         "patients": bootstrap.n_patients,
         "resamples": resamples,
         "skipped": sample.skipped,
-        "confidence": confidence,
+        "confidence": CONFIDENCE,
         "seed": seed,
         "exact": sample.exact,
     }
@@ -106,10 +105,8 @@ class _Resampled:
         decisions: NDArray[np.int64],
         scores: Floats,
         bootstrap: PatientBootstrap,
-        confidence: float,
     ) -> None:
         self.labels, self.decisions, self.bootstrap = labels, decisions, bootstrap
-        self.confidence = confidence
         self.exact: list[str] = []
         self.draws, self.skipped = resampled_metrics(labels, decisions, scores, bootstrap)
         errors = squared_errors(labels, scores)
@@ -124,17 +121,12 @@ class _Resampled:
         rows = self._rows(metric, k)
         n, effective = self.bootstrap.patients_of(rows)
         if metric in _AREAS:
-            found = area_interval(
-                value,
-                draws,
-                effective_patients=effective,
-                images=int(rows.sum()),
-                confidence=self.confidence,
-            )
+            found = area_interval(value, draws, effective_patients=effective, images=int(rows.sum()))
         else:
-            found = share_interval(value, draws, effective_patients=effective, confidence=self.confidence)
+            found = share_interval(value, draws, effective_patients=effective)
         if found.low is None and value in (0.0, 1.0) and n > 1:
-            return self._exact(value, n, f"{name}: {metric}" if name else metric)
+            self.exact.append(f"{name}: {metric}" if name else metric)
+            return exact_interval(value, n)
         return found
 
     def kappa(self, value: float | None) -> Interval:
@@ -149,7 +141,7 @@ class _Resampled:
             return Interval(None, None, None)
         draws = self.draws["ece"][:, -1 if k is None else k]
         _, effective = self.bootstrap.patients_of(np.ones(len(self.labels), dtype=bool))
-        return biased_interval(value, draws, effective_patients=effective, confidence=self.confidence)
+        return biased_interval(value, draws, effective_patients=effective)
 
     def loss(self, metric: str, k: int | None, value: float | None) -> Interval:
         """Compute the interval of the Brier score (overall or of a class) or the log loss."""
@@ -158,9 +150,7 @@ class _Resampled:
         if value is None or self.bootstrap.n_patients < 2:
             return Interval(value, None, None)
         most = -np.log(SMALLEST_PROBABILITY) if metric == "log_loss" else 1.0
-        return mean_loss_interval(
-            float(mean), float(error), means, errors, most=most, confidence=self.confidence
-        )
+        return mean_loss_interval(float(mean), float(error), means, errors, most=most)
 
     def of_class(self, k: int, name: str, values: dict[str, float | None]) -> dict[str, Interval]:
         """Compute every interval of one class."""
@@ -184,10 +174,6 @@ class _Resampled:
         else:
             groups = [is_case, ~is_case] if metric in _AREAS else [is_case]
         return min(groups, key=lambda rows: self.bootstrap.patients_of(rows)[0])
-
-    def _exact(self, value: float, n_patients: int, path: str) -> Interval:
-        self.exact.append(path)
-        return exact_interval(value, n_patients, confidence=self.confidence)
 
 
 def resampled_metrics(

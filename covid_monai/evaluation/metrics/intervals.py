@@ -36,6 +36,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from covid_monai.evaluation.metrics.prediction_table import Floats
 
+CONFIDENCE = 0.95  # of every interval: reports say "95 % interval"
 # Of areas near 1 the bootstrap sees too little variance. Hanley and McNeil's variance (Radiology
 # 1982;143:29-36) is that of about two images per image of the smaller class; twice that is the limit.
 AREA_IMAGES = 4
@@ -56,16 +57,13 @@ class Interval(NamedTuple):
         return dict(zip(("value", "low", "high"), finite, strict=True))
 
 
-def share_interval(
-    value: float, draws: Floats, *, effective_patients: float, confidence: float = 0.95
-) -> Interval:
+def share_interval(value: float, draws: Floats, *, effective_patients: float) -> Interval:
     """Compute the interval of a share, or of a mean of shares.
 
     Args:
         value: Value of the sample, between 0 and 1.
         draws: Values of the resamples; NaN where undefined.
         effective_patients: Effective number of patients behind the value, see `effective_count`.
-        confidence: Nominal coverage.
 
     Returns:
         The interval; without ends where the resamples do not vary, or where most are undefined.
@@ -73,14 +71,12 @@ def share_interval(
     error = _standard_error(value, draws, effective_patients)
     if error is None:
         return Interval(value, None, None)
-    reach = _quantile(confidence, effective_patients) * error / (value * (1 - value))
+    reach = _quantile(effective_patients) * error / (value * (1 - value))
     middle = logit(value)
     return Interval(value, float(expit(middle - reach)), float(expit(middle + reach)))
 
 
-def area_interval(
-    value: float, draws: Floats, *, effective_patients: float, images: int, confidence: float = 0.95
-) -> Interval:
+def area_interval(value: float, draws: Floats, *, effective_patients: float, images: int) -> Interval:
     """Compute the interval of an area under a curve; arguments and result as for `share_interval`.
 
     Args:
@@ -88,14 +84,13 @@ def area_interval(
         draws: Values of the resamples.
         effective_patients: Effective number of patients of the smaller class.
         images: Number of images of the smaller class.
-        confidence: Nominal coverage.
     """
     error = _standard_error(value, draws, effective_patients)
     if error is None:
         return Interval(value, None, None)
     n = min(value * (1 - value) / error**2, AREA_IMAGES * images)
     # The normal quantile of this level is Student's quantile of the nominal one.
-    alpha = 2 * norm.sf(_quantile(confidence, effective_patients))
+    alpha = 2 * norm.sf(_quantile(effective_patients))
     low, high = proportion_confint(value * n, n, alpha, method="wilson")
     return Interval(value, float(low), float(high))
 
@@ -110,15 +105,13 @@ def _standard_error(value: float, draws: Floats, effective_patients: float) -> f
     return float(defined.std(ddof=1))
 
 
-def exact_interval(value: float, n_patients: int, *, confidence: float = 0.95) -> Interval:
+def exact_interval(value: float, n_patients: int) -> Interval:
     """Compute the Clopper-Pearson interval of a share of 0 or 1 of as many images as there are patients."""
-    low, high = proportion_confint(round(value) * n_patients, n_patients, 1 - confidence, method="beta")
+    low, high = proportion_confint(round(value) * n_patients, n_patients, 1 - CONFIDENCE, method="beta")
     return Interval(value, float(low), float(high))
 
 
-def mean_loss_interval(
-    mean: float, error: float, means: Floats, errors: Floats, *, most: float, confidence: float = 0.95
-) -> Interval:
+def mean_loss_interval(mean: float, error: float, means: Floats, errors: Floats, *, most: float) -> Interval:
     """Compute the studentised bootstrap interval of the mean of losses that are not negative.
 
     Args:
@@ -127,7 +120,6 @@ def mean_loss_interval(
         means: Shape [B], means of the resamples.
         errors: Shape [B], their standard errors.
         most: Largest possible loss.
-        confidence: Nominal coverage.
     """
     usable = (means > 0) & (errors > 0)
     if mean <= 0 or error <= 0 or 2 * usable.sum() < len(means):
@@ -135,15 +127,13 @@ def mean_loss_interval(
     means, errors, relative = means[usable], errors[usable], error / mean
     pivots = (np.log(means) - np.log(mean)) * means / errors
     # In a resample with almost no variance the divisor is almost 0, so pivots are limited to twenty errors.
-    below, above = np.percentile(np.clip(pivots, -20, 20), _tails(confidence))
+    below, above = np.percentile(np.clip(pivots, -20, 20), [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
     # With few patients all pivots may lie on one side; the interval always contains the value itself.
     low, high = (float(mean * np.exp(-pivot * relative)) for pivot in (max(above, 0), min(below, 0)))
     return Interval(mean, low, min(high, most))
 
 
-def biased_interval(
-    value: float, draws: Floats, *, effective_patients: float, confidence: float = 0.95
-) -> Interval:
+def biased_interval(value: float, draws: Floats, *, effective_patients: float) -> Interval:
     """Compute the interval of a statistic in [0, 1] that chance increases, such as the calibration error.
 
     A sample exceeds the truth by about as much as the resamples exceed the sample. The lower end therefore
@@ -151,7 +141,7 @@ def biased_interval(
     """
     if effective_patients <= 1:
         return Interval(value, None, None)
-    reach = _quantile(confidence, effective_patients) * draws.std(ddof=1)
+    reach = _quantile(effective_patients) * draws.std(ddof=1)
     bias = max(0.0, float(draws.mean()) - value)
     return Interval(value, max(0.0, float(value - bias - reach)), min(1.0, float(value + reach)))
 
@@ -208,13 +198,9 @@ def effective_count(counts: Floats) -> float:
     return float(counts.sum()) ** 2 / squares if squares else 0.0
 
 
-def _quantile(confidence: float, effective_patients: float) -> float:
+def _quantile(effective_patients: float) -> float:
     # Two patients with very unequal numbers of images have less than one degree of freedom: no finite end.
-    return float(student.ppf((1 + confidence) / 2, max(effective_patients - 1, 1)))
-
-
-def _tails(confidence: float) -> list[float]:
-    return [50 * (1 - confidence), 50 * (1 + confidence)]
+    return float(student.ppf((1 + CONFIDENCE) / 2, max(effective_patients - 1, 1)))
 
 
 class PatientBootstrap:

@@ -17,10 +17,8 @@ from covid_monai.core.number_format import format_count
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals, resampled_metrics
 from covid_monai.evaluation.metrics.classification_metrics import HEADLINE_METRICS
-from covid_monai.evaluation.metrics.intervals import PatientBootstrap
+from covid_monai.evaluation.metrics.intervals import CONFIDENCE, PatientBootstrap
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
-
-COMPARED = HEADLINE_METRICS
 
 
 def compare_predictions(
@@ -29,7 +27,6 @@ def compare_predictions(
     *,
     split: str = "test",
     resamples: int = 2000,
-    confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Compute differences between two models on the images of one split, paired by image.
@@ -42,7 +39,6 @@ def compare_predictions(
         second: Predictions of the other model, on the same images, patients and labels, in any order.
         split: Split whose rows are compared.
         resamples: Number of resamples of the patients.
-        confidence: Nominal coverage.
         seed: Seed of the resamples.
 
     Returns:
@@ -64,7 +60,7 @@ def compare_predictions(
         draws.append(
             _named(resampled_metrics(rows.labels, decisions, rows.probabilities, bootstrap)[0], rows)
         )
-        values.append(_named_values(rows, decisions, resamples=resamples, confidence=confidence, seed=seed))
+        values.append(_named_values(rows, decisions, resamples=resamples, seed=seed))
     freedom = bootstrap.n_patients - len(np.unique(bootstrap.strata))
     return {
         "split": split,
@@ -72,7 +68,7 @@ def compare_predictions(
         "patients": bootstrap.n_patients,
         "class_names": list(one.class_names),
         "rule": rule,
-        "confidence": confidence,
+        "confidence": CONFIDENCE,
         "resamples": resamples,
         "seed": seed,
         "metrics": {
@@ -84,7 +80,6 @@ def compare_predictions(
                     values[1][metric]["value"],
                     draws[1][metric] - draws[0][metric],
                     freedom=freedom,
-                    confidence=confidence,
                 ),
             }
             for metric in draws[0]
@@ -133,7 +128,7 @@ def _operating_points(first: PredictionTable, second: PredictionTable) -> tuple[
 
 
 def _named(draws: dict[str, Any], rows: PredictionTable) -> dict[str, NDArray[np.float64]]:
-    named = {metric: draws[metric] for metric in COMPARED}
+    named = {metric: draws[metric] for metric in HEADLINE_METRICS}
     if len(rows.class_names) > 2:
         for k, name in enumerate(rows.class_names):
             named[f"auroc ({name})"] = draws["per_class"]["auroc"][:, k]
@@ -145,11 +140,11 @@ def _named_values(rows: PredictionTable, decisions: NDArray[np.int64], **setting
         rows.labels, decisions, rows.probabilities, rows.patients, rows.class_names, **settings
     )
     of_classes = {f"auroc ({name})": of_class["auroc"] for name, of_class in values["per_class"].items()}
-    return {metric: values[metric] for metric in COMPARED} | of_classes
+    return {metric: values[metric] for metric in HEADLINE_METRICS} | of_classes
 
 
 def _difference(
-    first: float | None, second: float | None, draws: NDArray[np.float64], *, freedom: int, confidence: float
+    first: float | None, second: float | None, draws: NDArray[np.float64], *, freedom: int
 ) -> dict[str, Any]:
     """Compute Student's interval from the bootstrap's standard error, with its p value."""
     nothing: dict[str, Any] = {"difference": {"value": None, "low": None, "high": None}, "p_value": None}
@@ -161,7 +156,7 @@ def _difference(
     error = float(defined.std(ddof=1)) if len(defined) > 1 else 0.0
     if freedom < 1 or error < 1e-12:
         return nothing
-    reach = error * student.ppf((1 + confidence) / 2, freedom)
+    reach = error * student.ppf((1 + CONFIDENCE) / 2, freedom)
     low, high = max(-1.0, difference - reach), min(1.0, difference + reach)
     p_value = float(2 * student.sf(abs(difference) / error, freedom))
     return {"difference": {"value": difference, "low": float(low), "high": float(high)}, "p_value": p_value}
