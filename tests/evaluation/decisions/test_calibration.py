@@ -14,8 +14,6 @@ from covid_monai.evaluation.decisions.calibration import (
     conformal_threshold,
     fit_calibration,
 )
-from covid_monai.evaluation.metrics.calibration_metrics import abstention
-from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 
 NAMES = ("normal", "pneumonia", "covid")
 
@@ -26,14 +24,6 @@ def overconfident(n, *, factor=3.0, seed=0, separation=2.0):
     labels = rng.integers(0, 3, n)
     features = rng.normal(size=(n, 3)) + separation * np.eye(3)[labels]
     return labels, softmax(factor * separation * features, axis=1)
-
-
-def predictions(labels, probabilities, patients):
-    n, empty = len(labels), np.full(len(labels), "")
-    images, splits = np.arange(n).astype(str), np.full(n, "test")
-    ages = np.full(n, np.nan)
-    texts = (images, splits, np.asarray(patients).astype(str), empty, empty, empty)
-    return PredictionTable(NAMES, *texts, ages, np.asarray(labels), np.asarray(probabilities))
 
 
 def test_temperature_is_the_one_that_was_put_in():
@@ -142,18 +132,6 @@ def test_too_few_patients_promise_nothing_and_say_so():
     assert calibration.conformal["covid"] == 0
     assert any("covid has 8 validation patients" in note for note in calibration.notes)
     assert calibration.prediction_sets(raw)[:, 2].all()
-
-
-def test_abstention_counts_sets():
-    labels = [0, 0, 1, 1, 2, 2]
-    sets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]], dtype=bool)
-    found = abstention(predictions(labels, np.full((6, 3), 1 / 3), range(6)), sets)
-    assert found["coverage"]["value"] == pytest.approx(4 / 6)
-    assert found["single"]["value"] == pytest.approx(4 / 6)
-    assert found["accuracy_when_single"]["value"] == pytest.approx(3 / 4)
-    assert (found["empty"], found["several"]) == (pytest.approx(1 / 6), pytest.approx(1 / 6))
-    assert found["per_class"]["pneumonia"]["coverage"]["value"] == 1
-    assert found["per_class"]["normal"]["n"] == 2
 
 
 def test_saved_calibration_loads_equal(tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from evaluation_helpers import NAMES, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,7 +15,12 @@ from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
-from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
+from covid_monai.evaluation.decisions.operating_point import (
+    OperatingPoint,
+    call,
+    choose_operating_point,
+    decide,
+)
 
 
 def two_columns(p):
@@ -175,3 +181,33 @@ def test_what_is_no_operating_point_is_refused_with_the_file(tmp_path, text):
 def test_zero_threshold_is_refused_where_it_would_divide():
     with pytest.raises(ValueError, match="needs a threshold"):
         OperatingPoint("rule", {"a": 0.0, "b": 0.5, "c": 0.5})
+
+
+@pytest.mark.parametrize("target", [0.5, 0.9, 1.0])
+def test_sensitivity_threshold_is_the_largest_that_reaches_its_target(target):
+    validation = rows(300)
+    point = choose_operating_point(
+        validation.labels, validation.probabilities, NAMES, sensitivity_target=target
+    )
+    for k, name in enumerate(NAMES):
+        own = validation.labels == k
+        assert call(validation.probabilities, point, name)[own].mean() >= target
+        above = np.nextafter(
+            np.min(
+                validation.probabilities[own, k][
+                    validation.probabilities[own, k] >= point.sensitivity_thresholds[name]
+                ]
+            ),
+            1,
+        )
+        assert (validation.probabilities[own, k] >= above).mean() < target
+
+
+def test_operating_point_of_an_older_version_loads(tmp_path):
+    point = choose_operating_point([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], ["no", "yes"])
+    old = {key: value for key, value in point.to_json().items() if not key.startswith("sensitivity")}
+    (tmp_path / "point.json").write_text(json.dumps(old))
+    loaded = OperatingPoint.load(tmp_path / "point.json")
+    assert loaded.thresholds == point.thresholds
+    with pytest.raises(ValueError, match="no class, not for yes"):
+        call([[0.5, 0.5]], loaded, "yes")

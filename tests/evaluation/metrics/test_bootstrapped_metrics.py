@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
-from statsmodels.stats.proportion import proportion_confint
 
-from covid_monai.evaluation.metrics import intervals
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals, resampled_metrics
 from covid_monai.evaluation.metrics.classification_metrics import (
     CLASS_METRICS,
@@ -23,7 +21,7 @@ from covid_monai.evaluation.metrics.classification_metrics import (
     weighted_average_precision,
     weighted_confusion,
 )
-from covid_monai.evaluation.metrics.intervals import PatientBootstrap, clustered_means, share_with_interval
+from covid_monai.evaluation.metrics.intervals import PatientBootstrap, share_with_interval
 
 NAMES = ("normal", "pneumonia", "covid")
 
@@ -83,48 +81,6 @@ def test_equal_weights_give_the_metrics_of_the_sample():
     for k, name in enumerate(NAMES):
         for metric in (*CLASS_METRICS, "lr_positive", "lr_negative", "average_precision"):
             assert draws["per_class"][metric][0, k] == pytest.approx(expected["per_class"][name][metric])
-
-
-def test_patients_are_drawn_whole_within_their_class():
-    labels, patients = np.array([0, 0, 0, 0, 1, 1, 1, 0]), np.array([0, 0, 0, 1, 2, 2, 3, 4])
-    bootstrap = PatientBootstrap(labels, patients, resamples=2000, seed=0)
-    weights = np.concatenate(list(bootstrap.image_weights()))
-    assert np.array_equal(weights[:, 0], weights[:, 2])
-    assert np.array_equal(weights[:, 4], weights[:, 5])
-    # Three patients of the first class weigh three, two of the second two, in every resample.
-    assert weights[:, [0, 3, 7]].sum(axis=1) == pytest.approx(3)
-    assert weights[:, [4, 6]].sum(axis=1) == pytest.approx(2)
-    assert weights[:, 3].mean() == pytest.approx(1, abs=0.05)
-    # The variance of a mean of three patients comes out as s^2 / 3, not as two thirds of that.
-    means = weights[:, [0, 3, 7]] @ np.array([0.0, 1.0, 5.0]) / 3
-    assert means.var() == pytest.approx(np.var([0.0, 1.0, 5.0], ddof=1) / 3, rel=0.08)
-
-
-def test_block_size_does_not_change_the_draws(monkeypatch):
-    bootstrap = PatientBootstrap(np.zeros(7, dtype=int), np.arange(7), resamples=50, seed=1)
-    whole = np.concatenate(list(bootstrap.patient_weights()))
-    monkeypatch.setattr(intervals, "_BLOCK_ELEMENTS", 21)
-    blocks = list(bootstrap.patient_weights())
-    assert len(blocks) == 17
-    assert np.array_equal(np.concatenate(blocks), whole)
-
-
-def test_clustered_error_is_that_of_the_resamples():
-    rng = np.random.default_rng(4)
-    patients = np.repeat(np.arange(60), rng.integers(1, 6, 60))
-    values = rng.exponential(size=60)[patients] + rng.exponential(size=len(patients))
-    bootstrap = PatientBootstrap(patients % 2, patients, resamples=4000)
-    mean, error, means, errors = clustered_means(values[:, None], bootstrap)
-    assert mean[0] == pytest.approx(values.mean())
-    assert error[0] == pytest.approx(means.std(), rel=0.1)
-    assert errors.mean() == pytest.approx(error[0], rel=0.1)
-
-
-def test_of_many_single_images_the_interval_is_wilsons():
-    values = np.arange(2000) % 10 > 0
-    found = share_with_interval(values, np.zeros(2000, dtype=int), np.arange(2000), resamples=4000)
-    expected = proportion_confint(1800, 2000, method="wilson")
-    assert (found.low, found.high) == pytest.approx(expected, abs=0.002)
 
 
 def test_copies_of_an_image_do_not_narrow_the_interval():

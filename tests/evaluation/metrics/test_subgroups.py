@@ -1,0 +1,30 @@
+"""Subgroups partition the images, and small ones are marked."""
+
+from dataclasses import replace
+
+import numpy as np
+from evaluation_helpers import FEW, NAMES, rows
+
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint
+from covid_monai.evaluation.metrics.subgroups import FEWEST_PATIENTS, subgroup_table
+
+
+def test_subgroups_partition_the_images_and_small_ones_are_marked():
+    test = rows(300)
+    table = subgroup_table(test, OperatingPoint.argmax(NAMES), **FEW)["rows"]
+    for by in ("view", "sex", "age", "source"):
+        assert sum(row["images"] for row in table if row["by"] == by) == 300
+    assert {row["name"] for row in table if row["by"] == "view"} == {"PA", "not recorded"}
+    for row in table:
+        assert row["thin"] == (min(n for n in row["cases"].values() if n) < FEWEST_PATIENTS)
+    assert any(row["thin"] for row in table)
+    assert not all(row["thin"] for row in table)
+    sources = {row["name"]: row for row in table if row["by"] == "source"}
+    chosen = test.where(test.sources == "one")
+    assert sources["one"]["patients"] == len(np.unique(chosen.patients))
+
+
+def test_property_that_nobody_recorded_is_left_out():
+    test = replace(rows(60), views=np.full(60, ""), ages=np.full(60, np.nan))
+    table = subgroup_table(test, OperatingPoint.argmax(NAMES), **FEW)["rows"]
+    assert {row["by"] for row in table} == {"sex", "source"}
