@@ -169,7 +169,7 @@ def ratio_interval(numerator: Interval, denominator: Interval) -> Interval:
         # 0 has no logarithm. There the ends are the ratios of the lower and of the upper pair of ends.
         if a == 0:
             return Interval(value, 0.0, float(np.divide(a_high, b_low)))
-        if b == 0:
+        if not np.isfinite(value):  # b is 0, or so small that the ratio overflows
             return Interval(value, float(a_low / b_high) if b_high else 0.0, np.inf)
         down = np.hypot(np.log(a / a_low), np.log(b_high / b))
         up = np.hypot(np.log(a_high / a), np.log(np.divide(b, b_low)))

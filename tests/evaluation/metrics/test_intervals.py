@@ -5,7 +5,13 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from covid_monai.evaluation.metrics import intervals
-from covid_monai.evaluation.metrics.intervals import PatientBootstrap, clustered_means, share_with_interval
+from covid_monai.evaluation.metrics.intervals import (
+    Interval,
+    PatientBootstrap,
+    clustered_means,
+    ratio_interval,
+    share_with_interval,
+)
 
 
 def test_patients_are_drawn_whole_within_their_class():
@@ -48,3 +54,8 @@ def test_of_many_single_images_the_interval_is_wilsons():
     found = share_with_interval(values, np.zeros(2000, dtype=int), np.arange(2000), resamples=4000)
     expected = proportion_confint(1800, 2000, method="wilson")
     assert (found.low, found.high) == pytest.approx(expected, abs=0.002)
+
+
+def test_a_ratio_that_overflows_has_a_lower_end():
+    ratio = ratio_interval(Interval(0.5, 0.0, 0.9), Interval(5e-324, 0.0, 0.5))
+    assert (ratio.value, ratio.low, ratio.high) == (np.inf, 0.0, np.inf)
