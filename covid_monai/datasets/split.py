@@ -17,6 +17,7 @@ from covid_monai.datasets.collections.base import Excluded, Record, Split
 
 _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "training")
 ValidationOrder = Literal["random", "first"]
+_VALIDATION_ORDERS: tuple[ValidationOrder, ...] = get_args(ValidationOrder)
 _Order = Callable[[str], Any]  # sort key of a patient's name
 
 
@@ -39,10 +40,10 @@ def check_fractions(**fractions: float) -> None:
 
 def check_order(text: str) -> ValidationOrder:
     """Return `text` as the order of validation patients, or raise `ValueError`."""
-    for order in get_args(ValidationOrder):
+    for order in _VALIDATION_ORDERS:
         if text == order:
             return order
-    raise ValueError(unknown_choice("validation order", text, get_args(ValidationOrder)))
+    raise ValueError(unknown_choice("validation order", text, _VALIDATION_ORDERS))
 
 
 def split_by_patient(

@@ -55,7 +55,7 @@ class Habitus:
     def wall(self, y: float) -> float:
         """Return the half width of the inside of the rib cage at height `y`."""
         middle, height = 0.30, 0.34 - self.apex
-        return self.breadth * (max(0.03, 1 - ((middle - min(y, middle)) / height) ** 2.3)) ** 0.52
+        return float(self.breadth * (max(0.03, 1 - ((middle - min(y, middle)) / height) ** 2.3)) ** 0.52)
 
     def dome(self, side: int) -> float:
         """Return the height of the top of the diaphragm; the left one is lower."""

@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filewriter import validate_file_meta
 from pydicom.uid import (
+    UID,
     ComputedRadiographyImageStorage,
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
@@ -46,9 +47,9 @@ class PhantomPatient:
     age: int
     seed: int
 
-    def uid(self, *parts: object) -> str:
+    def uid(self, *parts: object) -> UID:
         """Return a UID that depends only on this patient and `parts`."""
-        return str(generate_uid(entropy_srcs=["covid-monai phantom", repr(self), *map(str, parts)]))
+        return generate_uid(entropy_srcs=["covid-monai phantom", repr(self), *map(str, parts)])
 
 
 def radiograph_dataset(
@@ -114,7 +115,7 @@ def ct_slice_dataset(
 
 
 def _new_dataset(
-    patient: PhantomPatient, sop_class: str, *, modality: str, series: int, stored: NDArray[np.uint16]
+    patient: PhantomPatient, sop_class: UID, *, modality: str, series: int, stored: NDArray[np.uint16]
 ) -> FileDataset:
     """Return an object with the modules that all share: patient, study, series, equipment, SOP, pixels."""
     meta = FileMetaDataset()

@@ -97,7 +97,8 @@ def _air(canvas: Canvas, habitus: Habitus) -> Layer:
     lungs = [anatomy.lung_outline(habitus, side) for side in SIDES]
     depth = 0.62 + 0.38 * canvas.fill(lungs, blur=22)
     center = canvas.fill([anatomy.mediastinum_outline(habitus)], blur=3)
-    return canvas.fill(lungs, blur=2.2) * depth * (1 - 0.93 * center)
+    air: Layer = canvas.fill(lungs, blur=2.2) * depth * (1 - 0.93 * center)
+    return air
 
 
 def _soft_tissue(canvas: Canvas, habitus: Habitus) -> Layer:
