@@ -1,9 +1,9 @@
-"""How often `data deidentify` sees writing in a picture, and how often it is wrong.
+"""Measure how often `data deidentify` finds writing in an image, and how often it is wrong.
 
     COVID_MONAI_DATA=... python benchmarks/burned_in_text.py
 
-Writing is planted on images of the NIH at random places where it can be seen (100 of 255 grey levels from
-what is around it). A person has to judge whether each alarm on the images as they are is true (--sheets DIR).
+Writing is planted on images of the NIH at random places where it is visible (100 of 255 grey levels from its
+surroundings). A person must judge whether each alarm on the original images is true (--sheets DIR).
 """
 
 import argparse
@@ -35,11 +35,11 @@ Pixels = NDArray[np.uint8]
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sheets", type=Path, help="save the images with an alarm here, with its boxes")
+    parser.add_argument("--sheets", type=Path, help="folder for the images with an alarm and its boxes")
     parser.add_argument("--images", type=int, default=150)
     arguments = parser.parse_args()
     root = Path(os.environ["COVID_MONAI_DATA"])
-    # Planted on images that raise no alarm of their own: 40 as they are, 10 of them four times as large.
+    # Words are planted on images without an alarm: 40 as they are, 10 of them four times as large.
     clean = [image for _, image in sample(root / FOLDERS[1], 80) if not has_text(image)][:40]
     large = [cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC) for image in clean[:10]]
     large = [image for image in large if not has_text(image)]
@@ -49,8 +49,8 @@ def main() -> None:
     ):
         for size in sizes:
             for tone in (0, 255):
-                print(f"{name} px images, {size} px, tone {tone}: {share(images, WORDS, size, tone)}")
-        print(f"{name} px images, markers alone: {share(images, MARKERS, 32, 255)}")
+                print(f"{name} px images, {size} px, tone {tone}: {count_found(images, WORDS, size, tone)}")
+        print(f"{name} px images, markers alone: {count_found(images, MARKERS, 32, 255)}")
     for folder in FOLDERS:
         alarms = [(path, image) for path, image in sample(root / folder, arguments.images) if has_text(image)]
         print(f"{folder}: {len(alarms)} alarms on {arguments.images} images")
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def sample(folder: Path, count: int) -> Iterator[tuple[Path, Pixels]]:
-    """The same images every time."""
+    """Yield the same images every time."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     for path in random.Random(0).sample(paths, min(count, len(paths))):  # noqa: S311
         image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
@@ -67,8 +67,8 @@ def sample(folder: Path, count: int) -> Iterator[tuple[Path, Pixels]]:
             yield path, image
 
 
-def share(images: list[Pixels], words: tuple[str, ...], size: int, tone: int) -> str:
-    """Found of planted."""
+def count_found(images: list[Pixels], words: tuple[str, ...], size: int, tone: int) -> str:
+    """Return how many of the planted words were found."""
     rng = random.Random(size)  # noqa: S311
     found = [
         has_text(written)
@@ -80,7 +80,7 @@ def share(images: list[Pixels], words: tuple[str, ...], size: int, tone: int) ->
 
 
 def write(image: Pixels, word: str, size: int, tone: int, rng: random.Random) -> Pixels | None:
-    """A copy with a word where it can be seen; None where there is no such place."""
+    """Return a copy with a word where it is visible; None if there is no such place."""
     font = ImageFont.truetype(FONT, size)
     width, height = (int(value) for value in font.getbbox(word)[2:])
     if width >= image.shape[1] - 4 or height >= image.shape[0] - 4:
@@ -96,14 +96,14 @@ def write(image: Pixels, word: str, size: int, tone: int, rng: random.Random) ->
 
 
 def save_boxes(alarms: list[tuple[Path, Pixels]], folder: Path) -> None:
-    """Images with the boxes that raised the alarm; boxes of the halved picture stand at half their place."""
+    """Save images with the boxes of the alarms; boxes of the halved image are at half their position."""
     folder.mkdir(parents=True, exist_ok=True)
     for path, image in alarms:
-        picture = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        boxed = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
         for line in find_text_lines(image):
             corner = (line.left + line.width, line.top + line.height)
-            cv2.rectangle(picture, (line.left, line.top), corner, (0, 0, 255), 2)
-        cv2.imwrite(str(folder / f"{path.stem}.png"), picture)
+            cv2.rectangle(boxed, (line.left, line.top), corner, (0, 0, 255), 2)
+        cv2.imwrite(str(folder / f"{path.stem}.png"), boxed)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A MONAI Label app: the stock `monaibundle` app, training on classes, a strategy that asks where it doubts.
+"""MONAI Label app: the stock `monaibundle` app with training on classes and a strategy for uncertain images.
 
-A class is set by a label file in JSON, `{"label": "covid"}`, saved for an image as any other label is
-(`PUT /datastore/label?image=ID&tag=final`). The rest (inference, other strategies) is the stock app's.
+A label file in JSON sets a class, `{"label": "covid"}`. It is saved for an image like any other label
+(`PUT /datastore/label?image=ID&tag=final`). Inference and the other strategies are those of the stock app.
 Research software, not a medical device: not for diagnosis or treatment.
 """
 
@@ -36,8 +36,8 @@ from covid_monai.inference.classifier import Classifier, choose_device
 
 STOCK = Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle" / "main.py"
 UNCERTAINTY = "uncertainty"
-_NEUTRAL = "class_{}"
-# Of an export, which all speak of the weights before.
+_CLASS_NUMBER = "class_{}"
+# Files of an export that describe the old weights.
 _EXPORTED = (CHECKSUMS, RECORD, f"models/{TORCHSCRIPT}", f"models/{ONNX}")
 
 
@@ -52,8 +52,8 @@ class ClassificationTrainTask(BundleTrainTask):
     """The bundle's own training (train.yaml, tracked in MLflow), on the classes set in MONAI Label.
 
     Args:
-        path: The bundle's folder.
-        conf: Of the server.
+        path: Folder of the bundle.
+        conf: Settings of the server.
         runs: Folder for the runs.
     """
 
@@ -62,7 +62,7 @@ class ClassificationTrainTask(BundleTrainTask):
         self.runs = runs
 
     def config(self) -> dict[str, Any]:
-        """What a client may set in a request."""
+        """Return the settings that a client may change in a request, with their defaults."""
         return {
             "max_epochs": 10,
             "val_split": 0.2,
@@ -72,7 +72,7 @@ class ClassificationTrainTask(BundleTrainTask):
         }
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train, and put the weights into service unless `update_model` is false."""
+        """Train, and serve the new weights unless `update_model` is false."""
         bundle = Bundle(self.bundle_path)
         run = self.runs / datetime.now().astimezone().strftime("monailabel-%Y%m%d-%H%M%S")
         run.mkdir(parents=True)
@@ -81,7 +81,7 @@ class ClassificationTrainTask(BundleTrainTask):
         data = prepare(
             [("csv", run / "labels.csv")],
             output=run / "datalist.json",
-            classes={_NEUTRAL.format(i): name for i, name in enumerate(bundle.class_names)},
+            classes={_CLASS_NUMBER.format(i): name for i, name in enumerate(bundle.class_names)},
             validation_fraction=float(options["val_split"]),
             test_fraction=0.0,
         )
@@ -105,7 +105,7 @@ class ClassificationTrainTask(BundleTrainTask):
         workflow.run()
         workflow.finalize()
         if options["update_model"]:
-            put_into_service(Bundle(run / run.name), bundle, previous=run / "replaced")
+            serve_trained_weights(Bundle(run / run.name), bundle, previous=run / "replaced")
         images = {split: len(items) for split, items in data.splits.items()}
         return {"run": str(run), "images": images, "updated": bool(options["update_model"])}
 
@@ -113,30 +113,32 @@ class ClassificationTrainTask(BundleTrainTask):
 def write_labels(path: Path, datalist: Sequence[dict[str, str]], class_names: Sequence[str]) -> None:
     """Write `image,label` for `covid-monai data prepare csv`.
 
-    Classes stand there by number: a collection's `viral_pneumonia` would be read as `pneumonia`.
+    Classes are written as numbers, because the command would read the name `viral_pneumonia` as `pneumonia`.
 
     Raises:
-        ValueError: If no image has a label, or a label file is not `{"label": NAME}` with one of the classes.
+        ValueError: No image has a label, or a label file is not `{"label": NAME}` with one of the classes.
     """
     rows = []
     for item in datalist:
         try:
             label = json.loads(Path(item["label"]).read_text(encoding="utf-8"))["label"]
-            rows.append((item["image"], _NEUTRAL.format(class_names.index(label))))
+            rows.append((item["image"], _CLASS_NUMBER.format(class_names.index(label))))
         except (ValueError, KeyError, TypeError) as error:
             known = ", ".join(class_names)
-            raise ValueError(f'{item["label"]}: expected {{"label": NAME}}, NAME one of {known}') from error
+            raise ValueError(
+                f'The label file {item["label"]} is not {{"label": NAME}}. Choose NAME from: {known}.'
+            ) from error
     if not rows:
-        raise ValueError("no image has a label yet: save some with the tag `final` first")
+        raise ValueError("No image has a label. Save some labels with the tag `final` first.")
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("image", "label"), *rows])
 
 
-def put_into_service(trained: Bundle, served: Bundle, *, previous: Path) -> None:
-    """Give the served bundle the weights, calibration, operating point and gate of a run.
+def serve_trained_weights(trained: Bundle, served: Bundle, *, previous: Path) -> None:
+    """Replace weights, calibration, operating point and gate of the served bundle by those of a run.
 
-    What was there before is kept in `previous`. The server answers meanwhile: every file is replaced in one
-    step, so that there is no moment without weights. TorchScript, ONNX and digests of an export go.
+    The old files are kept in `previous`. Each file is replaced in one step, because the server continues to
+    answer. TorchScript, ONNX and digests of an export are deleted.
     """
     shutil.copytree(served.root / "models", previous)
     for name in _EXPORTED:
@@ -150,18 +152,18 @@ def put_into_service(trained: Bundle, served: Bundle, *, previous: Path) -> None
 
 
 class UncertaintyScoring(ScoringMethod):
-    """How undecided the bundle is on each image without a label.
+    """Score how uncertain the bundle is about each image without a label.
 
     Args:
-        path: The bundle's folder.
+        path: Folder of the bundle.
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__("Entropy of the calibrated probabilities, 0 (sure) to 1; -1 for what is refused")
+        super().__init__("Entropy of the calibrated probabilities, 0 (certain) to 1; -1 for a refused image")
         self.path = path
 
     def __call__(self, _: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Write `uncertainty` into the information on each image."""
+        """Write `uncertainty` into the information of each image."""
         images = {datastore.get_image_uri(image): image for image in datastore.get_unlabeled_images()}
         scored = 0
         for prediction in Classifier(self.path).predict(images):
@@ -172,25 +174,25 @@ class UncertaintyScoring(ScoringMethod):
 
 
 def entropy(probabilities: list[float]) -> float:
-    """Shannon entropy as a share of the largest that there is, in [0, 1]."""
+    """Return the Shannon entropy divided by its maximum, in [0, 1]."""
     return -sum(p * math.log(p) for p in probabilities if p > 0) / math.log(len(probabilities))
 
 
 class MyApp(_stock_app(), MONAILabelApp):
-    """What MONAI Label starts: it looks for a class with `MONAILabelApp` itself among its bases."""
+    """App that MONAI Label starts; MONAI Label requires `MONAILabelApp` itself among the bases."""
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        """One for each bundle."""
+        """Return one trainer for each bundle."""
         runs = Path(self.app_dir) / "runs"
         return {
             name: ClassificationTrainTask(path, self.conf, runs=runs) for name, path in self.models.items()
         }
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """The stock ones, and the image on which the bundle is least decided."""
-        doubt = Epistemic(key=UNCERTAINTY, desc="The image on which the model is least decided")
-        return {**super().init_strategies(), UNCERTAINTY: doubt}
+        """Return the stock strategies, and one for the image that the bundle is most uncertain about."""
+        uncertainty = Epistemic(key=UNCERTAINTY, desc="The image that the model is most uncertain about")
+        return {**super().init_strategies(), UNCERTAINTY: uncertainty}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
-        """Run by MONAI Label after each training and each image that was asked for."""
+        """Return one scoring for each bundle; MONAI Label runs it after each training and active learning."""
         return {f"{name}_{UNCERTAINTY}": UncertaintyScoring(path) for name, path in self.models.items()}
