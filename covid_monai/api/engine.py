@@ -96,9 +96,9 @@ class Engine:
     """Makes one classifier safe for many threads; uploads stay in memory.
 
     Every upload is first read in a child process with limits. Everything that needs the network runs in one
-    thread. A single image goes at once when that thread is free; images that wait go together, whoever sent
-    them. A caller with many images has one batch of them waiting at a time, so that others are not delayed
-    by all of them.
+    thread. A single image goes at once when that thread is free. Images that wait go together, also those of
+    different callers. A caller with many images has one batch of them waiting at a time, so that others are
+    not delayed by all of them.
 
     Args:
         classifier: Classifier that makes the predictions.

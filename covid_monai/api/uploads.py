@@ -124,7 +124,7 @@ class MemoryBudget:
         self.max_bytes = max_bytes
         self.held = 0
         self._kept: set[int] = set()
-        self._lock = threading.RLock()  # a garbage collection under the lock may release uploads
+        self._lock = threading.RLock()  # Python may collect garbage, and so release uploads, at any time
 
     def keep(self, upload: Upload) -> Upload:
         """Count an upload, once, for as long as anybody refers to it; return it.
@@ -132,11 +132,10 @@ class MemoryBudget:
         Raises:
             OutOfMemoryBudget: If it does not fit beside what is held.
         """
-        with self._lock:
-            if id(upload) not in self._kept:
-                self._take(len(upload.data))
-                self._kept.add(id(upload))
-                weakref.finalize(upload, self._forget, id(upload), len(upload.data))
+        if id(upload) not in self._kept:
+            self._take(len(upload.data))
+            self._kept.add(id(upload))
+            weakref.finalize(upload, self._forget, id(upload), len(upload.data))
         return upload
 
     @contextmanager
@@ -160,9 +159,9 @@ class MemoryBudget:
                 self.held -= arrived
 
     def _take(self, size: int) -> None:
+        if self.held + size > self.max_bytes:
+            gc.collect()  # a visitor who has left may be part of a cycle of references
         with self._lock:
-            if self.held + size > self.max_bytes:
-                gc.collect()  # a visitor who has left may be part of a cycle of references
             if self.held + size > self.max_bytes:
                 raise OutOfMemoryBudget(
                     f"The server holds as many images in memory as it may ({_mib(self.max_bytes)} for all "

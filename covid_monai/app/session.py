@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covid_monai.api.uploads import Limits, MemoryBudget, Upload, in_memory, unpack_all
+from covid_monai.api.uploads import MIB, LimitExceeded, Limits, MemoryBudget, Upload, in_memory, unpack_all
 from covid_monai.app.sources import ImageSource
+from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusalReason
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
@@ -134,8 +135,13 @@ class ImageSession:
             Busy: If there are too many callers.
         """
         held = [image.source.data for image in self._images if isinstance(image.source, Upload)]
-        self._limits.check_count(len(self._images) + 1)
-        self._limits.check_total(sum(map(len, held)) + len(upload.data))
+        size, limits = sum(map(len, held)) + len(upload.data), self._limits
+        if len(self._images) == limits.max_files or size > limits.max_total_bytes:
+            most = format_count(limits.max_files, "image")
+            raise LimitExceeded(
+                f"{upload.name} was not added, because the page keeps at most {most} and "
+                f"{limits.max_total_bytes // MIB} MiB for each visitor. Remove images that you do not need."
+            )
         image = ClassifiedImage(upload, await asyncio.to_thread(predict_one, self.model, upload))
         self._images.append(image)
         return image

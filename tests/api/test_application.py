@@ -229,7 +229,9 @@ def test_memory_in_use_by_others_is_told_with_a_time_to_come_back(engine, image)
             problem(answer, "busy")
             assert int(answer.headers["Retry-After"]) > 0
         wait_until(
-            lambda: post(url, files={"files": image.open("rb")}).ok, seconds=20, what="room after it has gone"
+            lambda: post(url, files={"files": image.open("rb")}).ok,
+            seconds=20,
+            what="memory is free after it has gone",
         )
 
 

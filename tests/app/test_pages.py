@@ -91,7 +91,7 @@ def visitor(tmp_path_factory):
 
 @pytest.fixture
 def page(server, visitor):
-    """The page, fresh, on a desk's screen."""
+    """The page, opened anew on a large screen."""
     visitor.screen(1280)
     visitor.open(server.url)
     return visitor
@@ -99,7 +99,7 @@ def page(server, visitor):
 
 @pytest.fixture
 def look(page, request):
-    """Check how the page looks on a screen, and keep a picture of it where one is wanted."""
+    """Check that the page fits a screen, and save a picture of it if a folder is given."""
     folder = request.config.getoption("--screenshots")
 
     def check(name, width, *, dark=False):

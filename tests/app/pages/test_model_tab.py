@@ -1,4 +1,4 @@
-"""The model card, whoever wrote it."""
+"""The model card, also if it comes from a stranger."""
 
 from html.parser import HTMLParser
 
