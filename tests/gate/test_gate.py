@@ -81,7 +81,7 @@ def test_frontal_and_unknown_views_pass(view):
     check_view({"ViewPosition": view})
 
 
-def test_a_gate_of_other_weights_is_refused(bundle, data, tmp_path):
+def test_a_gate_of_other_weights_is_refused(bundle, tmp_path):
     other = bundle.copy_to(tmp_path / "other")
     save_checkpoint(other.checkpoint(other.build_network()), other.checkpoint_path)
     other.gate_path.write_bytes(bundle.gate_path.read_bytes())

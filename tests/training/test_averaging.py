@@ -10,7 +10,7 @@ from covid_monai.training.averaging import AverageWeights
 def _train(network, average, *, decay, steps, start=0):
     """Train from step `start` up to step `steps`; in each the weights are the number of the step."""
 
-    def step(engine, batch):
+    def step(engine, _batch):
         for tensor in (*network.parameters(), network.running_mean):
             tensor.data.fill_(engine.state.iteration - 1)
 

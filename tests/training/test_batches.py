@@ -32,7 +32,7 @@ def test_transforms_are_applied_in_their_order_and_monais_leave_plain_tensors():
 def test_bf16_computes_in_bf16_and_returns_float32():
     seen = []
     network = torch.nn.Linear(4, 2)
-    network.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    network.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
     logits = AutocastInferer("bf16")(torch.rand(3, 4), network)
     assert seen == [torch.bfloat16]
     assert logits.dtype == torch.float32

@@ -26,7 +26,7 @@ def test_batches_are_the_preprocessed_images_to_half_a_grey_level_decoded_once(
     images = RadiographDataset(records, decoding, image_size=64, cache=cache, cache_dir=tmp_path / "images")
     expected = torch.stack([preprocessing({"image": r["image"]})["image"].as_tensor() for r in records])
     monkeypatch.setattr(
-        "covid_monai.readers.monai_readers.read_radiograph", lambda path: pytest.fail("decoded again")
+        "covid_monai.readers.monai_readers.read_radiograph", lambda _path: pytest.fail("decoded again")
     )
     indices = [5, 0, 5, *range(len(records))]
     batch = images.__getitems__(indices)

@@ -106,7 +106,8 @@ def test_a_lost_process_ends_the_run_with_its_name_and_the_run_resumes(phantoms,
         try:
             deadline = time.monotonic() + SECONDS
             while not last.exists():
-                assert launcher.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+                assert launcher.poll() is None, log.read_text()[-3000:]
+                assert time.monotonic() < deadline, log.read_text()[-3000:]
                 time.sleep(0.02)
             _rank(launcher, 1).kill()
             assert launcher.wait(timeout=90) == 1

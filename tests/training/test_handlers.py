@@ -6,11 +6,11 @@ from covid_monai.training.handlers import EarlyStop
 
 
 def test_early_stop_counts_from_the_best_epoch_even_after_a_resume():
-    evaluator = Engine(lambda engine, batch: None)
+    evaluator = Engine(lambda _engine, _batch: None)
     evaluator.state.best_metric_epoch = 2
     stopped = []
     for start in (0, 3):
-        trainer = Engine(lambda engine, batch: None)
+        trainer = Engine(lambda _engine, _batch: None)
         trainer.add_event_handler(
             Events.STARTED, lambda engine, start=start: setattr(engine.state, "epoch", start)
         )

@@ -75,7 +75,7 @@ def test_renamed_files_and_copies_are_found_and_a_changed_one_is_not(tmp_path, f
 def test_an_unchanged_file_is_not_read_again_and_a_young_one_is(tmp_path, files, monkeypatch):
     index = ImageIndex(tmp_path / "index.sqlite")
     before = index.contents(files)
-    monkeypatch.setattr("covid_monai.training.image_cache.hash_content", lambda file: b"read again")
+    monkeypatch.setattr("covid_monai.training.image_cache.hash_content", lambda _file: b"read again")
     assert index.contents(files) == [b"read again"] * len(files)  # written this very second
     monkeypatch.undo()
     monkeypatch.setattr("covid_monai.training.image_cache._SETTLED_SECONDS", -1.0)
@@ -143,7 +143,7 @@ def test_a_file_that_changes_before_it_is_decoded_is_not_taken_for_the_old_one(t
 def test_an_image_of_another_shape_is_refused(tmp_path, files):
     with pytest.raises(ValueError, match=r"not uint8 \[1, 16, 16\]"):
         ImageCache(tmp_path / "cache", size=SIZE).images(
-            files, lambda file: torch.zeros(1, 8, 8, dtype=torch.uint8)
+            files, lambda _file: torch.zeros(1, 8, 8, dtype=torch.uint8)
         )
 
 
@@ -252,8 +252,8 @@ def test_every_content_has_one_row_no_two_share_one_and_failures_change_nothing(
     for batch in batches:
         entries = {bytes([content]): checksum for content, checksum in batch}
         with pytest.raises(ZeroDivisionError):
-            index.enter(entries.items(), lambda numbers: 1 // 0)
-        index.enter(entries.items(), lambda numbers: None)
+            index.enter(entries.items(), lambda _numbers: 1 // 0)
+        index.enter(entries.items(), lambda _numbers: None)
         model.update(entries)
         rows = index.rows()
         assert {content: row.checksum for content, row in rows.items()} == model

@@ -13,7 +13,7 @@ def test_scores_are_scikit_learns():
     logits = torch.randn(90, 3, generator=generator)
     labels = torch.randint(0, 3, (90,), generator=generator)
     scores = ClassificationScores(["a", "b", "c"])
-    engine = Engine(lambda engine, batch: {"pred": logits[batch], "label": labels[batch]})
+    engine = Engine(lambda _engine, batch: {"pred": logits[batch], "label": labels[batch]})
     scores.attach(engine, "auroc")
     engine.run([torch.arange(0, 40), torch.arange(40, 90)])
     metrics, probabilities = engine.state.metrics, logits.softmax(1).numpy()

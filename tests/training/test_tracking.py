@@ -16,7 +16,7 @@ from covid_monai.training.tracking import RunTracker
 class _Store:
     """Stands for MLflow's client, whose store cannot be written to."""
 
-    def set_terminated(self, *arguments):
+    def set_terminated(self, *_arguments):
         raise MlflowException("database is locked")
 
 
@@ -30,7 +30,7 @@ def _tracker(**parts):
 @pytest.mark.parametrize(("error", "raised"), [(KeyboardInterrupt(), SystemExit), (OSError(), OSError)])
 def test_a_store_that_cannot_be_written_to_does_not_hide_why_a_run_ended(caplog, error, raised):
     with pytest.raises(raised):
-        _tracker().fail(Engine(lambda engine, batch: None), error)
+        _tracker().fail(Engine(lambda _engine, _batch: None), error)
     assert "cannot be marked" in caplog.text
     assert "database is locked" in caplog.text
 
@@ -47,11 +47,11 @@ def test_a_run_that_is_open_when_the_process_ends_is_marked(monkeypatch, error, 
 
 
 def test_ctrl_c_has_to_wait_while_an_epoch_is_written_to_the_store():
-    def write(metrics, step):
+    def write(*_arguments, **_named):
         seen.append(signal.getsignal(signal.SIGINT))
 
     seen = []
-    engine = Engine(lambda engine, batch: None)
+    engine = Engine(lambda _engine, _batch: None)
     engine.optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     try:
