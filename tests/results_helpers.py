@@ -82,3 +82,10 @@ def run(*command, **options):
     done = subprocess.run(list(map(str, command)), capture_output=True, timeout=120, check=True, **options)
     assert not done.stderr.strip(), done.stderr
     return done.stdout
+
+
+def text_of(document, folder):
+    """The page's words with single spaces; asserts that it is one page whose letters are all there."""
+    (folder / "page.pdf").write_bytes(document)
+    assert "Pages:           1" in run("pdfinfo", folder / "page.pdf").decode()
+    return " ".join(run("pdftotext", "-layout", folder / "page.pdf", "-").decode().split())

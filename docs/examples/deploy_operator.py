@@ -3,8 +3,8 @@
     pip install monai-deploy-app-sdk==4.0.0    # with Holoscan; on Linux, needs no GPU
     python deploy_operator.py BUNDLE_FOLDER INPUT_FOLDER OUTPUT_FOLDER
 
-Use `CovidCxrOperator` in your own application: there the files come from a DICOM loader, and a writer of DICOM
-results gets the records.
+Use `CovidCxrOperator` in your own application: there the files come from a DICOM loader, and a writer of
+DICOM results gets the records.
 Research software, not a medical device: not for diagnosis or treatment.
 """
 

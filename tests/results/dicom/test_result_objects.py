@@ -215,7 +215,7 @@ def test_a_image_without_a_valid_uid_is_named(results, classifier, tmp_path, key
         ds[keyword] = pydicom.DataElement(keyword, "UI", value, validation_mode=pydicom.config.IGNORE)
     image = tmp_path / "image.dcm"
     pydicom.dcmwrite(image, ds, implicit_vr=False, little_endian=True)
-    with pytest.raises(NoResultObjects, match=rf"image.dcm: no (valid )?{keyword}") as caught:
+    with pytest.raises(NoResultObjects, match=rf"image.dcm has no (valid )?{keyword}") as caught:
         results.of(classified(classifier, image))
     assert keyword in caught.value.cause
     assert "Doe" not in str(caught.value)

@@ -1,20 +1,15 @@
-"""The page of one image and the report of many: every kind of file, every outcome, names in any script."""
+"""The PDF report of one image: every kind of file, every outcome, names in any script."""
 
-import logging
 import re
 
 import pytest
 from dicom_helpers import make_ds, picture, save
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
-from results_helpers import NEEDS_POPPLER, THRESHOLDS, classified, refused, run
+from results_helpers import NEEDS_POPPLER, classified, refused, run, text_of
 
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results.pdf.batch_report import LARGEST_BATCH, make_batch_report
 from covid_monai.results.pdf.image_report import make_image_report
-from covid_monai.results.rendering import render_thumbnail
 
 pytestmark = NEEDS_POPPLER
 
@@ -29,23 +24,8 @@ def unreadable(classifier, file):
     )
 
 
-def text_of(document, folder):
-    """The page's words with single spaces; asserts that it is one page whose letters are all there."""
-    (folder / "page.pdf").write_bytes(document)
-    assert "Pages:           1" in run("pdfinfo", folder / "page.pdf").decode()
-    return " ".join(run("pdftotext", "-layout", folder / "page.pdf", "-").decode().split())
-
-
 def pictures_in(folder):
     return len(run("pdfimages", "-list", folder / "page.pdf").decode().splitlines()) - 2
-
-
-@pytest.fixture(autouse=True)
-def no_missing_glyph(caplog):
-    """fpdf2 logs a warning for a letter that no font has."""
-    yield
-    records = caplog.get_records("call")
-    assert not [each for each in records if each.levelno >= logging.WARNING and "fpdf" in each.name]
 
 
 @pytest.fixture
@@ -124,94 +104,3 @@ def test_the_longest_name_leaves_the_page_whole(classifier, tmp_path):
     text = text_of(make_image_report(classifier, classified(classifier, image)), tmp_path)
     assert "W…W" in text.replace(" ", "")
     assert "anything else." in text
-
-
-# -- many images ---------------------------------------------------------------------------------------------
-
-
-def batch(classifier, count):
-    """Predictions of every kind, and a small picture for most."""
-    kinds = (
-        lambda file: classified(classifier, file),
-        lambda file: classified(classifier, file, decided="normal", probable="normal", possible=("normal",)),
-        lambda file: classified(classifier, file, decided="uncertain", possible=("pneumonia", "covid")),
-        lambda file: refused(classifier, file),
-    )
-    predictions = [kinds[i % len(kinds)](f"images/{i:03}.dcm") for i in range(count)]
-    small = render_thumbnail(picture().astype("float32") / 255)
-    return predictions, {each.file: small for each in predictions if each.ok}
-
-
-@pytest.mark.filterwarnings("error:The total page count")
-def test_a_batch_has_a_summary_and_a_table_with_headings_and_numbers_on_each_page(classifier, tmp_path):
-    predictions, thumbnails = batch(classifier, 160)
-    document = make_batch_report(predictions, thumbnails, classifier.model, "Images of a morning")
-    (tmp_path / "batch.pdf").write_bytes(document)
-    pages = run("pdftotext", "-layout", tmp_path / "batch.pdf", "-").decode().split("\f")[:-1]
-    assert len(pages) > 9
-    for number, page in enumerate(pages, 1):
-        assert f"Page {number} of {len(pages)}" in page
-        assert RESEARCH_USE in page
-        assert "Probabilities" in page
-        assert "Not excluded, or reason" in page
-    first = " ".join(pages[0].split())
-    for words in (
-        *(
-            "Images of a morning",
-            "Images 160",
-            "Classified 120",
-            "Refused 40",
-            "Not readable 0",
-            "COVID-19 40",
-        ),
-        "Pneumonia 0",
-        *("Normal 40", "Uncertain: no class decided 40", "Refused: not classified (not a chest) 40"),
-        *("the rule Thresholds: Normal 47.0 %, Pneumonia 39.0 %, COVID-19 26.0 %.", "Limits.", "images/"),
-        *(classifier.model["weights_sha256"][:16], f"version {classifier.model['version']}", "Report made"),
-    ):
-        assert words in first, words
-    assert set(THRESHOLDS.values()) == {0.47, 0.39, 0.26}
-    text = "".join(pages)
-    assert [int(number) for number in re.findall(r"(\d{3})\.dcm", text)] == list(range(160))
-    assert "BodyPartExamined names HAND" in " ".join(text.split())
-    assert text.count("Pneumonia and covid are both") == 40  # why an image is uncertain
-    assert all(" yes " in font for font in run("pdffonts", tmp_path / "batch.pdf").decode().splitlines()[2:])
-
-
-def test_a_batch_needs_no_pictures_and_no_prediction(classifier, tmp_path):
-    predictions, _ = batch(classifier, 3)
-    for some in (predictions, []):
-        assert f"Images {len(some)} " in text_of(
-            make_batch_report(some, None, classifier.model, "None"), tmp_path
-        )
-
-
-def test_a_batch_too_large_to_read_is_refused(classifier):
-    predictions, _ = batch(classifier, LARGEST_BATCH + 1)
-    with pytest.raises(ValueError, match=f"too many for one PDF report. Choose {LARGEST_BATCH} at most"):
-        make_batch_report(predictions, None, classifier.model, "Too many")
-
-
-LETTERS = st.characters(categories=("L", "N", "P", "S", "Zs", "Cc", "Cs", "Co", "Mn"))
-READ_BACK = st.characters(max_codepoint=0x17F, categories=("Lu", "Ll", "Nd"))
-FEW = settings(max_examples=5)  # a document each
-
-
-@pytest.mark.slow
-@FEW
-@given(names=st.lists(st.text(LETTERS, min_size=1, max_size=300), min_size=5, max_size=9))
-def test_any_file_name_can_stand_in_a_batch(classifier, names):
-    predictions = [refused(classifier, name) for name in names]
-    assert make_batch_report(predictions, None, classifier.model, names[0]).startswith(b"%PDF")
-
-
-@pytest.mark.slow
-@FEW
-@given(names=st.lists(st.text(READ_BACK, min_size=1, max_size=12), min_size=5, max_size=9))
-def test_file_names_are_read_back_from_the_document(classifier, tmp_path_factory, names):
-    folder = tmp_path_factory.mktemp("pages")
-    document = make_batch_report(
-        [refused(classifier, name) for name in names], None, classifier.model, "Names"
-    )
-    words = text_of(document, folder).split()
-    assert set(names) <= set(words)
