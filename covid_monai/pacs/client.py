@@ -56,7 +56,7 @@ class ArchiveClient:
         """
         url = f"{self.connection.dicomweb_root}{address.path}"
         headers = {"Accept": AS_STORED}
-        with _failures_classified(), self.session.get(url, headers=headers, stream=True) as response:
+        with classify_failures(), self.session.get(url, headers=headers, stream=True) as response:
             response.raise_for_status()
             pieces = read_within_limits(
                 response, max_bytes=self._max_object_bytes, seconds=self.connection.transfer_seconds
@@ -70,7 +70,7 @@ class ArchiveClient:
             ArchiveFailure: If the archive did not store each of them.
         """
         study = str(objects[0].StudyInstanceUID)
-        with _failures_classified(storing=True):
+        with classify_failures(storing=True):
             try:
                 answer = self._dicomweb.store_instances(objects, study_instance_uid=study)
             except requests.HTTPError as error:
@@ -97,7 +97,7 @@ class ArchiveClient:
                 raise ArchiveFailure(Fault.UNCLEAR, "not_found_after_storing")
 
     def _finds(self, ds: Dataset) -> bool:
-        with _failures_classified(storing=True):
+        with classify_failures(storing=True):
             found = self._dicomweb.search_for_instances(
                 str(ds.StudyInstanceUID),
                 str(ds.SeriesInstanceUID),
@@ -115,7 +115,7 @@ class ArchiveClient:
         Raises:
             ArchiveFailure: If there is no usable answer.
         """
-        with _failures_classified():
+        with classify_failures():
             response = self.session.get(f"{self.connection.url}{path}", params=parameters)
             response.raise_for_status()
             answer: DicomJson = response.json()
@@ -129,7 +129,7 @@ class ArchiveClient:
         Raises:
             ArchiveFailure: If there is no usable answer.
         """
-        with _failures_classified():
+        with classify_failures():
             found: list[DicomJson] = self._dicomweb.search_for_instances(
                 search_filters=filters, fields=fields, limit=limit, offset=offset
             )
@@ -179,8 +179,8 @@ def _answer_in(error: requests.HTTPError) -> Dataset:
 
 
 @contextmanager
-def _failures_classified(*, storing: bool = False) -> Iterator[None]:
-    """Turn the errors of a request into `ArchiveFailure`."""
+def classify_failures(*, storing: bool = False) -> Iterator[None]:
+    """Turn the errors of a request, and of reading its answer, into `ArchiveFailure`."""
     try:
         yield
     except AnswerTooLarge as error:

@@ -1,8 +1,8 @@
 """Audit trail: what was decided about which image, one line each, without patient identity.
 
 Everyone who may search the archive can find the patient of a SOP Instance UID, and some devices build UIDs of
-names or birth dates. By default a line therefore holds a keyed hash: whoever has the key file can look up a
-UID that they know, but nobody can read a UID from the trail.
+names or birth dates. By default a line therefore holds a keyed hash. Whoever has the key file can
+look up a UID that they know, but nobody can read a UID from the trail.
 """
 
 import hashlib

@@ -18,7 +18,7 @@ from covid_monai.core.errors import first_line
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
 from covid_monai.dicom.file import read_dicom
-from covid_monai.pacs.client import ArchiveClient
+from covid_monai.pacs.client import ArchiveClient, classify_failures
 from covid_monai.pacs.connection import CredentialsError
 from covid_monai.pacs.failures import ArchiveFailure
 from covid_monai.readers.sandbox import DecodeSandbox
@@ -204,14 +204,14 @@ def _explain(reason: str) -> str:
 
 def _check_change_feed(client: ArchiveClient, name: str) -> CheckResult:
     try:
-        system = client.get_json("/system")
-        last = client.get_json("/changes?last")["Last"]
+        with classify_failures():
+            version = str(client.get_json("/system").get("Version", "unknown"))
+            last = client.get_json("/changes?last")["Last"]
     except ArchiveFailure as failure:
         return _fail(
             f"{name}: Orthanc's change feed at {client.connection.url} cannot be read: "
             f"{_explain(failure.reason)}."
         )
-    version = str(system.get("Version", "unknown"))
     text = f"{name}: Orthanc {version} answers. Its last change is number {last}."
     if version.startswith("1.10."):
         return _note(
@@ -225,7 +225,8 @@ def _search(archive: Archive, client: ArchiveClient, settings: Settings) -> list
     """Return the images of the first page that the rules select; Orthanc is searched without a date."""
     first_day = None if archive.source == "dicomweb" else lambda: date(1910, 1, 1)
     search = DicomWebSearch(archive, client, settings.rules_of(archive), first_day=first_day)
-    notices, _ = next(search.pages(None), ([], None))
+    with classify_failures():
+        notices, _ = next(search.pages(None), ([], None))
     return [notice for notice in notices if not notice.refusal]
 
 

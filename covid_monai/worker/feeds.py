@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from covid_monai.pacs.backoff import Availability
-from covid_monai.pacs.client import ArchiveClient, first_value
+from covid_monai.pacs.client import ArchiveClient, classify_failures, first_value
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.pacs.failures import ArchiveFailure, Fault
 from covid_monai.worker.context import WorkerContext
@@ -174,6 +174,11 @@ class DicomWebSearch:
 Feed = OrthancChangeFeed | DicomWebSearch
 
 
+def _next_page(pages: Iterator[Page]) -> Page | None:
+    with classify_failures():  # an answer of another shape than expected is the archive's matter, not ours
+        return next(pages, None)
+
+
 def _today() -> date:
     return datetime.now().astimezone().date()  # the machine's local date, as Study Date is a local date
 
@@ -207,8 +212,9 @@ class FeedWatcher:
         """Read the feed once, then wait; the wait is longer while the archive is unavailable."""
         name = self._archive.name
         try:
-            for notices, position in self._feed.pages(self._queue.position(name)):
-                self._add_jobs(notices, position)
+            pages = self._feed.pages(self._queue.position(name))
+            while page := _next_page(pages):
+                self._add_jobs(*page)
                 if self._context.stop.is_set():
                     return
         except ArchiveFailure as failure:
