@@ -1,4 +1,4 @@
-"""`covid-monai bundle`: check a bundle as a whole."""
+"""`covid-monai export` and `covid-monai bundle verify`: write and check the archive of a bundle."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from covid_monai.cli import examples
-from covid_monai.cli.options import JsonOption, print_json, reserve_stdout
+from covid_monai.cli.options import BundleOption, JsonOption, find_bundle, print_json, reserve_stdout
+from covid_monai.core.vocabulary import RESEARCH_USE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,13 +15,50 @@ app = typer.Typer(
     epilog=examples("covid-monai bundle verify covid_cxr_classification-0.1.0.zip"),
 )
 
-EXAMPLES = examples(
+EXPORT_EXAMPLES = examples(
+    "covid-monai export --output dist/",
+    "covid-monai export --bundle runs/mine --images images/ --output dist/",
+)
+VERIFY_EXAMPLES = examples(
     "covid-monai bundle verify covid_cxr_classification-0.1.0.zip",
     "covid-monai bundle verify /opt/models/covid_cxr_classification",
 )
 
 
-@app.command(epilog=EXAMPLES)
+def export(
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for NAME-VERSION.zip.")],
+    bundle: BundleOption = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH", help="Images to compare the exported networks on, beside twelve phantoms."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a bundle as one zip: configs, weights, TorchScript, ONNX, model card, wheel, digests.
+
+    The command writes nothing if TorchScript or ONNX give other probabilities than the weights.
+    """
+    folder = find_bundle(bundle)
+
+    from covid_monai.bundle.bundle_zip import compute_sha256
+    from covid_monai.export import export_bundle
+
+    typer.echo("Converting, comparing and packing takes about half a minute...", err=True)
+    with reserve_stdout(as_json):
+        path = export_bundle(folder, output, images=images or ())
+    size, digest = path.stat().st_size, compute_sha256(path)
+    if as_json:
+        print_json({"archive": str(path), "bytes": size, "sha256": digest, "notice": RESEARCH_USE})
+    else:
+        typer.echo(f"{path} ({size / 2**20:.1f} MiB)")
+        typer.echo(f"SHA-256 {digest}")
+    typer.echo(f"Check a copy of the archive with: covid-monai bundle verify {path}", err=True)
+    typer.echo(RESEARCH_USE, err=True)
+
+
+@app.command(epilog=VERIFY_EXAMPLES)
 def verify(
     path: Annotated[
         Path, typer.Argument(metavar="DIR|ZIP", help="Archive of covid-monai export, or its unpacked folder.")

@@ -1,22 +1,48 @@
 """`covid-monai data`: datalists from images on disk, their audit, phantoms, and de-identification."""
 
+import re
+import shlex
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from covid_monai.cli import audit as audit_command
 from covid_monai.cli import deidentify as deidentify_command
 from covid_monai.cli import examples
-from covid_monai.cli.datalist_summary import print_summary
 from covid_monai.cli.options import (
+    SHIPPED_BUNDLE,
     JsonOption,
     complete_lists,
     complete_sources,
     complete_words,
+    print_json,
     reserve_stdout,
 )
+from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
+from covid_monai.datasets.datalist import COPY
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from covid_monai.datasets.datalist import Datalist
+
+_REASONS_SHOWN = 12
+_CONFLICTS_SHOWN = 5
+# Reasons without the names of files, patients and identifiers, so that like reasons are counted together.
+_KINDS_OF_REASON = (
+    (rf"{COPY} .*", f"{COPY} a file that is kept"),
+    (
+        r"(\w+) in its collection, but patient .* is in (.*)",
+        r"\1 in its collection, but its patient is in \2",
+    ),
+    (r"no label for (\w+) .* in labels\.csv", r"no label for its \1 in labels.csv"),
+    (r"labels\.csv: no file with (\w+) .*", r"labels.csv: no file with this \1"),
+    (r"unreadable: .*", "unreadable"),
+    (r"(\w+): .*", r"refused: \1"),  # by the readers, such as `colour: 1.jpg: A colour picture`
+)
 
 app = typer.Typer(
     help="Prepare a datalist from public collections or your own images, audit it, de-identify DICOM files.",
@@ -111,7 +137,7 @@ def prepare(
             views=[view.strip() for view in views.split(",")] if views else None,
             check_duplicates=check_duplicates,
         )
-    print_summary(datalist, as_json=as_json)
+    _print_summary(datalist, as_json=as_json)
 
 
 @app.command(
@@ -162,4 +188,133 @@ def phantom(
             ct=ct,
             planted_marker=marker,
         )
-    print_summary(read_datalist(written), as_json=as_json)
+    _print_summary(read_datalist(written), as_json=as_json)
+
+
+def _print_summary(datalist: "Datalist", *, as_json: bool) -> None:
+    """Print the contents of a datalist and the command to train on it, or its numbers as JSON."""
+    if as_json:
+        print_json(_document(datalist))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(_counts_table(datalist))
+    if datalist.excluded:
+        console.print(_excluded_table(datalist))
+    for sentence in _duplicate_sentences(datalist):
+        console.print(sentence, markup=False, highlight=False)
+    typer.echo(f"Datalist: {datalist.path}")
+    train = SHIPPED_BUNDLE / "configs" / "train.yaml"
+    run = datalist.path.parent.name if datalist.path.stem == "datalist" else datalist.path.stem
+    typer.echo(
+        f"Next: python -m monai.bundle run training --config_file {train} "
+        f"--datalist {shlex.quote(str(datalist.path))} --output_dir {shlex.quote(f'runs/{run}')}"
+    )
+
+
+def _document(datalist: "Datalist") -> dict[str, Any]:
+    return {
+        "datalist": str(datalist.path),
+        "classes": list(datalist.class_names),
+        "splits": {
+            split: {
+                "images": len(items),
+                "patients": len({item["patient"] for item in items}),
+                "classes": datalist.counts()[split],
+                "sources": Counter(str(item.get("source", "")) for item in items),
+            }
+            for split, items in datalist.splits.items()
+        },
+        "excluded": _count_reasons(datalist),
+        "duplicate_groups": len(set(_groups(datalist))),
+        "label_conflicts": len(datalist.label_conflicts),
+    }
+
+
+def _groups(datalist: "Datalist") -> list[Any]:
+    """Return the group of each image that has one."""
+    return [item["group"] for items in datalist.splits.values() for item in items if "group" in item]
+
+
+def _count_reasons(datalist: "Datalist") -> Counter[str]:
+    return Counter(_kind_of_reason(str(item["reason"])) for item in datalist.excluded)
+
+
+def _kind_of_reason(reason: str) -> str:
+    """Return a reason without names.
+
+    >>> _kind_of_reason("same pixels as a/1.png"), _kind_of_reason("colour: 1.jpg: A colour picture.")
+    ('same pixels as a file that is kept', 'refused: colour')
+    """
+    for pattern, kind in _KINDS_OF_REASON:
+        if match := re.fullmatch(pattern, reason, re.DOTALL):
+            return match.expand(kind)
+    return reason
+
+
+def _counts_table(datalist: "Datalist") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Images")
+    for column in ("source", "class"):
+        table.add_column(column)
+    for split in datalist.splits:
+        table.add_column(split, justify="right")
+    counted = Counter(
+        (str(item.get("source", "")), item["label"], split)
+        for split, items in datalist.splits.items()
+        for item in items
+    )
+    for source in sorted({source for source, _, _ in counted}):
+        for label, name in enumerate(datalist.class_names):
+            numbers = [str(counted[source, label, split]) for split in datalist.splits]
+            table.add_row(Text(source), Text(name), *numbers)
+        table.add_section()
+    table.add_row("all", "images", *(str(len(items)) for items in datalist.splits.values()))
+    patients = [{item["patient"] for item in items} for items in datalist.splits.values()]
+    table.add_row("", "patients", *(str(len(names)) for names in patients))
+    return table
+
+
+def _excluded_table(datalist: "Datalist") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    reasons = _count_reasons(datalist)
+    more = len(reasons) - _REASONS_SHOWN
+    caption = f"{format_count(more, 'more reason', 'more reasons')}. " if more > 0 else ""
+    table = Table(
+        title=f"Left out: {format_count(len(datalist.excluded), 'file')}",
+        caption=f"{caption}The datalist names each file under excluded.",
+    )
+    table.add_column("files", justify="right")
+    table.add_column("reason")
+    for reason, count in reasons.most_common(_REASONS_SHOWN):
+        table.add_row(str(count), Text(reason))
+    return table
+
+
+def _duplicate_sentences(datalist: "Datalist") -> list[str]:
+    grouped, conflicts = _groups(datalist), datalist.label_conflicts
+    copies = sum(str(item["reason"]).startswith(COPY) for item in datalist.excluded)
+    sentences = []
+    if grouped:
+        sentences.append(
+            f"Duplicates: {format_count(len(grouped), 'image')} in "
+            f"{format_count(len(set(grouped)), 'group')} of the same image; no split divides a group."
+        )
+    if copies:
+        sentences.append(f"Left out: {format_count(copies, 'exact copy', 'exact copies')}.")
+    if conflicts:
+        sentences.append(
+            f"Contradicting labels: {format_count(len(conflicts), 'image')} with more than one class:"
+        )
+    for conflict in conflicts[:_CONFLICTS_SHOWN]:
+        sentences.append(
+            "  " + ", ".join(f"{each['image']} ({each['class']})" for each in conflict["images"])
+        )
+    if len(conflicts) > _CONFLICTS_SHOWN:
+        sentences.append("  The datalist names the others under label_conflicts.")
+    return sentences

@@ -16,7 +16,6 @@ from covid_monai.cli import compare as compare_command
 from covid_monai.cli import data, examples
 from covid_monai.cli import evaluate as evaluate_command
 from covid_monai.cli import experiment as experiment_command
-from covid_monai.cli import export as export_command
 from covid_monai.cli import predict as predict_command
 from covid_monai.cli import score_archive as score_archive_command
 from covid_monai.cli import serve as serve_command
@@ -44,7 +43,7 @@ app.command(epilog=app_command.EXAMPLES)(app_command.app)
 app.command(epilog=compare_command.EXAMPLES)(compare_command.compare)
 app.command(epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
 app.command(epilog=experiment_command.EXAMPLES)(experiment_command.experiment)
-app.command(epilog=export_command.EXAMPLES)(export_command.export)
+app.command(epilog=bundle_command.EXPORT_EXAMPLES)(bundle_command.export)
 app.command(epilog=predict_command.EXAMPLES)(predict_command.predict)
 app.command(epilog=score_archive_command.EXAMPLES)(score_archive_command.score_archive)
 app.command(epilog=serve_command.EXAMPLES)(serve_command.serve)
