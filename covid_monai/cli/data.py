@@ -57,6 +57,42 @@ app.command(epilog=audit_command.EXAMPLES)(audit_command.audit)
 app.command(epilog=deidentify_command.EXAMPLES)(deidentify_command.deidentify)
 
 
+SourcesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE ROOT... [SOURCE ROOT...]",
+        help="Name of a source, then its folder or folders. Further sources may follow.",
+        autocompletion=complete_sources,
+    ),
+]
+ValidationOrderOption = Annotated[
+    str,
+    typer.Option(
+        metavar="ORDER",
+        help="Choice of validation patients: random, or first (the lowest numbers outside test).",
+        autocompletion=complete_words("random", "first"),
+    ),
+]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Classes to keep, in the order of the labels; new=old+old merges classes.",
+        autocompletion=complete_lists(*DEFAULT_CLASS_NAMES),
+        show_default="all",
+    ),
+]
+ViewsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Views to keep, such as PA,AP.",
+        show_default="frontal and unknown",
+        autocompletion=complete_lists("PA", "AP", "LATERAL"),
+    ),
+]
+
+
 @app.command(
     epilog=examples(
         "covid-monai data prepare folder my_images/ --output datalist.json",
@@ -65,14 +101,7 @@ app.command(epilog=deidentify_command.EXAMPLES)(deidentify_command.deidentify)
     )
 )
 def prepare(
-    source_and_root: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE ROOT... [SOURCE ROOT...]",
-            help="Name of a source, then its folder or folders. Further sources may follow.",
-            autocompletion=complete_sources,
-        ),
-    ],
+    source_and_root: SourcesArgument,
     output: Annotated[Path, typer.Option(metavar="FILE", help="Datalist to write.")],
     validation_fraction: Annotated[
         float, typer.Option(metavar="PART", help="Part of the patients outside test, from 0 to below 1.")
@@ -82,32 +111,9 @@ def prepare(
         typer.Option(metavar="PART", help="Part of the patients. A source's own test split stays as it is."),
     ] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-    validation_order: Annotated[
-        str,
-        typer.Option(
-            metavar="ORDER",
-            help="Choice of validation patients: random, or first (the lowest numbers outside test).",
-            autocompletion=complete_words("random", "first"),
-        ),
-    ] = "random",
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            help="Classes to keep, in the order of the labels; new=old+old merges classes.",
-            autocompletion=complete_lists(*DEFAULT_CLASS_NAMES),
-            show_default="all",
-        ),
-    ] = None,
-    views: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            help="Views to keep, such as PA,AP.",
-            show_default="frontal and unknown",
-            autocompletion=complete_lists("PA", "AP", "LATERAL"),
-        ),
-    ] = None,
+    validation_order: ValidationOrderOption = "random",
+    classes: ClassesOption = None,
+    views: ViewsOption = None,
     check_duplicates: Annotated[
         bool, typer.Option(help="Find the same image under two names, and keep it in one split.")
     ] = True,

@@ -125,7 +125,7 @@ def load_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error}). Give a datalist.") from error
+        raise ValueError(f"{path}: not a JSON file ({error}). Name a datalist.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected an object with labels, training, validation and test.")
     return content

@@ -49,27 +49,21 @@ def keep_classes(
     for name in classes:
         if name not in found and name not in DEFAULT_CLASS_NAMES:
             raise ValueError(unknown_choice("class", name, sorted(found)))
-    kept, excluded = [], []
-    for record in records:
-        name = record.class_name
-        if name in classes:
-            kept.append(replace(record, class_name=classes[name]))
-        else:
-            excluded.append(Excluded(record.image, f"class {name} was not asked for"))
-    return kept, excluded
+    kept = [replace(r, class_name=classes[r.class_name]) for r in records if r.class_name in classes]
+    others = [record for record in records if record.class_name not in classes]
+    return kept, [Excluded(r.image, f"class {r.class_name} was not asked for") for r in others]
 
 
 def keep_views(records: Sequence[Record], views: Sequence[str] | None) -> tuple[list[Record], list[Excluded]]:
     """Keep the records of `views`; without `views`, keep all frontal and all unknown views."""
-    wanted = {view.strip().upper() for view in views} if views else None
-    kept, excluded = [], []
-    for record in records:
-        view = record.view
-        if (view is None or view.startswith(_FRONTAL)) if wanted is None else view in wanted:
-            kept.append(record)
-        else:
-            excluded.append(Excluded(record.image, f"view {view or 'unknown'} was not asked for"))
-    return kept, excluded
+    wanted = {view.strip().upper() for view in views or ()}
+
+    def is_kept(view: str | None) -> bool:
+        return view in wanted if wanted else view is None or view.startswith(_FRONTAL)
+
+    others = [record for record in records if not is_kept(record.view)]
+    excluded = [Excluded(r.image, f"view {r.view or 'unknown'} was not asked for") for r in others]
+    return [record for record in records if is_kept(record.view)], excluded
 
 
 def check_no_class_lost(

@@ -54,7 +54,7 @@ def split_by_patient(
     seed: int,
     validation_order: ValidationOrder = "random",
 ) -> Splits:
-    """Assign every patient to one split.
+    """Assign every patient to one of the three splits.
 
     A source's own test and validation images keep their split. Other images of such a patient join them. If
     the source has these in another part of its split they are excluded, so that a published test stays as
