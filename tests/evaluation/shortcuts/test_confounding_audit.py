@@ -85,7 +85,7 @@ def test_few_patients_are_not_judged(tmp_path):
 def test_nothing_to_audit_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no records"):
         audit_confounding([], ["no", "yes"])
-    with pytest.raises(ValueError, match=r"none of the 1 images.*gone\.png"):
+    with pytest.raises(ValueError, match=r"None of the 1 images.*gone\.png"):
         audit_confounding([{"image": "gone.png", "label": 0}], ["no", "yes"], root=tmp_path)
 
 
