@@ -1,0 +1,74 @@
+"""Folds never divide a patient or a group of duplicates, and test every image once."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from covid_monai.datasets.grouping import connected_groups
+from covid_monai.experiments.folds import make_folds
+
+
+def image(index: int, **known) -> dict:
+    return {
+        "image": f"train/{index:03}.png",
+        "class": "normal",
+        "label": 0,
+        "source": "a",
+        "patient": str(index),
+    } | known
+
+
+IMAGES = st.lists(
+    st.builds(
+        dict,
+        label=st.integers(0, 1),
+        patient=st.integers(0, 30).map(str),
+        group=st.one_of(st.none(), st.integers(0, 8)),
+        source=st.sampled_from(["a", "b"]),
+    ),
+    min_size=1,
+    max_size=80,
+).map(lambda rows: [image(i, **row) for i, row in enumerate(rows)])
+
+
+@settings(max_examples=100, deadline=None)
+@given(IMAGES)
+def test_clusters_join_images_that_share_a_patient_or_a_group_and_no_others(images):
+    clusters = connected_groups(images)
+    for i, one in enumerate(images):
+        for j, other in enumerate(images):
+            shared = one["patient"] == other["patient"] or (
+                one["group"] is not None and one["group"] == other["group"]
+            )
+            assert not shared or clusters[i] == clusters[j]
+    # Every cluster holds together: from its first image all others are reached over shared names.
+    for number in np.unique(clusters):
+        members = [images[i] for i in np.flatnonzero(clusters == number)]
+        names = {("p", members[0]["patient"]), ("g", members[0]["group"])}
+        for _ in members:
+            for member in members:
+                own = {("p", member["patient"]), ("g", member["group"])} - {("g", None)}
+                names |= own if own & names else set()
+        assert all(("p", member["patient"]) in names for member in members)
+
+
+@settings(max_examples=60, deadline=None)
+@given(IMAGES, st.sampled_from(["folds", "leave_one_source_out", "leave_one_patient_out"]))
+def test_no_fold_divides_a_cluster_and_every_image_is_tested_once(images, protocol):
+    clusters = dict(zip((f["image"] for f in images), connected_groups(images), strict=True))
+    tested: list[str] = []
+    try:
+        for _, fold in make_folds(images, protocol=protocol, folds=3, seed=0):
+            parts = [{clusters[f["image"]] for f in fold[split]} for split in fold]
+            assert len(set.union(*parts)) == sum(map(len, parts))
+            tested += [f["image"] for f in fold["test"]]
+    except ValueError:
+        return  # too few patients or sources; that is said below
+    assert sorted(tested) == sorted(clusters)
+
+
+def test_too_few_patients_for_the_folds_are_named():
+    images = [image(i, label=int(i > 7)) for i in range(10)]
+    with pytest.raises(ValueError, match="3 folds need as many patients in each class, but one class has 2"):
+        list(make_folds(images, protocol="folds", folds=3, seed=0))
