@@ -63,7 +63,7 @@ def test_a_flipped_bit_anywhere_is_named_or_changes_nothing(tmp_path):
     _write(tree, tmp_path / "bundle")
     write_zip(tmp_path / "bundle", tmp_path / "a.zip")
     whole = (tmp_path / "a.zip").read_bytes()
-    refused = 0
+    messages = []
     for position in range(0, len(whole), 3):
         flipped = bytearray(whole)
         flipped[position] ^= 1 << position % 8
@@ -72,9 +72,9 @@ def test_a_flipped_bit_anywhere_is_named_or_changes_nothing(tmp_path):
             with open_bundle(tmp_path / "flipped.zip") as folder:
                 assert all((folder / name).read_bytes() == content for name, content in tree.items())
         except ArchiveError as error:
-            assert "flipped.zip" in str(error)
-            refused += 1
-    assert refused > len(whole) / 6
+            messages.append(str(error))
+    assert all("flipped.zip" in message for message in messages)
+    assert len(messages) > len(whole) / 6
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "b/../../x", "b\\..\\x", "C:x", "b/.."])

@@ -213,22 +213,22 @@ def _cut_off(folder, archive):
     return folder.parent / "changed.zip"
 
 
-def _leave_out(folder, archive):
+def _leave_out(folder, _):
     (folder / "models" / "gate.npz").unlink()
     return _repacked(folder, digests=False)
 
 
-def _add(folder, archive):
+def _add(folder, _):
     (folder / "docs" / "extra.bin").write_bytes(b"x")
     return _repacked(folder, digests=False)
 
 
-def _without_digests(folder, archive):
+def _without_digests(folder, _):
     (folder / CHECKSUMS).unlink()
     return _repacked(folder, digests=False)
 
 
-def _wrong_digest(folder, archive):
+def _wrong_digest(folder, _):
     (folder / "configs" / "inference.yaml").write_text("class_names: []\n")
     return _repacked(folder, digests=False)
 
@@ -249,13 +249,13 @@ def _link(folder, archive):
     return path
 
 
-def _other_preprocessing(folder, archive):
+def _other_preprocessing(folder, _):
     path = folder / "configs" / "inference.yaml"
     path.write_text(path.read_text().replace("upper: 99.0", "upper: 99.9"))
     return _repacked(folder)
 
 
-def _other_classes(folder, archive):
+def _other_classes(folder, _):
     path = folder / "configs" / "inference.yaml"
     config = yaml.safe_load(path.read_text())
     config["class_names"] = config["class_names"][::-1]
@@ -268,19 +268,19 @@ class _RunsCode:
         return Path.touch, (Path("code_was_run"),)
 
 
-def _pickled_code(folder, archive):
+def _pickled_code(folder, _):
     torch.save({"model": _RunsCode()}, folder / "models" / "model.pt")
     return _repacked(folder)
 
 
-def _other_weights(folder, archive):
+def _other_weights(folder, _):
     content = torch.load(folder / "models" / "model.pt", weights_only=True)
     content["model"]["_fc.bias"] += 1
     torch.save(content, folder / "models" / "model.pt")
     return _repacked(folder)
 
 
-def _put_in(folder, archive):
+def _put_in(folder, _):
     (folder / "models" / "other.pt").write_bytes(b"x")
     return folder
 
@@ -361,7 +361,7 @@ def test_an_exported_form_of_another_network_is_found(folder):
 def test_no_archive_is_written_when_a_form_differs(monkeypatch, tmp_path):
     monkeypatch.setattr(
         "covid_monai.export.network_formats.load_onnx",
-        lambda path: lambda images: np.full((len(images), 3), 1 / 3),
+        lambda _: lambda images: np.full((len(images), 3), 1 / 3),
     )
     with pytest.raises(ValueError, match=r"models/model\.onnx by"):
         export_bundle(SHIPPED, tmp_path / "out")

