@@ -69,8 +69,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
+        reason = str(error.strerror).split(" (")[0]  # Python adds the address to some of them
         raise OSError(
-            f"Cannot listen at {host}, port {port} ({error.strerror}). Choose another --port, or give an "
+            f"Cannot listen at {host}, port {port}: {reason}. Choose another --port, or give an "
             "address of this machine with --host."
         ) from error
 
