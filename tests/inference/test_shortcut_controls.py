@@ -81,7 +81,7 @@ def test_one_class_says_so(bundle, marked_images):
     images = [record for record in marked_images if record["label"] == 0][:4]
     found = shortcut_controls(bundle, images, network=Reader(slice(0, 8), slice(0, 8)))
     assert found["shortcut"] is None
-    assert "one class only" in found["sentence"]
+    assert "of one class" in found["sentence"]
     assert found["rows"][0]["auroc"]["value"] is None
 
 
