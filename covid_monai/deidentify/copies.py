@@ -59,7 +59,7 @@ def deidentify_files(
         "allow_burned_in": allow_burned_in,
     }
     plan = partial(plan_copy, pseudonyms=pseudonyms, allow_burned_in=allow_burned_in)
-    write = partial(_try_to_write_copy, output=output, rules=rules, pseudonyms=pseudonyms)
+    write = partial(_write_copy, output=output, rules=rules, pseudonyms=pseudonyms)
     with _silent_pydicom(), RunManifest(output, settings).locked() as manifest:
         planned = map_in_threads(
             plan, enumerate(files, start=1), "reading headers", total=len(files), workers=workers
@@ -86,30 +86,26 @@ def deidentify_files(
         )
 
 
-def _try_to_write_copy(
+def _write_copy(
     each: InputFile, *, output: Path, rules: Rules, pseudonyms: Pseudonyms
 ) -> CopyRecord | Reason:
     try:
-        return _write_copy(each, output, rules, pseudonyms)
+        ds = read_image(each.source)
+        patient_known = find_patient(ds)[1]
+        counts = clean_dataset(ds, rules, pseudonyms)
+        meta = FileMetaDataset()  # of the original it keeps only the encoding (PS3.10 7.1)
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
+        meta.TransferSyntaxUID = ds.file_meta.TransferSyntaxUID
+        ds.file_meta, ds.preamble = meta, bytes(128)
+        with replace_atomically(output / each.path) as temporary:
+            pydicom.dcmwrite(temporary, ds, enforce_file_format=True)
+            review = find_review_reasons(ds)  # inside the block: a truncated image leaves no copy
     except Refused as refusal:
         return refusal.reason
     except RecursionError:
         return Reason.NESTING
     except Exception:  # one file must not end the run, and pydicom's message may quote a name
         return Reason.FAILED
-
-
-def _write_copy(each: InputFile, output: Path, rules: Rules, pseudonyms: Pseudonyms) -> CopyRecord:
-    ds = read_image(each.source)
-    patient_known = find_patient(ds)[1]
-    counts = clean_dataset(ds, rules, pseudonyms)
-    meta = FileMetaDataset()  # of the original it keeps only the encoding (PS3.10 7.1)
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
-    meta.TransferSyntaxUID = ds.file_meta.TransferSyntaxUID
-    ds.file_meta, ds.preamble = meta, bytes(128)
-    with replace_atomically(output / each.path) as temporary:
-        pydicom.dcmwrite(temporary, ds, enforce_file_format=True)
-        review = find_review_reasons(ds)  # inside the block: a truncated image leaves no copy
     return CopyRecord(each.path, review, dict(counts), patient_known)
 
 

@@ -89,13 +89,12 @@ def plan_copy(numbered: tuple[int, Path], *, pseudonyms: Pseudonyms, allow_burne
     """Read the header of a file with its number; decide whether it gets a copy and under which names."""
     number, source = numbered
     try:
-        ds = _read_header(source)
+        ds = _read(source, stop_before_pixels=True)
+        if get_text(ds.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return InputFile(number, source, directory=True)
+        _check_header(ds, allow_burned_in=allow_burned_in)
     except Refused as refusal:
         return InputFile(number, source, refused=refusal.reason)
-    if ds is None:
-        return InputFile(number, source, directory=True)
-    if get_text(ds, "BurnedInAnnotation").upper() == "YES" and not allow_burned_in:
-        return InputFile(number, source, refused=Reason.BURNED_IN)
     patient, _ = find_patient(ds)
     pseudonym = pseudonyms.patient(patient)
     identifiers = {
@@ -140,11 +139,7 @@ def read_image(path: Path) -> FileDataset:
     return ds
 
 
-def _read_header(path: Path) -> FileDataset | None:
-    """Read the elements that decide about a copy; return None for a DICOMDIR."""
-    ds = _read(path, stop_before_pixels=True)
-    if get_text(ds.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        return None
+def _check_header(ds: FileDataset, *, allow_burned_in: bool) -> None:
     sop_class, modality = get_text(ds, "SOPClassUID"), get_text(ds, "Modality").upper()
     if not all(get_text(ds, keyword) for keyword in _UIDS):
         raise Refused(Reason.NO_UIDS)
@@ -155,7 +150,8 @@ def _read_header(path: Path) -> FileDataset | None:
         raise Refused(_REFUSED_MODALITIES[modality])
     if sop_class not in UID_dictionary:
         raise Refused(Reason.UNKNOWN_CLASS)
-    return ds
+    if get_text(ds, "BurnedInAnnotation").upper() == "YES" and not allow_burned_in:
+        raise Refused(Reason.BURNED_IN)
 
 
 def _read(path: Path, *, stop_before_pixels: bool = False) -> FileDataset:

@@ -17,8 +17,7 @@ from covid_monai.dicom.pixels.decode import decode_pixels
 from covid_monai.dicom.pixels.jpeg import check_jpeg_stream, is_jpeg, jpeg_segments
 
 _PREFIX = "1.2.840.10008.5.1.4.1.1."
-_CAPTURES = (f"{_PREFIX}7", f"{_PREFIX}6.1", f"{_PREFIX}3.1")  # secondary capture, ultrasound
-_MULTIFRAME_CAPTURES = f"{_PREFIX}7."
+_CAPTURES = (f"{_PREFIX}7.", f"{_PREFIX}6.1.", f"{_PREFIX}3.1.")  # secondary capture, ultrasound
 _PHOTOGRAPHS = f"{_PREFIX}77.1."
 _CAPTURE_WORDS = ("SCREEN", "CAPTURE")
 _COMMENT = (0xFE, 0x64)  # COM of JPEG and JPEG-LS, CME of JPEG 2000
@@ -54,7 +53,7 @@ def _check_header(ds: Dataset) -> Iterator[Review]:
     if declared == "YES":
         yield Review.BURNED_IN_DECLARED
     # Gateways write NO without looking, so NO is not believed for these kinds of image.
-    capture = sop_class in _CAPTURES or sop_class.startswith(_MULTIFRAME_CAPTURES)
+    capture = f"{sop_class}.".startswith(_CAPTURES)
     if capture or any(word in image_type for word in _CAPTURE_WORDS):
         yield Review.SCREEN_OR_CAPTURE
     elif declared != "NO" and ("DERIVED" in image_type or "SECONDARY" in image_type):
