@@ -135,7 +135,7 @@ def _outcomes(manifest: dict[str, Any]) -> Iterator[tuple[int, str]]:
     counts = manifest["counts"]
     patients = format_count(counts["patients"], "patient")
     yield counts["inputs"], "inputs"
-    yield counts["copies"], f"copies of {patients} and {format_count(counts['studies'], 'study', 'studies')}"
+    yield counts["copies"], f"copies ({patients}, {format_count(counts['studies'], 'study', 'studies')})"
     yield counts["copies_without_patient_id"], "copies without PatientID: each study counts as one patient"
     yield counts["repeats"], "repeats of another input"
     yield counts["directories"], "DICOMDIR, left out"
