@@ -121,7 +121,7 @@ def _get_items(ds: Dataset, tag: BaseTag) -> list[Dataset]:
         value = ds[tag].value
     except RecursionError:
         raise Refused(Reason.NESTING) from None
-    except Exception:  # a parser over damaged bytes raises many types
+    except Exception:  # noqa: BLE001  # a parser over damaged bytes raises many types
         return []
     return list(value) if isinstance(value, Sequence) else []
 

@@ -104,7 +104,7 @@ def _write_copy(
         return refusal.reason
     except RecursionError:
         return Reason.NESTING
-    except Exception:  # one file must not end the run, and pydicom's message may quote a name
+    except Exception:  # noqa: BLE001  # one file must not end the run, and pydicom's message may quote a name
         return Reason.FAILED
     return CopyRecord(each.path, review, dict(counts), patient_known)
 

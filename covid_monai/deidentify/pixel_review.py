@@ -41,7 +41,7 @@ def find_review_reasons(ds: Dataset) -> tuple[Review, ...]:
     try:
         if has_text(_first_frame(ds)):
             found.append(Review.TEXT_LIKE_MARKS)
-    except Exception:  # decoders raise many types, and a person can look instead
+    except Exception:  # noqa: BLE001  # decoders raise many types, and a person can look instead
         found.append(Review.NOT_CHECKED)
     return tuple(dict.fromkeys(found))
 

@@ -84,6 +84,6 @@ def _catch_problem(action: Callable[[], Any]) -> list[str]:
         action()
     except (ImportError, MemoryError):  # these say nothing about the archive
         raise
-    except Exception as error:  # damaged files make torch, ONNX Runtime and json raise many types
+    except Exception as error:  # noqa: BLE001  # damaged files make torch, ONNX Runtime and json raise many types
         return [first_line(error)]
     return []
