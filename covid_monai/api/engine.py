@@ -268,7 +268,7 @@ class Engine:
                 paths = [stack.enter_context(in_memory(job.upload)) for job in jobs]
                 for job, path, found in zip(jobs, paths, self.classifier.predict(paths), strict=True):
                     job.future.set_result(_with_name(found, path, job.upload))
-        except BaseException as error:  # noqa: BLE001, RUF100  # callers that wait must get every error
+        except BaseException as error:  # noqa: BLE001  # callers that wait must get every error
             for job in jobs:
                 if not job.future.done():
                     job.future.set_exception(error)

@@ -161,7 +161,7 @@ class Classifier:
                 self.gate.check(image.as_tensor())
             pixels: NDArray[np.float32] = image.numpy()
             return pixels
-        except Exception as error:  # a bad file of any kind must not stop the others
+        except Exception as error:  # noqa: BLE001  # a bad file of any kind must not stop the others
             return self._failure(file, error)
 
     def _classify(self, batch: list[tuple[str, Future]]) -> Iterator[Prediction]:
@@ -184,7 +184,7 @@ class Classifier:
             return []
         try:
             return list(compute_probabilities(self._logits(np.stack(images)), self.calibration))
-        except Exception as error:  # a library may raise anything, and others must go on
+        except Exception as error:  # noqa: BLE001  # a library may raise anything, and others must go on
             if len(images) == 1:
                 return [error]
             # Out of memory, or one bad image: each image alone gets its own outcome.

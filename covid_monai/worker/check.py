@@ -94,7 +94,7 @@ def _check_bundle(settings: Settings, find_bundle: Callable[[Path | None], Path]
     try:
         folder = find_bundle(settings.bundle)
         model = Model(settings, folder)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever is wrong with a bundle is a finding
         return _fail(f"The bundle cannot be used: {first_line(error)}")
     if model.reference is None:
         return _note(

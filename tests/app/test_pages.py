@@ -76,7 +76,7 @@ def predicting(images, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, images, other_bundle, predicting):  # noqa: ARG001, RUF100  # it runs meanwhile
+def server(tmp_path_factory, images, other_bundle, predicting):  # noqa: ARG001  # it runs meanwhile
     running = Server(tmp_path_factory.mktemp("server"), "--compare", other_bundle, "--folder", images)
     yield running
     running.stop()

@@ -57,10 +57,8 @@ def test_few_blocks_are_not_run_and_each_says_why():
 def test_commands_that_are_not_run_have_their_options_targets_and_files(block, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))  # whatever happens
     subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, timeout=60)
-    found = list(commands(block.text))
-    assert found
-    for command in found:
-        check(command)
+    assert list(commands(block.text))
+    _check_all(block.text)
     assert not list(tmp_path.iterdir())
 
 
@@ -83,8 +81,12 @@ def test_the_check_notices_what_is_wrong():
         "nobody-knows-this",
     ):
         with pytest.raises(Exception, match=r"\w"):
-            for command in commands(wrong):
-                check(command)
+            _check_all(wrong)
+
+
+def _check_all(text: str) -> None:
+    for command in commands(text):
+        check(command)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +98,7 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory, place):
+def environment(tmp_path_factory):
     """Where the blocks run; their training is small, their network is kept for all pages."""
     folder = tmp_path_factory.mktemp("programs")
     (folder / "home").mkdir()
@@ -127,8 +129,9 @@ def one_at_a_time():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_at_a_time")
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_commands_of_a_page_run_as_they_stand(page, place, environment, done, one_at_a_time):
+def test_the_commands_of_a_page_run_as_they_stand(page, place, environment, done):
     servers = []
     try:
         for block in BLOCKS[page]:

@@ -121,7 +121,7 @@ def _item(item: Dataset) -> Dataset:
 def _items(source: Dataset, tag: BaseTag) -> list[Dataset]:
     try:
         return list(source[tag].value)
-    except Exception:  # pydicom parses sequences on access, and a damaged one raises many types
+    except Exception:  # noqa: BLE001  # pydicom parses sequences on access, and a damaged one raises many types
         return []
 
 
@@ -136,7 +136,7 @@ def _is_legal(ds: Dataset, tag: BaseTag, vr: str) -> bool:
             validate_value(vr, part, config.RAISE)
             if any(letter < " " for letter in part if letter not in _LINE_CONTROLS.get(vr, "")):
                 return False
-    except Exception:  # as in `_items`
+    except Exception:  # noqa: BLE001  # as in `_items`
         return False
     return keyword not in _TERMS or value in _TERMS[keyword]
 
