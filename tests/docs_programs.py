@@ -116,7 +116,7 @@ def _answer(connection: socket.socket, smaller: list[str]) -> int:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
-    except BaseException:  # a forked process must end here, whatever a program raises
+    except BaseException:  # noqa: BLE001  # a forked process ends here, whatever a program raises
         import traceback
 
         traceback.print_exc()
