@@ -1,3 +1,3 @@
 """MONAI bundles that classify chest images; research software, not a medical device."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

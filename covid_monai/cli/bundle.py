@@ -12,7 +12,7 @@ from covid_monai.core.vocabulary import RESEARCH_USE
 app = typer.Typer(
     no_args_is_help=True,
     help="Check a bundle that was exported.",
-    epilog=examples("covid-monai bundle verify covid_cxr_classification-0.1.0.zip"),
+    epilog=examples("covid-monai bundle verify covid_cxr_classification-0.2.0.zip"),
 )
 
 EXPORT_EXAMPLES = examples(
@@ -20,7 +20,7 @@ EXPORT_EXAMPLES = examples(
     "covid-monai export --bundle runs/mine --images images/ --output dist/",
 )
 VERIFY_EXAMPLES = examples(
-    "covid-monai bundle verify covid_cxr_classification-0.1.0.zip",
+    "covid-monai bundle verify covid_cxr_classification-0.2.0.zip",
     "covid-monai bundle verify /opt/models/covid_cxr_classification",
 )
 
