@@ -23,8 +23,7 @@ from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 from covid_monai.phantoms.file_formats import PhantomPatient, radiograph_dataset
 from covid_monai.phantoms.radiograph import draw_radiograph
-from covid_monai.worker.queue import JobQueue
-from covid_monai.worker.queue_file import lock_state_dir
+from covid_monai.worker.queue import JobQueue, lock_state_dir
 
 ROOT = Path(__file__).parents[1]
 _COMMAND = Path(sys.executable).parent / "covid-monai"

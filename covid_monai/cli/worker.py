@@ -116,8 +116,7 @@ def set_aside(config: ConfigOption) -> None:
     """
     settings = _settings(config)
 
-    from covid_monai.worker.queue import BEGINNING, JobQueue
-    from covid_monai.worker.queue_file import lock_state_dir, set_queue_aside
+    from covid_monai.worker.queue import BEGINNING, JobQueue, lock_state_dir, set_queue_aside
 
     with lock_state_dir(settings.state_dir):
         kept = set_queue_aside(settings.state_dir)
@@ -185,8 +184,7 @@ def _settings(config: Path) -> "Settings":
 
 
 def _queue(settings: "Settings") -> "JobQueue":
-    from covid_monai.worker.queue import JobQueue
-    from covid_monai.worker.queue_file import queue_path
+    from covid_monai.worker.queue import JobQueue, queue_path
 
     path = queue_path(settings.state_dir)
     if not path.exists():

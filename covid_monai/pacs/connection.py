@@ -29,13 +29,7 @@ def is_uid(text: str) -> bool:
 
 @dataclass(frozen=True)
 class InstanceAddress:
-    """Address of one instance in an archive.
-
-    Args:
-        study_instance_uid: Study Instance UID (0020,000D).
-        series_instance_uid: Series Instance UID (0020,000E).
-        sop_instance_uid: SOP Instance UID (0008,0018).
-    """
+    """Address of one instance in an archive."""
 
     study_instance_uid: str
     series_instance_uid: str
@@ -87,37 +81,22 @@ class ArchiveConnection(BaseModel):
     """How to reach an archive, and how to prove who asks.
 
     Give at most one of the four sources of a secret; a password needs a `username`, too.
-
-    Args:
-        name: Label of the archive in messages, logs and metrics.
-        url: Root of the DICOMweb service.
-        username: Name of our account in the archive.
-        password_env: Environment variable with the password.
-        password_file: File with the password.
-        token_env: Environment variable with a bearer token.
-        token_file: File with a bearer token.
-        ca_file: Certificates of the authorities that we trust; by default those of the package `certifi`.
-        client_certificate: Certificate that we show to the archive.
-        client_key: Private key of `client_certificate`, if it is in another file.
-        timeout_seconds: Longest time to connect, and between two packets.
-        transfer_seconds: Longest time for one whole answer.
-        connections: Number of requests at the same time.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")  # label in messages, logs and metrics
     url: Url
     username: str | None = None
     password_env: str | None = None
     password_file: Path | None = None
-    token_env: str | None = None
+    token_env: str | None = None  # bearer token
     token_file: Path | None = None
-    ca_file: Path | None = None
+    ca_file: Path | None = None  # by default the certificates of the package `certifi`
     client_certificate: Path | None = None
-    client_key: Path | None = None
-    timeout_seconds: float = Field(default=20.0, ge=0.1, le=600)
-    transfer_seconds: float = Field(default=120.0, ge=1, le=3600)
+    client_key: Path | None = None  # if it is not in the file of the certificate
+    timeout_seconds: float = Field(default=20.0, ge=0.1, le=600)  # to connect, and between two packets
+    transfer_seconds: float = Field(default=120.0, ge=1, le=3600)  # for one whole answer
     connections: int = Field(default=2, ge=1, le=16)
 
     @model_validator(mode="after")
@@ -143,17 +122,17 @@ class ArchiveConnection(BaseModel):
             CredentialsError: If the variable or file is missing or empty; the message never holds the secret.
         """
         variable, path = self.password_env or self.token_env, self.password_file or self.token_file
-        if variable is not None:
-            place, secret = f"environment variable {variable}", os.environ.get(variable, "")
-        elif path is not None:
-            try:
+        try:
+            if path is not None:
                 place, secret = f"file {path}", path.read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise CredentialsError(
-                    f"archive {self.name}: cannot read {path} ({error.strerror}). Check its name and rights."
-                ) from error
-        else:
-            return None
+            elif variable is not None:
+                place, secret = f"environment variable {variable}", os.environ.get(variable, "")
+            else:
+                return None
+        except OSError as error:
+            raise CredentialsError(
+                f"archive {self.name}: cannot read {path} ({error.strerror}). Check its name and rights."
+            ) from error
         if not secret:
             raise CredentialsError(
                 f"archive {self.name}: {place} holds no secret. Put the password or token there."

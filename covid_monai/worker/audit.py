@@ -11,6 +11,8 @@ import json
 import os
 import secrets
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,9 @@ _HASH_LETTERS = 32  # 128 bits
 
 
 class UidFormatter:
-    """Write UIDs as the audit trail and the log may show them.
+    """Write UIDs `hashed` or `plain`, as the audit trail and the log may show them.
 
-    Args:
-        kind: `hashed` or `plain`.
-        folder: Folder of the key. The key is made if it is missing.
+    The key of the hash is in `folder`; it is made if it is missing.
     """
 
     def __init__(self, kind: str, folder: Path) -> None:
@@ -54,25 +54,26 @@ def _read_key(path: Path) -> bytes:
 
 
 class AuditTrail:
-    """Append-only file of JSON lines; several threads may share it.
+    """Append-only file of JSON lines, which is made if it is missing; several threads may share it.
 
-    The file is opened again when logrotate has moved it.
-
-    Args:
-        path: File to append to. It is made if it is missing.
-        uids: Formatter of the UIDs.
+    The file is opened for each line, so that logrotate may move it at any time.
     """
 
     def __init__(self, path: Path, uids: UidFormatter) -> None:
         self._path = path
         self._uids = uids
         self._lock = threading.Lock()
-        self._open()
+        with self._opened():  # a folder that cannot be written is an error at the start
+            pass
 
-    def _open(self) -> None:
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._file = os.open(self._path, flags, 0o640)
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            yield file
+        finally:
+            os.close(file)
 
     def write(self, event: str, address: InstanceAddress, **values: Any) -> None:
         """Append one line; it is on disk when this returns.
@@ -93,30 +94,15 @@ class AuditTrail:
             **values,
         }
         text = json.dumps({key: value for key, value in line.items() if value is not None}) + "\n"
-        with self._lock:
-            self._reopen_if_moved()
-            self._append(text.encode())
+        with self._lock, self._opened() as file:
+            self._append(file, text.encode())
 
-    def _reopen_if_moved(self) -> None:
+    def _append(self, file: int, line: bytes) -> None:
+        end = os.fstat(file).st_size
         try:
-            moved = self._path.stat().st_ino != os.fstat(self._file).st_ino
-        except FileNotFoundError:
-            moved = True
-        if moved:
-            os.close(self._file)
-            self._open()
-
-    def _append(self, line: bytes) -> None:
-        end = os.fstat(self._file).st_size
-        try:
-            written = os.write(self._file, line)
-            if written < len(line):
+            if os.write(file, line) < len(line):
                 raise OSError(f"{self._path}: only part of a line could be written. Is the disk full?")
-            os.fsync(self._file)
+            os.fsync(file)
         except OSError:
-            os.ftruncate(self._file, end)
+            os.ftruncate(file, end)
             raise
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)

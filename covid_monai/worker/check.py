@@ -23,8 +23,7 @@ from covid_monai.pacs.connection import CredentialsError
 from covid_monai.pacs.failures import ArchiveFailure
 from covid_monai.readers.sandbox import DecodeSandbox
 from covid_monai.worker.feeds import DicomWebSearch
-from covid_monai.worker.queue import JobQueue
-from covid_monai.worker.queue_file import queue_path
+from covid_monai.worker.queue import JobQueue, queue_path
 from covid_monai.worker.rules import Notice
 from covid_monai.worker.settings import Archive, Settings
 
@@ -143,7 +142,7 @@ def _check_queue(state_dir: Path) -> CheckResult:
         queue = JobQueue(state_dir)
     except (ValueError, OSError) as error:
         return _fail(f"The queue cannot be used: {first_line(error)}")
-    waiting, dead = (sum(counts.values()) for counts in (queue.count_waiting(), queue.count_dead_letters()))
+    waiting, dead = (sum(counts.values()) for counts in (queue.count("waiting"), queue.count("dead")))
     queue.close()
     text = f"The queue is intact. It holds {format_count(waiting, 'waiting image', 'waiting images')}"
     if dead:

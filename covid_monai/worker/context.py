@@ -12,24 +12,13 @@ from covid_monai.worker.settings import Settings
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """One object of each kind for the whole service.
-
-    Args:
-        settings: Configuration.
-        queue: Queue of the jobs.
-        model: Classifier and maker of results.
-        audit: Audit trail.
-        uids: Formatter of UIDs in log lines.
-        metrics: Counters.
-        drift: Latest probabilities.
-        stop: Event that is set when the service is to end.
-    """
+    """One object of each kind for the whole service."""
 
     settings: Settings
     queue: JobQueue
     model: Model
     audit: AuditTrail
-    uids: UidFormatter
+    uids: UidFormatter  # for log lines
     metrics: Metrics
     drift: ScoreDrift
-    stop: threading.Event
+    stop: threading.Event  # set when the service is to end

@@ -19,10 +19,6 @@ from covid_monai.worker.settings import Settings
 class Model:
     """Classifier and maker of results; one thread at a time, because network and Grad-CAM share memory.
 
-    Args:
-        settings: Device, backend and results.
-        bundle_dir: Folder of the bundle.
-
     Raises:
         FileNotFoundError: If there is no bundle, or it has no weights.
         ValueError: If the parts of the bundle do not fit together, or the device does not exist.
@@ -46,12 +42,7 @@ class Model:
         self.image_size = bundle.image_size
 
     def predict(self, files: Sequence[Path], verdicts: Sequence[SandboxResult]) -> list[Prediction]:
-        """Classify the files that passed the decode sandbox; the others get its verdict.
-
-        Args:
-            files: Files of one batch.
-            verdicts: Result of the decode sandbox for each file.
-        """
+        """Classify the files that passed the decode sandbox; the others get its verdict."""
         passed = [file for file, verdict in zip(files, verdicts, strict=True) if verdict.status is Status.OK]
         with self._lock:
             predictions = iter(list(self._classifier.predict(passed)))

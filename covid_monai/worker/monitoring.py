@@ -3,14 +3,14 @@
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import MetricsHandler
+from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 from covid_monai.evaluation.decisions.score_reference import ScoreReference
@@ -32,11 +32,7 @@ GetHealth = Callable[[], tuple[bool, dict[str, Any]]]
 
 
 class Metrics:
-    """Counters and times of one service.
-
-    Args:
-        registry: Registry that shows them.
-    """
+    """Counters and times of one service, which the registry shows."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -51,27 +47,16 @@ class Metrics:
         self.failures = counter("failures", text, "archive", "stage", "fault")
         text = "Time of each stage. The stage total is the time from notice to confirmation of an image."
         labels = ("archive", "stage")
-        self._stages = Histogram(
+        self.stages = Histogram(
             f"{_PREFIX}stage_seconds", text, labels, registry=registry, buckets=_BUCKETS_S
         )
-
-    @contextmanager
-    def timed(self, archive: str, stage: str) -> Iterator[None]:
-        """Record how long the block takes."""
-        with self._stages.labels(archive, stage).time():
-            yield
-
-    def record_total(self, archive: str, seconds: float) -> None:
-        """Record the time from notice to confirmation of an image."""
-        self._stages.labels(archive, "total").observe(seconds)
 
 
 class ScoreDrift:
     """Comparison of the latest probabilities with those of the bundle's validation images.
 
-    Args:
-        reference: Reference of the bundle. Without one there is no index.
-        latest: Probabilities `[N, K]` of earlier answers, oldest first.
+    Without a reference of the bundle there is no index. `latest` holds the probabilities `[N, K]` of earlier
+    answers, oldest first.
     """
 
     def __init__(self, reference: ScoreReference | None, latest: Sequence[Sequence[float]]) -> None:
@@ -102,10 +87,8 @@ class ScoreDrift:
 class StateCollector(Collector):
     """Metrics that are read at the moment when Prometheus asks.
 
-    Args:
-        get_state: Function that returns the values of `_STATE_METRICS` by name and archive, and whether
-            disk or queue cannot be written.
-        drift: Comparison of the latest probabilities.
+    `get_state` returns the values of `_STATE_METRICS` by name and archive, and whether disk or queue cannot
+    be written.
     """
 
     def __init__(self, get_state: GetState, drift: ScoreDrift) -> None:
@@ -132,57 +115,46 @@ def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Gau
     return family
 
 
-class MonitoringServer:
-    """HTTP server in a thread of its own.
+class _RequestHandler(WSGIRequestHandler):
+    timeout = 10  # seconds for a caller that sends nothing
 
-    Args:
-        host: Address to listen at.
-        port: Port; 0 takes a free one.
-        registry: Registry that `/metrics` shows.
-        get_health: Function that returns whether the service works, and the answer of `/healthz`.
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+class MonitoringServer:
+    """HTTP server in a thread of its own; port 0 takes a free one.
+
+    `get_health` returns whether the service works, and the answer of `/healthz`.
 
     Raises:
         OSError: If the port is taken, or the address is not one of this machine.
     """
 
     def __init__(self, host: str, port: int, *, registry: CollectorRegistry, get_health: GetHealth) -> None:
+        metrics = make_wsgi_app(registry)
+
+        def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            if environ["PATH_INFO"] == "/metrics":
+                return metrics(environ, start_response)
+            if environ["PATH_INFO"] == "/healthz":
+                is_healthy, body = get_health()
+                status = "200 OK" if is_healthy else "503 Service Unavailable"
+                start_response(status, [("Content-Type", "application/json")])
+                return [json.dumps(body).encode() + b"\n"]
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"Ask for /healthz or /metrics\n"]
+
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler_class(registry, get_health))
+            self._server = make_server(host, port, answer, ThreadingWSGIServer, _RequestHandler)
         except OSError as error:
             raise OSError(
                 f"/metrics cannot be served at {host}:{port} ({error.strerror}). Set another monitoring.port."
             ) from error
-        self._server.daemon_threads = True
-        thread = threading.Thread(target=self._server.serve_forever, name="monitoring", daemon=True)
-        thread.start()
-
-    @property
-    def url(self) -> str:
-        """Address of the server."""
-        host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
+        self.url = f"http://{host}:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, name="monitoring", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
-
-
-def _handler_class(registry: CollectorRegistry, get_health: GetHealth) -> type[MetricsHandler]:
-    class Handler(MetricsHandler):
-        timeout = 10  # seconds for a caller that sends nothing
-
-        def do_GET(self) -> None:  # noqa: N802 (the name that http.server calls)
-            if self.path == "/metrics":
-                super().do_GET()
-            elif self.path == "/healthz":
-                is_healthy, body = get_health()
-                self.send_response(200 if is_healthy else 503)
-                self.send_header("Content-Type", "application/json")
-                self.end_headers()
-                self.wfile.write(json.dumps(body).encode() + b"\n")
-            else:
-                self.send_error(404, "Ask for /healthz or /metrics")
-
-    Handler.registry = registry
-    return Handler

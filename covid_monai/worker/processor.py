@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from prometheus_client import Histogram
 from pydicom import Dataset
 
 from covid_monai.core.vocabulary import Status
@@ -26,15 +27,7 @@ class _BatchStopped(Exception):
 
 
 class BatchProcessor:
-    """Process the jobs of one archive; each of the archive's connections has a processor.
-
-    Args:
-        archive: Settings of the archive.
-        client: Client of the archive.
-        sandbox: Process with limits, which decodes every image first.
-        context: Objects that all threads share.
-        retry_policy: Retry policy of the archive; it decides what happens after a failure.
-    """
+    """Process the jobs of one archive; each of the archive's connections has a processor."""
 
     def __init__(
         self,
@@ -72,14 +65,17 @@ class BatchProcessor:
         # The name is the number of the job: nothing of the object becomes part of a path.
         return self._context.settings.spool_dir / f"{job.number}.dcm"
 
+    def _stage(self, name: str) -> Histogram:
+        return self._metrics.stages.labels(self._archive.name, name)
+
     def _process(self, jobs: Sequence[Job]) -> None:
         fetched = [job for job in jobs if self._fetch(job)]
         if not fetched:
             return
         files = [self._file_of(job) for job in fetched]
-        with self._metrics.timed(self._archive.name, "check"):
+        with self._stage("check").time():
             verdicts = [self._sandbox.check(file) for file in files]
-        with self._metrics.timed(self._archive.name, "classify"):
+        with self._stage("classify").time():
             predictions = self._context.model.predict(files, verdicts)
         for job, prediction in zip(fetched, predictions, strict=True):
             if self._context.stop.is_set():
@@ -106,9 +102,9 @@ class BatchProcessor:
         objects = self._context.model.make_results(prediction)
         if objects:
             self._queue.add_results(job, [str(ds.SOPInstanceUID) for ds in objects])
-            with self._metrics.timed(self._archive.name, "store"):
+            with self._stage("store").time():
                 self._client.store(objects)
-            with self._metrics.timed(self._archive.name, "confirm"):
+            with self._stage("confirm").time():
                 seconds, wait_for_stop = self._archive.confirm_seconds, self._context.stop.wait
                 self._client.confirm(objects, seconds=seconds, wait_for_stop=wait_for_stop)
         self._write_audit_line(job, prediction, objects)
@@ -139,7 +135,7 @@ class BatchProcessor:
             self._metrics.answered.labels(self._archive.name, prediction.predicted_class).inc()
         else:
             self._metrics.refused.labels(self._archive.name, prediction.reason).inc()
-        self._metrics.record_total(self._archive.name, time.time() - job.noticed)
+        self._stage("total").observe(time.time() - job.noticed)
         if self._availability.record_success():
             logger.info("archive_available_again", extra={"archive": self._archive.name, "stage": "work"})
 
@@ -151,7 +147,7 @@ class BatchProcessor:
     def _failures_handled(self, job: Job, stage: str) -> Iterator[None]:
         """Measure the time of a stage; a failure in it ends the try of this job, or the whole batch."""
         try:
-            with self._metrics.timed(self._archive.name, stage):
+            with self._stage(stage).time():
                 yield
         except ArchiveFailure as failure:
             if self._context.stop.is_set():
@@ -161,22 +157,22 @@ class BatchProcessor:
 
     def _handle(self, job: Job, stage: str, failure: ArchiveFailure) -> None:
         """Carry out what the retry policy decides."""
-        decision = self._retry_policy.decide(job, failure)
+        action = self._retry_policy.decide(job, failure)
         fields = {
             **{"archive": self._archive.name, "job": job.number, "stage": stage, "reason": failure.reason},
             "instance": self._context.uids.format(job.address.sop_instance_uid),
         }
-        if not decision.stops_batch:
+        if not action.stops_batch:
             logger.warning("image_failed", extra=fields)
         elif self._availability.record_failure(failure.reason):
             logger.warning("archive_unavailable", extra=fields)
-        if decision.action is Action.GIVE_UP:
+        if action is Action.GIVE_UP:
             self._give_up(job, failure.reason)
-        elif decision.action is not Action.WAIT_FOR_ARCHIVE:
-            counts = decision.action is Action.RETRY
-            self._queue.postpone(job, failure.reason, seconds=decision.wait_s, counts=counts)
+        elif action is not Action.WAIT_FOR_ARCHIVE:
+            seconds = self._retry_policy.wait_s(job, action)
+            self._queue.postpone(job, failure.reason, seconds=seconds, counts=action is Action.RETRY)
             self._unfinished.pop(job.number, None)
-        if decision.stops_batch:
+        if action.stops_batch:
             raise _BatchStopped from failure
 
     def _give_up(self, job: Job, reason: str) -> None:

@@ -1,64 +1,182 @@
 """Queue on disk: jobs, the position in each archive's change feed, and which objects are our own results.
 
-What a method has written when it returns survives a power cut. One process works on a queue
-(`queue_file.lock_state_dir`); the commands for dead letters may use it at the same time.
+What a method has written when it returns survives a power cut: SQLite runs in WAL mode with synchronous=FULL.
+One process works on a queue (`lock_state_dir`); the commands for dead letters may use it at the same time.
 """
 
+import fcntl
 import json
+import sqlite3
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from covid_monai.pacs.connection import InstanceAddress
-from covid_monai.worker.queue_file import QueueFile
 from covid_monai.worker.rules import Notice
 
 BEGINNING = "0"
 _SINGLE_AFTER_STARTS = 3
 _COLUMNS = "number, archive, study, series, instance, noticed, starts, attempts, deferrals, reason"
+_VERSION = 1
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS job (
+    number INTEGER PRIMARY KEY,
+    archive TEXT NOT NULL,
+    study TEXT NOT NULL,
+    series TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'refused', 'dead', 'dropped')),
+    noticed REAL NOT NULL,
+    not_before REAL NOT NULL DEFAULT 0,
+    starts INTEGER NOT NULL DEFAULT 0,
+    first_start REAL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    deferrals INTEGER NOT NULL DEFAULT 0,
+    finished REAL,
+    reason TEXT,
+    probabilities TEXT,
+    UNIQUE (archive, instance)
+);
+CREATE INDEX IF NOT EXISTS waiting ON job (archive, deferrals, number) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS dead ON job (archive, number) WHERE state = 'dead';
+CREATE INDEX IF NOT EXISTS finished ON job (finished);
+CREATE TABLE IF NOT EXISTS position (archive TEXT PRIMARY KEY, position TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS result (archive TEXT NOT NULL, instance TEXT NOT NULL, job INTEGER NOT NULL,
+    PRIMARY KEY (archive, instance)) WITHOUT ROWID;
+PRAGMA user_version={_VERSION};
+COMMIT;
+"""
+
+
+class QueueError(ValueError):
+    """The queue cannot be used as it is; the message says what to do."""
+
+
+def queue_path(state_dir: Path) -> Path:
+    """Return the path of the queue in a state folder."""
+    return state_dir / "queue.sqlite"
+
+
+def damaged_queue_error(path: Path, problem: str) -> QueueError:
+    """Return the error that says what to do with a damaged queue."""
+    return QueueError(
+        f"{path} is damaged ({problem}). Nothing was changed or deleted. Put a backup in its place, or run "
+        "`covid-monai worker set-aside --config FILE`. That keeps the damaged file under another name and "
+        "begins a new queue, which reads the change feed of each archive from its start."
+    )
+
+
+@contextmanager
+def lock_state_dir(state_dir: Path) -> Iterator[None]:
+    """Reserve the state folder for this process; the kernel ends the lock however the process ends.
+
+    Raises:
+        QueueError: If another process has the lock.
+    """
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (state_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise QueueError(
+                f"Another worker uses the folder {state_dir}. Stop that worker, or set another state_dir."
+            ) from error
+        yield
+
+
+def set_queue_aside(state_dir: Path) -> Path | None:
+    """Rename the files of the queue in a locked folder; return the new path, None if there was no queue."""
+    path = queue_path(state_dir)
+    if not path.exists():
+        return None
+    kept = path.with_name(f"queue.{datetime.now(UTC):%Y%m%dT%H%M%SZ}.sqlite")
+    for suffix in ("-wal", "-shm", ""):  # without its write-ahead log, the file would lose jobs
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(kept.with_name(kept.name + suffix))
+    return kept
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to classify.
+    """One image to classify."""
 
-    Args:
-        number: Position in the order in which the images were noticed.
-        archive: Name of the archive.
-        address: UIDs of the image.
-        noticed: Time when the image was noticed, in seconds since 1970.
-        starts: Number of times that work on it has begun without an outcome, this time included.
-        attempts: Number of failures that were the image's own fault.
-        deferrals: Number of failures with an unclear fault; each puts the job behind the others.
-        reason: Reason of the last failure.
-    """
-
-    number: int
+    number: int  # position in the order in which the images were noticed
     archive: str
     address: InstanceAddress
-    noticed: float
-    starts: int
-    attempts: int
-    deferrals: int
-    reason: str | None
+    noticed: float  # seconds since 1970
+    starts: int  # times that work on it has begun without an outcome, this time included
+    attempts: int  # failures that were the image's own fault
+    deferrals: int  # failures with an unclear fault; each puts the job behind the others
+    reason: str | None  # of the last failure
 
 
-class JobQueue(QueueFile):
-    """Queue in a state folder; several threads may share it."""
+class JobQueue:
+    """Queue in a state folder, which is made if it is missing; several threads may share it.
+
+    Raises:
+        QueueError: If the file is damaged, or has the format of another version.
+        OSError: If the folder cannot be written.
+    """
 
     def __init__(self, state_dir: Path) -> None:
-        super().__init__(state_dir)
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path = queue_path(state_dir)
         self._running: set[int] = set()
+        self._lock = threading.RLock()  # hold it if what was read must still be true when it is written
+        try:
+            self._database = sqlite3.connect(
+                self.path, check_same_thread=False, isolation_level="IMMEDIATE", timeout=20
+            )
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._check()
+            self._database.executescript(_SCHEMA)
+        except sqlite3.OperationalError as error:  # locked, full or no permission, but not damaged
+            raise OSError(f"{self.path} cannot be used ({error}). Check its rights and the disk.") from error
+        except sqlite3.DatabaseError as error:
+            raise damaged_queue_error(self.path, str(error)) from error
+
+    def _check(self) -> None:
+        (verdict,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise damaged_queue_error(self.path, verdict.splitlines()[0])
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise QueueError(
+                f"{self.path} has format {version}; this version of covid_monai reads format {_VERSION}. Run "
+                "the version that wrote the file until the queue is empty, or set the queue aside: "
+                "covid-monai worker set-aside --config FILE."
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._database.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write everything that the block executes, or nothing if it fails."""
+        with self._lock, self._database:
+            yield self._database
 
     def position(self, archive: str) -> str | None:
         """Return the position reached in the archive's change feed; None before the first request."""
-        rows = self.read("SELECT position FROM position WHERE archive=?", (archive,))
+        rows = self._read("SELECT position FROM position WHERE archive=?", archive)
         return rows[0][0] if rows else None
 
     def select_unknown(self, archive: str, notices: Sequence[Notice]) -> list[Notice]:
         """Return the notices of objects that are neither in the queue nor our own results, each once."""
-        with self.lock:
+        with self._lock:
             found = {
                 notice.address.sop_instance_uid: notice
                 for notice in notices
@@ -68,22 +186,20 @@ class JobQueue(QueueFile):
 
     def _is_known(self, archive: str, instance: str) -> bool:
         query = "SELECT 1 FROM {} WHERE archive=? AND instance=?"
-        return any(self.read(query.format(table), (archive, instance)) for table in ("job", "result"))
+        return any(self._read(query.format(table), archive, instance) for table in ("job", "result"))
 
     def add(self, archive: str, notices: Sequence[Notice], *, position: str | None) -> None:
         """Add jobs, and the position in the change feed behind them, in one transaction.
 
-        Args:
-            archive: Name of the archive.
-            notices: News of objects. A notice with a refusal is stored as refused; a known object is ignored.
-            position: Position in the change feed; None leaves it unchanged.
+        A notice with a refusal is stored as refused; a known object is ignored. A position of None leaves
+        the stored position unchanged.
         """
         insert = (
             "INSERT INTO job (archive, study, series, instance, noticed, state, reason, finished) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (archive, instance) DO NOTHING"
         )
         now = time.time()
-        with self.transaction() as database:
+        with self._transaction() as database:
             for notice in notices:
                 state, finished = ("refused", now) if notice.refusal else ("waiting", None)
                 uids = notice.address
@@ -98,23 +214,21 @@ class JobQueue(QueueFile):
         A job that has begun several times without an outcome may be the one that ends the process. A job
         with deferrals may be the one that stops its batch. Such jobs come alone, behind the others.
         """
-        with self.lock:  # until they are marked as running: two threads must not get the same job
-            with self.transaction() as database:
-                jobs = self._due_jobs(archive, limit)
-                for job in jobs:
-                    database.execute(
-                        "UPDATE job SET starts=starts+1, first_start=iif(starts=0, ?, first_start) "
-                        "WHERE number=?",
-                        (time.time(), job.number),
-                    )
+        with self._lock:  # until they are marked as running: two threads must not get the same job
+            jobs = self._due_jobs(archive, limit)
+            update = (
+                "UPDATE job SET starts=starts+1, first_start=iif(starts=0, ?, first_start) WHERE number=?"
+            )
+            with self._transaction() as database:
+                database.executemany(update, [(time.time(), job.number) for job in jobs])
             self._running |= {job.number for job in jobs}
         return [replace(job, starts=job.starts + 1) for job in jobs]
 
     def _due_jobs(self, archive: str, limit: int) -> list[Job]:
-        rows = self.read(
+        rows = self._read(
             f"SELECT {_COLUMNS} FROM job WHERE state='waiting' AND archive=? AND not_before<=? "  # noqa: S608
             "ORDER BY starts>=?, deferrals, number LIMIT ?",
-            (archive, time.time(), _SINGLE_AFTER_STARTS, limit + len(self._running)),
+            *(archive, time.time(), _SINGLE_AFTER_STARTS, limit + len(self._running)),
         )
         jobs = [job for job in map(_read_job, rows) if job.number not in self._running][:limit]
         single = (i for i, job in enumerate(jobs) if job.starts >= _SINGLE_AFTER_STARTS or job.deferrals)
@@ -126,20 +240,20 @@ class JobQueue(QueueFile):
             "SELECT count(*) FROM job WHERE archive=? AND state IN ('done', 'refused') "
             "AND finished>(SELECT first_start FROM job WHERE number=?)"
         )
-        ((count,),) = self.read(query, (job.archive, job.number))
+        ((count,),) = self._read(query, job.archive, job.number)
         return int(count)
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Return jobs to the queue as they were: the archive is unavailable, or the service stops."""
-        with self.lock:
+        with self._lock:
             self._running -= {job.number for job in jobs}
-            with self.transaction() as database:
-                for job in jobs:
-                    database.execute("UPDATE job SET starts=max(starts-1, 0) WHERE number=?", (job.number,))
+            with self._transaction() as database:
+                update = "UPDATE job SET starts=max(starts-1, 0) WHERE number=?"
+                database.executemany(update, [(job.number,) for job in jobs])
 
     def add_results(self, job: Job, sop_instance_uids: Sequence[str]) -> None:
         """Remember which objects are our own results, before they are sent: they never become jobs."""
-        with self.transaction() as database:
+        with self._transaction() as database:
             rows = [(job.archive, uid, job.number) for uid in sop_instance_uids]
             database.executemany("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", rows)
 
@@ -148,7 +262,7 @@ class JobQueue(QueueFile):
     ) -> None:
         """Close a job as `done` (the archive has confirmed the results), `refused` or `dead`."""
         scores = None if probabilities is None else json.dumps(list(probabilities))
-        with self.transaction() as database:
+        with self._transaction() as database:
             database.execute(
                 "UPDATE job SET state=?, reason=?, probabilities=?, finished=? WHERE number=?",
                 (state, reason, scores, time.time(), job.number),
@@ -158,13 +272,9 @@ class JobQueue(QueueFile):
     def postpone(self, job: Job, reason: str, *, seconds: float, counts: bool) -> None:
         """Let a job wait before the next try.
 
-        Args:
-            job: Job that failed.
-            reason: Reason of the failure.
-            seconds: Time to wait.
-            counts: Whether the failure was the image's own fault and counts as an attempt.
+        A failure that `counts` was the image's own fault and is an attempt; any other one is a deferral.
         """
-        with self.transaction() as database:
+        with self._transaction() as database:
             database.execute(
                 "UPDATE job SET attempts=attempts+?, deferrals=deferrals+?, starts=0, reason=?, not_before=? "
                 "WHERE number=?",
@@ -172,30 +282,26 @@ class JobQueue(QueueFile):
             )
             self._running.discard(job.number)
 
-    def count_waiting(self) -> dict[str, int]:
-        """Return the number of waiting jobs by archive."""
-        return dict(self.read("SELECT archive, count(*) FROM job WHERE state='waiting' GROUP BY archive"))
-
-    def count_dead_letters(self) -> dict[str, int]:
-        """Return the number of dead letters by archive."""
-        return dict(self.read("SELECT archive, count(*) FROM job WHERE state='dead' GROUP BY archive"))
+    def count(self, state: str) -> dict[str, int]:
+        """Return the number of jobs in a state, such as `waiting` or `dead`, by archive."""
+        # The state is part of the text, because SQLite uses a partial index only for a constant.
+        query = f"SELECT archive, count(*) FROM job WHERE state='{state}' GROUP BY archive"  # noqa: S608
+        return dict(self._read(query))
 
     def oldest_notice(self) -> dict[str, float]:
         """Return the time when the oldest waiting job was noticed, by archive."""
         query = "SELECT archive, min(noticed) FROM job WHERE state='waiting' GROUP BY archive"
-        return dict(self.read(query))
+        return dict(self._read(query))
 
     def latest_probabilities(self, count: int) -> list[list[float]]:
         """Return the class probabilities of the latest answers, oldest first."""
-        rows = self.read(
-            "SELECT probabilities FROM job WHERE probabilities IS NOT NULL ORDER BY finished DESC LIMIT ?",
-            (count,),
-        )
+        query = "SELECT probabilities FROM job WHERE probabilities IS NOT NULL ORDER BY finished DESC LIMIT ?"
+        rows = self._read(query, count)
         return [json.loads(text) for (text,) in reversed(rows)]
 
     def forget(self, *, before: float) -> None:
         """Delete jobs that were finished before a time; dead letters stay."""
-        with self.transaction() as database:
+        with self._transaction() as database:
             database.execute(
                 "DELETE FROM job WHERE state IN ('done', 'refused', 'dropped') AND finished<?", (before,)
             )
@@ -204,7 +310,7 @@ class JobQueue(QueueFile):
     def dead_letters(self) -> list[Job]:
         """Return the jobs that were given up, oldest first."""
         query = f"SELECT {_COLUMNS} FROM job WHERE state='dead' ORDER BY number"  # noqa: S608
-        return [_read_job(row) for row in self.read(query)]
+        return [_read_job(row) for row in self._read(query)]
 
     def retry_dead_letters(self, numbers: Sequence[int]) -> list[int]:
         """Let dead letters be tried again; return the numbers that were dead letters."""
@@ -217,7 +323,7 @@ class JobQueue(QueueFile):
 
     def _update_dead_letters(self, numbers: Sequence[int], change: str) -> list[int]:
         query = f"UPDATE job SET {change} WHERE number=? AND state='dead'"  # noqa: S608 (no text from outside)
-        with self.transaction() as database:
+        with self._transaction() as database:
             return [number for number in numbers if database.execute(query, (number,)).rowcount]
 
 

@@ -1,7 +1,6 @@
 """Retry policy: whether, and when, the worker tries an image again after a failure."""
 
 import threading
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from covid_monai.pacs.backoff import Availability, full_jitter
@@ -22,23 +21,10 @@ class Action(Enum):
     DEFER = auto()  # try again behind the other images; the failure does not count
     WAIT_FOR_ARCHIVE = auto()  # put the image back as it was, and wait until the archive answers
 
-
-@dataclass(frozen=True)
-class Decision:
-    """Decision after a failure.
-
-    Args:
-        action: What happens to the image.
-        wait_s: Time before the next try of the image, in seconds.
-    """
-
-    action: Action
-    wait_s: float = 0.0
-
     @property
     def stops_batch(self) -> bool:
         """Whether the archive may be at fault, so that the rest of the batch must wait, too."""
-        return self.action in (Action.DEFER, Action.WAIT_FOR_ARCHIVE)
+        return self in (Action.DEFER, Action.WAIT_FOR_ARCHIVE)
 
 
 class RetryPolicy:
@@ -49,10 +35,6 @@ class RetryPolicy:
     | object | `RETRY` until `limits.attempts` is reached, then `GIVE_UP` |
     | archive | `WAIT_FOR_ARCHIVE`, as long as it takes |
     | unclear | `DEFER`; once another image has succeeded since the first failure, as for "object" |
-
-    Args:
-        limits: Number of attempts, and the longest wait.
-        availability: Whether the archive answers when images are fetched and results stored.
     """
 
     def __init__(self, limits: Limits, availability: Availability) -> None:
@@ -62,17 +44,20 @@ class RetryPolicy:
         self._successes = 0
         self._successes_at_first_failure: dict[int, int] = {}  # by the number of a deferred job
 
-    def decide(self, job: Job, failure: ArchiveFailure) -> Decision:
+    def decide(self, job: Job, failure: ArchiveFailure) -> Action:
         """Decide what happens to an image after a failure."""
         if failure.fault is Fault.ARCHIVE:
-            return Decision(Action.WAIT_FOR_ARCHIVE)
+            return Action.WAIT_FOR_ARCHIVE
         if failure.fault is Fault.UNCLEAR and not self._others_succeed(job):
             with self._lock:
                 self._successes_at_first_failure.setdefault(job.number, self._successes)
-            return Decision(Action.DEFER, self._wait_s(0))
-        if job.attempts + 1 >= self._limits.attempts:
-            return Decision(Action.GIVE_UP)
-        return Decision(Action.RETRY, self._wait_s(job.attempts))
+            return Action.DEFER
+        return Action.GIVE_UP if job.attempts + 1 >= self._limits.attempts else Action.RETRY
+
+    def wait_s(self, job: Job, action: Action) -> float:
+        """Return a random time before the next try of the image, in seconds; it grows with its attempts."""
+        failures = _FIRST_EXPONENT + (job.attempts if action is Action.RETRY else 0)
+        return full_jitter(failures, longest_s=self._limits.longest_wait_seconds)
 
     def has_ended_the_service(self, job: Job, queue: JobQueue) -> bool:
         """Return whether an image has ended the process again and again, while others were finished."""
@@ -89,6 +74,3 @@ class RetryPolicy:
         with self._lock:
             before = self._successes_at_first_failure.get(job.number)
             return before is not None and self._successes > before and self.availability.is_up
-
-    def _wait_s(self, attempts: int) -> float:
-        return full_jitter(attempts + _FIRST_EXPONENT, longest_s=self._limits.longest_wait_seconds)

@@ -32,18 +32,8 @@ Pattern = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_wh
 class Rules(BaseModel):
     """An image is selected if every list that is not empty holds its value.
 
-    Upper and lower case are the same, and `*` stands for any text.
-
-    Args:
-        modalities: Values of Modality (0008,0060).
-        sop_classes: Values of SOP Class UID (0008,0016).
-        body_parts: Values of Body Part Examined (0018,0015).
-        views: Values of View Position (0018,5101).
-        ae_titles: AE titles of the senders, for Orthanc only. Objects that came by HTTP have none.
-        stations: Values of Station Name (0008,1010).
-        institutions: Values of Institution Name (0008,0080).
-        missing: Whether an empty body part, view, station or institution is accepted. The classifier checks
-            header and picture later in any case.
+    Upper and lower case are the same, and `*` stands for any text. `RULE_OF_ATTRIBUTE` names the attribute
+    of each list.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,17 +42,16 @@ class Rules(BaseModel):
     sop_classes: tuple[Pattern, ...] = (COMPUTED_RADIOGRAPHY, DIGITAL_XRAY, DIGITAL_XRAY_FOR_PROCESSING)
     body_parts: tuple[Pattern, ...] = ("CHEST", "THORAX", "LUNG")
     views: tuple[Pattern, ...] = ("PA", "AP")
-    ae_titles: tuple[Pattern, ...] = ()
+    ae_titles: tuple[Pattern, ...] = ()  # Orthanc only; objects that came by HTTP have none
     stations: tuple[Pattern, ...] = ()
     institutions: tuple[Pattern, ...] = ()
-    missing: Literal["accept", "refuse"] = "accept"
+    missing: Literal["accept", "refuse"] = "accept"  # the classifier checks header and picture in any case
 
     def refusal(self, attributes: dict[str, str]) -> str | None:
         """Return the key of the first list that does not hold the image's value, None if all do.
 
-        Args:
-            attributes: Values by the keywords of `RULE_OF_ATTRIBUTE`. A keyword that is absent is not judged,
-                so that the attributes that cost little to get can be judged first. "" is an empty value.
+        An attribute that is absent is not judged, so that those that cost little to get can be judged
+        first. "" is an empty value.
 
         >>> Rules().refusal({"Modality": "CT"})
         'modalities'
@@ -91,12 +80,7 @@ class Rules(BaseModel):
 
 @dataclass(frozen=True)
 class Notice:
-    """News of one object in an archive.
-
-    Args:
-        address: UIDs of the object.
-        refusal: Reason why the rules do not select it; None if they do.
-    """
+    """News of one object in an archive."""
 
     address: InstanceAddress
-    refusal: str | None = None
+    refusal: str | None = None  # why the rules do not select it; None if they do

@@ -29,8 +29,7 @@ from covid_monai.worker.monitoring import (
     StateCollector,
 )
 from covid_monai.worker.processor import BatchProcessor
-from covid_monai.worker.queue import JobQueue
-from covid_monai.worker.queue_file import damaged_queue_error, lock_state_dir
+from covid_monai.worker.queue import JobQueue, damaged_queue_error, lock_state_dir
 from covid_monai.worker.retry import RetryPolicy
 from covid_monai.worker.settings import Archive, Settings
 
@@ -185,7 +184,7 @@ class Service:
     def _state(self) -> tuple[dict[str, dict[str, float]], bool]:
         """Return the state of each archive by metric, and whether disk or queue cannot be written."""
         now, queue, names = time.time(), self._context.queue, list(self._availabilities)
-        waiting, dead, oldest = queue.count_waiting(), queue.count_dead_letters(), queue.oldest_notice()
+        waiting, dead, oldest = queue.count("waiting"), queue.count("dead"), queue.oldest_notice()
         by_archive: dict[str, dict[str, float]] = {
             "queue_jobs": {name: waiting.get(name, 0) for name in names},
             "dead_letters": {name: dead.get(name, 0) for name in names},

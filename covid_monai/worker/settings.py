@@ -1,8 +1,11 @@
-"""Settings of the worker: the keys of `worker.yaml`, their defaults and limits, and how the file is read."""
+"""Settings of the worker: the keys of `worker.yaml`, their defaults and limits, and how the file is read.
+
+`deploy/worker/worker.yaml` explains every key.
+"""
 
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError, model_validator
@@ -33,16 +36,6 @@ class Archive(ArchiveConnection):
 
     Its `name` labels the jobs in the queue, too: never change it while jobs wait. Its number of `connections`
     is the number of batches at the same time.
-
-    Args:
-        source: `orthanc` follows the change feed; `dicomweb` searches with QIDO-RS at intervals.
-        dicomweb_url: Orthanc only: root of the DICOMweb service, if it is not `url`/dicom-web.
-        event: Orthanc only: change that makes a job.
-        start: Orthanc only: where the very first run begins in the change feed.
-        poll_seconds: Time between two requests for new images.
-        days: DICOMweb only: how many days back studies are searched.
-        rules: Rules for this archive instead of the rules of the file.
-        confirm_seconds: Longest time until a search must find stored results.
     """
 
     source: Literal["orthanc", "dicomweb"]
@@ -67,25 +60,14 @@ class Archive(ArchiveConnection):
 
 
 class Audit(_Section):
-    """Audit trail.
-
-    Args:
-        file: File of JSON lines; by default `audit.jsonl` in the state folder.
-        identifiers: Whether UIDs are written as keyed hashes or as they are.
-    """
+    """Audit trail."""
 
     file: Path | None = None
     identifiers: Literal["hashed", "plain"] = "hashed"
 
 
 class Results(_Section):
-    """Objects that are stored for a classified image, beside the structured report.
-
-    Args:
-        heatmap: Whether a picture shows where the network looked.
-        pdf: Whether an encapsulated PDF is stored, too.
-        report_refused: Whether a refused image gets a report with the reason.
-    """
+    """Objects that are stored for a classified image, beside the structured report."""
 
     heatmap: bool = True
     pdf: bool = False
@@ -93,17 +75,7 @@ class Results(_Section):
 
 
 class Limits(_Section):
-    """Limits on size, time and number of tries.
-
-    Args:
-        object_mib: Largest object that is fetched, in MiB.
-        decode_seconds: Longest time to decode an image.
-        decode_memory_mib: Address space of the process that decodes first, in MiB.
-        attempts: Number of tries until an image with a fault of its own becomes a dead letter.
-        longest_wait_seconds: Longest wait between two tries, and while an archive is unavailable.
-        stop_seconds: Time for the current images after SIGTERM.
-        keep_days: Number of days that finished jobs are remembered.
-    """
+    """Limits on size, time and number of tries."""
 
     object_mib: int = Field(default=256, ge=1, le=4096)
     decode_seconds: float = Field(default=60.0, ge=0.1, le=600)
@@ -115,34 +87,14 @@ class Limits(_Section):
 
 
 class Monitoring(_Section):
-    """Address of metrics and health.
-
-    Args:
-        host: IP address of this machine. Use an address beyond loopback only behind a proxy that
-            authenticates callers.
-        port: Port; 0 takes a free one, which the log names.
-    """
+    """Address of metrics and health; beyond loopback, a proxy must authenticate callers."""
 
     host: IPvAnyAddress = IPv4Address("127.0.0.1")
     port: int = Field(default=9108, ge=0, le=65535)
 
 
 class Settings(_Section):
-    """The whole configuration.
-
-    Args:
-        bundle: Folder of the bundle; by default the shipped one.
-        device: Device of the network, as for `Classifier`.
-        backend: Backend of the network, as for `Classifier`.
-        state_dir: Folder of the queue and of fetched files, for this service only.
-        batch_size: Largest number of images that go through the network together.
-        audit: Audit trail.
-        results: Objects that are stored.
-        limits: Limits on size, time and number of tries.
-        monitoring: Address of metrics and health.
-        rules: Rules that select images.
-        archives: One or several archives.
-    """
+    """The whole configuration."""
 
     bundle: Path | None = None
     device: str | None = None
@@ -182,6 +134,16 @@ class Settings(_Section):
     def spool_dir(self) -> Path:
         """Folder of fetched files."""
         return self.state_dir / "spool"
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "archives": Archive,
+    "audit": Audit,
+    "limits": Limits,
+    "monitoring": Monitoring,
+    "results": Results,
+    "rules": Rules,
+}
 
 
 def load_settings(path: str | Path) -> Settings:
@@ -228,17 +190,7 @@ def _explain_unknown_key(location: list[str]) -> str:
             f"{'.'.join(location)}: no secrets in this file. Give password_env or token_env (name of an "
             "environment variable), or password_file or token_file (path of a file)"
         )
-    message = unknown_choice("key", key, _keys_of(section)).removesuffix(".")
+    names = [part for part in section if not part.isdigit()]  # a digit is an item of `archives`
+    model = _SECTIONS[names[-1]] if names else Settings
+    message = unknown_choice("key", key, model.model_fields).removesuffix(".")
     return f"{'.'.join(section) or 'top level'}: {message}"
-
-
-def _keys_of(section: list[str]) -> list[str]:
-    """Return the keys that are allowed in one section of the file."""
-    model: type[BaseModel] = Settings
-    for part in section:
-        if part.isdigit():  # an item of `archives`
-            continue
-        annotation = model.model_fields[part].annotation
-        candidates = [annotation, *get_args(annotation)]
-        model = next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return list(model.model_fields)

@@ -36,7 +36,6 @@ def test_the_trail_follows_logrotate(tmp_path):
     trail.write("answered", of("1.2"))
     path.rename(tmp_path / "audit.jsonl.1")
     trail.write("refused", of("1.3"), reason=None)
-    trail.close()
     assert [line["event"] for line in lines(tmp_path / "audit.jsonl.1")] == ["answered"]
     (line,) = lines(path)
     assert line["instance"] == "1.3"

@@ -89,7 +89,7 @@ class Scene:
         return [(line["event"], line["job"], line.get("reason")) for line in map(json.loads, lines)]
 
     def waiting(self):
-        return self.queue.count_waiting().get("a", 0)
+        return self.queue.count("waiting").get("a", 0)
 
 
 def _write(queue, statement, values=()):

@@ -1,4 +1,4 @@
-"""Queue on disk: no job is lost or given to two threads."""
+"""Queue on disk: no job is lost or given to two threads; a damaged file is reported and kept."""
 
 import json
 import sqlite3
@@ -10,7 +10,7 @@ import time
 import pytest
 
 from covid_monai.pacs.connection import InstanceAddress
-from covid_monai.worker.queue import JobQueue
+from covid_monai.worker.queue import JobQueue, QueueError, lock_state_dir, queue_path, set_queue_aside
 from covid_monai.worker.rules import Notice
 
 
@@ -35,7 +35,7 @@ def test_two_notices_of_one_image_make_one_job(queue):
     assert [job.address.sop_instance_uid for job in queue.claim("a", 10)] == ["1.4.1", "1.4.2", "1.4.3"]
     assert queue.select_unknown("a", notices(3, 4, 4)) == notices(4)
     add(queue, 1, archive="b")
-    assert queue.count_waiting() == {"a": 3, "b": 1}
+    assert queue.count("waiting") == {"a": 3, "b": 1}
 
 
 def test_jobs_and_position_are_stored_together_or_not_at_all(queue):
@@ -44,7 +44,7 @@ def test_jobs_and_position_are_stored_together_or_not_at_all(queue):
     with pytest.raises(sqlite3.IntegrityError):
         queue.add("a", [*notices(2), broken], position="8")
     assert queue.position("a") == "7"
-    assert queue.count_waiting() == {"a": 1}
+    assert queue.count("waiting") == {"a": 1}
 
 
 def test_two_threads_never_get_the_same_job(queue):
@@ -139,3 +139,35 @@ def test_probabilities_come_back_in_order(queue):
     for job, row in zip(queue.claim("a", 2), ([0.1, 0.9], [0.3, 0.7]), strict=True):
         queue.finish(job, "done", probabilities=row)
     assert json.dumps(queue.latest_probabilities(9)) == "[[0.1, 0.9], [0.3, 0.7]]"
+
+
+def test_a_second_worker_is_refused(tmp_path):
+    refused = pytest.raises(QueueError, match="Another worker uses the folder")
+    with lock_state_dir(tmp_path), refused, lock_state_dir(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("damage", ["no database", "a page"])
+def test_a_damaged_queue_is_an_error_and_kept(tmp_path, damage):
+    queue = JobQueue(tmp_path)
+    add(queue, *range(500), position="9")
+    queue.close()
+    path = queue_path(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[0 if damage == "no database" else 8192 : 12288] = b"\xff" * 4096
+    path.write_bytes(content)
+    with pytest.raises(QueueError, match=r"is damaged.*Nothing was changed.*set-aside"):
+        JobQueue(tmp_path)
+    assert path.read_bytes() == content
+    kept = set_queue_aside(tmp_path)
+    assert kept.read_bytes() == content
+    assert not path.exists()
+    JobQueue(tmp_path).close()
+
+
+def test_a_queue_of_another_version_is_an_error(tmp_path):
+    JobQueue(tmp_path).close()
+    with sqlite3.connect(queue_path(tmp_path)) as database:
+        database.execute("PRAGMA user_version=99")
+    with pytest.raises(QueueError, match="format 99"):
+        JobQueue(tmp_path)
