@@ -21,11 +21,6 @@ class InstanceFetcher:
     Redirects are not followed, and proxies of the environment are ignored. A caller therefore reaches nothing
     but instances of these archives (no server-side request forgery).
 
-    Args:
-        roots: Addresses of DICOMweb services, such as https://pacs.example/dicom-web.
-        max_object_bytes: Largest instance.
-        seconds: Longest time for one instance.
-
     Raises:
         ValueError: If a root is not an address.
     """

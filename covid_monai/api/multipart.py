@@ -17,14 +17,10 @@ FIELD = "files"
 
 
 class MultipartFiles:
-    """Read the files of a body piece by piece; see RFC 7578.
-
-    Args:
-        content_type: Content-Type of the request, with the boundary.
-        limits: Limits that are checked while the body comes in.
+    """Read the files of a body piece by piece (RFC 7578), and check the limits while it comes in.
 
     Raises:
-        ProblemError: If there is no boundary.
+        ProblemError: If the Content-Type has no boundary.
     """
 
     def __init__(self, content_type: str, limits: Limits) -> None:

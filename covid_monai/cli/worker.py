@@ -13,7 +13,7 @@ from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from covid_monai.worker.queue import Job, JobQueue
+    from covid_monai.worker.queue import JobQueue
     from covid_monai.worker.settings import Settings
 
 app = typer.Typer(
@@ -25,14 +25,6 @@ app = typer.Typer(
     )
     + f"\n\n{RESEARCH_USE}",
 )
-CHECK_EXAMPLES = examples(
-    "covid-monai worker check --config worker.yaml",
-    "covid-monai worker check --config worker.yaml --json",
-)
-LIST_EXAMPLES = examples(
-    "covid-monai worker dead-letters list --config worker.yaml",
-    "covid-monai worker dead-letters list --config worker.yaml --json",
-)
 dead_letters = typer.Typer(
     no_args_is_help=True,
     help="List, retry or drop dead letters: images that were given up.",
@@ -43,7 +35,14 @@ dead_letters = typer.Typer(
 )
 app.add_typer(dead_letters, name="dead-letters")
 
-ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="Configuration of the worker.")]
+
+def _examples_with_json(command: str) -> str:
+    line = f"covid-monai worker {command} --config worker.yaml"
+    return examples(line, f"{line} --json")
+
+
+_CONFIG = typer.Option("--config", metavar="FILE", help="Configuration of the worker.")
+ConfigOption = Annotated[Path, _CONFIG]
 Numbers = Annotated[
     list[int] | None, typer.Argument(metavar="[JOB]...", help="Job numbers that `list` shows.")
 ]
@@ -51,12 +50,7 @@ AllOption = Annotated[bool, typer.Option("--all", help="Select all dead letters.
 
 
 @app.callback()
-def serve(
-    context: typer.Context,
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the worker.")
-    ] = None,
-) -> None:
+def serve(context: typer.Context, config: Annotated[Path | None, _CONFIG] = None) -> None:
     """Watch archives over DICOMweb, classify new chest radiographs, and store the results in their studies.
 
     The worker runs until SIGTERM or Ctrl-C. Its log goes to the standard error as JSON lines.
@@ -78,7 +72,7 @@ def serve(
     raise typer.Exit(run(settings, bundle))
 
 
-@app.command(epilog=CHECK_EXAMPLES)
+@app.command(epilog=_examples_with_json("check"))
 def check(config: ConfigOption, as_json: JsonOption = False) -> None:
     """Try everything that the worker will need, and say what is wrong. Nothing is changed.
 
@@ -95,7 +89,7 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
             results.append(result)
             if not as_json:  # print it now: an archive that does not answer takes its time
                 typer.echo(f"{result.level:5} {result.text}")
-    failed = any(result.failed for result in results)
+    failed = any(result.level == "FAIL" for result in results)
     if as_json:
         findings = [{"result": result.level, "text": result.text} for result in results]
         print_json({"ready": not failed, "findings": findings})
@@ -129,10 +123,19 @@ def set_aside(config: ConfigOption) -> None:
     typer.echo("The new queue will read each change feed from its start.")
 
 
-@dead_letters.command("list", epilog=LIST_EXAMPLES)
+@dead_letters.command("list", epilog=_examples_with_json("dead-letters list"))
 def list_dead_letters(config: ConfigOption, as_json: JsonOption = False) -> None:
     """List dead letters: job number, archive, number of tries, reason, SOP Instance UID. Exit code: 0."""
-    letters = [_describe(job) for job in _queue(_settings(config)).dead_letters()]
+    letters: list[dict[str, Any]] = [
+        {
+            "job": job.number,
+            "archive": job.archive,
+            "tries": job.attempts + 1,
+            "reason": job.reason,
+            "sop_instance_uid": job.address.sop_instance_uid,
+        }
+        for job in _queue(_settings(config)).dead_letters()
+    ]
     if as_json:
         print_json({"dead_letters": letters})
         return
@@ -140,16 +143,6 @@ def list_dead_letters(config: ConfigOption, as_json: JsonOption = False) -> None
         letter["tries"] = format_count(letter["tries"], "try", "tries")
         typer.echo("\t".join(map(str, letter.values())))
     typer.echo(f"{format_count(len(letters), 'dead letter', 'dead letters')}.", err=True)
-
-
-def _describe(job: "Job") -> dict[str, Any]:
-    return {
-        "job": job.number,
-        "archive": job.archive,
-        "tries": job.attempts + 1,
-        "reason": job.reason,
-        "sop_instance_uid": job.address.sop_instance_uid,
-    }
 
 
 @dead_letters.command(
@@ -160,16 +153,14 @@ def _describe(job: "Job") -> dict[str, Any]:
 )
 def retry(config: ConfigOption, numbers: Numbers = None, everything: AllOption = False) -> None:
     """Put dead letters back into the queue. A running worker processes them within seconds."""
-    queue = _queue(_settings(config))
-    selected = _select(queue, numbers, everything=everything)
+    queue, selected = _select(config, numbers, everything=everything)
     _report(selected, queue.retry_dead_letters(selected), "put back into the queue")
 
 
 @dead_letters.command(epilog=examples("covid-monai worker dead-letters drop --config worker.yaml 17 18"))
 def drop(config: ConfigOption, numbers: Numbers = None, everything: AllOption = False) -> None:
     """Close dead letters for good. These images get no result."""
-    queue = _queue(_settings(config))
-    selected = _select(queue, numbers, everything=everything)
+    queue, selected = _select(config, numbers, everything=everything)
     _report(selected, queue.drop_dead_letters(selected), "dropped")
 
 
@@ -192,10 +183,11 @@ def _queue(settings: "Settings") -> "JobQueue":
     return JobQueue(settings.state_dir)
 
 
-def _select(queue: "JobQueue", numbers: list[int] | None, *, everything: bool) -> list[int]:
+def _select(config: Path, numbers: list[int] | None, *, everything: bool) -> tuple["JobQueue", list[int]]:
+    queue = _queue(_settings(config))
     if bool(numbers) == everything:
         raise ValueError("Give either --all, or the job numbers that `dead-letters list` shows.")
-    return [job.number for job in queue.dead_letters()] if everything else list(numbers or ())
+    return queue, [job.number for job in queue.dead_letters()] if everything else list(numbers or ())
 
 
 def _report(selected: list[int], changed: list[int], what: str) -> None:

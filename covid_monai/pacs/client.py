@@ -9,6 +9,7 @@ from typing import Any
 import requests
 from dicomweb_client.web import DICOMwebClient
 from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
 
 from covid_monai.pacs.connection import ArchiveConnection, InstanceAddress
 from covid_monai.pacs.failures import ArchiveFailure, Fault, classify_error
@@ -27,11 +28,7 @@ DicomJson = dict[str, Any]
 
 
 class ArchiveClient:
-    """Client of one archive.
-
-    Args:
-        connection: Address, credentials, certificates and time limits.
-        max_object_bytes: Largest object that is fetched.
+    """Client of one archive; `ArchiveFailure` says whose fault a failed request is.
 
     Raises:
         CredentialsError: If the credentials cannot be read.
@@ -51,7 +48,6 @@ class ArchiveClient:
         """Write an instance to a file as the archive has stored it (WADO-RS).
 
         Raises:
-            ArchiveFailure: If it cannot be fetched whole.
             OSError: If the file cannot be written.
         """
         url = f"{self.connection.dicomweb_root}{address.path}"
@@ -64,11 +60,7 @@ class ArchiveClient:
             write_first_part(pieces, response.headers.get("Content-Type", ""), path)
 
     def store(self, objects: Sequence[Dataset]) -> None:
-        """Store objects of one study (STOW-RS).
-
-        Raises:
-            ArchiveFailure: If the archive did not store each of them.
-        """
+        """Store objects of one study (STOW-RS); it is a failure if one of them is not stored."""
         study = str(objects[0].StudyInstanceUID)
         with classify_failures(storing=True):
             try:
@@ -80,15 +72,10 @@ class ArchiveClient:
     def confirm(
         self, objects: Sequence[Dataset], *, seconds: float, wait_for_stop: Callable[[float], bool]
     ) -> None:
-        """Wait until a search (QIDO-RS) finds each object in its study and series.
+        """Wait until a search (QIDO-RS) finds each stored object in its study and series.
 
-        Args:
-            objects: Objects that were stored.
-            seconds: Longest time to wait.
-            wait_for_stop: Function that waits a number of seconds and returns whether the service is to stop.
-
-        Raises:
-            ArchiveFailure: If an object is not found in time.
+        It is a failure if an object is not found in `seconds`. `wait_for_stop` waits a number of seconds and
+        returns whether the service is to stop.
         """
         end = time.monotonic() + seconds
         missing = list(objects)
@@ -103,18 +90,10 @@ class ArchiveClient:
                 str(ds.SeriesInstanceUID),
                 search_filters={"SOPInstanceUID": str(ds.SOPInstanceUID)},
             )
-        return any(first_value(item, "00080018") == ds.SOPInstanceUID for item in found)
+        return any(first_value(item, "SOPInstanceUID") == ds.SOPInstanceUID for item in found)
 
     def get_json(self, path: str, **parameters: str | int) -> DicomJson:
-        """Return an answer of Orthanc's own API.
-
-        Args:
-            path: Path below the address of Orthanc.
-            parameters: Query parameters.
-
-        Raises:
-            ArchiveFailure: If there is no usable answer.
-        """
+        """Return an answer of Orthanc's own API, at a path below the address of Orthanc."""
         with classify_failures():
             response = self.session.get(f"{self.connection.url}{path}", params=parameters)
             response.raise_for_status()
@@ -124,11 +103,7 @@ class ArchiveClient:
     def search(
         self, filters: dict[str, str], fields: Sequence[str], *, limit: int, offset: int
     ) -> list[DicomJson]:
-        """Return one page of the instances that a search finds (QIDO-RS).
-
-        Raises:
-            ArchiveFailure: If there is no usable answer.
-        """
+        """Return one page of the instances that a search finds (QIDO-RS)."""
         with classify_failures():
             found: list[DicomJson] = self._dicomweb.search_for_instances(
                 search_filters=filters, fields=fields, limit=limit, offset=offset
@@ -136,18 +111,25 @@ class ArchiveClient:
             return found
 
 
-def first_value(item: DicomJson, tag: str) -> str:
+def tag_of(keyword: str) -> str:
+    """Return the tag of an attribute as DICOM JSON writes it.
+
+    >>> tag_of("Modality")
+    '00080060'
+    """
+    return f"{tag_for_keyword(keyword):08X}"
+
+
+def first_value(item: DicomJson, keyword: str) -> str:
     """Return the first value of an attribute in DICOM JSON, "" if it has none (PS3.18 annex F)."""
-    values = item.get(tag, {}).get("Value") or [""]
+    values = item.get(tag_of(keyword), {}).get("Value") or [""]
     return str(values[0] if values[0] is not None else "")
 
 
 def check_stored(answer: Dataset | None, sop_instance_uids: Sequence[str]) -> None:
     """Check that the answer of STOW-RS names every instance that was sent (PS3.18 section 10.5.3, annex I.2).
 
-    Args:
-        answer: Answer, or None if it had no body that can be read. Then only a search can tell.
-        sop_instance_uids: SOP Instance UIDs of the objects that were sent.
+    Without an answer that can be read, only a search can tell.
 
     Raises:
         ArchiveFailure: If an instance failed, or is not named.

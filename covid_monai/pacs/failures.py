@@ -1,10 +1,13 @@
-"""Failures of requests to an archive, and whose fault they are."""
+"""Failures of requests to an archive: whose fault they are, and how long to wait after them."""
 
+import random
+import threading
 from enum import StrEnum
 
 import requests
 from urllib3.exceptions import MaxRetryError
 
+_FIRST_WAIT_S = 1.0
 # Status codes about the one object that was asked for or sent.
 _OBJECT_STATUS = frozenset({400, 404, 406, 409, 410, 411, 413, 414, 415, 416, 422})
 # Status codes about the archive, or about our access to it.
@@ -22,9 +25,7 @@ class Fault(StrEnum):
 class ArchiveFailure(Exception):
     """A request to an archive, or work on an object from it, failed.
 
-    Args:
-        fault: Side whose fault it is.
-        reason: One or two words for metrics, audit and log; never text that came from outside.
+    The reason is one or two words for metrics, audit and log; never text that came from outside.
     """
 
     def __init__(self, fault: Fault, reason: str) -> None:
@@ -34,11 +35,9 @@ class ArchiveFailure(Exception):
 
 
 def classify_error(error: requests.RequestException, *, storing: bool = False) -> ArchiveFailure:
-    """Say whose fault a failed request is.
+    """Say whose fault a failed request is; the text of the error holds UIDs and is not passed on.
 
-    Args:
-        error: Error of the package `requests`. Its text holds addresses with UIDs and is not passed on.
-        storing: Whether results were being sent. In that case 404 is about the service, not about an object.
+    While results are being sent (`storing`), 404 is about the service and not about an object.
     """
     if error.response is None:
         return ArchiveFailure(_fault_without_answer(error), type(error).__name__)
@@ -58,3 +57,47 @@ def _fault_without_answer(error: requests.RequestException) -> Fault:
         next(iter(error.args), None), MaxRetryError
     )
     return Fault.ARCHIVE if not_connected else Fault.UNCLEAR
+
+
+def full_jitter(failures: int, *, longest_s: float) -> float:
+    """Return a random time in seconds, below a bound that doubles with every failure.
+
+    The time is random, so that many clients that lost their connection together do not come back together.
+    The bound is never more than `longest_s`. There has been at least 1 failure in a row.
+
+    Reference: Brooker 2015, "Exponential Backoff and Jitter".
+    """
+    return random.uniform(0, min(longest_s, _FIRST_WAIT_S * 2 ** min(failures, 32)))  # noqa: S311 (no secret)
+
+
+class Availability:
+    """Record of whether an archive answers; several threads may share it. `stop` ends a wait."""
+
+    def __init__(self, *, longest_wait_s: float, stop: threading.Event) -> None:
+        self._longest_wait_s = longest_wait_s
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._failures = 0
+        self.failure_reason: str | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the last request succeeded."""
+        return self.failure_reason is None
+
+    def record_success(self) -> bool:
+        """Record a success; return whether the archive was unavailable before."""
+        with self._lock:
+            was_down, self.failure_reason, self._failures = self.failure_reason is not None, None, 0
+        return was_down
+
+    def record_failure(self, reason: str) -> bool:
+        """Record a failure; return whether its reason is a new one, which is worth a log line."""
+        with self._lock:
+            is_new, self.failure_reason = self.failure_reason != reason, reason
+            self._failures += 1
+        return is_new
+
+    def wait(self) -> None:
+        """Wait before the next try, or until the service stops."""
+        self._stop.wait(full_jitter(max(1, self._failures), longest_s=self._longest_wait_s))

@@ -21,17 +21,13 @@ class MalformedMultipart(ValueError):
 
 
 class MultipartReader:
-    """Read a multipart body as it comes in, without holding it in memory.
+    """Read a multipart body (RFC 2046 section 5.1) as it comes in, without holding it in memory.
 
-    Args:
-        content_type: Value of the Content-Type header, with the boundary.
-        open_part: Function that is called at the start of each part with the part's headers (names in lower
-            case). It returns the function that takes the part's content, piece by piece.
+    `open_part` is called at the start of each part with the part's headers (names in lower case). It returns
+    the function that takes the part's content, piece by piece.
 
     Raises:
         MalformedMultipart: If `content_type` has no boundary.
-
-    Reference: RFC 2046 section 5.1.
     """
 
     def __init__(self, content_type: str, open_part: Callable[[Headers], TakeContent]) -> None:
@@ -58,11 +54,10 @@ class MultipartReader:
             raise MalformedMultipart("The boundary in the Content-Type is too long.") from error
 
     def write(self, piece: bytes) -> None:
-        """Read the next piece of the body.
+        """Read the next piece; errors of `open_part` and of the functions that take content are passed on.
 
         Raises:
-            MalformedMultipart: If the body is not multipart. Errors of `open_part` and of the functions that
-                take content are passed on.
+            MalformedMultipart: If the body is not multipart.
         """
         if self._preamble is not None:
             piece = self._skip_preamble(piece)
@@ -72,11 +67,7 @@ class MultipartReader:
             raise MalformedMultipart("The body is not a multipart message.") from error
 
     def close(self) -> None:
-        """Check that the body is complete.
-
-        Raises:
-            MalformedMultipart: If it stops before its end.
-        """
+        """Raise `MalformedMultipart` if the body stops before its end."""
         if not self._complete:
             raise MalformedMultipart("The multipart body stops before its end.")
 
@@ -106,21 +97,14 @@ class MultipartReader:
 
 
 def write_first_part(pieces: Iterable[bytes], content_type: str, path: Path) -> None:
-    """Write the object in an answer of WADO-RS to a file.
+    """Write the object in an answer of WADO-RS (PS3.18 section 8.6.1.2) to a file.
 
     dicomweb-client would parse the object in this process. A file is first checked in a process with limits,
-    so the bytes go to disk without being looked at.
-
-    Args:
-        pieces: Body of the answer.
-        content_type: Content-Type of the answer. Some archives send `application/dicom` without multipart.
-        path: File to write.
+    so the bytes go to disk without being looked at. Some archives send `application/dicom` without multipart.
 
     Raises:
         MalformedMultipart: If the answer has no part, or stops before its end.
         OSError: If the file cannot be written.
-
-    Reference: PS3.18 section 8.6.1.2.
     """
     kind = content_type.lower()
     if not kind.startswith("multipart/") and "dicom" not in kind:

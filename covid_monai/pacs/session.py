@@ -25,9 +25,6 @@ class ArchiveSession(requests.Session):
     Proxies, .netrc and certificates of the environment are ignored: only the connection's settings count.
     Redirects are not followed, so that credentials and images go to no other address.
 
-    Args:
-        connection: Address, credentials and certificates.
-
     Raises:
         CredentialsError: If the credentials cannot be read.
         OSError: If a certificate file is missing.
@@ -83,13 +80,8 @@ class ArchiveSession(requests.Session):
 def read_within_limits(response: requests.Response, *, max_bytes: float, seconds: float) -> Iterator[bytes]:
     """Read the body of an answer in pieces.
 
-    Args:
-        response: Answer whose body has not been read.
-        max_bytes: Largest size of the body.
-        seconds: Longest time for the whole body.
-
     Raises:
-        AnswerTooLarge: If the body is larger. The pieces so far must be thrown away.
+        AnswerTooLarge: If the body is larger than `max_bytes`. The pieces so far must be thrown away.
         requests.ReadTimeout: If the body takes longer, even if bytes keep coming.
         requests.RequestException: If the connection breaks, or the body is shorter than announced.
     """

@@ -61,7 +61,7 @@ class AuditTrail:
 
     def __init__(self, path: Path, uids: UidFormatter) -> None:
         self._path = path
-        self._uids = uids
+        self.uids = uids
         self._lock = threading.Lock()
         with self._opened():  # a folder that cannot be written is an error at the start
             pass
@@ -78,10 +78,7 @@ class AuditTrail:
     def write(self, event: str, address: InstanceAddress, **values: Any) -> None:
         """Append one line; it is on disk when this returns.
 
-        Args:
-            event: `answered`, `refused` or `dead_letter`.
-            address: UIDs of the image.
-            values: Other values of the line; None is left out. Never give text of the object itself.
+        A value of None is left out. Never give text of the object itself.
 
         Raises:
             OSError: If the line cannot be written whole. Half a line is removed again.
@@ -89,8 +86,8 @@ class AuditTrail:
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "event": event,
-            "instance": self._uids.format(address.sop_instance_uid),
-            "study": self._uids.format(address.study_instance_uid),
+            "instance": self.uids.format(address.sop_instance_uid),
+            "study": self.uids.format(address.study_instance_uid),
             **values,
         }
         text = json.dumps({key: value for key, value in line.items() if value is not None}) + "\n"

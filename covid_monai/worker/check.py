@@ -1,15 +1,13 @@
 """`covid-monai worker check`: try everything that the service will need; nothing is changed."""
 
-import ipaddress
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import requests
 from pydicom.uid import UID
@@ -22,13 +20,14 @@ from covid_monai.pacs.client import ArchiveClient, classify_failures
 from covid_monai.pacs.connection import CredentialsError
 from covid_monai.pacs.failures import ArchiveFailure
 from covid_monai.readers.sandbox import DecodeSandbox
-from covid_monai.worker.feeds import DicomWebSearch
+from covid_monai.worker.feeds import DicomWebSearch, next_page
 from covid_monai.worker.queue import JobQueue, queue_path
 from covid_monai.worker.rules import Notice
 from covid_monai.worker.settings import Archive, Settings
 
 _GIB = 1 << 30
 _SPARE_BYTES = _GIB  # for the queue and the audit trail
+_ALL_DAYS = 40_000  # more than a century
 _MAX_IMAGES = 5  # fetched to see their transfer syntaxes
 # Not a DICOM object: an archive that lets us store refuses it for that; any other archive refuses us.
 _NO_OBJECT = (
@@ -38,6 +37,7 @@ _NO_OBJECT_HEADERS = {
     "Content-Type": 'multipart/related; type="application/dicom"; boundary=x',
     "Accept": "application/dicom+json",
 }
+_ENCRYPTED_OR_LOCAL = re.compile(r"https:|http://(localhost|127(\.\d+){3}|\[::1\])([:/]|$)", re.IGNORECASE)
 _NO_SERVICE = "there is no such service at this address. Check url and dicomweb_url"
 _EXPLANATIONS = {
     "http_401": "the archive does not accept the credentials. Check username and password, or the token",
@@ -55,20 +55,10 @@ _EXPLANATIONS = {
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Result of one check.
+    """Result of one check."""
 
-    Args:
-        level: `ok`, `note` (the service will work, but a person should know) or `FAIL`.
-        text: What was found and, if it is wrong, what to do.
-    """
-
-    level: str
-    text: str
-
-    @property
-    def failed(self) -> bool:
-        """Whether the service cannot work."""
-        return self.level == "FAIL"
+    level: str  # `ok`, `note` (the service will work, but a person should know) or `FAIL`
+    text: str  # what was found and, if it is wrong, what to do
 
 
 _ok, _note, _fail = (partial(CheckResult, level) for level in ("ok", "note", "FAIL"))
@@ -77,9 +67,7 @@ _ok, _note, _fail = (partial(CheckResult, level) for level in ("ok", "note", "FA
 def run_checks(settings: Settings, find_bundle: Callable[[Path | None], Path]) -> Iterator[CheckResult]:
     """Try what the service will need, one thing after another; nothing that exists is changed.
 
-    Args:
-        settings: Valid configuration.
-        find_bundle: Function that returns the folder of the bundle that the configuration names.
+    `find_bundle` returns the folder of the bundle that the configuration names.
     """
     yield _check_bundle(settings, find_bundle)
     yield from _check_folders(settings)
@@ -126,13 +114,11 @@ def _check_space(settings: Settings) -> CheckResult:
     batches = sum(archive.connections for archive in settings.archives)
     needed = batches * settings.batch_size * (settings.limits.object_mib << 20) + _SPARE_BYTES
     free = shutil.disk_usage(settings.state_dir).free
-    text = (
-        f"{settings.state_dir} has {free / _GIB:.1f} GiB of free space. The service needs at most "
-        f"{needed / _GIB:.1f} GiB"
-    )
+    text = f"{settings.state_dir} has {free / _GIB:.1f} GiB of free space. The service needs at most "
+    text += f"{needed / _GIB:.1f} GiB."
     if free < needed:
-        return _note(f"{text}. Free some space, or set a lower limits.object_mib or batch_size.")
-    return _ok(f"{text}.")
+        return _note(f"{text} Free some space, or set a lower limits.object_mib or batch_size.")
+    return _ok(text)
 
 
 def _check_queue(state_dir: Path) -> CheckResult:
@@ -153,11 +139,11 @@ def _check_queue(state_dir: Path) -> CheckResult:
 
 def _check_audit_file(path: Path) -> CheckResult:
     existing = path if path.exists() else path.parent
-    if not os.access(existing, os.W_OK):
-        return _fail(
-            f"The audit trail {path} cannot be written. Make {existing} writable for the user of the service."
-        )
-    return _ok(f"The audit trail is {path}.")
+    if os.access(existing, os.W_OK):
+        return _ok(f"The audit trail is {path}.")
+    return _fail(
+        f"The audit trail {path} cannot be written. Make {existing} writable for the user of the service."
+    )
 
 
 def _check_archive(settings: Settings, archive: Archive) -> Iterator[CheckResult]:
@@ -168,12 +154,12 @@ def _check_archive(settings: Settings, archive: Archive) -> Iterator[CheckResult
     except (CredentialsError, OSError) as error:
         yield _fail(f"{name}: {first_line(error).removeprefix(f'archive {archive.name}: ')}")
         return
-    if archive.read_secret() and not _is_encrypted_or_local(archive.url):
+    if archive.read_secret() and not _ENCRYPTED_OR_LOCAL.match(archive.url):
         yield _note(f"{name}: credentials are sent without encryption. Use https.")
     if archive.source == "orthanc":
         result = _check_change_feed(client, name)
         yield result
-        if result.failed:
+        if result.level == "FAIL":
             return
     try:
         notices = _search(archive, client, settings)
@@ -186,15 +172,6 @@ def _check_archive(settings: Settings, archive: Archive) -> Iterator[CheckResult
     yield _ok(f"{name}: searching works. On the first page, the rules select {selected}.")
     yield _check_fetching(client, settings, notices, name)
     yield _check_storing(client, name)
-
-
-def _is_encrypted_or_local(url: str) -> bool:
-    parts = urlsplit(url)
-    try:
-        is_local = ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        is_local = parts.hostname == "localhost"
-    return parts.scheme == "https" or is_local
 
 
 def _explain(reason: str) -> str:
@@ -221,11 +198,11 @@ def _check_change_feed(client: ArchiveClient, name: str) -> CheckResult:
 
 
 def _search(archive: Archive, client: ArchiveClient, settings: Settings) -> list[Notice]:
-    """Return the images of the first page that the rules select; Orthanc is searched without a date."""
-    first_day = None if archive.source == "dicomweb" else lambda: date(1910, 1, 1)
-    search = DicomWebSearch(archive, client, settings.rules_of(archive), first_day=first_day)
-    with classify_failures():
-        notices, _ = next(search.pages(None), ([], None))
+    """Return the images of the first page that the rules select."""
+    if archive.source == "orthanc":  # its change feed has no first day, so all studies are searched
+        archive = archive.model_copy(update={"days": _ALL_DAYS})
+    search = DicomWebSearch(archive, client, settings.rules_of(archive))
+    notices, _ = next_page(search.pages(None)) or ([], None)
     return [notice for notice in notices if not notice.refusal]
 
 

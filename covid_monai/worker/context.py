@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass
 
-from covid_monai.worker.audit import AuditTrail, UidFormatter
+from covid_monai.worker.audit import AuditTrail
 from covid_monai.worker.model import Model
 from covid_monai.worker.monitoring import Metrics, ScoreDrift
 from covid_monai.worker.queue import JobQueue
@@ -18,7 +18,6 @@ class WorkerContext:
     queue: JobQueue
     model: Model
     audit: AuditTrail
-    uids: UidFormatter  # for log lines
     metrics: Metrics
     drift: ScoreDrift
     stop: threading.Event  # set when the service is to end

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client import Histogram
@@ -26,47 +27,38 @@ class _BatchStopped(Exception):
     """The rest of the batch goes back to the queue."""
 
 
+@dataclass
 class BatchProcessor:
     """Process the jobs of one archive; each of the archive's connections has a processor."""
 
-    def __init__(
-        self,
-        archive: Archive,
-        client: ArchiveClient,
-        sandbox: DecodeSandbox,
-        context: WorkerContext,
-        retry_policy: RetryPolicy,
-    ) -> None:
-        self._archive = archive
-        self._client = client
-        self._sandbox = sandbox
-        self._context = context
-        self._queue, self._metrics = context.queue, context.metrics
-        self._availability = retry_policy.availability
-        self._retry_policy = retry_policy
-        self._unfinished: dict[int, Job] = {}
+    archive: Archive
+    client: ArchiveClient
+    sandbox: DecodeSandbox  # decodes every image first, in a process with limits
+    context: WorkerContext
+    retry_policy: RetryPolicy
+    _unfinished: dict[int, Job] = field(default_factory=dict, init=False)
 
     def process_batch(self) -> bool:
         """Process the jobs that are due, one batch at most; return whether there were any."""
-        jobs = self._queue.claim(self._archive.name, self._context.settings.batch_size)
+        jobs = self.context.queue.claim(self.archive.name, self.context.settings.batch_size)
         self._unfinished = {job.number: job for job in jobs}
         try:
             self._process(jobs)
         except _BatchStopped:
-            self._availability.wait()
+            self.retry_policy.availability.wait()
         finally:
             for job in jobs:
                 self._file_of(job).unlink(missing_ok=True)
             if self._unfinished:
-                self._queue.put_back(list(self._unfinished.values()))
+                self.context.queue.put_back(list(self._unfinished.values()))
         return bool(jobs)
 
     def _file_of(self, job: Job) -> Path:
         # The name is the number of the job: nothing of the object becomes part of a path.
-        return self._context.settings.spool_dir / f"{job.number}.dcm"
+        return self.context.settings.spool_dir / f"{job.number}.dcm"
 
     def _stage(self, name: str) -> Histogram:
-        return self._metrics.stages.labels(self._archive.name, name)
+        return self.context.metrics.stages.labels(self.archive.name, name)
 
     def _process(self, jobs: Sequence[Job]) -> None:
         fetched = [job for job in jobs if self._fetch(job)]
@@ -74,24 +66,24 @@ class BatchProcessor:
             return
         files = [self._file_of(job) for job in fetched]
         with self._stage("check").time():
-            verdicts = [self._sandbox.check(file) for file in files]
+            verdicts = [self.sandbox.check(file) for file in files]
         with self._stage("classify").time():
-            predictions = self._context.model.predict(files, verdicts)
+            predictions = self.context.model.predict(files, verdicts)
         for job, prediction in zip(fetched, predictions, strict=True):
-            if self._context.stop.is_set():
+            if self.context.stop.is_set():
                 return
             with self._failures_handled(job, "results"):
                 self._store_and_close(job, prediction)
 
     def _fetch(self, job: Job) -> bool:
         """Fetch an image; return whether that succeeded."""
-        if self._context.stop.is_set():
+        if self.context.stop.is_set():
             raise _BatchStopped
-        if self._retry_policy.has_ended_the_service(job, self._queue):
+        if self.retry_policy.has_ended_the_service(job, self.context.queue):
             self._give_up(job, "ends_the_service")
             return False
         with self._failures_handled(job, "fetch"):
-            self._client.fetch(job.address, self._file_of(job))
+            self.client.fetch(job.address, self._file_of(job))
             return True
         return False
 
@@ -99,22 +91,22 @@ class BatchProcessor:
         """Store the results, confirm them, write the audit line, and only then close the job."""
         if prediction.status is Status.ERROR:
             raise ArchiveFailure(Fault.OBJECT, str(prediction.reason))
-        objects = self._context.model.make_results(prediction)
+        objects = self.context.model.make_results(prediction)
         if objects:
-            self._queue.add_results(job, [str(ds.SOPInstanceUID) for ds in objects])
+            self.context.queue.add_results(job, [str(ds.SOPInstanceUID) for ds in objects])
             with self._stage("store").time():
-                self._client.store(objects)
+                self.client.store(objects)
             with self._stage("confirm").time():
-                seconds, wait_for_stop = self._archive.confirm_seconds, self._context.stop.wait
-                self._client.confirm(objects, seconds=seconds, wait_for_stop=wait_for_stop)
+                seconds, wait_for_stop = self.archive.confirm_seconds, self.context.stop.wait
+                self.client.confirm(objects, seconds=seconds, wait_for_stop=wait_for_stop)
         self._write_audit_line(job, prediction, objects)
         self._close(job, prediction)
 
     def _write_audit_line(self, job: Job, prediction: Prediction, objects: Sequence[Dataset]) -> None:
-        self._context.audit.write(
+        self.context.audit.write(
             "answered" if prediction.ok else "refused",
             job.address,
-            archive=self._archive.name,
+            archive=self.archive.name,
             job=job.number,
             by=None if prediction.ok else "classifier",
             reason=prediction.reason,
@@ -122,26 +114,26 @@ class BatchProcessor:
             probabilities=prediction.probabilities,
             decision=(prediction.decision or {}).get("class"),
             model=prediction.model["weights_sha256"][:16],
-            results=[self._context.uids.format(str(ds.SOPInstanceUID)) for ds in objects] or None,
+            results=[self.context.audit.uids.format(str(ds.SOPInstanceUID)) for ds in objects] or None,
         )
 
     def _close(self, job: Job, prediction: Prediction) -> None:
         scores = None if prediction.probabilities is None else list(prediction.probabilities.values())
         state = "done" if prediction.ok else "refused"
-        self._queue.finish(job, state, reason=prediction.reason, probabilities=scores)
+        self.context.queue.finish(job, state, reason=prediction.reason, probabilities=scores)
         self._forget(job, succeeded=True)
         if scores is not None:
-            self._context.drift.add(scores)
-            self._metrics.answered.labels(self._archive.name, prediction.predicted_class).inc()
+            self.context.drift.add(scores)
+            self.context.metrics.answered.labels(self.archive.name, prediction.predicted_class).inc()
         else:
-            self._metrics.refused.labels(self._archive.name, prediction.reason).inc()
+            self.context.metrics.refused.labels(self.archive.name, prediction.reason).inc()
         self._stage("total").observe(time.time() - job.noticed)
-        if self._availability.record_success():
-            logger.info("archive_available_again", extra={"archive": self._archive.name, "stage": "work"})
+        if self.retry_policy.availability.record_success():
+            logger.info("archive_available_again", extra={"archive": self.archive.name, "stage": "work"})
 
     def _forget(self, job: Job, *, succeeded: bool) -> None:
         self._unfinished.pop(job.number, None)
-        self._retry_policy.record_finished(job, succeeded=succeeded)
+        self.retry_policy.record_finished(job, succeeded=succeeded)
 
     @contextmanager
     def _failures_handled(self, job: Job, stage: str) -> Iterator[None]:
@@ -150,34 +142,34 @@ class BatchProcessor:
             with self._stage(stage).time():
                 yield
         except ArchiveFailure as failure:
-            if self._context.stop.is_set():
+            if self.context.stop.is_set():
                 raise _BatchStopped from failure
-            self._metrics.failures.labels(self._archive.name, stage, failure.fault).inc()
+            self.context.metrics.failures.labels(self.archive.name, stage, failure.fault).inc()
             self._handle(job, stage, failure)
 
     def _handle(self, job: Job, stage: str, failure: ArchiveFailure) -> None:
         """Carry out what the retry policy decides."""
-        action = self._retry_policy.decide(job, failure)
+        action = self.retry_policy.decide(job, failure)
         fields = {
-            **{"archive": self._archive.name, "job": job.number, "stage": stage, "reason": failure.reason},
-            "instance": self._context.uids.format(job.address.sop_instance_uid),
+            **{"archive": self.archive.name, "job": job.number, "stage": stage, "reason": failure.reason},
+            "instance": self.context.audit.uids.format(job.address.sop_instance_uid),
         }
         if not action.stops_batch:
             logger.warning("image_failed", extra=fields)
-        elif self._availability.record_failure(failure.reason):
+        elif self.retry_policy.availability.record_failure(failure.reason):
             logger.warning("archive_unavailable", extra=fields)
         if action is Action.GIVE_UP:
             self._give_up(job, failure.reason)
         elif action is not Action.WAIT_FOR_ARCHIVE:
-            seconds = self._retry_policy.wait_s(job, action)
-            self._queue.postpone(job, failure.reason, seconds=seconds, counts=action is Action.RETRY)
+            seconds = self.retry_policy.wait_s(job, action)
+            self.context.queue.postpone(job, failure.reason, seconds=seconds, counts=action is Action.RETRY)
             self._unfinished.pop(job.number, None)
         if action.stops_batch:
             raise _BatchStopped from failure
 
     def _give_up(self, job: Job, reason: str) -> None:
-        fields = {"archive": self._archive.name, "job": job.number, "reason": reason}
-        self._context.audit.write("dead_letter", job.address, **fields)
-        self._queue.finish(job, "dead", reason=reason)
+        fields = {"archive": self.archive.name, "job": job.number, "reason": reason}
+        self.context.audit.write("dead_letter", job.address, **fields)
+        self.context.queue.finish(job, "dead", reason=reason)
         self._forget(job, succeeded=False)
         logger.error("dead_letter", extra=fields)

@@ -3,8 +3,7 @@
 import threading
 from enum import Enum, auto
 
-from covid_monai.pacs.backoff import Availability, full_jitter
-from covid_monai.pacs.failures import ArchiveFailure, Fault
+from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault, full_jitter
 from covid_monai.worker.queue import Job, JobQueue
 from covid_monai.worker.settings import Limits
 

@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, disable_created_metrics
 
-from covid_monai.pacs.backoff import Availability
 from covid_monai.pacs.client import ArchiveClient
+from covid_monai.pacs.failures import Availability
 from covid_monai.readers.sandbox import DecodeSandbox
 from covid_monai.worker.audit import AuditTrail, UidFormatter
 from covid_monai.worker.context import WorkerContext
@@ -41,10 +42,6 @@ _DAY = 86400.0
 
 class Service:
     """All threads of the worker.
-
-    Args:
-        settings: Configuration.
-        bundle_dir: Folder of the bundle.
 
     Raises:
         ValueError: If bundle, credentials or queue cannot be used.
@@ -77,7 +74,6 @@ class Service:
             queue=queue,
             model=model,
             audit=AuditTrail(settings.audit_file, uids),
-            uids=uids,
             metrics=Metrics(registry),
             drift=ScoreDrift(model.reference, queue.latest_probabilities(DRIFT_WINDOW)),
             stop=self._stop,
@@ -102,7 +98,7 @@ class Service:
         threads = [self._make_thread(f"watch-{archive.name}", watcher.watch)]
         for number in range(archive.connections):
             processor = BatchProcessor(archive, client, sandbox, context, retry_policy)
-            step = _process_or_wait(processor, has_jobs)
+            step = partial(_process_or_wait, processor, has_jobs)
             threads.append(self._make_thread(f"process-{archive.name}-{number}", step))
         return threads
 
@@ -129,10 +125,7 @@ class Service:
                 self._stop.set()
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT.
-
-        Returns:
-            0 after a signal.
+        """Run until SIGTERM or SIGINT; return the exit code 0.
 
         Raises:
             QueueError: If the queue was damaged meanwhile.
@@ -222,13 +215,10 @@ def _registry() -> CollectorRegistry:
     return registry
 
 
-def _process_or_wait(processor: BatchProcessor, has_jobs: threading.Event) -> Callable[[], None]:
-    def step() -> None:
-        if not processor.process_batch():
-            has_jobs.wait(_IDLE_SECONDS)
-            has_jobs.clear()
-
-    return step
+def _process_or_wait(processor: BatchProcessor, has_jobs: threading.Event) -> None:
+    if not processor.process_batch():
+        has_jobs.wait(_IDLE_SECONDS)
+        has_jobs.clear()
 
 
 def serve(settings: Settings, bundle_dir: Path) -> int:

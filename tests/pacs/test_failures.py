@@ -1,8 +1,15 @@
-"""Failures: whose fault a failed request is. tests/pacs/test_client.py has the status codes of a server."""
+"""Failures: whose fault a failed request is, and how long to wait after it.
+
+tests/pacs/test_client.py has the status codes of a server.
+"""
+
+import threading
 
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
-from covid_monai.pacs.failures import Fault, classify_error
+from covid_monai.pacs.failures import Availability, Fault, classify_error, full_jitter
 
 
 def test_404_is_the_archives_fault_when_results_are_sent():
@@ -11,3 +18,16 @@ def test_404_is_the_archives_fault_when_results_are_sent():
     error = requests.HTTPError(response=response)
     assert classify_error(error).fault is Fault.OBJECT
     assert classify_error(error, storing=True).fault is Fault.ARCHIVE
+
+
+@given(st.integers(1, 10_000), st.floats(0.01, 1000))
+def test_a_wait_is_random_and_bounded(failures, longest):
+    assert 0 <= full_jitter(failures, longest_s=longest) <= min(longest, 2.0 ** min(failures, 60))
+
+
+def test_a_success_ends_a_failure_and_each_change_is_reported_once():
+    availability = Availability(longest_wait_s=1, stop=threading.Event())
+    assert [availability.record_failure("x"), availability.record_failure("x")] == [True, False]
+    assert not availability.is_up
+    assert [availability.record_success(), availability.record_success()] == [True, False]
+    assert availability.is_up

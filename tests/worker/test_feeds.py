@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from covid_monai.pacs.failures import ArchiveFailure, Fault
+from covid_monai.worker import feeds
 from covid_monai.worker.audit import AuditTrail, UidFormatter
 from covid_monai.worker.feeds import DicomWebSearch, FeedWatcher, OrthancChangeFeed
 from covid_monai.worker.monitoring import Metrics
@@ -105,10 +106,11 @@ def test_a_feed_that_counts_from_the_beginning_again_is_followed():
     assert list(change_feed().pages("9")) == [([], "0")]
 
 
-def test_a_search_reads_all_pages_of_each_modality():
+def test_a_search_reads_all_pages_of_each_modality(monkeypatch):
+    monkeypatch.setattr(feeds, "_today", lambda: date(2020, 2, 3))
     client = ShamClient({})
-    archive = Archive(name="a", source="dicomweb", url="http://127.0.0.1:9")
-    search = DicomWebSearch(archive, client, Rules(modalities=["DX"]), first_day=lambda: date(2020, 2, 1))
+    archive = Archive(name="a", source="dicomweb", url="http://127.0.0.1:9", days=2)
+    search = DicomWebSearch(archive, client, Rules(modalities=["DX"]))
     pages = [notices for notices, _ in search.pages(None)]
     assert [len(notices) for notices in pages] == [100, 50]
     assert client.filters == {"StudyDate": "20200201-", "Modality": "DX"}

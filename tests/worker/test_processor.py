@@ -10,9 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.prediction import Prediction
-from covid_monai.pacs.backoff import Availability
 from covid_monai.pacs.connection import InstanceAddress
-from covid_monai.pacs.failures import ArchiveFailure, Fault
+from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault
 from covid_monai.readers.sandbox import SandboxResult
 from covid_monai.worker.audit import AuditTrail, UidFormatter
 from covid_monai.worker.context import WorkerContext
@@ -42,7 +41,6 @@ class Scene:
             queue=self.queue,
             model=self,
             audit=AuditTrail(folder / "audit.jsonl", uids),
-            uids=uids,
             metrics=Metrics(registry),
             drift=ScoreDrift(None, ()),
             stop=self.stop,

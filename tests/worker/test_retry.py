@@ -4,9 +4,8 @@ import threading
 
 import pytest
 
-from covid_monai.pacs.backoff import Availability
 from covid_monai.pacs.connection import InstanceAddress
-from covid_monai.pacs.failures import ArchiveFailure, Fault
+from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault
 from covid_monai.worker.queue import Job
 from covid_monai.worker.retry import Action, RetryPolicy
 from covid_monai.worker.settings import Limits
