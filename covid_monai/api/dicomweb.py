@@ -35,8 +35,7 @@ class InstanceFetcher:
     def fetch(self, urls: Sequence[str]) -> Iterator[Upload]:
         """Fetch one instance after another; each upload has its address as its name.
 
-        Raises:
-            ProblemError: At once if an address is not allowed; later if an instance cannot be fetched.
+        A `ProblemError` comes at once if an address is not allowed, and later if a fetch fails.
         """
         found = [self._find(url) for url in urls]
         return (self._fetch(url, *place) for url, place in zip(urls, found, strict=True))
@@ -61,11 +60,7 @@ class InstanceFetcher:
 
 
 def connection_to(root: str, *, seconds: float) -> ArchiveConnection:
-    """Return the connection to the DICOMweb service at an address.
-
-    Raises:
-        ValueError: If it is not an address; the message names it.
-    """
+    """Return the connection to a DICOMweb service; a `ValueError` names a root that is not an address."""
     try:
         return ArchiveConnection(name="dicomweb", url=root, transfer_seconds=seconds)
     except ValidationError as error:

@@ -40,11 +40,7 @@ class MultipartFiles:
             self._reader.write(piece)
 
     def uploads(self) -> list[Upload]:
-        """Return the files of the complete body.
-
-        Raises:
-            ProblemError: If the body stops before its end, or has no file.
-        """
+        """Return the files, or raise `ProblemError` if the body stops before its end or has no file."""
         with _malformed_as_problem():
             self._reader.close()
         if not self._parts:

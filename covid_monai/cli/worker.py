@@ -66,10 +66,12 @@ def serve(context: typer.Context, config: Annotated[Path | None, _CONFIG] = None
 
     import_monai_for_prediction()
     from covid_monai.core.json_log import log_as_json
-    from covid_monai.worker.service import serve as run
+    from covid_monai.worker.queue import lock_state_dir
+    from covid_monai.worker.service import Service
 
     log_as_json()
-    raise typer.Exit(run(settings, bundle))
+    with lock_state_dir(settings.state_dir):
+        Service(settings, bundle).run()
 
 
 @app.command(epilog=_examples_with_json("check"))

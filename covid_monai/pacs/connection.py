@@ -59,11 +59,7 @@ class InstanceAddress:
 
 
 def check_url(url: str) -> str:
-    """Return the root address of a service without its last slash.
-
-    Raises:
-        ValueError: If it is not a full HTTP address, or holds credentials, a query or a fragment.
-    """
+    """Return the root address of a service without its last slash, or raise `ValueError` if it is not one."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("give a full address such as https://pacs.example/orthanc")
@@ -118,8 +114,7 @@ class ArchiveConnection(BaseModel):
     def read_secret(self) -> str | None:
         """Return the password or token; it is read at each call, so that it can be changed at any time.
 
-        Raises:
-            CredentialsError: If the variable or file is missing or empty; the message never holds the secret.
+        A `CredentialsError` says that the variable or file is missing or empty; it never holds the secret.
         """
         variable, path = self.password_env or self.token_env, self.password_file or self.token_file
         try:

@@ -11,9 +11,9 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +63,11 @@ class AuditTrail:
         self._path = path
         self.uids = uids
         self._lock = threading.Lock()
-        with self._opened():  # a folder that cannot be written is an error at the start
-            pass
+        self._open().close()  # a folder that cannot be written is an error at the start
 
-    @contextmanager
-    def _opened(self) -> Iterator[int]:
+    def _open(self) -> FileIO:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            yield file
-        finally:
-            os.close(file)
+        return open(self._path, "ab", buffering=0, opener=partial(os.open, mode=0o640))
 
     def write(self, event: str, address: InstanceAddress, **values: Any) -> None:
         """Append one line; it is on disk when this returns.
@@ -91,8 +85,8 @@ class AuditTrail:
             **values,
         }
         text = json.dumps({key: value for key, value in line.items() if value is not None}) + "\n"
-        with self._lock, self._opened() as file:
-            self._append(file, text.encode())
+        with self._lock, self._open() as file:
+            self._append(file.fileno(), text.encode())
 
     def _append(self, file: int, line: bytes) -> None:
         end = os.fstat(file).st_size

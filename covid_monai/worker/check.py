@@ -76,7 +76,7 @@ def run_checks(settings: Settings, find_bundle: Callable[[Path | None], Path]) -
 
 
 def _check_bundle(settings: Settings, find_bundle: Callable[[Path | None], Path]) -> CheckResult:
-    from covid_monai.worker.model import Model
+    from covid_monai.worker.context import Model
 
     try:
         folder = find_bundle(settings.bundle)
@@ -156,17 +156,14 @@ def _check_archive(settings: Settings, archive: Archive) -> Iterator[CheckResult
         return
     if archive.read_secret() and not _ENCRYPTED_OR_LOCAL.match(archive.url):
         yield _note(f"{name}: credentials are sent without encryption. Use https.")
-    if archive.source == "orthanc":
-        result = _check_change_feed(client, name)
-        yield result
-        if result.level == "FAIL":
-            return
+    service = f"Orthanc's change feed at {archive.url}"
     try:
+        if archive.source == "orthanc":
+            yield _check_change_feed(client, name)
+        service = f"searching (QIDO-RS at {archive.dicomweb_root})"
         notices = _search(archive, client, settings)
     except ArchiveFailure as failure:
-        yield _fail(
-            f"{name}: searching (QIDO-RS at {archive.dicomweb_root}) fails: {_explain(failure.reason)}."
-        )
+        yield _fail(f"{name}: {service} fails: {_explain(failure.reason)}.")
         return
     selected = format_count(len(notices), "image")
     yield _ok(f"{name}: searching works. On the first page, the rules select {selected}.")
@@ -179,15 +176,9 @@ def _explain(reason: str) -> str:
 
 
 def _check_change_feed(client: ArchiveClient, name: str) -> CheckResult:
-    try:
-        with classify_failures():
-            version = str(client.get_json("/system").get("Version", "unknown"))
-            last = client.get_json("/changes?last")["Last"]
-    except ArchiveFailure as failure:
-        return _fail(
-            f"{name}: Orthanc's change feed at {client.connection.url} cannot be read: "
-            f"{_explain(failure.reason)}."
-        )
+    with classify_failures():
+        version = str(client.get_json("/system").get("Version", "unknown"))
+        last = client.get_json("/changes?last")["Last"]
     text = f"{name}: Orthanc {version} answers. Its last change is number {last}."
     if version.startswith("1.10."):
         return _note(
@@ -229,12 +220,12 @@ def _check_fetching(
         return _fail(f"{name}: fetching an image (WADO-RS) fails: {_explain(failure.reason)}.")
     finally:
         sandbox.close()
-    text = f"{name}: fetching works. Transfer syntaxes: {', '.join(sorted(syntaxes))}"
+    text = f"{name}: fetching works. Transfer syntaxes: {', '.join(sorted(syntaxes))}."
     if unreadable:
-        return _note(f"{text}. {unreadable} of {len(notices)} fetched images cannot be decoded here.")
-    if not any("JPEG 2000" in syntax for syntax in syntaxes):
-        return _ok(f"{text}. No image was in JPEG 2000, so JPEG 2000 was not tried.")
-    return _ok(f"{text}. JPEG 2000 can be fetched and decoded.")
+        return _note(f"{text} {unreadable} of {len(notices)} fetched images cannot be decoded here.")
+    if "JPEG 2000" not in text:
+        return _ok(f"{text} No image was in JPEG 2000, so JPEG 2000 was not tried.")
+    return _ok(f"{text} JPEG 2000 can be fetched and decoded.")
 
 
 def _transfer_syntax(path: Path) -> str:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _PAGE = 100
 _CHANGE_TYPES = {"new_instance": "NewInstance", "stable_series": "StableSeries"}
 _MAX_TRIES = 3  # requests for one object's attributes before it is skipped
-_KEYWORDS = [*(RULE_OF_ATTRIBUTE.keys() - {"RemoteAET"}), "ManufacturerModelName"]
+_KEYWORDS = ["ManufacturerModelName", *(name for name in RULE_OF_ATTRIBUTE if name != "RemoteAET")]
 _UID_KEYWORDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 Page = tuple[list[Notice], str | None]  # notices, and the position in the feed behind them

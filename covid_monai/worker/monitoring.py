@@ -3,10 +3,11 @@
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
-from wsgiref.types import StartResponse, WSGIEnvironment
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -17,14 +18,20 @@ from covid_monai.evaluation.decisions.score_reference import ScoreReference
 
 DRIFT_WINDOW = 500  # number of latest answers that are compared with the reference
 MIN_DRIFT_IMAGES = 100  # with fewer answers the index means nothing
-_PREFIX = "covid_monai_"
+_NAMESPACE = "covid_monai"
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 
-_STATE_METRICS = {
-    "queue_jobs": "Number of images that wait.",
-    "dead_letters": "Number of images that were given up.",
-    "oldest_job_seconds": "Age of the oldest waiting image in seconds, 0 if no image waits.",
-    "archive_up": "1 if the last request to the archive succeeded, else 0.",
+_GAUGES = {  # text and label
+    "queue_jobs": ("Number of images that wait.", "archive"),
+    "dead_letters": ("Number of images that were given up.", "archive"),
+    "oldest_job_seconds": ("Age of the oldest waiting image in seconds, 0 if no image waits.", "archive"),
+    "archive_up": ("1 if the last request to the archive succeeded, else 0.", "archive"),
+    "storage_failing": ("1 while the disk or the queue cannot be written.", None),
+    "score_drift_psi": (
+        "Population stability index of the latest answers against the validation images.",
+        "class",
+    ),
+    "score_drift_images": ("Number of answers that score_drift_psi is computed from.", None),
 }
 
 GetState = Callable[[], tuple[dict[str, dict[str, float]], bool]]
@@ -35,21 +42,16 @@ class Metrics:
     """Counters and times of one service, which the registry shows."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"{_PREFIX}{name}", text, labels, registry=registry)
-
-        self.answered = counter(
-            "answered", "Number of images whose results the archive has confirmed.", "archive", "class"
-        )
+        counter = partial(Counter, namespace=_NAMESPACE, registry=registry)
+        text = "Number of images whose results the archive has confirmed."
+        self.answered = counter("answered", text, ("archive", "class"))
         text = "Number of images that were refused by the selection rules or by the classifier."
-        self.refused = counter("refused", text, "archive", "reason")
+        self.refused = counter("refused", text, ("archive", "reason"))
         text = "Number of failed tries. The fault is the object's, the archive's, or unclear."
-        self.failures = counter("failures", text, "archive", "stage", "fault")
+        self.failures = counter("failures", text, ("archive", "stage", "fault"))
         text = "Time of each stage. The stage total is the time from notice to confirmation of an image."
-        labels = ("archive", "stage")
-        self.stages = Histogram(
-            f"{_PREFIX}stage_seconds", text, labels, registry=registry, buckets=_BUCKETS_S
-        )
+        histogram = partial(Histogram, namespace=_NAMESPACE, registry=registry, buckets=_BUCKETS_S)
+        self.stages = histogram("stage_seconds", text, ("archive", "stage"))
 
 
 class ScoreDrift:
@@ -87,7 +89,7 @@ class ScoreDrift:
 class StateCollector(Collector):
     """Metrics that are read at the moment when Prometheus asks.
 
-    `get_state` returns the values of `_STATE_METRICS` by name and archive, and whether disk or queue cannot
+    `get_state` returns the values of the first gauges by name and archive, and whether disk or queue cannot
     be written.
     """
 
@@ -97,22 +99,17 @@ class StateCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all gauges."""
-        values, storage_is_failing = self._get_state()
-        for name, text in _STATE_METRICS.items():
-            yield _gauge(name, text, "archive", values[name])
-        text = "1 while the disk or the queue cannot be written."
-        yield GaugeMetricFamily(f"{_PREFIX}storage_failing", text, value=float(storage_is_failing))
-        text = "Population stability index of the latest answers against the validation images."
-        yield _gauge("score_drift_psi", text, "class", self._drift.stability_index())
-        text = "Number of answers that score_drift_psi is computed from."
-        yield GaugeMetricFamily(f"{_PREFIX}score_drift_images", text, value=self._drift.count)
-
-
-def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
-    return family
+        by_archive, storage_is_failing = self._get_state()
+        values = by_archive | {
+            "storage_failing": {"": float(storage_is_failing)},
+            "score_drift_psi": self._drift.stability_index(),
+            "score_drift_images": {"": self._drift.count},
+        }
+        for name, (text, label) in _GAUGES.items():
+            gauge = GaugeMetricFamily(f"{_NAMESPACE}_{name}", text, labels=[label] if label else [])
+            for key, value in values[name].items():
+                gauge.add_metric([key] if label else [], value)
+            yield gauge
 
 
 class _RequestHandler(WSGIRequestHandler):
@@ -132,7 +129,7 @@ class MonitoringServer:
     """
 
     def __init__(self, host: str, port: int, *, registry: CollectorRegistry, get_health: GetHealth) -> None:
-        metrics = make_wsgi_app(registry)
+        metrics: WSGIApplication = make_wsgi_app(registry)
 
         def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             if environ["PATH_INFO"] == "/metrics":

@@ -74,10 +74,9 @@ def damaged_queue_error(path: Path, problem: str) -> QueueError:
 
 @contextmanager
 def lock_state_dir(state_dir: Path) -> Iterator[None]:
-    """Reserve the state folder for this process; the kernel ends the lock however the process ends.
+    """Reserve the state folder for this process, or raise `QueueError` if another process has it.
 
-    Raises:
-        QueueError: If another process has the lock.
+    The kernel ends the lock however the process ends.
     """
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (state_dir / "lock").open("w") as file:

@@ -5,13 +5,11 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydicom import uid
 
 from covid_monai.core.vocabulary import RESULT_DEVICE
 from covid_monai.pacs.connection import InstanceAddress
 
-COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
-DIGITAL_XRAY = "1.2.840.10008.5.1.4.1.1.1.1"
-DIGITAL_XRAY_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 RULE_OF_ATTRIBUTE = {  # DICOM keyword to the key of `Rules`
     "SOPClassUID": "sop_classes",
     "RemoteAET": "ae_titles",  # not a DICOM attribute: Orthanc records who sent an instance
@@ -39,7 +37,11 @@ class Rules(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     modalities: tuple[Pattern, ...] = ("CR", "DX")
-    sop_classes: tuple[Pattern, ...] = (COMPUTED_RADIOGRAPHY, DIGITAL_XRAY, DIGITAL_XRAY_FOR_PROCESSING)
+    sop_classes: tuple[Pattern, ...] = (
+        uid.ComputedRadiographyImageStorage,
+        uid.DigitalXRayImageStorageForPresentation,
+        uid.DigitalXRayImageStorageForProcessing,
+    )
     body_parts: tuple[Pattern, ...] = ("CHEST", "THORAX", "LUNG")
     views: tuple[Pattern, ...] = ("PA", "AP")
     ae_titles: tuple[Pattern, ...] = ()  # Orthanc only; objects that came by HTTP have none

@@ -19,9 +19,8 @@ from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.failures import Availability
 from covid_monai.readers.sandbox import DecodeSandbox
 from covid_monai.worker.audit import AuditTrail, UidFormatter
-from covid_monai.worker.context import WorkerContext
+from covid_monai.worker.context import Model, WorkerContext
 from covid_monai.worker.feeds import DicomWebSearch, FeedWatcher, OrthancChangeFeed
-from covid_monai.worker.model import Model
 from covid_monai.worker.monitoring import (
     DRIFT_WINDOW,
     Metrics,
@@ -30,7 +29,7 @@ from covid_monai.worker.monitoring import (
     StateCollector,
 )
 from covid_monai.worker.processor import BatchProcessor
-from covid_monai.worker.queue import JobQueue, damaged_queue_error, lock_state_dir
+from covid_monai.worker.queue import JobQueue, damaged_queue_error
 from covid_monai.worker.retry import RetryPolicy
 from covid_monai.worker.settings import Archive, Settings
 
@@ -95,15 +94,14 @@ class Service:
         retry_policy = RetryPolicy(limits, availability)
         self._sandboxes.append(sandbox)
         self._availabilities[archive.name] = [watcher.availability, availability]
-        threads = [self._make_thread(f"watch-{archive.name}", watcher.watch)]
+        steps: dict[str, Callable[[], None]] = {f"watch-{archive.name}": watcher.watch}
         for number in range(archive.connections):
             processor = BatchProcessor(archive, client, sandbox, context, retry_policy)
-            step = partial(_process_or_wait, processor, has_jobs)
-            threads.append(self._make_thread(f"process-{archive.name}-{number}", step))
-        return threads
-
-    def _make_thread(self, name: str, step: Callable[[], None]) -> threading.Thread:
-        return threading.Thread(target=self._repeat, args=(step,), name=name, daemon=True)
+            steps[f"process-{archive.name}-{number}"] = partial(_process_or_wait, processor, has_jobs)
+        return [
+            threading.Thread(target=self._repeat, args=(step,), name=name, daemon=True)
+            for name, step in steps.items()
+        ]
 
     def _repeat(self, step: Callable[[], None]) -> None:
         """Repeat a step until the service stops. A full disk makes it wait; other errors end the service."""
@@ -124,29 +122,26 @@ class Service:
                 logger.critical("service_failed", exc_info=error)
                 self._stop.set()
 
-    def run(self) -> int:
-        """Run until SIGTERM or SIGINT; return the exit code 0.
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT, or until an error ends a thread; that error is raised.
 
-        Raises:
-            QueueError: If the queue was damaged meanwhile.
-            Exception: Any other error that ended a thread.
+        A queue that was damaged meanwhile is a `QueueError`.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         for thread in self._threads:
             thread.start()
         logger.info("service_started", extra={"address": self._monitoring.url})
-        last_cleaning: float | None = None
+        next_cleaning = time.monotonic()
         while not self._stop.wait(1.0):
-            if last_cleaning is None or time.monotonic() - last_cleaning > _DAY:
+            if time.monotonic() > next_cleaning:
                 self._forget_old_jobs()
-                last_cleaning = time.monotonic()
+                next_cleaning = time.monotonic() + _DAY
         self._end()
         if isinstance(self._fatal_error, sqlite3.DatabaseError):
             raise damaged_queue_error(self._context.queue.path, str(self._fatal_error)) from self._fatal_error
         if self._fatal_error is not None:
             raise self._fatal_error
-        return 0
 
     def _forget_old_jobs(self) -> None:
         try:
@@ -219,13 +214,3 @@ def _process_or_wait(processor: BatchProcessor, has_jobs: threading.Event) -> No
     if not processor.process_batch():
         has_jobs.wait(_IDLE_SECONDS)
         has_jobs.clear()
-
-
-def serve(settings: Settings, bundle_dir: Path) -> int:
-    """Run the service of one configuration; see `Service.run`.
-
-    Raises:
-        QueueError: If another worker uses the state folder, or the queue is damaged.
-    """
-    with lock_state_dir(settings.state_dir):
-        return Service(settings, bundle_dir).run()

@@ -147,11 +147,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 
 def load_settings(path: str | Path) -> Settings:
-    """Read and check a configuration.
-
-    Raises:
-        SettingsError: Names the file and every mistake: the key, what is wrong, and what is allowed.
-    """
+    """Read and check a configuration; a `SettingsError` names the file and every mistake in it."""
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
