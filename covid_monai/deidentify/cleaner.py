@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.sr.coding import Code
 from pydicom.tag import BaseTag
 from pydicom.uid import UID_dictionary
 from pydicom.valuerep import STR_VR
@@ -24,15 +23,12 @@ from covid_monai.deidentify.replacements import (
     shift_date,
     shift_datetime,
 )
-from covid_monai.deidentify.rules import Action, Rules, get_vr
+from covid_monai.deidentify.rules import DECISIONS, Action, Rules, get_vr
 
 _MAX_DEPTH = 32  # the deepest IODs need about ten
 _METHOD = "covid-monai, DICOM PS3.15 Table E.1-1"
 _DUMMY_TEXT = "REMOVED"
-_DUMMIES = {
-    "AS": "000Y", "DA": "19000101", "DT": "19000101", "TM": "000000", "DS": "0", "IS": "0",
-    "UR": "http://removed.invalid", "OB": b"\0\0", "UN": b"\0\0",
-}  # fmt: skip
+_DUMMIES = DECISIONS["dummies"]  # by VR
 _LONGEST_NUMBER = 4  # bytes of a number whose VR the file does not know
 _NUMBER = re.compile(rb"[0-9+\-.eE \\\0]*")
 
@@ -40,24 +36,18 @@ _NUMBER = re.compile(rb"[0-9+\-.eE \\\0]*")
 def clean_dataset(ds: Dataset, rules: Rules, pseudonyms: Pseudonyms) -> Counter[str]:
     """Clean a dataset in place, and write its pseudonym and the method of de-identification into it.
 
-    Args:
-        ds: Dataset to clean.
-        rules: Actions of all attributes.
-        pseudonyms: New identifiers.
-
-    Returns:
-        Numbers of elements: `private` removed ones, other `removed` ones, `changed` ones.
-
-    Raises:
-        Refused: The sequences are nested too deep.
+    Returns the numbers of elements that were removed (`private` ones, other `removed` ones) or `changed`.
+    Raises `Refused` if the sequences are nested too deep.
     """
-    patient, _ = find_patient(ds)
+    patient = find_patient(ds)
     cleaner = _Cleaner(rules, pseudonyms, pseudonyms.shift_days(patient), Counter())
     cleaner.clean(ds)
     ds.PatientID = ds.PatientName = pseudonyms.patient(patient)
     ds.PatientIdentityRemoved = "YES"
     ds.DeidentificationMethod = _METHOD
-    ds.DeidentificationMethodCodeSequence = Sequence(map(_code_item, rules.codes))
+    ds.DeidentificationMethodCodeSequence = [Dataset() for _ in rules.codes]
+    for item, code in zip(ds.DeidentificationMethodCodeSequence, rules.codes, strict=True):
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code[:3]
     ds.LongitudinalTemporalInformationModified = "MODIFIED"
     return cleaner.counts
 
@@ -169,13 +159,3 @@ def _set_vr(ds: Dataset, tag: BaseTag) -> None:
     if element.VR is None:
         vr = get_vr(tag)
         ds[tag] = ds[tag] if " or " in vr else element._replace(VR=vr)
-
-
-def _code_item(code: Code) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = (
-        code.value,
-        code.scheme_designator,
-        code.meaning,
-    )
-    return item

@@ -17,9 +17,10 @@ from covid_monai.deidentify.cleaner import clean_dataset
 from covid_monai.deidentify.inputs import InputFile, plan_copy, read_image, resolve_collisions
 from covid_monai.deidentify.outcomes import Reason, Refused
 from covid_monai.deidentify.pixel_review import find_review_reasons
-from covid_monai.deidentify.replacements import Pseudonyms, find_patient
+from covid_monai.deidentify.replacements import Pseudonyms
 from covid_monai.deidentify.rules import EDITION, Rules
 from covid_monai.deidentify.run_manifest import CopyRecord, RunManifest, write_crosswalk
+from covid_monai.dicom.elements import get_text
 
 
 def deidentify_files(
@@ -91,7 +92,7 @@ def _write_copy(
 ) -> CopyRecord | Reason:
     try:
         ds = read_image(each.source)
-        patient_known = find_patient(ds)[1]
+        patient_known = bool(get_text(ds, "PatientID"))
         counts = clean_dataset(ds, rules, pseudonyms)
         meta = FileMetaDataset()  # of the original it keeps only the encoding (PS3.10 7.1)
         meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID

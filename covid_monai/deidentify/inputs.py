@@ -35,39 +35,22 @@ _REFUSED_MODALITIES |= dict.fromkeys(("KO", "PR"), Reason.PRESENTATION)
 
 @dataclass(frozen=True)
 class InputFile:
-    """One input file, and the copy that its header asks for.
+    """One input file, and the copy that its header asks for."""
 
-    Args:
-        number: Position in the list of inputs, from 1; messages name the input by it.
-        source: Path of the file.
-        identifiers: Old and new identifiers by the names of the crosswalk's columns; never for a message.
-        path: Posix path of the copy from the output folder; "" without a copy.
-        refused: Reason why the file gets no copy.
-        directory: True for a DICOMDIR, which only lists files, by old names and with every patient's name.
-        repeats: True if an earlier input has the same content.
-    """
-
-    number: int
+    number: int  # position in the list of inputs, from 1; messages name the input by it
     source: Path
+    # Old and new identifiers by the names of the crosswalk's columns; never for a message.
     identifiers: Mapping[str, str] = field(default_factory=dict)
-    path: str = ""
+    path: str = ""  # Posix path of the copy from the output folder; "" without a copy
     refused: Reason | None = None
-    directory: bool = False
-    repeats: bool = False
+    directory: bool = False  # a DICOMDIR only lists files, by old names and with every patient's name
+    repeats: bool = False  # an earlier input has the same content
 
 
 def list_input_files(inputs: Sequence[Path], *, output: Path) -> list[Path]:
-    """Return all files of the inputs in sorted order, no file twice.
+    """Return all files of the inputs in sorted order, no file twice; folders are searched to the bottom.
 
-    Args:
-        inputs: Files, or folders that are searched to the bottom.
-        output: Folder for the copies, outside the inputs.
-
-    Raises:
-        FileNotFoundError: An input does not exist, or the inputs hold no file. Messages name an input by its
-            number, because its name may be a patient's.
-        PermissionError: A folder cannot be opened.
-        ValueError: The output and an input lie inside each other.
+    Error messages name an input by its number, because its name may be a patient's.
     """
     found: list[Path] = []
     target = output.resolve()
@@ -95,7 +78,7 @@ def plan_copy(numbered: tuple[int, Path], *, pseudonyms: Pseudonyms, allow_burne
         _check_header(ds, allow_burned_in=allow_burned_in)
     except Refused as refusal:
         return InputFile(number, source, refused=refusal.reason)
-    patient, _ = find_patient(ds)
+    patient = find_patient(ds)
     pseudonym = pseudonyms.patient(patient)
     identifiers = {
         "old_patient_id": get_text(ds, "PatientID"),
@@ -128,11 +111,7 @@ def resolve_collisions(files: Iterable[InputFile]) -> Iterator[InputFile]:
 
 
 def read_image(path: Path) -> FileDataset:
-    """Read a whole image, with a transfer syntax even where its file does not name one.
-
-    Raises:
-        Refused: The image cannot be read to the end, or holds no pixel data.
-    """
+    """Read a whole image; raise `Refused` if it cannot be read to the end or holds no pixel data."""
     ds = _read(path)
     if not any(keyword in ds for keyword in PIXEL_KEYWORDS):
         raise Refused(Reason.NO_IMAGE)

@@ -45,11 +45,7 @@ class Review(StrEnum):
 
 
 class Refused(Exception):
-    """An input gets no copy.
-
-    Args:
-        reason: Reason whose sentence becomes the message.
-    """
+    """An input gets no copy; the sentence of its reason becomes the message."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.detail)

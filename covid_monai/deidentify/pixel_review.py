@@ -31,11 +31,8 @@ _ENCODER_NAME = re.compile(  # encoders write their name into a comment
 def find_review_reasons(ds: Dataset) -> tuple[Review, ...]:
     """Return the reasons why a person must look at an image before it is handed on.
 
-    Args:
-        ds: Whole image, already cleaned: cleaning removes no element that is read here.
-
-    Raises:
-        Refused: The pixel data is shorter than the header says.
+    The image is already cleaned: cleaning removes no element that is read here. `Refused` is raised if its
+    pixel data is shorter than the header says.
     """
     found = [*_check_header(ds), *_check_bytes(ds)]
     try:

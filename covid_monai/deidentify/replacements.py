@@ -37,11 +37,7 @@ KEY_ADVICE = (
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """New identifiers that follow from a secret key.
-
-    Args:
-        key: Secret of 32 bytes.
-    """
+    """New identifiers that follow from a secret key of 32 bytes."""
 
     key: bytes = field(repr=False)
 
@@ -74,26 +70,16 @@ class Pseudonyms:
         return hmac.digest(self.key, message, "sha256")
 
 
-def find_patient(ds: Dataset) -> tuple[str, bool]:
-    """Find out whom an object is about: its PatientID, or else its study, which then counts as one patient.
+def find_patient(ds: Dataset) -> str:
+    """Return the PatientID to make the pseudonym from, or else the study, which then counts as one patient.
 
     IssuerOfPatientID is ignored, because often only some objects of a hospital carry it.
-
-    Returns:
-        Text to make the pseudonym from, and whether it is a PatientID.
     """
-    patient_id = get_text(ds, "PatientID")
-    return (patient_id, True) if patient_id else (f"study {get_text(ds, 'StudyInstanceUID')}", False)
+    return get_text(ds, "PatientID") or f"study {get_text(ds, 'StudyInstanceUID')}"
 
 
 def load_key(path: Path) -> Pseudonyms:
-    """Read a key file.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        PermissionError: Other users may read the file.
-        ValueError: The file does not hold a key.
-    """
+    """Read a key file that only its owner may read."""
     if not path.is_file():
         raise FileNotFoundError(
             f"The key file {path} does not exist. Add --new-key to make one, once for all sites."
@@ -113,11 +99,7 @@ def load_key(path: Path) -> Pseudonyms:
 
 
 def create_key(path: Path) -> Pseudonyms:
-    """Write a new random key with mode 0600, never over an existing file.
-
-    Raises:
-        FileExistsError: The file exists.
-    """
+    """Write a new random key with mode 0600, never over an existing file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     key = secrets.token_bytes(_KEY_BYTES)
     try:
@@ -138,7 +120,7 @@ def shift_date(value: str, days: int) -> str:
     ('20200229', '20200229', '')
     """
     match = _DATE.fullmatch(value.strip(" \0"))
-    return "" if match is None else _move_back(int(match[1]), int(match[2]), int(match[3]), days)
+    return shift_datetime("".join(match.groups()), days) if match else ""
 
 
 def shift_datetime(value: str, days: int) -> str:
@@ -154,9 +136,12 @@ def shift_datetime(value: str, days: int) -> str:
     if match is None:
         return ""
     year, month, day, rest = match.groups()
-    moved = _move_back(int(year), int(month or 1), int(day or 1), days)
+    try:
+        moved = date(int(year), int(month or 1), int(day or 1)) - timedelta(days=days)
+    except (ValueError, OverflowError):  # 31 February, or before the year 1
+        return ""
     precision = 8 if day else 6 if month else 4
-    return moved[:precision] + (rest or "") if moved else ""
+    return moved.isoformat().replace("-", "")[:precision] + (rest or "")
 
 
 def is_time(value: str) -> bool:
@@ -178,11 +163,3 @@ def coarsen_age(value: str) -> str:
     if match is None:
         return ""
     return "090Y" if int(match[1]) >= (_MAX_AGE_YEARS + 1) * _PER_YEAR[match[2]] else match[0]
-
-
-def _move_back(year: int, month: int, day: int, days: int) -> str:
-    try:
-        moved = date(year, month, day) - timedelta(days=days)
-    except (ValueError, OverflowError):  # 31 February, or before the year 1
-        return ""
-    return f"{moved.year:04d}{moved.month:02d}{moved.day:02d}"

@@ -1,14 +1,15 @@
-"""Action of each attribute: Table E.1-1 of PS3.15, and decisions on what the table leaves open.
+"""Action of each attribute: Table E.1-1 of PS3.15, and decisions (rules.yaml) on what the table leaves open.
 
 The table is data of the package dicom-anonymizer, which generates it from the standard. Its engine is not
 used; docs/deidentification.md says why.
 """
 
 from collections.abc import Collection, Mapping
-from enum import Enum, StrEnum, auto
+from enum import Enum, StrEnum
 from functools import cache
-from importlib import import_module
+from importlib import import_module, resources
 
+import yaml
 from pydicom.datadict import dictionary_is_retired, dictionary_VR
 from pydicom.sr.coding import Code
 from pydicom.tag import BaseTag, Tag
@@ -21,13 +22,13 @@ EDITION = "2026c"
 class Action(Enum):
     """Action on one element."""
 
-    KEEP = auto()  # as it is; the items of a sequence are cleaned
-    REMOVE = auto()
-    EMPTY = auto()
-    DUMMY = auto()
-    NEW_UID = auto()
-    SHIFT = auto()  # dates; times of day stay
-    AGE = auto()
+    KEEP = "keep"  # as it is; the items of a sequence are cleaned
+    REMOVE = "remove"
+    EMPTY = "empty"
+    DUMMY = "dummy"
+    NEW_UID = "new_uid"
+    SHIFT = "shift"  # dates; times of day stay
+    AGE = "age"
 
 
 class Retain(StrEnum):
@@ -45,39 +46,7 @@ RETAIN_CODES: Mapping[Retain, Code] = {
     Retain.DEVICE: Code("113109", "DCM", "Retain Device Identity Option"),
 }
 
-# Attributes that the columns of these options mark K. Those marked C are free text, and removing them also
-# conforms. Dates of devices are not kept, see _COMMON_DATES.
-_RETAINED: Mapping[Retain, str] = {
-    Retain.PATIENT_CHARACTERISTICS: "EthnicGroup PatientAge PatientSex PatientSexNeutered PatientSize "
-    "PatientWeight PregnancyStatus SmokingStatus",
-    Retain.DEVICE: "CassetteID DetectorID DeviceDescription DeviceLabel DeviceSerialNumber DeviceUID "
-    "GantryID GeneratorID LensMake LensModel LensSerialNumber LensSpecification ManufacturerDeviceClassUID "
-    "ManufacturerDeviceIdentifier ModifyingDeviceID ModifyingSystem PerformedStationName "
-    "PerformedStationNameCodeSequence PlateID StationName TransducerIdentificationSequence UDISequence "
-    "UniqueDeviceIdentifier XRayDetectorID XRayDetectorLabel XRaySourceID",
-}
-# Dates that many patients share or that anyone can look up: once moved, they would reveal the shift.
-_COMMON_DATES = (
-    "PatientBirthDate PatientBirthTime GPSDateStamp GPSTimeStamp ContextGroupVersion "
-    "ContextGroupLocalVersion TemplateVersion TemplateLocalVersion CalibrationDate CalibrationTime "
-    "CalibrationDateTime DateOfInstallation DateOfLastCalibration DateOfLastDetectorCalibration "
-    "DateOfManufacture DateTimeOfLastCalibration TimeOfLastCalibration TimeOfLastDetectorCalibration "
-    "ProductExpirationDateTime EthicsCommitteeApprovalEffectivenessStartDate "
-    "EthicsCommitteeApprovalEffectivenessEndDate"
-)
-# A choice such as X/Z/D depends on the attribute's type in each IOD. These actions keep every IOD valid: an
-# empty value suits types 2 and 3, a dummy value suits type 1 too.
-_ACTION_OF_GROUP = {
-    "D_TAGS": Action.DUMMY,
-    "Z_TAGS": Action.EMPTY,
-    "X_TAGS": Action.REMOVE,
-    "U_TAGS": Action.NEW_UID,
-    "Z_D_TAGS": Action.DUMMY,
-    "X_Z_TAGS": Action.EMPTY,
-    "X_D_TAGS": Action.DUMMY,
-    "X_Z_D_TAGS": Action.DUMMY,
-    "X_Z_U_STAR_TAGS": Action.KEEP,  # sequences of references: entered, and their UIDs replaced
-}
+DECISIONS = yaml.safe_load(resources.files(__package__).joinpath("rules.yaml").read_text("utf-8"))
 _TEMPORAL = ("DA", "DT", "TM")
 _TEXT_BEYOND_TABLE = ("AE", "LT", "PN", "ST", "UR", "UT")
 _BYTES = ("OB", "OD", "OF", "OL", "OV", "OW", "UN", "OB or OW")
@@ -86,25 +55,17 @@ _PIXEL_GROUPS = (0x0028, 0x7FE0)
 
 
 class Rules:
-    """Actions of all attributes.
-
-    Args:
-        retain: Options of the profile that keep more.
-
-    Raises:
-        ImportError: The package with the standard's table is not installed.
-    """
+    """Actions of all attributes; `ImportError` if the package with the standard's table is missing."""
 
     def __init__(self, retain: Collection[Retain] = ()) -> None:
         self.retain = tuple(option for option in Retain if option in retain)
-        table = _table()
-        self._actions = dict(table)
-        for tag in self._actions:
-            if get_vr(tag) in _TEMPORAL:
-                self._actions[tag] = Action.SHIFT
-        self._actions |= {tag: table[tag] for tag in _tags(_COMMON_DATES)}
+        common_dates = _tags(DECISIONS["common_dates"])
+        self._actions = {
+            tag: Action.SHIFT if get_vr(tag) in _TEMPORAL and tag not in common_dates else action
+            for tag, action in _table().items()
+        }
         for option in self.retain:
-            self._actions |= dict.fromkeys(_tags(_RETAINED[option]), Action.KEEP)
+            self._actions |= dict.fromkeys(_tags(DECISIONS["retained"][option]), Action.KEEP)
         if Retain.PATIENT_CHARACTERISTICS in self.retain:
             self._actions[Tag("PatientAge")] = Action.AGE
 
@@ -146,8 +107,8 @@ def _table() -> Mapping[BaseTag, Action]:
     with require_extra("deidentify"):
         table = import_module(f"dicomanonymizer.dicom_anonymization_databases.dicomfields_{EDITION}")
     actions = {
-        Tag(*found): action
-        for group, action in _ACTION_OF_GROUP.items()
+        Tag(*found): Action(action)
+        for group, action in DECISIONS["action_of_group"].items()
         for found in getattr(table, group)
         if len(found) == 2  # the others are overlays and curves
     }

@@ -5,7 +5,7 @@ import fcntl
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -25,34 +25,24 @@ _CROSSWALK_COLUMNS = (
 
 @dataclass(frozen=True)
 class CopyRecord:
-    """A copy in the output folder.
+    """A copy in the output folder."""
 
-    Args:
-        path: Posix path from the output folder, made of new identifiers only.
-        review: Reasons to look at its pixels; empty if there is none.
-        counts: Numbers of elements by what was done with them.
-        patient_known: Whether the original has a PatientID.
-    """
-
-    path: str
-    review: tuple[Review, ...]
-    counts: dict[str, int]
-    patient_known: bool
+    path: str  # Posix path from the output folder, made of new identifiers only
+    review: tuple[Review, ...]  # reasons to look at its pixels
+    counts: dict[str, int]  # of elements, by what was done with them
+    patient_known: bool  # whether the original has a PatientID
 
 
 class RunManifest:
     """Record of the copies in an output folder, which survives a killed run.
 
-    Args:
-        folder: Output folder.
-        settings: Settings that decide the bytes of the copies: key, profile, options. All runs share them.
+    The settings decide the bytes of the copies: key, profile, options. All runs in a folder share them.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        self.folder = folder
-        self.settings = settings
+        self.folder, self.settings = folder, settings
+        self.path = folder / MANIFEST
         self.copies: dict[str, CopyRecord] = {}
-        self._lines: TextIO | None = None
 
     @contextmanager
     def locked(self) -> Iterator[Self]:
@@ -64,21 +54,21 @@ class RunManifest:
         """
         self._check_folder()
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lines: TextIO
         with (self.folder / _UNFINISHED).open("a+", encoding="ascii") as self._lines:
             try:
                 fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise ValueError("Another run is writing to the output folder. Wait for its end.") from None
-            self._load(self._lines)
+            self._load()
             for path in self.folder.glob("*/*/*/.*.dcm.*.tmp"):  # half-written copies of a killed run
                 path.unlink()
-            if not (self.folder / MANIFEST).exists():
+            if not self.path.exists():
                 self.write({}, complete=False)
             yield self
 
     def add(self, copy: CopyRecord) -> None:
         """Record a copy that has just been written."""
-        assert self._lines is not None
         self.copies[copy.path] = copy
         self._lines.write(json.dumps(asdict(copy)) + "\n")
         self._lines.flush()
@@ -86,10 +76,7 @@ class RunManifest:
     def write(self, refused: dict[int, Reason], *, complete: bool, **counts: int) -> dict[str, Any]:
         """Write the manifest of the folder and of this run's inputs, and return its content.
 
-        Args:
-            refused: Reason by the number of the input.
-            complete: Whether the run has reached its end.
-            counts: Further numbers, such as inputs.
+        Refused inputs are given by their numbers. `complete` means that the run has reached its end.
         """
         copies = [self.copies[path] for path in sorted(self.copies)]
         elements: Counter[str] = sum((Counter(copy.counts) for copy in copies), Counter())
@@ -113,7 +100,7 @@ class RunManifest:
             "review": {copy.path: list(copy.review) for copy in copies if copy.review},
             "copies": [asdict(copy) for copy in copies],
         }
-        write_text_atomically(self.folder / MANIFEST, json.dumps(content, indent=1) + "\n")
+        write_text_atomically(self.path, json.dumps(content, indent=1) + "\n")
         if complete:
             (self.folder / _UNFINISHED).unlink()
         return content
@@ -124,7 +111,7 @@ class RunManifest:
         if not self.folder.exists() or not any(self.folder.iterdir()):
             return
         try:
-            settings = dict(json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))["settings"])
+            settings = dict(json.loads(self.path.read_text(encoding="utf-8"))["settings"])
         except (OSError, ValueError, KeyError, TypeError):
             raise ValueError(
                 f"The output folder is not empty and holds no valid {MANIFEST}. Give a new folder, or the "
@@ -135,30 +122,20 @@ class RunManifest:
                 setting = "key" if name == "key_id" else name.replace("_", "-")
                 raise ValueError(f"The output folder was made with another {setting}. Give a new folder.")
 
-    def _load(self, lines: TextIO) -> None:
+    def _load(self) -> None:
         """Load copies of earlier runs: from the manifest, and from the lines of a run that was killed."""
-        found = []
-        if (self.folder / MANIFEST).exists():
-            found = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))["copies"]
-        lines.seek(0)
-        for line in lines.read().splitlines():
-            try:
+        found = json.loads(self.path.read_text(encoding="utf-8"))["copies"] if self.path.exists() else []
+        self._lines.seek(0)
+        for line in self._lines:
+            with suppress(ValueError):  # the last line of a run that was killed while writing it
                 found.append(json.loads(line))
-            except ValueError:  # the last line of a run that was killed while writing it
-                continue
-        for copy in found:
-            if (self.folder / copy["path"]).is_file():
-                review = tuple(Review(reason) for reason in copy["review"])
-                self.copies[copy["path"]] = CopyRecord(**{**copy, "review": review})
+        self.copies = {
+            copy["path"]: CopyRecord(**copy) for copy in found if (self.folder / copy["path"]).is_file()
+        }
 
 
 def write_crosswalk(path: Path, files: Iterable[InputFile]) -> None:
-    """Write old beside new names as CSV. Only the owner may read it; rows of earlier runs stay.
-
-    Args:
-        path: CSV file, which gets mode 0600.
-        files: Inputs of this run.
-    """
+    """Write old beside new names as CSV. Only the owner may read it; rows of earlier runs stay."""
     rows = {}
     if path.exists():
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:

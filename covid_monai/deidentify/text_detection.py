@@ -30,20 +30,12 @@ class TextLine(NamedTuple):
 
 
 def has_text(image: NDArray[np.generic]) -> bool:
-    """Tell whether anything in an image looks like a line of writing.
-
-    Args:
-        image: Pixels, [H, W] or [H, W, 3], of any range.
-    """
+    """Tell whether anything in an image, [H, W] or [H, W, 3] of any range, looks like a line of writing."""
     return any(True for _ in find_text_lines(image))
 
 
 def find_text_lines(image: NDArray[np.generic]) -> Iterator[TextLine]:
-    """Yield lines that look like writing, brighter or darker than around them; large ones maybe twice.
-
-    Args:
-        image: Pixels, [H, W] or [H, W, 3], of any range.
-    """
+    """Yield lines that look like writing, brighter or darker than around them; large ones maybe twice."""
     grey = _to_bytes(image)
     half = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # for the largest writing
     for scaled, kernel in ((grey, _SMALL), (grey, _LARGE), (half, _LARGE)):
