@@ -3,11 +3,10 @@
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import partial
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -16,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from covid_monai import __version__
 from covid_monai.api import openapi
 from covid_monai.api.engine import Engine
-from covid_monai.api.problems import HANDLERS, ProblemError, answer
+from covid_monai.api.problems import REQUEST_ERRORS, ProblemError, answer, on_error
 from covid_monai.api.request_body import Fetch
 from covid_monai.api.routes import ApiContext, router
 from covid_monai.api.server import ServiceSettings
@@ -40,6 +39,8 @@ _DOCS_POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 )
+_DOCS_HEADERS = _HEADERS | {"Content-Security-Policy": _DOCS_POLICY}
+del _DOCS_HEADERS["Cache-Control"]
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -52,11 +53,7 @@ def create_api(
 ) -> FastAPI:
     """Create the application: /v1/predict, /v1/report, /v1/model, /health, /docs, /openapi.json.
 
-    Args:
-        engine: Engine that makes the predictions.
-        settings: Settings of the service.
-        budget: Memory budget of the process.
-        page_headers: Headers of answers on all other paths, which belong to the page.
+    `page_headers` are the headers of answers on all other paths, which belong to the page.
     """
     api = FastAPIOffline(
         title=openapi.TITLE,
@@ -69,10 +66,10 @@ def create_api(
     )
     api.state.context = ApiContext(engine, settings, budget, _fetch(settings))
     api.include_router(router)
-    for error, handler in HANDLERS.items():
-        api.add_exception_handler(error, handler)
+    for error in REQUEST_ERRORS:
+        api.add_exception_handler(error, on_error)
     api.add_middleware(Guard, loopback=settings.loopback, page_headers=page_headers or {})
-    api.openapi = lambda: _describe(api)  # type: ignore[method-assign]  # as FastAPI's documentation says
+    api.openapi = lambda: openapi.describe(api)  # type: ignore[method-assign]  # as FastAPI's documentation says
     return api
 
 
@@ -95,25 +92,12 @@ def _refuse(_: list[str]) -> Iterable[Upload]:
     )
 
 
-def _describe(api: FastAPI) -> dict[str, Any]:
-    if api.openapi_schema is None:
-        found = get_openapi(
-            title=api.title, version=api.version, description=api.description, routes=api.routes
-        )
-        api.openapi_schema = openapi.add_components(found)
-    return api.openapi_schema
-
-
 class Guard:
     """ASGI middleware around every request: host check, security headers, log line, unexpected errors.
 
-    On other paths, which belong to the page, it checks the host and adds headers that are not set.
-
-    Args:
-        app: Application that it stands around.
-        loopback: Whether to answer only to the names of loopback. A web page whose own name is made to lead
-            to 127.0.0.1 (DNS rebinding) then gets nothing.
-        page_headers: Headers of answers on other paths.
+    On other paths, which belong to the page, it checks the host and adds headers that are not set. On
+    loopback it answers only to the names of loopback: a web page whose own name is made to lead to
+    127.0.0.1 (DNS rebinding) gets nothing.
     """
 
     def __init__(self, app: ASGIApp, *, loopback: bool, page_headers: Mapping[str, str]) -> None:
@@ -130,27 +114,16 @@ class Guard:
         elif scope["type"] == "http" and scope["path"].startswith(_PATHS):
             await self._serve(scope, receive, send)
         else:
-            await self._serve_page(scope, receive, send)
-
-    async def _serve_page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in self._page_headers.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
+            await self._app(scope, receive, partial(_send, send, self._page_headers))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         begin, status = time.monotonic(), 0
+        headers = _DOCS_HEADERS if scope["path"].startswith("/docs") else _HEADERS
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                _add_headers(message, scope["path"])
-            await send(message)
+            status = message.get("status", status)
+            await _send(send, headers, message)
 
         try:
             await self._app(scope, receive, send_guarded)
@@ -163,8 +136,18 @@ class Guard:
                     f"The service failed with a {type(error).__name__}. The log of the service has the place."
                 )
                 await answer(ProblemError("unexpected", detail))(scope, receive, send_guarded)
-        fields = {"method": scope["method"], "route": _route(scope), "status": status}
+        # The route as declared: the address itself may hold anything that a caller wrote.
+        route = getattr(scope.get("route"), "path", None)
+        fields = {"method": scope["method"], "route": route, "status": status}
         logger.info("answered", extra={**fields, "seconds": round(time.monotonic() - begin, 3)})
+
+
+async def _send(send: Send, headers: Mapping[str, str], message: Message) -> None:
+    """Send a message of an answer, with headers that are not set yet."""
+    if message["type"] == "http.response.start":
+        for name, value in headers.items():
+            MutableHeaders(scope=message).setdefault(name, value)
+    await send(message)
 
 
 async def _refuse_host(scope: Scope, receive: Receive, send: Send) -> None:
@@ -177,17 +160,3 @@ async def _refuse_host(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _host(scope: Scope) -> str:
     return urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname or ""
-
-
-def _route(scope: Scope) -> str | None:
-    """Return the route as declared; the address itself may hold anything that a caller wrote."""
-    return getattr(scope.get("route"), "path", None)
-
-
-def _add_headers(message: Message, path: str) -> None:
-    headers = MutableHeaders(scope=message)
-    for name, value in _HEADERS.items():
-        headers[name] = value
-    if path.startswith("/docs"):
-        headers["Content-Security-Policy"] = _DOCS_POLICY
-        del headers["Cache-Control"]

@@ -20,71 +20,30 @@ from covid_monai.core.vocabulary import Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.readers.sandbox import DecodeSandbox, SandboxResult
+from covid_monai.readers.sandbox import DecodeSandbox
 
 Result = TypeVar("Result")
+_DECODE_MEMORY_MIB = 3072  # address space for reading one file
 # Reading such a file in this process would do to it what it did to the child process.
 _NOT_TO_BE_READ = ("too_slow", "decoder_crashed", "too_much_memory")
 
 
 class Busy(RuntimeError):
-    """The service handles as many requests as it can at once.
+    """The service handles as many requests as it can at once."""
 
-    Args:
-        retry_after: Seconds after which another try makes sense.
-    """
+    retry_after = 2  # seconds after which another try makes sense
 
-    def __init__(self, retry_after: int = 2) -> None:
+    def __init__(self) -> None:
         super().__init__(
-            f"The service handles as many requests as it can at once. Try again in {retry_after} s."
+            f"The service handles as many requests as it can at once. Try again in {self.retry_after} s."
         )
-        self.retry_after = retry_after
 
 
 class DicomFile(NamedTuple):
-    """A DICOM object as a file.
+    """A DICOM object as a file."""
 
-    Args:
-        name: SOP Instance UID, with `.dcm`.
-        data: Content.
-    """
-
-    name: str
+    name: str  # SOP Instance UID, with .dcm
     data: bytes
-
-
-class SandboxPool:
-    """Child processes that read every upload first: a decoder that crashes does not end the service.
-
-    Args:
-        seconds: Longest time for one file.
-        memory_mib: Address space for reading one file, in MiB.
-        target_size: Target size of the classifier's reader.
-    """
-
-    def __init__(self, *, seconds: float, memory_mib: int, target_size: int) -> None:
-        self._all = [
-            DecodeSandbox(seconds=seconds, memory_mib=memory_mib, target_size=target_size)
-            for _ in os.sched_getaffinity(0)
-        ]
-        self._free: SimpleQueue[DecodeSandbox] = SimpleQueue()
-        for check in self._all:
-            self._free.put(check)
-
-    def check(self, upload: Upload) -> SandboxResult:
-        """Read an upload as the classifier will; wait for a free process."""
-        check = self._free.get()
-        try:
-            with in_memory(upload) as path:
-                verdict = check.check(path)
-        finally:
-            self._free.put(check)
-        return verdict._replace(detail=replace_name(verdict.detail, path.name, upload.name))
-
-    def close(self) -> None:
-        """End the processes."""
-        for check in self._all:
-            check.close()
 
 
 class _Job(NamedTuple):
@@ -95,17 +54,11 @@ class _Job(NamedTuple):
 class Engine:
     """Makes one classifier safe for many threads; uploads stay in memory.
 
-    Every upload is first read in a child process with limits. Everything that needs the network runs in one
+    Every upload is first read in a child process with limits: a decoder that crashes does not end the
+    service. Everything that needs the network runs in one
     thread. A single image goes at once when that thread is free. Images that wait go together, also those of
     different callers. A caller with many images has one batch of them waiting at a time, so that others are
     not delayed by all of them.
-
-    Args:
-        classifier: Classifier that makes the predictions.
-        batch_size: Largest number of images that go through the network together.
-        max_callers: Number of calls at the same time; one more is `Busy`.
-        decode_seconds: Longest time for reading one file.
-        decode_memory_mib: Address space for reading one file, in MiB.
     """
 
     def __init__(
@@ -115,7 +68,6 @@ class Engine:
         batch_size: int = 8,
         max_callers: int = 64,
         decode_seconds: float = 30.0,
-        decode_memory_mib: int = 3072,
     ) -> None:
         self.classifier = classifier
         self.max_callers = max_callers
@@ -123,18 +75,20 @@ class Engine:
         self._places = threading.BoundedSemaphore(max_callers)
         self._waiting: deque[_Job] = deque()
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._sandboxes = SandboxPool(
-            seconds=decode_seconds, memory_mib=decode_memory_mib, target_size=classifier.image_size
-        )
+        side = classifier.image_size
+        self._sandboxes = [
+            DecodeSandbox(seconds=decode_seconds, memory_mib=_DECODE_MEMORY_MIB, target_size=side)
+            for _ in os.sched_getaffinity(0)
+        ]
+        self._free_sandboxes: SimpleQueue[DecodeSandbox] = SimpleQueue()
+        for sandbox in self._sandboxes:
+            self._free_sandboxes.put(sandbox)
 
     def predict(self, uploads: Iterable[Upload]) -> Generator[Prediction]:
         """Classify uploads in their order; `file` of a prediction is the upload's name.
 
         The next uploads are read while these are classified. Nothing more is classified for a caller who
-        closes the generator.
-
-        Raises:
-            Busy: At the first prediction, if there are too many callers.
+        closes the generator. All methods raise `Busy` if there are too many callers.
         """
         with self._caller():
             ahead: deque[Future[Prediction]] = deque()
@@ -157,34 +111,11 @@ class Engine:
         return free
 
     def explain(self, upload: Upload, class_name: str) -> ImageWithHeatmap:
-        """Compute the Grad-CAM heat map of an image for a class.
-
-        Args:
-            upload: Image whose prediction has status ok.
-            class_name: Class to explain.
-
-        Returns:
-            The image as displayed, and the heat map.
-
-        Raises:
-            Busy: If there are too many callers.
-            UnreadableImage: If the image cannot be read.
-        """
+        """Compute the Grad-CAM heat map of an image for a class."""
         return self._with_path(upload, lambda path: self.classifier.explain(path, class_name))
 
     def dicom_object(self, upload: Upload, prediction: Prediction, *, heatmap: bool) -> DicomFile:
-        """Make a DICOM object for the study of an image: the structured report, or the heat map.
-
-        Args:
-            upload: DICOM image.
-            prediction: Prediction of this engine for the image; not an error.
-            heatmap: Whether to make the heat map (Secondary Capture), not the structured report.
-
-        Raises:
-            Busy: If there are too many callers.
-            NoResultObjects: If the image is not DICOM, or lacks a UID that results must refer to.
-            ImportError: If the extra `dicom` is not installed.
-        """
+        """Make a DICOM object for the study of an image: the structured report, or the heat map."""
         from covid_monai.results import NoResultObjects, ResultObjects
 
         def make(path: Path) -> FileDataset:
@@ -204,14 +135,6 @@ class Engine:
         """Make the PDF report of an image: DICOM, JPEG or PNG, classified or not.
 
         The report shows no picture of a file whose reading ended the child process.
-
-        Args:
-            upload: Image.
-            prediction: Prediction of this engine for the image.
-
-        Raises:
-            Busy: If there are too many callers.
-            ImportError: If the extra `dicom` is not installed.
         """
         from covid_monai.results.pdf.image_report import make_image_report
 
@@ -224,7 +147,8 @@ class Engine:
         while self._waiting:
             self._waiting.pop().future.cancel()
         self._network.shutdown(wait=True, cancel_futures=True)
-        self._sandboxes.close()
+        for sandbox in self._sandboxes:
+            sandbox.close()
 
     @contextmanager
     def _caller(self) -> Iterator[None]:
@@ -237,22 +161,20 @@ class Engine:
 
     def _begin(self, upload: Upload) -> "Future[Prediction]":
         future: Future[Prediction] = Future()
-        verdict = self._sandboxes.check(upload)
-        if verdict.status is Status.OK:
+        sandbox = self._free_sandboxes.get()
+        try:
+            with in_memory(upload) as path:
+                status, reason, detail = sandbox.check(path)
+        finally:
+            self._free_sandboxes.put(sandbox)
+        if status is Status.OK:
             self._waiting.append(_Job(upload, future))
             self._network.submit(self._classify_waiting)
         else:
-            future.set_result(self._rejection(upload, verdict))
+            model, file = self.classifier.model, str(path)
+            refusal = Prediction(file=file, status=status, model=model, reason=reason, detail=detail)
+            future.set_result(_with_name(refusal, path, upload))
         return future
-
-    def _rejection(self, upload: Upload, verdict: SandboxResult) -> Prediction:
-        return Prediction(
-            file=upload.name,
-            status=verdict.status,
-            model=self.classifier.model,
-            reason=verdict.reason,
-            detail=verdict.detail,
-        )
 
     def _classify_waiting(self) -> None:
         """Classify the images that wait, one batch at most; earlier batches may have taken all of them."""

@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from pydantic import TypeAdapter
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from covid_monai.api.multipart import FIELD
 from covid_monai.api.problems import KINDS, MEDIA_TYPE
-from covid_monai.api.request_body import DICOM_JSON, DICOM_JSON_BODY, JSON, MULTIPART, RAW_TYPES
-from covid_monai.api.schemas import Problem, Reference
+from covid_monai.api.request_body import DICOM_JSON, JSON, MULTIPART, RAW_TYPES
+from covid_monai.api.schemas import DicomJsonInstance, Problem, Reference
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 TITLE = "covid-monai"
@@ -30,41 +32,30 @@ def request_body(*, single: bool) -> dict[str, Any]:
     The largest number of images is not part of the schema: more images are too large (413), not invalid
     (422).
     """
-    files: dict[str, Any] = {"type": "array", "items": _FILE, "minItems": 1}
-    if single:
-        files["maxItems"] = 1
-    form = {
-        "type": "object",
-        "properties": {FIELD: files},
-        "required": [FIELD],
-        "additionalProperties": False,
-    }
-    content: dict[str, Any] = {MULTIPART: {"schema": form}}
+    files = {"type": "array", "items": _FILE, "minItems": 1} | ({"maxItems": 1} if single else {})
+    form = {"type": "object", "properties": {FIELD: files}, "required": [FIELD]}
+    content: dict[str, Any] = {MULTIPART: {"schema": form | {"additionalProperties": False}}}
     content |= {media_type: {"schema": _FILE} for media_type in RAW_TYPES}
-    content[JSON] = {"schema": {"$ref": f"{_PREFIX}{Reference.__name__}"}}
+    content[JSON] = {"schema": _reference(Reference)}
     if not single:
-        content[DICOM_JSON] = {"schema": _schema(DICOM_JSON_BODY)}
+        content[DICOM_JSON] = {"schema": {"type": "array", "items": _reference(DicomJsonInstance)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
 def problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
     """Describe the `responses` of an operation that may end in these problems."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": f"{_PREFIX}{Problem.__name__}"}}}
-    return {int(KINDS[kind].status): {"description": KINDS[kind].title, "content": content} for kind in kinds}
+    content = {MEDIA_TYPE: {"schema": _reference(Problem)}}
+    return {KINDS[kind].status: {"description": KINDS[kind].title, "content": content} for kind in kinds}
 
 
-def add_components(description: dict[str, Any]) -> dict[str, Any]:
-    """Add the schemas that `request_body` and `problems` refer to."""
-    schemas = description.setdefault("components", {}).setdefault("schemas", {})
-    for adapter in (TypeAdapter(Problem), TypeAdapter(Reference), DICOM_JSON_BODY):
-        schema = adapter.json_schema(ref_template=_PREFIX + "{model}")
-        schemas |= schema.pop("$defs", {})
-        if "title" in schema:
-            schemas[schema["title"]] = schema
+def describe(api: FastAPI) -> dict[str, Any]:
+    """Return FastAPI's description with the schemas that `request_body` and `problems` refer to."""
+    description = FastAPI.openapi(api)
+    models = [(model, "validation") for model in (Problem, Reference, DicomJsonInstance)]
+    _, schemas = models_json_schema(models, ref_template=_PREFIX + "{model}")  # type: ignore[arg-type]
+    description["components"]["schemas"] |= schemas["$defs"]
     return description
 
 
-def _schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:
-    schema = adapter.json_schema(ref_template=_PREFIX + "{model}")
-    schema.pop("$defs", None)
-    return schema
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"{_PREFIX}{model.__name__}"}

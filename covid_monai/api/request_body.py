@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
 from functools import partial
-from typing import Protocol
 
 from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
@@ -17,79 +15,20 @@ from covid_monai.api.schemas import DicomJsonInstance, Reference
 from covid_monai.api.uploads import MIB, LimitExceeded, Limits, MemoryBudget, Upload, UploadError
 
 RAW_TYPES = (
-    "application/dicom",
-    "image/jpeg",
-    "image/png",
-    "application/zip",
-    "application/octet-stream",
+    *("application/dicom", "image/jpeg", "image/png"),
+    *("application/zip", "application/octet-stream"),
 )
 JSON, DICOM_JSON, MULTIPART = "application/json", "application/dicom+json", "multipart/form-data"
 ACCEPTED = (MULTIPART, *RAW_TYPES, JSON, DICOM_JSON)
-DICOM_JSON_BODY = TypeAdapter(list[DicomJsonInstance])
+_DICOM_JSON_BODY = TypeAdapter(list[DicomJsonInstance])
 _MAX_JSON_BYTES = 4 * MIB
 _DRAIN_SECONDS = 3.0
 
 Fetch = Callable[[list[str]], Iterable[Upload]]
 
 
-class Body(Protocol):
-    """A body of one media type, which arrives piece by piece."""
-
-    def write(self, piece: bytes) -> None:
-        """Take the next piece."""
-
-    def uploads(self) -> Iterable[Upload]:
-        """Return the files of the complete body."""
-
-
-class BodyReader:
-    """Reads bodies of requests; the REST service and the page use the same one.
-
-    Args:
-        limits: Limits of one request.
-        budget: Memory budget of the process.
-        seconds: Longest time for one body.
-    """
-
-    def __init__(self, limits: Limits, budget: MemoryBudget, *, seconds: float) -> None:
-        self._limits = limits
-        self._budget = budget
-        self._seconds = seconds
-
-    async def read(self, request: Request, body: Body) -> Iterable[Upload]:
-        """Read the body of a request; its files count against the budget as long as they are referred to.
-
-        Raises:
-            LimitExceeded: If the body is larger than the limits, as soon as that is known.
-            OutOfMemoryBudget: If the body does not fit into the memory budget.
-            ProblemError: If the body is malformed, or takes too long.
-        """
-        size, pieces = 0, request.stream()
-        try:
-            self._limits.check_total(int(request.headers.get("content-length", 0)))
-            with self._budget.arrival() as count_bytes:
-                async with _time_limit(self._seconds):
-                    async for piece in pieces:
-                        size += len(piece)
-                        self._limits.check_total(size)
-                        count_bytes(len(piece))
-                        body.write(piece)
-        except (UploadError, ProblemError):
-            if "expect" not in request.headers:  # such a client waits for an answer before it sends
-                await _drain(pieces)
-            raise
-        uploads = body.uploads()
-        # Files that are still to be fetched count when they have been fetched, see `unpack_all`.
-        return [self._budget.keep(one) for one in uploads] if isinstance(uploads, list) else uploads
-
-
 class BufferedBody:
-    """A body that is collected as a whole before it is used.
-
-    Args:
-        check_size: Function that raises `LimitExceeded` for a body that is too large.
-        to_uploads: Function that converts the complete body.
-    """
+    """A body that is collected as a whole; `check_size` raises `LimitExceeded` while it arrives."""
 
     def __init__(
         self, check_size: Callable[[int], None], to_uploads: Callable[[bytes], Iterable[Upload]]
@@ -108,23 +47,54 @@ class BufferedBody:
         return self._to_uploads(bytes(self._content))
 
 
+Body = BufferedBody | MultipartFiles
+
+
+async def read_body(
+    request: Request, body: Body, limits: Limits, budget: MemoryBudget, *, seconds: float
+) -> Iterable[Upload]:
+    """Read the body of a request; its files count against the budget as long as they are referred to.
+
+    Raises:
+        UploadError: If the body exceeds the limits or the memory budget, as soon as that is known.
+        ProblemError: If the body is malformed, or takes longer than `seconds`.
+    """
+    size, pieces = 0, request.stream()
+    try:
+        limits.check_total(int(request.headers.get("content-length", 0)))
+        with budget.arrival() as count_bytes:
+            async with asyncio.timeout(seconds):
+                async for piece in pieces:
+                    size += len(piece)
+                    limits.check_total(size)
+                    count_bytes(len(piece))
+                    body.write(piece)
+    except (UploadError, ProblemError, TimeoutError) as error:
+        if "expect" not in request.headers:  # such a client waits for an answer before it sends
+            await _drain(pieces)
+        if not isinstance(error, TimeoutError):
+            raise
+        detail = (
+            f"The body had not arrived after {seconds:g} s. Send smaller files, or use a faster connection."
+        )
+        raise ProblemError("too-slow", detail, headers={"Connection": "close"}) from error
+    uploads = body.uploads()
+    # Files that are still to be fetched count when they have been fetched, see `unpack_all`.
+    return [budget.keep(one) for one in uploads] if isinstance(uploads, list) else uploads
+
+
 def file_body(name: str, limits: Limits) -> BufferedBody:
     """Return the body that is one file, or one zip archive, of this name."""
     return BufferedBody(partial(limits.check_file, name), lambda data: [Upload(name, data)])
 
 
-def address_body(fetch: Fetch, *, several: bool) -> BufferedBody:
-    """Return the body that names images in an archive.
-
-    Args:
-        fetch: Function that fetches WADO-RS addresses, one after another.
-        several: Whether the body is an answer of QIDO-RS; else it is one `Reference`.
-    """
+def _address_body(fetch: Fetch, *, several: bool) -> BufferedBody:
+    """Return the body that names images in an archive: an answer of QIDO-RS, or one `Reference`."""
 
     def fetch_all(data: bytes) -> Iterable[Upload]:
         try:
             if several:
-                instances = DICOM_JSON_BODY.validate_json(data)
+                instances = _DICOM_JSON_BODY.validate_json(data)
                 return fetch([instance.retrieve_url.Value[0] for instance in instances])
             return fetch([Reference.model_validate_json(data).dicomweb_url])
         except ValidationError as error:
@@ -141,36 +111,19 @@ def _check_json_size(size: int) -> None:
 
 
 def body_of_type(content_type: str, limits: Limits, fetch: Fetch) -> Body:
-    """Choose how to read a body by its Content-Type.
-
-    Raises:
-        ProblemError: If the type is not supported.
-    """
+    """Choose how to read a body by its Content-Type."""
     media_type = content_type.split(";")[0].strip().lower()
     if media_type == MULTIPART:
         return MultipartFiles(content_type, limits)
     if media_type in RAW_TYPES:
         return file_body("body", limits)
     if media_type in (JSON, DICOM_JSON):
-        return address_body(fetch, several=media_type == DICOM_JSON)
+        return _address_body(fetch, several=media_type == DICOM_JSON)
     raise ProblemError(
         "unsupported-type",
         f"This Content-Type is not supported. Send one of: {', '.join(ACCEPTED)}.",
         headers={"Accept-Post": ", ".join(ACCEPTED)},
     )
-
-
-@asynccontextmanager
-async def _time_limit(seconds: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise ProblemError(
-            "too-slow",
-            f"The body had not arrived after {seconds:g} s. Send smaller files, or use a faster connection.",
-            headers={"Connection": "close"},
-        ) from error
 
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:

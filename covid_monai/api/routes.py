@@ -13,7 +13,7 @@ from covid_monai import __version__
 from covid_monai.api.engine import Engine
 from covid_monai.api.openapi import problems, request_body
 from covid_monai.api.problems import KINDS, ProblemError, invalid
-from covid_monai.api.request_body import BodyReader, Fetch, body_of_type
+from covid_monai.api.request_body import Fetch, body_of_type, read_body
 from covid_monai.api.schemas import (
     Answer,
     FieldProblem,
@@ -44,21 +44,13 @@ class ReportForm(StrEnum):
 
 
 class ApiContext:
-    """Classifier, limits and memory budget, which all operations share.
-
-    Args:
-        engine: Engine that makes the predictions.
-        settings: Settings of the service.
-        budget: Memory budget of the process.
-        fetch: Function that fetches images by WADO-RS address.
-    """
+    """Classifier, limits and memory budget, which all operations share."""
 
     def __init__(self, engine: Engine, settings: ServiceSettings, budget: MemoryBudget, fetch: Fetch) -> None:
         self.engine = engine
         self.settings = settings
         self.budget = budget
         self._fetch = fetch
-        self._bodies = BodyReader(settings.limits, budget, seconds=settings.body_seconds)
         # More threads than callers: one caller too many is then told at once that the service is busy.
         self._threads = CapacityLimiter(engine.max_callers + 8)
 
@@ -67,21 +59,15 @@ class ApiContext:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
     async def uploads(self, request: Request) -> Iterable[Upload]:
-        """Return the files of a request, with the members of archives in the place of the archive.
-
-        Raises:
-            ProblemError: If the body cannot be used.
-            UploadError: If it exceeds the limits or the memory budget, now or while files are unpacked.
-        """
-        body = body_of_type(request.headers.get("content-type", ""), self.settings.limits, self._fetch)
-        return unpack_all(await self._bodies.read(request, body), self.settings.limits, self.budget)
+        """Return the files of a request, with the members of archives in the place of the archive."""
+        limits, seconds = self.settings.limits, self.settings.body_seconds
+        body = body_of_type(request.headers.get("content-type", ""), limits, self._fetch)
+        return unpack_all(
+            await read_body(request, body, limits, self.budget, seconds=seconds), limits, self.budget
+        )
 
     async def predict(self, request: Request) -> list[Prediction]:
-        """Classify all files of a request, until all are done or the client has gone.
-
-        Raises:
-            ClientDisconnect: If the client has closed the connection.
-        """
+        """Classify all files of a request, until all are done or the client has gone."""
         predictions = self.engine.predict(await self.uploads(request))
         found: list[Prediction] = []
         try:
@@ -94,11 +80,7 @@ class ApiContext:
         return found
 
     async def only_upload(self, request: Request) -> Upload:
-        """Return the one image of a request.
-
-        Raises:
-            ProblemError: If there is no image, or more than one.
-        """
+        """Return the one image of a request."""
         found: list[Upload] = await self.in_thread(list, await self.uploads(request))
         if len(found) != 1:
             detail = f"Send exactly one image; this request has {len(found)}."
@@ -106,11 +88,7 @@ class ApiContext:
         return found[0]
 
     def report(self, upload: Upload, form: ReportForm) -> Response:
-        """Make the report of one image.
-
-        Raises:
-            ProblemError: If the image has no report in this form.
-        """
+        """Make the report of one image."""
         from covid_monai.results import NoResultObjects
 
         (prediction,) = self.engine.predict([upload])
@@ -136,8 +114,6 @@ def _context(request: Request) -> ApiContext:
 
 
 Context = Annotated[ApiContext, Depends(_context)]
-
-
 router = APIRouter()
 _OTHER_HOST = problems("other-host")
 _REPORT_TYPES = {kind: {"schema": _BINARY} for kind in ("application/pdf", "application/dicom")}
@@ -155,7 +131,8 @@ async def predict(request: Request, context: Context) -> Answer:
     The answer has one record for each file, in the order of the files. The members of an archive stand in
     its place.
     """
-    return Answer(predictions=[Record.of(one) for one in await context.predict(request)])
+    found = await context.predict(request)
+    return Answer(predictions=[Record.model_validate(one.to_json()) for one in found])
 
 
 @router.post(
@@ -184,7 +161,7 @@ async def model(context: Context) -> ModelAnswer:
         coverage=None if calibration is None else calibration.coverage,
         input_gate=classifier.gate is not None,
         fetches_from=list(context.settings.dicomweb_roots),
-        limits=LimitsShown.of(context.settings.limits),
+        limits=LimitsShown.model_validate(context.settings.limits, from_attributes=True),
         software=f"covid-monai {__version__}",
     )
 
@@ -209,4 +186,4 @@ async def problem(kind: str) -> PlainTextResponse:
     """Explain a kind of problem."""
     if kind not in KINDS:
         raise HTTPException(404)
-    return PlainTextResponse(f"{KINDS[kind].title} ({int(KINDS[kind].status)}). {KINDS[kind].meaning}\n")
+    return PlainTextResponse(f"{KINDS[kind].title} ({KINDS[kind].status}). {KINDS[kind].meaning}\n")

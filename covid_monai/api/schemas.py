@@ -4,9 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from covid_monai.api.uploads import Limits
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
-from covid_monai.inference.prediction import Prediction
 
 _UID = "[0-9][0-9.]{0,63}"
 INSTANCE_PATH = f"/studies/{_UID}/series/{_UID}/instances/{_UID}"
@@ -16,9 +14,7 @@ Address = Annotated[
         max_length=1024,
         # ASCII: "any but white space" means other letters in other regular expression engines.
         pattern=rf"^https?://[A-Za-z0-9._~:/@%\[\]-]+{INSTANCE_PATH}$",
-        examples=[
-            "https://pacs.example/dicom-web/studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.5",
-        ],
+        examples=["https://pacs.example/dicom-web/studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.5"],
     ),
 ]
 
@@ -98,11 +94,6 @@ class Record(_Body):
     model: ModelIdentity
     notice: str
 
-    @classmethod
-    def of(cls, prediction: Prediction) -> "Record":
-        """Convert a prediction."""
-        return cls.model_validate(prediction.to_json())
-
 
 class Answer(_Body):
     """One record for each file, in the order of the files."""
@@ -117,11 +108,6 @@ class LimitsShown(_Body):
     max_file_bytes: int
     max_files: int
     max_total_bytes: int
-
-    @classmethod
-    def of(cls, limits: Limits) -> "LimitsShown":
-        """Convert the limits."""
-        return cls(**{name: getattr(limits, name) for name in cls.model_fields})
 
 
 class ModelAnswer(_Body):

@@ -17,23 +17,12 @@ _MAX_CONNECTIONS = 1000
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """Settings of the REST service.
-
-    Args:
-        limits: Limits of one request, and of all requests together.
-        body_seconds: Longest time for one body to arrive, and for one image from an archive.
-        dicomweb_roots: DICOMweb services that images may be fetched from; empty switches fetching off.
-        loopback: Whether the server listens on loopback, and answers only to the names of loopback.
-
-    Raises:
-        ValueError: If a DICOMweb root is not an address.
-        ImportError: If fetching needs an extra that is not installed.
-    """
+    """Settings of the REST service."""
 
     limits: Limits = field(default_factory=Limits)
-    body_seconds: float = 120.0
-    dicomweb_roots: tuple[str, ...] = ()
-    loopback: bool = True
+    body_seconds: float = 120.0  # for one body to arrive, and for one image from an archive
+    dicomweb_roots: tuple[str, ...] = ()  # images may be fetched from these; empty switches fetching off
+    loopback: bool = True  # whether it listens on loopback, and answers only to the names of loopback
 
     def __post_init__(self) -> None:
         if self.dicomweb_roots:  # checked here, before a model is loaded
@@ -56,15 +45,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open a socket that listens.
-
-    Args:
-        host: Address or name of this machine.
-        port: Port; 0 takes a free one.
-
-    Raises:
-        OSError: If the address or port cannot be used; the message names both.
-    """
+    """Open a socket that listens."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)

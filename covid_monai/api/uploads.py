@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from covid_monai.core.number_format import format_count
 
@@ -37,14 +36,9 @@ class OutOfMemoryBudget(UploadError):
 
 @dataclass(frozen=True)
 class Upload:
-    """One file in memory.
+    """One file in memory; its name may name a patient and belongs in no log."""
 
-    Args:
-        name: Name that the caller gave it, without any folder; it may name a patient and belongs in no log.
-        data: Content.
-    """
-
-    name: str
+    name: str  # as the caller gave it, without any folder
     data: bytes
 
     def load(self) -> "Upload":
@@ -54,19 +48,12 @@ class Upload:
 
 @dataclass(frozen=True)
 class Limits:
-    """Sizes and numbers that are accepted.
+    """Sizes and numbers that are accepted; the checks raise `LimitExceeded` with the limit."""
 
-    Args:
-        max_file_bytes: Size of one file, and of one member of a zip archive when inflated.
-        max_files: Number of files in one request, or of one visitor; members of archives count.
-        max_total_bytes: Size of these files together, as they arrive, and again when inflated.
-        max_held_bytes: Size of the files of all callers together, see `MemoryBudget`.
-    """
-
-    max_file_bytes: int = 64 * MIB
-    max_files: int = 200
-    max_total_bytes: int = 512 * MIB
-    max_held_bytes: int = 2048 * MIB
+    max_file_bytes: int = 64 * MIB  # of one file, and of one member of a zip archive when inflated
+    max_files: int = 200  # in one request, or of one visitor; members of archives count
+    max_total_bytes: int = 512 * MIB  # of these files together, as they arrive, and again when inflated
+    max_held_bytes: int = 2048 * MIB  # of the files of all callers together, see `MemoryBudget`
 
     @classmethod
     def for_file_size(cls, max_file_mib: int, *, max_files: int = 200) -> "Limits":
@@ -79,11 +66,7 @@ class Limits:
         return cls(size, max_files, max_total_bytes=8 * size, max_held_bytes=32 * size)
 
     def check_file(self, name: str, size: int) -> None:
-        """Refuse one file that is too large.
-
-        Raises:
-            LimitExceeded: If the size is above the limit; the message names the file and the limit.
-        """
+        """Refuse one file that is too large."""
         if size > self.max_file_bytes:
             raise LimitExceeded(
                 f"{name} is larger than {_mib(self.max_file_bytes)}, the limit for one file. Send a smaller "
@@ -91,11 +74,7 @@ class Limits:
             )
 
     def check_total(self, size: int) -> None:
-        """Refuse files that are too large together.
-
-        Raises:
-            LimitExceeded: If the size is above the limit; the message names the limit.
-        """
+        """Refuse files that are too large together."""
         if size > self.max_total_bytes:
             raise LimitExceeded(
                 f"The files are larger than {_mib(self.max_total_bytes)} together, the limit for files sent "
@@ -103,22 +82,14 @@ class Limits:
             )
 
     def check_count(self, count: int) -> None:
-        """Refuse too many files.
-
-        Raises:
-            LimitExceeded: If the number is above the limit; the message names the limit.
-        """
+        """Refuse too many files."""
         if count > self.max_files:
             files = format_count(self.max_files, "file")
             raise LimitExceeded(f"At most {files} can be sent at once. Send them in several parts.")
 
 
 class MemoryBudget:
-    """Memory for uploads, shared by all callers of the process: the REST service and the page.
-
-    Args:
-        max_bytes: Size of all uploads together.
-    """
+    """Memory for uploads, shared by all callers of the process: the REST service and the page."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -140,11 +111,7 @@ class MemoryBudget:
 
     @contextmanager
     def arrival(self) -> Iterator[Callable[[int], None]]:
-        """Count the bytes of an upload while they arrive; at the end of the block they are free again.
-
-        Returns:
-            Function that counts some more bytes, or raises `OutOfMemoryBudget`.
-        """
+        """Give a function that counts bytes as they arrive; at the end of the block they are free again."""
         arrived = 0
 
         def add(size: int) -> None:
@@ -175,23 +142,30 @@ class MemoryBudget:
             self.held -= size
 
 
-def unpack(upload: Upload, limits: Limits) -> Iterator[Upload]:
-    """Yield the upload itself, or the members of a zip archive one at a time.
+def unpack_all(uploads: Iterable[Upload], limits: Limits, budget: MemoryBudget) -> Iterator[Upload]:
+    """Yield files, and the members of zip archives one at a time; count each against limits and budget.
 
-    Folders and hidden members (such as `__MACOSX/._image.dcm`) are left out, as in a folder on disk. An
-    archive inside an archive is not opened: it is yielded as it is, and the readers refuse it.
-
-    Args:
-        upload: File or archive; its content decides which.
-        limits: Limits; sizes are counted while inflating, because the sizes in an archive may be false.
+    All files of the REST service and of the page come through here, wherever they are from. Folders and
+    hidden members (such as `__MACOSX/._image.dcm`) are left out, as in a folder on disk. An archive inside
+    an archive is not opened: it is yielded as it is, and the readers refuse it.
 
     Raises:
-        LimitExceeded: If a file or the archive exceeds the limits.
-        UploadError: If an archive is damaged or encrypted.
+        UploadError: If a file exceeds the limits or the memory budget, or an archive is damaged or encrypted.
 
-    >>> [one.name for one in unpack(Upload("image.dcm", b""), Limits())]
+    >>> [one.name for one in unpack_all([Upload("image.dcm", b"")], Limits(), MemoryBudget(10))]
     ['image.dcm']
     """
+    count = total = 0
+    for upload in uploads:
+        for one in _unpack(budget.keep(upload), limits):
+            count += 1
+            total += len(one.data)
+            limits.check_count(count)
+            limits.check_total(total)
+            yield budget.keep(one)
+
+
+def _unpack(upload: Upload, limits: Limits) -> Iterator[Upload]:
     limits.check_file(upload.name, len(upload.data))
     if not upload.data.startswith(_ZIP):
         yield upload
@@ -212,50 +186,16 @@ def unpack(upload: Upload, limits: Limits) -> Iterator[Upload]:
         ) from error
 
 
-def unpack_all(uploads: Iterable[Upload], limits: Limits, budget: MemoryBudget) -> Iterator[Upload]:
-    """Unpack several uploads, and count every file against the memory budget.
-
-    All files of the REST service and of the page come through here, wherever they are from.
-
-    Args:
-        uploads: Files and archives.
-        limits: Limits for all files together.
-        budget: Memory budget of the process.
-
-    Raises:
-        LimitExceeded: At the first file that exceeds the limits.
-        OutOfMemoryBudget: At the first file that does not fit into the memory budget.
-        UploadError: If an archive is damaged or encrypted.
-    """
-    count = total = 0
-    for upload in uploads:
-        for one in unpack(budget.keep(upload), limits):
-            count += 1
-            total += len(one.data)
-            limits.check_count(count)
-            limits.check_total(total)
-            yield budget.keep(one)
-
-
 def _members(archive: zipfile.ZipFile, limits: Limits) -> Iterator[Upload]:
-    total = 0
     members = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_hidden(entry.filename)]
     limits.check_count(len(members))
     for entry in members:
-        name = plain_name(entry.filename)
+        name, content = plain_name(entry.filename), bytearray()
         with archive.open(entry) as file:
-            data = _read(file, name, limits)
-        total += len(data)
-        limits.check_total(total)
-        yield Upload(name, data)
-
-
-def _read(file: IO[bytes], name: str, limits: Limits) -> bytes:
-    content = bytearray()
-    while piece := file.read(_CHUNK):
-        content += piece
-        limits.check_file(name, len(content))
-    return bytes(content)
+            while piece := file.read(_CHUNK):
+                content += piece
+                limits.check_file(name, len(content))  # while inflating: the size in an archive may be false
+        yield Upload(name, bytes(content))
 
 
 def _is_hidden(path: str) -> bool:
@@ -280,15 +220,11 @@ def in_memory(upload: Upload) -> Iterator[Path]:
 
     The path has no suffix: the content decides, as everywhere in `covid_monai.readers`. Other processes of
     the same user may open it too.
-
-    Raises:
-        OSError: If there is no memory, or too many files are open.
     """
     descriptor = os.memfd_create("upload", os.MFD_CLOEXEC)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        left = memoryview(upload.data)
-        while left:
-            left = left[file.write(left) :]
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(upload.data)
+        file.flush()
         yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
 
 

@@ -310,7 +310,7 @@ def test_a_failure_of_our_own_is_a_problem_that_tells_nothing_of_the_image(
     def fail(*_):
         raise LookupError("Nightingale^Florence")
 
-    monkeypatch.setattr("covid_monai.api.routes.Record.of", fail)
+    monkeypatch.setattr("covid_monai.api.routes.Record.model_validate", fail)
     with in_process(engine, SETTINGS) as url:
         body = problem(post(url, files={"files": image.open("rb")}), "unexpected")
     assert "LookupError" in body["detail"]

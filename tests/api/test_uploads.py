@@ -17,7 +17,6 @@ from covid_monai.api.uploads import (
     UploadError,
     in_memory,
     plain_name,
-    unpack,
     unpack_all,
 )
 
@@ -31,7 +30,7 @@ SMALL = Limits(max_file_bytes=1000, max_files=3, max_total_bytes=2000)
 )
 def test_a_zip_comes_apart_as_zipfile_packed_it(contents, method):
     data = zipped([(f"f/{number}.dcm", one) for number, one in enumerate(contents)], method=method)
-    uploads = list(unpack(Upload("a.zip", data), SMALL))
+    uploads = list(unpack_all([Upload("a.zip", data)], SMALL, BUDGET))
     assert uploads == [Upload(f"{number}.dcm", one) for number, one in enumerate(contents)]
 
 
@@ -39,7 +38,7 @@ def test_a_zip_comes_apart_as_zipfile_packed_it(contents, method):
 def test_bytes_that_only_begin_like_a_zip_are_an_error_or_nothing(rest):
     message = ""
     try:
-        assert list(unpack(Upload("a.zip", b"PK\x03\x04" + rest), SMALL)) == []
+        assert list(unpack_all([Upload("a.zip", b"PK\x03\x04" + rest)], SMALL, BUDGET)) == []
     except UploadError as error:
         message = str(error)
     assert not message or "a.zip" in message
@@ -57,7 +56,7 @@ def test_a_damaged_member_and_an_encrypted_one_name_the_archive():
         bytes(encrypted),
     ):
         with pytest.raises(UploadError, match=r"images\.zip"):
-            list(unpack(Upload("images.zip", data), SMALL))
+            list(unpack_all([Upload("images.zip", data)], SMALL, BUDGET))
 
 
 def test_a_zip_is_counted_while_it_inflates_whatever_it_says_of_itself():
@@ -66,10 +65,10 @@ def test_a_zip_is_counted_while_it_inflates_whatever_it_says_of_itself():
         start = bomb.index(mark) + offset
         bomb[start : start + 4] = struct.pack("<I", 10)
     with pytest.raises(UploadError):
-        list(unpack(Upload("bomb.zip", bytes(bomb)), Limits(max_file_bytes=1_000_000)))
+        list(unpack_all([Upload("bomb.zip", bytes(bomb))], Limits(max_file_bytes=1_000_000), BUDGET))
     large = Upload("bomb.zip", zipped([("a.dcm", bytes(50_000_000))]))
     with pytest.raises(LimitExceeded, match=r"a\.dcm"):
-        list(unpack(large, Limits(max_file_bytes=1_000_000)))
+        list(unpack_all([large], Limits(max_file_bytes=1_000_000), BUDGET))
 
 
 def test_too_many_members_too_much_together_and_a_huge_directory_are_refused():
@@ -80,8 +79,10 @@ def test_too_many_members_too_much_together_and_a_huge_directory_are_refused():
     ):
         with pytest.raises(LimitExceeded):
             list(
-                unpack(
-                    Upload("a.zip", data), Limits(max_file_bytes=1 << 20, max_files=3, max_total_bytes=2000)
+                unpack_all(
+                    [Upload("a.zip", data)],
+                    Limits(max_file_bytes=1 << 20, max_files=3, max_total_bytes=2000),
+                    BUDGET,
                 )
             )
 
@@ -97,7 +98,7 @@ def test_limits_hold_for_several_archives_together():
 
 def test_hidden_members_and_folders_are_left_out_and_names_lose_their_path():
     members = [("../../etc/passwd", b"1"), ("__MACOSX/._a.dcm", b"2"), ("x/.b", b"3"), ("c\\d.dcm", b"4")]
-    uploads = list(unpack(Upload("a.zip", zipped([*members, ("folder/", b"")])), SMALL))
+    uploads = list(unpack_all([Upload("a.zip", zipped([*members, ("folder/", b"")]))], SMALL, BUDGET))
     assert [(upload.name, upload.data) for upload in uploads] == [("passwd", b"1"), ("d.dcm", b"4")]
 
 

@@ -10,8 +10,7 @@ from fastapi import HTTPException, Request
 from nicegui import app, events, ui
 from nicegui.element import Element
 
-from covid_monai.api.problems import KINDS, ProblemError
-from covid_monai.api.request_body import BodyReader, file_body
+from covid_monai.api.request_body import file_body, read_body
 from covid_monai.api.uploads import MIB, Limits, MemoryBudget, Upload, UploadError, plain_name, unpack_all
 
 _SECONDS = 120.0  # for one body
@@ -20,12 +19,7 @@ _ACCEPT = ".dcm,.dicom,.ima,.jpg,.jpeg,.png,.zip,application/dicom,image/jpeg,im
 
 @dataclass(kw_only=True, slots=True)
 class FilesDropped(events.UiEventArguments):
-    """Event: one file has arrived.
-
-    Args:
-        uploads: The file, or the members of a zip archive in their order.
-        first: Whether it is the first of the files that were dropped together.
-    """
+    """Event: one file has arrived."""
 
     uploads: list[Upload]
     first: bool
@@ -36,13 +30,6 @@ class Dropzone(Element, component=Path(__file__).parents[1] / "static" / "dropzo
 
     NiceGUI's own `ui.upload` parses a form: it writes files of more than a megabyte to the server's disk, and
     has no limit that the server enforces.
-
-    Args:
-        limits: Limits of one file and of one archive.
-        budget: Memory budget of the process.
-        on_files: Called in the visitor's page for each file.
-        title: Text in large letters.
-        multiple: Whether several files may be chosen.
     """
 
     def __init__(
@@ -56,7 +43,6 @@ class Dropzone(Element, component=Path(__file__).parents[1] / "static" / "dropzo
     ) -> None:
         super().__init__()
         self._limits, self._budget, self._on_files = limits, budget, on_files
-        self._bodies = BodyReader(limits, budget, seconds=_SECONDS)
         self._url = f"/_covid_monai/{self.client.id}/{self.id}"
         self._props.update(
             url=self._url,
@@ -72,12 +58,11 @@ class Dropzone(Element, component=Path(__file__).parents[1] / "static" / "dropzo
     async def _receive(self, request: Request) -> dict[str, int]:
         name = plain_name(unquote(request.headers.get("x-file-name", "image")))
         try:
-            received = await self._bodies.read(request, file_body(name, self._limits))
+            body = file_body(name, self._limits)
+            received = await read_body(request, body, self._limits, self._budget, seconds=_SECONDS)
             uploads = list(unpack_all(received, self._limits, self._budget))
         except UploadError as error:
             raise HTTPException(413, str(error)) from error
-        except ProblemError as error:
-            raise HTTPException(KINDS[error.kind].status, str(error)) from error
         first = request.headers.get("x-first-file") == "yes"
         arguments = FilesDropped(sender=self, client=self.client, uploads=uploads, first=first)
         events.handle_event(self._on_files, arguments)
