@@ -25,11 +25,7 @@ THUMBNAIL_SIDE = 96  # pixels
 
 @dataclass
 class Batch:
-    """The classified images of one batch, in the order of their files.
-
-    Args:
-        total: Number of images to classify.
-    """
+    """The classified images of one batch, in the order of their files."""
 
     total: int
     images: list[ClassifiedImage] = field(default_factory=list)
@@ -59,11 +55,7 @@ class Batch:
         return left / self.images_per_second if self.images else None
 
     def to_pdf(self, model: Mapping[str, str]) -> bytes:
-        """Make the PDF document of the results so far: a summary, then a table with small pictures.
-
-        Args:
-            model: Identity of the model, as `Classifier.model`.
-        """
+        """Make the PDF document of the results so far: a summary, then a table with small pictures."""
         from covid_monai.results.pdf.batch_report import make_batch_report
 
         images = list(self.images)
@@ -89,16 +81,7 @@ class Batch:
 def classify(
     engine: "Engine", sources: Iterable[ImageSource], budget: MemoryBudget
 ) -> Generator[ClassifiedImage, None, None]:
-    """Classify images in their order, and draw a thumbnail of each; close the generator to stop.
-
-    Args:
-        engine: Engine, which others may use at the same time.
-        sources: Images; each is read when the engine takes it, so that no folder is in memory as a whole.
-        budget: Memory budget that files of the server count against while they are in memory.
-
-    Raises:
-        Busy: At the first image, if there are too many callers.
-    """
+    """Classify images in their order, and draw a thumbnail of each; close the generator to stop."""
     loaded: deque[tuple[ImageSource, Upload]] = deque()
     failed: deque[tuple[int, ClassifiedImage]] = deque()  # each with its position
 

@@ -17,13 +17,7 @@ Figure = Mapping[str, float | None]
 
 @dataclass(frozen=True)
 class OperatingPointChoice:
-    """An operating point that a visitor can choose.
-
-    Args:
-        title: Name on the page.
-        point: Operating point of the bundle.
-        class_name: Class that it finds at a given sensitivity; None decides between all classes.
-    """
+    """An operating point that a visitor can choose."""
 
     title: str
     point: OperatingPoint
@@ -65,14 +59,7 @@ def choices(point: OperatingPoint | None, class_names: tuple[str, ...]) -> list[
 
 
 class ThousandImages(NamedTuple):
-    """Counts of correct and wrong decisions for a class in 1,000 images.
-
-    Args:
-        found: Number of images of the class that are called so.
-        missed: Number of images of the class that are not called so.
-        wrongly_called: Number of other images that are called so.
-        spared: Number of other images that are not called so.
-    """
+    """Counts of correct and wrong decisions for a class in 1,000 images."""
 
     found: int
     missed: int

@@ -32,12 +32,7 @@ _HEADERS = {
 
 
 def create_app(context: AppContext, *, loopback: bool) -> FastAPI:
-    """Create the application: the page at /, and the REST service beside it, with one memory budget.
-
-    Args:
-        context: Models and limits of the page; its first model answers under /v1.
-        loopback: Whether to answer only to the names of loopback.
-    """
+    """Create the application: the page at /, and the REST service beside it, with one memory budget."""
     settings = ServiceSettings(limits=context.limits, loopback=loopback)
     app = create_api(context.model.engine, settings, context.budget, page_headers=_HEADERS)
     heatmap_viewer.add_route(app)

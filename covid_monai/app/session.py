@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covid_monai.api.uploads import MIB, LimitExceeded, Limits, MemoryBudget, Upload, in_memory, unpack_all
+from covid_monai.api.uploads import MIB, LimitExceeded, Limits, MemoryBudget, Upload, in_memory
 from covid_monai.app.sources import ImageSource
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusalReason
@@ -32,66 +33,37 @@ _DISPLAYED_ALTHOUGH_REFUSED = frozenset(
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One bundle with its loaded classifier.
+    """One bundle with its loaded classifier."""
 
-    Args:
-        name: Name on the page, different for every model.
-        bundle: Bundle folder, for model card and evaluation.
-        engine: Engine with the bundle's classifier.
-    """
-
-    name: str
+    name: str  # on the page, different for every model
     bundle: "Bundle"
     engine: "Engine"
 
 
 @dataclass(frozen=True)
 class AppContext:
-    """Models and limits of the page: shared by all visitors, and changed by none.
+    """Models and limits of the page: shared by all visitors, and changed by none."""
 
-    Args:
-        models: Models by name; the tabs Image and Batch use the first.
-        limits: Limits of one visitor, and of all users of the process together.
-        folder: Folder of the server that visitors may choose images from; None offers no folder.
-        allow_urls: Whether visitors may name a URL that the server then fetches.
-        url_hosts: Names of hosts that may be fetched from although their addresses are not public.
-    """
-
-    models: Mapping[str, ServedModel]
+    models: Mapping[str, ServedModel]  # by name; the tabs Image and Batch use the first
     limits: Limits = field(default_factory=Limits)
-    folder: Path | None = None
-    allow_urls: bool = False
-    url_hosts: frozenset[str] = frozenset()
-    budget: MemoryBudget = field(init=False)
+    folder: Path | None = None  # visitors may choose images below it
+    allow_urls: bool = False  # whether visitors may name a URL that the server then fetches
+    url_hosts: frozenset[str] = frozenset()  # may be fetched from although their addresses are not public
 
-    def __post_init__(self) -> None:
-        if not self.models:
-            raise ValueError("The page needs at least one bundle. Add one to `models`.")
-        object.__setattr__(self, "budget", MemoryBudget(self.limits.max_held_bytes))
+    @cached_property
+    def budget(self) -> MemoryBudget:
+        """Memory budget of all users of the process."""
+        return MemoryBudget(self.limits.max_held_bytes)
 
     @property
     def model(self) -> ServedModel:
         """First model."""
         return next(iter(self.models.values()))
 
-    def unpack(self, uploads: Iterable[Upload]) -> list[Upload]:
-        """Unpack archives, and count the files against the memory budget; see `unpack_all`.
-
-        Raises:
-            UploadError: If the files exceed the limits or the memory budget, or an archive is damaged.
-        """
-        return list(unpack_all(uploads, self.limits, self.budget))
-
 
 @dataclass(frozen=True, eq=False)
 class ClassifiedImage:
-    """An image of a visitor with its prediction.
-
-    Args:
-        source: Uploaded file in memory, or file on the server.
-        prediction: Prediction of the model.
-        thumbnail: Small JPEG for a table, see `covid_monai.app.batch`; None if there is none.
-    """
+    """An image of a visitor with its prediction."""
 
     source: ImageSource
     prediction: Prediction
@@ -108,24 +80,13 @@ class ClassifiedImage:
         return self.prediction.ok or self.prediction.reason in _DISPLAYED_ALTHOUGH_REFUSED
 
 
-class ImageSession:
-    """The images of one visitor, in the order in which they came.
-
-    Args:
-        model: Model that classifies.
-        limits: Limits of all images together.
-    """
+class ImageSession(list[ClassifiedImage]):
+    """The images of one visitor, in the order in which they came."""
 
     def __init__(self, model: ServedModel, limits: Limits) -> None:
-        self.model = model
+        super().__init__()
+        self._model = model
         self._limits = limits
-        self._images: list[ClassifiedImage] = []
-
-    def __iter__(self) -> Iterator[ClassifiedImage]:
-        return iter(self._images)
-
-    def __len__(self) -> int:
-        return len(self._images)
 
     async def add(self, upload: Upload) -> ClassifiedImage:
         """Classify an image and keep it.
@@ -134,45 +95,27 @@ class ImageSession:
             LimitExceeded: If the visitor keeps as many images as the limits allow.
             Busy: If there are too many callers.
         """
-        held = [image.source.data for image in self._images if isinstance(image.source, Upload)]
+        held = [image.source.data for image in self if isinstance(image.source, Upload)]
         size, limits = sum(map(len, held)) + len(upload.data), self._limits
-        if len(self._images) == limits.max_files or size > limits.max_total_bytes:
+        if len(self) == limits.max_files or size > limits.max_total_bytes:
             most = format_count(limits.max_files, "image")
             raise LimitExceeded(
                 f"{upload.name} was not added, because the page keeps at most {most} and "
                 f"{limits.max_total_bytes // MIB} MiB for each visitor. Remove images that you do not need."
             )
-        image = ClassifiedImage(upload, await asyncio.to_thread(predict_one, self.model, upload))
-        self._images.append(image)
+        image = ClassifiedImage(upload, await asyncio.to_thread(predict_one, self._model, upload))
+        self.append(image)
         return image
-
-    def remove(self, image: ClassifiedImage) -> None:
-        """Remove an image."""
-        self._images.remove(image)
-
-    def clear(self) -> None:
-        """Remove all images."""
-        self._images.clear()
 
 
 def predict_one(model: ServedModel, upload: Upload) -> Prediction:
-    """Classify one image.
-
-    Raises:
-        Busy: If there are too many callers.
-    """
+    """Classify one image."""
     (prediction,) = model.engine.predict([upload])
     return prediction
 
 
 def explain(model: ServedModel, source: ImageSource, class_name: str) -> ImageWithHeatmap:
-    """Compute the heat map of an image for a class.
-
-    Raises:
-        Busy: If there are too many callers.
-        OSError: If the file of the server cannot be read.
-        UnreadableImage: If the image cannot be decoded.
-    """
+    """Compute the heat map of an image for a class."""
     return model.engine.explain(source.load(), class_name)
 
 

@@ -32,25 +32,14 @@ class FetchError(ValueError):
 
 @dataclass(frozen=True)
 class ServerFile:
-    """An image in the server's folder, read when it is needed.
-
-    Args:
-        path: Path of the file.
-        name: Path relative to the folder, as the page shows it.
-        limits: Limits of its size.
-    """
+    """An image in the server's folder, read when it is needed."""
 
     path: Path
     name: str
     limits: Limits
 
     def load(self) -> Upload:
-        """Read the file.
-
-        Raises:
-            LimitExceeded: If it is too large.
-            OSError: If it cannot be read.
-        """
+        """Read the file."""
         self.limits.check_file(self.name, self.path.stat().st_size)
         return Upload(self.name, self.path.read_bytes())
 
@@ -70,17 +59,7 @@ def folders_below(root: Path) -> list[str]:
 
 
 def images_in(root: Path, chosen: str, limits: Limits) -> list[ServerFile]:
-    """Find the files that look like images in one folder below `root`.
-
-    Args:
-        root: Folder of the server, resolved.
-        chosen: Folder as `folders_below` returns it; it comes from the browser and may be anything.
-        limits: Limits of their number and size.
-
-    Raises:
-        UploadError: If the folder does not exist, is not below the root by any link, or has no images.
-        LimitExceeded: If there are too many images.
-    """
+    """Find the files that look like images in one folder below `root`."""
     folder = (root / chosen).resolve()
     if not folder.is_relative_to(root) or not folder.is_dir():
         raise UploadError("This folder does not exist on the server. Choose another one.")
@@ -96,17 +75,6 @@ def fetch(url: str, limits: Limits, budget: MemoryBudget, hosts: Set[str] = froz
 
     The server resolves a name once, checks every address that it gets, and connects to the checked address,
     after redirects too. A name that resolves to another address a moment later gains nothing.
-
-    Args:
-        url: URL that the visitor gave.
-        limits: Limits of its size.
-        budget: Memory budget of the process; the body counts while it arrives.
-        hosts: Names of hosts whose addresses may be private.
-
-    Raises:
-        FetchError: If the URL is not allowed, or fetching fails.
-        LimitExceeded: If the file is too large.
-        OutOfMemoryBudget: If the file does not fit into the memory budget.
     """
     for _ in range(_MAX_REDIRECTS + 1):
         parts = _checked(url)
@@ -196,14 +164,7 @@ def _body(answer: http.client.HTTPResponse, name: str, limits: Limits, budget: M
 
 
 class Example(NamedTuple):
-    """A synthetic image to try the page with: a program draws it when it is asked for, no patient.
-
-    Args:
-        title: Name on the page.
-        class_name: Class that is drawn; the model may predict another one.
-        seed: Seed of the synthetic person.
-        turned: Whether the image lies on its side, so that the gate refuses it.
-    """
+    """A synthetic image to try the page with: a program draws it when it is asked for, no patient."""
 
     title: str
     class_name: str

@@ -8,15 +8,13 @@ import typer
 
 from covid_monai.cli import examples
 from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle
-from covid_monai.cli.serve import REACHABLE_BY_OTHERS, HostOption, MaxUploadOption, PortOption
+from covid_monai.cli.serve import HostOption, MaxUploadOption, PortOption, run_announced
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from socket import socket
-
-    from covid_monai.app.session import AppContext, ServedModel
+    from covid_monai.app.session import ServedModel
 
 EXAMPLES = (
     examples(
@@ -69,7 +67,9 @@ def app(
 
     from covid_monai.api.server import is_loopback, listen
     from covid_monai.api.uploads import Limits
+    from covid_monai.app.server import create_app
     from covid_monai.app.session import AppContext
+    from covid_monai.core.json_log import log_as_json
 
     with listen(host, port) as listening, ExitStack() as stack:
         models: dict[str, ServedModel] = {}
@@ -79,21 +79,10 @@ def app(
         limits = Limits.for_file_size(max_upload_mib)
         hosts = frozenset(url_host or ())
         context = AppContext(models, limits, folder and folder.resolve(), allow_urls, hosts)
-        _serve(listening, context, loopback=is_loopback(host))
-
-
-def _serve(listening: "socket", context: "AppContext", *, loopback: bool) -> None:
-    from covid_monai.api.server import address_of, run
-    from covid_monai.app.server import create_app
-    from covid_monai.core.json_log import log_as_json
-
-    log_as_json()
-    app = create_app(context, loopback=loopback)
-    address = address_of(listening)
-    typer.echo(f"Open {address} in a browser; Ctrl-C ends the page. Programs: {address}/docs. {RESEARCH_USE}")
-    if not loopback:
-        typer.echo(REACHABLE_BY_OTHERS, err=True)
-    run(app, listening)
+        log_as_json()
+        page = create_app(context, loopback=is_loopback(host))
+        words = "Open {0} in a browser; Ctrl-C ends the page. Programs: {0}/docs."
+        run_announced(page, listening, words, loopback=is_loopback(host))
 
 
 def _load(

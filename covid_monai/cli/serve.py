@@ -1,5 +1,6 @@
 """`covid-monai serve`: predictions for programs, over HTTP."""
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,10 +14,9 @@ from covid_monai.core.vocabulary import RESEARCH_USE
 if TYPE_CHECKING:
     from socket import socket
 
-    from covid_monai.api.server import ServiceSettings
-    from covid_monai.inference.classifier import Classifier
+    from fastapi import FastAPI
 
-REACHABLE_BY_OTHERS = (
+_REACHABLE_BY_OTHERS = (
     "Warning: other machines can reach this service, and it has no login. Put a reverse proxy with TLS and "
     "authentication before it (docs/rest.md)."
 )
@@ -72,29 +72,25 @@ def serve(
         loopback=is_loopback(host),
     )
     with listen(host, port) as listening:
+        from covid_monai.api.application import create_api
+        from covid_monai.api.engine import Engine
+        from covid_monai.api.uploads import MemoryBudget
+        from covid_monai.core.json_log import log_as_json
         from covid_monai.inference.classifier import Classifier
 
         classifier = Classifier(folder, device=device, batch_size=8, backend=backend)
-        _serve(listening, classifier, settings, max_requests=max_requests)
+        log_as_json()
+        with closing(Engine(classifier, max_callers=max_requests)) as engine:
+            api = create_api(engine, settings, MemoryBudget(settings.limits.max_held_bytes))
+            words = "Serving at {0}; {0}/docs describes all operations."
+            run_announced(api, listening, words, loopback=settings.loopback)
 
 
-def _serve(
-    listening: "socket", classifier: "Classifier", settings: "ServiceSettings", *, max_requests: int
-) -> None:
-    from covid_monai.api.application import create_api
-    from covid_monai.api.engine import Engine
+def run_announced(app: "FastAPI", listening: "socket", words: str, *, loopback: bool) -> None:
+    """Print `words` with the address in the place of {0}, warn if others can reach it, and serve."""
     from covid_monai.api.server import address_of, run
-    from covid_monai.api.uploads import MemoryBudget
-    from covid_monai.core.json_log import log_as_json
 
-    log_as_json()
-    engine = Engine(classifier, max_callers=max_requests)
-    try:
-        api = create_api(engine, settings, MemoryBudget(settings.limits.max_held_bytes))
-        address = address_of(listening)
-        typer.echo(f"Serving at {address}; {address}/docs describes all operations. {RESEARCH_USE}")
-        if not settings.loopback:
-            typer.echo(REACHABLE_BY_OTHERS, err=True)
-        run(api, listening)
-    finally:
-        engine.close()
+    typer.echo(f"{words.format(address_of(listening))} {RESEARCH_USE}")
+    if not loopback:
+        typer.echo(_REACHABLE_BY_OTHERS, err=True)
+    run(app, listening)

@@ -21,11 +21,7 @@ _REFRESH_SECONDS = 0.5
 
 
 class BatchTab:
-    """The tab of one visitor.
-
-    Args:
-        context: Models and limits of the page; the first model classifies.
-    """
+    """The tab of one visitor."""
 
     def __init__(self, context: AppContext) -> None:
         self._context = context

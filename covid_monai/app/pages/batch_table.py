@@ -1,10 +1,11 @@
 """The table of a batch, and the dialog that displays one of its images."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
-from nicegui import events, ui
+from nicegui import ui
 
 from covid_monai.api.engine import Busy
 from covid_monai.app.session import ClassifiedImage, ServedModel, explain
@@ -17,42 +18,16 @@ from covid_monai.results.wording import class_label, explained_class
 
 ANY = "Any"
 
-# Cells are Vue templates, which display values as text, never as markup.
-_CELLS = {
-    "image": """
-        <q-td :props="props"><q-btn flat no-caps padding="2px" class="row-button"
-          :aria-label="'Details of ' + props.row.file" @click="$parent.$emit('open', props.row.number)">
-          <img v-if="props.row.thumbnail" :src="props.row.thumbnail" alt="" class="thumbnail" />
-          <q-icon v-else name="hide_image" class="thumbnail" aria-hidden="true" />
-        </q-btn></q-td>""",
-    "file": """
-        <q-td :props="props"><span class="file-name" :title="props.value">{{ props.value }}</span></q-td>""",
-    "outcome": """
-        <q-td :props="props"><span :class="'outcome outcome-' + props.row.kind">
-          <q-icon :name="props.row.icon" aria-hidden="true" />{{ props.value }}</span></q-td>""",
-    "reason": '<q-td :props="props"><div class="reason">{{ props.value }}</div></q-td>',
-}
-
-# Quasar sorts by mouse click only. Its own CSS class says by which column it sorts.
-_HEADER = """
-    <q-th :props="props" tabindex="0" @keydown.enter="props.sort(props.col)"
-      @keydown.space.prevent="props.sort(props.col)"
-      :aria-sort="!/ sorted/.test(props.col.__thClass) ? 'none'
-        : / sort-desc/.test(props.col.__thClass) ? 'descending' : 'ascending'">{{ props.col.label }}</q-th>"""
-
-
+# Vue templates, named as the slot that they fill; they display values as text, never as markup. Quasar sorts
+# by mouse click only: the header adds the keyboard, and Quasar's CSS class says by which column it sorts.
+_SLOTS = sorted((Path(__file__).parents[1] / "static").glob("*-cell*.html"))
 # The format of `covid_monai.core.number_format.format_probability`, in the browser.
 _PROBABILITY_FORMAT = """value => value == null ? '' : value <= 0.0005 ? '< 0.1 %'
     : value >= 0.9995 ? '> 99.9 %' : (100 * value).toFixed(1) + ' %'"""
 
 
 class BatchTable:
-    """Table with one row per image, sorted in the browser, filtered by text and select boxes.
-
-    Args:
-        class_names: Names of the classes; each has a column of probabilities.
-        on_open: Called with the number of the image that the visitor opens.
-    """
+    """Table with one row per image, sorted in the browser, filtered by text and select boxes."""
 
     def __init__(self, class_names: Sequence[str], on_open: Callable[[int], Awaitable[None]]) -> None:
         self._rows: list[dict[str, Any]] = []
@@ -70,14 +45,10 @@ class BatchTable:
             "flat :rows-per-page-options=[10,25,50,0] no-results-label='No image matches the filter'"
         )
         self._table.props("no-data-label='No images yet' binary-state-sort").classes("batch-table")
-        self._table.add_slot("header-cell", _HEADER)
-        for name, template in _CELLS.items():
-            self._table.add_slot(f"body-cell-{name}", template)
+        for path in _SLOTS:
+            self._table.add_slot(path.stem, path.read_text(encoding="utf-8"))
 
-        def open_row(event: events.GenericEventArguments) -> Awaitable[None]:
-            return on_open(int(event.args))
-
-        self._table.on("open", open_row)
+        self._table.on("open", lambda event: on_open(int(event.args)))
 
     def show(self, images: Sequence[ClassifiedImage]) -> None:
         """Show images; the filters of the visitor stay."""
@@ -95,16 +66,7 @@ class BatchTable:
 
 
 def row_of(number: int, image: ClassifiedImage) -> dict[str, Any]:
-    """Return the table row of an image.
-
-    Args:
-        number: Position in the batch, from 0.
-        image: Image.
-
-    Returns:
-        `number`, `thumbnail` (data URI or None), `file`, `outcome` with its `kind` and `icon`, `status`,
-        `class_name`, `reason`, and `p_CLASS` for each class that has a probability.
-    """
+    """Return the table row of an image."""
     prediction = image.prediction
     style = outcome_style(prediction)
     return {
@@ -143,11 +105,7 @@ def _choice(title: str, on_change: Callable[[], None]) -> ui.select:
 
 
 class ImageDialog:
-    """Dialog of one visitor that displays an image of the batch: heat map, result, downloads.
-
-    Args:
-        model: Model that classified the images; it makes the heat maps and the files.
-    """
+    """Dialog of one visitor that displays an image of the batch: heat map, result, downloads."""
 
     def __init__(self, model: ServedModel) -> None:
         self._model = model
@@ -189,12 +147,8 @@ class ImageDialog:
         class_name = explained_class(image.prediction)
         try:
             explained = await to_thread.run_sync(explain, self._model, image.source, class_name)
-            views = await to_thread.run_sync(
-                lambda: [
-                    elements.data_uri(render_image(explained.image)),
-                    elements.data_uri(render_overlay(explained)),
-                ]
-            )
+            pictures = render_image(explained.image), render_overlay(explained)
+            views = await to_thread.run_sync(lambda: [elements.data_uri(one) for one in pictures])
         except (Busy, ValueError, OSError) as error:
             _show_error("The heat map cannot be drawn.", error)
             return

@@ -12,7 +12,7 @@ from covid_monai.api.uploads import Upload
 from covid_monai.app.session import AppContext, ServedModel, explain, predict_one
 from covid_monai.app.widgets import elements
 from covid_monai.app.widgets.dropzone import Dropzone, FilesDropped
-from covid_monai.app.widgets.elements import heading, warn
+from covid_monai.app.widgets.elements import warn
 from covid_monai.core.number_format import format_probability
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
@@ -26,28 +26,18 @@ FIRST_HOTTER, SECOND_HOTTER = (230, 159, 0), (86, 180, 233)
 
 
 class CompareTab:
-    """The tab of one visitor.
-
-    Args:
-        context: Models and limits of the page; the first two models are compared.
-    """
+    """The tab of one visitor."""
 
     def __init__(self, context: AppContext) -> None:
         self._models = list(context.models.values())[:2]
         self._upload: Upload | None = None
         if len(self._models) < 2:
-            with ui.element("div").classes("card"):
-                heading("Only one model")
+            with elements.card("Only one model"):
                 ui.label(f"This page was started with one bundle, {context.model.name}. To compare two, run:")
                 ui.label("covid-monai app --bundle FIRST --compare SECOND").classes("code")
             return
-        zone = Dropzone(
-            context.limits,
-            context.budget,
-            on_files=self._take,
-            title="Drop one image for both models",
-            multiple=False,
-        )
+        title = "Drop one image for both models"
+        zone = Dropzone(context.limits, context.budget, on_files=self._take, title=title, multiple=False)
         zone.on("done", self._compare)
         self._body = ui.column().classes("compare-body")
 
@@ -77,74 +67,60 @@ class CompareTab:
             self._show(upload, first, second)
 
     def _show(self, upload: Upload, first: Prediction, second: Prediction) -> None:
-        with ui.element("div").classes("card"):
-            heading(upload.name)
+        with elements.card(upload.name):
             ui.label(agreement(first, second)).props("role=status").classes("agreement")
         with ui.element("div").classes("side-by-side"):
             for order, model, prediction in zip(_ORDER, self._models, (first, second), strict=True):
-                with ui.element("div").classes("card stack"):
-                    heading(f"{order}: {model.name}")
+                with elements.card(f"{order}: {model.name}", "stack"):
                     elements.show_result(prediction)
         if not (first.ok or second.ok):
             return
-        with ui.element("div").classes("card"):
-            heading("Probabilities")
+        with elements.card("Probabilities"):
             elements.table(["Class", *_ORDER, "Difference"], _table_rows(first, second))
         if classes := shared_classes(first, second):
-            _HeatmapComparison(self._models, upload, classes, explained_class(first))
+            _show_heatmaps(self._models, upload, classes, explained_class(first))
 
 
-class _HeatmapComparison:
-    """Both models' heat maps for one class, and where they differ."""
+def _show_heatmaps(models: list[ServedModel], upload: Upload, classes: list[str], class_name: str) -> None:
+    """Show both models' heat maps for one class, which the visitor may change, and where they differ."""
 
-    def __init__(
-        self, models: list[ServedModel], upload: Upload, classes: list[str], class_name: str
-    ) -> None:
-        self._models, self._upload = models, upload
-        with ui.element("div").classes("card stack"):
-            heading("Where each model looks")
-            names = {name: class_label(name) for name in classes}
-            with ui.row().classes("filters"):
-                shown = class_name if class_name in names else classes[0]
-                self._choice = ui.select(names, value=shown, label="Evidence for", on_change=self._draw)
-                self._choice.props("outlined dense").classes("choice")
-            self._pictures = ui.row().classes("pictures")
-        ui.timer(0, self._draw, once=True)
+    def make_views(class_name: str) -> list[str]:
+        first, second = (explain(model, upload, class_name) for model in models)
+        views = [render_overlay(first), render_overlay(second), difference_picture(first, second)]
+        return [elements.data_uri(view) for view in views]
 
-    async def _draw(self) -> None:
-        class_name = self._choice.value
-        self._pictures.clear()
-        with self._pictures:
+    async def draw() -> None:
+        class_name = choice.value
+        pictures.clear()
+        with pictures:
             waiting = ui.spinner(size="3em")
             try:
-                views = await to_thread.run_sync(self._views, class_name)
+                *both, difference = await to_thread.run_sync(make_views, class_name)
             except (Busy, ValueError) as error:
                 ui.label(f"The heat maps cannot be drawn. {error}").props("role=alert")
                 return
             finally:
                 waiting.delete()
-            if class_name != self._choice.value:
+            if class_name != choice.value:
                 return  # the visitor has chosen another class, which is being drawn
-            *both, difference = views
             for order, view in zip(_ORDER, both, strict=True):
                 elements.picture(view, f"{order}: evidence for {class_label(class_name)}")
             elements.picture(
                 difference, "Difference: orange where the first is hotter, blue where the second is hotter"
             )
 
-    def _views(self, class_name: str) -> list[str]:
-        first, second = (explain(model, self._upload, class_name) for model in self._models)
-        views = [render_overlay(first), render_overlay(second), difference_picture(first, second)]
-        return [elements.data_uri(view) for view in views]
+    with elements.card("Where each model looks", "stack"):
+        names = {name: class_label(name) for name in classes}
+        with ui.row().classes("filters"):
+            shown = class_name if class_name in names else classes[0]
+            choice = ui.select(names, value=shown, label="Evidence for", on_change=draw)
+            choice.props("outlined dense").classes("choice")
+        pictures = ui.row().classes("pictures")
+    ui.timer(0, draw, once=True)
 
 
 def agreement(first: Prediction, second: Prediction) -> str:
-    """Return one sentence on whether both models say the same about an image.
-
-    Args:
-        first: Prediction of the first model.
-        second: Prediction of the second model for the same image.
-    """
+    """Return one sentence on whether both models say the same about an image."""
     if not first.ok and not second.ok:
         return "Neither model classified the image."
     if not (first.ok and second.ok):
@@ -157,12 +133,7 @@ def agreement(first: Prediction, second: Prediction) -> str:
 
 
 def probability_rows(first: Prediction, second: Prediction) -> list[dict[str, Any]]:
-    """Return one row per class that either model knows, in the first model's order.
-
-    Returns:
-        `class_name`, `first`, `second` (probabilities, None if the model does not know the class),
-        `difference` (second minus first, None if either is missing).
-    """
+    """Return one row per class that either model knows, in the first model's order."""
     a, b = first.probabilities or {}, second.probabilities or {}
     return [
         {
@@ -181,15 +152,9 @@ def shared_classes(first: Prediction, second: Prediction) -> list[str]:
 
 
 def difference_picture(first: ImageWithHeatmap, second: ImageWithHeatmap) -> RgbImage:
-    """Colour the image where one heat map is hotter than the other; the larger the difference, the stronger.
+    """Colour the image where one heat map is hotter: the larger the difference, the stronger the colour.
 
-    Args:
-        first: Image and heat map of the first model.
-        second: Image and heat map of the second model, of the same image and class.
-
-    Returns:
-        Shape [h, w, 3], as `render_image`: `FIRST_HOTTER` where the first map is hotter, `SECOND_HOTTER`
-        where the second is.
+    Shape [h, w, 3], as `render_image`: `FIRST_HOTTER` where the first map is hotter, else `SECOND_HOTTER`.
     """
     image = render_image(first.image)[..., 0] / 255
     difference = resample_heat(first, image.shape) - resample_heat(second, image.shape)

@@ -11,7 +11,7 @@ from covid_monai.app.evaluation import StoredEvaluation
 from covid_monai.app.pages.operating_point_cards import ResultSettings, meaning_card, operating_point_card
 from covid_monai.app.session import ClassifiedImage, ServedModel, explain, read_view
 from covid_monai.app.widgets.downloads import download_card
-from covid_monai.app.widgets.elements import heading, warn
+from covid_monai.app.widgets.elements import card, text, warn
 from covid_monai.app.widgets.heatmap_viewer import HeatmapViewer
 from covid_monai.app.widgets.outcome import (
     OutcomeStyle,
@@ -34,14 +34,7 @@ _WHAT_TO_DO = {
 
 
 class ImageResult:
-    """Displays one image of a visitor.
-
-    Args:
-        model: Model that classified the image.
-        settings: Choices of the visitor.
-        evaluation: Evaluation in the model's bundle, if it has one.
-        on_change: Called when the visitor has chosen another operating point: outcomes may change.
-    """
+    """Displays one image of a visitor."""
 
     def __init__(
         self,
@@ -160,9 +153,8 @@ def _outcome_card(style: OutcomeStyle, sentence: str, prediction: Prediction) ->
 
 def _reason_card(prediction: Prediction) -> None:
     """Show why an image has no class, and what to do."""
-    with ui.element("section").classes("card").props("aria-label=Reason"):
-        refused = prediction.status is Status.REFUSED
-        heading("Why it was refused" if refused else "What went wrong")
+    refused = prediction.status is Status.REFUSED
+    with card("Why it was refused" if refused else "What went wrong"):
         ui.label(reason_text(prediction) or "No details are known.")
         reason = str(prediction.reason).replace("_", " ")
         ui.label(f"Reason: {reason}.").classes("dim small")
@@ -189,8 +181,7 @@ def _probability_card(
 ) -> None:
     """Show probabilities as bars with their thresholds, and the classes that cannot be excluded."""
     possible = prediction.prediction_set
-    with ui.element("section").classes("card").props("aria-label=Probabilities"):
-        heading("Calibrated probabilities" if possible is not None else "Probabilities (not calibrated)")
+    with card("Calibrated probabilities" if possible is not None else "Probabilities (not calibrated)"):
         with ui.element("dl").classes("bars"):
             for name, value in (prediction.probabilities or {}).items():
                 excluded = possible is not None and name not in possible
@@ -203,8 +194,7 @@ def _probability_card(
 
 def _bar(name: str, value: float, threshold: float | None, *, excluded: bool) -> None:
     with ui.element("div").classes("bar-row" + " excluded" * excluded):
-        with ui.element("dt"):
-            ui.label(class_label(name))
+        text("dt", class_label(name))
         with ui.element("dd"):
             with ui.element("div").classes("bar").props("aria-hidden=true"):
                 ui.element("div").classes("bar-fill").style(f"width: {value:.2%}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from nicegui import ui
 
 from covid_monai.api.engine import Busy
-from covid_monai.api.uploads import LimitExceeded, Upload, UploadError
+from covid_monai.api.uploads import LimitExceeded, Upload, UploadError, unpack_all
 from covid_monai.app.evaluation import evaluation_of
 from covid_monai.app.operating_points import choices
 from covid_monai.app.pages.image_result import ImageResult, announcement
@@ -23,11 +23,7 @@ ImageAction = Callable[[ClassifiedImage], Awaitable[None]]
 
 
 class ImageTab:
-    """The tab of one visitor.
-
-    Args:
-        context: Models and limits of the page.
-    """
+    """The tab of one visitor."""
 
     def __init__(self, context: AppContext) -> None:
         self._context = context
@@ -113,8 +109,11 @@ class ImageTab:
 
     async def _add_from(self, load: Callable[[], Iterable[Upload]]) -> None:
         """Load files in a thread, and add them."""
+        context = self._context
         try:
-            uploads = await asyncio.to_thread(lambda: self._context.unpack(load()))
+            uploads = await asyncio.to_thread(
+                lambda: list(unpack_all(load(), context.limits, context.budget))
+            )
         except (FetchError, UploadError) as error:
             warn(str(error))
         except OSError as error:
@@ -123,12 +122,7 @@ class ImageTab:
             await self.add(uploads, show=True)
 
     async def add(self, uploads: list[Upload], *, show: bool) -> None:
-        """Classify images, in the order in which they came.
-
-        Args:
-            uploads: Images.
-            show: Whether to display the first of them instead of the image that is displayed.
-        """
+        """Classify images, in the order in which they came."""
         images: list[ClassifiedImage] = []
         async with self._one_at_a_time:
             self._working.visible = True
@@ -164,15 +158,15 @@ class ImageTab:
             self._place.clear()
             self._selected = None
         self._show_list()
-        if self._selected is None and len(self._session):
-            await self.select(list(self._session)[-1])
+        if self._selected is None and self._session:
+            await self.select(self._session[-1])
         elif self._selected is None:
             self._sources.open()
             with self._place:
                 legend()
 
     def _show_list(self) -> None:
-        if len(self._session):
+        if self._session:
             self._sources.close()
         self._list.show(self._session, current=self._selected)
 
@@ -185,13 +179,7 @@ class _Entry:
 
 
 class ImageList:
-    """The list of images; an entry stays as long as its image, so that no click or focus is lost.
-
-    Args:
-        style: Function that returns how an image's outcome is displayed.
-        select: Called when the visitor chooses an image.
-        remove: Called when the visitor removes an image.
-    """
+    """The list of images; an entry stays as long as its image, so that no click or focus is lost."""
 
     def __init__(
         self, style: Callable[[ClassifiedImage], OutcomeStyle], *, select: ImageAction, remove: ImageAction
@@ -218,7 +206,7 @@ class ImageList:
                 ui.label(image.name).classes("image-name")
                 outcome = ui.element("span")
             remove = ui.button(icon="close", on_click=lambda: self._remove(image))
-            remove.props(f'flat dense round size=sm aria-label="Remove {_quoted(image.name)}"')
+            remove.props("flat dense round size=sm").props["aria-label"] = f"Remove {image.name}"
         return _Entry(element, button, outcome)
 
     def _mark(self, image: ClassifiedImage, entry: _Entry, *, current: bool) -> None:
@@ -227,7 +215,3 @@ class ImageList:
         entry.outcome.clear()  # the visitor may have chosen another operating point
         with entry.outcome:
             outcome_label(self._style(image))
-
-
-def _quoted(name: str) -> str:
-    return name.replace("\\", " ").replace('"', "'")

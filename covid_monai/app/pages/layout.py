@@ -10,6 +10,7 @@ from covid_monai.app.pages.compare_tab import CompareTab
 from covid_monai.app.pages.image_tab import ImageTab
 from covid_monai.app.pages.model_tab import ModelTab
 from covid_monai.app.session import AppContext
+from covid_monai.app.widgets.elements import text
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 TITLE = "covid-monai: chest radiographs"
@@ -39,8 +40,7 @@ def build(context: AppContext) -> None:
         panels.classes("main")
         for name, (_, tab_class) in TABS.items():
             with ui.tab_panel(name):
-                with ui.element("h2").classes("sr-only"):
-                    ui.label(name)
+                text("h2", name).classes("sr-only")
                 tab_class(context)
     ui.skip_link("Skip to the content", target=panels)
     _shortcuts(tabs)

@@ -29,11 +29,7 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("i
 
 
 class ModelTab:
-    """The tab of one visitor.
-
-    Args:
-        context: Models of the page.
-    """
+    """The tab of one visitor."""
 
     def __init__(self, context: AppContext) -> None:
         names = list(context.models)
@@ -56,31 +52,23 @@ class ModelTab:
 
 def _show(model: ServedModel) -> None:
     evaluation = evaluation_of(model)
-    with _card(model.name):
+    with elements.card(model.name, "stack"):
         elements.name_value_list(identity(model))
-    with _card("Does it see the disease, or the hospital?"):
+    with elements.card("Does it see the disease, or the hospital?", "stack"):
         _show_checks(evaluation)
-    with _card("How it decides"):
+    with elements.card("How it decides", "stack"):
         _show_decision(model)
-    with _card("Evaluation"):
+    with elements.card("Evaluation", "stack"):
         _show_evaluation(model, evaluation)
-    with _card("From a file to the network"), ui.element("ol").classes("steps"):
+    with elements.card("From a file to the network", "stack"), ui.element("ol").classes("steps"):
         for step in model.bundle.preprocessing_contract["steps"]:
-            with ui.element("li"):
-                ui.label(_step_text(step)).classes("code")
-    with _card("Model card"):
+            elements.text("li", _step_text(step)).classes("code")
+    with elements.card("Model card", "stack"):
         html = model_card(model.bundle)
         if html is None:
             ui.label("The bundle has no model card (docs/README.md).")
         else:
             ui.html(html, sanitize=False).classes("model-card")
-
-
-def _card(title: str) -> ui.element:
-    card = ui.element("section").classes("card stack")
-    with card:
-        elements.heading(title)
-    return card
 
 
 def identity(model: ServedModel) -> dict[str, str]:
@@ -189,8 +177,7 @@ def _show_evaluation(model: ServedModel, evaluation: StoredEvaluation | None) ->
     _show_rocs(evaluation)
     with ui.element("ul").classes("limits"):
         for sentence in evaluation.limits:
-            with ui.element("li"):
-                ui.label(sentence)
+            elements.text("li", sentence)
     if evaluation.report is not None:
         button = elements.button("Open the report", "article")
         button.on_click(lambda: _open_report(model, str(evaluation.report)))
@@ -220,8 +207,7 @@ def _show_rocs(evaluation: StoredEvaluation) -> None:
             with ui.element("figure").classes("roc-box"):
                 point = figures["sensitivity"], figures["specificity"]
                 ui.html(roc_svg(curve, point, title=title), sanitize=False)
-                with ui.element("figcaption").classes("dim small"):
-                    ui.label(title)
+                elements.text("figcaption", title).classes("dim small")
 
 
 def _open_report(model: ServedModel, report: str) -> None:

@@ -5,12 +5,8 @@ from collections.abc import Callable, Mapping
 from nicegui import ui
 
 from covid_monai.app.evaluation import StoredEvaluation, roc_svg, why_no_figures
-from covid_monai.app.operating_points import (
-    Figure,
-    OperatingPointChoice,
-    count_thousand,
-)
-from covid_monai.app.widgets.elements import heading
+from covid_monai.app.operating_points import Figure, OperatingPointChoice, count_thousand
+from covid_monai.app.widgets.elements import card, text
 from covid_monai.core.number_format import format_interval, format_metric, format_percent
 from covid_monai.core.vocabulary import NORMAL
 from covid_monai.evaluation.metrics.clinical_utility import predictive_values
@@ -23,11 +19,7 @@ _MIN_PERCENT, _MAX_PERCENT = 0.1, 99.0
 
 
 class ResultSettings:
-    """Operating point and prevalences that a visitor has chosen, for all of their images.
-
-    Args:
-        offered: Operating points of the bundle.
-    """
+    """Operating point and prevalences that a visitor has chosen, for all of their images."""
 
     def __init__(self, offered: list[OperatingPointChoice]) -> None:
         self.offered = offered
@@ -56,8 +48,7 @@ def operating_point_card(settings: ResultSettings, on_change: Callable[[], None]
         rule.text = settings.choice.rule
         on_change()
 
-    with ui.element("section").classes("card").props("aria-label='Operating point'"):
-        heading("Operating point")
+    with card("Operating point"):
         titles = [choice.title for choice in settings.offered]
         select = ui.select(titles, value=settings.choice.title, label="Decide by", on_change=lambda: chosen())
         select.classes("full operating-point")
@@ -72,8 +63,7 @@ def meaning_card(
     """Show how often a decision for a class is right at the prevalence that the visitor sets."""
     choice = settings.choice
     class_name = choice.class_name or str(prediction.predicted_class)
-    with ui.element("section").classes("card").props("aria-label='How often it is right'"):
-        heading(f"How often it is right: {class_label(class_name)}")
+    with card(f"How often it is right: {class_label(class_name)}"):
         missing = why_no_figures(evaluation)
         if evaluation is None or missing is not None:
             ui.label(str(missing)).classes("no-figures")
@@ -161,5 +151,4 @@ def _roc(evaluation: StoredEvaluation, rates: Mapping[str, Figure], class_name: 
     point = (rates["sensitivity"], rates["specificity"])
     with ui.element("figure").classes("roc-box"):
         ui.html(roc_svg(evaluation.rocs.get(class_name, []), point, title=title), sanitize=False)
-        with ui.element("figcaption"):
-            ui.label(f"AUROC {area}. The dot is this operating point.").classes("small dim")
+        text("figcaption", f"AUROC {area}. The dot is this operating point.").classes("small dim")

@@ -10,7 +10,7 @@ from nicegui import ui
 from covid_monai.api.engine import Busy
 from covid_monai.api.uploads import Upload
 from covid_monai.app.session import ServedModel
-from covid_monai.app.widgets.elements import button, heading, warn
+from covid_monai.app.widgets.elements import button, card, warn
 from covid_monai.core.vocabulary import Status, UnreadableImage
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results.dicom.source_radiograph import NoResultObjects
@@ -19,13 +19,7 @@ Download = tuple[str, bytes, str]  # file name, content, media type
 
 
 def download_card(model: ServedModel, upload: Upload, prediction: Prediction) -> None:
-    """Show one button for each file that can be made, and explain why some are missing.
-
-    Args:
-        model: Model that made the prediction.
-        upload: Image.
-        prediction: Prediction for the image.
-    """
+    """Show one button for each file that can be made, and explain why some are missing."""
     # The name differs between images, and contains no name of a patient.
     stem = f"covid-monai-{hashlib.sha256(upload.data).hexdigest()[:10]}"
     is_dicom = prediction.status is not Status.ERROR and not upload.data.startswith(
@@ -43,8 +37,7 @@ def download_card(model: ServedModel, upload: Upload, prediction: Prediction) ->
         made = model.engine.dicom_object(upload, prediction, heatmap=heatmap)
         return made.name, made.data, "application/dicom"
 
-    with ui.element("section").classes("card").props("aria-label=Downloads"):
-        heading("Downloads")
+    with card("Downloads"):
         with ui.row().classes("downloads"):
             _button("PDF report", "picture_as_pdf", pdf_report)
             _button("JSON", "data_object", json_record)

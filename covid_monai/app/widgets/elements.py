@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 
 from nicegui import ui
+from nicegui.elements.mixins.text_element import TextElement
 
 from covid_monai.app.widgets.outcome import LEGEND, outcome_label, outcome_style, reason_text
 from covid_monai.core.vocabulary import RESEARCH_USE
@@ -12,10 +13,18 @@ from covid_monai.results.rendering import RgbImage, encode_jpeg
 from covid_monai.results.wording import class_label
 
 
-def heading(words: str) -> None:
-    """Show the title of a card."""
-    with ui.element("h3"):
-        ui.label(words)
+def text(tag: str, words: str) -> TextElement:
+    """Show words in an element of this tag."""
+    return TextElement(tag=tag, text=words)
+
+
+def card(title: str, classes: str = "") -> ui.element:
+    """Show a card with a title, which screen readers read as its name; the caller fills it."""
+    section = ui.element("section").classes(f"card {classes}")
+    section.props["aria-label"] = title
+    with section:
+        text("h3", title)
+    return section
 
 
 def button(words: str, icon: str) -> ui.button:
@@ -30,23 +39,17 @@ def warn(message: str) -> None:
 
 def legend() -> None:
     """Show all outcomes with their meanings."""
-    with ui.element("section").classes("card legend").props("aria-label='What the results mean'"):
-        heading("What the results mean")
+    with card("What the results mean", "legend"):
         for style in LEGEND:
             with ui.element("div").classes("legend-row"):
                 outcome_label(style)
                 ui.label(style.meaning)
 
 
-def dialog_head(dialog: ui.dialog, title: str) -> ui.label:
-    """Show the title of a dialog, a button that closes it, and the notice that the dialog hides.
-
-    Returns:
-        Title, whose text may change.
-    """
+def dialog_head(dialog: ui.dialog, title: str) -> TextElement:
+    """Show the title of a dialog, a button that closes it, and the notice that the dialog hides."""
     with ui.row().classes("details-head"):
-        with ui.element("h3"):
-            words = ui.label(title).classes("file-name")
+        words = text("h3", title).classes("file-name")
         ui.button(icon="close", on_click=dialog.close).props("flat round aria-label=Close")
     ui.label(RESEARCH_USE).classes("small dim")
     return words
@@ -65,17 +68,11 @@ def show_result(prediction: Prediction) -> None:
 
 
 def picture(source: str, caption: str) -> None:
-    """Show a picture with a caption below it.
-
-    Args:
-        source: Data URI of the picture.
-        caption: Caption, which screen readers read for the picture too.
-    """
+    """Show a picture with a caption below it."""
     with ui.element("figure").classes("picture"):
         image = ui.element("img")
         image.props["src"], image.props["alt"] = source, caption
-        with ui.element("figcaption").classes("dim small"):
-            ui.label(caption)
+        text("figcaption", caption).classes("dim small")
 
 
 def data_uri(data: bytes | RgbImage) -> str:
@@ -89,25 +86,18 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     with ui.element("div").classes("scrolls"), ui.element("table").classes("plain"):
         with ui.element("thead"), ui.element("tr"):
             for title in titles:
-                _cell("th", title).props("scope=col")
+                text("th", title).props("scope=col")
         with ui.element("tbody"):
             for name, *values in rows:
                 with ui.element("tr"):
-                    _cell("th", name).props("scope=row")
+                    text("th", name).props("scope=row")
                     for value in values:
-                        _cell("td", value)
+                        text("td", value)
 
 
 def name_value_list(values: Mapping[str, str]) -> None:
     """Show names and values, one below the other."""
     with ui.element("dl").classes("facts"):
         for name, value in values.items():
-            _cell("dt", name)
-            _cell("dd", value)
-
-
-def _cell(tag: str, words: str) -> ui.element:
-    cell = ui.element(tag)
-    with cell:
-        ui.label(words)
-    return cell
+            text("dt", name)
+            text("dd", value)

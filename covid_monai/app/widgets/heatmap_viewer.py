@@ -25,12 +25,7 @@ _URL = "/_covid_monai/{client_id}/blob/{key}"
 
 
 class HeatmapViewer(Element, component=Path(__file__).parents[1] / "static" / "viewer.js"):
-    """An image with window, zoom and heat map.
-
-    Args:
-        image: Image.
-        label: Description for visitors who do not see the image.
-    """
+    """An image with window, zoom and heat map."""
 
     def __init__(self, image: ViewerImage, *, label: str) -> None:
         super().__init__()
@@ -53,12 +48,7 @@ class HeatmapViewer(Element, component=Path(__file__).parents[1] / "static" / "v
         )
 
     def show_heatmap(self, explained: ImageWithHeatmap, class_name: str) -> None:
-        """Draw a heat map over the image.
-
-        Args:
-            explained: Heat map of the same image.
-            class_name: Name of the explained class, as the page displays it.
-        """
+        """Draw a heat map over the image."""
         self._props["heatUrl"] = self._publish("heat", _heatmap_png(explained), "image/png")
         self._props["heatLabel"] = class_name
 

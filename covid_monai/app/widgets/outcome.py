@@ -10,14 +10,7 @@ from covid_monai.results.wording import class_label
 
 
 class OutcomeStyle(NamedTuple):
-    """How one outcome is displayed.
-
-    Args:
-        kind: normal, finding, not-called, uncertain, refused or error; the CSS class is `outcome-KIND`.
-        words: One or two words, the same wherever the outcome is displayed.
-        icon: Name of a Material icon.
-        meaning: Explanation in one or two sentences.
-    """
+    """How one outcome is displayed."""
 
     kind: str
     words: str
@@ -44,11 +37,7 @@ def outcome_style(prediction: Prediction) -> OutcomeStyle:
 
 
 def class_style(decided: str) -> OutcomeStyle:
-    """Return how a decision is displayed.
-
-    Args:
-        decided: Class name, or "uncertain".
-    """
+    """Return how a decision is displayed."""
     if decided == UNCERTAIN:
         meaning = "The model does not decide: several classes fit, or none does."
         return OutcomeStyle("uncertain", "Uncertain", "help", meaning)
