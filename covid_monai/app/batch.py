@@ -27,7 +27,7 @@ THUMBNAIL_SIDE = 96  # pixels
 class Batch:
     """The classified images of one batch, in the order of their files."""
 
-    total: int
+    total: int  # number of images to classify
     images: list[ClassifiedImage] = field(default_factory=list)
     cancelled: bool = False
     _started: float = field(default_factory=time.monotonic)

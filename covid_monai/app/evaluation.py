@@ -5,10 +5,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
-
-from jinja2 import Environment, FileSystemLoader
 
 from covid_monai.app.operating_points import Figure, OperatingPointChoice
 from covid_monai.app.session import ServedModel
@@ -21,8 +18,6 @@ FOLDER = "evaluation"  # `covid-monai evaluate --output BUNDLE/evaluation` write
 CLASS_FIGURES = ("auroc", "sensitivity", "specificity")
 # The report may come from anybody: it may show itself, and fetch nothing.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_STATIC = FileSystemLoader(Path(__file__).parent / "static")
-_ROC = Environment(loader=_STATIC, autoescape=True, trim_blocks=True).get_template("roc.svg.j2")
 
 
 class ShortcutCheck(NamedTuple):
@@ -53,7 +48,6 @@ class StoredEvaluation:
                 rates: dict[str, Figure] | None = (point["test"] or {}).get(class_name)
                 if rates and None not in (rates["sensitivity"]["value"], rates["specificity"]["value"]):
                     return rates
-                return None
         return None
 
 
@@ -111,11 +105,3 @@ def why_no_figures(evaluation: StoredEvaluation | None) -> str | None:
     if not evaluation.same_weights:
         return "The evaluation in this bundle is of other weights, so its figures are not shown."
     return None
-
-
-def roc_svg(curve: list[tuple[float, float]], point: tuple[Figure, Figure] | None, *, title: str) -> str:
-    """Draw a ROC curve with the operating point (sensitivity, specificity) on it, as SVG.
-
-    An empty curve draws the point alone. The title is for visitors who do not see the curve.
-    """
-    return _ROC.render(curve=curve, point=point, title=title)

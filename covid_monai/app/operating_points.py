@@ -21,7 +21,7 @@ class OperatingPointChoice:
 
     title: str
     point: OperatingPoint
-    class_name: str | None
+    class_name: str | None  # found at a given sensitivity; None decides between all classes
 
     @property
     def rule(self) -> str:
@@ -61,10 +61,10 @@ def choices(point: OperatingPoint | None, class_names: tuple[str, ...]) -> list[
 class ThousandImages(NamedTuple):
     """Counts of correct and wrong decisions for a class in 1,000 images."""
 
-    found: int
-    missed: int
-    wrongly_called: int
-    spared: int
+    found: int  # images of the class that are called so
+    missed: int  # images of the class that are not called so
+    wrongly_called: int  # other images that are called so
+    spared: int  # other images that are not called so
 
 
 def count_thousand(sensitivity: float, specificity: float, prevalence: float) -> ThousandImages:

@@ -67,7 +67,7 @@ class ClassifiedImage:
 
     source: ImageSource
     prediction: Prediction
-    thumbnail: bytes | None = None
+    thumbnail: bytes | None = None  # small JPEG for a table, see `covid_monai.app.batch`
 
     @property
     def name(self) -> str:

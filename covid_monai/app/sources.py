@@ -35,7 +35,7 @@ class ServerFile:
     """An image in the server's folder, read when it is needed."""
 
     path: Path
-    name: str
+    name: str  # path relative to the folder, as the page shows it
     limits: Limits
 
     def load(self) -> Upload:
@@ -59,7 +59,14 @@ def folders_below(root: Path) -> list[str]:
 
 
 def images_in(root: Path, chosen: str, limits: Limits) -> list[ServerFile]:
-    """Find the files that look like images in one folder below `root`."""
+    """Find the files that look like images in one folder below `root`, which is resolved.
+
+    `chosen` comes from the browser and may be anything.
+
+    Raises:
+        UploadError: If the folder does not exist, is not below the root by any link, or has no images, or
+            too many.
+    """
     folder = (root / chosen).resolve()
     if not folder.is_relative_to(root) or not folder.is_dir():
         raise UploadError("This folder does not exist on the server. Choose another one.")
@@ -74,7 +81,8 @@ def fetch(url: str, limits: Limits, budget: MemoryBudget, hosts: Set[str] = froz
     """Fetch a file over http or https.
 
     The server resolves a name once, checks every address that it gets, and connects to the checked address,
-    after redirects too. A name that resolves to another address a moment later gains nothing.
+    after redirects too. A name that resolves to another address a moment later gains nothing. Addresses may
+    be private only for the host names in `hosts`.
     """
     for _ in range(_MAX_REDIRECTS + 1):
         parts = _checked(url)
@@ -167,9 +175,9 @@ class Example(NamedTuple):
     """A synthetic image to try the page with: a program draws it when it is asked for, no patient."""
 
     title: str
-    class_name: str
+    class_name: str  # class that is drawn; the model may predict another one
     seed: int
-    turned: bool = False
+    turned: bool = False  # whether the image lies on its side, so that the gate refuses it
 
     def draw(self) -> Upload:
         """Draw it as a DICOM file of a synthetic patient."""

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from results_helpers import SHIPPED
 
-from covid_monai.app.evaluation import read_evaluation, roc_svg, why_no_figures
+from covid_monai.app.evaluation import read_evaluation, why_no_figures
 from covid_monai.app.operating_points import choices
+from covid_monai.app.widgets.elements import roc_svg
 from covid_monai.bundle import Bundle
 
 

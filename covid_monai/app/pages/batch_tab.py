@@ -7,7 +7,7 @@ from anyio import to_thread
 from nicegui import ui
 
 from covid_monai.api.engine import Busy
-from covid_monai.api.uploads import LimitExceeded, UploadError
+from covid_monai.api.uploads import LimitExceeded, Upload, UploadError
 from covid_monai.app.batch import Batch, classify
 from covid_monai.app.pages.batch_table import BatchTable, ImageDialog
 from covid_monai.app.session import AppContext
@@ -29,25 +29,23 @@ class BatchTab:
         self._class_names = context.model.bundle.class_names
         self._batch = Batch(0)
         self._batch.end()
-        self._waiting: list[ImageSource] = []
-        self._bytes = 0
+        self._waiting: list[Upload] = []
         self._problem = ""
         self._place_sources()
         self._place_progress()
         with ui.element("div").classes("card"):
-            self._table = BatchTable(self._class_names, self._open)
-        self._dialog = ImageDialog(context.model)
+            self._table = BatchTable(
+                self._class_names, lambda number: dialog.open(self._batch.images[number])
+            )
+        dialog = ImageDialog(context.model)
         self._timer = ui.timer(_REFRESH_SECONDS, self._show, active=False)
         ui.context.client.on_delete(self._leave)
         self._show()
 
     def _place_sources(self) -> None:
-        zone = Dropzone(
-            self._context.limits,
-            self._context.budget,
-            on_files=self._take,
-            title=f"Drop up to {self._context.limits.max_files} images, or a zip of images",
-        )
+        limits, budget = self._context.limits, self._context.budget
+        title = f"Drop up to {limits.max_files} images, or a zip of images"
+        zone = Dropzone(limits, budget, on_files=self._take, title=title)
         zone.on("done", self._start)
         if self._context.folder is not None:
             with ui.row().classes("filters"):
@@ -74,16 +72,14 @@ class BatchTab:
         limits = self._context.limits
         try:
             limits.check_count(len(self._waiting) + len(dropped.uploads))
-            size = self._bytes + sum(len(upload.data) for upload in dropped.uploads)
-            limits.check_total(size)
+            limits.check_total(sum(len(upload.data) for upload in [*self._waiting, *dropped.uploads]))
         except LimitExceeded as error:
             self._problem = f"{dropped.uploads[0].name} and the files after it are left out. {error}"
             return
-        self._bytes = size
         self._waiting += dropped.uploads
 
     async def _start(self) -> None:
-        sources, self._waiting, self._bytes = self._waiting, [], 0
+        sources, self._waiting = self._waiting, []
         problem, self._problem = self._problem, ""
         if problem or not sources:
             warn(problem or "No image was received, so there is nothing to classify.")
@@ -135,18 +131,12 @@ class BatchTab:
         self._cancel_button.set_visibility(batch.running)
         self._csv_button.set_enabled(bool(batch.images))
         self._pdf_button.set_enabled(bool(batch.images))
-        self._show_counts()
         self._table.show(batch.images)
-
-    def _show_counts(self) -> None:
-        styles = [outcome_style(image.prediction) for image in self._batch.images]
+        styles = Counter(outcome_style(image.prediction) for image in batch.images)
         self._counts.clear()
         with self._counts:
-            for style, count in Counter(styles).most_common():
+            for style, count in styles.most_common():
                 outcome_label(style._replace(words=f"{count} {style.words}"))
-
-    async def _open(self, number: int) -> None:
-        await self._dialog.open(self._batch.images[number])
 
     def _download_csv(self) -> None:
         ui.download.content(self._batch.to_csv(self._class_names), "covid-monai.csv", "text/csv")

@@ -132,23 +132,24 @@ class ImageDialog:
             elif image.thumbnail:
                 elements.picture(elements.data_uri(image.thumbnail), "Image as displayed, small")
         with self._body:
-            await self._offer_downloads(image)
-
-    async def _offer_downloads(self, image: ClassifiedImage) -> None:
-        try:
-            upload = await to_thread.run_sync(image.source.load)
-        except (ValueError, OSError) as error:
-            _show_error("The file cannot be read, so it has no downloads.", error)
-            return
-        download_card(self._model, upload, image.prediction)
+            try:
+                upload = await to_thread.run_sync(image.source.load)
+            except (ValueError, OSError) as error:
+                _show_error("The file cannot be read, so it has no downloads.", error)
+                return
+            download_card(self._model, upload, prediction)
 
     async def _show_heatmap(self, image: ClassifiedImage) -> None:
         waiting = ui.spinner(size="3em")
         class_name = explained_class(image.prediction)
+
+        def make_views() -> list[str]:
+            explained = explain(self._model, image.source, class_name)
+            views = render_image(explained.image), render_overlay(explained)
+            return [elements.data_uri(view) for view in views]
+
         try:
-            explained = await to_thread.run_sync(explain, self._model, image.source, class_name)
-            pictures = render_image(explained.image), render_overlay(explained)
-            views = await to_thread.run_sync(lambda: [elements.data_uri(one) for one in pictures])
+            views = await to_thread.run_sync(make_views)
         except (Busy, ValueError, OSError) as error:
             _show_error("The heat map cannot be drawn.", error)
             return

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from nicegui import ui
@@ -11,7 +12,7 @@ from covid_monai.app.evaluation import StoredEvaluation
 from covid_monai.app.pages.operating_point_cards import ResultSettings, meaning_card, operating_point_card
 from covid_monai.app.session import ClassifiedImage, ServedModel, explain, read_view
 from covid_monai.app.widgets.downloads import download_card
-from covid_monai.app.widgets.elements import card, text, warn
+from covid_monai.app.widgets.elements import card, show_template, warn
 from covid_monai.app.widgets.heatmap_viewer import HeatmapViewer
 from covid_monai.app.widgets.outcome import (
     OutcomeStyle,
@@ -33,19 +34,14 @@ _WHAT_TO_DO = {
 }
 
 
+@dataclass
 class ImageResult:
     """Displays one image of a visitor."""
 
-    def __init__(
-        self,
-        model: ServedModel,
-        settings: ResultSettings,
-        evaluation: StoredEvaluation | None,
-        *,
-        on_change: Callable[[], None],
-    ) -> None:
-        self._model, self._settings, self._evaluation = model, settings, evaluation
-        self._on_change = on_change
+    model: ServedModel
+    settings: ResultSettings
+    evaluation: StoredEvaluation | None
+    on_change: Callable[[], None]  # called for another operating point: outcomes may change
 
     async def show(self, image: ClassifiedImage) -> None:
         """Display the image; its picture and heat map follow as soon as they are computed."""
@@ -61,9 +57,9 @@ class ImageResult:
         """Return how the outcome is displayed at the operating point that the visitor has chosen."""
         if not image.prediction.ok:
             return outcome_style(image.prediction)
-        decided = self._settings.choice.decide(image.prediction)["class"]
+        decided = self.settings.choice.decide(image.prediction)["class"]
         if decided is None:
-            return not_called_style(str(self._settings.choice.class_name))
+            return not_called_style(str(self.settings.choice.class_name))
         return class_style(decided)
 
     def _cards(self, image: ClassifiedImage, head: ui.element) -> None:
@@ -73,30 +69,30 @@ class ImageResult:
 
         @ui.refreshable
         def figures() -> None:
-            calibration = self._model.engine.classifier.calibration
+            calibration = self.model.engine.classifier.calibration
             coverage = None if calibration is None else calibration.coverage
-            _probability_card(image.prediction, self._settings.choice.thresholds, coverage)
-            meaning_card(self._settings, image.prediction, self._evaluation)
+            _probability_card(image.prediction, self.settings.choice.thresholds, coverage)
+            meaning_card(self.settings, image.prediction, self.evaluation)
 
         def changed() -> None:
             outcome.refresh()
             figures.refresh()
-            self._on_change()
+            self.on_change()
 
         with head:
             outcome()
         if image.prediction.ok:
-            operating_point_card(self._settings, changed)
+            operating_point_card(self.settings, changed)
             figures()
-            _gate_line(self._model)
+            _gate_line(self.model)
         else:
             _reason_card(image.prediction)
-        download_card(self._model, image.source.load(), image.prediction)
+        download_card(self.model, image.source.load(), image.prediction)
 
     def _sentence(self, prediction: Prediction) -> str:
         if not prediction.ok:
             return outcome_style(prediction).meaning
-        decision = self._settings.choice.decide(prediction)
+        decision = self.settings.choice.decide(prediction)
         if decision["class"] == UNCERTAIN:
             return _why_uncertain(prediction.prediction_set or [], decision)
         probable = str(prediction.predicted_class)
@@ -124,7 +120,7 @@ class ImageResult:
     async def _heatmap(self, image: ClassifiedImage, viewer: HeatmapViewer) -> None:
         async def draw() -> None:
             try:
-                explained = await asyncio.to_thread(explain, self._model, image.source, select.value)
+                explained = await asyncio.to_thread(explain, self.model, image.source, select.value)
             except (Busy, UnreadableImage, ValueError) as error:
                 warn(f"The heat map cannot be drawn. {error}")
                 return
@@ -182,40 +178,13 @@ def _probability_card(
     """Show probabilities as bars with their thresholds, and the classes that cannot be excluded."""
     possible = prediction.prediction_set
     with card("Calibrated probabilities" if possible is not None else "Probabilities (not calibrated)"):
-        with ui.element("dl").classes("bars"):
-            for name, value in (prediction.probabilities or {}).items():
-                excluded = possible is not None and name not in possible
-                _bar(name, value, thresholds.get(name), excluded=excluded)
-        if thresholds:
-            ui.label("▏ threshold of the operating point").classes("dim small")
-        if possible is not None:
-            _prediction_set(possible, coverage)
-
-
-def _bar(name: str, value: float, threshold: float | None, *, excluded: bool) -> None:
-    with ui.element("div").classes("bar-row" + " excluded" * excluded):
-        text("dt", class_label(name))
-        with ui.element("dd"):
-            with ui.element("div").classes("bar").props("aria-hidden=true"):
-                ui.element("div").classes("bar-fill").style(f"width: {value:.2%}")
-                if threshold is not None:
-                    ui.element("div").classes("bar-mark").style(f"left: {threshold:.2%}")
-            ui.label(format_probability(value)).classes("number bar-value")
-
-
-def _prediction_set(possible: list[str], coverage: float | None) -> None:
-    with ui.element("div").classes("set"):
-        ui.label("Cannot be excluded:").classes("set-title")
-        for name in possible:
-            ui.label(class_label(name)).classes("chip")
-        if not possible:
-            ui.label("none: no class fits").classes("chip")
-    share = "most" if coverage is None else format_percent(coverage, 0)
-    ui.label(
-        f"This is the conformal set. For {share} of the validation images of each class, it contains the "
-        "true class. One class: the model is certain. Several classes: it cannot tell them apart. No class: "
-        "the image is unlike all classes."
-    ).classes("dim small")
+        show_template(
+            "probabilities.html.j2",
+            probabilities=prediction.probabilities or {},
+            thresholds=thresholds,
+            possible=possible,
+            share="most" if coverage is None else format_percent(coverage, 0),
+        )
 
 
 def _why_uncertain(possible: list[str], decision: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from covid_monai.app.operating_points import choices
 from covid_monai.app.pages.image_result import ImageResult, announcement
 from covid_monai.app.pages.operating_point_cards import ResultSettings
 from covid_monai.app.session import AppContext, ClassifiedImage, ImageSession
-from covid_monai.app.sources import EXAMPLES, Example, FetchError, fetch, folders_below, images_in
+from covid_monai.app.sources import EXAMPLES, FetchError, fetch, folders_below, images_in
 from covid_monai.app.widgets.dropzone import Dropzone
 from covid_monai.app.widgets.elements import legend, warn
 from covid_monai.app.widgets.outcome import OutcomeStyle, outcome_label
@@ -30,9 +30,7 @@ class ImageTab:
         classifier = context.model.engine.classifier
         self._session = ImageSession(context.model, context.limits)
         settings = ResultSettings(choices(classifier.operating_point, classifier.class_names))
-        self._result = ImageResult(
-            context.model, settings, evaluation_of(context.model), on_change=self._show_list
-        )
+        self._result = ImageResult(context.model, settings, evaluation_of(context.model), self._show_list)
         self._selected: ClassifiedImage | None = None
         self._one_at_a_time = asyncio.Lock()
         self._sources = self._place_sources()
@@ -50,11 +48,8 @@ class ImageTab:
         expansion = ui.expansion("Add images", icon="add_photo_alternate", value=True)
         with expansion.classes("sources card"):
             with ui.element("div").classes("sources-grid"):
-                Dropzone(
-                    self._context.limits,
-                    self._context.budget,
-                    on_files=lambda event: self.add(event.uploads, show=event.first),
-                )
+                limits, budget = self._context.limits, self._context.budget
+                Dropzone(limits, budget, on_files=lambda event: self.add(event.uploads, show=event.first))
                 with ui.element("div").classes("other-sources"):
                     self._place_examples()
                     if self._context.folder is not None:
@@ -68,15 +63,11 @@ class ImageTab:
         return expansion
 
     def _place_examples(self) -> None:
-        async def add(example: Example) -> None:
-            await self._add_from(lambda: [example.draw()])
-
         ui.label("Or an example: synthetic, drawn by a program, no patient").classes("small source-title")
         with ui.row().classes("examples"):
             for example in EXAMPLES:
-                ui.button(example.title, on_click=lambda example=example: add(example)).props(
-                    "outline dense no-caps"
-                )
+                button = ui.button(example.title).props("outline dense no-caps")
+                button.on_click(lambda example=example: self._add_from(lambda: [example.draw()]))
 
     def _place_folder(self, root: Path) -> None:
         def load() -> Iterable[Upload]:
@@ -128,20 +119,16 @@ class ImageTab:
             self._working.visible = True
             try:
                 for upload in uploads:
-                    images.append(await self._add(upload))
+                    self._live.text = f"Reading {upload.name}"
+                    images.append(image := await self._session.add(upload))
+                    self._live.text = announcement(image, self._result.style(image))
+                    self._show_list()
             except (Busy, LimitExceeded) as error:
                 warn(str(error))
             finally:
                 self._working.visible = False
         if images and (show or self._selected is None):
             await self.select(images[0])
-
-    async def _add(self, upload: Upload) -> ClassifiedImage:
-        self._live.text = f"Reading {upload.name}"
-        image = await self._session.add(upload)
-        self._live.text = announcement(image, self._result.style(image))
-        self._show_list()
-        return image
 
     async def select(self, image: ClassifiedImage) -> None:
         """Display another image."""

@@ -6,7 +6,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 from nicegui import ui
 
-from covid_monai.app.evaluation import CLASS_FIGURES, FOLDER, StoredEvaluation, evaluation_of, roc_svg
+from covid_monai.app.evaluation import CLASS_FIGURES, FOLDER, StoredEvaluation, evaluation_of
 from covid_monai.app.session import AppContext, ServedModel
 from covid_monai.app.widgets import elements
 from covid_monai.bundle import Bundle
@@ -28,26 +28,24 @@ _CHECK_STYLES = {True: ("found", "warning"), False: ("clear", "check_circle"), N
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 
 
-class ModelTab:
-    """The tab of one visitor."""
+def build_model_tab(context: AppContext) -> None:
+    """Show the tab of one visitor."""
+    names = list(context.models)
+    choices = ui.row().classes("filters")
+    body = ui.column().classes("model-body")
 
-    def __init__(self, context: AppContext) -> None:
-        names = list(context.models)
-        choices = ui.row().classes("filters")
-        body = ui.column().classes("model-body")
+    def show(name: str) -> None:
+        body.clear()
+        with body:
+            _show(context.models[name])
 
-        def show(name: str) -> None:
-            body.clear()
-            with body:
-                _show(context.models[name])
-
-        if len(names) > 1:
-            with choices:
-                choice = ui.select(
-                    names, value=names[0], label="Model", on_change=lambda event: show(event.value)
-                )
-                choice.props("outlined dense").classes("choice wide")
-        show(names[0])
+    if len(names) > 1:
+        with choices:
+            choice = ui.select(
+                names, value=names[0], label="Model", on_change=lambda event: show(event.value)
+            )
+            choice.props("outlined dense").classes("choice wide")
+    show(names[0])
 
 
 def _show(model: ServedModel) -> None:
@@ -206,7 +204,7 @@ def _show_rocs(evaluation: StoredEvaluation) -> None:
             )
             with ui.element("figure").classes("roc-box"):
                 point = figures["sensitivity"], figures["specificity"]
-                ui.html(roc_svg(curve, point, title=title), sanitize=False)
+                ui.html(elements.roc_svg(curve, point, title=title), sanitize=False)
                 elements.text("figcaption", title).classes("dim small")
 
 

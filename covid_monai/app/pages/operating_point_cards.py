@@ -1,20 +1,22 @@
 """Cards of a result: the operating point, and what a decision means at a given prevalence."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from nicegui import ui
 
-from covid_monai.app.evaluation import StoredEvaluation, roc_svg, why_no_figures
+from covid_monai.app.evaluation import StoredEvaluation, why_no_figures
 from covid_monai.app.operating_points import Figure, OperatingPointChoice, count_thousand
-from covid_monai.app.widgets.elements import card, text
+from covid_monai.app.widgets.elements import card, roc_svg, show_template, text
 from covid_monai.core.number_format import format_interval, format_metric, format_percent
 from covid_monai.core.vocabulary import NORMAL
 from covid_monai.evaluation.metrics.clinical_utility import predictive_values
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results.wording import class_label
 
-# Prevalences to choose with one click, in percent; the second is the first shown.
-_RARE, _COMMON = (1, 5, 20), (50, 80, 95)
+# Prevalences to choose with one click, in percent; the second is the first shown. Most images of a ward are
+# normal, few show a given disease.
+_PREVALENCES = defaultdict(lambda: (1, 5, 20), {NORMAL: (50, 80, 95)})
 _MIN_PERCENT, _MAX_PERCENT = 0.1, 99.0
 
 
@@ -28,29 +30,21 @@ class ResultSettings:
 
     def prevalence(self, class_name: str) -> float:
         """Return the percentage of images that are of a class."""
-        return self.prevalences.get(class_name, float(_usual_prevalences(class_name)[1]))
-
-    def choose(self, title: str) -> None:
-        """Choose another operating point."""
-        self.choice = next(choice for choice in self.offered if choice.title == title)
-
-
-def _usual_prevalences(class_name: str) -> tuple[int, int, int]:
-    """Return prevalences in percent: most images of a ward are normal, few show a given disease."""
-    return _COMMON if class_name == NORMAL else _RARE
+        return self.prevalences.get(class_name, float(_PREVALENCES[class_name][1]))
 
 
 def operating_point_card(settings: ResultSettings, on_change: Callable[[], None]) -> None:
     """Let the visitor choose an operating point."""
 
     def chosen() -> None:
-        settings.choose(select.value)
+        settings.choice = settings.offered[select.value]
         rule.text = settings.choice.rule
         on_change()
 
     with card("Operating point"):
-        titles = [choice.title for choice in settings.offered]
-        select = ui.select(titles, value=settings.choice.title, label="Decide by", on_change=lambda: chosen())
+        titles = {number: choice.title for number, choice in enumerate(settings.offered)}
+        chosen_now = settings.offered.index(settings.choice)
+        select = ui.select(titles, value=chosen_now, label="Decide by", on_change=lambda: chosen())
         select.classes("full operating-point")
         with ui.expansion("The rule").classes("small rule").props("dense"):
             rule = ui.label(settings.choice.rule).classes("small")
@@ -98,7 +92,7 @@ def _prevalence(settings: ResultSettings, rates: Mapping[str, Figure], class_nam
             suffix="%",
             on_change=lambda: changed(),
         ).classes("prevalence-field")
-        for value in _usual_prevalences(class_name):
+        for value in _PREVALENCES[class_name]:
             ui.button(f"{value} %", on_click=lambda value=value: field.set_value(value)).props(
                 "flat dense no-caps"
             )
@@ -113,25 +107,13 @@ def _prevalence(settings: ResultSettings, rates: Mapping[str, Figure], class_nam
 def _thousand_images(prevalence: float, rates: Mapping[str, Figure], class_name: str) -> None:
     (values,) = predictive_values(rates["sensitivity"], rates["specificity"], [prevalence])
     sensitivity, specificity = rates["sensitivity"]["value"] or 0.0, rates["specificity"]["value"] or 0.0
-    count, name = count_thousand(sensitivity, specificity, prevalence), class_label(class_name)
-    with ui.element("div").classes("thousand").props("aria-live=polite"):
-        ui.label(f"Of 1,000 such images, {count.found + count.missed} are {name}.").classes("small")
-        _split(f"Called {name}", count.found, "right", count.wrongly_called, "wrong")
-        _split(f"Not called {name}", count.spared, "right", count.missed, "missed")
-        ui.label(f"If called {name}, it is right in {_share(values['ppv'])} (PPV).").classes("ppv")
-        ui.label(f"If not called {name}, it is right in {_share(values['npv'])} (NPV).").classes("npv")
-        ui.label(
-            f"Sensitivity {_share(rates['sensitivity'])}, specificity {_share(rates['specificity'])}."
-        ).classes("small dim")
-
-
-def _split(title: str, right: int, right_word: str, wrong: int, wrong_word: str) -> None:
-    with ui.element("div").classes("split"):
-        ui.label(f"{title}: {right + wrong:,}").classes("small split-title")
-        with ui.element("div").classes("split-bar").props("aria-hidden=true"):
-            ui.element("div").classes("split-right").style(f"flex-grow: {right}")
-            ui.element("div").classes("split-wrong").style(f"flex-grow: {wrong}")
-        ui.label(f"{right:,} {right_word}, {wrong:,} {wrong_word}").classes("small number")
+    show_template(
+        "thousand.html.j2",
+        name=class_label(class_name),
+        count=count_thousand(sensitivity, specificity, prevalence),
+        **{key: _share(values[key]) for key in ("ppv", "npv")},
+        **{key: _share(rates[key]) for key in ("sensitivity", "specificity")},
+    )
 
 
 def _share(figure: Figure) -> str:

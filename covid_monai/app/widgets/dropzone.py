@@ -21,8 +21,8 @@ _ACCEPT = ".dcm,.dicom,.ima,.jpg,.jpeg,.png,.zip,application/dicom,image/jpeg,im
 class FilesDropped(events.UiEventArguments):
     """Event: one file has arrived."""
 
-    uploads: list[Upload]
-    first: bool
+    uploads: list[Upload]  # the file, or the members of a zip archive in their order
+    first: bool  # whether it is the first of the files that were dropped together
 
 
 class Dropzone(Element, component=Path(__file__).parents[1] / "static" / "dropzone.js"):

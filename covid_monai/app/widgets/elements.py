@@ -2,15 +2,37 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from jinja2 import Environment, FileSystemLoader
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
+from covid_monai.app.operating_points import Figure
 from covid_monai.app.widgets.outcome import LEGEND, outcome_label, outcome_style, reason_text
+from covid_monai.core.number_format import format_probability
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results.rendering import RgbImage, encode_jpeg
 from covid_monai.results.wording import class_label
+
+_STATIC = FileSystemLoader(Path(__file__).parents[1] / "static")
+_TEMPLATES = Environment(loader=_STATIC, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_TEMPLATES.filters |= {"class_label": class_label, "probability": format_probability}
+
+
+def show_template(file: str, /, **values: Any) -> None:
+    """Show a template of the folder static; markup in a value is escaped."""
+    ui.html(_TEMPLATES.get_template(file).render(values), sanitize=False)
+
+
+def roc_svg(curve: list[tuple[float, float]], point: tuple[Figure, Figure] | None, *, title: str) -> str:
+    """Draw a ROC curve with the operating point (sensitivity, specificity) on it, as SVG.
+
+    An empty curve draws the point alone. The title is for visitors who do not see the curve.
+    """
+    return _TEMPLATES.get_template("roc.svg.j2").render(curve=curve, point=point, title=title)
 
 
 def text(tag: str, words: str) -> TextElement:

@@ -12,9 +12,9 @@ from covid_monai.results.wording import class_label
 class OutcomeStyle(NamedTuple):
     """How one outcome is displayed."""
 
-    kind: str
-    words: str
-    icon: str
+    kind: str  # normal, finding, not-called, uncertain, refused or error; the CSS class is outcome-KIND
+    words: str  # one or two, the same wherever the outcome is displayed
+    icon: str  # name of a Material icon
     meaning: str
 
 
