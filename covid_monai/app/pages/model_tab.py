@@ -51,7 +51,7 @@ def build_model_tab(context: AppContext) -> None:
 def _show(model: ServedModel) -> None:
     evaluation = evaluation_of(model)
     with elements.card(model.name, "stack"):
-        elements.name_value_list(identity(model))
+        elements.show_template("facts.html.j2", values=identity(model))
     with elements.card("Does it see the disease, or the hospital?", "stack"):
         _show_checks(evaluation)
     with elements.card("How it decides", "stack"):

@@ -1,7 +1,7 @@
 """Page elements that several tabs use: headings, buttons, tables, pictures, the result in words."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +105,4 @@ def data_uri(data: bytes | RgbImage) -> str:
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Show a table, which scrolls where it is too wide; the first column names the row."""
-    with ui.element("div").classes("scrolls"), ui.element("table").classes("plain"):
-        with ui.element("thead"), ui.element("tr"):
-            for title in titles:
-                text("th", title).props("scope=col")
-        with ui.element("tbody"):
-            for name, *values in rows:
-                with ui.element("tr"):
-                    text("th", name).props("scope=row")
-                    for value in values:
-                        text("td", value)
-
-
-def name_value_list(values: Mapping[str, str]) -> None:
-    """Show names and values, one below the other."""
-    with ui.element("dl").classes("facts"):
-        for name, value in values.items():
-            text("dt", name)
-            text("dd", value)
+    show_template("table.html.j2", titles=titles, rows=rows)
