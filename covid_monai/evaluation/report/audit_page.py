@@ -8,10 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from covid_monai.core.number_format import format_count
 from covid_monai.datasets.collections.base import Excluded
 from covid_monai.datasets.duplicates.thumbnails import read_thumbnail
-from covid_monai.evaluation.report.html_template import data_uri, render_template
+from covid_monai.evaluation.report.templates import data_uri, render_template
 
 GROUPS_SHOWN = 100  # in each section; no browser opens a page of 30 MB
 _IMAGES_SHOWN = 8  # of one group
@@ -43,29 +42,9 @@ def audit_verdict(report: Mapping[str, Any]) -> list[str]:
     ...                "counts": {"compared": 3, "images": 3, "unreadable": 0}})
     ['No leak: no image and no patient is in two splits (3 files were compared).']
     """
-    counts, leaks = report["counts"], report["leaks"]
-    if leaks:
-        kinds = Counter(leak["kind"] for leak in leaks)
-        found = ", ".join(
-            format_count(kinds[kind], noun) for kind, noun in _LEAK_KINDS.items() if kinds[kind]
-        )
-        sentences = [f"Leak: in more than one split: {found}. Metrics of these splits will be too good."]
-    else:
-        verb = "was" if counts["compared"] == 1 else "were"
-        files = f"{format_count(counts['compared'], 'file')} {verb} compared"
-        sentences = [f"No leak: no image and no patient is in two splits ({files})."]
-    if report["confounding"]:
-        sentences.append(report["confounding"]["verdict"])
-    if conflicts := report["label_conflicts"]:
-        sentences.append(
-            f"Contradicting labels: {format_count(len(conflicts), 'image')} with more than one class."
-        )
-    if groups := report["duplicate_groups"]:
-        sentences.append(f"Duplicates: {format_count(len(groups), 'image')} found more than once.")
-    if counts["unreadable"]:
-        files = format_count(counts["unreadable"], "file")
-        sentences.append(f"Not compared: {files}. The reasons are in audit.json.")
-    return sentences
+    kinds = Counter(leak["kind"] for leak in report["leaks"])
+    text = render_template("audit_verdict.txt.j2", **report, kinds=_LEAK_KINDS, leak_counts=kinds)
+    return [line for line in text.split("\n") if line]
 
 
 def _sections(report: Mapping[str, Any], records: Sequence[Item]) -> list[Item]:
@@ -73,51 +52,45 @@ def _sections(report: Mapping[str, Any], records: Sequence[Item]) -> list[Item]:
     records_by_image: dict[str, list[Item]] = defaultdict(list)
     for record in records:
         records_by_image[str(record["image"])].append(record)
+
+    def section(title: str, meaning: str, groups: Sequence[tuple[str, Sequence[str]]]) -> Item:
+        rows = []
+        for name, images in groups[:GROUPS_SHOWN]:
+            found = [record for image in dict.fromkeys(images) for record in records_by_image[image]]
+            rows.append({"name": name, **_row(found, Path(report["root"]))})
+        return {"title": title, "meaning": meaning, "number": len(groups), "rows": rows}
+
     leaks = [
         (f"{leak['kind']} {leak['name']}", [image["image"] for image in leak["paths"]])
         for leak in report["leaks"]
     ]
     conflicts = [("", conflict["paths"]) for conflict in report["label_conflicts"]]
-    groups = [("", group) for group in report["duplicate_groups"]]
-    root = Path(report["root"])
+    duplicates = [("", group) for group in report["duplicate_groups"]]
     return [
-        {
-            "title": title,
-            "meaning": meaning,
-            "number": len(found),
-            "rows": [_row(name, images, records_by_image, root) for name, images in found[:GROUPS_SHOWN]],
-        }
-        for title, meaning, found in (
-            ("Leaks", "The images of each row are in more than one split.", leaks),
-            ("Contradicting labels", "Each row shows one image with more than one class.", conflicts),
-            ("Images that occur more than once", "Each row shows one image.", groups),
-        )
+        section("Leaks", "The images of each row are in more than one split.", leaks),
+        section("Contradicting labels", "Each row shows one image with more than one class.", conflicts),
+        section("Images that occur more than once", "Each row shows one image.", duplicates),
     ]
 
 
-def _row(
-    name: str, images: Sequence[str], records_by_image: Mapping[str, Sequence[Item]], root: Path
-) -> Item:
-    records = [record for image in dict.fromkeys(images) for record in records_by_image[image]]
+def _row(records: Sequence[Item], root: Path) -> Item:
+    """Return the images that are shown of a group, one of each split before the second of any."""
     seen: Counter[str] = Counter()
-    turn = []
-    for record in records:  # one of each split before the second of any
-        turn.append(seen[record["split"]])
+    turns = []
+    for record in records:
+        turns.append(seen[record["split"]])
         seen[record["split"]] += 1
-    shown = sorted(range(len(records)), key=lambda number: (turn[number], number))[:_IMAGES_SHOWN]
-    return {
-        "name": name,
-        "more": len(records) - len(shown),
-        "images": [
-            {
-                "image": record["image"],
-                "split": record["split"],
-                "class": record["class"] or "no label",
-                "source": _thumbnail(root / record["image"]),
-            }
-            for record in (records[number] for number in shown)
-        ],
-    }
+    order = sorted(range(len(records)), key=turns.__getitem__)[:_IMAGES_SHOWN]
+    shown = [
+        {
+            "image": records[i]["image"],
+            "split": records[i]["split"],
+            "class": records[i]["class"] or "no label",
+            "source": _thumbnail(root / records[i]["image"]),
+        }
+        for i in order
+    ]
+    return {"more": len(records) - len(shown), "images": shown}
 
 
 def _thumbnail(path: Path) -> str | None:

@@ -29,21 +29,18 @@ def plot_roc(
 ) -> Figure:
     """Plot ROC curves, one class against the rest; with two classes only that of the second.
 
+    A class without cases, or without others, has a legend entry but no curve.
+
     Args:
         labels: Shape [N], true class indices.
         probabilities: Shape [N, K].
         class_names: K names.
         decisions: Shape [N]; if given, a dot marks sensitivity and specificity of these decisions.
         title: Title, for example "ROC, test split".
-
-    Returns:
-        A square figure. A class without cases, or without others, has a legend entry but no curve.
     """
-    figure, axes = _square(title)
+    figure, axes = _figure(title)
     axes.plot([0, 1], [0, 1], label="chance (AUROC 0.5)", **_CHANCE)
-    for name, is_case, scores, decided, style in _one_against_rest(
-        labels, probabilities, class_names, decisions
-    ):
+    for name, is_case, scores, decided, style in _classes(labels, probabilities, class_names, decisions):
         counts = f"n = {is_case.sum()} against {np.sum(~is_case)}"
         if is_case.all() or not is_case.any():
             axes.plot([], [], color=style["color"], label=f"{name}: no curve, {counts}")
@@ -68,14 +65,10 @@ def plot_precision_recall(
 ) -> Figure:
     """Plot precision-recall curves, one class against the rest; arguments as for `plot_roc`.
 
-    Returns:
-        A square figure. A short dotted line at the right edge marks the share of the class, which guessing
-        reaches. A class without cases has a legend entry but no curve.
+    A short dotted line at the right edge marks the share of the class, which guessing reaches.
     """
-    figure, axes = _square(title)
-    for name, is_case, scores, decided, style in _one_against_rest(
-        labels, probabilities, class_names, decisions
-    ):
+    figure, axes = _figure(title)
+    for name, is_case, scores, decided, style in _classes(labels, probabilities, class_names, decisions):
         if not is_case.any():
             axes.plot([], [], color=style["color"], label=f"{name}: no curve, n = 0")
             continue
@@ -90,7 +83,7 @@ def plot_precision_recall(
     return figure
 
 
-def _one_against_rest(
+def _classes(
     labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence[str], decisions: ArrayLike | None
 ) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.float64], NDArray[np.bool_] | None, dict[str, Any]]]:
     """Yield each class: name, cases, scores, decisions for it, line style; of two classes only the second."""
@@ -111,11 +104,10 @@ def plot_reliability(
     """Plot predicted against observed frequency.
 
     Args:
-        curves: Name to bins `{"predicted", "observed", "low", "high", "n"}`; bins with an undefined value
-            are left out, `low` and `high` may be None.
+        curves: Result of `reliability_bins`; bins with an undefined value are left out.
         title: Title.
     """
-    figure, axes = _square(title)
+    figure, axes = _figure(title)
     axes.plot([0, 1], [0, 1], label="perfect", **_CHANCE)
     for i, (label, all_bins) in enumerate(curves.items()):
         bins = [b for b in all_bins if b["predicted"] is not None and b["observed"] is not None]
@@ -133,27 +125,20 @@ def plot_decision_curve(curve: Mapping[str, Any], *, title: str = "Decision curv
     """Plot the net benefit of acting on the model against acting on all and on nobody.
 
     Args:
-        curve: `threshold`, `model`, `treat_all` and, if known, `low` and `high`: lists of one length; None
-            where undefined.
+        curve: Result of `decision_curve`; None where undefined.
         title: Title.
 
     Reference: Vickers and Elkin, Decision curve analysis, Med Decis Making 2006;26:565-574.
     """
-    figure = Figure(figsize=(4.8, 3.8), layout="constrained")
-    axes = figure.add_subplot()
-    t = _floats(curve["threshold"])
-    model, treat_all = _floats(curve["model"]), _floats(curve["treat_all"])
+    keys = ("threshold", "model", "treat_all", "low", "high")
+    t, model, treat_all, low, high = (_floats(curve[key]) for key in keys)
+    top = max(0.05, np.nanmax(np.concatenate([model, treat_all])))
+    figure, axes = _figure(title, xlim=(0, 1), ylim=(-0.15 * top, 1.1 * top))
     axes.axhline(0, color="0.4", linewidth=1, linestyle=":", label="act on nobody")
     axes.plot(t, treat_all, color=_COLOURS[1], linestyle="--", label="act on all")
     axes.plot(t, model, color=_COLOURS[0], label="act on the model")
-    axes.fill_between(
-        t, _floats(curve["low"]), _floats(curve["high"]), color=_COLOURS[0], alpha=0.2, linewidth=0
-    )
-    finite = np.concatenate([model, treat_all, [0.0]])
-    top = np.nanmax(finite)
-    axes.set(ylim=(-0.15 * max(top, 0.05), 1.1 * max(top, 0.05)), xlim=(0, 1), title=title)
+    axes.fill_between(t, low, high, color=_COLOURS[0], alpha=0.2, linewidth=0)
     axes.set(xlabel="Probability from which one would act", ylabel="Net benefit per image")
-    axes.grid(color="0.9")
     axes.legend(fontsize="small")
     return figure
 
@@ -162,22 +147,19 @@ def plot_predictive_values(rows: Sequence[Mapping[str, Any]], *, title: str = "P
     """Plot PPV and NPV at the operating point against the prevalence.
 
     Args:
-        rows: Each `{"prevalence", "ppv": {"value", "low", "high"}, "npv": likewise}`; undefined values None.
+        rows: Result of `predictive_values`; undefined values are None.
         title: Title.
     """
-    figure = Figure(figsize=(4.8, 3.8), layout="constrained")
-    axes = figure.add_subplot()
     x = _floats([row["prevalence"] for row in rows])
+    ticks = [tick for tick in (0.001, 0.01, 0.1, 0.5) if x.min() <= tick <= x.max()]
+    figure, axes = _figure(title, xscale="log", ylim=(-0.02, 1.02))
     for i, (key, label) in enumerate((("ppv", "PPV"), ("npv", "NPV"))):
         value, low, high = (_floats([row[key][part] for row in rows]) for part in ("value", "low", "high"))
         axes.plot(x, value, marker="o", markersize=3, label=label, **_line(i))
         axes.fill_between(x, low, high, color=_COLOURS[i], alpha=0.2, linewidth=0)
-    axes.set_xscale("log")
-    ticks = [tick for tick in (0.001, 0.01, 0.1, 0.5) if x.min() <= tick <= x.max()]
     axes.set_xticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
     axes.minorticks_off()
-    axes.set(ylim=(-0.02, 1.02), xlabel="Prevalence of the class", ylabel="Predictive value", title=title)
-    axes.grid(color="0.9")
+    axes.set(xlabel="Prevalence of the class", ylabel="Predictive value")
     axes.legend(fontsize="small", loc="lower right")
     return figure
 
@@ -188,12 +170,10 @@ def plot_confusion_matrix(
     """Plot a confusion matrix with counts and the share of each row.
 
     Args:
-        confusion: Shape [K, K], counts; rows are the truth, columns the decision.
+        confusion: Shape [K, K], counts; rows are the truth, columns the decision. The colour shows the share
+            of the row, so that rare classes are visible as well.
         class_names: K names.
         title: Title, for example "Confusion matrix, test split".
-
-    Returns:
-        A figure; the colour shows the share of the row, so that rare classes are visible as well.
     """
     counts = np.asarray(confusion)
     totals = counts.sum(axis=1, keepdims=True)
@@ -212,11 +192,11 @@ def plot_confusion_matrix(
     return figure
 
 
-def _square(title: str) -> tuple[Figure, Any]:
-    """Make an empty figure whose axes both run from 0 to 1."""
-    figure = Figure(figsize=(4.8, 4.8), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", title=title)
+def _figure(title: str, **settings: Any) -> tuple[Figure, Any]:
+    """Make an empty figure; without settings of its axes, it is a square, and both axes run from 0 to 1."""
+    square = {"xlim": (-0.02, 1.02), "ylim": (-0.02, 1.02), "aspect": "equal"}
+    figure = Figure(figsize=(4.8, 3.8 if settings else 4.8), layout="constrained")
+    axes = figure.add_subplot(title=title, **(settings or square))
     axes.grid(color="0.9")
     return figure, axes
 

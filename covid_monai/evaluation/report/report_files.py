@@ -15,7 +15,7 @@ from covid_monai.evaluation.decisions.operating_point import OperatingPoint, dec
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable, read_predictions
 from covid_monai.evaluation.report.report_metrics import choose_on_validation, compute_report_metrics
 from covid_monai.evaluation.report.report_page import render_page
-from covid_monai.evaluation.report.report_sentences import limit_sentences, result_sentence
+from covid_monai.evaluation.report.report_sentences import report_sentences
 from covid_monai.evaluation.report.reporting_checklist import fill_checklist
 
 # Pictures of the gallery are for the page only; metrics.json holds numbers and names.
@@ -78,23 +78,32 @@ def write_report(
             f"{', '.join(predictions.class_names)}."
         )
     evaluated = compute_report_metrics(test, validation, operating_point=point, calibration=calibration)
-    checks = {"explanation": explanation, "shortcut_controls": shortcut_controls, "confounding": confounding}
+    decisions = decide(test.probabilities, point)
+    result, limits = report_sentences(test, validation, evaluated["test"], point, datalist_digest=digest)
     report = {
         "verdict": {
-            "result": result_sentence(test, evaluated["test"]),
+            "result": result,
             "shortcuts": _shortcuts(shortcut_controls, confounding),
-            "limits": limit_sentences(test, validation, evaluated["test"], point, datalist_digest=digest),
+            "limits": limits,
         },
         **evaluated,
-        "classification_report": _classification_report(test, point),
+        "classification_report": classification_report(
+            test.labels,
+            decisions,
+            labels=range(len(test.class_names)),
+            target_names=list(test.class_names),
+            output_dict=True,
+            zero_division=np.nan,
+        ),
         "data": describe_data(predictions, provenance),
-        **checks,
+        "explanation": explanation,
+        "shortcut_controls": shortcut_controls,
+        "confounding": confounding,
         "model": provenance.get("model", {}),
         "run": {k: v for k, v in provenance.items() if k not in ("model", "datalist", "datalist_digest")},
         "notice": RESEARCH_USE,
     }
     report = _json_ready(report | {"reporting_checklist": fill_checklist(report, predictions)})
-    decisions = decide(test.probabilities, point)
     write_text_atomically(Path(output_dir) / "report.html", render_page(report, test, decisions))
     figures = _without_pictures(report)
     text = json.dumps(figures, indent=2, allow_nan=False, ensure_ascii=False)
@@ -107,12 +116,10 @@ def describe_data(predictions: PredictionTable, provenance: Mapping[str, Any]) -
     splits = {}
     for name in sorted(set(predictions.splits.tolist())):
         rows = predictions.split(name)
-        classes = {c: _counts(rows, rows.labels == k) for k, c in enumerate(rows.class_names)}
-        everything = _counts(rows, np.ones(len(rows), dtype=bool))
         splits[name] = {
-            "images": everything["images"],
-            "patients": everything["patients"],
-            "classes": classes,
+            "images": len(rows),
+            "patients": len(np.unique(rows.patients)),
+            "classes": {c: _counts(rows.where(rows.labels == k)) for k, c in enumerate(rows.class_names)},
         }
     return {
         "datalist": provenance.get("datalist"),
@@ -141,22 +148,11 @@ def _without_pictures(report: dict[str, Any]) -> dict[str, Any]:
     return report | {"explanation": report["explanation"] | {"gallery": gallery}}
 
 
-def _classification_report(rows: PredictionTable, point: OperatingPoint) -> Any:
-    return classification_report(
-        rows.labels,
-        decide(rows.probabilities, point),
-        labels=range(len(rows.class_names)),
-        target_names=list(rows.class_names),
-        output_dict=True,
-        zero_division=np.nan,
-    )
-
-
-def _counts(rows: PredictionTable, chosen: Any) -> dict[str, Any]:
-    sources, images = np.unique(rows.sources[chosen], return_counts=True)
+def _counts(rows: PredictionTable) -> dict[str, Any]:
+    sources, images = np.unique(rows.sources, return_counts=True)
     return {
-        "images": int(chosen.sum()),
-        "patients": len(np.unique(rows.patients[chosen])),
+        "images": len(rows),
+        "patients": len(np.unique(rows.patients)),
         "sources": {source or "not recorded": int(n) for source, n in zip(sources, images, strict=True)},
     }
 

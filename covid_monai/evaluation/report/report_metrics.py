@@ -91,6 +91,7 @@ def compute_report_metrics(
     calibrated = (
         test if calibration or not fitted else replace(test, probabilities=fitted.apply(test.probabilities))
     )
+    found = [(k, c) for k, c in enumerate(test.class_names) if 0 < np.sum(test.labels == k) < len(test)]
     return {
         "test": evaluated,
         "validation": _evaluate(validation, point, **settings) if len(validation) else None,
@@ -103,17 +104,10 @@ def compute_report_metrics(
             for name, of_class in evaluated["per_class"].items()
         },
         "decision_curve": {
-            name: decision_curve(
-                calibrated.labels, calibrated.probabilities, calibrated.patients, k, **settings
-            )
-            for k, name in enumerate(test.class_names)
-            if 0 < np.sum(test.labels == k) < len(test)
+            c: decision_curve(calibrated.labels, calibrated.probabilities, calibrated.patients, k, **settings)
+            for k, c in found
         },
-        "roc": {
-            name: _roc(test.labels == k, test.probabilities[:, k])
-            for k, name in enumerate(test.class_names)
-            if 0 < np.sum(test.labels == k) < len(test)
-        },
+        "roc": {c: _roc(test.labels == k, test.probabilities[:, k]) for k, c in found},
         "subgroups": subgroup_table(test, point, **settings),
     }
 
@@ -138,12 +132,7 @@ def _check(test: PredictionTable, *parts: OperatingPoint | Calibration | None) -
 
 
 def choose_on_validation(validation: PredictionTable, datalist_digest: str | None = None) -> OperatingPoint:
-    """Choose thresholds on validation rows; without any, the decision is the most probable class.
-
-    Args:
-        validation: Rows of the validation split, possibly none.
-        datalist_digest: Digest of their datalist, to be stored.
-    """
+    """Choose thresholds on validation rows; without any, the decision is the most probable class."""
     if len(validation) == 0:
         notes = ["There are no validation rows on which thresholds could be chosen."]
         return OperatingPoint.argmax(validation.class_names, notes=notes)
@@ -182,18 +171,15 @@ def _operating_points(
     test: PredictionTable, validation: PredictionTable, point: OperatingPoint, **settings: int
 ) -> list[dict[str, Any]]:
     """Return the point for all classes, then the points for the sensitivity of one class."""
-
-    def rates(rows: PredictionTable, name: str | None) -> dict[str, Any] | None:
-        return _rates(rows, point, name, **settings) if len(rows) else None
-
     everything: dict[str, Any] = {"name": "thresholds", "class": None, "rule": point.rule, "target": None}
     points = [{**everything, "thresholds": dict(point.thresholds)}]
     for name, threshold in point.sensitivity_thresholds.items():
         of_class = {"name": "sensitivity", "class": name, "rule": SENSITIVITY_RULE}
         points.append({**of_class, "target": point.sensitivity_target, "thresholds": {name: threshold}})
-    return [
-        {**p, "validation": rates(validation, p["class"]), "test": rates(test, p["class"])} for p in points
-    ]
+    for each in points:
+        for split, rows in (("validation", validation), ("test", test)):
+            each[split] = _rates(rows, point, each["class"], **settings) if len(rows) else None
+    return points
 
 
 def _rates(rows: PredictionTable, point: OperatingPoint, name: str | None, **settings: int) -> dict[str, Any]:

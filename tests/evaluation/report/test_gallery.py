@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
+from covid_monai.evaluation.report import gallery
 from covid_monai.evaluation.report.gallery import choose_cases, image_uri, overlay_uri
 
 NAMES = ("normal", "pneumonia", "covid")
@@ -30,10 +31,12 @@ def predictions_of(folder, rows):
     return read_predictions(folder / "p.csv")
 
 
-def test_most_confident_errors_come_first_and_numbers_are_capped(tmp_path):
+def test_most_confident_errors_come_first_and_numbers_are_capped(tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "ERRORS_PER_CLASS", 3)
+    monkeypatch.setattr(gallery, "RIGHT_PER_CLASS", 2)
     test = predictions_of(tmp_path, make_rows("test", 300, seed=4))
     decisions = test.probabilities.argmax(axis=1)
-    cases = choose_cases(test, decisions, errors_per_class=3, right_per_class=2)
+    cases = choose_cases(test, decisions)
     for k in range(3):
         of_class = [case for case in cases if case.truth == k]
         wrong = np.flatnonzero((test.labels == k) & (decisions != k))

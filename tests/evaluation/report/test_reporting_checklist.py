@@ -4,10 +4,13 @@ import re
 
 import pytest
 import yaml
+from jinja2.meta import find_undeclared_variables
 
-from covid_monai.evaluation.metrics.prediction_table import write_predictions
+from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 from covid_monai.evaluation.report import reporting_checklist
 from covid_monai.evaluation.report.report_files import write_report
+from covid_monai.evaluation.report.reporting_checklist import checklist_facts
+from covid_monai.evaluation.report.templates import ENVIRONMENT
 
 TRIPOD_ITEMS = {str(i) for i in range(1, 28)}
 
@@ -71,9 +74,11 @@ def test_shared_patients_and_missing_facts_are_told(tmp_path):
     assert answer(sheet, "36") is None
 
 
-def test_every_fill_of_the_file_exists_and_is_used():
-    text = (
-        reporting_checklist.resources.files("covid_monai.evaluation.report") / "reporting_checklist.yaml"
-    ).read_text()
-    fills = {entry["fill"] for entry in yaml.safe_load(text) if "fill" in entry}
-    assert fills == {name for name in vars(reporting_checklist._Answers) if not name.startswith("_")}
+def test_answers_use_every_fact_and_nothing_that_does_not_exist(tmp_path):
+    path = reporting_checklist.resources.files("covid_monai.evaluation.report") / "reporting_checklist.yaml"
+    templates = [entry["answer"] for entry in yaml.safe_load(path.read_text()) if "answer" in entry]
+    used = set().union(*(find_undeclared_variables(ENVIRONMENT.parse(text)) for text in templates))
+    write_predictions(tmp_path / "predictions.csv", rows(), ("no", "yes"))
+    report = write_report(tmp_path / "predictions.csv", tmp_path, operating_point=None, provenance={})
+    facts = set(checklist_facts(report, read_predictions(tmp_path / "predictions.csv")))
+    assert facts <= used <= facts | set(report) - {"reporting_checklist"}

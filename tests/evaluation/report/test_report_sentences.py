@@ -1,0 +1,37 @@
+"""The result and its limits in sentences, for data whose limits are known."""
+
+from dataclasses import replace
+
+import numpy as np
+from evaluation_helpers import rows
+
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint
+from covid_monai.evaluation.report.report_metrics import compute_report_metrics
+from covid_monai.evaluation.report.report_sentences import FEW_PATIENTS, report_sentences
+
+
+def sentences_of(test, validation, *, datalist_digest=None):
+    point = OperatingPoint.argmax(test.class_names)
+    metrics = compute_report_metrics(test, validation, operating_point=point, resamples=20)["test"]
+    return report_sentences(test, validation, metrics, point, datalist_digest=datalist_digest)
+
+
+def test_result_names_images_patients_and_both_metrics():
+    test = rows(60)
+    result, limits = sentences_of(test, test.where(np.zeros(60, dtype=bool)))
+    patients = len(np.unique(test.patients))
+    assert result.startswith(f"On 60 images of {patients} patients of the test split: AUROC 0.")
+    assert "balanced accuracy 0." in result
+    assert limits[-1].startswith("Predictive values (PPV, NPV) hold only")
+    assert all(sentence == sentence.strip() and sentence.endswith(".") for sentence in (result, *limits))
+
+
+def test_limits_name_source_shared_patients_and_small_classes():
+    test = rows(60)
+    test = replace(test, sources=np.full(60, "one & only"))
+    _, limits = sentences_of(test, test)
+    text = " ".join(limits)
+    assert "All test images come from one source (one & only)." in text
+    assert "in both validation and test" in text
+    assert f"in a class with fewer than {FEW_PATIENTS} patients" in text
+    assert "no threshold was chosen" in text
