@@ -290,7 +290,7 @@ def _excluded_table(datalist: "Datalist") -> "Table":
 
     reasons = _count_reasons(datalist)
     more = len(reasons) - _REASONS_SHOWN
-    caption = f"{format_count(more, 'more reason', 'more reasons')}. " if more > 0 else ""
+    caption = f"{format_count(more, 'more reason')}. " if more > 0 else ""
     table = Table(
         title=f"Left out: {format_count(len(datalist.excluded), 'file')}",
         caption=f"{caption}The datalist names each file under excluded.",

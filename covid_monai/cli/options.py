@@ -65,6 +65,8 @@ BundleOption = Annotated[
         autocompletion=complete_bundles,
     ),
 ]
+ImagePaths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, or folders of them.")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Number of images in a batch.")]
 DeviceOption = Annotated[
     str | None,
     typer.Option(

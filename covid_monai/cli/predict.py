@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covid_monai.cli import examples, outcome_counts
-from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle, find_images
-from covid_monai.cli.prediction_outputs import (
-    DicomOutput,
-    PdfReport,
-    PredictionOutput,
-    check_dicom_output,
-    check_report,
+from covid_monai.cli.options import (
+    BackendOption,
+    BatchSizeOption,
+    BundleOption,
+    DeviceOption,
+    ImagePaths,
+    find_bundle,
+    find_images,
 )
+from covid_monai.cli.prediction_outputs import check_outputs, with_dicom_objects, with_report
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.number_format import format_metric
 from covid_monai.core.progress import with_progress
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from covid_monai.inference import Prediction
-    from covid_monai.inference.classifier import Classifier
 
 _LISTED_FAILURES = 20
 
@@ -39,7 +40,7 @@ EXAMPLES = examples(
 
 
 def predict(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, or folders of them.")],
+    paths: ImagePaths,
     bundle: BundleOption = None,
     output: Annotated[
         str | None,
@@ -57,7 +58,7 @@ def predict(
     ] = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Number of images in a batch.")] = 16,
+    batch_size: BatchSizeOption = 16,
     workers: Annotated[int, typer.Option(min=1, help="Number of threads that read and preprocess.")] = 2,
 ) -> None:
     """Classify chest radiographs: DICOM, JPEG, PNG.
@@ -67,9 +68,8 @@ def predict(
     Exit code: 0 if all files are ok, 1 if any was refused or failed, 2 for wrong usage.
     """
     output = _choose_output(output, json_lines=json_lines)
-    check_dicom_output(dicom_output, pdf=pdf)
     files = find_images(paths)
-    check_report(report, images=len(files))
+    check_outputs(dicom_output, report, pdf=pdf, images=len(files))
     bundle_path = bundle if bundle is not None and bundle.is_file() else find_bundle(bundle)
 
     import_monai_for_prediction()
@@ -80,31 +80,30 @@ def predict(
         classifier = Classifier(
             folder, device=device, batch_size=batch_size, workers=workers, backend=backend
         )
-        other_outputs = _other_outputs(classifier, dicom_output, report, pdf=pdf, images=len(files))
-    predictions = classifier.predict(files)
-    for other in other_outputs:
-        predictions = other.write_along(predictions)
+        predictions, summaries = classifier.predict(files), list[str]()
+        # What the explanations need is loaded now, because the folder of an exported zip is deleted.
+        if dicom_output is not None:
+            from covid_monai.results import ResultObjects
+
+            results = ResultObjects(classifier, pdf=pdf)
+            predictions = with_dicom_objects(predictions, results, dicom_output, summaries)
+        if report is not None:
+            if len(files) == 1:
+                classifier.load_explainer()
+            predictions = with_report(predictions, classifier, report, summaries, images=len(files))
     predictions = with_progress(predictions, "classifying", total=len(files))
     if output is None:
         outcomes = _print_table(predictions, classifier.class_names)
     else:
         outcomes = _write(predictions, output, classifier.class_names)
-    _print_summary(outcomes, output)
-    for other in other_outputs:
-        typer.echo(other.summary(), err=True)
+    written = f" Written to {output}." if output not in (None, "-") else ""
+    typer.echo(f"{outcome_counts(outcomes)}{written}", err=True)
+    if output is not None:  # the table has this line as its caption
+        typer.echo(RESEARCH_USE, err=True)
+    for summary in summaries:
+        typer.echo(summary, err=True)
     if outcomes.total() > outcomes[str(Status.OK)]:
         raise typer.Exit(1)
-
-
-def _other_outputs(
-    classifier: "Classifier", dicom_output: Path | None, report: Path | None, *, pdf: bool, images: int
-) -> list[PredictionOutput]:
-    outputs: list[PredictionOutput] = []
-    if dicom_output is not None:
-        outputs.append(DicomOutput(classifier, dicom_output, pdf=pdf))
-    if report is not None:
-        outputs.append(PdfReport(classifier, report, images=images))
-    return outputs
 
 
 def _choose_output(output: str | None, *, json_lines: bool) -> str | None:
@@ -135,18 +134,13 @@ def _write(predictions: Iterable["Prediction"], output: str, class_names: tuple[
             typer.echo(f"Stopped. {partial_path(output)} has {outcomes.total()} results.", err=True)
         raise
     if output != STDOUT:
-        _print_failures(failures, outcomes.total() - outcomes[str(Status.OK)], output)
+        for failure in failures:  # the output has these too, but people look here first
+            typer.echo(failure, err=True)
+        more = outcomes.total() - outcomes[str(Status.OK)] - len(failures)
+        if more:
+            verb = "was" if more == 1 else "were"
+            typer.echo(f"{more:,} more {verb} refused or failed. The reasons are in {output}.", err=True)
     return outcomes
-
-
-def _print_failures(failures: list[str], total: int, output: str) -> None:
-    """List the images without a result and why; the output has this too, but people look here first."""
-    for failure in failures:
-        typer.echo(failure, err=True)
-    if total > len(failures):
-        more = total - len(failures)
-        verb = "was" if more == 1 else "were"
-        typer.echo(f"{more:,} more {verb} refused or failed. The reasons are in {output}.", err=True)
 
 
 def _failure_line(record: "Prediction") -> str:
@@ -202,10 +196,3 @@ def _printable(text: str) -> str:
     """Return text on one line, with escapes for bytes of a file name that are not text."""
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def _print_summary(outcomes: Counter[str], output: str | None) -> None:
-    written = f" Written to {output}." if output not in (None, "-") else ""
-    typer.echo(f"{outcome_counts(outcomes)}{written}", err=True)
-    if output is not None:  # the table has this line as its caption
-        typer.echo(RESEARCH_USE, err=True)

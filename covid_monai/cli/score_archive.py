@@ -7,8 +7,10 @@ import typer
 
 from covid_monai.cli import examples, outcome_counts
 from covid_monai.cli.options import (
+    BatchSizeOption,
     BundleOption,
     DeviceOption,
+    ImagePaths,
     JsonOption,
     find_bundle,
     find_images,
@@ -24,7 +26,7 @@ EXAMPLES = examples(
 
 
 def score_archive(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, or folders of them.")],
+    paths: ImagePaths,
     output: Annotated[
         Path, typer.Option(metavar="FILE", help="FILE.jsonl; an interrupted run is continued.")
     ],
@@ -39,7 +41,7 @@ def score_archive(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of classifiers, each with a CPU or GPU.")] = 2,
     device: DeviceOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Number of images in a batch.")] = 16,
+    batch_size: BatchSizeOption = 16,
     as_json: JsonOption = False,
 ) -> None:
     """Classify an archive on a Ray cluster: the records of predict, in the order of completion.

@@ -144,7 +144,7 @@ def list_dead_letters(config: ConfigOption, as_json: JsonOption = False) -> None
     for letter in letters:
         letter["tries"] = format_count(letter["tries"], "try", "tries")
         typer.echo("\t".join(map(str, letter.values())))
-    typer.echo(f"{format_count(len(letters), 'dead letter', 'dead letters')}.", err=True)
+    typer.echo(f"{format_count(len(letters), 'dead letter')}.", err=True)
 
 
 @dead_letters.command(
@@ -193,7 +193,7 @@ def _select(config: Path, numbers: list[int] | None, *, everything: bool) -> tup
 
 
 def _report(selected: list[int], changed: list[int], what: str) -> None:
-    typer.echo(f"{format_count(len(changed), 'dead letter', 'dead letters')} {what}.")
+    typer.echo(f"{format_count(len(changed), 'dead letter')} {what}.")
     unknown = sorted(set(selected) - set(changed))
     if unknown:
         raise ValueError(f"These jobs are not dead letters: {', '.join(map(str, unknown))}.")

@@ -3,8 +3,9 @@
 `import monai` imports all of MONAI, whichever part is asked for (`monai/__init__.py` loads every submodule),
 and with it matplotlib, pandas, scikit-learn, Ignite, MLflow and others if they are installed. A prediction
 uses none of them. `covid-monai predict` on one JPEG takes 2.6 s of processor time with
-`import_monai_for_prediction` and 6.3 s with a plain `import monai` (median of 5, two cores), of which the
-hidden packages are 2.9 s and the garbage collection 0.4 s. Without it a cold start would exceed 3 s.
+`import_monai_for_prediction`, 3.0 s with hidden packages only, 5.1 s with a paused garbage collector only,
+and 6.3 s with a plain `import monai` (processor time, median of 5, two loaded cores). A cold start must not
+exceed 3 s.
 """
 
 import gc

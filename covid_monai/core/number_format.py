@@ -73,14 +73,11 @@ def format_count(number: int, noun: str, plural: str | None = None) -> str:
     Args:
         number: Number of things.
         noun: Noun for one thing.
-        plural: Noun for several things; by default an "s" is added to the first word of `noun`.
+        plural: Noun for several things; by default `noun` with an "s".
 
-    >>> format_count(1, "file"), format_count(1200, "file"), format_count(2, "image under two names")
-    ('1 file', '1,200 files', '2 images under two names')
+    >>> format_count(1, "file"), format_count(1200, "file"), format_count(0, "CUDA device")
+    ('1 file', '1,200 files', '0 CUDA devices')
     >>> format_count(2, "exact copy", "exact copies")
     '2 exact copies'
     """
-    if number == 1:
-        return f"1 {noun}"
-    first, *rest = noun.split(" ", 1)
-    return f"{number:,} {plural or ' '.join([first + 's', *rest])}"
+    return f"1 {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"

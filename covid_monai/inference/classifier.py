@@ -262,6 +262,6 @@ def choose_device(name: str | None) -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"Unknown device {name!r}. Choose cpu, cuda or cuda:1.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = format_count(torch.cuda.device_count(), "CUDA device", "CUDA devices")
+        found = format_count(torch.cuda.device_count(), "CUDA device")
         raise ValueError(f"Device {name!r} does not exist: torch finds {found}. Choose another, or cpu.")
     return device

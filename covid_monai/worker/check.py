@@ -130,9 +130,9 @@ def _check_queue(state_dir: Path) -> CheckResult:
         return _fail(f"The queue cannot be used: {first_line(error)}")
     waiting, dead = (sum(counts.values()) for counts in (queue.count("waiting"), queue.count("dead")))
     queue.close()
-    text = f"The queue is intact. It holds {format_count(waiting, 'waiting image', 'waiting images')}"
+    text = f"The queue is intact. It holds {format_count(waiting, 'waiting image')}"
     if dead:
-        letters = format_count(dead, "dead letter", "dead letters")
+        letters = format_count(dead, "dead letter")
         return _note(f"{text} and {letters}. See covid-monai worker dead-letters list.")
     return _ok(f"{text}.")
 

@@ -52,3 +52,4 @@ def test_undefined_values_and_numpy_numbers():
 
 def test_counts_take_the_plural():
     assert [format_count(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert [format_count(n, "CUDA device") for n in (0, 1)] == ["0 CUDA devices", "1 CUDA device"]

@@ -16,7 +16,11 @@ GROUPS_SHOWN = 100  # in each section; no browser opens a page of 30 MB
 _IMAGES_SHOWN = 8  # of one group
 _THUMBNAIL = 144  # pixels
 
-_LEAK_KINDS = {"file": "file", "group": "image under two names", "patient": "patient"}
+_LEAK_KINDS = {
+    "file": ("file", "files"),
+    "group": ("image under two names", "images under two names"),
+    "patient": ("patient", "patients"),
+}
 
 Item = dict[str, Any]
 

@@ -15,7 +15,8 @@ _FALLBACKS = (r"DroidSansFallback.*", r"NotoSansCJK.*-Regular", r"wqy-.*", r"Not
 
 def fallback_fonts(words: str) -> list[Path]:
     """Return fonts of this machine that have letters of `words` which DejaVu lacks."""
-    missing, chosen = _missing(words, dejavu_path()), []
+    missing = {ord(letter) for letter in words if letter.isprintable()} - _letters(dejavu_path())
+    chosen = []
     for path in _system_fonts() if missing else ():
         left = missing - _letters(path)
         if left < missing:
@@ -27,17 +28,8 @@ def fallback_fonts(words: str) -> list[Path]:
 def spell_out(words: str, fonts: list[Path]) -> str:
     """Replace a letter that neither `fonts` nor DejaVu has by [U+4E2D], a line break or tab by a space."""
     known = set[int]().union(*(_letters(path) for path in (dejavu_path(), *fonts)))
-    return "".join(_letter(letter, known) for letter in words)
-
-
-def _letter(letter: str, known: set[int]) -> str:
-    if not letter.isprintable():
-        return " "
-    return letter if ord(letter) in known else f"[U+{ord(letter):04X}]"
-
-
-def _missing(words: str, path: Path) -> set[int]:
-    return {ord(letter) for letter in words if letter.isprintable()} - _letters(path)
+    printable = "".join(letter if letter.isprintable() else " " for letter in words)
+    return "".join(letter if ord(letter) in known else f"[U+{ord(letter):04X}]" for letter in printable)
 
 
 @cache
@@ -48,11 +40,5 @@ def _letters(path: Path) -> set[int]:
 
 @cache
 def _system_fonts() -> tuple[Path, ...]:
-    found = sorted(Path(path) for path in findSystemFonts())
-    ranked = [
-        (rank, path)
-        for path in found
-        for rank, name in enumerate(_FALLBACKS)
-        if re.fullmatch(name, path.stem)
-    ]
-    return tuple(path for _, path in sorted(ranked))
+    found = sorted(map(Path, findSystemFonts()))
+    return tuple(path for name in _FALLBACKS for path in found if re.fullmatch(name, path.stem))

@@ -5,18 +5,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pydicom.dataset import Dataset
+from pydicom.valuerep import PersonName
 
 from covid_monai import __version__
 from covid_monai.core.number_format import format_percent
-from covid_monai.core.vocabulary import RESEARCH_USE, RefusedImage, UnreadableImage
+from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.dicom.elements import get_text
 from covid_monai.dicom.file import read_dicom
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
-from covid_monai.results.pdf.fonts import fallback_fonts, spell_out
-from covid_monai.results.pdf.layout import ReportPage
+from covid_monai.results.pdf.layout import ReportPages
 from covid_monai.results.rendering import RgbImage, render_image, render_overlay
 from covid_monai.results.wording import (
     ascii_text,
@@ -31,20 +31,16 @@ from covid_monai.results.wording import (
 
 _TITLE = "Chest radiograph: automatic classification"
 _IMAGE_CAPTION = "Image as displayed"
-_NO_IMAGE = "There is no image to display."
-_HEADINGS = ("Class", "Probability", "Threshold", "Excluded")
 LIMITS = (
     "The model is not validated for clinical use, and no physician has checked this result. It was trained "
     "on public collections, in which class and hospital are linked: the model may have learned to tell "
-    "hospitals apart.",
-    "The model knows only the classes that it was trained on: an image with the result normal may show a "
-    "nodule, a pneumothorax, a fracture or anything else.",
+    "hospitals apart. The model knows only the classes that it was trained on: an image with the result "
+    "normal may show a nodule, a pneumothorax, a fracture or anything else."
 )
 _HEATMAP_LIMIT = (
     "The heat map shows what influenced the model, not where disease is. It is coarse, and relative to this "
     "image."
 )
-MISSING_LETTERS = ("Letters.", "[U+...] is the Unicode number of a letter that no font on this machine has.")
 _LONGEST_NAME = 100  # letters of a file's name: more would push the result off the page
 
 
@@ -87,7 +83,7 @@ def make_page(
     date: str,
     uid: str = "",
 ) -> bytes:
-    """Lay out the page.
+    """Lay out the page; same arguments and fonts give the same bytes.
 
     Args:
         prediction: Prediction of any status.
@@ -95,28 +91,20 @@ def make_page(
         facts: Names and values that identify patient and image.
         date: Creation date in the document, `YYYYMMDD`.
         uid: SOP Instance UID of the image, if it has one.
-
-    Returns:
-        A PDF file; same arguments and fonts, same bytes.
     """
-    fonts = fallback_fonts("".join(facts.values()))
-    facts = {name: spell_out(value, fonts) for name, value in facts.items()}
-    pdf = ReportPage(_TITLE, RESEARCH_USE, date, fonts)
-    pdf.add_heading(_TITLE, RESEARCH_USE)
-    pdf.add_facts(facts)
-    if images:
-        pdf.add_images(images)
-    else:
-        pdf.add_note(_NO_IMAGE)
-    pdf.add_result(finding(prediction), result_sentences(prediction), result_kind(prediction))
+    page = ReportPages(_TITLE, date, "".join(facts.values()), several=False)
+    page.add_facts(facts)
+    page.add_images(images)
+    page.add_result(finding(prediction), result_sentences(prediction), result_kind(prediction))
     if prediction.ok:
-        pdf.add_numbers(_HEADINGS, _rows(prediction))
-    pdf.add_fine_print(_fine_print(prediction))
-    if uid:
-        pdf.add_fine_print([("Image.", f"SOP Instance UID {uid}.")])
-    if any("[U+" in value for value in facts.values()):
-        pdf.add_fine_print([MISSING_LETTERS])
-    return bytes(pdf.output())
+        page.add_table(
+            [("Class", "Probability", "Threshold", "Excluded"), *_rows(prediction)],
+            (60, 40, 40, 40),
+            text_align=("LEFT", "RIGHT", "RIGHT", "RIGHT"),
+        )
+    image = {"Image.": f"SOP Instance UID {uid}."} if uid else {}
+    page.add_fine_print(dict(_fine_print(prediction)) | image)
+    return bytes(page.output())
 
 
 def captioned_images(prediction: Prediction, explained: ImageWithHeatmap) -> list[tuple[str, RgbImage]]:
@@ -190,17 +178,14 @@ def _fine_print(prediction: Prediction) -> Iterator[tuple[str, str]]:
         words = "A class is excluded if it is less probable than on most validation images of that class."
         yield "Not excluded:", f"{possible_classes(prediction)}. {words}"
     yield "Model.", model_words(prediction.model)
-    yield "Limits.", " ".join((*LIMITS, _HEATMAP_LIMIT) if prediction.ok else LIMITS)
+    yield "Limits.", f"{LIMITS} {_HEATMAP_LIMIT}" if prediction.ok else LIMITS
 
 
 def _patient_name(ds: Dataset) -> str:
-    """Return the family name first; for several scripts, ideographic (alphabetic).
-
-    PS3.5 6.2.1.1: alphabetic=ideographic=phonetic, each family^given^middle^prefix^suffix.
-    """
-    alphabetic, ideographic, *_ = (*get_text(ds, "PatientName").split("="), "")
+    """Return the family name first; for several scripts, ideographic (alphabetic)."""
+    name = PersonName(get_text(ds, "PatientName"))
     alphabetic, ideographic = (
-        " ".join(part for part in name.split("^") if part) for name in (alphabetic, ideographic)
+        " ".join(filter(None, group.split("^"))) for group in (name.alphabetic, name.ideographic)
     )
     return f"{ideographic} ({alphabetic})" if ideographic and alphabetic else ideographic or alphabetic
 
