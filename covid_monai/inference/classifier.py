@@ -13,7 +13,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from covid_monai.bundle import Bundle
 from covid_monai.core.errors import exception_chain, first_line
@@ -62,7 +61,7 @@ class Classifier:
     ) -> None:
         if batch_size < 1 or workers < 1:
             raise ValueError(f"batch_size and workers must be 1 or more, not {batch_size} and {workers}.")
-        bundle = Bundle(bundle_dir)
+        self._bundle = bundle = Bundle(bundle_dir)
         self.class_names = bundle.class_names
         self.image_size = bundle.image_size
         cpu_only = device is None and backend not in (None, "torch")
@@ -72,7 +71,6 @@ class Classifier:
         name = choose_backend(backend, self.device)
         self._logits = load_backend(name, bundle, device=self.device, parallel=min(batch_size, _cores()))
         self.model = bundle.identity | {"backend": name}
-        self._bundle = bundle
         self.gate = Gate.load(bundle)
         if self.gate is None:
             logger.warning(
@@ -80,8 +78,7 @@ class Classifier:
                 bundle.root,
             )
         self._preprocessing = bundle.preprocessing
-        self._batch_size = batch_size
-        self._workers = workers
+        self._batch_size, self._workers = batch_size, workers
 
     def predict(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
         """Classify image files, in the order given.
@@ -97,15 +94,11 @@ class Classifier:
         # set for the torch backend, whose network would run on one core.
         threads = torch.get_num_threads()
         threads_per_file = threads if self.model["backend"] == "torch" else 1
-        pool = ThreadPoolExecutor(
-            self._workers,
-            thread_name_prefix="preprocess",
-            initializer=torch.set_num_threads,
-            initargs=(threads_per_file,),
-        )
+        pool = ThreadPoolExecutor(self._workers, "preprocess", torch.set_num_threads, (threads_per_file,))
         ahead: deque[list[tuple[str, Future]]] = deque()
         try:
-            for files in _batches(map(str, paths), self._batch_size):
+            files_left = map(str, paths)
+            while files := list(islice(files_left, self._batch_size)):
                 ahead.append([(file, pool.submit(self._load, file)) for file in files])
                 if len(ahead) > 1:
                     yield from self._classify(ahead.popleft())
@@ -145,12 +138,8 @@ class Classifier:
 
     @cached_property
     def _heatmap(self) -> HeatmapGenerator:
-        return HeatmapGenerator(self._network)
-
-    @cached_property
-    def _network(self) -> nn.Module:
-        """The network in PyTorch, whatever the backend, because Grad-CAM needs gradients."""
-        return self._bundle.load_network(self.device)
+        """Grad-CAM of the network in PyTorch, whatever the backend, because it needs gradients."""
+        return HeatmapGenerator(self._bundle.load_network(self.device))
 
     def _load(self, file: str) -> NDArray[np.float32] | Prediction:
         try:
@@ -171,9 +160,7 @@ class Classifier:
         for file, content in loaded:
             if isinstance(content, Prediction):
                 yield content
-                continue
-            outcome = next(outcomes)
-            if isinstance(outcome, Exception):
+            elif isinstance(outcome := next(outcomes), Exception):
                 yield self._failure(file, outcome)
             else:
                 yield self._success(file, outcome)
@@ -209,30 +196,16 @@ class Classifier:
 
     def _failure(self, file: str, error: Exception) -> Prediction:
         chain = list(exception_chain(error))
-        for cause in chain:
-            if isinstance(cause, RefusedImage):
-                return Prediction(
-                    file=file,
-                    status=Status.REFUSED,
-                    model=self.model,
-                    reason=str(cause.reason),
-                    detail=cause.detail,
-                )
-        readable = not any(isinstance(cause, UnreadableImage | OSError) for cause in chain)
-        ours = next((cause for cause in chain if isinstance(cause, UnreadableImage)), chain[-1])
-        logger.debug("%s could not be classified", file, exc_info=error)
-        return Prediction(
-            file=file,
-            status=Status.ERROR,
-            model=self.model,
-            reason="failed" if readable else "unreadable",
-            detail=f"{type(ours).__name__}: {first_line(ours)}" if readable else first_line(ours),
-        )
-
-
-def _batches(files: Iterator[str], size: int) -> Iterator[list[str]]:
-    while batch := list(islice(files, size)):
-        yield batch
+        refusal = next((cause for cause in chain if isinstance(cause, RefusedImage)), None)
+        if refusal is not None:
+            status, reason, detail = Status.REFUSED, str(refusal.reason), refusal.detail
+        else:
+            logger.debug("%s could not be classified", file, exc_info=error)
+            ours = next((cause for cause in chain if isinstance(cause, UnreadableImage)), chain[-1])
+            status, reason, detail = Status.ERROR, "unreadable", first_line(ours)
+            if not any(isinstance(cause, UnreadableImage | OSError) for cause in chain):
+                reason, detail = "failed", f"{type(ours).__name__}: {detail}"
+        return Prediction(file=file, status=status, model=self.model, reason=reason, detail=detail)
 
 
 def _cores() -> int:

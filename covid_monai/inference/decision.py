@@ -13,11 +13,7 @@ from covid_monai.inference.prediction import UNCERTAIN
 def compute_probabilities(
     logits: NDArray[np.float32], calibration: Calibration | None
 ) -> NDArray[np.float64]:
-    """Apply softmax in double precision, then the calibration of the bundle.
-
-    Args:
-        logits: Shape [N, K].
-        calibration: Calibration of the bundle; None keeps the probabilities of the network.
+    """Apply softmax in double precision to logits [N, K], then the calibration of the bundle, if it has one.
 
     >>> compute_probabilities(np.zeros((1, 2), np.float32), None)
     array([[0.5, 0.5]])
@@ -29,12 +25,7 @@ def compute_probabilities(
 
 
 def find_prediction_set(probabilities: NDArray[np.float64], calibration: Calibration) -> list[str]:
-    """Return the classes that cannot be excluded, in class order.
-
-    Args:
-        probabilities: Shape [K], calibrated.
-        calibration: Calibration with the conformal thresholds.
-    """
+    """Return the classes that cannot be excluded, in class order, for calibrated probabilities [K]."""
     (members,) = calibration.prediction_sets(probabilities[None])
     return [name for name, member in zip(calibration.class_names, members, strict=True) if member]
 

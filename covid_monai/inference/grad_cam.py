@@ -78,22 +78,13 @@ class ImageWithHeatmap:
 
 
 def affine_to_image(image_affine: NDArray[np.float64], image: MetaTensor) -> NDArray[np.float64]:
-    """Return the map from pixels of a preprocessed image to pixels of the whole image.
+    """Return `ImageWithHeatmap.to_image`: from pixels of a preprocessed image to pixels of the whole image.
 
-    It follows from the affines that MONAI keeps, which contain all spatial transforms of the preprocessing
-    (resize, crop, pad, flip).
-
-    Args:
-        image_affine: Affine of the whole image as read, shape [4, 4].
-        image: Preprocessed image, shape [C, S, T].
-
-    Returns:
-        Shape [3, 3], as `ImageWithHeatmap.to_image`.
+    It follows from the affines [4, 4] that MONAI keeps, which contain all spatial transforms of the
+    preprocessing (resize, crop, pad, flip). `image_affine` is that of the whole image as read.
     """
-    moved = np.linalg.inv(image_affine) @ np.asarray(image.affine)
-    in_plane = [0, 1, 3]
-    to_image: NDArray[np.float64] = moved[np.ix_(in_plane, in_plane)]
-    return to_image
+    moved: NDArray[np.float64] = np.linalg.inv(image_affine) @ np.asarray(image.affine)
+    return moved[np.ix_([0, 1, 3], [0, 1, 3])]
 
 
 def with_random_weights(network: nn.Module, *, seed: int) -> nn.Module:
@@ -109,11 +100,7 @@ def with_random_weights(network: nn.Module, *, seed: int) -> nn.Module:
 
 
 def target_layer(network: nn.Module) -> str:
-    """Return the name of the last layer with a spatial extent.
-
-    Raises:
-        ValueError: If the network is neither DenseNet nor ResNet nor EfficientNet.
-    """
+    """Return the name of the last layer with a spatial extent."""
     for attribute, layer in _TARGET_LAYERS.items():
         if hasattr(network, attribute):
             return layer

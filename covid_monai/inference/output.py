@@ -17,11 +17,7 @@ WritePrediction = Callable[[Prediction], None]
 
 
 def check_output(output: str | Path) -> None:
-    """Refuse an output that `open_output` could not write, before any image is read.
-
-    Raises:
-        ValueError: If the suffix is neither .jsonl nor .csv, or the path is a folder.
-    """
+    """Raise a `ValueError` for an output that `open_output` could not write, before any image is read."""
     if str(output) == STDOUT:
         return
     if Path(output).suffix.lower() not in SUFFIXES:
@@ -48,10 +44,6 @@ def open_output(output: str | Path, *, class_names: Sequence[str]) -> Iterator[W
     Args:
         output: File that ends with .jsonl or .csv, or "-" for JSON Lines on the standard output.
         class_names: Classes for the columns of the CSV, in class order.
-
-    Raises:
-        ValueError: As `check_output`.
-        OSError: If the file cannot be written.
     """
     check_output(output)
     if str(output) == STDOUT:
@@ -61,10 +53,8 @@ def open_output(output: str | Path, *, class_names: Sequence[str]) -> Iterator[W
     partial.parent.mkdir(parents=True, exist_ok=True)
     # A file name on disk may contain bytes that are not text; the result must still be valid UTF-8.
     with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1) as file:
-        if Path(output).suffix.lower() == ".csv":
-            yield csv_writer(file, class_names)
-        else:
-            yield _json_lines(file)
+        csv_file = Path(output).suffix.lower() == ".csv"
+        yield csv_writer(file, class_names) if csv_file else _json_lines(file)
     partial.replace(output)
 
 
@@ -80,10 +70,8 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
     """Write the header, and return a function that writes one `Prediction`.
 
     The columns are the values of the JSON record, with one column per class for probabilities (`p_CLASS`)
-    and thresholds (`threshold_CLASS`), and one for each part of `decision` and `model`.
-
-    The classes of the prediction set are joined by "|"; an empty set is "none", because an empty field means
-    that there is no set.
+    and thresholds (`threshold_CLASS`), and one for each part of `decision` and `model`. The classes of the
+    prediction set are joined by "|"; an empty set is "none", because an empty field means no set at all.
     """
     model_columns = ("name", "version", "weights_sha256", "preprocessing_digest", "backend")
     rows = csv.writer(file, lineterminator="\n")
@@ -99,14 +87,14 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
 
     def write(prediction: Prediction) -> None:
         probabilities, decision = prediction.probabilities or {}, prediction.decision or {}
-        thresholds = decision.get("thresholds", {})
+        thresholds, possible = decision.get("thresholds", {}), prediction.prediction_set
         rows.writerow(
             [
                 *(prediction.file, str(prediction.status), prediction.reason),
                 *(prediction.predicted_class, decision.get("class")),
                 *(probabilities.get(name) for name in class_names),
                 *(thresholds.get(name) for name in class_names),
-                _join(prediction.prediction_set),
+                None if possible is None else "|".join(possible) or "none",
                 *(decision.get("reason"), decision.get("at_operating_point")),
                 prediction.detail,
                 *(prediction.model[name] for name in model_columns),
@@ -116,9 +104,3 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
         file.flush()
 
     return write
-
-
-def _join(prediction_set: list[str] | None) -> str | None:
-    if prediction_set is None:
-        return None
-    return "|".join(prediction_set) or "none"

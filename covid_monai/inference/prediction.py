@@ -17,8 +17,6 @@ class Prediction:
     Args:
         file: Path as it was given or found.
         status: Whether there is a prediction.
-        model: `name`, `version`, `weights_sha256`, `preprocessing_digest` and `backend` of what made
-            the prediction.
         reason: Reason of a refusal or error as one word for programs, None if the status is ok: a
             `RefusalReason`; for an error "unreadable" (the file) or "failed" (the software).
         detail: Reason as a sentence for people.
@@ -31,17 +29,19 @@ class Prediction:
             point, or "uncertain" if the prediction set is not that class alone. `reason`: one sentence if
             it is uncertain, else None. `at_operating_point`: class at the operating point, whatever the
             prediction set. `rule` and `thresholds` of the operating point.
+        model: `name`, `version`, `weights_sha256`, `preprocessing_digest` and `backend` of what made
+            the prediction.
     """
 
     file: str
     status: Status
-    model: dict[str, str]
     reason: str | None = None
     detail: str | None = None
     predicted_class: str | None = None
     probabilities: dict[str, float] | None = None
     prediction_set: list[str] | None = None
     decision: dict[str, Any] | None = None
+    model: dict[str, str]
 
     @property
     def ok(self) -> bool:
@@ -50,15 +50,4 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for `json.dumps`, in the order in which people read them."""
-        return {
-            "file": self.file,
-            "status": str(self.status),
-            "reason": self.reason,
-            "detail": self.detail,
-            "predicted_class": self.predicted_class,
-            "probabilities": self.probabilities,
-            "prediction_set": self.prediction_set,
-            "decision": self.decision,
-            "model": self.model,
-            "notice": RESEARCH_USE,
-        }
+        return vars(self) | {"status": str(self.status), "notice": RESEARCH_USE}

@@ -1,7 +1,6 @@
 """Classification of an archive on a cluster: Ray Data distributes the files to workers.
 
-Ray starts workers, restarts workers that die, and limits the memory. This module only
-defines how a worker classifies a batch of files, and how an interrupted run is continued.
+Ray starts workers, restarts workers that die, and limits the memory.
 """
 
 import json
@@ -43,8 +42,7 @@ def classify_on_cluster(
         files: Image files, with the same paths on every machine, like the bundle.
         output: File that ends with .jsonl; it exists only when it is complete.
         bundle_dir: Folder of the bundle.
-        address: Address of the cluster for `ray.init` ("auto" for the cluster of this machine); None starts
-            a cluster on this machine for this run.
+        address: Address for `ray.init`; None starts a cluster on this machine for this run.
         workers: Number of classifiers, each with one CPU, or one GPU if `device` is "cuda".
         device: Device of each worker, "cpu" or "cuda".
         batch_size: Number of images in a batch of a network.
@@ -53,7 +51,6 @@ def classify_on_cluster(
         Number of files by status.
 
     Raises:
-        ImportError: If the extra `cluster` is missing.
         ValueError: If bundle or output cannot be used, or existing lines come from another model.
     """
     if output.suffix.lower() != ".jsonl":
@@ -136,11 +133,7 @@ def _cluster(address: str | None, workers: int) -> Iterator[None]:
 
 
 def _read_partial(partial: Path, model: dict[str, str]) -> tuple[Counter[str], set[str]]:
-    """Read statuses and files of the lines of an earlier run, and delete an incomplete last line.
-
-    Raises:
-        ValueError: If another model wrote the lines.
-    """
+    """Read statuses and files of the lines of an earlier run, and delete an incomplete last line."""
     outcomes: Counter[str] = Counter()
     files: set[str] = set()
     if not partial.exists():

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results.wording import ascii_text, class_label, explained_class, finding, percent
+from covid_monai.results import wording
 from covid_monai.transforms.heatmap_overlay import overlay_heatmap
 
 RgbImage = NDArray[np.uint8]  # shape [H, W, 3]
@@ -53,14 +53,9 @@ def encode_jpeg(image: RgbImage) -> bytes:
 
 
 def resample_heat(explained: ImageWithHeatmap, size: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return the heat at the pixels of the image; 0 where the network saw nothing of the image.
+    """Return the heat, in [0, 1], at the pixels of a rendering of `size` (rows, columns) of the image.
 
-    Args:
-        explained: Image and heat map.
-        size: Rows and columns of the rendered image.
-
-    Returns:
-        Shape `size`, in [0, 1].
+    It is 0 where the network saw nothing of the image.
     """
     scale = np.array(explained.image.shape) / size
     to_image = np.diag([*scale, 1.0])
@@ -77,12 +72,7 @@ def resample_heat(explained: ImageWithHeatmap, size: tuple[int, ...]) -> NDArray
 
 
 def render_heatmap_with_legend(explained: ImageWithHeatmap, prediction: Prediction) -> RgbImage:
-    """Render the overlay with a legend to its right: class, colour scale, limits, model.
-
-    Args:
-        explained: Image and heat map of `explained_class`.
-        prediction: Prediction with status ok.
-    """
+    """Render the overlay with a legend to its right: class, colour scale, limits, model."""
     image = Image.fromarray(render_overlay(explained))
     canvas = Image.new("RGB", (image.width + _LEGEND_WIDTH, max(image.height, _LEAST_HEIGHT)))
     canvas.paste(image, (0, (canvas.height - image.height) // 2))
@@ -91,20 +81,22 @@ def render_heatmap_with_legend(explained: ImageWithHeatmap, prediction: Predicti
 
 
 def _draw_legend(canvas: Image.Image, left: int, prediction: Prediction) -> None:
-    draw, class_name = ImageDraw.Draw(canvas), explained_class(prediction)
-    label, model = class_label(class_name), prediction.model
-    top = _write(draw, (left, _MARGIN), RESEARCH_USE.upper(), size=17, colour=_ORANGE, bold=True)
-    top = _write(draw, (left, top + 18), finding(prediction), size=24, bold=True)
-    words = f"Probability of {label}: {percent(prediction, class_name)}"
-    top = _write(draw, (left, top + 6), words, size=17)
-    words = f"Heat map (Grad-CAM): evidence for {label}"
-    top = _write(draw, (left, top + 18), words, size=15)
-    top = _draw_bar(canvas, (left, top + 14))
-    words = "The scale is relative to the strongest evidence in this image. The map is coarse: it does not "
-    words += "outline a lesion."
-    top = _write(draw, (left, top + 14), words, size=15, colour=_GREY)
-    words = ascii_text(f"{model['name']} {model['version']}, weights {model['weights_sha256'][:12]}")
-    _write(draw, (left, top + 14), words, size=13, colour=_GREY)
+    class_name, model = wording.explained_class(prediction), prediction.model
+    label, top = wording.class_label(class_name), _MARGIN
+    limits = "The scale is relative to the strongest evidence in this image. The map is coarse: it does not "
+    limits += "outline a lesion."
+    origin = wording.ascii_text(f"{model['name']} {model['version']}, weights {model['weights_sha256'][:12]}")
+    for gap, font, colour, words in (
+        (0, _font(17, bold=True), _ORANGE, RESEARCH_USE.upper()),
+        (18, _font(24, bold=True), _WHITE, wording.finding(prediction)),
+        (6, _font(17), _WHITE, f"Probability of {label}: {wording.percent(prediction, class_name)}"),
+        (18, _font(15), _WHITE, f"Heat map (Grad-CAM): evidence for {label}"),
+        (14, _font(15), _WHITE, ""),  # the colour bar
+        (14, _font(15), _GREY, limits),
+        (14, _font(13), _GREY, origin),
+    ):
+        corner = (left, top + gap)
+        top = _write(canvas, corner, words, font, colour) if words else _draw_bar(canvas, corner)
 
 
 def _draw_bar(canvas: Image.Image, corner: tuple[int, int]) -> int:
@@ -122,16 +114,14 @@ def _draw_bar(canvas: Image.Image, corner: tuple[int, int]) -> int:
 
 
 def _write(
-    draw: ImageDraw.ImageDraw,
+    canvas: Image.Image,
     corner: tuple[int, int],
     words: str,
-    *,
-    size: int,
-    colour: tuple[int, int, int] = _WHITE,
-    bold: bool = False,
+    font: ImageFont.FreeTypeFont,
+    colour: tuple[int, int, int],
 ) -> int:
     """Write wrapped text; return its lower end."""
-    font = _font(size, bold=bold)
+    draw = ImageDraw.Draw(canvas)
     letters = int((_LEGEND_WIDTH - 2 * _MARGIN) / font.getlength("n"))
     wrapped = "\n".join(textwrap.wrap(words, letters))
     draw.multiline_text(corner, wrapped, fill=colour, font=font, spacing=5)

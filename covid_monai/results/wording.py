@@ -26,11 +26,7 @@ def result_kind(prediction: Prediction) -> ResultKind:
 
 
 def explained_class(prediction: Prediction) -> str:
-    """Return the class that the heat map explains: the decided class, else the most probable one.
-
-    Raises:
-        ValueError: If the image was not classified.
-    """
+    """Return the class that the heat map explains: the decided class, else the most probable one."""
     if not prediction.ok:
         raise ValueError("The image was not classified, so there is no class to explain.")
     decided = (prediction.decision or {}).get("class", UNCERTAIN)

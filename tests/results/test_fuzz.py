@@ -20,11 +20,10 @@ from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.readers import read_radiograph
 from covid_monai.results import NoResultObjects, ObjectKind, ResultObjects
-from covid_monai.results.dicom.encapsulated_pdf import encapsulate_pdf
 from covid_monai.results.dicom.presentation_state import make_presentation_state, may_have_presentation_state
+from covid_monai.results.dicom.rendered_objects import encapsulate_pdf, make_secondary_capture
 from covid_monai.results.dicom.result_objects import NOT_A_RADIOGRAPH
 from covid_monai.results.dicom.result_series import ResultSeries
-from covid_monai.results.dicom.secondary_capture import make_secondary_capture
 from covid_monai.results.dicom.source_radiograph import read_source
 from covid_monai.results.dicom.structured_report import make_structured_report
 

@@ -15,7 +15,7 @@ from PIL import Image
 from results_helpers import NEEDS_DCMTK, classified, run, small_classifier
 from torch import nn
 
-from covid_monai.inference.grad_cam import ImageWithHeatmap, affine_to_image
+from covid_monai.inference.grad_cam import HeatmapGenerator, ImageWithHeatmap, affine_to_image
 from covid_monai.readers import read_radiograph
 from covid_monai.results import ResultObjects, write_results
 from covid_monai.results.dicom.presentation_state import trace_outlines
@@ -40,7 +40,7 @@ class Brightness(nn.Module):
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     classifier = small_classifier(tmp_path_factory.mktemp("bundle"))
-    classifier._network = Brightness()
+    classifier._heatmap = HeatmapGenerator(Brightness())
     return classifier
 
 

@@ -44,16 +44,13 @@ def choose_backend(name: str | None, device: torch.device) -> str:
 
 
 def load_backend(name: str, bundle: Bundle, *, device: torch.device, parallel: int) -> Backend:
-    """Load the network of a bundle, ready to run.
+    """Load the network of a bundle, ready to run for one thread at a time.
 
     Args:
         name: Name from `choose_backend`.
         bundle: Bundle with trained weights.
         device: Device of the torch backend; the others run on the CPU.
         parallel: Number of images at the same time, one per core; torch computes them as one batch.
-
-    Returns:
-        A function of preprocessed images `[N, 1, S, S]` to logits `[N, K]`; for one thread at a time.
 
     Raises:
         FileNotFoundError: If the bundle has no weights.

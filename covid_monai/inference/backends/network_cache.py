@@ -25,9 +25,7 @@ Parts = dict[str, bytes]
 def get_or_convert(key: Mapping[str, Any], convert: Callable[[], Parts]) -> Parts:
     """Return a converted network from the cache; convert it, and cache it, if it is not there.
 
-    Args:
-        key: Plain values that determine the result: weights, settings, versions of the converter.
-        convert: Function that returns the network as named byte strings.
+    `key` has the plain values that determine the result: weights, settings, versions of the converter.
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "networks" / f"{digest}.zip"

@@ -1,16 +1,8 @@
 """The outlines of the heat map as a Grayscale Softcopy Presentation State: viewers draw them on the image."""
 
 import numpy as np
-from highdicom import VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation
+from highdicom import VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation, pr
 from highdicom.color import CIELabColor
-from highdicom.pr import (
-    GraphicAnnotation,
-    GraphicLayer,
-    GraphicObject,
-    GrayscaleSoftcopyPresentationState,
-    SoftcopyVOILUTTransformation,
-    TextObject,
-)
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 from skimage.measure import approximate_polygon, find_contours
@@ -21,8 +13,8 @@ from covid_monai.dicom.grayscale import all_stored_values, apply_modality, apply
 from covid_monai.dicom.lookup_table import LookupTable, read_lookup_table
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
+from covid_monai.results import wording
 from covid_monai.results.dicom.result_series import ResultSeries
-from covid_monai.results.wording import class_label, explained_class, finding, percent
 
 # Share of the strongest evidence, name of the layer, colour.
 LEVELS = ((0.5, "HEAT 50 PERCENT", "orange"), (0.75, "HEAT 75 PERCENT", "red"))
@@ -42,11 +34,6 @@ def make_presentation_state(
 
     The gray scale is that of the image, as the readers use it (see `covid_monai.dicom.grayscale`).
 
-    Args:
-        explained: Image and heat map of `explained_class`.
-        prediction: Prediction with status ok.
-        series: Series of kind presentation state.
-
     Reference: DICOM PS3.3 A.33.1, C.10.5 (Graphic Annotation), PS3.4 N.2 (grayscale transformations).
     """
     source = series.source
@@ -55,8 +42,8 @@ def make_presentation_state(
     image.Rows, image.Columns = explained.image.shape
     image.SamplesPerPixel = 1
     layers, annotations = _graphics(explained, prediction, image)
-    inverse = is_inverse(source.ds)
-    state = GrayscaleSoftcopyPresentationState(
+    shape = "INVERSE" if is_inverse(source.ds) else "IDENTITY"
+    state = pr.GrayscaleSoftcopyPresentationState(
         referenced_images=[image],
         content_label="HEAT MAP",
         content_description="Outlines of a Grad-CAM heat map",
@@ -64,9 +51,7 @@ def make_presentation_state(
         graphic_annotations=annotations,
         modality_lut_transformation=_modality(source.ds),
         voi_lut_transformations=_voi(source.ds),
-        presentation_lut_transformation=PresentationLUTTransformation(
-            presentation_lut_shape="INVERSE" if inverse else "IDENTITY"
-        ),
+        presentation_lut_transformation=PresentationLUTTransformation(presentation_lut_shape=shape),
         **series.arguments(),
     )
     state.BodyPartExamined = "CHEST"  # else it would need a Laterality
@@ -74,15 +59,10 @@ def make_presentation_state(
 
 
 def trace_outlines(explained: ImageWithHeatmap, level: float) -> list[NDArray[np.float64]]:
-    """Trace closed curves around the places whose heat exceeds `level`.
+    """Trace closed curves around the places whose heat exceeds `level`, in (0, 1).
 
-    Args:
-        explained: Image and heat map.
-        level: Share of the strongest evidence, in (0, 1).
-
-    Returns:
-        Arrays [N, 2] of (column, row) in the image, from 0 at the outer edge of the first pixel (PS3.3
-        C.10.5.1.2, units PIXEL).
+    Each is an array [N, 2] of (column, row) in the image, from 0 at the outer edge of the first pixel (PS3.3
+    C.10.5.1.2, units PIXEL).
     """
     edge = np.array(explained.image.shape)[::-1]
     found = []
@@ -96,32 +76,30 @@ def trace_outlines(explained: ImageWithHeatmap, level: float) -> list[NDArray[np
 
 def _graphics(
     explained: ImageWithHeatmap, prediction: Prediction, image: Dataset
-) -> tuple[list[GraphicLayer], list[GraphicAnnotation]]:
-    note = GraphicLayer(_NOTE_LAYER, 1, display_color=CIELabColor.from_string("yellow"))
+) -> tuple[list[pr.GraphicLayer], list[pr.GraphicAnnotation]]:
+    note = pr.GraphicLayer(_NOTE_LAYER, 1, display_color=CIELabColor.from_string("yellow"))
     layers, annotations = [note], [_note(prediction, image, note)]
     for order, (level, name, colour) in enumerate(LEVELS, 2):
         curves = trace_outlines(explained, level)
         if curves:
-            description = f"{level:.0%} of the strongest evidence"
-            layers.append(
-                GraphicLayer(name, order, description, display_color=CIELabColor.from_string(colour))
-            )
-            drawn = [GraphicObject("POLYLINE", curve, units="PIXEL") for curve in curves]
-            annotations.append(GraphicAnnotation([image], layers[-1], graphic_objects=drawn))
+            words = f"{level:.0%} of the strongest evidence"
+            layers.append(pr.GraphicLayer(name, order, words, display_color=CIELabColor.from_string(colour)))
+            drawn = [pr.GraphicObject("POLYLINE", curve, units="PIXEL") for curve in curves]
+            annotations.append(pr.GraphicAnnotation([image], layers[-1], graphic_objects=drawn))
     return layers, annotations
 
 
-def _note(prediction: Prediction, image: Dataset, layer: GraphicLayer) -> GraphicAnnotation:
-    class_name = explained_class(prediction)
-    label = class_label(class_name)
+def _note(prediction: Prediction, image: Dataset, layer: pr.GraphicLayer) -> pr.GraphicAnnotation:
+    class_name = wording.explained_class(prediction)
+    label, share = wording.class_label(class_name), wording.percent(prediction, class_name)
     words = (
-        f"{finding(prediction)}. Probability of {label}: {percent(prediction, class_name)}.\r\n"
+        f"{wording.finding(prediction)}. Probability of {label}: {share}.\r\n"
         f"Outlines: evidence for {label} (Grad-CAM, 50 % and 75 % of the strongest).\r\n"
         f"{RESEARCH_USE}"
     )
     box = (0.02, 0.9, 0.98, 0.99)  # left, top, right, bottom, as shares of the display
-    written = TextObject(words, units="DISPLAY", bounding_box=box, text_justification="LEFT")
-    return GraphicAnnotation([image], layer, text_objects=[written])
+    written = pr.TextObject(words, units="DISPLAY", bounding_box=box, text_justification="LEFT")
+    return pr.GraphicAnnotation([image], layer, text_objects=[written])
 
 
 def _modality(ds: Dataset) -> ModalityLUTTransformation:
@@ -136,13 +114,13 @@ def _modality(ds: Dataset) -> ModalityLUTTransformation:
     )
 
 
-def _voi(ds: Dataset) -> list[SoftcopyVOILUTTransformation] | None:
+def _voi(ds: Dataset) -> list[pr.SoftcopyVOILUTTransformation] | None:
     """Return the image's first VOI LUT or window; None if it has none that can be applied."""
     table = _table(ds, "VOILUTSequence", inputs=apply_modality(_stored_values(ds), ds))
     if table is not None:
         # Stretched to 16 bits without another meaning: the output range of this table is black to white.
         shown = (table.entries / (2**table.bits - 1) * 65535).round().astype(np.uint16)
-        return [SoftcopyVOILUTTransformation(voi_luts=[VOILUT(table.first_mapped, shown)])]
+        return [pr.SoftcopyVOILUTTransformation(voi_luts=[VOILUT(table.first_mapped, shown)])]
     center, width = get_first_number(ds, "WindowCenter"), get_first_number(ds, "WindowWidth")
     function = get_text(ds, "VOILUTFunction").upper()
     function = function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"
@@ -150,7 +128,9 @@ def _voi(ds: Dataset) -> list[SoftcopyVOILUTTransformation] | None:
         return None
     if apply_window(np.zeros(1), center=center, width=width, function=function) is None:
         return None
-    return [SoftcopyVOILUTTransformation(window_center=center, window_width=width, voi_lut_function=function)]
+    return [
+        pr.SoftcopyVOILUTTransformation(window_center=center, window_width=width, voi_lut_function=function)
+    ]
 
 
 def _stored_values(ds: Dataset) -> NDArray[np.float64]:

@@ -12,10 +12,9 @@ from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.core.vocabulary import RefusalReason, Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results.dicom.encapsulated_pdf import encapsulate_pdf
 from covid_monai.results.dicom.presentation_state import make_presentation_state, may_have_presentation_state
+from covid_monai.results.dicom.rendered_objects import encapsulate_pdf, make_secondary_capture
 from covid_monai.results.dicom.result_series import ObjectKind, ResultSeries
-from covid_monai.results.dicom.secondary_capture import make_secondary_capture
 from covid_monai.results.dicom.source_radiograph import SourceRadiograph, read_source
 from covid_monai.results.dicom.structured_report import make_structured_report
 from covid_monai.results.pdf.image_report import captioned_images, header_facts, make_page
@@ -116,9 +115,7 @@ def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:
 
 def _settings_digest(classifier: Classifier) -> str:
     """Return the SHA-256 of what changes a result beside the weights: thresholds, calibration, gate."""
-    settings = [
-        None if part is None else part.to_json()
-        for part in (classifier.operating_point, classifier.calibration)
-    ]
+    parts = (classifier.operating_point, classifier.calibration)
+    settings = [None if part is None else part.to_json() for part in parts]
     gate = None if classifier.gate is None else classifier.gate.distance_limit
     return hashlib.sha256(json.dumps([settings, gate], sort_keys=True).encode()).hexdigest()

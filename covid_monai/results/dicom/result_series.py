@@ -33,12 +33,7 @@ class ObjectKind(StrEnum):
     PDF = "pdf"
 
 
-_DESCRIPTIONS = {
-    ObjectKind.REPORT: "covid-monai report",
-    ObjectKind.HEATMAP: "covid-monai heat map",
-    ObjectKind.PRESENTATION_STATE: "covid-monai heat map outlines",
-    ObjectKind.PDF: "covid-monai report, PDF",
-}
+_DESCRIPTIONS = ("report", "heat map", "heat map outlines", "report, PDF")  # in the order of `ObjectKind`
 
 
 class ResultUIDs(NamedTuple):
@@ -72,13 +67,7 @@ def result_uids(source_sop_instance_uid: str, model: Mapping[str, str], kind: Ob
 
 @dataclass(frozen=True)
 class ResultSeries:
-    """The series that contains the result of one kind for one radiograph.
-
-    Args:
-        source: The radiograph.
-        kind: Kind of the result object.
-        model: `ResultObjects.model`.
-    """
+    """The series that contains the result of one kind for one radiograph; `model` as for `result_uids`."""
 
     source: SourceRadiograph
     kind: ObjectKind
@@ -87,25 +76,23 @@ class ResultSeries:
     def arguments(self) -> dict[str, Any]:
         """Return the arguments that all of highdicom's constructors need."""
         series_uid, instance_uid = result_uids(self.source.reference.SOPInstanceUID, self.model, self.kind)
+        position = list(ObjectKind).index(self.kind)
         return {
             "series_instance_uid": series_uid,
-            "series_number": _FIRST_SERIES_NUMBER + list(ObjectKind).index(self.kind),
+            "series_number": _FIRST_SERIES_NUMBER + position,
             "sop_instance_uid": instance_uid,
             "instance_number": 1,
             "manufacturer": MANUFACTURER,
             "manufacturer_model_name": RESULT_DEVICE,
             "software_versions": [f"covid-monai {__version__}", f"model {self.model['version']}"],
             "device_serial_number": self.model["weights_sha256"][:16],
-            "series_description": f"{_DESCRIPTIONS[self.kind]} (research, not for diagnosis)",
+            "series_description": f"covid-monai {_DESCRIPTIONS[position]} (research, not for diagnosis)",
         }
 
     def complete(self, result: Dataset) -> FileDataset:
-        """Add study, patient and dates, and read the object back from its own bytes.
+        """Add study, patient and dates to an object made with `arguments`, and read it from its own bytes.
 
         Callers therefore get what any reader gets, and nothing that cannot be written.
-
-        Args:
-            result: Object made with `arguments`.
         """
         for keyword in _NOT_REPEATABLE:
             if keyword in result:
@@ -113,22 +100,15 @@ class ResultSeries:
         for element in self.source.shared.elements():
             result[element.tag] = element
         result.StudyInstanceUID = self.source.reference.StudyInstanceUID
-        date, time = self.source.date, self.source.time
-        result.SeriesDate, result.SeriesTime = date, time
-        for prefix in ("Content", "PresentationCreation"):
-            if f"{prefix}Date" in result:
-                setattr(result, f"{prefix}Date", date)
-                setattr(result, f"{prefix}Time", time)
-        _add_file_meta(result)
+        for prefix in ("Series", "Content", "PresentationCreation"):
+            if prefix == "Series" or f"{prefix}Date" in result:
+                setattr(result, f"{prefix}Date", self.source.date)
+                setattr(result, f"{prefix}Time", self.source.time)
+        result.file_meta = meta = FileMetaDataset()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        meta.ImplementationClassUID = _IMPLEMENTATION_CLASS_UID
+        meta.ImplementationVersionName = "COVID_MONAI"
         content = io.BytesIO()
         dcmwrite(content, result, enforce_file_format=True)
         content.seek(0)
         return dcmread(content)
-
-
-def _add_file_meta(result: Dataset) -> None:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = result.SOPClassUID, result.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID, meta.ImplementationVersionName = _IMPLEMENTATION_CLASS_UID, "COVID_MONAI"
-    result.file_meta = meta

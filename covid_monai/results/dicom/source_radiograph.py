@@ -89,11 +89,7 @@ def _reference(ds: Dataset, *, name: str) -> Dataset:
 
 
 def _date_and_time(ds: Dataset) -> tuple[str, str]:
-    """Return Content Date and Content Time of the results: those of the radiograph, so that bytes repeat.
-
-    Returns:
-        Date and time of its content, else of its acquisition, series or study; `_NO_DATE` if it has none.
-    """
+    """Return the first date and time that the radiograph has: for the results, so that their bytes repeat."""
     for prefix in _DATE_PREFIXES:
         date = _legal_value(ds, f"{prefix}Date", "DA")
         if date:

@@ -2,33 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 
-from highdicom.sr import (
-    AlgorithmIdentification,
-    CodeContentItem,
-    CodedConcept,
-    ComprehensiveSR,
-    DeviceObserverIdentifyingAttributes,
-    FindingSite,
-    Measurement,
-    MeasurementReport,
-    MeasurementsAndQualitativeEvaluations,
-    ObservationContext,
-    ObserverContext,
-    QualitativeEvaluation,
-    RelationshipTypeValues,
-    SourceImageForMeasurementGroup,
-    TextContentItem,
-    TrackingIdentifier,
-)
+from highdicom import sr
 from pydicom.dataset import FileDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from covid_monai.core.vocabulary import RESEARCH_USE, RESULT_DEVICE
 from covid_monai.inference.prediction import Prediction
+from covid_monai.results import wording
 from covid_monai.results.dicom import codes as concepts
 from covid_monai.results.dicom.result_series import MANUFACTURER, ResultSeries
-from covid_monai.results.wording import ascii_text, explained_class, is_uncertain, result_sentences
 
 
 def make_structured_report(prediction: Prediction, series: ResultSeries) -> FileDataset:
@@ -37,15 +20,16 @@ def make_structured_report(prediction: Prediction, series: ResultSeries) -> File
     A refused radiograph has neither finding nor numbers: its analysis was not attempted, and the report
     gives the reason.
 
-    Args:
-        prediction: Prediction with status ok or refused.
-        series: Series of kind report.
-
     Reference: DICOM PS3.3 A.35.3 (Comprehensive SR), PS3.16 TID 1500, TID 1501.
     """
-    document = ComprehensiveSR(
+    document = sr.ComprehensiveSR(
         evidence=[series.source.reference],
-        content=_content(prediction, series),
+        content=sr.MeasurementReport(
+            observation_context=_observer(series.model),
+            procedure_reported=concepts.PLAIN_CHEST_IMAGE if prediction.ok else codes.SCT.PlainRadiography,
+            imaging_measurements=[_group(prediction, series)],
+            title=codes.DCM.ImagingMeasurementReport,
+        ),
         is_complete=True,
         is_final=False,  # only a physician's report is final
         is_verified=False,
@@ -57,70 +41,55 @@ def make_structured_report(prediction: Prediction, series: ResultSeries) -> File
     return series.complete(document)
 
 
-def _content(prediction: Prediction, series: ResultSeries) -> MeasurementReport:
-    return MeasurementReport(
-        observation_context=_observer(series.model),
-        procedure_reported=concepts.PLAIN_CHEST_IMAGE if prediction.ok else codes.SCT.PlainRadiography,
-        imaging_measurements=[_group(prediction, series)],
-        title=codes.DCM.ImagingMeasurementReport,
-    )
-
-
-def _observer(model: Mapping[str, str]) -> ObservationContext:
-    device = DeviceObserverIdentifyingAttributes(
+def _observer(model: Mapping[str, str]) -> sr.ObservationContext:
+    device = sr.DeviceObserverIdentifyingAttributes(
         uid=str(generate_uid(entropy_srcs=[MANUFACTURER, model["weights_sha256"]])),
-        name=ascii_text(model["name"])[:64],
+        name=wording.ascii_text(model["name"])[:64],
         manufacturer_name=MANUFACTURER,
         model_name=RESULT_DEVICE,
         serial_number=model["weights_sha256"][:16],
     )
-    return ObservationContext(
-        observer_device_context=ObserverContext(
-            observer_type=codes.DCM.Device, observer_identifying_attributes=device
-        )
-    )
+    return sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DCM.Device, device))
 
 
-def _group(prediction: Prediction, series: ResultSeries) -> MeasurementsAndQualitativeEvaluations:
+def _group(prediction: Prediction, series: ResultSeries) -> sr.MeasurementsAndQualitativeEvaluations:
     reference = series.source.reference
-    tracking = TrackingIdentifier(
+    tracking = sr.TrackingIdentifier(
         uid=str(generate_uid(entropy_srcs=[series.arguments()["sop_instance_uid"], "tracking"])),
         identifier="covid-monai classification",
     )
-    group = MeasurementsAndQualitativeEvaluations(
+    group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking,
         finding_type=_finding(prediction),
         algorithm_id=_algorithm(series.model),
-        finding_sites=[FindingSite(codes.SCT.Chest)] if prediction.ok else None,
+        finding_sites=[sr.FindingSite(codes.SCT.Chest)] if prediction.ok else None,
         measurements=list(_measurements(prediction)),
-        qualitative_evaluations=[
-            QualitativeEvaluation(name, value) for name, value in _evaluations(prediction)
-        ],
-        source_images=[SourceImageForMeasurementGroup(reference.SOPClassUID, reference.SOPInstanceUID)],
+        qualitative_evaluations=[sr.QualitativeEvaluation(*pair) for pair in _evaluations(prediction)],
+        source_images=[sr.SourceImageForMeasurementGroup(reference.SOPClassUID, reference.SOPInstanceUID)],
     )
     for name, words in _texts(prediction):
-        group[0].ContentSequence.append(TextContentItem(name, words, RelationshipTypeValues.CONTAINS))
+        group[0].ContentSequence.append(sr.TextContentItem(name, words, sr.RelationshipTypeValues.CONTAINS))
     return group
 
 
-def _finding(prediction: Prediction) -> CodedConcept | None:
+def _finding(prediction: Prediction) -> sr.CodedConcept | None:
     if not prediction.ok:
         return None
-    if is_uncertain(prediction):
-        return CodedConcept.from_code(codes.SCT.Undetermined)
-    return concepts.class_concept(explained_class(prediction))
+    if wording.is_uncertain(prediction):
+        return sr.CodedConcept.from_code(codes.SCT.Undetermined)
+    return concepts.class_concept(wording.explained_class(prediction))
 
 
-def _algorithm(model: Mapping[str, str]) -> AlgorithmIdentification:
-    return AlgorithmIdentification(
-        name=ascii_text(model["name"]),
-        version=ascii_text(model["version"]),
+def _algorithm(model: Mapping[str, str]) -> sr.AlgorithmIdentification:
+    return sr.AlgorithmIdentification(
+        name=wording.ascii_text(model["name"]),
+        version=wording.ascii_text(model["version"]),
         parameters=[f"{key}={value}" for key, value in model.items() if key not in ("name", "version")],
         manufacturer=MANUFACTURER,
     )
 
 
-def _measurements(prediction: Prediction) -> Iterator[Measurement]:
+def _measurements(prediction: Prediction) -> Iterator[sr.Measurement]:
     """Yield probabilities, then thresholds, each with its class."""
     thresholds = (prediction.decision or {}).get("thresholds", {})
     for name_of, values in (
@@ -128,20 +97,14 @@ def _measurements(prediction: Prediction) -> Iterator[Measurement]:
         (concepts.threshold_concept, thresholds),
     ):
         for class_name, value in values.items():
-            measurement = Measurement(
-                name=name_of(class_name), value=round(value, 6), unit=codes.UCUM.NoUnits
-            )
+            measurement = sr.Measurement(name_of(class_name), round(value, 6), codes.UCUM.NoUnits)
             # Not "Finding": a program that searches for findings must find one, not every class.
-            about = CodeContentItem(
-                concepts.CLASS,
-                concepts.class_concept(class_name),
-                RelationshipTypeValues.HAS_CONCEPT_MOD,
-            )
-            measurement[0].ContentSequence = [about]
+            concept, modifier = concepts.class_concept(class_name), sr.RelationshipTypeValues.HAS_CONCEPT_MOD
+            measurement[0].ContentSequence = [sr.CodeContentItem(concepts.CLASS, concept, modifier)]
             yield measurement
 
 
-def _evaluations(prediction: Prediction) -> Iterator[tuple[CodedConcept, CodedConcept]]:
+def _evaluations(prediction: Prediction) -> Iterator[tuple[sr.CodedConcept, sr.CodedConcept]]:
     if not prediction.ok:
         yield codes.DCM.SummaryOfAnalyses, codes.DCM.NotAttempted
         yield concepts.REFUSAL_REASON, concepts.refusal_concept(str(prediction.reason))
@@ -149,19 +112,16 @@ def _evaluations(prediction: Prediction) -> Iterator[tuple[CodedConcept, CodedCo
     yield codes.DCM.SummaryOfAnalyses, codes.DCM.Succeeded
     yield concepts.MOST_PROBABLE, concepts.class_concept(str(prediction.predicted_class))
     if prediction.decision is not None:
-        yield (
-            concepts.AT_OPERATING_POINT,
-            concepts.class_concept(prediction.decision["at_operating_point"]),
-        )
+        at_operating_point = prediction.decision["at_operating_point"]
+        yield concepts.AT_OPERATING_POINT, concepts.class_concept(at_operating_point)
     if prediction.prediction_set is not None:
-        for class_name in prediction.prediction_set:
-            yield concepts.NOT_EXCLUDED, concepts.class_concept(class_name)
-        if not prediction.prediction_set:
-            yield concepts.NOT_EXCLUDED, concepts.NO_CLASS_FITS
+        members = [concepts.class_concept(class_name) for class_name in prediction.prediction_set]
+        for member in members or [concepts.NO_CLASS_FITS]:
+            yield concepts.NOT_EXCLUDED, member
 
 
-def _texts(prediction: Prediction) -> Iterator[tuple[CodedConcept, str]]:
-    yield concepts.RESULT, result_sentences(prediction)
+def _texts(prediction: Prediction) -> Iterator[tuple[sr.CodedConcept, str]]:
+    yield concepts.RESULT, wording.result_sentences(prediction)
     if prediction.decision is not None:
-        yield concepts.RULE, ascii_text(prediction.decision["rule"])
+        yield concepts.RULE, wording.ascii_text(prediction.decision["rule"])
     yield concepts.NOTICE, RESEARCH_USE

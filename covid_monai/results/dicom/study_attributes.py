@@ -1,7 +1,10 @@
 """Patient and study attributes of a radiograph, copied unchanged into its results."""
 
 import re
+from importlib import resources
+from typing import Any
 
+import yaml
 from pydicom import config
 from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
@@ -11,51 +14,10 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.valuerep import validate_value
 
-# What archives match on: copied byte for byte, even if the value breaks the rules of its VR.
-IDENTITY = (
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "OtherPatientNames",
-    "AccessionNumber",
-    "StudyID",
-    "ReferringPhysicianName",
+_TABLES: dict[str, Any] = yaml.safe_load(
+    resources.files(__package__).joinpath("study_attributes.yaml").read_text("utf-8")
 )
-# The rest of the Patient, General Study, Patient Study and Clinical Trial modules (PS3.3 C.7.1.1, C.7.1.3,
-# C.7.2.1, C.7.2.2, C.7.2.3), and of SOP Common the offset that dates and times are given in.
-DESCRIPTION = (
-    *("TypeOfPatientID", "IssuerOfPatientIDQualifiersSequence", "OtherPatientIDsSequence"),
-    *("PatientBirthDate", "PatientBirthTime", "PatientSex", "QualityControlSubject", "PatientComments"),
-    *("EthnicGroupCodeSequence", "ReferencedPatientSequence"),
-    *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
-    *("StudyDate", "StudyTime", "StudyDescription", "IssuerOfAccessionNumberSequence"),
-    *("ReferringPhysicianIdentificationSequence", "ConsultingPhysicianName"),
-    *("ConsultingPhysicianIdentificationSequence", "ProcedureCodeSequence", "PhysiciansOfRecord"),
-    *("PhysiciansOfRecordIdentificationSequence", "NameOfPhysiciansReadingStudy"),
-    *("PhysiciansReadingStudyIdentificationSequence", "ReferencedStudySequence", "RequestingService"),
-    *("RequestingServiceCodeSequence", "ReasonForPerformedProcedureCodeSequence"),
-    *("AdmittingDiagnosesDescription", "AdmittingDiagnosesCodeSequence", "PatientAge", "PatientSize"),
-    *("PatientWeight", "MedicalAlerts", "Allergies", "Occupation", "SmokingStatus"),
-    *("AdditionalPatientHistory", "LastMenstrualDate", "ReasonForVisit", "ReasonForVisitCodeSequence"),
-    *("AdmissionID", "IssuerOfAdmissionIDSequence", "ServiceEpisodeID", "ServiceEpisodeDescription"),
-    *("IssuerOfServiceEpisodeIDSequence", "PatientState"),
-    *("ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialProtocolName"),
-    *("ClinicalTrialSiteID", "ClinicalTrialSiteName", "ClinicalTrialSubjectID"),
-    *("ClinicalTrialSubjectReadingID", "ClinicalTrialTimePointID", "ClinicalTrialTimePointDescription"),
-    "TimezoneOffsetFromUTC",
-)
-_TYPE_2 = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"),
-    *("AccessionNumber", "StudyID", "ReferringPhysicianName"),
-)
-_TRIAL = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
-_TERMS = {
-    "PatientSex": ("M", "F", "O"),
-    "QualityControlSubject": ("YES", "NO"),
-    "PatientIdentityRemoved": ("YES", "NO"),
-    "SmokingStatus": ("YES", "NO", "UNKNOWN"),
-    "TypeOfPatientID": ("TEXT", "RFID", "BARCODE"),
-}
+IDENTITY, DESCRIPTION = tuple(_TABLES["identity"]), tuple(_TABLES["description"])
 _TEXT_VRS = frozenset(
     ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
 )
@@ -68,13 +30,8 @@ def copy_study_attributes(ds: Dataset) -> Dataset:
     """Copy character set, patient and study, without decoding the values that an archive matches on.
 
     A value that breaks its VR, or is not among the enumerated values, is not copied: the attribute stays
-    empty if it is required (type 2), and is left out otherwise. `IDENTITY` is copied in any case.
-
-    Args:
-        ds: Dataset as read from a file, its elements not yet decoded.
-
-    Returns:
-        Elements to add to a result in the same study, with all type 2 attributes.
+    empty if it is required (type 2), and is left out otherwise. `IDENTITY` is copied in any case. The
+    elements of `ds` must not be decoded yet.
     """
     shared = Dataset()
     character_set = _character_set(ds)
@@ -82,7 +39,8 @@ def copy_study_attributes(ds: Dataset) -> Dataset:
         shared.SpecificCharacterSet = character_set
     for keyword in (*IDENTITY, *DESCRIPTION):
         _copy(ds, keyword, shared, strict=keyword not in IDENTITY)
-    for keyword in (*_TYPE_2, *(_TRIAL if "ClinicalTrialSponsorName" in shared else ())):
+    in_trial = "ClinicalTrialSponsorName" in shared
+    for keyword in (*_TABLES["type_2"], *(_TABLES["type_2_of_trial"] if in_trial else ())):
         if keyword not in shared:
             setattr(shared, keyword, None)
     return shared
@@ -95,7 +53,11 @@ def _copy(source: Dataset, keyword: str, target: Dataset, *, strict: bool) -> No
     if tag not in source:
         return
     if vr == "SQ":
-        items = [copied for item in _items(source, tag) if (copied := _item(item))]
+        try:
+            found = list(source[tag].value)
+        except Exception:  # noqa: BLE001  # pydicom parses sequences on access, and a damaged one raises many types
+            return
+        items = [copied for item in found if (copied := _item(item))]
         if items:
             setattr(target, keyword, items)
         return
@@ -118,13 +80,6 @@ def _item(item: Dataset) -> Dataset:
     return copied
 
 
-def _items(source: Dataset, tag: BaseTag) -> list[Dataset]:
-    try:
-        return list(source[tag].value)
-    except Exception:  # noqa: BLE001  # pydicom parses sequences on access, and a damaged one raises many types
-        return []
-
-
 def _is_legal(ds: Dataset, tag: BaseTag, vr: str) -> bool:
     keyword = keyword_for_tag(tag)
     try:
@@ -136,19 +91,16 @@ def _is_legal(ds: Dataset, tag: BaseTag, vr: str) -> bool:
             validate_value(vr, part, config.RAISE)
             if any(letter < " " for letter in part if letter not in _LINE_CONTROLS.get(vr, "")):
                 return False
-    except Exception:  # noqa: BLE001  # as in `_items`
+    except Exception:  # noqa: BLE001  # as in `_copy`
         return False
-    return keyword not in _TERMS or value in _TERMS[keyword]
+    return keyword not in _TABLES["terms"] or value in _TABLES["terms"][keyword]
 
 
 def _character_set(ds: Dataset) -> list[str]:
     """Return Specific Character Set in the standard's spelling; empty if it is absent or unknown."""
     value = ds.get("SpecificCharacterSet") or ""
-    names = [_standard_spelling(name) for name in ([value] if isinstance(value, str) else value)]
+    names = []
+    for name in [value] if isinstance(value, str) else value:
+        spelled = re.sub(r"^ISO[ _-]2022[ _-]IR[ _-]", "ISO 2022 IR ", name)  # consoles write ISO_2022_IR_87
+        names.append(re.sub(r"^ISO[ _-]IR[ _-]", "ISO_IR ", spelled))  # or ISO-IR 100
     return names if any(names) and all(name in python_encoding for name in names) else []
-
-
-def _standard_spelling(name: str) -> str:
-    """Return the standard's spelling of what consoles write: "ISO-IR 100", "ISO_2022_IR_87"."""
-    name = re.sub(r"^ISO[ _-]2022[ _-]IR[ _-]", "ISO 2022 IR ", name)
-    return re.sub(r"^ISO[ _-]IR[ _-]", "ISO_IR ", name)

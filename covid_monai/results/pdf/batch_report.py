@@ -9,22 +9,9 @@ from covid_monai.core.number_format import format_percent
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers.image_files import common_folder
+from covid_monai.results import wording
 from covid_monai.results.pdf.image_report import LIMITS, model_words, shorten_name
 from covid_monai.results.pdf.layout import Cell, ReportPages, result_cell
-from covid_monai.results.wording import (
-    ResultKind,
-    ascii_text,
-    capitalise,
-    class_label,
-    explained_class,
-    finding,
-    is_uncertain,
-    percent,
-    possible_classes,
-    reason_sentence,
-    reason_words,
-    result_kind,
-)
 
 LARGEST_BATCH = 2000  # images: more make a document that no one reads, and that takes minutes to lay out
 _HEADINGS = ("No.", "Image", "File", "Result", "Probabilities", "Not excluded, or reason")
@@ -90,13 +77,13 @@ def make_batch_report(
 def _counts(predictions: Sequence[Prediction]) -> Iterator[tuple[Cell, Cell]]:
     """Yield results with the number of images of each, classes first, in the order of the model."""
     classes = next((list(each.probabilities) for each in predictions if each.probabilities), [])
-    order = [class_label(name) for name in classes]
-    counts = Counter({(label, ResultKind.DECIDED): 0 for label in order})
+    order = [wording.class_label(name) for name in classes]
+    counts = Counter({(label, wording.ResultKind.DECIDED): 0 for label in order})
     for each in predictions:
-        words = finding(each) if each.ok else f"{finding(each)} ({reason_words(each)})"
-        counts[words, result_kind(each)] += 1
+        words = wording.finding(each) + ("" if each.ok else f" ({wording.reason_words(each)})")
+        counts[words, wording.result_kind(each)] += 1
 
-    def sort_key(item: tuple[tuple[str, ResultKind], int]) -> tuple[int, int, int]:
+    def sort_key(item: tuple[tuple[str, wording.ResultKind], int]) -> tuple[int, int, int]:
         (words, kind), count = item
         return kind.value, order.index(words) if words in order else len(order), -count
 
@@ -110,19 +97,20 @@ def _thumbnail(content: bytes | None) -> Cell:
 
 def _outcome(prediction: Prediction) -> Iterator[Cell]:
     """Yield the cells of result, probabilities, and classes that are not excluded or the reason."""
-    yield result_cell(finding(prediction), result_kind(prediction))
+    yield result_cell(wording.finding(prediction), wording.result_kind(prediction))
     if not prediction.ok:
-        words = f"{capitalise(reason_words(prediction))}. {capitalise(reason_sentence(prediction))}"
-        yield {"text": words, "colspan": 2}
+        reasons = (wording.reason_words(prediction), wording.reason_sentence(prediction))
+        yield {"text": ". ".join(map(wording.capitalise, reasons)), "colspan": 2}
         return
     probabilities = (
-        f"{class_label(name)} {percent(prediction, name)}" for name in prediction.probabilities or {}
+        f"{wording.class_label(name)} {wording.percent(prediction, name)}"
+        for name in prediction.probabilities or {}
     )
     yield "\n".join(probabilities)
-    not_excluded = f"Not excluded: {possible_classes(prediction)}"
-    if is_uncertain(prediction):
-        yield capitalise(str((prediction.decision or {})["reason"]))
-    elif prediction.decision is not None and explained_class(prediction) != prediction.predicted_class:
+    not_excluded = f"Not excluded: {wording.possible_classes(prediction)}"
+    if wording.is_uncertain(prediction):
+        yield wording.capitalise(str((prediction.decision or {})["reason"]))
+    elif prediction.decision and wording.explained_class(prediction) != prediction.predicted_class:
         yield f"Decided by its threshold. {not_excluded}"
     else:
         yield not_excluded
@@ -133,9 +121,10 @@ def _fine_print(predictions: Sequence[Prediction], model: Mapping[str, str]) -> 
     rule = "None: the model decides nothing. The table shows the most probable class."
     if decision is not None:
         thresholds = ", ".join(
-            f"{class_label(name)} {format_percent(value)}" for name, value in decision["thresholds"].items()
+            f"{wording.class_label(name)} {format_percent(value)}"
+            for name, value in decision["thresholds"].items()
         )
-        rule = f"{ascii_text(decision['rule'])} Thresholds: {thresholds}."
+        rule = f"{wording.ascii_text(decision['rule'])} Thresholds: {thresholds}."
     return {
         "Model.": f"{model_words(model)} Computed by {model['backend']}.",
         "Operating point.": rule,

@@ -16,18 +16,9 @@ from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
+from covid_monai.results import wording
 from covid_monai.results.pdf.layout import ReportPages
 from covid_monai.results.rendering import RgbImage, render_image, render_overlay
-from covid_monai.results.wording import (
-    ascii_text,
-    class_label,
-    explained_class,
-    finding,
-    percent,
-    possible_classes,
-    result_kind,
-    result_sentences,
-)
 
 _TITLE = "Chest radiograph: automatic classification"
 _IMAGE_CAPTION = "Image as displayed"
@@ -85,17 +76,15 @@ def make_page(
 ) -> bytes:
     """Lay out the page; same arguments and fonts give the same bytes.
 
-    Args:
-        prediction: Prediction of any status.
-        images: Up to two images of one size, each after its caption, for example `captioned_images`.
-        facts: Names and values that identify patient and image.
-        date: Creation date in the document, `YYYYMMDD`.
-        uid: SOP Instance UID of the image, if it has one.
+    `images` are up to two images of one size, each after its caption. `facts` identify patient and image.
+    `date` is the creation date in the document, `YYYYMMDD`, and `uid` the SOP Instance UID of the image.
     """
     page = ReportPages(_TITLE, date, "".join(facts.values()), several=False)
     page.add_facts(facts)
     page.add_images(images)
-    page.add_result(finding(prediction), result_sentences(prediction), result_kind(prediction))
+    page.add_result(
+        wording.finding(prediction), wording.result_sentences(prediction), wording.result_kind(prediction)
+    )
     if prediction.ok:
         page.add_table(
             [("Class", "Probability", "Threshold", "Excluded"), *_rows(prediction)],
@@ -109,7 +98,7 @@ def make_page(
 
 def captioned_images(prediction: Prediction, explained: ImageWithHeatmap) -> list[tuple[str, RgbImage]]:
     """Return the image, and the image with its heat map, each after its caption."""
-    label = class_label(explained_class(prediction))
+    label = wording.class_label(wording.explained_class(prediction))
     return [
         (_IMAGE_CAPTION, render_image(explained.image)),
         (f"Heat map (Grad-CAM): evidence for {label}", render_overlay(explained)),
@@ -118,7 +107,7 @@ def captioned_images(prediction: Prediction, explained: ImageWithHeatmap) -> lis
 
 def model_words(model: Mapping[str, str]) -> str:
     """Return name, version and digests of the model."""
-    return ascii_text(
+    return wording.ascii_text(
         f"{model['name']}, version {model['version']}, weights {model['weights_sha256'][:16]}, "
         f"preprocessing {model['preprocessing_digest'][:16]}, covid-monai {__version__}."
     )
@@ -155,7 +144,7 @@ def _header(path: str | Path) -> Dataset | None:
 def _images(classifier: Classifier, prediction: Prediction, path: str | Path) -> list[tuple[str, RgbImage]]:
     """Return image and heat map; only the image, if it can be read, where nothing was classified."""
     if prediction.ok:
-        return captioned_images(prediction, classifier.explain(path, explained_class(prediction)))
+        return captioned_images(prediction, classifier.explain(path, wording.explained_class(prediction)))
     try:
         (image,), _ = read_radiograph(path)
     except (UnreadableImage, RefusedImage):
@@ -168,15 +157,15 @@ def _rows(prediction: Prediction) -> Iterator[tuple[str, str, str, str]]:
     for name in prediction.probabilities or {}:
         excluded = "not known" if possible is None else "no" if name in possible else "yes"
         threshold = format_percent(thresholds[name]) if name in thresholds else "none"
-        yield class_label(name), percent(prediction, name), threshold, excluded
+        yield wording.class_label(name), wording.percent(prediction, name), threshold, excluded
 
 
 def _fine_print(prediction: Prediction) -> Iterator[tuple[str, str]]:
     if prediction.decision is not None:
-        yield "Operating point.", ascii_text(prediction.decision["rule"])
+        yield "Operating point.", wording.ascii_text(prediction.decision["rule"])
     if prediction.prediction_set is not None:
         words = "A class is excluded if it is less probable than on most validation images of that class."
-        yield "Not excluded:", f"{possible_classes(prediction)}. {words}"
+        yield "Not excluded:", f"{wording.possible_classes(prediction)}. {words}"
     yield "Model.", model_words(prediction.model)
     yield "Limits.", f"{LIMITS} {_HEATMAP_LIMIT}" if prediction.ok else LIMITS
 
