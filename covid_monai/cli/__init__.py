@@ -8,11 +8,6 @@ from collections import Counter
 from covid_monai.core.number_format import format_count
 
 
-def examples(*commands: str) -> str:
-    """Return the last part of a help page: commands that can be typed as they are."""
-    return "\n".join(["Examples:", *commands])
-
-
 def outcome_counts(outcomes: Counter[str]) -> str:
     """Return how many files have which outcome.
 

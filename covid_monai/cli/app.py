@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covid_monai.cli import examples
 from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle
 from covid_monai.cli.serve import HostOption, MaxUploadOption, PortOption, run_announced
 from covid_monai.core.errors import require_extra
@@ -15,15 +14,6 @@ from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
     from covid_monai.app.session import ServedModel
-
-EXAMPLES = (
-    examples(
-        "covid-monai app",
-        "covid-monai app --compare runs/mine",
-        "covid-monai app --folder images/ --max-upload-mib 32",
-    )
-    + f"\n\n{RESEARCH_USE}"
-)
 
 
 def app(

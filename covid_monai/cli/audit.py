@@ -6,17 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covid_monai.cli import examples
 from covid_monai.cli.options import JsonOption, print_json, reserve_stdout
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
     from covid_monai.datasets.leaks import UncheckedDatalist
-
-EXAMPLES = examples(
-    "covid-monai data audit datalist.json --output audit/",
-    "covid-monai data audit Task01/dataset.json --dataset-dir Task01/ --output audit/",
-)
 
 
 def audit(

@@ -5,24 +5,10 @@ from typing import Annotated
 
 import typer
 
-from covid_monai.cli import examples
 from covid_monai.cli.options import BundleOption, JsonOption, find_bundle, print_json, reserve_stdout
 from covid_monai.core.vocabulary import RESEARCH_USE
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Check a bundle that was exported.",
-    epilog=examples("covid-monai bundle verify covid_cxr_classification-0.2.0.zip"),
-)
-
-EXPORT_EXAMPLES = examples(
-    "covid-monai export --output dist/",
-    "covid-monai export --bundle runs/mine --images images/ --output dist/",
-)
-VERIFY_EXAMPLES = examples(
-    "covid-monai bundle verify covid_cxr_classification-0.2.0.zip",
-    "covid-monai bundle verify /opt/models/covid_cxr_classification",
-)
+app = typer.Typer(no_args_is_help=True, help="Check a bundle that was exported.")
 
 
 def export(
@@ -58,7 +44,7 @@ def export(
     typer.echo(RESEARCH_USE, err=True)
 
 
-@app.command(epilog=VERIFY_EXAMPLES)
+@app.command()
 def verify(
     path: Annotated[
         Path, typer.Argument(metavar="DIR|ZIP", help="Archive of covid-monai export, or its unpacked folder.")

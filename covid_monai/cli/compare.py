@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covid_monai.cli import examples
 from covid_monai.cli.options import JsonOption, complete_words, print_json, reserve_stdout
+from covid_monai.core.number_format import NOT_DEFINED, format_metric
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-EXAMPLES = examples(
-    "covid-monai compare runs/a/evaluation/predictions.csv runs/b/evaluation/predictions.csv",
-    "covid-monai compare a/predictions.csv b/predictions.csv --source kermany --output comparison.json",
-)
 
 
 def compare(
@@ -59,9 +54,8 @@ def compare(
         result = compare_predictions(*both, split=split, resamples=resamples, seed=seed)
     result = {"first_file": str(first), "second_file": str(second), "source": source, **result}
     if output is not None:
-        write_text_atomically(
-            output, json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-        )
+        text = json.dumps(result, indent=2, allow_nan=False, ensure_ascii=False)
+        write_text_atomically(output, f"{text}\n")
     if as_json:
         print_json(result)
         return
@@ -89,13 +83,9 @@ def _table(result: Mapping[str, Any]) -> "Table":
             interval = f"{difference['low']:+.3f} to {difference['high']:+.3f}"
         table.add_row(
             metric.replace("_", " ").replace("auroc", "AUROC"),
-            *(_number(values[which]["value"]) for which in ("first", "second")),
-            _number(difference["value"], sign="+"),
+            *(format_metric(values[which]["value"]) for which in ("first", "second")),
+            NOT_DEFINED if difference["value"] is None else f"{difference['value']:+.3f}",
             interval,
             "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
         )
     return table
-
-
-def _number(value: float | None, *, sign: str = "") -> str:
-    return "not defined" if value is None else f"{value:{sign}.3f}"

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covid_monai.cli import audit as audit_command
-from covid_monai.cli import deidentify as deidentify_command
-from covid_monai.cli import examples
+from covid_monai.cli.audit import audit
+from covid_monai.cli.deidentify import deidentify
 from covid_monai.cli.options import (
     SHIPPED_BUNDLE,
     JsonOption,
@@ -47,14 +46,9 @@ _KINDS_OF_REASON = (
 app = typer.Typer(
     help="Prepare a datalist from public collections or your own images, audit it, de-identify DICOM files.",
     no_args_is_help=True,
-    epilog=examples(
-        "covid-monai data phantom phantoms/",
-        "covid-monai data prepare folder my_images/ --output datalist.json",
-        "covid-monai data audit datalist.json --output audit/",
-    ),
 )
-app.command(epilog=audit_command.EXAMPLES)(audit_command.audit)
-app.command(epilog=deidentify_command.EXAMPLES)(deidentify_command.deidentify)
+app.command()(audit)
+app.command()(deidentify)
 
 
 SourcesArgument = Annotated[
@@ -93,13 +87,7 @@ ViewsOption = Annotated[
 ]
 
 
-@app.command(
-    epilog=examples(
-        "covid-monai data prepare folder my_images/ --output datalist.json",
-        "covid-monai data prepare kermany chest_xray/ --classes normal,pneumonia --output datalist.json",
-        "covid-monai data prepare ieee8023 covid-chestxray-dataset/ kermany chest_xray/ --output all.json",
-    )
-)
+@app.command()
 def prepare(
     source_and_root: SourcesArgument,
     output: Annotated[Path, typer.Option(metavar="FILE", help="Datalist to write.")],
@@ -146,12 +134,7 @@ def prepare(
     _print_summary(datalist, as_json=as_json)
 
 
-@app.command(
-    epilog=examples(
-        "covid-monai data phantom phantoms/",
-        "covid-monai data phantom phantoms/ --patients 30 --size 256 --format dicom --no-ct --seed 7",
-    )
-)
+@app.command()
 def phantom(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder to write. It must be new, empty, or hold phantoms.")

@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covid_monai.cli import examples
 from covid_monai.cli.options import JsonOption, complete_words, print_json, reserve_stdout
 from covid_monai.core.errors import unknown_choice
 from covid_monai.core.number_format import format_count
 
 if TYPE_CHECKING:
     from covid_monai.deidentify.rules import Rules
-
-EXAMPLES = examples(
-    "covid-monai data deidentify --new-key --key-file ~/study.key export/ research/",
-    "covid-monai data deidentify --key-file ~/study.key --retain patient-characteristics export/ research/",
-    "covid-monai data deidentify --key-file ~/study.key --crosswalk ~/crosswalk.csv cd1/ cd2/ research/",
-)
 
 
 def deidentify(

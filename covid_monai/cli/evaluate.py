@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from covid_monai.cli import examples
 from covid_monai.cli.options import (
     BundleOption,
     DeviceOption,
@@ -16,11 +15,6 @@ from covid_monai.cli.options import (
     find_bundle,
     print_json,
     reserve_stdout,
-)
-
-EXAMPLES = examples(
-    "covid-monai evaluate --datalist datalist.json --output results/",
-    "covid-monai evaluate --bundle runs/mine --datalist datalist.json --output results/mine",
 )
 
 

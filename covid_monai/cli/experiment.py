@@ -5,15 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from covid_monai.cli import examples
 from covid_monai.cli.options import SHIPPED_BUNDLE, JsonOption, print_json, reserve_stdout
 from covid_monai.core.errors import unknown_choice
-
-EXAMPLES = examples(
-    "covid-monai experiment configs/experiments/s1.yaml --data my_collections/ --output runs/s1",
-    "covid-monai experiment configs/experiments/s1.yaml --data my_collections/ --output runs/try "
-    "--set max_epochs=1",
-)
 
 
 def complete_setting(incomplete: str) -> list[str]:

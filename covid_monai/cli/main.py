@@ -4,49 +4,59 @@ import gc
 import logging
 import os
 import sys
+import tomllib
 import warnings
+from importlib import resources
 from typing import Annotated
 
 import typer
 
 from covid_monai import __version__
-from covid_monai.cli import app as app_command
-from covid_monai.cli import bundle as bundle_command
-from covid_monai.cli import compare as compare_command
-from covid_monai.cli import data, examples
-from covid_monai.cli import evaluate as evaluate_command
-from covid_monai.cli import experiment as experiment_command
-from covid_monai.cli import predict as predict_command
-from covid_monai.cli import score_archive as score_archive_command
-from covid_monai.cli import serve as serve_command
-from covid_monai.cli import worker as worker_command
+from covid_monai.cli import bundle, data, worker
+from covid_monai.cli.app import app as page
+from covid_monai.cli.compare import compare
+from covid_monai.cli.evaluate import evaluate
+from covid_monai.cli.experiment import experiment
+from covid_monai.cli.predict import predict
+from covid_monai.cli.score_archive import score_archive
+from covid_monai.cli.serve import serve
 from covid_monai.core.errors import exception_chain, first_line
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 TRACEBACK = "COVID_MONAI_TRACEBACK"
+_EXAMPLES: dict[str, list[str]] = tomllib.loads(
+    resources.files(__package__).joinpath("examples.toml").read_text("utf-8")
+)
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=examples(
-        "covid-monai data phantom phantoms/",
-        "covid-monai predict image.dcm",
-        "covid-monai predict --help",
-    )
-    + f"\n\n{RESEARCH_USE}",
 )
-app.add_typer(bundle_command.app, name="bundle")
-app.add_typer(data.app, name="data")
-app.add_typer(worker_command.app, name="worker")
-app.command(epilog=app_command.EXAMPLES)(app_command.app)
-app.command(epilog=compare_command.EXAMPLES)(compare_command.compare)
-app.command(epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
-app.command(epilog=experiment_command.EXAMPLES)(experiment_command.experiment)
-app.command(epilog=bundle_command.EXPORT_EXAMPLES)(bundle_command.export)
-app.command(epilog=predict_command.EXAMPLES)(predict_command.predict)
-app.command(epilog=score_archive_command.EXAMPLES)(score_archive_command.score_archive)
-app.command(epilog=serve_command.EXAMPLES)(serve_command.serve)
+for name, group in (("bundle", bundle.app), ("data", data.app), ("worker", worker.app)):
+    app.add_typer(group, name=name)
+for command in (page, compare, evaluate, experiment, bundle.export, predict, score_archive, serve):
+    app.command()(command)
+
+
+def _add_examples(group: typer.Typer, words: str) -> None:
+    """End the help page of each command with the examples of `examples.toml`."""
+    group.info.epilog = _epilog(words)
+    for command in group.registered_commands:
+        name = str(command.name or getattr(command.callback, "__name__", ""))
+        command.epilog = _epilog(f"{words} {name.replace('_', '-')}")
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            _add_examples(below.typer_instance, f"{words} {below.name}")
+
+
+def _epilog(words: str) -> str:
+    examples = "\n".join(["Examples:", *_EXAMPLES[words]])
+    states_notice = words in ("covid-monai", "covid-monai app", "covid-monai serve", "covid-monai worker")
+    return f"{examples}\n\n{RESEARCH_USE}" if states_notice else examples
+
+
+_add_examples(app, "covid-monai")
 
 
 def main() -> None:

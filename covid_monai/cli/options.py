@@ -4,7 +4,7 @@ import glob
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,11 +92,7 @@ JsonOption = Annotated[
 
 
 def find_bundle(folder: Path | None) -> Path:
-    """Return the given bundle folder, else the shipped bundle: beside the package, or in the current folder.
-
-    Raises:
-        FileNotFoundError: If there is no bundle, or it has no trained weights.
-    """
+    """Return the given folder, else the shipped bundle, beside the package or in the current folder."""
     checkout = Path(covid_monai.__file__).parent.parent
     shipped = [root / SHIPPED_BUNDLE for root in (checkout, Path.cwd())]
     folder = folder or next((place for place in shipped if (place / "configs").is_dir()), None)
@@ -120,12 +116,7 @@ def find_bundle(folder: Path | None) -> Path:
 
 
 def find_images(paths: list[Path]) -> list[Path]:
-    """Return the given files and the images in the given folders; report how many files are left out.
-
-    Raises:
-        FileNotFoundError: If a path does not exist.
-        ValueError: If there is no image.
-    """
+    """Return the given files and the images in the given folders; report how many files are left out."""
     from covid_monai.readers.image_files import find_image_files
 
     files, left_out = find_image_files(paths)
@@ -144,10 +135,7 @@ def find_images(paths: list[Path]) -> list[Path]:
 @contextmanager
 def reserve_stdout(as_json: bool) -> Iterator[None]:
     """Send what libraries print in the block to the standard error if a program reads the standard output."""
-    if not as_json:
-        yield
-        return
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
         yield
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covid_monai.cli import examples, outcome_counts
+from covid_monai.cli import outcome_counts
 from covid_monai.cli.options import (
     BackendOption,
     BatchSizeOption,
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
     from covid_monai.inference import Prediction
 
 _LISTED_FAILURES = 20
-
-EXAMPLES = examples(
-    "covid-monai predict image.dcm",
-    "covid-monai predict --output results.csv studies/",
-    "covid-monai predict --bundle runs/mine --json images/*.png",
-    "covid-monai predict --report image.pdf image.png",
-    "covid-monai predict --dicom-output results/ --pdf studies/",
-)
 
 
 def predict(

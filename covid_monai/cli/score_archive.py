@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from covid_monai.cli import examples, outcome_counts
+from covid_monai.cli import outcome_counts
 from covid_monai.cli.options import (
     BatchSizeOption,
     BundleOption,
@@ -18,11 +18,6 @@ from covid_monai.cli.options import (
     reserve_stdout,
 )
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
-
-EXAMPLES = examples(
-    "covid-monai score-archive /archive/2020 --output 2020.jsonl --workers 8",
-    "covid-monai score-archive /archive --output all.jsonl --address auto --workers 200",
-)
 
 
 def score_archive(

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covid_monai.cli import examples
 from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
@@ -23,15 +22,6 @@ _REACHABLE_BY_OTHERS = (
 HostOption = Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen at.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
 MaxUploadOption = Annotated[int, typer.Option(min=1, help="Size of the largest file, in MiB.")]
-EXAMPLES = (
-    examples(
-        "covid-monai serve",
-        "covid-monai serve --port 9000 --bundle runs/mine",
-        "covid-monai serve --dicomweb-root https://pacs.example/dicom-web",
-        "curl --form files=@image.dcm http://127.0.0.1:8080/v1/predict",
-    )
-    + f"\n\n{RESEARCH_USE}"
-)
 
 
 def serve(

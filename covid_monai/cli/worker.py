@@ -5,41 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covid_monai.cli import examples
 from covid_monai.cli.options import JsonOption, find_bundle, print_json, reserve_stdout
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.number_format import format_count
-from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
     from covid_monai.worker.queue import JobQueue
     from covid_monai.worker.settings import Settings
 
-app = typer.Typer(
-    invoke_without_command=True,
-    epilog=examples(
-        "covid-monai worker check --config worker.yaml",
-        "covid-monai worker --config worker.yaml",
-        "covid-monai worker dead-letters list --config worker.yaml",
-    )
-    + f"\n\n{RESEARCH_USE}",
-)
+app = typer.Typer(invoke_without_command=True)
 dead_letters = typer.Typer(
-    no_args_is_help=True,
-    help="List, retry or drop dead letters: images that were given up.",
-    epilog=examples(
-        "covid-monai worker dead-letters list --config worker.yaml",
-        "covid-monai worker dead-letters retry --config worker.yaml --all",
-    ),
+    no_args_is_help=True, help="List, retry or drop dead letters: images that were given up."
 )
 app.add_typer(dead_letters, name="dead-letters")
-
-
-def _examples_with_json(command: str) -> str:
-    line = f"covid-monai worker {command} --config worker.yaml"
-    return examples(line, f"{line} --json")
-
 
 _CONFIG = typer.Option("--config", metavar="FILE", help="Configuration of the worker.")
 ConfigOption = Annotated[Path, _CONFIG]
@@ -74,7 +53,7 @@ def serve(context: typer.Context, config: Annotated[Path | None, _CONFIG] = None
         Service(settings, bundle).run()
 
 
-@app.command(epilog=_examples_with_json("check"))
+@app.command()
 def check(config: ConfigOption, as_json: JsonOption = False) -> None:
     """Try everything that the worker will need, and say what is wrong. Nothing is changed.
 
@@ -103,7 +82,7 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command("set-aside", epilog=examples("covid-monai worker set-aside --config worker.yaml"))
+@app.command("set-aside")
 def set_aside(config: ConfigOption) -> None:
     """Keep a damaged queue under another name and begin a new queue. Stop the worker first.
 
@@ -125,7 +104,7 @@ def set_aside(config: ConfigOption) -> None:
     typer.echo("The new queue will read each change feed from its start.")
 
 
-@dead_letters.command("list", epilog=_examples_with_json("dead-letters list"))
+@dead_letters.command("list")
 def list_dead_letters(config: ConfigOption, as_json: JsonOption = False) -> None:
     """List dead letters: job number, archive, number of tries, reason, SOP Instance UID. Exit code: 0."""
     letters: list[dict[str, Any]] = [
@@ -144,22 +123,17 @@ def list_dead_letters(config: ConfigOption, as_json: JsonOption = False) -> None
     for letter in letters:
         letter["tries"] = format_count(letter["tries"], "try", "tries")
         typer.echo("\t".join(map(str, letter.values())))
-    typer.echo(f"{format_count(len(letters), 'dead letter')}.", err=True)
+    typer.echo(f"{format_count(len(letters), 'dead letter', 'dead letters')}.", err=True)
 
 
-@dead_letters.command(
-    epilog=examples(
-        "covid-monai worker dead-letters retry --config worker.yaml 17 18",
-        "covid-monai worker dead-letters retry --config worker.yaml --all",
-    )
-)
+@dead_letters.command()
 def retry(config: ConfigOption, numbers: Numbers = None, everything: AllOption = False) -> None:
     """Put dead letters back into the queue. A running worker processes them within seconds."""
     queue, selected = _select(config, numbers, everything=everything)
     _report(selected, queue.retry_dead_letters(selected), "put back into the queue")
 
 
-@dead_letters.command(epilog=examples("covid-monai worker dead-letters drop --config worker.yaml 17 18"))
+@dead_letters.command()
 def drop(config: ConfigOption, numbers: Numbers = None, everything: AllOption = False) -> None:
     """Close dead letters for good. These images get no result."""
     queue, selected = _select(config, numbers, everything=everything)
@@ -193,7 +167,7 @@ def _select(config: Path, numbers: list[int] | None, *, everything: bool) -> tup
 
 
 def _report(selected: list[int], changed: list[int], what: str) -> None:
-    typer.echo(f"{format_count(len(changed), 'dead letter')} {what}.")
+    typer.echo(f"{format_count(len(changed), 'dead letter', 'dead letters')} {what}.")
     unknown = sorted(set(selected) - set(changed))
     if unknown:
         raise ValueError(f"These jobs are not dead letters: {', '.join(map(str, unknown))}.")
