@@ -10,7 +10,6 @@ from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, f
 from covid_monai.cli.serve import HostOption, MaxUploadOption, PortOption, run_announced
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
-from covid_monai.core.vocabulary import RESEARCH_USE
 
 if TYPE_CHECKING:
     from covid_monai.app.session import ServedModel
