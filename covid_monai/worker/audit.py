@@ -24,24 +24,6 @@ KEY_FILE = "audit.key"
 _HASH_LETTERS = 32  # 128 bits
 
 
-class UidFormatter:
-    """Write UIDs `hashed` or `plain`, as the audit trail and the log may show them.
-
-    The key of the hash is in `folder`; it is made if it is missing.
-    """
-
-    def __init__(self, kind: str, folder: Path) -> None:
-        self._key = None if kind == "plain" else _read_key(folder / KEY_FILE)
-
-    def format(self, uid: str) -> str | None:
-        """Return the UID or its hash; None if the text is not a UID, because it can then be anything."""
-        if not is_uid(uid):
-            return None
-        if self._key is None:
-            return uid
-        return hmac.new(self._key, uid.encode(), hashlib.sha256).hexdigest()[:_HASH_LETTERS]
-
-
 def _read_key(path: Path) -> bytes:
     if not path.exists():
         with replace_atomically(path) as temporary:
@@ -56,14 +38,23 @@ def _read_key(path: Path) -> bytes:
 class AuditTrail:
     """Append-only file of JSON lines, which is made if it is missing; several threads may share it.
 
-    The file is opened for each line, so that logrotate may move it at any time.
+    The file is opened for each line, so that logrotate may move it at any time. UIDs are written as
+    `identifiers` says, `hashed` or `plain`. The key of the hash is in `key_dir`; it is made if it is missing.
     """
 
-    def __init__(self, path: Path, uids: UidFormatter) -> None:
+    def __init__(self, path: Path, identifiers: str, key_dir: Path) -> None:
         self._path = path
-        self.uids = uids
+        self._key = None if identifiers == "plain" else _read_key(key_dir / KEY_FILE)
         self._lock = threading.Lock()
         self._open().close()  # a folder that cannot be written is an error at the start
+
+    def format_uid(self, uid: str) -> str | None:
+        """Return the UID or its hash; None if the text is not a UID, because it can then be anything."""
+        if not is_uid(uid):
+            return None
+        if self._key is None:
+            return uid
+        return hmac.new(self._key, uid.encode(), hashlib.sha256).hexdigest()[:_HASH_LETTERS]
 
     def _open(self) -> FileIO:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,8 +71,8 @@ class AuditTrail:
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "event": event,
-            "instance": self.uids.format(address.sop_instance_uid),
-            "study": self.uids.format(address.study_instance_uid),
+            "instance": self.format_uid(address.sop_instance_uid),
+            "study": self.format_uid(address.study_instance_uid),
             **values,
         }
         text = json.dumps({key: value for key, value in line.items() if value is not None}) + "\n"

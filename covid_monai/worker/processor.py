@@ -114,7 +114,7 @@ class BatchProcessor:
             probabilities=prediction.probabilities,
             decision=(prediction.decision or {}).get("class"),
             model=prediction.model["weights_sha256"][:16],
-            results=[self.context.audit.uids.format(str(ds.SOPInstanceUID)) for ds in objects] or None,
+            results=[self.context.audit.format_uid(str(ds.SOPInstanceUID)) for ds in objects] or None,
         )
 
     def _close(self, job: Job, prediction: Prediction) -> None:
@@ -152,7 +152,7 @@ class BatchProcessor:
         action = self.retry_policy.decide(job, failure)
         fields = {
             **{"archive": self.archive.name, "job": job.number, "stage": stage, "reason": failure.reason},
-            "instance": self.context.audit.uids.format(job.address.sop_instance_uid),
+            "instance": self.context.audit.format_uid(job.address.sop_instance_uid),
         }
         if not action.stops_batch:
             logger.warning("image_failed", extra=fields)

@@ -22,36 +22,8 @@ from covid_monai.worker.rules import Notice
 BEGINNING = "0"
 _SINGLE_AFTER_STARTS = 3
 _COLUMNS = "number, archive, study, series, instance, noticed, starts, attempts, deferrals, reason"
-_VERSION = 1
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS job (
-    number INTEGER PRIMARY KEY,
-    archive TEXT NOT NULL,
-    study TEXT NOT NULL,
-    series TEXT NOT NULL,
-    instance TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'refused', 'dead', 'dropped')),
-    noticed REAL NOT NULL,
-    not_before REAL NOT NULL DEFAULT 0,
-    starts INTEGER NOT NULL DEFAULT 0,
-    first_start REAL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    deferrals INTEGER NOT NULL DEFAULT 0,
-    finished REAL,
-    reason TEXT,
-    probabilities TEXT,
-    UNIQUE (archive, instance)
-);
-CREATE INDEX IF NOT EXISTS waiting ON job (archive, deferrals, number) WHERE state = 'waiting';
-CREATE INDEX IF NOT EXISTS dead ON job (archive, number) WHERE state = 'dead';
-CREATE INDEX IF NOT EXISTS finished ON job (finished);
-CREATE TABLE IF NOT EXISTS position (archive TEXT PRIMARY KEY, position TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS result (archive TEXT NOT NULL, instance TEXT NOT NULL, job INTEGER NOT NULL,
-    PRIMARY KEY (archive, instance)) WITHOUT ROWID;
-PRAGMA user_version={_VERSION};
-COMMIT;
-"""
+_VERSION = 1  # as in queue.sql
+_SCHEMA = Path(__file__).with_name("queue.sql")
 
 
 class QueueError(ValueError):
@@ -136,7 +108,7 @@ class JobQueue:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
             self._check()
-            self._database.executescript(_SCHEMA)
+            self._database.executescript(_SCHEMA.read_text(encoding="utf-8"))
         except sqlite3.OperationalError as error:  # locked, full or no permission, but not damaged
             raise OSError(f"{self.path} cannot be used ({error}). Check its rights and the disk.") from error
         except sqlite3.DatabaseError as error:

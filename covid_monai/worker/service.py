@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.failures import Availability
 from covid_monai.readers.sandbox import DecodeSandbox
-from covid_monai.worker.audit import AuditTrail, UidFormatter
+from covid_monai.worker.audit import AuditTrail
 from covid_monai.worker.context import Model, WorkerContext
 from covid_monai.worker.feeds import DicomWebSearch, FeedWatcher, OrthancChangeFeed
 from covid_monai.worker.monitoring import (
@@ -66,13 +66,12 @@ class Service:
     def _make_context(self, registry: CollectorRegistry, bundle_dir: Path) -> WorkerContext:
         settings = self._settings
         queue = JobQueue(settings.state_dir)
-        uids = UidFormatter(settings.audit.identifiers, settings.state_dir)
         model = Model(settings, bundle_dir)
         return WorkerContext(
             settings=settings,
             queue=queue,
             model=model,
-            audit=AuditTrail(settings.audit_file, uids),
+            audit=AuditTrail(settings.audit_file, settings.audit.identifiers, settings.state_dir),
             metrics=Metrics(registry),
             drift=ScoreDrift(model.reference, queue.latest_probabilities(DRIFT_WINDOW)),
             stop=self._stop,

@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from covid_monai.pacs.connection import InstanceAddress
-from covid_monai.worker.audit import KEY_FILE, AuditTrail, UidFormatter
+from covid_monai.worker.audit import KEY_FILE, AuditTrail
 
 
 def of(uid):
@@ -21,18 +21,20 @@ def lines(path):
 
 
 def test_a_uid_is_hashed_with_a_key_that_only_the_owner_reads(tmp_path):
-    uids = UidFormatter("hashed", tmp_path)
+    path = tmp_path / "audit.jsonl"
+    hashed, plain = (AuditTrail(path, identifiers, tmp_path) for identifiers in ("hashed", "plain"))
     key = tmp_path / KEY_FILE
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     expected = hmac.new(key.read_bytes().strip(), b"1.2.3", hashlib.sha256).hexdigest()
-    assert uids.format("1.2.3") == expected[:32] == UidFormatter("hashed", tmp_path).format("1.2.3")
-    assert UidFormatter("plain", tmp_path).format("1.2.3") == "1.2.3"
-    assert UidFormatter("plain", tmp_path).format("Doe^Jane") is None
+    again = AuditTrail(path, "hashed", tmp_path)
+    assert hashed.format_uid("1.2.3") == expected[:32] == again.format_uid("1.2.3")
+    assert plain.format_uid("1.2.3") == "1.2.3"
+    assert plain.format_uid("Doe^Jane") is None
 
 
 def test_the_trail_follows_logrotate(tmp_path):
     path = tmp_path / "audit.jsonl"
-    trail = AuditTrail(path, UidFormatter("plain", tmp_path))
+    trail = AuditTrail(path, "plain", tmp_path)
     trail.write("answered", of("1.2"))
     path.rename(tmp_path / "audit.jsonl.1")
     trail.write("refused", of("1.3"), reason=None)
@@ -44,7 +46,7 @@ def test_the_trail_follows_logrotate(tmp_path):
 
 def test_half_a_line_is_taken_back(tmp_path, monkeypatch):
     path = tmp_path / "audit.jsonl"
-    trail = AuditTrail(path, UidFormatter("plain", tmp_path))
+    trail = AuditTrail(path, "plain", tmp_path)
     trail.write("answered", of("1.2"))
     real = os.write
     monkeypatch.setattr(os, "write", lambda file, data: real(file, data[:10]))

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from covid_monai.pacs.failures import ArchiveFailure, Fault
 from covid_monai.worker import feeds
-from covid_monai.worker.audit import AuditTrail, UidFormatter
+from covid_monai.worker.audit import AuditTrail
 from covid_monai.worker.feeds import DicomWebSearch, FeedWatcher, OrthancChangeFeed
 from covid_monai.worker.monitoring import Metrics
 from covid_monai.worker.queue import JobQueue
@@ -61,7 +61,7 @@ def context(tmp_path):
     found = SimpleNamespace(
         settings=SimpleNamespace(limits=Limits(longest_wait_seconds=0.1)),
         queue=JobQueue(tmp_path),
-        audit=AuditTrail(tmp_path / "audit.jsonl", UidFormatter("plain", tmp_path)),
+        audit=AuditTrail(tmp_path / "audit.jsonl", "plain", tmp_path),
         metrics=Metrics(CollectorRegistry()),
         stop=threading.Event(),
     )

@@ -13,7 +13,7 @@ from covid_monai.inference.prediction import Prediction
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault
 from covid_monai.readers.sandbox import SandboxResult
-from covid_monai.worker.audit import AuditTrail, UidFormatter
+from covid_monai.worker.audit import AuditTrail
 from covid_monai.worker.context import WorkerContext
 from covid_monai.worker.monitoring import Metrics, ScoreDrift
 from covid_monai.worker.processor import BatchProcessor
@@ -33,14 +33,13 @@ class Scene:
         settings = Settings(state_dir=folder, archives=(ARCHIVE,), limits=limits)
         self.folder, self.stop = folder, threading.Event()
         self.queue = JobQueue(folder)
-        uids = UidFormatter("plain", folder)
         self.availability = Availability(longest_wait_s=0.1, stop=self.stop)
         registry = CollectorRegistry()
         context = WorkerContext(
             settings=settings,
             queue=self.queue,
             model=self,
-            audit=AuditTrail(folder / "audit.jsonl", uids),
+            audit=AuditTrail(folder / "audit.jsonl", "plain", folder),
             metrics=Metrics(registry),
             drift=ScoreDrift(None, ()),
             stop=self.stop,
