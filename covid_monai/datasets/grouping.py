@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
 
 from covid_monai.datasets.collections.base import Record, relative_to
 
@@ -27,14 +26,12 @@ def connected(pairs: Iterable[tuple[_Name, _Name]]) -> list[tuple[_Name, ...]]:
     >>> connected([("b", "c"), ("x", "y"), ("a", "c")])
     [('a', 'b', 'c'), ('x', 'y')]
     """
-    links = list(pairs)
-    names = sorted({name for pair in links for name in pair})
-    number = {name: index for index, name in enumerate(names)}
-    components = _components([(number[first], number[second]) for first, second in links], size=len(names))
-    groups: dict[int, list[_Name]] = defaultdict(list)
-    for name, group in zip(names, components, strict=True):
-        groups[int(group)].append(name)
-    return sorted(tuple(group) for group in groups.values())
+    joined = DisjointSet()
+    for first, second in pairs:
+        joined.add(first)
+        joined.add(second)
+        joined.merge(first, second)
+    return sorted(tuple(sorted(group)) for group in joined.subsets())
 
 
 def connected_groups(items: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
@@ -43,20 +40,17 @@ def connected_groups(items: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
     >>> connected_groups([{"patient": "a"}, {"patient": "b", "group": "g"}, {"patient": "c", "group": "g"}])
     array([0, 1, 1])
     """
-    nodes: dict[tuple[str, str], int] = {}
-    pairs = []
-    for row, item in enumerate(items):
-        keys = [("patient", item.get("patient") or item["image"])]
-        keys += [("group", item["group"])] if item.get("group") is not None else []
-        pairs += [(row, len(items) + nodes.setdefault((kind, str(key)), len(nodes))) for kind, key in keys]
-    return _components(pairs, size=len(items) + len(nodes))[: len(items)]
-
-
-def _components(pairs: ArrayLike, *, size: int) -> NDArray[np.int64]:
-    """Return the number of the connected component of each of `size` nodes."""
-    start, end = np.reshape(np.asarray(pairs, dtype=np.int64), (-1, 2)).T
-    graph = coo_array((np.ones(len(start)), (start, end)), shape=(size, size))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+    joined, patients = (
+        DisjointSet(),
+        [("patient", str(item.get("patient") or item["image"])) for item in items],
+    )
+    for patient, item in zip(patients, items, strict=True):
+        joined.add(patient)
+        if item.get("group") is not None:
+            joined.add(group := ("group", str(item["group"])))
+            joined.merge(patient, group)
+    numbers: dict[tuple[str, str], int] = {}
+    return np.array([numbers.setdefault(joined[patient], len(numbers)) for patient in patients], np.int64)
 
 
 def name_patients(records: Sequence[Record], *, root: Path) -> list[Record]:

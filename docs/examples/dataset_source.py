@@ -4,24 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covid_monai.core.vocabulary import NORMAL, PNEUMONIA
-from covid_monai.datasets.collections.base import (
-    Excluded,
-    Record,
-    Source,
-    facts_of,
-    find_root,
-    known_text,
-    read_table,
-)
+from covid_monai.datasets.collections.base import Excluded, Record, Source, facts_of, known_text, read_table
 
-LAYOUT = "findings.csv and images/"
 _COLUMNS = ("image", "finding", "subject", "part", "view", "sex", "age")
 _CLASS_OF_FINDING = {"clear": NORMAL, "consolidation": PNEUMONIA, "infiltrate": PNEUMONIA}
 
 
-def records(root: Path) -> Iterator[Record | Excluded]:
+def _read(folder: Path) -> Iterator[Record | Excluded]:
     """Yield the images of `findings.csv`; a finding without a class is excluded by name."""
-    folder = find_root(root, names=("findings.csv", "images"), layout=LAYOUT)
     for row in read_table(folder / "findings.csv", columns=_COLUMNS):
         image = folder / "images" / row["image"]
         class_name = _CLASS_OF_FINDING.get(row["finding"])
@@ -30,12 +20,13 @@ def records(root: Path) -> Iterator[Record | Excluded]:
             continue
         patient = known_text(row["subject"])
         split = "test" if row["part"] == "test" else "training"
-        yield Record(image, class_name, SOURCE.name, patient, split, **facts_of(row))
+        yield Record(image, class_name, patient=patient, split=split, **facts_of(row))
 
 
 SOURCE = Source(
     name="two-towns",
-    layout=LAYOUT,
+    layout="findings.csv and images/",
     licence="CC BY 4.0; the publication to cite",
-    records=records,
+    read=_read,
+    needs=("findings.csv", "images"),
 )

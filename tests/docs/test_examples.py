@@ -73,7 +73,7 @@ def test_the_source_is_prepared_with_its_patients_its_test_part_and_its_reasons(
 def test_the_source_says_what_it_expected(tmp_path):
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(FileNotFoundError, match=r"expected findings\.csv and images/; found holiday\.jpg"):
-        list(_load("dataset_source").records(tmp_path))
+        list(_load("dataset_source").SOURCE.records(tmp_path))
 
 
 def test_the_network_has_the_parts_that_training_and_heat_maps_ask_for():

@@ -1,13 +1,13 @@
 """What a new collection is made of: a `Source` that yields a `Record` or an `Excluded` for each image.
 
-A collection's module finds its folder with `find_root`, and its images with `images_by_class`, `image_files`
-or `read_table`. `facts_of` reads view, sex and age from a row of a table. docs/add-dataset.md has an example.
+A collection's module finds its images with `images_by_class`, `image_files` or `read_table`. `facts_of` reads
+view, sex and age from a row of a table. docs/add-dataset.md has an example.
 """
 
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ class Record:
     Args:
         image: Path of the file.
         class_name: `normal`, `pneumonia`, `covid`, or a class of the person's own.
-        source: Name of the source, a key of `SOURCES`.
+        source: Name of the source, a key of `SOURCES`; `Source.records` fills it in.
         patient: Identifier within the source; `None` where the source does not have one.
         split: Part of the collection's own split that the image belongs to, if it has one.
         view: View in upper case as in ViewPosition: `PA`, `AP`, `AP SUPINE`, `L`, ...
@@ -48,7 +48,7 @@ class Record:
 
     image: Path
     class_name: str
-    source: str
+    source: str = ""
     patient: str | None = None
     split: Split | None = None
     view: str | None = None
@@ -83,26 +83,41 @@ class Source:
         name: Name on the command line, and `source` of the datalist's records.
         layout: Description of what its root must hold, for messages.
         licence: Licence and origin, stored in every datalist made from it.
-        records: Function that yields the images under a root. It raises `FileNotFoundError` or `ValueError`
-            for a root that does not have the layout.
+        read: Function that yields the images of the folder that holds `needs`.
+        needs: Files and folders that must be in the root, or in one of its `nested` sub-folders.
+        nested: Sub-folders to look into, because archives often unpack to a folder inside a folder.
+        or_file: Whether the root may be a file, which `read` then gets as it is.
     """
 
     name: str
     layout: str
     licence: str
-    records: Callable[[Path], Iterator[Record | Excluded]]
+    read: Callable[[Path], Iterator[Record | Excluded]]
+    needs: Sequence[str] = ()
+    nested: Sequence[str] = ()
+    or_file: bool = False
+
+    def records(self, root: Path) -> Iterator[Record | Excluded]:
+        """Yield the images under a root.
+
+        Raises:
+            FileNotFoundError: If the root does not have the layout.
+            ValueError: If a table of the source cannot be read.
+        """
+        if not (self.or_file and root.is_file()):
+            root = find_root(root, names=self.needs, layout=self.layout, nested=self.nested)
+        for found in self.read(root):
+            yield replace(found, source=self.name) if isinstance(found, Record) else found
 
 
 def find_root(root: Path, *, names: Sequence[str], layout: str, nested: Sequence[str] = ()) -> Path:
     """Return the folder that holds all `names`: `root` itself or one of its `nested` sub-folders.
 
-    Archives often unpack to a folder inside a folder, hence `nested`.
-
     Raises:
         FileNotFoundError: If there is none; the message tells what was expected and what was found.
     """
     for folder in (root, *(root / inner for inner in nested)):
-        if all((folder / name).exists() for name in names):
+        if folder.is_dir() and all((folder / name).exists() for name in names):
             return folder
     raise wrong_root(root, layout)
 

@@ -9,7 +9,6 @@ from covid_monai.datasets.collections.kermany import patient_of
 
 _TABLE = "Chest_xray_Corona_Metadata.csv"
 _IMAGES = "Coronahack-Chest-XRay-Dataset"
-LAYOUT = f"{_TABLE} and {_IMAGES}/ with train/ and test/"
 _LABELS = ("Label", "Label_1_Virus_category", "Label_2_Virus_category")
 _COLUMNS = ("X_ray_image_name", "Dataset_type", *_LABELS)
 
@@ -23,9 +22,8 @@ def _class_of(row: dict[str, str]) -> str | None:
     return {"Normal": NORMAL, "Pnemonia": PNEUMONIA, "Pneumonia": PNEUMONIA}.get(row["Label"])
 
 
-def records(root: Path) -> Iterator[Record | Excluded]:
+def _read(folder: Path) -> Iterator[Record | Excluded]:
     """Yield the radiographs with the official split and Kermany's patients."""
-    folder = find_root(root, names=(_TABLE, _IMAGES), layout=LAYOUT)
     inner = folder / _IMAGES / _IMAGES  # the published archive repeats the folder
     images = find_root(
         inner if inner.is_dir() else folder / _IMAGES, names=("train", "test"), layout="train/, test/"
@@ -40,12 +38,13 @@ def records(root: Path) -> Iterator[Record | Excluded]:
             reason = f"label {label or 'unknown'} in {row['Dataset_type'] or 'no part'} has no class"
             yield Excluded(image, reason)
         else:
-            yield Record(image, class_name, SOURCE.name, patient_of(image.stem, split=split), split)
+            yield Record(image, class_name, patient=patient_of(image.stem, split=split), split=split)
 
 
 SOURCE = Source(
     name="coronahack",
-    layout=LAYOUT,
+    layout=f"{_TABLE} and {_IMAGES}/ with train/ and test/",
     licence="per origin: Kermany CC BY 4.0, COVID images as in ieee8023; Kaggle praveengovi",
-    records=records,
+    read=_read,
+    needs=(_TABLE, _IMAGES),
 )

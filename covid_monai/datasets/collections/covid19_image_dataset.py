@@ -4,16 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from covid_monai.datasets.collections.base import (
-    SPLIT_NAMES,
-    Excluded,
-    Record,
-    Source,
-    find_root,
-    images_by_class,
-)
-
-LAYOUT = "train/ and test/, each with Covid/, Normal/ and Viral Pneumonia/"
+from covid_monai.datasets.collections.base import SPLIT_NAMES, Record, Source, images_by_class
 
 
 def patient_of(stem: str) -> str | None:
@@ -28,17 +19,18 @@ def patient_of(stem: str) -> str | None:
     return "".join(match.groups()) if match else None
 
 
-def records(root: Path) -> Iterator[Record | Excluded]:
+def _read(folder: Path) -> Iterator[Record]:
     """Yield the radiographs with the official split."""
-    folder = find_root(root, names=("train", "test"), layout=LAYOUT, nested=("Covid19-dataset",))
     for part in ("train", "test"):
         for class_name, image in images_by_class(folder / part, ("Covid", "Normal", "Viral Pneumonia")):
-            yield Record(image, class_name, SOURCE.name, patient_of(image.stem), SPLIT_NAMES[part])
+            yield Record(image, class_name, patient=patient_of(image.stem), split=SPLIT_NAMES[part])
 
 
 SOURCE = Source(
     name="covid19-image-dataset",
-    layout=LAYOUT,
+    layout="train/ and test/, each with Covid/, Normal/ and Viral Pneumonia/",
     licence="research use; Kaggle pranavraikokte/covid19-image-dataset",
-    records=records,
+    read=_read,
+    needs=("train", "test"),
+    nested=("Covid19-dataset",),
 )

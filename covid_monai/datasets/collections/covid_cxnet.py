@@ -5,17 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covid_monai.core.vocabulary import COVID
-from covid_monai.datasets.collections.base import (
-    Excluded,
-    Record,
-    Source,
-    facts_of,
-    find_root,
-    image_files,
-    read_table,
-)
+from covid_monai.datasets.collections.base import Record, Source, facts_of, image_files, read_table
 
-LAYOUT = "covid19/ and metadata.csv"
 _COLUMNS = ("filename", "patient_id", "sex", "age", "view")
 _BLOCK = 10  # images
 
@@ -38,20 +29,21 @@ def _patient(number: int | None, row: dict[str, str]) -> str | None:
     return None if number is None else f"block{number // _BLOCK}"
 
 
-def records(root: Path) -> Iterator[Record | Excluded]:
+def _read(folder: Path) -> Iterator[Record]:
     """Yield the radiographs, about half of them with patient, sex, age and view."""
-    folder = find_root(root, names=("covid19", "metadata.csv"), layout=LAYOUT, nested=("chest_xray_images",))
     rows = read_table(folder / "metadata.csv", columns=_COLUMNS)
     by_number = {_number(row["filename"]): row for row in rows}
     for image in image_files(folder / "covid19"):
         number = _number(image.name)
         row = by_number.get(number, {})
-        yield Record(image, COVID, SOURCE.name, _patient(number, row), **facts_of(row))
+        yield Record(image, COVID, patient=_patient(number, row), **facts_of(row))
 
 
 SOURCE = Source(
     name="covid-cxnet",
-    layout=LAYOUT,
+    layout="covid19/ and metadata.csv",
     licence="CC BY 4.0; Haghanifar et al. 2020, COVID-CXNet",
-    records=records,
+    read=_read,
+    needs=("covid19", "metadata.csv"),
+    nested=("chest_xray_images",),
 )

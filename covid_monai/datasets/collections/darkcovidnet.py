@@ -4,17 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from covid_monai.datasets.collections.base import (
-    Excluded,
-    Record,
-    Source,
-    facts_of,
-    find_root,
-    images_by_class,
-    read_table,
-)
+from covid_monai.datasets.collections.base import Record, Source, facts_of, images_by_class, read_table
 
-LAYOUT = "Covid-19/, No_findings/ and Pneumonia/ (and nih_metadata.csv for sex, age and view)"
 _CLASS_FOLDERS = ("Covid-19", "No_findings", "Pneumonia")
 _COLUMNS = ("Image Index", "Patient ID", "Patient Age", "Patient Gender", "View Position")
 _NIH_NAME = re.compile(r"0*(\d+)_\d{3}")
@@ -58,21 +49,22 @@ def patient_of(stem: str) -> str:
     return _IMAGE_OF_SERIES.split(stem, maxsplit=1)[0]
 
 
-def records(root: Path) -> Iterator[Record | Excluded]:
+def _read(folder: Path) -> Iterator[Record]:
     """Yield the radiographs, those of NIH with sex, age and view if `nih_metadata.csv` exists."""
-    folder = find_root(root, names=_CLASS_FOLDERS, layout=LAYOUT, nested=("X-Ray Image DataSet",))
     table = folder / "nih_metadata.csv"
     rows = read_table(table, columns=_COLUMNS) if table.exists() else []
     by_stem = {Path(row["Image Index"]).stem: row for row in rows}
     for class_name, image in images_by_class(folder, _CLASS_FOLDERS):
         row = by_stem.get(image.stem, {})
         facts = facts_of(row, view="View Position", sex="Patient Gender", age="Patient Age")
-        yield Record(image, class_name, SOURCE.name, patient_of(image.stem), **facts)
+        yield Record(image, class_name, patient=patient_of(image.stem), **facts)
 
 
 SOURCE = Source(
     name="darkcovidnet",
-    layout=LAYOUT,
+    layout="Covid-19/, No_findings/ and Pneumonia/ (and nih_metadata.csv for sex, age and view)",
     licence="NIH ChestX-ray8: no restriction; COVID images: per image as in ieee8023; Ozturk et al. 2020",
-    records=records,
+    read=_read,
+    needs=_CLASS_FOLDERS,
+    nested=("X-Ray Image DataSet",),
 )

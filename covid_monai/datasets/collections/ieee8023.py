@@ -5,17 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covid_monai.core.vocabulary import COVID, NORMAL, PNEUMONIA
-from covid_monai.datasets.collections.base import (
-    Excluded,
-    Record,
-    Source,
-    facts_of,
-    find_root,
-    known_text,
-    read_table,
-)
+from covid_monai.datasets.collections.base import Excluded, Record, Source, facts_of, known_text, read_table
 
-LAYOUT = "metadata.csv and images/"
 _COLUMNS = ("patientid", "sex", "age", "finding", "view", "modality", "folder", "filename")
 # Pathogens and kinds of pneumonia. Releases before October 2020 name them without their family.
 _PNEUMONIAS = {
@@ -44,11 +35,8 @@ def class_of_finding(finding: str) -> str | None:
     return PNEUMONIA if words & _PNEUMONIAS else None
 
 
-def records(root: Path) -> Iterator[Record | Excluded]:
+def _read(folder: Path) -> Iterator[Record | Excluded]:
     """Yield the radiographs of `metadata.csv`; CT and findings without a class are excluded by name."""
-    folder = find_root(
-        root, names=("metadata.csv", "images"), layout=LAYOUT, nested=("covid-chestxray-dataset",)
-    )
     for row in read_table(folder / "metadata.csv", columns=_COLUMNS):
         image = folder / (row["folder"] or "images") / row["filename"]
         class_name = class_of_finding(row["finding"])
@@ -57,12 +45,14 @@ def records(root: Path) -> Iterator[Record | Excluded]:
         elif class_name is None:
             yield Excluded(image, f"finding {row['finding'] or 'unknown'} has no class")
         else:
-            yield Record(image, class_name, SOURCE.name, known_text(row["patientid"]), **facts_of(row))
+            yield Record(image, class_name, patient=known_text(row["patientid"]), **facts_of(row))
 
 
 SOURCE = Source(
     name="ieee8023",
-    layout=LAYOUT,
+    layout="metadata.csv and images/",
     licence="per image (column license of metadata.csv, mostly CC BY-NC-SA); Cohen et al. 2020",
-    records=records,
+    read=_read,
+    needs=("metadata.csv", "images"),
+    nested=("covid-chestxray-dataset",),
 )

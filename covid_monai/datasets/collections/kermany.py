@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from covid_monai.datasets.collections.base import Excluded, Record, Source, Split, find_root, images_by_class
+from covid_monai.datasets.collections.base import Record, Source, Split, images_by_class
 
-LAYOUT = "train/ and test/, each with NORMAL/ and PNEUMONIA/"
 _PATIENT = re.compile(r"(person|IM-)(\d+)")
 
 
@@ -28,21 +27,20 @@ def patient_of(stem: str, *, split: Split) -> str | None:
     return f"{'test-' if split == 'test' else ''}{match[1]}{int(match[2])}"
 
 
-def records(root: Path) -> Iterator[Record | Excluded]:
+def _read(folder: Path) -> Iterator[Record]:
     """Yield the radiographs; the 16 images of `val`, too few for a validation, count as training."""
-    folder = find_root(
-        root, names=("train", "test"), layout=LAYOUT, nested=("chest_xray", "CellData/chest_xray")
-    )
     parts = [part for part in ("train", "val", "test") if part != "val" or (folder / part).is_dir()]
     for part in parts:
         split: Split = "test" if part == "test" else "training"
         for class_name, image in images_by_class(folder / part, ("NORMAL", "PNEUMONIA")):
-            yield Record(image, class_name, SOURCE.name, patient_of(image.stem, split=split), split)
+            yield Record(image, class_name, patient=patient_of(image.stem, split=split), split=split)
 
 
 SOURCE = Source(
     name="kermany",
-    layout=LAYOUT,
+    layout="train/ and test/, each with NORMAL/ and PNEUMONIA/",
     licence="CC BY 4.0; Kermany, Zhang, Goldbaum 2018, Mendeley Data rscbjbr9sj",
-    records=records,
+    read=_read,
+    needs=("train", "test"),
+    nested=("chest_xray", "CellData/chest_xray"),
 )

@@ -11,7 +11,6 @@ from covid_monai.datasets.collections.base import (
     Source,
     Split,
     facts_of,
-    find_root,
     image_files,
     known_text,
     read_table,
@@ -27,10 +26,8 @@ _DICOM_LAYOUT = f"DICOM files at any depth and labels.csv with columns label and
 _ELEMENTS = ("SOPInstanceUID", "AccessionNumber", "PatientID", "PatientSex", "PatientAge", "ViewPosition")
 
 
-def _records_of_folder(root: Path) -> Iterator[Record | Excluded]:
+def _read_folder(root: Path) -> Iterator[Record]:
     """Yield every image below a class folder; a DICOM file's header has its patient."""
-    if not root.is_dir():
-        raise wrong_root(root, _FOLDER_LAYOUT)
     parts = [folder for folder in _folders(root) if folder.name.lower() in SPLIT_NAMES]
     found = False
     for part in parts or [root]:
@@ -38,7 +35,7 @@ def _records_of_folder(root: Path) -> Iterator[Record | Excluded]:
         for class_folder in _folders(part):
             for image in image_files(class_folder, recursive=True):
                 found = True
-                yield Record(image, to_class_name(class_folder.name), FOLDER.name, split=split)
+                yield Record(image, to_class_name(class_folder.name), split=split)
     if not found:
         raise wrong_root(root, _FOLDER_LAYOUT)
 
@@ -47,26 +44,24 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir())
 
 
-def _records_of_csv(root: Path) -> Iterator[Record | Excluded]:
+def _read_csv(root: Path) -> Iterator[Record | Excluded]:
     """Yield the listed images; their paths are absolute, or relative to the CSV file's folder."""
-    table = root
-    if not root.is_file():
-        table = find_root(root, names=("labels.csv",), layout=_CSV_LAYOUT) / "labels.csv"
+    table = root if root.is_file() else root / "labels.csv"
     for row in read_table(table, columns=("image", "label")):
         image = table.parent / row["image"]
         if not row["image"] or not known_text(row["label"]):
             yield Excluded(image, "no label" if row["image"] else "a line without an image")
             continue
         class_name, patient = to_class_name(row["label"]), known_text(row.get("patient"))
-        yield Record(image, class_name, CSV.name, patient, _split(row, table=table), **facts_of(row))
+        split = _split(row, table=table)
+        yield Record(image, class_name, patient=patient, split=split, **facts_of(row))
 
 
-def _records_of_dicom_folder(root: Path) -> Iterator[Record | Excluded]:
+def _read_dicom_folder(folder: Path) -> Iterator[Record | Excluded]:
     """Yield the DICOM files that have a label; a header fills in what the CSV file does not have.
 
     Files without a label, files that are not DICOM, and labels without a file are excluded by name.
     """
-    folder = find_root(root, names=("labels.csv",), layout=_DICOM_LAYOUT)
     table = folder / "labels.csv"
     key, row_of = _rows_by_key(table)
     unused = set(row_of)
@@ -86,7 +81,8 @@ def _records_of_dicom_folder(root: Path) -> Iterator[Record | Excluded]:
         patient = known_text(row.get("patient")) or known_text(header["PatientID"])
         facts = facts_of(header, view="ViewPosition", sex="PatientSex", age="PatientAge")
         facts |= {name: fact for name, fact in facts_of(row).items() if fact is not None}
-        yield Record(image, class_name, DICOM_FOLDER.name, patient, _split(row, table=table), **facts)
+        split = _split(row, table=table)
+        yield Record(image, class_name, patient=patient, split=split, **facts)
     for value in sorted(unused):
         yield Excluded(table, f"labels.csv: no file with {key} {value or '(empty)'}")
 
@@ -131,8 +127,7 @@ def _header(image: Path) -> dict[str, str]:
     return {keyword: get_text(ds, keyword) for keyword in _ELEMENTS}
 
 
-FOLDER = Source(name="folder", layout=_FOLDER_LAYOUT, licence=_LICENCE, records=_records_of_folder)
-CSV = Source(name="csv", layout=_CSV_LAYOUT, licence=_LICENCE, records=_records_of_csv)
-DICOM_FOLDER = Source(
-    name="dicom-folder", layout=_DICOM_LAYOUT, licence=_LICENCE, records=_records_of_dicom_folder
-)
+_TABLE = ("labels.csv",)
+FOLDER = Source("folder", _FOLDER_LAYOUT, _LICENCE, _read_folder)
+CSV = Source("csv", _CSV_LAYOUT, _LICENCE, _read_csv, needs=_TABLE, or_file=True)
+DICOM_FOLDER = Source("dicom-folder", _DICOM_LAYOUT, _LICENCE, _read_dicom_folder, needs=_TABLE)
