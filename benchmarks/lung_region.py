@@ -92,7 +92,7 @@ def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def true_region(seed: int, *, size: int, view: str) -> np.ndarray:
     """Return the lung fields of the synthetic image of the same seed, size and view."""
-    habitus = anatomy.Habitus.draw(seed, sex="M", view=view)
+    habitus = anatomy.Habitus(seed, sex="M", view=view)
     canvas: Canvas = position_patient(np.random.default_rng([seed, 1, 0]), size=size, view=view)
     return canvas.fill([anatomy.lung_outline(habitus, side) for side in anatomy.SIDES], blur=0.5) > 0.5
 

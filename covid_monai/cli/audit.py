@@ -63,10 +63,9 @@ def _confounding(datalist: "UncheckedDatalist", report: dict[str, Any]) -> dict[
     names += sorted({str(r["class"]) for r in labelled} - set(names))
     if len(names) < 2:
         return None
-    group_of = {image: group[0] for group in report["duplicate_groups"] for image in group}
+    group_of = {image: {"group": group[0]} for group in report["duplicate_groups"] for image in group}
     records = [
-        {**record, "label": names.index(record["class"])}
-        | ({"group": group_of[record["image"]]} if record["image"] in group_of else {})
+        {**record, "label": names.index(record["class"]), **group_of.get(record["image"], {})}
         for record in labelled
     ]
     return audit_confounding(records, names, root=datalist.root)

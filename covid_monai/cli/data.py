@@ -203,6 +203,7 @@ def _print_summary(datalist: "Datalist", *, as_json: bool) -> None:
 
 
 def _document(datalist: "Datalist") -> dict[str, Any]:
+    counts = datalist.counts()
     return {
         "datalist": str(datalist.path),
         "classes": list(datalist.class_names),
@@ -210,7 +211,7 @@ def _document(datalist: "Datalist") -> dict[str, Any]:
             split: {
                 "images": len(items),
                 "patients": len({item["patient"] for item in items}),
-                "classes": datalist.counts()[split],
+                "classes": counts[split],
                 "sources": Counter(str(item.get("source", "")) for item in items),
             }
             for split, items in datalist.splits.items()
@@ -243,14 +244,11 @@ def _kind_of_reason(reason: str) -> str:
 
 
 def _counts_table(datalist: "Datalist") -> "Table":
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(title="Images")
-    for column in ("source", "class"):
-        table.add_column(column)
-    for split in datalist.splits:
-        table.add_column(split, justify="right")
+    columns = [Column(split, justify="right") for split in datalist.splits]
+    table = Table("source", "class", *columns, title="Images")
     counted = Counter(
         (str(item.get("source", "")), item["label"], split)
         for split, items in datalist.splits.items()
@@ -268,18 +266,18 @@ def _counts_table(datalist: "Datalist") -> "Table":
 
 
 def _excluded_table(datalist: "Datalist") -> "Table":
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     reasons = _count_reasons(datalist)
     more = len(reasons) - _REASONS_SHOWN
     caption = f"{format_count(more, 'more reason')}. " if more > 0 else ""
     table = Table(
+        Column("files", justify="right"),
+        "reason",
         title=f"Left out: {format_count(len(datalist.excluded), 'file')}",
         caption=f"{caption}The datalist names each file under excluded.",
     )
-    table.add_column("files", justify="right")
-    table.add_column("reason")
     for reason, count in reasons.most_common(_REASONS_SHOWN):
         table.add_row(str(count), Text(reason))
     return table
@@ -290,20 +288,17 @@ def _duplicate_sentences(datalist: "Datalist") -> list[str]:
     copies = sum(str(item["reason"]).startswith(COPY) for item in datalist.excluded)
     sentences = []
     if grouped:
-        sentences.append(
-            f"Duplicates: {format_count(len(grouped), 'image')} in "
-            f"{format_count(len(set(grouped)), 'group')} of the same image; no split divides a group."
-        )
+        groups = format_count(len(set(grouped)), "group")
+        images = f"{format_count(len(grouped), 'image')} in {groups} of the same image"
+        sentences.append(f"Duplicates: {images}; no split divides a group.")
     if copies:
         sentences.append(f"Left out: {format_count(copies, 'exact copy', 'exact copies')}.")
     if conflicts:
-        sentences.append(
-            f"Contradicting labels: {format_count(len(conflicts), 'image')} with more than one class:"
-        )
+        images = format_count(len(conflicts), "image")
+        sentences.append(f"Contradicting labels: {images} with more than one class:")
     for conflict in conflicts[:_CONFLICTS_SHOWN]:
-        sentences.append(
-            "  " + ", ".join(f"{each['image']} ({each['class']})" for each in conflict["images"])
-        )
+        named = (f"{each['image']} ({each['class']})" for each in conflict["images"])
+        sentences.append(f"  {', '.join(named)}")
     if len(conflicts) > _CONFLICTS_SHOWN:
         sentences.append("  The datalist names the others under label_conflicts.")
     return sentences

@@ -91,8 +91,7 @@ def _parse_settings(words: list[str], known: list[str]) -> dict[str, Any]:
     if wrong:
         raise ValueError(f"--set {wrong[0]}: give NAME=VALUE, such as max_epochs=1.")
     for name, _, _ in pairs:
-        if (
-            name.isidentifier() and name not in known
-        ):  # other names are parts of a section, such as loss#weight
+        # Other names are parts of a section, such as loss#weight.
+        if name.isidentifier() and name not in known:
             raise ValueError(f"--set: {unknown_choice('train.yaml setting', name, known)}")
     return {name: yaml.safe_load(value) for name, _, value in pairs}

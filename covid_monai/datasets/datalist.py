@@ -162,9 +162,7 @@ def _item(item: object, *, where: str, classes: int) -> Item:
 def _check_disjoint(splits: Mapping[str, Sequence[Item]], *, key: str, path: Path) -> None:
     split_of: dict[str, str] = {}
     for split, items in splits.items():
-        for item in items:
-            if key not in item:
-                continue
+        for item in (item for item in items if key in item):
             first = split_of.setdefault(str(item[key]), split)
             if first != split:
                 raise ValueError(

@@ -54,10 +54,7 @@ def connected_groups(items: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
 
 
 def name_patients(records: Sequence[Record], *, root: Path) -> list[Record]:
-    """Return the records with patients that are unique across sources.
-
-    A record without a known patient gets the file's path from `root` as its patient.
-    """
+    """Return the records with patients unique across sources; the path stands for an unknown patient."""
     return [
         replace(record, patient=f"{record.source}:{record.patient or relative_to(record.image, root)}")
         for record in records
@@ -70,11 +67,9 @@ def link_shared_images(
     """Return the records with one patient for all who share an image, by file name or by pixels.
 
     Collections copy from each other and keep the file names: `darkcovidnet` has 120 images of `ieee8023`.
-    `find_duplicates` finds copies under new names. The smallest of the linked names stands for all of them.
-
-    Args:
-        records: Records with `patient` set; any order gives the same patients.
-        same_image: Groups of files that show one image. Files without a record are ignored.
+    `find_duplicates` finds copies under new names: `same_image` has the groups of files that show one image;
+    files without a record are ignored. The smallest of the linked names stands for all of them, so that any
+    order of the records gives the same patients.
     """
     patient_of = {record.image: str(record.patient) for record in records}
     images = [[image for image in group if image in patient_of] for group in same_image]

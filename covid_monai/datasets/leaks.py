@@ -34,20 +34,13 @@ class UncheckedDatalist:
     class_names: tuple[str, ...]
     records: tuple[Item, ...]
 
-    def file_of(self, record: Item) -> Path:
-        """Return the absolute path of a record's image."""
-        return self.root / str(record["image"])
-
 
 def read_unchecked(path: str | Path, *, dataset_dir: str | Path | None = None) -> UncheckedDatalist:
     """Read a datalist, ours or another one of MONAI's decathlon format.
 
     Splits are `training`, `validation` and `test`, also under usual other names (`train`, `val`, `testing`).
     A record is a mapping with `image`, or a path alone. Labels may be missing, numbers or names.
-
-    Args:
-        path: Datalist to read.
-        dataset_dir: Folder to use instead of the datalist's own `root`, or of its own folder.
+    `dataset_dir` is the folder to use instead of the datalist's own `root`, or of its own folder.
 
     Raises:
         FileNotFoundError: If the file or the folder is missing.
@@ -101,7 +94,8 @@ def audit_datalist(datalist: UncheckedDatalist) -> Finding:
     Raises:
         FileNotFoundError: If no image of the datalist exists.
     """
-    files = {str(record["image"]): datalist.file_of(record).absolute() for record in datalist.records}
+    images = dict.fromkeys(str(record["image"]) for record in datalist.records)
+    files = {image: (datalist.root / image).absolute() for image in images}
     if not any(file.is_file() for file in files.values()):
         raise FileNotFoundError(
             f"{datalist.path}: none of its {len(files)} images is under {datalist.root}. "
@@ -116,22 +110,19 @@ def audit_datalist(datalist: UncheckedDatalist) -> Finding:
         "datalist": str(datalist.path),
         "root": str(datalist.root),
         "duplicate_groups": groups,
-        "pairs": [_pair(pair, names) for pair in found.pairs],
+        "pairs": [_to_finding(pair, names) for pair in found.pairs],
         "leaks": find_leaks(datalist.records, groups),
         "label_conflicts": find_label_conflicts(datalist.records, groups),
         "unreadable": [
-            {"image": image, "reason": excluded.reason}
-            for excluded in found.unreadable
-            for image in names[excluded.image]
+            {"image": name, "reason": each.reason} for each in found.unreadable for name in names[each.image]
         ],
     }
     return {**report, "counts": _counts(datalist.records, found, report)}
 
 
-def _pair(pair: SameImage, names: Mapping[Path, Sequence[str]]) -> Finding:
+def _to_finding(pair: SameImage, names: Mapping[Path, Sequence[str]]) -> Finding:
     facts = asdict(pair)
-    images = [names[file][0] for file in (facts.pop("first"), facts.pop("second"))]
-    return {"images": images, **facts}
+    return {"images": [names[facts.pop(end)][0] for end in ("first", "second")], **facts}
 
 
 def find_leaks(records: Sequence[Item], groups: Sequence[Sequence[str]]) -> list[Finding]:
@@ -161,8 +152,7 @@ def find_label_conflicts(records: Sequence[Item], groups: Sequence[Sequence[str]
     for record in records:
         if record["class"] is not None:
             classes[str(record["image"])].add(record["class"])
-    grouped = {image for group in groups for image in group}
-    alone = [[image] for image in sorted(classes) if image not in grouped]
+    alone = [[image] for image in sorted(classes.keys() - {image for group in groups for image in group})]
     conflicts = []
     for group in (*groups, *alone):
         labelled = {image: sorted(classes[image]) for image in group if image in classes}

@@ -13,7 +13,7 @@ from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.collections import SOURCES
 from covid_monai.datasets.collections.base import Excluded, Record, relative_to, to_age, to_sex, to_view
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, write_datalist
-from covid_monai.datasets.duplicates.removal import Distinct, remove_duplicates
+from covid_monai.datasets.duplicates.removal import remove_duplicates
 from covid_monai.datasets.selection import check_no_class_lost, keep_classes, keep_views, order_classes
 from covid_monai.datasets.split import ValidationOrder, check_fractions, split_by_patient
 
@@ -90,7 +90,9 @@ def prepare(
     root = _common_root([path for _, path in sources], images=[record.image for record in records])
     wanted, other_classes = keep_classes(records, classes)
     order_classes(wanted, classes)  # a missing class is an error now, not after minutes of opening files
-    opened, unreadable = _open_all(wanted)
+    results = list(map_in_threads(open_image, wanted, "opening files", total=len(wanted)))
+    opened = [result for result in results if isinstance(result, Record)]
+    unreadable = [result for result in results if isinstance(result, Excluded)]
     kept, other_views = keep_views(opened, views)  # after opening, because a DICOM header may have the view
     distinct = remove_duplicates(kept, root=root, compare_pixels=check_duplicates)
     check_no_class_lost(wanted, distinct.records, [*unreadable, *other_views, *distinct.copies])
@@ -103,7 +105,10 @@ def prepare(
         validation_order=validation_order,
     )
     items = {
-        split: [_to_item(r, distinct, root=root, class_names=class_names) for r in getattr(splits, split)]
+        split: [
+            record.to_item(root=root, class_names=class_names, group=distinct.group_of.get(record.image))
+            for record in getattr(splits, split)
+        ]
         for split in SPLITS
     }
     excluded += [*other_classes, *unreadable, *other_views, *distinct.copies, *splits.excluded]
@@ -122,34 +127,23 @@ def prepare(
 
 def _gather(sources: Sequence[tuple[str, Path]]) -> tuple[list[Record], list[Excluded]]:
     """Return every image once; a path that occurs again is excluded."""
-    records: list[Record] = []
+    records: dict[Path, Record] = {}
     excluded: list[Excluded] = []
-    seen: set[Path] = set()
     for name, root in sources:
         if name not in SOURCES:
             raise ValueError(unknown_choice("source", name, SOURCES))
         for found in SOURCES[name].records(Path(root).absolute()):
             if isinstance(found, Excluded):
                 excluded.append(found)
-            elif found.image.resolve() in seen:
+            elif records.setdefault(found.image.resolve(), found) is not found:
                 excluded.append(Excluded(found.image, "the same file is listed before"))
-            else:
-                seen.add(found.image.resolve())
-                records.append(found)
-    return records, excluded
+    return list(records.values()), excluded
 
 
 def _common_root(roots: Sequence[Path], *, images: Sequence[Path]) -> Path:
     """Return the folder that all image paths of the datalist are relative to."""
     folders = [root.absolute() if root.is_dir() else root.absolute().parent for root in roots]
     return Path(os.path.commonpath([*folders, *(image.parent for image in images)]))
-
-
-def _open_all(records: Sequence[Record]) -> tuple[list[Record], list[Excluded]]:
-    """Return the records whose file is a readable radiograph, in their order, and the others as excluded."""
-    results = list(map_in_threads(open_image, records, "opening files", total=len(records)))
-    opened = [result for result in results if isinstance(result, Record)]
-    return opened, [result for result in results if isinstance(result, Excluded)]
 
 
 def open_image(record: Record) -> Record | Excluded:
@@ -171,19 +165,10 @@ def open_image(record: Record) -> Record | Excluded:
     )
 
 
-def _to_item(record: Record, distinct: Distinct, *, root: Path, class_names: Sequence[str]) -> Item:
-    item = record.to_item(root=root, class_names=class_names)
-    group = distinct.group_of.get(record.image)
-    return item if group is None else {**item, "group": group}
-
-
 def _describe(sources: Sequence[tuple[str, Path]], *, items: Sequence[Item]) -> dict[str, Any]:
     counts = Counter(item["source"] for item in items)
-    return {
-        name: {
-            "roots": [str(Path(root).absolute()) for other, root in sources if other == name],
-            "images": counts[name],
-            "licence": SOURCES[name].licence,
-        }
-        for name in dict.fromkeys(name for name, _ in sources)
-    }
+    described: dict[str, Any] = {}
+    for name, root in sources:
+        new = {"roots": [], "images": counts[name], "licence": SOURCES[name].licence}
+        described.setdefault(name, new)["roots"].append(str(Path(root).absolute()))
+    return described

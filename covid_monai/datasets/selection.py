@@ -69,15 +69,9 @@ def keep_views(records: Sequence[Record], views: Sequence[str] | None) -> tuple[
 def check_no_class_lost(
     wanted: Sequence[Record], kept: Sequence[Record], excluded: Sequence[Excluded]
 ) -> None:
-    """Raise an error if every image of a class was left out; it gives the reason of the first image.
+    """Raise `ValueError` if a class of `wanted` has no record in `kept`, with the reason of its first image.
 
-    Args:
-        wanted: Records of the wanted classes.
-        kept: Those of them that are kept.
-        excluded: The others, with their reasons.
-
-    Raises:
-        ValueError: If a class of `wanted` has no record in `kept`.
+    `excluded` has the reason of each record of `wanted` that is not in `kept`.
     """
     left = {record.class_name for record in kept}
     reasons = {each.image: each.reason for each in excluded}

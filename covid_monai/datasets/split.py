@@ -10,14 +10,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from covid_monai.core.errors import unknown_choice
 from covid_monai.datasets.collections.base import Excluded, Record, Split
 
 _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "training")
 ValidationOrder = Literal["random", "first"]
-_VALIDATION_ORDERS: tuple[ValidationOrder, ...] = get_args(ValidationOrder)
 _Order = Callable[[str], Any]  # sort key of a patient's name
 
 
@@ -40,10 +39,9 @@ def check_fractions(**fractions: float) -> None:
 
 def check_order(text: str) -> ValidationOrder:
     """Return `text` as the order of validation patients, or raise `ValueError`."""
-    for order in _VALIDATION_ORDERS:
-        if text == order:
-            return order
-    raise ValueError(unknown_choice("validation order", text, _VALIDATION_ORDERS))
+    if text not in get_args(ValidationOrder):
+        raise ValueError(unknown_choice("validation order", text, get_args(ValidationOrder)))
+    return cast(ValidationOrder, text)
 
 
 def split_by_patient(
@@ -117,15 +115,13 @@ def _official(patients: Mapping[str, Sequence[Record]]) -> dict[str, Split]:
 def _collect(patients: Mapping[str, Sequence[Record]], assigned: Mapping[str, Split]) -> Splits:
     kept: dict[Split, list[Record]] = {split: [] for split in _PRECEDENCE}
     excluded = []
-    for patient in sorted(patients):
-        images = patients[patient]
+    for patient, images in sorted(patients.items()):
         split = assigned.get(patient, "training")
-        official = {image.split for image in images} & {"test", "validation"}
+        is_official = any(image.split in ("test", "validation") for image in images)
         for image in images:
-            if official and image.split not in (None, split):
-                reason = (
-                    f"{image.split} in its collection, but patient {patient} is in a collection's {split}"
-                )
+            if is_official and image.split not in (None, split):
+                place = f"{image.split} in its collection"
+                reason = f"{place}, but patient {patient} is in a collection's {split}"
                 excluded.append(Excluded(image.image, reason))
             else:
                 kept[split].append(image)
@@ -163,14 +159,13 @@ def _draw(
 def _interleaved(source_of: Mapping[str, str], *, order: _Order) -> list[str]:
     """Order patients so that any first part of the list has each source in proportion and in `order`."""
     ordered = sorted(source_of, key=order)
-    total = Counter(source_of.values())
-    seen: Counter[str] = Counter()
+    total, seen = Counter(source_of.values()), Counter[str]()
     place = {}
     for patient in ordered:
         source = source_of[patient]
         place[patient] = (seen[source] + 0.5) / total[source]
         seen[source] += 1
-    return sorted(ordered, key=lambda patient: place[patient])
+    return sorted(ordered, key=place.__getitem__)
 
 
 def _shuffled(key: str) -> _Order:

@@ -17,22 +17,18 @@ _VALIDATION_FOLDS = 6  # validation is a sixth of the images outside the test
 def join_patients(items: Sequence[Item], everything: Sequence[Item]) -> list[Item]:
     """Give the same `patient` to images that a patient or a copy connects, also through other images.
 
-    A collection without patients thus gets them from the collections that it was copied from.
-
-    Args:
-        items: Images to return.
-        everything: All images, with `image`, `patient`, and `group` where an image has copies.
+    A collection without patients thus gets them from the collections that it was copied from: `everything`
+    holds those images too, with `image`, `patient`, and `group` where an image has copies.
 
     >>> images = [{"image": str(number), "patient": patient} for number, patient in enumerate("abcab")]
     >>> copies = [{**image, "group": "g"} for image in images[3:]]
     >>> [image["patient"] for image in join_patients(images[:3], images[:3] + copies)]
     ['a', 'a', 'c']
     """
-    clusters = connected_groups(everything).tolist()
     named: dict[int, str] = {}
     joined = {
         image["image"]: named.setdefault(cluster, image["patient"])
-        for image, cluster in zip(everything, clusters, strict=True)
+        for image, cluster in zip(everything, connected_groups(everything).tolist(), strict=True)
     }
     return [{**item, "patient": joined[item["image"]]} for item in items]
 
@@ -41,19 +37,22 @@ def make_folds(items: Sequence[Item], *, protocol: str, folds: int, seed: int) -
     """Yield the name of each fold, with its images of `training`, `validation` and `test`.
 
     Patients and groups of duplicates are never divided. Validation is drawn from the images outside the test.
-
-    Args:
-        items: Images with `label`, `patient`, `source`, and `group` where an image has copies.
-        protocol: `folds`, `leave_one_patient_out` or `leave_one_source_out`. In the last one, images whose
-            patient or copy is in the source left out are in no split of that fold.
-        folds: Number of folds of the protocol `folds`.
-        seed: Seed of the random draw.
+    In `leave_one_source_out`, images whose patient or copy is in the source left out are in no split.
 
     Raises:
         ValueError: A class has too few patients, or there is only one source.
     """
     labels, clusters = np.array([item["label"] for item in items]), connected_groups(items)
-    for name, rest, test in _split_test(items, labels, clusters, protocol=protocol, folds=folds, seed=seed):
+    if protocol == "folds":
+        _check_patients(labels, clusters, folds=folds)
+        splitter: Any = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    else:
+        splitter = LeaveOneGroupOut()
+    by_source = protocol == "leave_one_source_out"
+    groups = np.array([item["source"] for item in items]) if by_source else clusters
+    for number, (rest, test) in enumerate(splitter.split(labels, labels, groups), start=1):
+        rest = rest[~np.isin(clusters[rest], clusters[test])]
+        name = str(groups[test[0]]) if by_source else f"{number:02}"
         train, held = _draw_validation(labels[rest], clusters[rest], seed=seed, fold=name)
         parts = {"training": rest[train], "validation": rest[held], "test": test}
         yield name, {split: [items[i] for i in rows] for split, rows in parts.items()}
@@ -64,7 +63,7 @@ def _draw_validation(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows of training and of validation, each with images of every class."""
     classes = np.unique(labels)
-    fewest = min(len(np.unique(clusters[labels == label])) for label in classes)
+    fewest = _fewest_patients(labels, clusters)
     if fewest >= 2:
         splitter = StratifiedGroupKFold(min(_VALIDATION_FOLDS, fewest), shuffle=True, random_state=seed)
         for train, held in splitter.split(labels, labels, clusters):
@@ -75,30 +74,14 @@ def _draw_validation(
     )
 
 
-def _split_test(
-    items: Sequence[Item],
-    labels: NDArray[np.int64],
-    clusters: NDArray[np.int64],
-    *,
-    protocol: str,
-    folds: int,
-    seed: int,
-) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
-    rows = np.arange(len(items))
-    if protocol == "leave_one_source_out":
-        sources = np.array([item["source"] for item in items])
-        for rest, test in LeaveOneGroupOut().split(rows, labels, sources):
-            separate = ~np.isin(clusters[rest], clusters[test])
-            yield str(sources[test[0]]), rest[separate], test
-        return
-    splitter: Any = LeaveOneGroupOut()
-    if protocol == "folds":
-        fewest = min(len(np.unique(clusters[labels == label])) for label in np.unique(labels))
-        if fewest < folds:
-            raise ValueError(
-                f"{folds} folds need as many patients in each class, but one class has {fewest}. "
-                "Use fewer folds."
-            )
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for number, (rest, test) in enumerate(splitter.split(rows, labels, clusters), start=1):
-        yield f"{number:02}", rest, test
+def _check_patients(labels: NDArray[np.int64], clusters: NDArray[np.int64], *, folds: int) -> None:
+    fewest = _fewest_patients(labels, clusters)
+    if fewest < folds:
+        raise ValueError(
+            f"{folds} folds need as many patients in each class, but one class has {fewest}. Use fewer folds."
+        )
+
+
+def _fewest_patients(labels: NDArray[np.int64], clusters: NDArray[np.int64]) -> int:
+    """Return the number of patients of the class that has the fewest."""
+    return min(len(np.unique(clusters[labels == label])) for label in np.unique(labels))

@@ -91,38 +91,31 @@ def select_images(items: Sequence[Item], rules: Sequence[Mapping[str, Any]]) -> 
     The first matching rule decides. `source`, `class` and `view` are a value or a list of values. `image` is
     a pattern for the whole path such as `*virus*`. `as` renames the class. `at_most` limits the number of
     images of the rule: in the order of their paths, one of each patient first.
-
-    Args:
-        items: Images with `image`, `class` (a name), `source`, `patient` and perhaps `view`.
-        rules: Rules; an empty list takes every image.
+    Without rules every image is taken.
     """
     if not rules:
         return list(items)
-    selected: dict[int, list[Item]] = {}
-    for item in sorted(items, key=_patients_in_turn(items)):
-        number = next((i for i, rule in enumerate(rules) if _matches(item, rule)), None)
-        if number is None:
-            continue
-        rule = rules[number]
-        images = selected.setdefault(number, [])
-        if len(images) < rule.get("at_most", len(items)):
-            images.append({**item, "class": rule.get("as", item["class"])})
-    return [image for number in sorted(selected) for image in selected[number]]
+    left, selected = _patients_in_turn(items), []
+    for rule in rules:
+        matching = [item for item in left if _matches(item, rule)]
+        left = [item for item in left if not _matches(item, rule)]
+        chosen = matching[: rule.get("at_most", len(items))]
+        selected += [{**item, "class": rule.get("as", item["class"])} for item in chosen]
+    return selected
 
 
-def _patients_in_turn(items: Sequence[Item]) -> Any:
+def _patients_in_turn(items: Sequence[Item]) -> list[Item]:
+    """Return the first image of each patient, then the second of each, and so on, each by path."""
     seen: Counter[str] = Counter()
-    turn: dict[str, int] = {}
+    turns = []
     for item in sorted(items, key=lambda item: str(item["image"])):
-        turn[item["image"]] = seen[item["patient"]]
+        turns.append((seen[item["patient"]], item))
         seen[item["patient"]] += 1
-    return lambda item: (turn[item["image"]], str(item["image"]))
+    return [item for _, item in sorted(turns, key=lambda pair: pair[0])]
 
 
 def _matches(item: Item, rule: Mapping[str, Any]) -> bool:
-    for key in ("source", "class", "view"):
-        if key in rule:
-            wanted = rule[key] if isinstance(rule[key], list) else [rule[key]]
-            if item.get(key) not in wanted:
-                return False
+    for key in {"source", "class", "view"} & set(rule):
+        if item.get(key) not in (rule[key] if isinstance(rule[key], list) else [rule[key]]):
+            return False
     return fnmatch(str(item["image"]), rule.get("image", "*"))

@@ -69,6 +69,7 @@ def _prepare(study: Study, data_dir: Path, path: Path, *, seed: int) -> Datalist
 
 
 def _write_folds(study: Study, datalist: Datalist, folder: Path, *, seed: int) -> dict[str, Path]:
+    """Write the datalist of each fold and return its path by the fold's name."""
     named = [
         {**item, "class": datalist.class_names[item["label"]], "split": split}
         for split in SPLITS
@@ -82,40 +83,24 @@ def _write_folds(study: Study, datalist: Datalist, folder: Path, *, seed: int) -
         if image["class"] in class_names
     ]
     if study.protocol == "official_test":
-        parts = {split: [item for item in items if item["split"] == split] for split in SPLITS}
-        folds = [("test", parts)]
+        folds = [("test", {split: [item for item in items if item["split"] == split] for split in SPLITS})]
     else:
         folds = list(make_folds(items, protocol=study.protocol, folds=study.folds, seed=seed))
-    return {
-        name: _write_fold(folder / f"{name}.json", fold, datalist, class_names=class_names, title=study.title)
-        for name, fold in folds
-    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, fold in folds:
+        write_datalist(
+            folder / f"{name}.json",
+            class_names=class_names,
+            splits={split: [_without_study_keys(item) for item in part] for split, part in fold.items()},
+            root=datalist.root,
+            sources=datalist.sources,
+            description=f"{study.title}; fold {name}",
+        )
+    return {name: folder / f"{name}.json" for name, _ in folds}
 
 
-def _write_fold(
-    path: Path,
-    fold: Mapping[str, Sequence[Item]],
-    datalist: Datalist,
-    *,
-    class_names: Sequence[str],
-    title: str,
-) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    splits = {
-        split: [
-            {key: value for key, value in item.items() if key not in ("class", "split")} for item in items
-        ]
-        for split, items in fold.items()
-    }
-    write_datalist(
-        path,
-        class_names=class_names,
-        splits=splits,
-        root=datalist.root,
-        sources=datalist.sources,
-        description=f"{title}; fold {path.stem}",
-    )
-    return path
+def _without_study_keys(item: Item) -> Item:
+    return {key: value for key, value in item.items() if key not in ("class", "split")}
 
 
 def _run_folds(
@@ -123,23 +108,18 @@ def _run_folds(
 ) -> list[Path]:
     """Train and score the folds that are not finished, and return the folder of each fold's run."""
     runs = [folder / name for name in folds]
-    waiting = [run for run in runs if not _is_scored(run)]
+    waiting = [run for run in runs if not (run / "evaluation" / "predictions.csv").is_file()]
     started = time.perf_counter()
     for number, (run, datalist) in enumerate(zip(runs, folds.values(), strict=True), start=1):
-        left = (
-            _remaining_time(waiting.index(run), len(waiting), started)
-            if run in waiting
-            else "finished already"
-        )
+        left = "finished already"
+        if run in waiting:
+            left = _remaining_time(waiting.index(run), len(waiting), started)
         logger.info("%s: fold %s (%d of %d), %s", folder.name, run.name, number, len(folds), left)
         if run in waiting:
-            _train(configs, {**settings, "datalist": str(datalist), "output_dir": str(run), "resume": True})
+            own = {"datalist": str(datalist), "output_dir": str(run), "resume": True}
+            _run_workflow(configs, workflow_type="train", settings={**settings, **own})
             _score(run, datalist)
     return runs
-
-
-def _is_scored(run: Path) -> bool:
-    return (run / "evaluation" / "predictions.csv").is_file()
 
 
 def _remaining_time(done: int, folds: int, started: float) -> str:
@@ -147,10 +127,6 @@ def _remaining_time(done: int, folds: int, started: float) -> str:
     if not done:
         return f"{format_count(folds, 'fold')} to train"
     return f"{(time.perf_counter() - started) / done * (folds - done) / 60:.0f} min left"
-
-
-def _train(configs: Sequence[str | Path], settings: Mapping[str, Any]) -> None:
-    _run_workflow(configs, workflow_type="train", settings=settings)
 
 
 def _score(run: Path, datalist: Path) -> None:

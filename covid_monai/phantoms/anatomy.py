@@ -3,8 +3,6 @@
 `side` is -1 for the patient's right (left of the image) and 1 for the left. No outline depends on the class.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,39 +12,20 @@ SIDES = (-1, 1)
 Path2D = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
 class Habitus:
-    """Build of one person; lengths are in body units (the image is 2 wide)."""
+    """Build of one person, chosen at random; lengths are in body units (the image is 2 wide)."""
 
-    sex: str
-    breadth: float  # half width of the rib cage at its widest
-    apex: float  # y of the top of the lungs
-    base: float  # y of the right diaphragm's dome
-    heart: float  # width of the heart relative to an average one
-    aeration: float  # darkness of the lungs: depends on the depth of the breath
-    fat: float  # thickness of the soft tissue beside the ribs
-    ribs: float  # y of the first rib's head
-    rib_gap: float
-    seed: int  # start of the random numbers of each part, the same for every image of the person
-
-    @classmethod
-    def draw(cls, seed: int, *, sex: str, view: str) -> "Habitus":
-        """Choose a build at random."""
+    def __init__(self, seed: int, *, sex: str, view: str) -> None:
         rng = np.random.default_rng([seed, 0])
-        apex = rng.uniform(-0.80, -0.70)
-        base = rng.uniform(0.20, 0.44)
-        return cls(
-            sex=sex,
-            breadth=rng.uniform(0.68, 0.82),
-            apex=apex,
-            base=base,
-            heart=rng.uniform(0.86, 1.14) * (1.15 if view == "AP" else 1.0),
-            aeration=rng.uniform(0.42, 0.60),
-            fat=rng.uniform(0.06, 0.16),
-            ribs=apex - rng.uniform(0.0, 0.04),
-            rib_gap=(base - apex) / rng.uniform(9.2, 10.4),
-            seed=seed,
-        )
+        self.seed, self.sex = seed, sex  # the seed is the same for every image of the person
+        self.apex = rng.uniform(-0.80, -0.70)  # y of the top of the lungs
+        self.base = rng.uniform(0.20, 0.44)  # y of the right diaphragm's dome
+        self.breadth = rng.uniform(0.68, 0.82)  # half width of the rib cage at its widest
+        self.heart = rng.uniform(0.86, 1.14) * (1.15 if view == "AP" else 1.0)  # width, 1 on average
+        self.aeration = rng.uniform(0.42, 0.60)  # darkness of the lungs: depends on the depth of the breath
+        self.fat = rng.uniform(0.06, 0.16)  # thickness of the soft tissue beside the ribs
+        self.ribs = self.apex - rng.uniform(0.0, 0.04)  # y of the first rib's head
+        self.rib_gap = (self.base - self.apex) / rng.uniform(9.2, 10.4)
 
     def random(self, part: int) -> np.random.Generator:
         """Return the random generator of one part of the body."""
@@ -126,12 +105,11 @@ def posterior_ribs(habitus: Habitus) -> list[Line]:
     for number in range(10):
         head = habitus.ribs + number * habitus.rib_gap + rng.normal(0, 0.004)
         drop = habitus.rib_gap * (1.0 + 0.16 * number)
-        width = 0.046
         for side in SIDES:
             out = habitus.wall(head + drop) + 0.012
             knots = [(0.06, head), (0.24 * out + 0.06, head - 0.025), (0.60 * out, head + 0.02)]
             knots += [(0.86 * out, head + 0.40 * drop), (out, head + 1.0 * drop)]
-            lines.append(Line(spline(knots) * (side, 1), width * rng.uniform(0.9, 1.1)))
+            lines.append(Line(spline(knots) * (side, 1), 0.046 * rng.uniform(0.9, 1.1)))
     return lines
 
 
@@ -155,9 +133,8 @@ def clavicles(habitus: Habitus) -> list[Line]:
     """Return the two S-shaped bones over the tops of the lungs."""
     rng = habitus.random(6)
     inner = habitus.apex + rng.uniform(0.16, 0.24)
-    rise = rng.uniform(0.10, 0.20)
-    knots = [(0.055, inner), (0.20, inner - 0.015), (0.42, inner - 0.45 * rise), (0.64, inner - 0.95 * rise)]
-    knots += [(0.93, inner - 0.95 * rise)]
+    outer = inner - 0.95 * (rise := rng.uniform(0.10, 0.20))
+    knots = [(0.055, inner), (0.20, inner - 0.015), (0.42, inner - 0.45 * rise), (0.64, outer), (0.93, outer)]
     return [Line(spline(knots) * (side, 1), 0.056) for side in SIDES]
 
 
@@ -174,11 +151,9 @@ def shoulders(habitus: Habitus) -> list[Path2D]:
 def vertebrae(habitus: Habitus) -> list[Path2D]:
     """Return the vertebral bodies."""
     gap = habitus.rib_gap * 1.02
-    centers = np.arange(-1.05, 1.1, gap)
-    half = gap * 0.42
-    wide, waist = 0.078, 0.068
+    half, wide, waist = gap * 0.42, 0.078, 0.068
     corners = [(-wide, -half), (wide, -half), (waist, 0), (wide, half), (-wide, half), (-waist, 0)]
-    return [np.array([(x, y + center) for x, y in corners]) for center in centers]
+    return [np.array([(x, y + center) for x, y in corners]) for center in np.arange(-1.05, 1.1, gap)]
 
 
 def airways(habitus: Habitus) -> list[Line]:

@@ -28,10 +28,7 @@ class Line(NamedTuple):
 class Canvas:
     """A drawing surface that returns each shape as a float32 layer `[size, size]` with values in [0, 1].
 
-    Args:
-        size: Rows and columns of the image.
-        matrix: Scale and rotation, [2, 2], applied to every point.
-        shift: Translation, [2], added after `matrix` is applied.
+    It applies `matrix` (scale and rotation, [2, 2]) to every point, and then adds `shift` [2].
     """
 
     def __init__(self, size: int, *, matrix: ArrayLike | None = None, shift: ArrayLike = (0.0, 0.0)) -> None:
@@ -96,24 +93,14 @@ class Canvas:
 
 
 def spline(points: ArrayLike, *, closed: bool = False, steps: int = 10) -> NDArray[np.float64]:
-    """Return a smooth path through `points` (Catmull-Rom).
-
-    Args:
-        points: [N, 2], N at least 2.
-        closed: Whether the path returns to its first point.
-        steps: Number of points drawn for each span.
-
-    Returns:
-        Path [M, 2] through every one of `points`.
+    """Return a smooth path [M, 2] through `points` [N, 2] (Catmull-Rom), with `steps` points for each span.
 
     >>> spline([[0, 0], [1, 0], [2, 0]], steps=2).tolist()
     [[0.0, 0.0], [0.4375, 0.0], [1.0, 0.0], [1.5625, 0.0], [2.0, 0.0]]
     """
     knots = np.asarray(points, dtype=np.float64)
-    if closed:
-        padded = np.concatenate([knots[-1:], knots, knots[:2]])
-    else:
-        padded = np.concatenate([knots[:1], knots, knots[-1:]])
+    before, after = (knots[-1:], knots[:2]) if closed else (knots[:1], knots[-1:])
+    padded = np.concatenate([before, knots, after])
     p0, p1, p2, p3 = (padded[i : len(padded) - 3 + i, None, :] for i in range(4))
     t = (np.arange(steps) / steps)[None, :, None]
     path = p1 + 0.5 * t * (p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0)))

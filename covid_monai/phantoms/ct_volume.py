@@ -7,25 +7,23 @@ from covid_monai.core.errors import unknown_choice
 from covid_monai.core.vocabulary import COVID, DEFAULT_CLASS_NAMES, PNEUMONIA
 
 CT_SPACING_MM = (3.5, 3.5, 5.0)
+_SHAPE = (96, 96, 40)  # voxels
 _AIR, _FAT, _TISSUE, _LUNG, _BONE, _TRACHEA = -1000, -100, 40, -850, 400, -950
 _GROUND_GLASS, _CONSOLIDATION = -500, -30
 _Field = NDArray[np.float32]
 _Mask = NDArray[np.bool_]
 
 
-def draw_volume(
-    class_name: str, *, seed: int, shape: tuple[int, int, int] = (96, 96, 40)
-) -> NDArray[np.int16]:
+def draw_volume(class_name: str, *, seed: int) -> NDArray[np.int16]:
     """Draw a thorax with two lungs, heart, spine and ribs, and with opacities that depend on the class.
 
     Args:
         class_name: `normal`, `pneumonia` (one consolidation of about -30 HU) or `covid` (ground glass of
             about -500 HU along the pleura of both lungs).
         seed: Number that determines build, disease and noise.
-        shape: Number of voxels along right, front and head; their size is `CT_SPACING_MM`.
 
     Returns:
-        Array of `shape` in HU; the axes point to the patient's right, front and head (RAS).
+        Array [96, 96, 40] in HU, with `CT_SPACING_MM`; the axes point to the patient's right, front and head.
 
     Raises:
         ValueError: If `class_name` is not one of the three.
@@ -37,7 +35,7 @@ def draw_volume(
     if class_name not in DEFAULT_CLASS_NAMES:
         raise ValueError(unknown_choice("class", class_name, DEFAULT_CLASS_NAMES))
     rng = np.random.default_rng([seed, 0])
-    x, y, z = _coordinates_mm(shape, scale=rng.uniform(0.95, 1.08))
+    x, y, z = _coordinates_mm(scale=rng.uniform(0.95, 1.08))
     lungs = _lungs(x, y, z)
     hu = _trunk(x, y, z, lungs)
     disease = np.random.default_rng([seed, 1])
@@ -48,12 +46,12 @@ def draw_volume(
     elif class_name == COVID:
         for center in _pleural_centers(disease):
             hu[lungs & _ellipsoid(x, y, z, center, disease.uniform(14, 26, 3))] = _GROUND_GLASS
-    hu += rng.normal(0, 15, shape).astype(np.float32)
+    hu += rng.normal(0, 15, _SHAPE).astype(np.float32)
     return np.asarray(np.clip(np.rint(hu), -1024, 3071), dtype=np.int16)
 
 
-def _coordinates_mm(shape: tuple[int, int, int], *, scale: float) -> tuple[_Field, _Field, _Field]:
-    axes = [(np.arange(n) - (n - 1) / 2) * mm / scale for n, mm in zip(shape, CT_SPACING_MM, strict=True)]
+def _coordinates_mm(*, scale: float) -> tuple[_Field, _Field, _Field]:
+    axes = [(np.arange(n) - (n - 1) / 2) * mm / scale for n, mm in zip(_SHAPE, CT_SPACING_MM, strict=True)]
     x, y, z = np.meshgrid(*(axis.astype(np.float32) for axis in axes), indexing="ij", sparse=True)
     return x, y, z
 
@@ -68,11 +66,7 @@ def _lungs(x: _Field, y: _Field, z: _Field) -> _Mask:
     """Return both lungs above their domes, without the heart, which lies to the left (negative x)."""
     both = _ellipsoid(np.abs(x), y, z, (68, 0, -20), (56, 80, 108))
     dome = z > -62 - 0.006 * (np.abs(x) - 68) ** 2 - 0.004 * (y - 10) ** 2
-    return both & dome & ~_heart(x, y, z)
-
-
-def _heart(x: _Field, y: _Field, z: _Field) -> _Mask:
-    return _ellipsoid(x, y, z, (-22, 28, -35), (56, 44, 48))
+    return both & dome & ~_ellipsoid(x, y, z, (-22, 28, -35), (56, 44, 48))
 
 
 def _trunk(x: _Field, y: _Field, z: _Field, lungs: _Mask) -> _Field:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,13 +16,7 @@ from covid_monai.datasets.collections.base import Record
 from covid_monai.datasets.datalist import SPLITS, write_datalist
 from covid_monai.datasets.split import Splits, split_by_patient
 from covid_monai.phantoms.ct_volume import draw_volume
-from covid_monai.phantoms.file_formats import (
-    SUFFIXES,
-    PhantomPatient,
-    write_ct_series,
-    write_nifti,
-    write_radiograph,
-)
+from covid_monai.phantoms.file_formats import SUFFIXES, PhantomPatient, write_radiograph, write_volume
 from covid_monai.phantoms.radiograph import draw_radiograph, plant_marker
 
 IMAGE_FORMATS = {
@@ -32,7 +26,6 @@ IMAGE_FORMATS = {
     "png": ("png",),
 }
 _NAME = "phantom"
-_DESCRIPTION = "Synthetic chest {} drawn by a computer program: not patients, not for diagnosis"
 _SOURCES = {_NAME: {"licence": "Made by covid-monai, Apache-2.0", "synthetic": True}}
 _TEST_FRACTION, _VALIDATION_FRACTION = 0.25, 0.20  # validation is a fifth of what test leaves: 15 % of all
 _IMAGES_PER_PATIENT = (1, 2)
@@ -45,7 +38,6 @@ class _PlannedRadiograph(NamedTuple):
     record: Record
     patient: PhantomPatient
     number: int
-    view: str
     file_format: str
 
 
@@ -125,9 +117,7 @@ def _check_replaceable(folder: Path) -> None:
         return
     foreign = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_ours(path)]
     if foreign or not (folder / "datalist.json").is_file():
-        found = (
-            f"holds {foreign[0].name}, which is not a phantom" if foreign else "has no datalist of phantoms"
-        )
+        found = f"holds {foreign[0].name}, which is not a phantom" if foreign else "has no phantoms' datalist"
         raise FileExistsError(f"{folder} {found}. Nothing was written. Name a new or empty folder.")
 
 
@@ -156,17 +146,13 @@ def _plan(patients: int, *, seed: int, formats: Sequence[str]) -> list[_PlannedR
             file_format = formats[next(made[class_name]) % len(formats)]
             path = Path("images") / f"{patient.patient_id}_{number}{SUFFIXES[file_format]}"
             record = _record(path, class_name, patient, view)
-            images.append(_PlannedRadiograph(record, patient, number, view, file_format))
+            images.append(_PlannedRadiograph(record, patient, number, file_format))
     return images
 
 
 def _draw_patient(rng: np.random.Generator, patient_id: str) -> PhantomPatient:
-    return PhantomPatient(
-        patient_id=patient_id,
-        sex=str(rng.choice(["F", "M"])),
-        age=int(rng.integers(20, 86)),
-        seed=int(rng.integers(2**31)),
-    )
+    sex, age = str(rng.choice(["F", "M"])), int(rng.integers(20, 86))
+    return PhantomPatient(patient_id, sex=sex, age=age, seed=int(rng.integers(2**31)))
 
 
 def _record(path: Path, class_name: str, patient: PhantomPatient, view: str | None = None) -> Record:
@@ -175,9 +161,10 @@ def _record(path: Path, class_name: str, patient: PhantomPatient, view: str | No
 
 
 def _write_image(image: _PlannedRadiograph, folder: Path, *, size: int, marker: str | None) -> None:
-    record, patient, number, view, file_format = image
+    record, patient, number, file_format = image
+    sex, view = patient.sex, str(record.view)
     pixels = draw_radiograph(
-        record.class_name, seed=patient.seed, size=size, repeat=number - 1, sex=patient.sex, view=view
+        record.class_name, seed=patient.seed, size=size, repeat=number - 1, sex=sex, view=view
     )
     if record.class_name == marker:
         pixels = plant_marker(pixels)
@@ -186,20 +173,17 @@ def _write_image(image: _PlannedRadiograph, folder: Path, *, size: int, marker: 
 
 
 def _write_datalist(path: Path, splits: Splits, *, root: Path, images: str) -> None:
+    def items(records: Sequence[Record]) -> list[dict[str, Any]]:
+        return [record.to_item(root=root, class_names=DEFAULT_CLASS_NAMES) for record in records]
+
     write_datalist(
         path,
         class_names=DEFAULT_CLASS_NAMES,
-        splits={
-            split: [
-                record.to_item(root=root, class_names=DEFAULT_CLASS_NAMES)
-                for record in getattr(splits, split)
-            ]
-            for split in SPLITS
-        },
+        splits={split: items(getattr(splits, split)) for split in SPLITS},
         root=root,
         sources=_SOURCES,
         name=_NAME,
-        description=_DESCRIPTION.format(images),
+        description=f"Synthetic chest {images} drawn by a computer program: not patients, not for diagnosis",
     )
 
 
@@ -212,8 +196,7 @@ def _write_ct(staging: Path, *, root: Path, seed: int) -> None:
         patient = _draw_patient(rng, f"PHANTOM-CT-{index + 1:02d}")
         volume_hu = draw_volume(class_name, seed=patient.seed)
         image = Path(f"{patient.patient_id}.nii.gz")
-        write_nifti(volume_hu, staging / image)
-        write_ct_series(volume_hu, staging / patient.patient_id, patient)
+        write_volume(volume_hu, staging, patient)
         records.append(_record(image, class_name, patient))
     splits = split_by_patient(records, validation_fraction=0, test_fraction=0.5, seed=seed)
     _write_datalist(staging / "datalist.json", splits, root=root, images="CT volumes")

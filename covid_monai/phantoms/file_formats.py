@@ -33,19 +33,12 @@ _VIEW_CODES = {"PA": ("272479007", "Postero-anterior"), "AP": ("399348003", "Ant
 
 @dataclass(frozen=True)
 class PhantomPatient:
-    """The imaginary person whom a phantom shows.
+    """The imaginary person whom a phantom shows."""
 
-    Args:
-        patient_id: Identifier, for example `PHANTOM-0001`.
-        sex: `F` or `M`.
-        age: Age in years.
-        seed: Number that determines the drawing and all UIDs.
-    """
-
-    patient_id: str
-    sex: str
-    age: int
-    seed: int
+    patient_id: str  # for example PHANTOM-0001
+    sex: str  # F or M
+    age: int  # years
+    seed: int  # determines the drawing and all UIDs
 
     def uid(self, *parts: object) -> UID:
         """Return a UID that depends only on this patient and `parts`."""
@@ -55,14 +48,10 @@ class PhantomPatient:
 def radiograph_dataset(
     image: NDArray[np.float32], patient: PhantomPatient, *, number: int, view: str, inverted: bool = False
 ) -> FileDataset:
-    """Return an image as a DICOM object of 12 bits: CR in MONOCHROME2, or DX in MONOCHROME1 if `inverted`.
+    """Return an image [H, W] in [0, 1], bright bone, as a DICOM object of 12 bits.
 
-    Args:
-        image: [H, W] in [0, 1], bright bone.
-        patient: Person whom the image shows.
-        number: Number of the image of this patient, from 1.
-        view: `PA` or `AP`.
-        inverted: Whether to store dark bone, as MONOCHROME1 with Presentation LUT Shape INVERSE.
+    It is CR in MONOCHROME2, or if `inverted` DX in MONOCHROME1 with Presentation LUT Shape INVERSE. `number`
+    counts the images of the patient from 1.
 
     Reference: DICOM PS3.3 A.2 (CR), A.26 (DX).
     """
@@ -84,29 +73,19 @@ def radiograph_dataset(
     return ds
 
 
-def ct_slice_dataset(
-    slice_hu: NDArray[np.int16], patient: PhantomPatient, *, number: int, position_mm: tuple[float, ...],
-    spacing_mm: tuple[float, ...],
-) -> FileDataset:  # fmt: skip
-    """Return one axial CT slice as a DICOM object.
-
-    Args:
-        slice_hu: [rows, columns] in HU; rows run to the patient's back, columns to the left.
-        patient: Person whom the slice shows.
-        number: Instance number, from 1.
-        position_mm: Centre of the first pixel in the patient's LPS coordinates.
-        spacing_mm: Distances between rows, between columns and between slices.
-
-    Reference: DICOM PS3.3 A.3.
-    """
+def _ct_slice_dataset(
+    slice_hu: NDArray[np.int16], patient: PhantomPatient, *, number: int, position_mm: list[float]
+) -> FileDataset:
+    """Return a slice in HU as a DICOM object (PS3.3 A.3). Rows run to the back, columns to the left."""
     stored = (slice_hu - _HU_INTERCEPT).astype(np.uint16)
     ds = _new_dataset(patient, CTImageStorage, modality="CT", series=1, stored=stored)
     ds.InstanceNumber, ds.AcquisitionNumber = number, 1
     ds.BodyPartExamined, ds.PatientPosition = "CHEST", "HFS"
     ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = patient.uid("frame of reference"), None
     ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    ds.ImagePositionPatient = list(position_mm)
-    ds.PixelSpacing, ds.SliceThickness = list(spacing_mm[:2]), spacing_mm[2]
+    ds.ImagePositionPatient = position_mm
+    width, height, depth = CT_SPACING_MM
+    ds.PixelSpacing, ds.SliceThickness = [height, width], depth
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = _HU_INTERCEPT, 1, "HU"
     ds.KVP = None
     ds.WindowCenter, ds.WindowWidth = -600, 1500
@@ -138,16 +117,12 @@ def _new_dataset(
     ds.Modality, ds.Manufacturer, ds.ManufacturerModelName = modality, "covid-monai", "Synthetic phantom"
     ds.BurnedInAnnotation, ds.LossyImageCompression = "NO", "00"
     ds.ImageType = ["DERIVED", "PRIMARY", "", "SYNTHETIC"]
-    _set_pixels(ds, stored)
-    return ds
-
-
-def _set_pixels(ds: Dataset, stored: NDArray[np.uint16]) -> None:
     ds.Rows, ds.Columns = stored.shape
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
     ds.PixelRepresentation = 0
     ds.PixelData = np.ascontiguousarray(stored, dtype="<u2").tobytes()
+    return ds
 
 
 def _add_dx_attributes(ds: Dataset, view: str) -> None:
@@ -179,16 +154,7 @@ def write_radiograph(
     number: int,
     view: str,
 ) -> None:
-    """Write an image in one of the formats of `SUFFIXES`.
-
-    Args:
-        image: [H, W] in [0, 1], bright bone.
-        path: File to write; its suffix is that of the format.
-        patient: Person whom the image shows.
-        file_format: Key of `SUFFIXES`.
-        number: Number of the image of this patient, from 1.
-        view: `PA` or `AP`.
-    """
+    """Write an image [H, W] in [0, 1], bright bone, in one of the formats of `SUFFIXES`."""
     if file_format in ("cr", "dx"):
         inverted = file_format == "dx"
         radiograph_dataset(image, patient, number=number, view=view, inverted=inverted).save_as(path)
@@ -206,31 +172,19 @@ def write_radiograph(
         picture.save(path, pnginfo=text, compress_level=1)
 
 
-def write_nifti(volume_hu: NDArray[np.int16], path: Path) -> None:
-    """Write a volume `[X, Y, Z]` (RAS, HU) as NIfTI with the origin in its middle."""
+def write_volume(volume_hu: NDArray[np.int16], folder: Path, patient: PhantomPatient) -> None:
+    """Write a volume `[X, Y, Z]` (RAS, HU), with its origin in the middle, as NIfTI and as a DICOM series."""
     affine = np.diag([*CT_SPACING_MM, 1.0])
-    affine[:3, 3] = _first_voxel_mm(volume_hu.shape)
+    x, y, z = ((1 - np.array(volume_hu.shape)) / 2 * CT_SPACING_MM).tolist()
+    affine[:3, 3] = x, y, z
     image = nib.Nifti1Image(volume_hu, affine)
     image.header["descrip"] = SYNTHETIC[:79]  # the field holds 80 bytes
     image.header.set_xyzt_units("mm")
-    nib.save(image, path)
-
-
-def write_ct_series(volume_hu: NDArray[np.int16], folder: Path, patient: PhantomPatient) -> None:
-    """Write a volume `[X, Y, Z]` (RAS, HU) as a DICOM series in a new `folder`, one file per slice."""
-    folder.mkdir(parents=True)
-    x, y, z = _first_voxel_mm(volume_hu.shape)  # the same in LPS, because the origin is in the middle
-    width, height, depth = CT_SPACING_MM
+    nib.save(image, folder / f"{patient.patient_id}.nii.gz")
+    series = folder / patient.patient_id
+    series.mkdir()
     for index in range(volume_hu.shape[2]):
-        ds = ct_slice_dataset(
-            volume_hu[::-1, ::-1, index].T,  # RAS to LPS
-            patient,
-            number=index + 1,
-            position_mm=(x, y, z + index * depth),
-            spacing_mm=(height, width, depth),
-        )
-        ds.save_as(folder / f"{patient.patient_id}-{index + 1:03d}.dcm")
-
-
-def _first_voxel_mm(shape: tuple[int, ...]) -> list[float]:
-    return [-(count - 1) / 2 * step for count, step in zip(shape, CT_SPACING_MM, strict=True)]
+        slice_hu = volume_hu[::-1, ::-1, index].T  # RAS to LPS
+        position_mm = [x, y, z + index * CT_SPACING_MM[2]]  # x and y are the same in LPS
+        ds = _ct_slice_dataset(slice_hu, patient, number=index + 1, position_mm=position_mm)
+        ds.save_as(series / f"{patient.patient_id}-{index + 1:03d}.dcm")

@@ -7,8 +7,6 @@ from separate random streams: images of different classes differ in their opacit
 The images exist to prove that a pipeline works. They teach nothing about patients.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +17,7 @@ from covid_monai.phantoms.anatomy import SIDES, Habitus
 from covid_monai.phantoms.canvas import Canvas, Layer, Line
 
 _MINIMUM_SIZE = 64
+Pair = tuple[float, float]
 
 
 def draw_radiograph(
@@ -51,7 +50,7 @@ def draw_radiograph(
         raise ValueError(
             f"A phantom of {size} pixels is too small. Choose a size of {_MINIMUM_SIZE} or more."
         )
-    habitus = Habitus.draw(seed, sex=sex, view=view)
+    habitus = Habitus(seed, sex=sex, view=view)
     rng = np.random.default_rng([seed, 1, repeat])
     canvas = position_patient(rng, size=size, view=view)
     attenuation = _thorax(canvas, habitus, class_name)
@@ -79,10 +78,10 @@ def _thorax(canvas: Canvas, habitus: Habitus, class_name: str) -> Layer:
     """Sum up the attenuation of soft tissue, air, opacities, vessels and bone."""
     soft = canvas.reduced(smallest=256)  # below, blurred edges would show steps
     air = _air(soft, habitus)
-    opacity = _opacity(class_name, soft.reduced(smallest=128), habitus)
+    density, visible_vessels = _opacity(class_name, soft.reduced(smallest=128), habitus)
     image = _soft_tissue(soft, habitus) + _soft_bones(soft, habitus, air)
-    image += air * (soft.enlarge(opacity.density) - habitus.aeration)
-    markings = air * (0.17 * soft.enlarge(opacity.vessel_contrast))
+    image += air * (soft.enlarge(density) - habitus.aeration)
+    markings = air * (0.17 * soft.enlarge(visible_vessels))
     image += 0.08 * markings * soft.noise(habitus.random(21), cells=(40, 80))
     image = canvas.enlarge(image)
     image += canvas.enlarge(markings) * canvas.stroke(anatomy.vessels(habitus), blur=1.5)
@@ -132,8 +131,7 @@ def _lead_marker(canvas: Canvas, rng: np.random.Generator) -> Layer:
     """Draw the letter L that marks the patient's left side."""
     corner = np.array([rng.uniform(0.80, 0.86), rng.uniform(-0.96, -0.90)])
     letter = np.array([(0.0, 0.0), (0.0, 0.07), (0.045, 0.07)]) + corner
-    upright = Canvas(canvas.size)
-    return 0.9 * upright.stroke([Line(letter, 0.016)], blur=0.7)
+    return 0.9 * Canvas(canvas.size).stroke([Line(letter, 0.016)], blur=0.7)
 
 
 def _expose(attenuation: Layer, rng: np.random.Generator) -> Layer:
@@ -146,23 +144,19 @@ def _expose(attenuation: Layer, rng: np.random.Generator) -> Layer:
     return np.asarray(np.minimum(light, 1) ** np.float32(gamma), dtype=np.float32)
 
 
-class _Opacity(NamedTuple):
-    """Effect of the disease on an air-filled lung."""
+def _opacity(class_name: str, canvas: Canvas, habitus: Habitus) -> tuple[Layer, Layer]:
+    """Draw the opacities of a class; they may reach beyond the lungs, and the caller cuts them off there.
 
-    density: Layer  # added attenuation
-    vessel_contrast: Layer  # 1 where vessels are visible, 0 or less where the opacity hides them
-
-
-def _opacity(class_name: str, canvas: Canvas, habitus: Habitus) -> _Opacity:
-    """Draw the opacities of a class; they may reach beyond the lungs, and the caller cuts them off there."""
+    Returns:
+        Added attenuation, and how visible vessels are: 1, or 0 or less where the opacity hides them.
+    """
     rng = np.random.default_rng([habitus.seed, 2])
     if class_name == PNEUMONIA:
-        density, hidden = _lobar_consolidation(rng, canvas, habitus)
-    elif class_name == COVID:
-        density, hidden = _peripheral_opacities(rng, canvas, habitus)
-    else:
-        density = hidden = np.zeros((canvas.size, canvas.size), dtype=np.float32)
-    return _Opacity(density=density, vessel_contrast=1 - hidden)
+        return _lobar_consolidation(rng, canvas, habitus)
+    if class_name == COVID:
+        return _peripheral_opacities(rng, canvas, habitus)
+    none = np.zeros((canvas.size, canvas.size), dtype=np.float32)
+    return none, none + 1
 
 
 def _lobar_consolidation(rng: np.random.Generator, canvas: Canvas, habitus: Habitus) -> tuple[Layer, Layer]:
@@ -182,7 +176,7 @@ def _lobar_consolidation(rng: np.random.Generator, canvas: Canvas, habitus: Habi
     blob = _blob(side * x, y, center=middle, radii=radii, ragged=0.16 * cloud)
     shape = blob * lobe * (side * x > 0)
     density = rng.uniform(0.24, 0.38) * shape * (1 + 0.14 * cloud)
-    return density, 1.5 * shape
+    return density, 1 - 1.5 * shape
 
 
 def _peripheral_opacities(rng: np.random.Generator, canvas: Canvas, habitus: Habitus) -> tuple[Layer, Layer]:
@@ -199,18 +193,10 @@ def _peripheral_opacities(rng: np.random.Generator, canvas: Canvas, habitus: Hab
             patch = _blob(side * x, y, center=(out, height), radii=radii, ragged=0.22 * cloud, softness=0.30)
             total = np.maximum(total, rng.uniform(0.6, 1.0) * patch * (side * x > 0))
     density = rng.uniform(0.18, 0.30) * total * (1 + 0.28 * cloud)
-    return density, 0.55 * total
+    return density, 1 - 0.55 * total
 
 
-def _blob(
-    x: Layer,
-    y: Layer,
-    *,
-    center: tuple[float, float],
-    radii: tuple[float, float],
-    ragged: Layer,
-    softness: float = 0.18,
-) -> Layer:
+def _blob(x: Layer, y: Layer, *, center: Pair, radii: Pair, ragged: Layer, softness: float = 0.18) -> Layer:
     """Return 1 inside an ellipse and 0 outside, with a ragged, soft edge."""
     distance = np.hypot((x - center[0]) / radii[0], (y - center[1]) / radii[1])
     return _step((1 - distance + ragged) / softness)

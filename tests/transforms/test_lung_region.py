@@ -14,7 +14,7 @@ from covid_monai.transforms.lung_region import estimate_lung_boxes, estimate_lun
 
 
 def true_lungs(seed, size):
-    habitus = anatomy.Habitus.draw(seed, sex="M", view="PA")
+    habitus = anatomy.Habitus(seed, sex="M", view="PA")
     canvas = position_patient(np.random.default_rng([seed, 1, 0]), size=size, view="PA")
     return canvas.fill([anatomy.lung_outline(habitus, side) for side in anatomy.SIDES], blur=0.5) > 0.5
 

@@ -55,9 +55,9 @@ class Record:
     sex: str | None = None
     age: float | None = None
 
-    def to_item(self, *, root: Path, class_names: Sequence[str]) -> dict[str, Any]:
+    def to_item(self, *, root: Path, class_names: Sequence[str], group: str | None = None) -> dict[str, Any]:
         """Return the datalist item: path from `root`, label as index, without the facts that are unknown."""
-        facts = {"view": self.view, "sex": self.sex, "age": self.age}
+        facts = {"view": self.view, "sex": self.sex, "age": self.age, "group": group}
         return {
             "image": relative_to(self.image, root),
             "label": class_names.index(self.class_name),
@@ -129,8 +129,7 @@ def wrong_root(root: Path, layout: str) -> FileNotFoundError:
         return FileNotFoundError(f"{root} {problem}. Name a folder with {layout}.")
     entries = sorted(root.iterdir(), key=lambda entry: (entry.is_file(), entry.name))
     names = [entry.name + "/" * entry.is_dir() for entry in entries[:4]]
-    if len(entries) > len(names):
-        names.append(f"and {len(entries) - len(names)} more")
+    names += [f"and {len(entries) - 4} more"] if len(entries) > 4 else []
     return FileNotFoundError(f"{root}: expected {layout}; found {', '.join(names) or 'an empty folder'}.")
 
 
@@ -154,11 +153,7 @@ def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 
 def images_by_class(folder: Path, class_folders: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """Yield class name and path of the images in each class folder.
-
-    Raises:
-        FileNotFoundError: If a class folder is missing.
-    """
+    """Yield class name and path of the images in each class folder; raise an error if one is missing."""
     find_root(folder, names=class_folders, layout="/, ".join(class_folders) + "/")
     for name in class_folders:
         yield from ((to_class_name(name), image) for image in image_files(folder / name))

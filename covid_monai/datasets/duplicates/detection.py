@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.datasets.collections.base import Excluded
-from covid_monai.datasets.duplicates.hashes import HASHES_SHAPE, Candidate, CandidateSearch, hash_windows
+from covid_monai.datasets.duplicates.hashes import HASHES_SHAPE, CandidateSearch, hash_windows
 from covid_monai.datasets.duplicates.registration import FilteredImage, image_similarity
 from covid_monai.datasets.duplicates.thumbnails import SIDE, is_drawn_in_patches, read_thumbnail, same_pixels
 from covid_monai.datasets.grouping import connected
@@ -74,17 +74,15 @@ def find_duplicates(paths: Iterable[Path]) -> Duplicates:
     """Find the files that show the same image.
 
     Hashes propose pairs, registration verifies them. 6,000 images take a good minute on two cores; time and
-    memory grow with the number of images. An image takes 37 kB of a temporary file and 1 kB of memory.
-
-    Args:
-        paths: Files that Pillow or pydicom opens; others are returned as unreadable.
+    memory grow with the number of images. An image takes 37 kB of a temporary file and 1 kB of memory. Files
+    that neither Pillow nor pydicom opens are returned as unreadable.
     """
     files = sorted(set(paths))
     with TemporaryFile() as file:
         shape = (max(len(files), 1), SIDE, SIDE)  # an empty file cannot be mapped
         thumbnails = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
         readable, unreadable = _read_thumbnails(files, thumbnails)
-        pairs = _Verification(readable, thumbnails[: len(readable)]).pairs() if readable else []
+        pairs = _find_pairs(readable, thumbnails[: len(readable)]) if readable else []
     return Duplicates(
         pairs=tuple(pairs),
         groups=tuple(connected((pair.first, pair.second) for pair in pairs)),
@@ -108,54 +106,36 @@ def _read_thumbnails(
     return readable, unreadable
 
 
-class _Verification:
-    """Pairs that hashes propose and registration confirms, among files with their thumbnails."""
+def _find_pairs(files: Sequence[Path], thumbnails: NDArray[np.uint8]) -> list[SameImage]:
+    """Return the pairs that hashes propose and registration confirms, the most similar placement of each."""
+    total = len(files)
+    drawn = {path for path, picture in zip(files, thumbnails, strict=True) if is_drawn_in_patches(picture)}
+    hashes = np.empty((total, *HASHES_SHAPE), dtype=np.uint8)
+    for number, bits in enumerate(map_in_threads(hash_windows, thumbnails, "hashing images", total=total)):
+        hashes[number] = bits
+    search = CandidateSearch(hashes)
 
-    def __init__(self, files: Sequence[Path], thumbnails: NDArray[np.uint8]) -> None:
-        self.files, self.thumbnails = files, thumbnails
-        self.drawn = {
-            path for path, picture in zip(files, thumbnails, strict=True) if is_drawn_in_patches(picture)
-        }
+    def verify(number: int) -> list[SameImage]:
+        first, pairs = FilteredImage(thumbnails[number]), []
+        for candidate in search.candidates(number):
+            one, other = sorted((files[candidate.first], files[candidate.second]))
+            patches = (one in drawn) != (other in drawn)
+            second, placement = FilteredImage(thumbnails[candidate.second]), candidate.placement
+            similarity = image_similarity(first, second, placement, finest_detail=not patches)
+            plain = not placement.mirrored and not placement.inverted
+            if similarity >= SAME_IMAGE:
+                exact = plain and similarity > _MAY_BE_EXACT and same_pixels(one, other)
+                kind = (exact, placement.mirrored, placement.inverted, patches)
+                pairs.append(SameImage(one, other, round(similarity, 4), *kind))
+        return pairs
 
-    def pairs(self) -> list[SameImage]:
-        """Return the confirmed pairs by path, the most similar placement of each."""
-        total = len(self.files)
-        hashes = np.empty((total, *HASHES_SHAPE), dtype=np.uint8)
-        hashed = map_in_threads(hash_windows, self.thumbnails, "hashing images", total=total)
-        for number, bits in enumerate(hashed):
-            hashes[number] = bits
-        search = CandidateSearch(hashes)
-
-        def verify(number: int) -> list[SameImage]:
-            image, proposed = FilteredImage(self.thumbnails[number]), search.candidates(number)
-            return [pair for each in proposed if (pair := self._same_image(image, each))]
-
-        best: dict[tuple[Path, Path], SameImage] = {}
-        for pairs in map_in_threads(verify, range(total), "comparing images", total=total):
-            for pair in pairs:
-                key = (pair.first, pair.second)
-                if key not in best or best[key].similarity < pair.similarity:
-                    best[key] = pair
-        return _nearest_images([best[key] for key in sorted(best)], self.drawn)
-
-    def _same_image(self, image: FilteredImage, candidate: Candidate) -> SameImage | None:
-        one, other = self.files[candidate.first], self.files[candidate.second]
-        placement = candidate.placement
-        patches = (one in self.drawn) != (other in self.drawn)
-        second = FilteredImage(self.thumbnails[candidate.second])
-        similarity = image_similarity(image, second, placement, finest_detail=not patches)
-        if similarity < SAME_IMAGE:
-            return None
-        plain = not placement.mirrored and not placement.inverted
-        return SameImage(
-            first=min(one, other),
-            second=max(one, other),
-            similarity=round(similarity, 4),
-            exact=plain and similarity > _MAY_BE_EXACT and same_pixels(one, other),
-            mirrored=placement.mirrored,
-            inverted=placement.inverted,
-            patches=patches,
-        )
+    best: dict[tuple[Path, Path], SameImage] = {}
+    for pairs in map_in_threads(verify, range(total), "comparing images", total=total):
+        for pair in pairs:
+            key = (pair.first, pair.second)
+            if key not in best or best[key].similarity < pair.similarity:
+                best[key] = pair
+    return _nearest_images([best[key] for key in sorted(best)], drawn)
 
 
 def _nearest_images(pairs: Sequence[SameImage], drawn: Collection[Path]) -> list[SameImage]:
@@ -164,8 +144,5 @@ def _nearest_images(pairs: Sequence[SameImage], drawn: Collection[Path]) -> list
     best: dict[Path, float] = defaultdict(float)
     for pair, picture in picture_of.items():
         best[picture] = max(best[picture], pair.similarity)
-    return [
-        pair
-        for pair in pairs
-        if pair not in picture_of or pair.similarity >= best[picture_of[pair]] - _AS_NEAR
-    ]
+    least = {pair: best[picture] - _AS_NEAR for pair, picture in picture_of.items()}
+    return [pair for pair in pairs if pair.similarity >= least.get(pair, 0.0)]

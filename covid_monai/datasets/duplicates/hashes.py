@@ -80,10 +80,7 @@ class CandidateSearch:
     """A search that proposes, for an image, the nearest other images that may be the same.
 
     Up to 20,000 images all are compared with all. Beyond that, the work for each image does not grow.
-
-    Args:
-        hashes: Results of `hash_windows`, shape [images, *HASHES_SHAPE].
-        compared: Number of entries that each window is compared with, two an image (see `HashSearch`).
+    `hashes` are results of `hash_windows`, shape [images, *HASHES_SHAPE].
     """
 
     def __init__(self, hashes: Bits, *, compared: int = COMPARED) -> None:
@@ -132,26 +129,20 @@ class Near:
 class HashSearch:
     """A search among the hashes of whole images; threads may share it.
 
-    Args:
-        entries: Hashes, shape [entries, bytes].
-        compared: Approximate number of entries that each window is compared with; all if there are no more.
+    Each window is compared with about `compared` of the `entries`, shape [entries, bytes]; with all if there
+    are no more.
     """
 
     def __init__(self, entries: Bits, *, compared: int = COMPARED) -> None:
         self._faiss = import_faiss()  # takes a third of a second: only where images are compared
-        few = len(entries) <= compared
+        exact = len(entries) <= compared
         self._index = (
-            self._faiss.IndexBinaryFlat(entries.shape[1] * 8) if few else _clusters(entries, compared)
+            self._faiss.IndexBinaryFlat(entries.shape[1] * 8) if exact else _clusters(entries, compared)
         )
         self._index.add(entries)
 
     def near(self, windows: Bits, *, differing: int) -> Near:
-        """Return the entries that differ from a window, or from its negative, in few bits.
-
-        Args:
-            windows: Hashes of one image, shape [windows, bytes].
-            differing: Largest number of differing bits.
-        """
+        """Return the entries that differ from a window, or from its negative, in at most `differing` bits."""
         self._faiss.omp_set_num_threads(1)  # for this thread: the caller's threads use all processors already
         queries = np.concatenate([windows, ~windows])
         ends, distances, entries = self._index.range_search(queries, differing + 1)

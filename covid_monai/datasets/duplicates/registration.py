@@ -50,13 +50,8 @@ class Placement:
 def band_pass(picture: Thumbnail, side: int, *, finest: float = 1 / 48) -> Floats:
     """Scale to `[side, side]` and keep the edges of ribs and organs, equally strong everywhere.
 
-    This removes brightness, contrast and gamma, and also noise and compression artefacts.
-
-    Args:
-        picture: Grey levels.
-        side: Rows and columns of the result.
-        finest: Standard deviation, in parts of the side, of the finest detail kept; the coarsest is 4 times
-            as wide.
+    This removes brightness, contrast and gamma, and also noise and compression artefacts. `finest` is the
+    standard deviation, in parts of the side, of the finest detail kept; the coarsest is 4 times as wide.
     """
     scaled = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
     detail = _blur(scaled, finest * side) - _blur(scaled, 4 * finest * side)
@@ -86,13 +81,9 @@ class FilteredImage:
 def image_similarity(
     first: FilteredImage, second: FilteredImage, placement: Placement, *, finest_detail: bool = True
 ) -> float:
-    """Correlate two images after laying the first over the second.
+    """Correlate two images after laying the first over the second, from `placement` on.
 
-    Args:
-        first: Thumbnail of the first image.
-        second: Thumbnail of the second image.
-        placement: Position to start from.
-        finest_detail: Whether vessels are compared too; not where an image has none.
+    Vessels (`finest_detail`) are not compared where an image has none.
 
     Returns:
         Correlation of the band-passed images where they overlap, at most 1. It is 0 where they cannot be laid
@@ -134,8 +125,7 @@ def _register(over: Floats, under: Floats, warp: Floats, *, iterations: int) -> 
 
 def _correlation(over: Floats, under: Floats, warp: Floats) -> float:
     side = over.shape[0]
-    inside = np.zeros_like(over)
-    inside[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] = 1
+    inside = np.pad(np.ones((side - 2 * _MARGIN,) * 2, np.float32), _MARGIN)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved, still_inside = (
         cv2.warpAffine(layer, _in_pixels(warp, side), (side, side), flags=flags) for layer in (over, inside)

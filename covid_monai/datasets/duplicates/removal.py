@@ -61,11 +61,6 @@ def drop_copies(
 
     A collection's own test images all stay, so that a published test stays as published. Otherwise the record
     with most of view, sex and age stays, and of equal ones the first.
-
-    Args:
-        records: Records in the order of the sources.
-        copies: Groups of files with the same pixels.
-        root: Folder that the reason names the kept file from.
     """
     place = {record.image: number for number, record in enumerate(records)}
     reasons: dict[Path, str] = {}
@@ -87,16 +82,12 @@ def label_conflicts(
     for record in records:
         if record.image in group_of:
             members[group_of[record.image]].append(record)
-    return [
-        {
-            "group": name,
-            "images": [
-                {"image": relative_to(record.image, root), "class": record.class_name} for record in alike
-            ],
-        }
-        for name, alike in sorted(members.items())
-        if len({record.class_name for record in alike}) > 1
-    ]
+    conflicts = []
+    for name, alike in sorted(members.items()):
+        if len({record.class_name for record in alike}) > 1:
+            images = [{"image": relative_to(each.image, root), "class": each.class_name} for each in alike]
+            conflicts.append({"group": name, "images": images})
+    return conflicts
 
 
 def _facts(record: Record) -> int:
