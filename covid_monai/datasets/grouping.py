@@ -55,10 +55,8 @@ def connected_groups(items: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
 
 def name_patients(records: Sequence[Record], *, root: Path) -> list[Record]:
     """Return the records with patients unique across sources; the path stands for an unknown patient."""
-    return [
-        replace(record, patient=f"{record.source}:{record.patient or relative_to(record.image, root)}")
-        for record in records
-    ]
+    known = ((record, record.patient or relative_to(record.image, root)) for record in records)
+    return [replace(record, patient=f"{record.source}:{patient}") for record, patient in known]
 
 
 def link_shared_images(
@@ -79,9 +77,7 @@ def link_shared_images(
         for image in group[1:]
     )
     smallest = {patient: group[0] for group in people for patient in group}
-    return [
-        replace(record, patient=smallest.get(str(record.patient), str(record.patient))) for record in records
-    ]
+    return [replace(record, patient=smallest.get(p := str(record.patient), p)) for record in records]
 
 
 def _shared_names(records: Sequence[Record]) -> list[list[Path]]:
@@ -90,8 +86,5 @@ def _shared_names(records: Sequence[Record]) -> list[list[Path]]:
     for record in records:
         if len(record.image.stem) >= _SHORTEST_NAME:
             by_name[record.image.stem.lower()].append(record)
-    return [
-        [record.image for record in alike]
-        for alike in by_name.values()
-        if len({record.source for record in alike}) > 1
-    ]
+    shared = (alike for alike in by_name.values() if len({record.source for record in alike}) > 1)
+    return [[record.image for record in alike] for alike in shared]

@@ -21,17 +21,13 @@ Finding = dict[str, Any]
 class UncheckedDatalist:
     """Records of a datalist as the file has them, leaks, repeats and missing labels included.
 
-    Args:
-        path: File that it was read from.
-        root: Folder that relative `image` paths start from.
-        class_names: Names of labels 0, 1, ...; empty where the file does not say.
-        records: Records in the order of the file: `image` as it is written there, `split`, `class` (a name,
-            `None` without a label), and what else the file holds.
+    A record has `image` as it is written in the file, `split`, `class` (a name, `None` without a label), and
+    what else the file holds.
     """
 
     path: Path
-    root: Path
-    class_names: tuple[str, ...]
+    root: Path  # where relative image paths start
+    class_names: tuple[str, ...]  # names of labels 0, 1, ...; empty where the file does not say
     records: tuple[Item, ...]
 
 

@@ -75,8 +75,7 @@ def prepare(
         test_fraction: Part of the patients of sources without a test split of their own, in [0, 1).
         seed: Seed of the split.
         validation_order: Order in which validation patients are drawn, see `split_by_patient`.
-        classes: Final name of each class to keep, in the order of the labels (`parse_classes`); all classes
-            by default.
+        classes: Final name of each class to keep, in the order of the labels (`parse_classes`); or all.
         views: Views to keep, such as `PA`. By default all frontal and unknown views are kept.
         check_duplicates: Whether to look for the same image under two names, which takes two minutes for
             7,000 images on two cores.
@@ -87,7 +86,8 @@ def prepare(
     """
     check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
     records, excluded = _gather(sources)
-    root = _common_root([path for _, path in sources], images=[record.image for record in records])
+    roots = [path.absolute() if path.is_dir() else path.absolute().parent for _, path in sources]
+    root = Path(os.path.commonpath([*roots, *(record.image.parent for record in records)]))
     wanted, other_classes = keep_classes(records, classes)
     order_classes(wanted, classes)  # a missing class is an error now, not after minutes of opening files
     results = list(map_in_threads(open_image, wanted, "opening files", total=len(wanted)))
@@ -138,12 +138,6 @@ def _gather(sources: Sequence[tuple[str, Path]]) -> tuple[list[Record], list[Exc
             elif records.setdefault(found.image.resolve(), found) is not found:
                 excluded.append(Excluded(found.image, "the same file is listed before"))
     return list(records.values()), excluded
-
-
-def _common_root(roots: Sequence[Path], *, images: Sequence[Path]) -> Path:
-    """Return the folder that all image paths of the datalist are relative to."""
-    folders = [root.absolute() if root.is_dir() else root.absolute().parent for root in roots]
-    return Path(os.path.commonpath([*folders, *(image.parent for image in images)]))
 
 
 def open_image(record: Record) -> Record | Excluded:

@@ -81,20 +81,15 @@ def split_by_patient(
             raise ValueError(f"{record.image}: no patient. Give the file an identifier of its own.")
         patients[record.patient].append(record)
     assigned = _official(patients)
-    free = {patient: images for patient, images in patients.items() if patient not in assigned}
-    without_split = {
-        patient: images for patient, images in free.items() if all(image.split is None for image in images)
-    }
+    without_split = {name: images for name, images in patients.items() if not any(r.split for r in images)}
     shuffled = _shuffled(f"{seed}/test")
     for patient in _draw(without_split, test_fraction, order=shuffled, leave=2 if validation_fraction else 1):
         assigned[patient] = "test"
-    with_validation = {
-        image.source for images in patients.values() for image in images if image.split == "validation"
-    }
+    with_validation = {r.source for images in patients.values() for r in images if r.split == "validation"}
     remaining = {
-        patient: images
-        for patient, images in free.items()
-        if patient not in assigned and not with_validation & {image.source for image in images}
+        name: images
+        for name, images in patients.items()
+        if name not in assigned and not with_validation & {r.source for r in images}
     }
     order = _by_number if validation_order == "first" else _shuffled(f"{seed}/validation")
     for patient in _draw(remaining, validation_fraction, order=order, leave=1):
@@ -144,12 +139,9 @@ def _draw(
             of_class[image.class_name].add(patient)
     drawn: set[str] = set()
     settled: set[str] = set()
-    for class_name in sorted(of_class, key=lambda name: (len(of_class[name]), name)):
-        members = of_class[class_name]
+    for _, members in sorted(of_class.items(), key=lambda item: (len(item[1]), item[0])):
         wanted = min(max(round(fraction * len(members)), 1), max(len(members) - leave, 0))
-        queue = _interleaved(
-            {patient: patients[patient][0].source for patient in members - settled}, order=order
-        )
+        queue = _interleaved({name: patients[name][0].source for name in members - settled}, order=order)
         missing = min(wanted - len(members & drawn), len(queue) - leave)
         drawn.update(queue[: max(missing, 0)])
         settled |= members

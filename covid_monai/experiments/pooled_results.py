@@ -23,9 +23,8 @@ _ALWAYS = ("auroc", "balanced_accuracy", "accuracy")  # metrics in every table
 def compute_pooled_metrics(runs: Sequence[Path], subsets: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Compute the metrics of all folds' test images together, each decided by the thresholds of its own fold.
 
-    Args:
-        runs: Folder of each fold's run, with `evaluation/predictions.csv`.
-        subsets: Pattern of image paths for each name: images to report on their own, too.
+    `runs` are the folders of the folds, with `evaluation/predictions.csv`. `subsets` has a pattern of image
+    paths for each name: images to report on their own, too.
 
     Returns:
         The result of `metrics_with_intervals`, and `subsets`: `n`, `patients` and `accuracy` with its
@@ -39,9 +38,8 @@ def compute_pooled_metrics(runs: Sequence[Path], subsets: Mapping[str, str] | No
     for name, pattern in (subsets or {}).items():
         rows = np.array([fnmatch(image, pattern) for image in images.images])
         if not rows.any():
-            raise ValueError(
-                f"The subset {name!r} is empty: no test image matches {pattern}. Change its pattern."
-            )
+            empty = f"The subset {name!r} is empty: no test image matches {pattern}."
+            raise ValueError(f"{empty} Change its pattern.")
         metrics = _metrics(images.where(rows), decisions[rows])
         patients = metrics["bootstrap"]["patients"]
         found[name] = {"n": metrics["n"], "patients": patients, "accuracy": metrics["accuracy"]}
@@ -68,13 +66,10 @@ def _read_predictions(runs: Sequence[Path]) -> tuple[PredictionTable, NDArray[np
         rows = read_predictions(run / "evaluation" / "predictions.csv").split("test")
         point = Bundle(run).operating_point
         parts.append(rows)
-        decisions.append(
-            rows.probabilities.argmax(axis=1) if point is None else decide(rows.probabilities, point)
-        )
-    names = [f.name for f in fields(PredictionTable) if f.name != "class_names"]
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in names
-    }
+        likeliest = rows.probabilities.argmax(axis=1)
+        decisions.append(likeliest if point is None else decide(rows.probabilities, point))
+    names = [column.name for column in fields(PredictionTable) if column.name != "class_names"]
+    columns: Any = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return replace(parts[0], **columns), np.concatenate(decisions)
 
 

@@ -19,35 +19,22 @@ _RULE_KEYS = {"source", "class", "view", "image", "as", "at_most"}
 
 @dataclass(frozen=True)
 class Study:
-    """One experiment.
+    """One experiment."""
 
-    Args:
-        path: YAML file, which is also an overlay to train.yaml.
-        title: Classes and images that the study compares.
-        sources: Collection names of `covid-monai data prepare`, each with its folder in the data folder.
-        protocol: One of `PROTOCOLS`.
-        take: Rules, see `select_images`; empty takes every image.
-        classes: Class names in the order of their labels; empty takes those of the rules.
-        folds: Number of folds of the protocol `folds`.
-        validation_order: How the protocol `official_test` draws validation, see `split_by_patient`.
-        variants: Settings of train.yaml for each name, such as two networks; each variant is run.
-        subsets: Pattern of image paths for each name: test images to report on their own, too.
-        published: Published value of each metric; `where` says who published it.
-        differs: Sentences that say what differs from the published experiment.
-    """
-
-    path: Path
-    title: str
-    sources: tuple[tuple[str, str], ...]
-    protocol: str
-    take: tuple[Mapping[str, Any], ...] = ()
-    classes: tuple[str, ...] = ()
-    folds: int = 5
-    validation_order: ValidationOrder = "random"
+    path: Path  # YAML file, which is also an overlay to train.yaml
+    title: str  # classes and images that the study compares
+    sources: tuple[tuple[str, str], ...]  # names for `data prepare`, each with its folder in the data folder
+    protocol: str  # one of PROTOCOLS
+    take: tuple[Mapping[str, Any], ...] = ()  # rules, see `select_images`; empty takes every image
+    classes: tuple[str, ...] = ()  # in the order of their labels; empty takes those of the rules
+    folds: int = 5  # of the protocol `folds`
+    validation_order: ValidationOrder = "random"  # of the protocol `official_test`, see `split_by_patient`
+    # Settings of train.yaml for each name, such as two networks; each variant is run.
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"default": {}})
+    # Pattern of image paths for each name: test images to report on their own, too.
     subsets: Mapping[str, str] = field(default_factory=dict)
-    published: Mapping[str, Any] = field(default_factory=dict)
-    differs: tuple[str, ...] = ()
+    published: Mapping[str, Any] = field(default_factory=dict)  # value of each metric, and `where`
+    differs: tuple[str, ...] = ()  # sentences that say what differs from the published experiment
 
 
 def read_study(path: str | Path) -> Study:

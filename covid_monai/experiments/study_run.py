@@ -33,13 +33,8 @@ def run_study(
 
     Finished folds are not run again. An interrupted run continues with its fold and epoch.
 
-    Args:
-        study: Study of `read_study`.
-        data_dir: Folder with the study's collections.
-        output: Folder for datalist, runs and result.
-        train_config: The bundle's train.yaml.
-        settings: Settings of train.yaml for all variants; they override the study's own.
-        seed: Seed of folds and trainings.
+    `data_dir` holds the study's collections. `settings` of train.yaml hold for all variants and override the
+    study's own.
 
     Returns:
         `title`, `protocol`, `published`, `differs`, `datalist` and `variants`: for each name the metrics of

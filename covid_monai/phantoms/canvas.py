@@ -5,7 +5,6 @@ positioning (scale, rotation, shift) that the canvas applies to every point.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -48,11 +47,9 @@ class Canvas:
         """Return lines drawn on top of one another, softened by `blur` pixels of 512."""
         sheet, size = self._sheet(blur)
         draw = ImageDraw.Draw(sheet)
-        # All points at once, because an image has hundreds of short lines.
-        pixels = iter(self._pixels(np.concatenate([line.points for line in lines]), size))
-        for line in lines:
-            width = max(1, round(line.width * size / 2))
-            draw.line(list(islice(pixels, len(line.points))), fill=round(255 * line.level), width=width)
+        for points, width, level in lines:
+            wide = max(1, round(width * size / 2))
+            draw.line(self._pixels(points, size), fill=round(255 * level), width=wide)
         return self._soften(sheet, blur)
 
     def reduced(self, *, smallest: int) -> "Canvas":
@@ -69,12 +66,13 @@ class Canvas:
 
     def enlarge(self, layer: Layer) -> Layer:
         """Return the layer of a reduced canvas at the size of this one."""
-        return _resize(layer, self.size)
+        image = Image.fromarray(layer).resize((self.size, self.size), Image.Resampling.BICUBIC)
+        return np.array(image, dtype=np.float32)  # a copy: Pillow's own memory is read-only
 
     def noise(self, rng: np.random.Generator, *, cells: Sequence[int]) -> Layer:
         """Return cloudy noise with unit variance: the sum of one octave for each number of cells."""
         octaves = (rng.standard_normal((number, number), dtype=np.float32) for number in cells)
-        total = sum((_resize(octave, self.size) for octave in octaves), np.float32(0))
+        total = sum((self.enlarge(octave) for octave in octaves), np.float32(0))
         return np.asarray(total / max(float(np.std(total)), 1e-6), dtype=np.float32)
 
     def _sheet(self, blur: float) -> tuple[Image.Image, int]:
@@ -112,8 +110,3 @@ def ellipse(center: tuple[float, float], radii: tuple[float, float]) -> NDArray[
     """Return the outline of an ellipse as [36, 2] points."""
     angle = np.linspace(0, 2 * np.pi, 36, endpoint=False)
     return np.stack([center[0] + radii[0] * np.cos(angle), center[1] + radii[1] * np.sin(angle)], axis=1)
-
-
-def _resize(layer: Layer, size: int) -> Layer:
-    image = Image.fromarray(layer).resize((size, size), Image.Resampling.BICUBIC)
-    return np.array(image, dtype=np.float32)  # a copy: Pillow's own memory is read-only

@@ -37,9 +37,6 @@ def draw_radiograph(
     Returns:
         [size, size], rows first, the patient's left on the right; 0 is black (air), 1 is white (bone).
 
-    Raises:
-        ValueError: If `class_name` is not one of the three, or `size` is too small.
-
     >>> image = draw_radiograph("covid", seed=3, size=128)
     >>> image.shape, image.dtype.name, bool(image.min() >= 0 and image.max() <= 1)
     ((128, 128), 'float32', True)
@@ -173,7 +170,7 @@ def _lobar_consolidation(rng: np.random.Generator, canvas: Canvas, habitus: Habi
     middle = (rng.uniform(0.30, 0.48), height + rng.normal(0, 0.04))
     radii = (rng.uniform(0.20, 0.32), rng.uniform(0.20, 0.30))
     cloud = canvas.noise(rng, cells=(6, 12, 24))
-    blob = _blob(side * x, y, center=middle, radii=radii, ragged=0.16 * cloud)
+    blob = _blob(side * x, y, middle, radii, ragged=0.16 * cloud)
     shape = blob * lobe * (side * x > 0)
     density = rng.uniform(0.24, 0.38) * shape * (1 + 0.14 * cloud)
     return density, 1 - 1.5 * shape
@@ -190,13 +187,13 @@ def _peripheral_opacities(rng: np.random.Generator, canvas: Canvas, habitus: Hab
             height = habitus.apex + 0.12 + down * (habitus.dome(side) + 0.06 - habitus.apex - 0.12)
             out = habitus.wall(height) * rng.uniform(0.70, 0.92)
             radii = (rng.uniform(0.08, 0.15), rng.uniform(0.10, 0.20))
-            patch = _blob(side * x, y, center=(out, height), radii=radii, ragged=0.22 * cloud, softness=0.30)
+            patch = _blob(side * x, y, (out, height), radii, ragged=0.22 * cloud, softness=0.30)
             total = np.maximum(total, rng.uniform(0.6, 1.0) * patch * (side * x > 0))
     density = rng.uniform(0.18, 0.30) * total * (1 + 0.28 * cloud)
     return density, 1 - 0.55 * total
 
 
-def _blob(x: Layer, y: Layer, *, center: Pair, radii: Pair, ragged: Layer, softness: float = 0.18) -> Layer:
+def _blob(x: Layer, y: Layer, center: Pair, radii: Pair, *, ragged: Layer, softness: float = 0.18) -> Layer:
     """Return 1 inside an ellipse and 0 outside, with a ragged, soft edge."""
     distance = np.hypot((x - center[0]) / radii[0], (y - center[1]) / radii[1])
     return _step((1 - distance + ragged) / softness)

@@ -77,25 +77,15 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A public collection, or a form of a person's own images, that `covid-monai data prepare` reads.
+    """A public collection, or a form of a person's own images, that `covid-monai data prepare` reads."""
 
-    Args:
-        name: Name on the command line, and `source` of the datalist's records.
-        layout: Description of what its root must hold, for messages.
-        licence: Licence and origin, stored in every datalist made from it.
-        read: Function that yields the images of the folder that holds `needs`.
-        needs: Files and folders that must be in the root, or in one of its `nested` sub-folders.
-        nested: Sub-folders to look into, because archives often unpack to a folder inside a folder.
-        or_file: Whether the root may be a file, which `read` then gets as it is.
-    """
-
-    name: str
-    layout: str
-    licence: str
-    read: Callable[[Path], Iterator[Record | Excluded]]
-    needs: Sequence[str] = ()
-    nested: Sequence[str] = ()
-    or_file: bool = False
+    name: str  # on the command line, and `source` of the datalist's records
+    layout: str  # what its root must hold, for messages
+    licence: str  # licence and origin, stored in every datalist made from it
+    read: Callable[[Path], Iterator[Record | Excluded]]  # yields the images of the folder that holds `needs`
+    needs: Sequence[str] = ()  # files and folders that must be in the root, or in one of its sub-folders:
+    nested: Sequence[str] = ()  # archives often unpack to a folder inside a folder
+    or_file: bool = False  # whether the root may be a file, which `read` then gets as it is
 
     def records(self, root: Path) -> Iterator[Record | Excluded]:
         """Yield the images under a root.
@@ -111,11 +101,7 @@ class Source:
 
 
 def find_root(root: Path, *, names: Sequence[str], layout: str, nested: Sequence[str] = ()) -> Path:
-    """Return the folder that holds all `names`: `root` itself or one of its `nested` sub-folders.
-
-    Raises:
-        FileNotFoundError: If there is none; the message tells what was expected and what was found.
-    """
+    """Return the folder that holds all `names`: `root` itself or one of its `nested` sub-folders."""
     for folder in (root, *(root / inner for inner in nested)):
         if folder.is_dir() and all((folder / name).exists() for name in names):
             return folder

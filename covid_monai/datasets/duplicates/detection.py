@@ -30,40 +30,24 @@ _AS_NEAR = 0.03  # largest distance of an explanation picture's images from its 
 
 @dataclass(frozen=True, slots=True)
 class SameImage:
-    """Two files that show one image.
-
-    Args:
-        first: File that comes first by path.
-        second: The other file.
-        similarity: Correlation after registration, `SAME_IMAGE` to 1.
-        exact: Whether both decode to the same pixels.
-        mirrored: Whether left and right are exchanged in one of them.
-        inverted: Whether one is the other's negative.
-        patches: Whether one of them is an explanation picture, drawn in patches of one grey level.
-    """
+    """Two files that show one image, the first and the second by path."""
 
     first: Path
     second: Path
-    similarity: float
-    exact: bool = False
-    mirrored: bool = False
-    inverted: bool = False
-    patches: bool = False
+    similarity: float  # correlation after registration, SAME_IMAGE to 1
+    exact: bool = False  # whether both decode to the same pixels
+    mirrored: bool = False  # whether left and right are exchanged in one of them
+    inverted: bool = False  # whether one is the other's negative
+    patches: bool = False  # whether one is an explanation picture, drawn in patches of one grey level
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """Result of `find_duplicates`; the order of the files does not matter.
+    """Result of `find_duplicates`; the order of the files does not matter."""
 
-    Args:
-        pairs: Verified pairs, by path. Not every pair of a group has been compared.
-        groups: Groups of two or more files that show one image, by path; no file is in two groups.
-        unreadable: Files that could not be compared.
-    """
-
-    pairs: tuple[SameImage, ...]
-    groups: tuple[tuple[Path, ...], ...]
-    unreadable: tuple[Excluded, ...]
+    pairs: tuple[SameImage, ...]  # verified, by path; not every pair of a group has been compared
+    groups: tuple[tuple[Path, ...], ...]  # two or more files of one image, by path; no file is in two groups
+    unreadable: tuple[Excluded, ...]  # files that could not be compared
 
     def copies(self) -> list[tuple[Path, ...]]:
         """Return the groups of files with the same pixels, by path."""

@@ -111,19 +111,12 @@ class CandidateSearch:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """Entries near to an image, each once, the nearest first; ties in the order of their numbers.
+    """Entries near to an image, each once, the nearest first; ties in the order of their numbers."""
 
-    Args:
-        entries: Numbers of the entries, shape [E].
-        differing: Number of bits that differ between the entry and its nearest window, shape [E].
-        windows: Number of that window, shape [E].
-        inverted: Whether the entry is near to the negative of the window (all bits flipped), shape [E].
-    """
-
-    entries: Numbers
-    differing: Numbers
-    windows: Numbers
-    inverted: NDArray[np.bool_]
+    entries: Numbers  # numbers of the entries, [E]
+    differing: Numbers  # number of bits that differ between the entry and its nearest window, [E]
+    windows: Numbers  # number of that window, [E]
+    inverted: NDArray[np.bool_]  # whether it is near to the window's negative (all bits flipped), [E]
 
 
 class HashSearch:

@@ -7,6 +7,7 @@ Reference: Evangelidis and Psarakis, IEEE TPAMI 2008;30:1858-1865 (ECC, OpenCV's
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -34,17 +35,12 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Assumed position of the second image in the first.
+    """Assumed position of the second image in the first."""
 
-    Args:
-        window: Top, bottom, left and right of the part of the first that the second shows, each in [0, 1].
-        mirrored: Whether left and right are exchanged in the second.
-        inverted: Whether black and white are exchanged in the second.
-    """
-
+    # Top, bottom, left and right of the part of the first that the second shows, each in [0, 1].
     window: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 1.0)
-    mirrored: bool = False
-    inverted: bool = False
+    mirrored: bool = False  # whether left and right are exchanged in the second
+    inverted: bool = False  # whether black and white are exchanged in the second
 
 
 def band_pass(picture: Thumbnail, side: int, *, finest: float = 1 / 48) -> Floats:
@@ -64,18 +60,12 @@ class FilteredImage:
 
     def __init__(self, picture: Thumbnail) -> None:
         self._picture = picture
-        self._filtered: dict[tuple[int, float], Floats] = {}
+        self.band_pass = cache(lambda side, finest: band_pass(picture, side, finest=finest))
 
     def placed(self, placement: Placement) -> "FilteredImage":
         """Return this image mirrored or inverted as the placement says."""
         picture = self._picture[:, ::-1] if placement.mirrored else self._picture
         return FilteredImage(255 - picture if placement.inverted else np.ascontiguousarray(picture))
-
-    def band_pass(self, side: int, finest: float) -> Floats:
-        """Return `band_pass` of this image."""
-        if (side, finest) not in self._filtered:
-            self._filtered[side, finest] = band_pass(self._picture, side, finest=finest)
-        return self._filtered[side, finest]
 
 
 def image_similarity(

@@ -13,28 +13,19 @@ from covid_monai.datasets.grouping import link_shared_images, name_patients
 
 @dataclass(frozen=True)
 class Distinct:
-    """Records without exact copies, and what was found on the way.
+    """Records without exact copies, and what was found on the way."""
 
-    Args:
-        records: Records with one patient for all who share an image.
-        copies: Exact copies, which are left out.
-        group_of: Name of the group of each file that shows the same image as another.
-        label_conflicts: Groups of one image with more than one class, as the datalist holds them.
-    """
-
-    records: list[Record]
-    copies: Sequence[Excluded] = ()
-    group_of: Mapping[Path, str] = field(default_factory=dict)
-    label_conflicts: Sequence[dict[str, Any]] = ()
+    records: list[Record]  # with one patient for all who share an image
+    copies: Sequence[Excluded] = ()  # exact copies, which are left out
+    group_of: Mapping[Path, str] = field(default_factory=dict)  # name of each file's group, if it has one
+    label_conflicts: Sequence[dict[str, Any]] = ()  # groups with more than one class, as in the datalist
 
 
 def remove_duplicates(records: Sequence[Record], *, root: Path, compare_pixels: bool) -> Distinct:
     """Join the patients who share an image, drop exact copies, and name the groups of near copies.
 
-    Args:
-        records: Records in the order of the sources.
-        root: Folder that patients, groups and reasons name the files from.
-        compare_pixels: Whether copies under other names are looked for.
+    Patients, groups and reasons name the files from `root`. Without `compare_pixels`, only file names show
+    which images are the same.
     """
     named = name_patients(records, root=root)
     if not compare_pixels:

@@ -55,7 +55,12 @@ def same_pixels(first: Path, second: Path) -> bool:
 def _open(path: Path, *, side: int | None = None) -> Image.Image:
     """Open an image; with `side`, a JPEG is decoded at a fraction of its size that is not below `side`."""
     if is_dicom(path):
-        return _open_dicom(path)
+        ds = read_dicom(path)
+        if not describes_pixels(ds):
+            raise UnreadableImage("The DICOM object has no pixels.")
+        codes, bits_stored = decode_pixels(ds)
+        displayed = render(codes, ds, bits_stored=bits_stored)
+        return Image.fromarray((displayed * 255).round().astype(np.uint8))
     image = Image.open(path)
     if image.height * image.width > MAX_PIXELS:
         raise UnreadableImage(
@@ -64,15 +69,6 @@ def _open(path: Path, *, side: int | None = None) -> Image.Image:
     if side is not None:
         image.draft("L", (side, side))
     return ImageOps.exif_transpose(image)
-
-
-def _open_dicom(path: Path) -> Image.Image:
-    ds = read_dicom(path)
-    if not describes_pixels(ds):
-        raise UnreadableImage("The DICOM object has no pixels.")
-    codes, bits_stored = decode_pixels(ds)
-    displayed = render(codes, ds, bits_stored=bits_stored)
-    return Image.fromarray((displayed * 255).round().astype(np.uint8))
 
 
 def _grey(image: Image.Image) -> Image.Image:
