@@ -169,7 +169,7 @@ def audit_stage(folder: Path) -> Callable[[], bool]:
     """Audit as `covid-monai data audit datalist.json`."""
     import typer
 
-    from covid_monai.cli.audit import audit
+    from covid_monai.cli.data import audit
     from covid_monai.datasets import leaks
     from covid_monai.evaluation.report import audit_page
     from covid_monai.evaluation.shortcuts import confounding_audit

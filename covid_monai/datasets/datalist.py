@@ -145,18 +145,16 @@ def _class_names(labels: object, *, path: Path) -> tuple[str, ...]:
 def _items(items: object, *, split: str, classes: int, path: Path) -> tuple[Item, ...]:
     if not isinstance(items, list):
         raise ValueError(f"{path}: {split} is not a list of records.")
-    return tuple(_item(item, where=f"{path}: {split}[{i}]", classes=classes) for i, item in enumerate(items))
-
-
-def _item(item: object, *, where: str, classes: int) -> Item:
-    if not isinstance(item, dict) or not {"image", "label"} <= item.keys():
-        raise ValueError(f"{where}: expected image and label; found {item!r}.")
-    image, label = item["image"], item["label"]
-    if not isinstance(image, str) or not image:
-        raise ValueError(f"{where}: image {image!r} is not one path.")
-    if type(label) is not int or not 0 <= label < classes:
-        raise ValueError(f"{where}: label {label!r} of {image} is not one of 0 to {classes - 1}.")
-    return {**item, "patient": str(item.get("patient") or image)}
+    for number, item in enumerate(items):
+        where = f"{path}: {split}[{number}]"
+        if not isinstance(item, dict) or not {"image", "label"} <= item.keys():
+            raise ValueError(f"{where}: expected image and label; found {item!r}.")
+        image, label = item["image"], item["label"]
+        if not isinstance(image, str) or not image:
+            raise ValueError(f"{where}: image {image!r} is not one path.")
+        if type(label) is not int or not 0 <= label < classes:
+            raise ValueError(f"{where}: label {label!r} of {image} is not one of 0 to {classes - 1}.")
+    return tuple({**item, "patient": str(item.get("patient") or item["image"])} for item in items)
 
 
 def _check_disjoint(splits: Mapping[str, Sequence[Item]], *, key: str, path: Path) -> None:

@@ -52,24 +52,18 @@ def read_unchecked(path: str | Path, *, dataset_dir: str | Path | None = None) -
         raise FileNotFoundError(
             f"{path}: the folder {root} of the images does not exist. Name the folder with --dataset-dir."
         )
-    records = tuple(
-        _record(item, split=SPLIT_NAMES[key], names=names, where=f"{path}: {key}[{number}]")
-        for key, items in content.items()
-        if key in SPLIT_NAMES and isinstance(items, list)
-        for number, item in enumerate(items)
-    )
+    records: list[Item] = []
+    for key in (key for key in content if key in SPLIT_NAMES and isinstance(content[key], list)):
+        for number, item in enumerate(content[key]):
+            fields = dict(item) if isinstance(item, Mapping) else {"image": item}
+            image, label = fields.get("image"), fields.get("label")
+            if not isinstance(image, str) or not image:
+                raise ValueError(f"{path}: {key}[{number}]: expected one image path, found {image!r}.")
+            name = None if label is None else names.get(str(label), str(label))
+            records.append({**fields, "split": SPLIT_NAMES[key], "class": name})
     if not records:
         raise ValueError(f"{path}: no records found. A datalist has them under training, validation or test.")
-    return UncheckedDatalist(path=path, root=root, class_names=tuple(names.values()), records=records)
-
-
-def _record(item: object, *, split: str, names: Mapping[str, str], where: str) -> Item:
-    fields: dict[str, Any] = dict(item) if isinstance(item, Mapping) else {"image": item}
-    image, label = fields.get("image"), fields.get("label")
-    if not isinstance(image, str) or not image:
-        raise ValueError(f"{where}: expected one image path, found {image!r}.")
-    name = None if label is None else names.get(str(label), str(label))
-    return {**fields, "split": split, "class": name}
+    return UncheckedDatalist(path, root, class_names=tuple(names.values()), records=tuple(records))
 
 
 def audit_datalist(datalist: UncheckedDatalist) -> Finding:
@@ -113,7 +107,17 @@ def audit_datalist(datalist: UncheckedDatalist) -> Finding:
             {"image": name, "reason": each.reason} for each in found.unreadable for name in names[each.image]
         ],
     }
-    return {**report, "counts": _counts(datalist.records, found, report)}
+    exact = sum(pair.exact for pair in found.pairs)
+    report["counts"] = {
+        "images": len(datalist.records),
+        "splits": dict(Counter(str(record["split"]) for record in datalist.records)),
+        "patients": len({str(record["patient"]) for record in datalist.records if record.get("patient")}),
+        "compared": len(files) - len(report["unreadable"]),
+        "exact_pairs": exact,
+        "near_pairs": len(found.pairs) - exact,
+        **{key: len(report[key]) for key in ("duplicate_groups", "leaks", "label_conflicts", "unreadable")},
+    }
+    return report
 
 
 def _to_finding(pair: SameImage, names: Mapping[Path, Sequence[str]]) -> Finding:
@@ -167,17 +171,3 @@ def _groups(records: Sequence[Item], found: Duplicates, names: dict[Path, list[s
     joined += [*recorded.values(), *names.values()]
     pairs = [(group[0], name) for group in joined for name in group[1:] if name != group[0]]
     return [list(group) for group in connected(pairs)]
-
-
-def _counts(records: Sequence[Item], found: Duplicates, report: Finding) -> Finding:
-    exact = sum(pair.exact for pair in found.pairs)
-    files = len({record["image"] for record in records})
-    return {
-        "images": len(records),
-        "splits": dict(Counter(str(record["split"]) for record in records)),
-        "patients": len({str(record["patient"]) for record in records if record.get("patient")}),
-        "compared": files - len(report["unreadable"]),
-        "exact_pairs": exact,
-        "near_pairs": len(found.pairs) - exact,
-        **{key: len(report[key]) for key in ("duplicate_groups", "leaks", "label_conflicts", "unreadable")},
-    }

@@ -68,17 +68,9 @@ def prepare(
     hour later. Images that occur twice are found: of exact copies one stays; near copies get one patient and
     one group, which no split divides.
 
-    Args:
-        sources: Names of `SOURCES` with a root each, as `parse_sources` returns them.
-        output: Datalist to write.
-        validation_fraction: Part of the patients outside test, in [0, 1).
-        test_fraction: Part of the patients of sources without a test split of their own, in [0, 1).
-        seed: Seed of the split.
-        validation_order: Order in which validation patients are drawn, see `split_by_patient`.
-        classes: Final name of each class to keep, in the order of the labels (`parse_classes`); or all.
-        views: Views to keep, such as `PA`. By default all frontal and unknown views are kept.
-        check_duplicates: Whether to look for the same image under two names, which takes two minutes for
-            7,000 images on two cores.
+    `sources` and `classes` are results of `parse_sources` and `parse_classes`. All classes and all frontal or
+    unknown views are kept by default. `split_by_patient` explains fractions, seed and order.
+    The search for duplicates takes two minutes for 7,000 images on two cores.
 
     Raises:
         FileNotFoundError: If a root does not have the layout of its source.

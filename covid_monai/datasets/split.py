@@ -15,7 +15,6 @@ from typing import Any, Literal, cast, get_args
 from covid_monai.core.errors import unknown_choice
 from covid_monai.datasets.collections.base import Excluded, Record, Split
 
-_PRECEDENCE: tuple[Split, ...] = ("test", "validation", "training")
 ValidationOrder = Literal["random", "first"]
 _Order = Callable[[str], Any]  # sort key of a patient's name
 
@@ -60,15 +59,14 @@ def split_by_patient(
     remaining patients, except in sources with a validation of their own. A class with three patients or more
     who have no other class gets one in each split that is drawn.
 
-    Args:
-        records: Records with `patient` set; any order gives the same result.
-        validation_fraction: Part of the patients that remain after test, in [0, 1).
-        test_fraction: Part of the patients of sources without a test of their own, in [0, 1).
-        seed: Seed of the draw; the same seed and patients give the same split.
-        validation_order: `random`, or `first`: the patients whose names come first, numbers compared as
-            numbers. `first` is for collections that number their patients in the order of acquisition and
-            take one end of that order as their test. A validation next to the test drifts as the test does
-            (temporal validation).
+    `test_fraction` is the part of the patients of sources without a test of their own, `validation_fraction`
+    the part of those that remain, both in [0, 1). The same seed and patients give the same split, in
+    any order of the records.
+
+    `validation_order` is `random`, or `first`: the patients whose names come first, numbers compared as
+    numbers. `first` is for collections that number their patients in the order of acquisition and take one
+    end of that order as their test. A validation next to the test drifts as the test does (temporal
+    validation).
 
     Raises:
         ValueError: If a fraction is outside [0, 1), a record has no patient, or the order is unknown.
@@ -80,7 +78,11 @@ def split_by_patient(
         if record.patient is None:
             raise ValueError(f"{record.image}: no patient. Give the file an identifier of its own.")
         patients[record.patient].append(record)
-    assigned = _official(patients)
+    assigned: dict[str, Split] = {}
+    for patient, images in patients.items():
+        official = {image.split for image in images}
+        if official & {"test", "validation"}:
+            assigned[patient] = "test" if "test" in official else "validation"
     without_split = {name: images for name, images in patients.items() if not any(r.split for r in images)}
     shuffled = _shuffled(f"{seed}/test")
     for patient in _draw(without_split, test_fraction, order=shuffled, leave=2 if validation_fraction else 1):
@@ -97,18 +99,8 @@ def split_by_patient(
     return _collect(patients, assigned)
 
 
-def _official(patients: Mapping[str, Sequence[Record]]) -> dict[str, Split]:
-    """Return the patients of a source's own test or validation, with their split; test goes first."""
-    splits_of = {patient: {image.split for image in images} for patient, images in patients.items()}
-    return {
-        patient: next(split for split in _PRECEDENCE if split in splits)
-        for patient, splits in splits_of.items()
-        if splits & {"test", "validation"}
-    }
-
-
 def _collect(patients: Mapping[str, Sequence[Record]], assigned: Mapping[str, Split]) -> Splits:
-    kept: dict[Split, list[Record]] = {split: [] for split in _PRECEDENCE}
+    kept: dict[Split, list[Record]] = {"training": [], "validation": [], "test": []}
     excluded = []
     for patient, images in sorted(patients.items()):
         split = assigned.get(patient, "training")

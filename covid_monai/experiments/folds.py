@@ -44,7 +44,10 @@ def make_folds(items: Sequence[Item], *, protocol: str, folds: int, seed: int) -
     """
     labels, clusters = np.array([item["label"] for item in items]), connected_groups(items)
     if protocol == "folds":
-        _check_patients(labels, clusters, folds=folds)
+        fewest = _fewest_patients(labels, clusters)
+        if fewest < folds:
+            found = f"{folds} folds need as many patients in each class, but one class has {fewest}."
+            raise ValueError(f"{found} Use fewer folds.")
         splitter: Any = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     else:
         splitter = LeaveOneGroupOut()
@@ -72,14 +75,6 @@ def _draw_validation(
     raise ValueError(
         f"Fold {fold}: a class has too few patients for training and validation ({fewest}). Add images of it."
     )
-
-
-def _check_patients(labels: NDArray[np.int64], clusters: NDArray[np.int64], *, folds: int) -> None:
-    fewest = _fewest_patients(labels, clusters)
-    if fewest < folds:
-        raise ValueError(
-            f"{folds} folds need as many patients in each class, but one class has {fewest}. Use fewer folds."
-        )
 
 
 def _fewest_patients(labels: NDArray[np.int64], clusters: NDArray[np.int64]) -> int:

@@ -96,12 +96,8 @@ def format_table(result: Mapping[str, Any]) -> str:
     metrics = [*published, *(name for name in _ALWAYS if name not in published)]
     some = next(iter(variants.values()))
     headings = [f"ours, {name}" if len(variants) > 1 else "ours" for name in variants]
-    lines = [
-        f"### {result['title']}",
-        "",
-        f"| metric | published | {' | '.join(headings)} |",
-        f"|---|---|{'---|' * len(variants)}",
-    ]
+    lines = [f"### {result['title']}", "", f"| metric | published | {' | '.join(headings)} |"]
+    lines += [f"|---|---|{'---|' * len(variants)}"]
     for metric in metrics:
         cells = [_cell(_find(values, metric)) for values in variants.values()]
         if any(cells):

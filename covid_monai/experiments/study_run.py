@@ -42,7 +42,11 @@ def run_study(
         in `VARIANT/predictions.csv`.
     """
     output = Path(output)
-    everything = _prepare(study, Path(data_dir), output / "datalist.json", seed=seed)
+    if (path := output / "datalist.json").is_file():
+        everything = read_datalist(path)
+    else:
+        sources = [(name, Path(data_dir) / folder) for name, folder in study.sources]
+        everything = prepare(sources, output=path, seed=seed, validation_order=study.validation_order)
     folds = _write_folds(study, everything, output / "folds", seed=seed)
     variants = {}
     for name, overrides in study.variants.items():
@@ -54,13 +58,6 @@ def run_study(
     result = {key: getattr(study, key) for key in keys} | {"datalist": str(output), "variants": variants}
     write_text_atomically(output / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
     return result
-
-
-def _prepare(study: Study, data_dir: Path, path: Path, *, seed: int) -> Datalist:
-    if path.is_file():
-        return read_datalist(path)
-    sources = [(name, data_dir / folder) for name, folder in study.sources]
-    return prepare(sources, output=path, seed=seed, validation_order=study.validation_order)
 
 
 def _write_folds(study: Study, datalist: Datalist, folder: Path, *, seed: int) -> dict[str, Path]:

@@ -17,10 +17,8 @@ _Mask = NDArray[np.bool_]
 def draw_volume(class_name: str, *, seed: int) -> NDArray[np.int16]:
     """Draw a thorax with two lungs, heart, spine and ribs, and with opacities that depend on the class.
 
-    Args:
-        class_name: `normal`, `pneumonia` (one consolidation of about -30 HU) or `covid` (ground glass of
-            about -500 HU along the pleura of both lungs).
-        seed: Number that determines build, disease and noise.
+    `pneumonia` has one consolidation of about -30 HU, `covid` ground glass of about -500 HU along the pleura
+    of both lungs. `seed` determines build, disease and noise.
 
     Returns:
         Array [96, 96, 40] in HU, with `CT_SPACING_MM`; the axes point to the patient's right, front and head.

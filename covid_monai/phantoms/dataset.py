@@ -56,17 +56,13 @@ def write_phantoms(
     Class, sex, age, view, number of images and file format are drawn independently of each other, so that
     none of them reveals the class. The folder appears whole or not at all.
 
-    Args:
-        folder: Folder to write. It may be new, empty, or made by an earlier call, which it then replaces.
-        patients: Number of patients, a third of them in each class; each has one or two images.
-        seed: Start of the random numbers; the same seed gives the same files, byte for byte.
-        size: Rows and columns of an image.
-        image_format: `mixed` (DICOM CR and DX, JPEG, PNG of 8 and 16 bits), `dicom`, `jpeg` or `png`.
-        ct: Whether to write six CT volumes under `ct`, as NIfTI and DICOM series, with their datalist.
-        planted_marker: Class whose images all get a bright square in a corner, for an audit to find.
+    A third of the patients is in each class; each has one or two images. The same seed gives the same files,
+    byte for byte. `image_format` is `mixed` (DICOM CR and DX, JPEG, PNG of 8 and 16 bits), `dicom`, `jpeg` or
+    `png`. `ct` adds six CT volumes under `ct`, as NIfTI and DICOM series, with their datalist. All images of
+    the class `planted_marker` get a bright square in a corner, for an audit to find.
 
     Returns:
-        Path of `datalist.json` in `folder`.
+        Path of `datalist.json` in `folder`. A folder of an earlier call is replaced.
 
     Raises:
         FileExistsError: If `folder` is a file or holds anything that this function did not write.

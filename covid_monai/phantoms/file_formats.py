@@ -69,7 +69,16 @@ def radiograph_dataset(
     ds.WindowCenter, ds.WindowWidth = (4096 - center if inverted else center), width
     if inverted:
         ds.PhotometricInterpretation = "MONOCHROME1"
-        _add_dx_attributes(ds, view)
+        # What the DX modules require beyond CR (PS3.3 C.8.11)
+        ds.PresentationIntentType = "FOR PRESENTATION"
+        ds.PresentationLUTShape = "INVERSE"
+        ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", 1
+        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = 0, 1, "US"
+        ds.ImageLaterality, ds.DetectorType, ds.PositionerType = "U", "DIRECT", None
+        ds.AnatomicRegionSequence = [_code("51185008", "Chest")]
+        ds.ViewCodeSequence = [_code(*_VIEW_CODES[view])]
+        ds.ViewCodeSequence[0].ViewModifierCodeSequence = []
+        ds.AcquisitionContextSequence = []
     return ds
 
 
@@ -123,20 +132,6 @@ def _new_dataset(
     ds.PixelRepresentation = 0
     ds.PixelData = np.ascontiguousarray(stored, dtype="<u2").tobytes()
     return ds
-
-
-def _add_dx_attributes(ds: Dataset, view: str) -> None:
-    """Add the elements that the DX modules require beyond CR (PS3.3 C.8.11)."""
-    ds.PresentationIntentType = "FOR PRESENTATION"
-    ds.PresentationLUTShape = "INVERSE"
-    ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", 1
-    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = 0, 1, "US"
-    ds.ImageLaterality, ds.DetectorType, ds.PositionerType = "U", "DIRECT", None
-    ds.AnatomicRegionSequence = [_code("51185008", "Chest")]
-    view_code = _code(*_VIEW_CODES[view])
-    view_code.ViewModifierCodeSequence = []
-    ds.ViewCodeSequence = [view_code]
-    ds.AcquisitionContextSequence = []
 
 
 def _code(value: str, meaning: str) -> Dataset:

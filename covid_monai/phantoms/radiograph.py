@@ -25,14 +25,9 @@ def draw_radiograph(
 ) -> Layer:
     """Draw a frontal chest radiograph.
 
-    Args:
-        class_name: `normal`, `pneumonia` (one lobe consolidated) or `covid` (hazy opacities along the chest
-            wall of both lungs, more of them below).
-        seed: Number that determines the person's build and disease.
-        size: Rows and columns; at least 64.
-        repeat: Number of the image of this person; positioning, exposure and noise depend on it.
-        sex: `F` (with breast shadows) or `M`.
-        view: `PA` or `AP`; in AP the heart is magnified and the person stands less straight.
+    `pneumonia` has one lobe consolidated, `covid` hazy opacities along the chest wall of both lungs, more of
+    them below. `seed` determines the person's build and disease; positioning, exposure and noise also depend
+    on `repeat`. A woman (`F`) has breast shadows. In `AP` the heart is magnified, the person less straight.
 
     Returns:
         [size, size], rows first, the patient's left on the right; 0 is black (air), 1 is white (bone).

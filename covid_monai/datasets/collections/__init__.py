@@ -16,18 +16,7 @@ from covid_monai.datasets.collections import (
 )
 from covid_monai.datasets.collections.base import Source
 
-SOURCES: dict[str, Source] = {
-    source.name: source
-    for source in (
-        own_images.FOLDER,
-        own_images.CSV,
-        own_images.DICOM_FOLDER,
-        kermany.SOURCE,
-        ieee8023.SOURCE,
-        covid19_image_dataset.SOURCE,
-        darkcovidnet.SOURCE,
-        covid_cxnet.SOURCE,
-        radiography.SOURCE,
-        coronahack.SOURCE,
-    )
-}
+_COLLECTIONS = (kermany, ieee8023, covid19_image_dataset, darkcovidnet, covid_cxnet, radiography, coronahack)
+_OWN_IMAGES = (own_images.FOLDER, own_images.CSV, own_images.DICOM_FOLDER)
+_ALL = (*_OWN_IMAGES, *(module.SOURCE for module in _COLLECTIONS))
+SOURCES: dict[str, Source] = {source.name: source for source in _ALL}

@@ -33,27 +33,16 @@ _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One labelled image of a source.
-
-    Args:
-        image: Path of the file.
-        class_name: `normal`, `pneumonia`, `covid`, or a class of the person's own.
-        source: Name of the source, a key of `SOURCES`; `Source.records` fills it in.
-        patient: Identifier within the source; `None` where the source does not have one.
-        split: Part of the collection's own split that the image belongs to, if it has one.
-        view: View in upper case as in ViewPosition: `PA`, `AP`, `AP SUPINE`, `L`, ...
-        sex: `M` or `F`.
-        age: Age in years.
-    """
+    """One labelled image of a source."""
 
     image: Path
-    class_name: str
-    source: str = ""
-    patient: str | None = None
-    split: Split | None = None
-    view: str | None = None
-    sex: str | None = None
-    age: float | None = None
+    class_name: str  # normal, pneumonia, covid, or a class of the person's own
+    source: str = ""  # name of the source, a key of SOURCES; `Source.records` fills it in
+    patient: str | None = None  # identifier within the source; None where the source does not have one
+    split: Split | None = None  # part of the collection's own split that the image belongs to, if it has one
+    view: str | None = None  # in upper case as in ViewPosition: PA, AP, AP SUPINE, L, ...
+    sex: str | None = None  # M or F
+    age: float | None = None  # years
 
     def to_item(self, *, root: Path, class_names: Sequence[str], group: str | None = None) -> dict[str, Any]:
         """Return the datalist item: path from `root`, label as index, without the facts that are unknown."""
@@ -146,16 +135,15 @@ def images_by_class(folder: Path, class_folders: Sequence[str]) -> Iterator[tupl
 
 
 def read_table(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Read a CSV file with a header, without spaces around the cells.
+    """Read a CSV file with a header, without spaces around the cells; it must have `columns`.
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If it is not UTF-8 text or lacks one of `columns`; names the columns that it has.
+        ValueError: If it is not UTF-8 text or lacks one of `columns`.
     """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file. Give a CSV file with the columns {', '.join(columns)}."
-        )
+        needed = ", ".join(columns)
+        raise FileNotFoundError(f"{path}: no such file. Give a CSV file with the columns {needed}.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, restval="")

@@ -114,12 +114,7 @@ def _rows_by_key(table: Path) -> tuple[str, dict[str, dict[str, str]]]:
 
 
 def _header(image: Path) -> dict[str, str]:
-    """Return the elements of a header that a record needs.
-
-    Raises:
-        RefusedImage: The deflated file is too large.
-        UnreadableImage: The file is damaged or not a DICOM file.
-    """
+    """Return the elements of a header that a record needs; raise an error for a file that is not DICOM."""
     from covid_monai.dicom.elements import get_text  # pydicom, which `--help` does not need
     from covid_monai.dicom.file import read_dicom
 
