@@ -188,9 +188,8 @@ def _print_summary(datalist: "Datalist", *, as_json: bool) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(_counts_table(datalist))
-    if datalist.excluded:
-        console.print(_excluded_table(datalist))
+    for table in _tables(datalist):
+        console.print(table)
     for sentence in _duplicate_sentences(datalist):
         console.print(sentence, markup=False, highlight=False)
     typer.echo(f"Datalist: {datalist.path}")
@@ -243,7 +242,8 @@ def _kind_of_reason(reason: str) -> str:
     return reason
 
 
-def _counts_table(datalist: "Datalist") -> "Table":
+def _tables(datalist: "Datalist") -> "list[Table]":
+    """Return the table of images by source, class and split, and that of the files left out, if any."""
     from rich.table import Column, Table
     from rich.text import Text
 
@@ -262,25 +262,20 @@ def _counts_table(datalist: "Datalist") -> "Table":
     table.add_row("all", "images", *(str(len(items)) for items in datalist.splits.values()))
     patients = [{item["patient"] for item in items} for items in datalist.splits.values()]
     table.add_row("", "patients", *(str(len(names)) for names in patients))
-    return table
-
-
-def _excluded_table(datalist: "Datalist") -> "Table":
-    from rich.table import Column, Table
-    from rich.text import Text
-
+    if not datalist.excluded:
+        return [table]
     reasons = _count_reasons(datalist)
     more = len(reasons) - _REASONS_SHOWN
     caption = f"{format_count(more, 'more reason')}. " if more > 0 else ""
-    table = Table(
+    left_out = Table(
         Column("files", justify="right"),
         "reason",
         title=f"Left out: {format_count(len(datalist.excluded), 'file')}",
         caption=f"{caption}The datalist names each file under excluded.",
     )
     for reason, count in reasons.most_common(_REASONS_SHOWN):
-        table.add_row(str(count), Text(reason))
-    return table
+        left_out.add_row(str(count), Text(reason))
+    return [table, left_out]
 
 
 def _duplicate_sentences(datalist: "Datalist") -> list[str]:

@@ -87,10 +87,9 @@ def _parse_settings(words: list[str], known: list[str]) -> dict[str, Any]:
     import yaml
 
     pairs = [word.partition("=") for word in words]
-    wrong = [name for name, equals, _ in pairs if not equals or not name]
-    if wrong:
-        raise ValueError(f"--set {wrong[0]}: give NAME=VALUE, such as max_epochs=1.")
-    for name, _, _ in pairs:
+    for name, equals, _ in pairs:
+        if not equals or not name:
+            raise ValueError(f"--set {name}: give NAME=VALUE, such as max_epochs=1.")
         # Other names are parts of a section, such as loss#weight.
         if name.isidentifier() and name not in known:
             raise ValueError(f"--set: {unknown_choice('train.yaml setting', name, known)}")

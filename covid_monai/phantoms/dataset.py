@@ -1,6 +1,5 @@
 """A data set of phantoms: radiographs in every file format that is read, CT volumes, and their datalists."""
 
-import json
 import tempfile
 from collections.abc import Sequence
 from itertools import count
@@ -13,7 +12,7 @@ from covid_monai.core.errors import unknown_choice
 from covid_monai.core.progress import with_progress
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 from covid_monai.datasets.collections.base import Record
-from covid_monai.datasets.datalist import SPLITS, write_datalist
+from covid_monai.datasets.datalist import SPLITS, load_json, write_datalist
 from covid_monai.datasets.split import Splits, split_by_patient
 from covid_monai.phantoms.ct_volume import draw_volume
 from covid_monai.phantoms.file_formats import SUFFIXES, PhantomPatient, write_radiograph, write_volume
@@ -121,10 +120,9 @@ def _is_ours(path: Path) -> bool:
     if path.name != "datalist.json":
         return path.name.startswith("PHANTOM-")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return load_json(path).get("name") == _NAME
     except ValueError:
         return False
-    return isinstance(content, dict) and content.get("name") == _NAME
 
 
 def _plan(patients: int, *, seed: int, formats: Sequence[str]) -> list[_PlannedRadiograph]:

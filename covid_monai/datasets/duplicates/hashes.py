@@ -128,10 +128,10 @@ class HashSearch:
 
     def __init__(self, entries: Bits, *, compared: int = COMPARED) -> None:
         self._faiss = import_faiss()  # takes a third of a second: only where images are compared
-        exact = len(entries) <= compared
-        self._index = (
-            self._faiss.IndexBinaryFlat(entries.shape[1] * 8) if exact else _clusters(entries, compared)
-        )
+        if len(entries) <= compared:
+            self._index = self._faiss.IndexBinaryFlat(entries.shape[1] * 8)
+        else:
+            self._index = _clusters(self._faiss, entries, compared)
         self._index.add(entries)
 
     def near(self, windows: Bits, *, differing: int) -> Near:
@@ -153,9 +153,8 @@ class HashSearch:
         )
 
 
-def _clusters(entries: Bits, compared: int) -> Any:
+def _clusters(faiss: Any, entries: Bits, compared: int) -> Any:
     """Return an empty index of clusters; each search looks into as many as hold `compared` entries."""
-    faiss = import_faiss()
     bits = entries.shape[1] * 8
     clusters = min(_MOST_CLUSTERS, 1 + len(entries) // _LEAST_IN_A_CLUSTER)
     centers = faiss.IndexBinaryFlat(bits)
