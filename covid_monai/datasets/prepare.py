@@ -82,9 +82,7 @@ def prepare(
     root = Path(os.path.commonpath([*roots, *(record.image.parent for record in records)]))
     wanted, other_classes = keep_classes(records, classes)
     order_classes(wanted, classes)  # a missing class is an error now, not after minutes of opening files
-    results = list(map_in_threads(open_image, wanted, "opening files", total=len(wanted)))
-    opened = [result for result in results if isinstance(result, Record)]
-    unreadable = [result for result in results if isinstance(result, Excluded)]
+    opened, unreadable = _open_all(wanted)
     kept, other_views = keep_views(opened, views)  # after opening, because a DICOM header may have the view
     distinct = remove_duplicates(kept, root=root, compare_pixels=check_duplicates)
     check_no_class_lost(wanted, distinct.records, [*unreadable, *other_views, *distinct.copies])
@@ -130,6 +128,13 @@ def _gather(sources: Sequence[tuple[str, Path]]) -> tuple[list[Record], list[Exc
             elif records.setdefault(found.image.resolve(), found) is not found:
                 excluded.append(Excluded(found.image, "the same file is listed before"))
     return list(records.values()), excluded
+
+
+def _open_all(records: Sequence[Record]) -> tuple[list[Record], list[Excluded]]:
+    """Return the records whose file is a readable radiograph, in their order, and the others as excluded."""
+    results = list(map_in_threads(open_image, records, "opening files", total=len(records)))
+    opened = [result for result in results if isinstance(result, Record)]
+    return opened, [result for result in results if isinstance(result, Excluded)]
 
 
 def open_image(record: Record) -> Record | Excluded:
