@@ -17,11 +17,7 @@ _SHORTEST_NAME = 8  # a shorter file name ("0105", "IMG_01") means nothing outsi
 
 
 def connected(pairs: Iterable[tuple[_Name, _Name]]) -> list[tuple[_Name, ...]]:
-    """Join pairs into groups: two names are in one group if a chain of pairs connects them.
-
-    Returns:
-        Groups in the order of their first names, the names of each group sorted. The order of `pairs` does
-        not matter.
+    """Join pairs into sorted groups: two names are in one group if a chain of pairs connects them.
 
     >>> connected([("b", "c"), ("x", "y"), ("a", "c")])
     [('a', 'b', 'c'), ('x', 'y')]

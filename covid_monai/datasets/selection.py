@@ -40,8 +40,7 @@ def keep_classes(
 ) -> tuple[list[Record], list[Excluded]]:
     """Keep the records of `classes` under their final names; keep all without `classes`.
 
-    Raises:
-        ValueError: If a class is neither in the records nor one of ours. A merged class would miss it.
+    A class that is neither in the records nor one of ours raises `ValueError`: a merged class would miss it.
     """
     if classes is None:
         return list(records), []

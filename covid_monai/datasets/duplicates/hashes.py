@@ -61,8 +61,7 @@ class Candidate:
 def hash_windows(thumbnail: Thumbnail) -> Bits:
     """Hash an image in each window (the first is the whole image), and last the whole image mirrored.
 
-    Returns:
-        Array of `HASHES_SHAPE`: 256 bits of each hash, eight to a byte.
+    The array of `HASHES_SHAPE` has 256 bits of each hash, eight to a byte.
     """
     parts = [
         thumbnail[round(top * SIDE) : round(bottom * SIDE), round(left * SIDE) : round(right * SIDE)]
