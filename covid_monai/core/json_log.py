@@ -1,9 +1,9 @@
 """Log lines as JSON, which cannot name a patient.
 
-A message of a library may hold an address with UIDs, the value of an element or a file name. Therefore only
-events of the worker, the REST service and their PACS client are written in full: a name of the event, and
-fields that the caller chose. Of any other message the line tells only the logger and the level. An exception
-appears as its type and the places that it passed, without its text.
+A message of a library may hold a UID, the value of an element or a file name. Therefore only events of the
+worker, the REST service and their PACS client are written in full: their name, and fields that the caller
+chose. Of any other message the line tells only the logger and the level. An exception appears as its type and
+the places that it passed, without its text.
 """
 
 import json

@@ -1,8 +1,4 @@
-"""A map over threads, with a progress bar.
-
-Threads suffice, because decoders and OpenCV release the interpreter lock; processes would import everything
-again.
-"""
+"""A map over threads, with a progress bar. Threads suffice: decoders and OpenCV release the interpreter lock."""
 
 import os
 from collections import deque
@@ -28,13 +24,7 @@ def map_in_threads(
 
     Items are taken only a few ahead of the results, so that a generator of large items does not fill the
     memory. An exception of `function` is raised here. It drops the waiting items, and so does Ctrl-C.
-
-    Args:
-        function: Function to call in threads.
-        items: Arguments, one per call.
-        description: Text of the progress bar, such as "opening files".
-        total: Number of items.
-        workers: Number of threads; None takes the number of processors.
+    Without `workers` there are as many threads as processors.
     """
     threads = workers or os.cpu_count() or 1
     pending: deque[Future[_Result]] = deque()

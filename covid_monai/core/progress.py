@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -11,21 +11,22 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 
 
-class ProgressBar:
+class ProgressBar(NamedTuple):
     """A progress bar; it draws nothing where no person watches."""
 
-    def __init__(self, progress: "Progress", task: "TaskID", unit: str) -> None:
-        self._progress, self._task, self._unit = progress, task, unit
+    progress: "Progress"
+    task: "TaskID"
+    unit: str
 
     def advance(self, count: int = 1) -> None:
         """Count `count` more items as done."""
-        speed = self._progress.tasks[self._task].speed
-        shown_speed = f"{speed:.1f} {self._unit}/s" if speed else self._unit
-        self._progress.update(self._task, advance=count, speed=shown_speed)
+        speed = self.progress.tasks[self.task].speed
+        shown_speed = f"{speed:.1f} {self.unit}/s" if speed else self.unit
+        self.progress.update(self.task, advance=count, speed=shown_speed)
 
     def describe(self, description: str) -> None:
         """Change the description to the present step."""
-        self._progress.update(self._task, description=description)
+        self.progress.update(self.task, description=description)
 
 
 @contextmanager
@@ -39,13 +40,13 @@ def progress_bar(description: str, total: int, *, unit: str = "images") -> Itera
     """
     # Imported here, because `covid-monai --help` does not need it.
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        "{task.description}",
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
+        "{task.fields[speed]}",
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
@@ -57,13 +58,9 @@ def progress_bar(description: str, total: int, *, unit: str = "images") -> Itera
 def with_progress(
     items: Iterable[_Item], description: str, *, total: int | None = None, unit: str = "images"
 ) -> Iterator[_Item]:
-    """Yield the items, and count each in a progress bar once the caller asks for the next one.
+    """Yield the items, and count each in a `progress_bar` once the caller asks for the next one.
 
-    Args:
-        items: Items to iterate over.
-        description: See `progress_bar`.
-        total: Number of items; None takes the length of `items`.
-        unit: See `progress_bar`.
+    Without `total` the length of `items` counts.
     """
     total = len(cast("Sized", items)) if total is None else total
     with progress_bar(description, total, unit=unit) as progress:

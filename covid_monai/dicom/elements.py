@@ -37,12 +37,6 @@ def get_numbers(ds: Dataset, keyword: str) -> list[float]:
     return []
 
 
-def get_first_number(ds: Dataset, keyword: str) -> float | None:
-    """Return the first value of an element that may have several, None if it is absent or malformed."""
-    numbers = get_numbers(ds, keyword)
-    return numbers[0] if numbers else None
-
-
 def get_number(ds: Dataset, keyword: str) -> float | None:
     """Return the value of an element that has one, None if it is absent, malformed or repeated."""
     numbers = get_numbers(ds, keyword)

@@ -4,6 +4,8 @@ Order: Modality LUT or rescale, VOI LUT or window, polarity, padding. The pipeli
 value of the file's bit depth (at most 65,536), and every pixel is then looked up in that table.
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +13,7 @@ from pydicom.dataset import Dataset
 
 from covid_monai.core.number_format import format_percent
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage
-from covid_monai.dicom.elements import get_first_number, get_number, get_text
-from covid_monai.dicom.lookup_table import read_lookup_table
+from covid_monai.dicom.elements import get_encoding, get_number, get_numbers, get_text
 
 PERCENTILES = (0.5, 99.5)  # robust: markers, collimator edges and dead pixels lie outside
 FULL_RANGE_BITS = 8
@@ -20,6 +21,33 @@ MIN_SPREAD = 8 / 255  # between the percentiles: less means a blank image or a w
 _EXACT = 2**24  # OpenCV counts in float32, which holds every whole number up to here
 
 Values = NDArray[np.float64]
+
+
+class LookupTable(NamedTuple):
+    """One item of a Modality LUT Sequence or VOI LUT Sequence (PS3.3 C.11.1.1 and C.11.2.1.1).
+
+    Args:
+        entries: Output values, 1D.
+        first_mapped: Input value that the first entry belongs to.
+        bits: Bits of an output value: the output range is 0 to 2**bits - 1.
+    """
+
+    entries: Values
+    first_mapped: int
+    bits: int
+
+    def apply(self, values: Values) -> Values:
+        """Map `values` (any shape); a value outside the table takes its first or last entry."""
+        index = np.rint(values).astype(np.int64) - self.first_mapped
+        return self.entries[np.clip(index, 0, self.entries.size - 1)]
+
+
+class Window(NamedTuple):
+    """A valid window: center and width in units of the modality values, and its VOI LUT Function."""
+
+    center: float
+    width: float
+    function: str
 
 
 def render(codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int) -> NDArray[np.float32]:
@@ -117,28 +145,33 @@ def apply_modality(stored: Values, ds: Dataset) -> Values:
 
     A slope of 0, or one that is not a number, would erase the image and counts as 1.
     """
-    for item in ds.get("ModalityLUTSequence") or []:
-        table = read_lookup_table(item, inputs=stored)
-        if table is not None:
-            return table.apply(stored)
+    table = find_lookup_table(ds, "ModalityLUTSequence", inputs=stored)
+    if table is not None:
+        return table.apply(stored)
     return stored * (get_number(ds, "RescaleSlope") or 1.0) + (get_number(ds, "RescaleIntercept") or 0.0)
 
 
 def apply_voi(modality: Values, ds: Dataset) -> Values | None:
-    """Apply the first VOI LUT, else the first window (PS3.3 C.11.2), scaled by its output range to [0, 1].
+    """Apply the first VOI LUT, else the window (PS3.3 C.11.2), scaled by its output range to [0, 1].
 
     Returns:
-        Values in [0, 1]. None where the file gives neither, or an invalid window (no center, width below 1
-        for LINEAR, 0 or less for the others).
+        Values in [0, 1]. None where the file gives neither, or an invalid window.
     """
-    for item in ds.get("VOILUTSequence") or []:
-        table = read_lookup_table(item, inputs=modality)
-        if table is not None:
-            return table.apply(modality) / ((1 << table.bits) - 1)
-    center, width = get_first_number(ds, "WindowCenter"), get_first_number(ds, "WindowWidth")
-    if center is None or width is None:
+    table = find_lookup_table(ds, "VOILUTSequence", inputs=modality)
+    if table is not None:
+        return table.apply(modality) / ((1 << table.bits) - 1)
+    window = find_window(ds)
+    return None if window is None else apply_window(modality, **window._asdict())
+
+
+def find_window(ds: Dataset) -> Window | None:
+    """Return the first window of a file; None if it has none that is valid (see `apply_window`)."""
+    center, width = (get_numbers(ds, keyword)[:1] for keyword in ("WindowCenter", "WindowWidth"))
+    if not center or not width:
         return None
-    return apply_window(modality, center=center, width=width, function=get_text(ds, "VOILUTFunction").upper())
+    function = get_text(ds, "VOILUTFunction").upper()
+    window = Window(center[0], width[0], function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR")
+    return None if apply_window(np.zeros(1), **window._asdict()) is None else window
 
 
 def apply_window(values: Values, *, center: float, width: float, function: str = "LINEAR") -> Values | None:
@@ -151,7 +184,7 @@ def apply_window(values: Values, *, center: float, width: float, function: str =
         function: VOI LUT Function: LINEAR, LINEAR_EXACT or SIGMOID; any other counts as LINEAR.
 
     Returns:
-        Same shape in [0, 1], or None if the width is not valid for the function.
+        Same shape in [0, 1], or None if the width is not valid: below 1 for LINEAR, 0 or less for the others.
 
     >>> apply_window(np.array([0.0, 2047.5, 4095.0]), center=2048, width=4096)
     array([0. , 0.5, 1. ])
@@ -168,14 +201,11 @@ def apply_window(values: Values, *, center: float, width: float, function: str =
 
 
 def robust_range(values: Values, counts: NDArray[np.integer]) -> tuple[float, float]:
-    """Return the robust percentiles of the pixels.
+    """Return the values that 0.5 % and 99.5 % of the pixels do not exceed; (0, 0) if there are no pixels.
 
     Args:
         values: Value of each table entry.
         counts: Number of pixels per table entry, padding left out.
-
-    Returns:
-        The values that 0.5 % and 99.5 % of the pixels do not exceed; (0, 0) if there are no pixels.
     """
     order = np.argsort(values, kind="stable")
     order = order[counts[order] > 0]
@@ -197,15 +227,7 @@ def stretch_percentiles(values: Values, counts: NDArray[np.integer]) -> Values:
 
 
 def check_not_blank(table: Values, counts: NDArray[np.integer]) -> None:
-    """Refuse an image that shows nothing.
-
-    Args:
-        table: Grey of each table entry, in [0, 1].
-        counts: Number of pixels per table entry, padding left out.
-
-    Raises:
-        RefusedImage: BLANK, if the robust percentiles lie closer than `MIN_SPREAD`.
-    """
+    """Refuse an image as BLANK if the `robust_range` of its greys in [0, 1] is below `MIN_SPREAD`."""
     low, high = robust_range(table, counts)
     if high - low < MIN_SPREAD:
         found = f"Nearly all pixels have one value (spread {format_percent(high - low)})"
@@ -236,3 +258,46 @@ def _scale(modality: Values, ds: Dataset, *, counts: NDArray[np.integer], bits_s
     if table is None or high - low < MIN_SPREAD:  # no window, or one that misses the pixels
         table = stretch_percentiles(modality, counts)
     return table
+
+
+def find_lookup_table(ds: Dataset, sequence: str, *, inputs: Values) -> LookupTable | None:
+    """Read the first usable item of a sequence of lookup tables; None if there is none.
+
+    Args:
+        ds: Elements of the file.
+        sequence: Keyword: ModalityLUTSequence or VOILUTSequence.
+        inputs: All values that can reach the table. They tell whether its first input is signed; the file's
+            own value representation (US or SS) is often wrong after a rescale.
+    """
+    tables = (_read_lookup_table(item, inputs) for item in ds.get(sequence) or [])
+    return next((table for table in tables if table is not None), None)
+
+
+def _read_lookup_table(item: Dataset, inputs: Values) -> LookupTable | None:
+    descriptor, words = item.get("LUTDescriptor"), _words(item)
+    if descriptor is None or len(descriptor) != 3 or words.size == 0:
+        return None
+    count, first_mapped, bits = int(descriptor[0]) or 2**16, int(descriptor[1]), int(descriptor[2])
+    if words.size < count <= 2 * words.size:  # 8-bit entries, two to a word
+        words = words.astype("<u2").view(np.uint8)
+    entries = words[:count].astype(np.float64)
+    needed_bits = max(int(entries.max()).bit_length(), 1)
+    if not 1 <= bits <= 16 or bits < needed_bits:  # some descriptors say 8 over 16-bit data
+        bits = needed_bits
+    # The 16 bits of the first mapped value are signed or unsigned, whichever fits the inputs.
+    if first_mapped > 0x7FFF and first_mapped > inputs.max() and inputs.min() < 0:
+        first_mapped -= 0x10000
+    elif first_mapped < 0 and inputs.min() >= 0 and inputs.max() > 0x7FFF:
+        first_mapped += 0x10000
+    return LookupTable(entries, first_mapped, bits)
+
+
+def _words(item: Dataset) -> NDArray[np.uint16]:
+    """Return LUTData as 16-bit words; pydicom gives bytes (OW), a list of numbers (US) or one number."""
+    data = item.get("LUTData")
+    if data is None:
+        return np.zeros(0, np.uint16)
+    if isinstance(data, bytes):
+        _, little_endian = get_encoding(item)
+        return np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little_endian else ">u2").astype(np.uint16)
+    return (np.atleast_1d(np.asarray(data)).astype(np.int64) & 0xFFFF).astype(np.uint16)

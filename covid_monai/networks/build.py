@@ -10,19 +10,9 @@ from torch import nn
 from covid_monai.core.errors import unknown_choice
 from covid_monai.networks import efficientnet_lite
 
-_DENSENETS = {
-    "densenet121": nets.DenseNet121,
-    "densenet169": nets.DenseNet169,
-    "densenet201": nets.DenseNet201,
-    "densenet264": nets.DenseNet264,
-}
+_DENSENETS = {f"densenet{layers}": getattr(nets, f"DenseNet{layers}") for layers in (121, 169, 201, 264)}
 _RESNETS = {
-    "resnet10": nets.resnet10,
-    "resnet18": nets.resnet18,
-    "resnet34": nets.resnet34,
-    "resnet50": nets.resnet50,
-    "resnet101": nets.resnet101,
-    "resnet152": nets.resnet152,
+    name: getattr(nets, name) for name in (f"resnet{layers}" for layers in (10, 18, 34, 50, 101, 152))
 }
 NETWORK_NAMES = (*_DENSENETS, *_RESNETS, efficientnet_lite.NAME)
 
@@ -84,10 +74,9 @@ def parameter_groups(
         backbone_factor: Learning rate of the backbone divided by that of the head.
         weight_decay: Decay of weights with two or more dimensions.
     """
-    head = {id(p) for p in classifier_head(network).parameters()}
     groups = []
-    for in_head, factor in ((False, backbone_factor), (True, 1.0)):
-        parameters = [p for p in network.parameters() if (id(p) in head) is in_head]
+    head = list(classifier_head(network).parameters())
+    for parameters, factor in ((list(backbone_parameters(network)), backbone_factor), (head, 1.0)):
         for decayed in (True, False):
             chosen = [p for p in parameters if (p.ndim > 1) is decayed]
             decay = weight_decay if decayed else 0.0

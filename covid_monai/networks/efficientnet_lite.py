@@ -75,20 +75,10 @@ def published_weights() -> Path:
 def convert_weights(state: dict[str, torch.Tensor], network: nn.Module) -> dict[str, torch.Tensor]:
     """Rename published weights as MONAI names them, and adapt them to grey images if the network is grey.
 
-    Args:
-        state: Published weights, with names such as `_blocks.3._bn1.weight`.
-        network: Network of `build`, whose names also hold the stage of a block.
+    In the names of `network` the stage of a block stands before its number.
     """
-    stage_of = {
-        block: stage
-        for stage, blocks in network.get_submodule("_blocks").named_children()
-        for block, _ in blocks.named_children()
-    }
-
-    def renamed(key: str) -> str:
-        return re.sub(r"^_blocks\.(\d+)\.(?!\d)", lambda m: f"_blocks.{stage_of[m[1]]}.{m[1]}.", key)
-
-    state = {renamed(key): value for key, value in state.items()}
+    own_names = {re.sub(r"^_blocks\.\d+\.", "_blocks.", name): name for name in network.state_dict()}
+    state = {own_names.get(name, name): value for name, value in state.items()}
     stem = state.get("_conv_stem.weight")
     if stem is not None and stem.shape[1] == 3 and network.get_parameter("_conv_stem.weight").shape[1] == 1:
         grey = stem.sum(dim=1, keepdim=True)

@@ -23,7 +23,6 @@ IMAGENET_FILES = {
     "resnet152": "resnet152-394f9c45.pth",
 }
 _HEADS = ("class_layers.out.", "fc.", "_fc.", "classifier.")
-
 # torchvision's first DenseNet files wrote "norm.1" where MONAI has "layers.norm1".
 _DENSENET_KEY = re.compile(r"^(.*denselayer\d+)\.(norm|relu|conv)\.?([12])\.(.*)$")
 
@@ -51,7 +50,8 @@ def load_pretrained(network: nn.Module, weights: str | Path | None, *, name: str
     if name == efficientnet_lite.NAME:
         state = efficientnet_lite.convert_weights(state, network)
     else:
-        state = {_monai_key(key): value for key, value in state.items()}
+        names = (_DENSENET_KEY.sub(r"\1.layers.\2\3.\4", key.removeprefix("module.")) for key in state)
+        state = dict(zip(names, state.values(), strict=True))
         _sum_first_convolution(network, state)
     _load_all_but_head(network, state, source=str(weights))
     return network
@@ -82,10 +82,6 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     for key in ("model", "state_dict", "network"):
         content = content.get(key, content)
     return content
-
-
-def _monai_key(key: str) -> str:
-    return _DENSENET_KEY.sub(r"\1.layers.\2\3.\4", key.removeprefix("module."))
 
 
 def _sum_first_convolution(network: nn.Module, state: dict[str, torch.Tensor]) -> None:

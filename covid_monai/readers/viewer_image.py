@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from covid_monai.dicom.elements import get_first_number, get_number, get_text
+from covid_monai.dicom.elements import get_number, get_text
 from covid_monai.dicom.file import NotDicom, read_dicom
 from covid_monai.dicom.grayscale import (
     FULL_RANGE_BITS,
+    Window,
     all_stored_values,
     apply_modality,
-    apply_window,
     count_codes,
     find_padding,
+    find_window,
     is_inverse,
     look_up,
     render,
@@ -102,28 +103,17 @@ def _from_dicom(ds: Dataset, long_side: int) -> ViewerImage:
     rows, columns = codes.shape
     hidden = cv2.resize(padding[pixels].astype(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST)
     codes[hidden > 0] = PADDING
-    center, width, function = _first_window(ds, modality, counts, bits=bits)
-    return ViewerImage(codes, low, high, grey, center, width, function, is_inverse(ds), has_window=True)
+    window = find_window(ds) or _spanning_window(modality, counts, bits=bits)
+    return ViewerImage(codes, low, high, grey, *window, is_inverse(ds), has_window=True)
 
 
-def _first_window(
-    ds: Dataset, modality: NDArray[np.float64], counts: NDArray[np.integer], *, bits: int
-) -> tuple[float, float, str]:
-    """Return the file's own window if it is valid, else one that spans the values shown."""
-    center, width = get_first_number(ds, "WindowCenter"), get_first_number(ds, "WindowWidth")
-    function = get_text(ds, "VOILUTFunction").upper()
-    function = function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"
-    if (
-        center is not None
-        and width is not None
-        and apply_window(modality[:1], center=center, width=width, function=function) is not None
-    ):
-        return center, width, function
+def _spanning_window(modality: NDArray[np.float64], counts: NDArray[np.integer], *, bits: int) -> Window:
+    """Return a window that spans the values shown."""
     if bits <= FULL_RANGE_BITS:
         low, high = float(modality.min()), float(modality.max())
     else:
         low, high = robust_range(modality, counts)
-    return (low + high) / 2, max(high - low, 1.0), "LINEAR_EXACT"
+    return Window((low + high) / 2, max(high - low, 1.0), "LINEAR_EXACT")
 
 
 def _reduced(image: NDArray[np.float32], long_side: int) -> NDArray[np.float32]:

@@ -7,10 +7,16 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 from skimage.measure import approximate_polygon, find_contours
 
+from covid_monai.core.number_format import format_percent
 from covid_monai.core.vocabulary import RESEARCH_USE
-from covid_monai.dicom.elements import get_first_number, get_number, get_text
-from covid_monai.dicom.grayscale import all_stored_values, apply_modality, apply_window, is_inverse
-from covid_monai.dicom.lookup_table import LookupTable, read_lookup_table
+from covid_monai.dicom.elements import get_number, get_text
+from covid_monai.dicom.grayscale import (
+    all_stored_values,
+    apply_modality,
+    find_lookup_table,
+    find_window,
+    is_inverse,
+)
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results import wording
@@ -82,7 +88,7 @@ def _graphics(
     for order, (level, name, colour) in enumerate(LEVELS, 2):
         curves = trace_outlines(explained, level)
         if curves:
-            words = f"{level:.0%} of the strongest evidence"
+            words = f"{format_percent(level, 0)} of the strongest evidence"
             layers.append(pr.GraphicLayer(name, order, words, display_color=CIELabColor.from_string(colour)))
             drawn = [pr.GraphicObject("POLYLINE", curve, units="PIXEL") for curve in curves]
             annotations.append(pr.GraphicAnnotation([image], layers[-1], graphic_objects=drawn))
@@ -103,7 +109,7 @@ def _note(prediction: Prediction, image: Dataset, layer: pr.GraphicLayer) -> pr.
 
 
 def _modality(ds: Dataset) -> ModalityLUTTransformation:
-    table = _table(ds, "ModalityLUTSequence", inputs=_stored_values(ds))
+    table = find_lookup_table(ds, "ModalityLUTSequence", inputs=_stored_values(ds))
     if table is not None:
         lut = ModalityLUT("US", table.first_mapped, table.entries.astype(np.uint16))
         return ModalityLUTTransformation(modality_lut=lut)
@@ -116,18 +122,15 @@ def _modality(ds: Dataset) -> ModalityLUTTransformation:
 
 def _voi(ds: Dataset) -> list[pr.SoftcopyVOILUTTransformation] | None:
     """Return the image's first VOI LUT or window; None if it has none that can be applied."""
-    table = _table(ds, "VOILUTSequence", inputs=apply_modality(_stored_values(ds), ds))
+    table = find_lookup_table(ds, "VOILUTSequence", inputs=apply_modality(_stored_values(ds), ds))
     if table is not None:
         # Stretched to 16 bits without another meaning: the output range of this table is black to white.
         shown = (table.entries / (2**table.bits - 1) * 65535).round().astype(np.uint16)
         return [pr.SoftcopyVOILUTTransformation(voi_luts=[VOILUT(table.first_mapped, shown)])]
-    center, width = get_first_number(ds, "WindowCenter"), get_first_number(ds, "WindowWidth")
-    function = get_text(ds, "VOILUTFunction").upper()
-    function = function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"
-    if center is None or width is None:
+    window = find_window(ds)
+    if window is None:
         return None
-    if apply_window(np.zeros(1), center=center, width=width, function=function) is None:
-        return None
+    center, width, function = window
     return [
         pr.SoftcopyVOILUTTransformation(window_center=center, window_width=width, voi_lut_function=function)
     ]
@@ -136,8 +139,3 @@ def _voi(ds: Dataset) -> list[pr.SoftcopyVOILUTTransformation] | None:
 def _stored_values(ds: Dataset) -> NDArray[np.float64]:
     bits = int(get_number(ds, "BitsStored") or get_number(ds, "BitsAllocated") or 16)
     return all_stored_values(bits, signed=get_number(ds, "PixelRepresentation") == 1)
-
-
-def _table(ds: Dataset, keyword: str, *, inputs: NDArray[np.float64]) -> LookupTable | None:
-    tables = (read_lookup_table(item, inputs=inputs) for item in ds.get(keyword) or [])
-    return next((table for table in tables if table is not None), None)
