@@ -11,12 +11,6 @@ def replace_atomically(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`. Move it to `path` after the block; delete it if the block fails.
 
     A missing folder is created.
-
-    Args:
-        path: File to write or replace.
-
-    Raises:
-        OSError: The folder is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

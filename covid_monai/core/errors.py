@@ -51,10 +51,7 @@ def first_line(error: BaseException, *, limit: int = 400) -> str:
 
 @contextmanager
 def require_extra(name: str) -> Iterator[None]:
-    """Run imports that need an extra of this package, and name the extra if one of them fails.
-
-    Raises:
-        ImportError: A package is missing; the message names the package and the extra.
+    """Run imports that need an extra of this package, and name it in the `ImportError` if one fails.
 
     >>> with require_extra("dicom"):
     ...     import no_such_package
@@ -72,9 +69,6 @@ def require_extra(name: str) -> Iterator[None]:
 def name_file_in_errors(path: Path) -> Iterator[None]:
     """Turn every exception of the block into one that names the file, tells the cause and the way out.
 
-    Args:
-        path: File that the block reads; its name begins the message, once.
-
     Raises:
         RefusedImage: With its reason and the file's name.
         UnreadableImage: In place of any other exception, which is its cause.
@@ -87,13 +81,10 @@ def name_file_in_errors(path: Path) -> Iterator[None]:
     except UnreadableImage as error:
         raise type(error)(prefix + str(error).removeprefix(prefix)) from error
     except Exception as error:  # every decoder has exceptions of its own
-        raise UnreadableImage(prefix + _why_unreadable(error)) from error
-
-
-def _why_unreadable(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "There is no such file. Check the path."
-    if isinstance(error, PermissionError):
-        return "There is no permission to read the file. Change its permissions."
-    cause = f"{type(error).__name__}: {first_line(error, limit=200)}"
-    return f"The file cannot be decoded ({cause}). It may be damaged: fetch it from its source again."
+        cause = f"{type(error).__name__}: {first_line(error, limit=200)}"
+        problem = f"The file cannot be decoded ({cause}). It may be damaged: fetch it from its source again."
+        if isinstance(error, FileNotFoundError):
+            problem = "There is no such file. Check the path."
+        elif isinstance(error, PermissionError):
+            problem = "There is no permission to read the file. Change its permissions."
+        raise UnreadableImage(prefix + problem) from error

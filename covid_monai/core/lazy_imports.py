@@ -27,8 +27,7 @@ def hide_modules(*names: str) -> Iterator[None]:
     """Let an import of these modules fail in the block, unless they are imported already.
 
     A module that is imported in the block works without them until the process ends. So this is only for
-    processes that do nothing else afterwards. `None` in `sys.modules` is Python's documented way to make an
-    import fail.
+    processes that do nothing else afterwards.
 
     >>> with hide_modules("mailbox"):
     ...     import mailbox
@@ -37,6 +36,7 @@ def hide_modules(*names: str) -> Iterator[None]:
     >>> import mailbox
     """
     hidden = [name for name in names if name not in sys.modules]
+    # None is Python's documented way to make an import fail.
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # the type excludes None
     try:
         yield

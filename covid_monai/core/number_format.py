@@ -68,12 +68,7 @@ def format_probability(probability: float) -> str:
 
 
 def format_count(number: int, noun: str, plural: str | None = None) -> str:
-    """Write a number with its noun.
-
-    Args:
-        number: Number of things.
-        noun: Noun for one thing.
-        plural: Noun for several things; by default `noun` with an "s".
+    """Write a number with its noun; the default plural is `noun` with an "s".
 
     >>> format_count(1, "file"), format_count(1200, "file"), format_count(0, "CUDA device")
     ('1 file', '1,200 files', '0 CUDA devices')

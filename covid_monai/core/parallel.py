@@ -1,4 +1,4 @@
-"""A map over threads, with a progress bar. Threads suffice: decoders and OpenCV release the interpreter lock."""
+"""A map over threads, with a progress bar. Decoders and OpenCV release the interpreter lock."""
 
 import os
 from collections import deque

@@ -40,10 +40,7 @@ _OTHER_PART_IN_TEXT = re.compile(
     r"LOWER LEG|[CL][- ]?SPINE|CERVICAL SPINE|LUMBAR SPINE)\b"
 )
 _DESCRIPTIONS = (
-    "SeriesDescription",
-    "ProtocolName",
-    "AcquisitionDeviceProcessingDescription",
-    "StudyDescription",
+    *("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription", "StudyDescription"),
 )
 
 
@@ -119,20 +116,16 @@ def _quote(value: str) -> str:
 
 def _check_body_part(ds: Dataset) -> None:
     """Judge the body part by the first element that names one, the most formal first."""
-    for element, words, other_part in _body_part_texts(ds):
-        words = re.sub(r"[\W_]+", " ", words.upper()).strip()
+    regions = ds.get("AnatomicRegionSequence") or []
+    texts = [
+        ("BodyPartExamined", get_text(ds, "BodyPartExamined")),
+        *(("AnatomicRegionSequence", get_text(region, "CodeMeaning")) for region in regions),
+        *((keyword, get_text(ds, keyword)) for keyword in _DESCRIPTIONS),
+    ]
+    for element, text in texts:
+        words = re.sub(r"[\W_]+", " ", text.upper()).strip()
         if _CHEST.search(words):
             return
-        part = other_part.search(words)
+        part = (_OTHER_PART_IN_TEXT if element in _DESCRIPTIONS else _OTHER_PART).search(words)
         if part:
             _refuse(RefusalReason.NOT_CHEST, f"{element} names {part[0]}", expected="a chest")
-
-
-def _body_part_texts(ds: Dataset) -> list[tuple[str, str, re.Pattern[str]]]:
-    """Return elements that may name the body part, each with the words that count as another part."""
-    regions = ds.get("AnatomicRegionSequence") or []
-    return [
-        ("BodyPartExamined", get_text(ds, "BodyPartExamined"), _OTHER_PART),
-        *(("AnatomicRegionSequence", get_text(region, "CodeMeaning"), _OTHER_PART) for region in regions),
-        *((keyword, get_text(ds, keyword), _OTHER_PART_IN_TEXT) for keyword in _DESCRIPTIONS),
-    ]

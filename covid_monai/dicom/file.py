@@ -58,15 +58,7 @@ def read_head(path: Path) -> bytes:
 
 
 def check_is_dicom(head: bytes, *, formats: str) -> None:
-    """Refuse a file by its first bytes.
-
-    Args:
-        head: See `read_head`.
-        formats: Formats that the caller reads, for the message.
-
-    Raises:
-        NotDicom: The file is empty or not a DICOM file.
-    """
+    """Raise `NotDicom` for a file by its first bytes; the message names the formats that the caller reads."""
     if not head:
         raise NotDicom("The file is empty. Fetch it from its source again.")
     if not is_dicom(head):
@@ -107,11 +99,7 @@ def read_dicom(path: str | Path, *, stop_before_pixels: bool = False) -> FileDat
 
 
 def single_file(path: Path) -> Path:
-    """Return the path itself, or the one file of a folder; hidden files do not count.
-
-    Raises:
-        UnreadableImage: The folder holds no file, or several.
-    """
+    """Return the path itself, or the one file of a folder; hidden files do not count."""
     if not path.is_dir():
         return path
     files = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
@@ -142,13 +130,8 @@ def _starts_with_element(head: bytes, byte_order: Literal["little", "big"]) -> b
 def _check_inflated_size(file: BinaryIO) -> None:
     """Refuse a file in Deflated Explicit VR Little Endian that is too large when inflated.
 
-    A few kilobytes may inflate to gigabytes, and pydicom inflates them whole. Nothing is kept here.
-
-    Raises:
-        RefusedImage: TOO_LARGE.
-        UnreadableImage: The deflated part is damaged.
-
-    Reference: DICOM PS3.5 A.5.
+    A few kilobytes may inflate to gigabytes, and pydicom inflates them whole. Nothing is kept here
+    (PS3.5 A.5).
     """
     read_preamble(file, force=True)
     if get_text(_read_file_meta(file), "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
@@ -158,15 +141,13 @@ def _check_inflated_size(file: BinaryIO) -> None:
         while pending := decompressor.unconsumed_tail or file.read(_CHUNK_BYTES):
             size += len(decompressor.decompress(pending, _STEP_BYTES))
             if size > MAX_INFLATED_BYTES:
-                limit = f"{MAX_INFLATED_BYTES >> 20} MiB"
-                raise RefusedImage(
-                    RefusalReason.TOO_LARGE,
-                    f"The deflated file inflates to more than {limit}, which is the limit.",
+                message = (
+                    f"The deflated file inflates to more than {MAX_INFLATED_BYTES >> 20} MiB, the limit."
                 )
+                raise RefusedImage(RefusalReason.TOO_LARGE, message)
     except zlib.error as error:
-        raise UnreadableImage(
-            "The deflated part is damaged. Fetch the file from its source again."
-        ) from error
+        message = "The deflated part is damaged. Fetch the file from its source again."
+        raise UnreadableImage(message) from error
 
 
 def _read_file_meta(file: BinaryIO) -> Dataset:
@@ -174,12 +155,7 @@ def _read_file_meta(file: BinaryIO) -> Dataset:
     start = file.tell()
     for implicit in (False, True):
         file.seek(start)
-        meta = read_dataset(
-            file,
-            is_implicit_VR=implicit,
-            is_little_endian=True,
-            stop_when=lambda tag, *_: tag >> 16 != _META_GROUP,
-        )
+        meta = read_dataset(file, implicit, True, stop_when=lambda tag, *_: tag >> 16 != _META_GROUP)
         if "TransferSyntaxUID" in meta:
             break
     return meta

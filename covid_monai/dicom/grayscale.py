@@ -83,10 +83,8 @@ def grayscale_table(codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_sto
         ds = Dataset()  # colour was made for a screen: windows and LUTs belong to monochrome files
     stored = all_stored_values(bits_stored, signed=get_number(ds, "PixelRepresentation") == 1)
     padding = find_padding(stored, ds)
-    counts = count_codes(codes, size=stored.size)
-    counts[padding] = 0
-    modality = apply_modality(stored, ds)
-    table = _scale(modality, ds, counts=counts, bits_stored=bits_stored)
+    counts = np.where(padding, 0, count_codes(codes, size=stored.size))
+    table = _scale(apply_modality(stored, ds), ds, counts=counts, bits_stored=bits_stored)
     check_not_blank(table, counts)
     if is_inverse(ds):
         table = 1.0 - table
@@ -130,14 +128,12 @@ def find_padding(stored: Values, ds: Dataset) -> NDArray[np.bool_]:
         return np.zeros(stored.shape, bool)
     # Some files write US over signed pixels, or SS over unsigned ones: the same bits, another number.
     wrap = 2.0 ** (get_number(ds, "BitsAllocated") or 16)
-    bounds = []
-    for bound in (value, value if limit is None else limit):
-        if stored.min() < 0 and bound >= wrap / 2:
-            bound -= wrap
-        elif stored.min() >= 0 and bound < 0:
-            bound += wrap
-        bounds.append(bound)
-    return (stored >= min(bounds)) & (stored <= max(bounds))
+    bounds = np.array([value, value if limit is None else limit])
+    if stored.min() < 0:
+        bounds[bounds >= wrap / 2] -= wrap
+    else:
+        bounds[bounds < 0] += wrap
+    return (stored >= float(bounds.min())) & (stored <= float(bounds.max()))
 
 
 def apply_modality(stored: Values, ds: Dataset) -> Values:

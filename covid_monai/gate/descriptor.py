@@ -1,9 +1,9 @@
 """Description of a preprocessed image by a few hundred numbers: where it is bright, how bright, how sharp.
 
 The numbers come from the image and not from the classifier's network, whose features tell hospitals rather
-than chests. One of four collections was left out of the gate's statistics, with a limit that 99 % of the
-other validation images pass. The distance of the network's features (ResNet18) then refused 3 to 82 % of the
-images left out, and the distance of these numbers 1 to 6 %.
+than chests. With one of four collections left out and a limit that 99 % of the other validation images pass,
+the distance of a ResNet18's features refused 3 to 82 % of the images left out. That of these numbers refused
+1 to 6 %.
 """
 
 from functools import lru_cache
@@ -24,12 +24,9 @@ Floats = NDArray[np.float64]
 
 
 def describe(image: Tensor) -> Floats:
-    """Return thumbnail, grey levels and spectrum of one preprocessed image.
+    """Return thumbnail, grey levels and spectrum of a preprocessed image `[1, S, S]`, S at least `THUMBNAIL`.
 
     The image is scaled to [0, 1] first, so that the constants of the normalisation do not matter.
-
-    Args:
-        image: Image `[1, S, S]`, S at least `THUMBNAIL`.
 
     Returns:
         `[D]`, D = 16 * 16 + 8 + 12: mean grey of each field of a 16 x 16 grid, row by row; share of the

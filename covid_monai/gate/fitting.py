@@ -31,9 +31,6 @@ def fit_gate(bundle: Bundle, train_records: Sequence[dict], val_records: Sequenc
         train_records: Records with `image` (path); at most `MAX_IMAGES` of them are used, drawn at random.
         val_records: Records that set the limit, used in the same way.
 
-    Raises:
-        ValueError: If there are fewer than two records in either list.
-
     Reference: Lee 2018 (Mahalanobis distance against outliers); Ledoit and Wolf 2004.
     """
     if min(len(train_records), len(val_records)) < 2:

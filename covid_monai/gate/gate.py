@@ -19,16 +19,11 @@ from torch import Tensor
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.checkpoint import CheckpointError
 from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.core.number_format import format_probability
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage
 from covid_monai.gate.descriptor import LAYOUT, Floats, describe, thumbnail
 
-POSES = (
-    "upright",
-    "turned to the left",
-    "upside down",
-    "turned to the right",
-    "inverted",
-)
+POSES = ("upright", "turned to the left", "upside down", "turned to the right", "inverted")
 _INVERTED = POSES.index("inverted")
 # An image is refused only if another pose is nine times as probable as upright.
 MIN_UPRIGHT_PROBABILITY = 0.1
@@ -81,22 +76,22 @@ class Gate:
         return probabilities
 
     def check(self, image: Tensor) -> None:
-        """Refuse an image that is not upright or is unlike the training images.
-
-        Args:
-            image: Image `[1, S, S]`, preprocessed by the bundle.
-
-        Raises:
-            RefusedImage: NOT_UPRIGHT, INVERTED or UNLIKE_TRAINING.
-        """
+        """Refuse a preprocessed image `[1, S, S]` as NOT_UPRIGHT, INVERTED or UNLIKE_TRAINING."""
         descriptor = describe(image)
         distance, poses = float(self.distance(descriptor)), self.pose_probabilities(descriptor)
         upright = poses[0] >= MIN_UPRIGHT_PROBABILITY
         if not upright:
             # A photograph is not reported as upside down: turned back, the image must be like the others.
-            turned_back = describe(_turn_back(image, pose=int(poses.argmax())))
-            if self.distance(turned_back) <= self.distance_limit:
-                _refuse_pose(poses)
+            pose = int(poses.argmax())
+            turned_back = -image if pose == _INVERTED else torch.rot90(image, -pose, (1, 2))
+            if self.distance(describe(turned_back)) <= self.distance_limit:
+                found = (
+                    f"The image seems to be {POSES[pose]} (probability {format_probability(poses[pose])})."
+                )
+                if pose == _INVERTED:
+                    message = f"{found} Give an image with bright bone and dark air."
+                    raise RefusedImage(RefusalReason.INVERTED, message)
+                raise RefusedImage(RefusalReason.NOT_UPRIGHT, f"{found} Turn it upright.")
         if not upright or distance > self.distance_limit:
             raise RefusedImage(
                 RefusalReason.UNLIKE_TRAINING,
@@ -113,10 +108,10 @@ class Gate:
 
     @classmethod
     def load(cls, bundle: Bundle) -> "Gate | None":
-        """Return the gate of a bundle; None if the bundle has none.
+        """Return the gate of a bundle, None if it has none.
 
         Raises:
-            CheckpointError: If the gate is damaged, or was fitted for other weights or another preprocessing.
+            CheckpointError: The gate is damaged, or was fitted for other weights or another preprocessing.
         """
         path = bundle.gate_path
         if not path.is_file():
@@ -127,10 +122,8 @@ class Gate:
                 layout = tuple(plain.pop("layout"))
                 gate = cls(**{name: content[name].astype(np.float64) for name in _ARRAYS}, **plain)
         except Exception as error:  # numpy and zipfile raise many types for a damaged file
-            raise CheckpointError(
-                f"{path} is damaged, or is not an input gate of this project ({error}). Use the gate of the "
-                "same training run."
-            ) from error
+            message = f"{path} is damaged, or is not an input gate of this project ({error})."
+            raise CheckpointError(f"{message} Use the gate of the same training run.") from error
         own = (LAYOUT, bundle.identity["weights_sha256"], bundle.preprocessing_digest)
         if (layout, gate.weights_sha256, gate.preprocessing_digest) != own:
             raise CheckpointError(
@@ -141,30 +134,11 @@ class Gate:
 
 
 def check_view(meta: Mapping[str, Any]) -> None:
-    """Refuse an image whose header names another view than a frontal one.
-
-    Args:
-        meta: Metadata of `read_radiograph`; `ViewPosition` is "" if the file does not name the view.
-
-    Raises:
-        RefusedImage: NOT_FRONTAL.
+    """Refuse an image as NOT_FRONTAL if `meta` of `read_radiograph` names another than a frontal view.
 
     >>> check_view({"ViewPosition": "PA"})
     """
     view = re.sub(r"[\W_]+", "-", str(meta.get("ViewPosition", "")).upper()).strip("-")
     if _OTHER_VIEW.fullmatch(view):
-        raise RefusedImage(
-            RefusalReason.NOT_FRONTAL, f"ViewPosition is {view}. Give a frontal view (PA or AP)."
-        )
-
-
-def _turn_back(image: Tensor, *, pose: int) -> Tensor:
-    return -image if pose == _INVERTED else torch.rot90(image, -pose, (1, 2))
-
-
-def _refuse_pose(poses: Floats) -> None:
-    pose = int(poses.argmax())
-    found = f"The image seems to be {POSES[pose]} (probability {poses[pose]:.2f})."
-    if pose == _INVERTED:
-        raise RefusedImage(RefusalReason.INVERTED, f"{found} Give an image with bright bone and dark air.")
-    raise RefusedImage(RefusalReason.NOT_UPRIGHT, f"{found} Turn it upright.")
+        message = f"ViewPosition is {view}. Give a frontal view (PA or AP)."
+        raise RefusedImage(RefusalReason.NOT_FRONTAL, message)

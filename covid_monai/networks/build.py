@@ -1,6 +1,6 @@
 """Networks by name, and parameter groups for the optimizer."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -10,8 +10,10 @@ from torch import nn
 from covid_monai.core.errors import unknown_choice
 from covid_monai.networks import efficientnet_lite
 
-_DENSENETS = {f"densenet{layers}": getattr(nets, f"DenseNet{layers}") for layers in (121, 169, 201, 264)}
-_RESNETS = {
+_DENSENETS: dict[str, Callable[..., nn.Module]] = {
+    f"densenet{layers}": getattr(nets, f"DenseNet{layers}") for layers in (121, 169, 201, 264)
+}
+_RESNETS: dict[str, Callable[..., nn.Module]] = {
     name: getattr(nets, name) for name in (f"resnet{layers}" for layers in (10, 18, 34, 50, 101, 152))
 }
 NETWORK_NAMES = (*_DENSENETS, *_RESNETS, efficientnet_lite.NAME)

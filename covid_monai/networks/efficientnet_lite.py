@@ -58,11 +58,7 @@ def build(*, num_classes: int, in_channels: int) -> nn.Module:
 
 
 def published_weights() -> Path:
-    """Return the path of the ImageNet weights in the installed package.
-
-    Raises:
-        FileNotFoundError: The package is not installed.
-    """
+    """Return the path of the ImageNet weights in the installed package."""
     found = find_spec(WEIGHTS_PACKAGE)
     if found is None or found.origin is None:
         raise FileNotFoundError(

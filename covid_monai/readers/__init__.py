@@ -14,14 +14,11 @@ if TYPE_CHECKING:
     from covid_monai.readers.volume import read_volume
 
 __all__ = ["RadiographReader", "VolumeReader", "read_radiograph", "read_volume"]
-_ON_FIRST_USE = {
-    "RadiographReader": "monai_readers",
-    "VolumeReader": "monai_readers",
-    "read_volume": "volume",
-}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ON_FIRST_USE:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)
+    return getattr(
+        import_module(f"{__name__}.{'volume' if name == 'read_volume' else 'monai_readers'}"), name
+    )

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +15,7 @@ IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".ima", ".jpg", ".jpeg", ".png"})
 
 
 class FoundFiles(NamedTuple):
-    """Result of `find_image_files`.
-
-    Args:
-        files: Files in the order given, those of folders sorted, each once.
-        left_out: Number of files in the folders that do not look like an image.
-    """
+    """Image files in the order given, those of folders sorted, and the number of the folders' other files."""
 
     files: list[Path]
     left_out: int
@@ -45,22 +40,19 @@ def find_image_files(
             raise FileNotFoundError(f"{path} {problem}. Give image files, or folders that hold some.")
     kept: dict[str, Path] = {}
     seen: set[str] = set()
-    for path, given_by_name in _expand(map(Path, paths), recursive):
-        key = os.path.abspath(path)  # not resolved: two links to one image are two files  # noqa: PTH100
-        if given_by_name or looks_like_image(path, suffixes=suffixes):
-            kept.setdefault(key, path)
-        seen.add(key)
+    for given in map(Path, paths):
+        for path in [given] if given.is_file() else files_below(given, recursive=recursive):
+            key = os.path.abspath(path)  # not resolved: two links to one image are two files  # noqa: PTH100
+            if path is given or looks_like_image(path, suffixes=suffixes):
+                kept.setdefault(key, path)
+            seen.add(key)
     return FoundFiles(list(kept.values()), len(seen) - len(kept))
 
 
 def looks_like_image(path: Path, *, suffixes: Collection[str] = IMAGE_SUFFIXES) -> bool:
     """Tell whether a file may be an image: by its suffix, or else because it is a DICOM file.
 
-    A DICOMDIR does not count, because it holds no image.
-
-    Args:
-        path: File.
-        suffixes: Suffixes of image files, in lower case.
+    A DICOMDIR does not count, because it holds no image. The suffixes are in lower case.
     """
     if path.suffix.lower() in suffixes:
         return True
@@ -90,7 +82,8 @@ def files_below(
         follow_links: Whether to search folders that are links; each folder is searched once.
         on_error: Called for a folder that cannot be opened; None logs it.
     """
-    visited = {_identity(folder)}
+    visited: set[tuple[int, int]] = set()
+    _is_new(folder, visited)
     for root, folders, files in os.walk(
         folder, followlinks=follow_links, onerror=on_error or _log_unreadable
     ):
@@ -140,27 +133,11 @@ def readable_images(folder: str | Path) -> list[dict[str, str]]:
     return records
 
 
-def _expand(paths: Iterable[Path], recursive: bool) -> Iterator[tuple[Path, bool]]:
-    """Yield files, each with whether it was given by name."""
-    for path in paths:
-        if path.is_file():
-            yield path, True
-        else:
-            yield from ((file, False) for file in files_below(path, recursive=recursive))
-
-
 def _is_new(folder: Path, visited: set[tuple[int, int]]) -> bool:
     """Tell whether a folder was not visited yet, and note it, so that a circle of links ends."""
-    identity = _identity(folder)
-    if identity in visited:
-        return False
-    visited.add(identity)
-    return True
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+    status, count = folder.stat(), len(visited)
+    visited.add((status.st_dev, status.st_ino))
+    return len(visited) > count
 
 
 def _log_unreadable(error: OSError) -> None:

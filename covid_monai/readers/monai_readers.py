@@ -31,6 +31,24 @@ class _DeferredReader(ImageReader):
         """Pass the paths on; `get_data` refuses more than one."""
         return ensure_tuple(data)
 
+    def get_data(self, img: tuple[Any, ...]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Read one file, or one folder of a series, into a float32 array and its metadata.
+
+        Raises:
+            RefusedImage: The file is not one grey frame of a chest radiograph.
+            UnreadableImage: The file is missing or damaged, or the slices are not a regular stack.
+            ValueError: More than one path was given.
+        """
+        if len(img) != 1:
+            raise ValueError(
+                f"{len(img)} files were given for one image. Give one file, or the folder of a series."
+            )
+        return self.read_path(Path(img[0]))
+
+    def read_path(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Read one image with its metadata."""
+        raise NotImplementedError
+
 
 class RadiographReader(_DeferredReader):
     """Reads one chest radiograph (DICOM, JPEG, PNG); see `read_radiograph`.
@@ -46,15 +64,9 @@ class RadiographReader(_DeferredReader):
     def __init__(self, target_size: int | None = None) -> None:
         self.target_size = target_size
 
-    def get_data(self, img: tuple[Any, ...]) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Read the file: `[1, H, W]` in [0, 1] and its metadata.
-
-        Raises:
-            RefusedImage: The file is not one grey frame of a chest radiograph.
-            UnreadableImage: The file is missing or damaged.
-            ValueError: More than one file was given.
-        """
-        return read_radiograph(_only_path(img), target_size=self.target_size)
+    def read_path(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Read a radiograph: `[1, H, W]` in [0, 1] and its metadata."""
+        return read_radiograph(path, target_size=self.target_size)
 
 
 class VolumeReader(_DeferredReader):
@@ -67,21 +79,8 @@ class VolumeReader(_DeferredReader):
     def __init__(self, series_uid: str = "") -> None:
         self.series_uid = series_uid
 
-    def get_data(self, img: tuple[Any, ...]) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Read the volume: `[1, X, Y, Z]` in HU, RAS, and its metadata.
-
-        Raises:
-            UnreadableImage: The file is missing or damaged, or the slices are not a regular stack.
-            ValueError: More than one path was given.
-        """
+    def read_path(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Read a volume: `[1, X, Y, Z]` in HU, RAS, and its metadata."""
         from covid_monai.readers.volume import read_volume  # needs ITK, which radiographs do not
 
-        return read_volume(_only_path(img), series_uid=self.series_uid)
-
-
-def _only_path(paths: tuple[Any, ...]) -> Path:
-    if len(paths) != 1:
-        raise ValueError(
-            f"{len(paths)} files were given for one image. Give one file, or the folder of a series."
-        )
-    return Path(paths[0])
+        return read_volume(path, series_uid=self.series_uid)

@@ -19,16 +19,8 @@ from covid_monai.dicom.pixels.reduced_decoding import average_codes, decode_redu
 from covid_monai.readers.raster import is_raster, read_raster
 
 IDENTIFIERS = (
-    "Modality",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "PatientID",
-    "PatientSex",
-    "PatientAge",
-    "ViewPosition",
-    "BodyPartExamined",
-    "PhotometricInterpretation",
+    *("Modality", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "PatientSex"),
+    *("PatientAge", "ViewPosition", "BodyPartExamined", "PhotometricInterpretation"),
 )
 
 

@@ -39,12 +39,12 @@ def read_raster(path: Path, *, target_size: int | None = None) -> tuple[NDArray[
         RefusedImage: TOO_LARGE or TOO_SMALL before decoding; COLOUR, MULTI_FRAME or BLANK.
         Exception: Pillow's, of many types, for damaged files.
     """
-    if target_size is None:
-        return _read(path, None)
     try:
         image, full_size = _read(path, target_size)
-    except RefusedImage:  # fewer pixels are smoother: the whole image decides
-        image, full_size = _read(path, None)
+    except RefusedImage:
+        if target_size is None:
+            raise
+        image, full_size = _read(path, None)  # fewer pixels are smoother: the whole image decides
     return downscale(image, target_size), full_size
 
 
@@ -52,15 +52,13 @@ def _read(path: Path, target_size: int | None) -> tuple[NDArray[np.float32], tup
     try:
         image = Image.open(path, formats=("JPEG", "PNG"))
     except Image.DecompressionBombError as error:
-        raise RefusedImage(
-            RefusalReason.TOO_LARGE, "The image has too many pixels to read it safely."
-        ) from error
+        message = "The image has too many pixels to read it safely."
+        raise RefusedImage(RefusalReason.TOO_LARGE, message) from error
     with image:
         check_image_size(image.height, image.width)
         if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
-            raise RefusedImage(
-                RefusalReason.MULTI_FRAME, "This is an animated PNG; a single image was expected."
-            )
+            message = "This is an animated PNG; a single image was expected."
+            raise RefusedImage(RefusalReason.MULTI_FRAME, message)
         columns, rows = image.size
         if target_size is not None:  # at most an eighth, in powers of two; nothing happens to PNG
             image.draft(None, (OVERSAMPLING * target_size, OVERSAMPLING * target_size))

@@ -1,8 +1,7 @@
 """A child process with limits that reads a file first, so that no file can end or block the calling process.
 
-A deflate bomb, a header of 65535 x 65535, sequences nested a thousand deep or a crash of a decoder ends only
-the child; the next file gets a new one. A file that the child has read within its limits is then read again
-by the caller.
+A deflate bomb, sequences nested a thousand deep or a crash of a decoder ends only the child; the next file
+gets a new one. A file that the child has read within its limits is then read again by the caller.
 """
 
 import json
@@ -15,7 +14,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
 
@@ -23,13 +22,7 @@ _PYTHON_AND_NUMPY_MIB = 512  # address space of the child before it reads anythi
 
 
 class SandboxResult(NamedTuple):
-    """Outcome of reading a file in the sandbox.
-
-    Args:
-        status: Status as of a prediction; `ok` if the caller may read the file.
-        reason: One word for any other status.
-        detail: One sentence for a person that explains the reason.
-    """
+    """Outcome of reading a file; unless it is ok, with a reason in one word and in one sentence."""
 
     status: Status
     reason: str | None = None
@@ -62,21 +55,20 @@ class DecodeSandbox:
             try:
                 child.stdin.write(f"{path}\n")
                 child.stdin.flush()
-                answer = child.stdout.readline() if self._is_ready(child.stdout) else None
+                if not select.select([child.stdout], [], [], self._seconds)[0]:
+                    detail = f"Reading the file takes more than {self._seconds:g} s."
+                    return self._failed("too_slow", detail)
+                answer = child.stdout.readline()
             except BrokenPipeError:
                 answer = ""
-            if answer is None:
-                self._end()
-                return SandboxResult(
-                    Status.ERROR, "too_slow", f"Reading the file takes more than {self._seconds:g} s."
-                )
             if not answer:
-                self._end()
-                return SandboxResult(
-                    Status.ERROR, "decoder_crashed", "Reading the file ends the process that reads it."
-                )
+                return self._failed("decoder_crashed", "Reading the file ends the process that reads it.")
             status, reason, detail = json.loads(answer)
             return SandboxResult(Status(status), reason, detail)
+
+    def _failed(self, reason: str, detail: str) -> SandboxResult:
+        self._end()
+        return SandboxResult(Status.ERROR, reason, detail)
 
     def _running_child(self) -> "subprocess.Popen[str]":
         if self._child is None or self._child.poll() is not None:
@@ -91,9 +83,6 @@ class DecodeSandbox:
             assert self._child.stdout is not None
             self._child.stdout.readline()  # ready: the start of the child does not count as the file's time
         return self._child
-
-    def _is_ready(self, answers: IO[str]) -> bool:
-        return bool(select.select([answers], [], [], self._seconds)[0])
 
     def _end(self) -> None:
         if self._child is not None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +54,7 @@ def find_slices(path: Path, *, series_uid: str = "") -> list[Slice]:
 
 
 def sort_slices(slices: list[Slice]) -> list[Slice]:
-    """Order slices along the normal of their plane.
-
-    Returns:
-        Slices, ascending along the cross product of the row and column directions.
+    """Order slices along the normal of their plane, which is the cross product of row and column directions.
 
     Raises:
         UnreadableImage: Sizes or orientations differ, a position occurs twice, steps are uneven, or the
@@ -84,18 +82,17 @@ def _check_steps(slices: list[Slice], positions: NDArray[np.float64], normal: ND
     along = positions @ normal
     steps = np.diff(along)
     usual = float(np.median(steps))
+    pairs = [f"{one.path.name} and {other.path.name}" for one, other in pairwise(slices)]
     doubled = np.flatnonzero(steps < 1e-3)
     if doubled.size:
         i = doubled[0]
-        names = f"{slices[i].path.name} and {slices[i + 1].path.name}"
-        raise UnreadableImage(f"{names} have one position ({along[i]:.2f} mm). Remove the duplicate.")
+        raise UnreadableImage(f"{pairs[i]} have one position ({along[i]:.2f} mm). Remove the duplicate.")
     uneven = np.flatnonzero(np.abs(steps - usual) > _STEP_TOLERANCE * usual)
     if uneven.size:
         i = uneven[0]
         raise UnreadableImage(
-            f"There are {steps[i]:.2f} mm between {slices[i].path.name} and {slices[i + 1].path.name}, "
-            f"but {usual:.2f} mm elsewhere (uneven steps: {uneven.size}): slices are missing. "
-            "Fetch the whole series."
+            f"There are {steps[i]:.2f} mm between {pairs[i]}, but {usual:.2f} mm elsewhere "
+            f"(uneven steps: {uneven.size}): slices are missing. Fetch the whole series."
         )
     extent = positions[-1] - positions[0]
     drift = np.linalg.norm(extent - (extent @ normal) * normal) / np.linalg.norm(extent)
@@ -111,12 +108,13 @@ def _read_slice(path: Path) -> Slice | None:
         return None
     if "Rows" not in ds:
         return None
-    position = get_numbers(ds, "ImagePositionPatient")
-    orientation = get_numbers(ds, "ImageOrientationPatient")
+    position, orientation = (
+        np.array(get_numbers(ds, keyword)) for keyword in ("ImagePositionPatient", "ImageOrientationPatient")
+    )
     return Slice(
         path=path,
         identifiers={keyword: get_text(ds, keyword) for keyword in IDENTIFIERS},
         size=(get_text(ds, "Rows"), get_text(ds, "Columns")),
-        position=np.array(position) if len(position) == 3 else None,
-        orientation=np.array(orientation) if len(orientation) == 6 else None,
+        position=position if position.size == 3 else None,
+        orientation=orientation if orientation.size == 6 else None,
     )

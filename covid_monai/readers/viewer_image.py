@@ -88,8 +88,7 @@ def _from_dicom(ds: Dataset, long_side: int) -> ViewerImage:
     pixels, bits = decode_pixels(ds)
     stored = all_stored_values(bits, signed=get_number(ds, "PixelRepresentation") == 1)
     modality, padding = apply_modality(stored, ds), find_padding(stored, ds)
-    counts = count_codes(pixels, size=stored.size)
-    counts[padding] = 0
+    counts = np.where(padding, 0, count_codes(pixels, size=stored.size))
     present = np.flatnonzero(counts)
     # The one pipeline decides what the file shows for every code that occurs, whatever LUTs it holds.
     grey_of_stored = np.zeros(stored.size, np.float32)
@@ -117,9 +116,7 @@ def _spanning_window(modality: NDArray[np.float64], counts: NDArray[np.integer],
 
 
 def _reduced(image: NDArray[np.float32], long_side: int) -> NDArray[np.float32]:
-    scale = long_side / max(image.shape)
-    if scale >= 1:
-        return image
+    scale = min(1.0, long_side / max(image.shape))
     rows, columns = (max(1, round(side * scale)) for side in image.shape)
     return np.asarray(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA))
 

@@ -58,14 +58,8 @@ def _read_nifti(path: Path) -> nib.Nifti1Image:
 def _read_dicom(path: Path, *, series_uid: str) -> tuple[nib.Nifti1Image, Slice]:
     """Read slices in the order of their positions; ITK applies each slice's rescale."""
     slices = sort_slices(find_slices(path, series_uid=series_uid))
-    if len(slices) == 1:
-        volume = sitk.ReadImage(str(slices[0].path), sitk.sitkFloat32, _DICOM_READER)
-    else:
-        reader = sitk.ImageSeriesReader()
-        reader.SetImageIO(_DICOM_READER)
-        reader.SetFileNames([str(s.path) for s in slices])
-        reader.SetOutputPixelType(sitk.sitkFloat32)
-        volume = reader.Execute()
+    files = [str(s.path) for s in slices]
+    volume = sitk.ReadImage(files[0] if len(files) == 1 else files, sitk.sitkFloat32, _DICOM_READER)
     array = sitk.GetArrayFromImage(volume).T  # ITK's arrays are z, y, x
     return nib.Nifti1Image(array, affine_of(volume)), slices[0]
 

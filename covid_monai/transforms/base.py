@@ -14,16 +14,11 @@ def as_plain_tensor(image: NdarrayOrTensor) -> torch.Tensor:
     """View `image` as a `torch.Tensor` without metadata.
 
     MONAI's own arithmetic on a `MetaTensor` costs five to ten times the arithmetic itself on a small
-    radiograph, so the transforms here compute on plain tensors and wrap the result once.
-
-    Args:
-        image: Array of any shape. The result may share memory with it: write to a copy only.
+    radiograph, so the transforms here compute on plain tensors and wrap the result once. The result may share
+    memory with `image`: write to a copy only.
     """
-    if isinstance(image, MetaTensor):
-        tensor: torch.Tensor = image.as_tensor()
-        return tensor
     if isinstance(image, torch.Tensor):
-        return image
+        return image.as_subclass(torch.Tensor)
     # PyTorch takes neither negative strides (a flipped view) nor, without a warning, read-only memory.
     return torch.from_numpy(np.require(image, requirements=["C", "W"]))
 
@@ -42,11 +37,7 @@ def as_type_of(result: torch.Tensor, image: NdarrayOrTensor) -> NdarrayOrTensor:
 
 
 def require_float(image: NdarrayOrTensor, name: str) -> torch.Tensor:
-    """View `image` as a plain floating-point tensor.
-
-    Args:
-        image: Array of any shape, intensities in [0, 1].
-        name: Name of the transform, for the error.
+    """View `image` as a plain floating-point tensor, for the transform `name`.
 
     Raises:
         ValueError: `image` holds integers, whose scale is unknown here.

@@ -23,16 +23,10 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right; bottom and right ex
 
 
 def count_frame_lines(strip: NDArray[np.floating]) -> int:
-    """Count the lines at the start of `strip` that belong to a frame.
-
-    Args:
-        strip: `[lines, pixels]`, the edge of the image first.
-    """
+    """Count the lines at the start of `strip`, `[lines, pixels]` from the edge, that belong to a frame."""
     level = float(np.median(strip[0]))
-    if DARK_LEVEL < level < BRIGHT_LEVEL:
-        return 0
     # Most images have no frame: look at one line before looking at all.
-    if np.mean(np.abs(strip[0] - level) <= TOLERANCE) < LINE_SHARE:
+    if DARK_LEVEL < level < BRIGHT_LEVEL or np.mean(np.abs(strip[0] - level) <= TOLERANCE) < LINE_SHARE:
         return 0
     uniform = np.mean(np.abs(strip - level) <= TOLERANCE, axis=1) >= LINE_SHARE
     return len(uniform) if uniform.all() else int(uniform.argmin())
@@ -99,14 +93,7 @@ class CropBorder(InvertibleTransform):
         self.cropper = Crop()
 
     def find_slices(self, image: NdarrayOrTensor) -> tuple[slice, slice]:
-        """Find the rows and columns of the image.
-
-        Args:
-            image: `[C, H, W]`, floating point, intensities in [0, 1].
-
-        Raises:
-            ValueError: `image` holds integers, or is not `[C, H, W]`.
-        """
+        """Return the rows and columns inside the frame; see `__call__`."""
         tensor = require_float(image, "CropBorder")
         if tensor.ndim != 3:
             raise ValueError(f"CropBorder needs a [C, H, W] image but got shape {tuple(tensor.shape)}.")
@@ -121,13 +108,10 @@ class CropBorder(InvertibleTransform):
         return as_type_of(as_plain_tensor(image)[(..., *slices)].contiguous(), image)
 
     def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
-        """Return the image inside its frame.
+        """Return the image inside its frame, `[C, h, w]`.
 
         Args:
             image: `[C, H, W]`, floating point, intensities in [0, 1]; the frame is the same in all channels.
-
-        Returns:
-            `[C, h, w]` with h <= H and w <= W; same type, dtype and metadata as `image`.
 
         Raises:
             ValueError: `image` holds integers, or is not `[C, H, W]`.
@@ -167,7 +151,4 @@ class CropBorderd(MapTransform, InvertibleTransform):
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of `data` with the `MetaTensor` at each key padded back."""
-        output = dict(data)
-        for key in self.key_iterator(output):
-            output[key] = self.transform.inverse(output[key])
-        return output
+        return {**data, **{key: self.transform.inverse(data[key]) for key in self.key_iterator(dict(data))}}

@@ -12,13 +12,9 @@ _COLOUR_MAP = colormaps["inferno"]
 
 
 def heatmap_colours(heatmap: ArrayLike) -> NDArray[np.float64]:
-    """Return the colours of a heat map: black for 0, over purple and orange to light yellow for 1.
+    """Return red, green and blue in [0, 1], along a new last axis, of a heat map of any shape in [0, 1].
 
-    Args:
-        heatmap: Array of any shape, in [0, 1].
-
-    Returns:
-        Red, green and blue in [0, 1] along a new last axis.
+    The colours lead from black for 0 over purple and orange to light yellow for 1.
     """
     colours: NDArray[np.float64] = _COLOUR_MAP(np.asarray(heatmap, dtype=np.float64))[..., :3]
     return colours

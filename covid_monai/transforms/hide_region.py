@@ -37,22 +37,11 @@ _BORDER = 1 / 16
 
 
 def region_mask(region: str, height: int, width: int) -> NDArray[np.bool_]:
-    """Mark the pixels to hide.
+    """Mark the pixels to hide, `[height, width]`, True where hidden.
 
     The region is the same for every image. A region that followed each image's own lungs would show their
-    outline, and with it the disease.
-
-    Args:
-        region: `lungs`: a rounded box that leaves the corners, the neck and the lowest part of the image;
-            `inside`: everything but a border as wide as 1/16 of each side.
-        height: Rows of the image.
-        width: Columns of the image.
-
-    Returns:
-        `[height, width]`, True where hidden.
-
-    Raises:
-        ValueError: The region is unknown.
+    outline, and with it the disease. `lungs` is a rounded box that leaves the corners, the neck and the
+    lowest part of the image; `inside` is everything but a border as wide as 1/16 of each side.
 
     >>> int(region_mask("inside", 32, 32).sum())
     784
@@ -86,13 +75,7 @@ class HideRegion(Transform):
         self.region = region
 
     def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
-        """Return a copy with the region filled.
-
-        Args:
-            image: `[C, H, W]`, floating point.
-
-        Returns:
-            Same type, shape, dtype and metadata as `image`.
+        """Return a copy of a floating-point image `[C, H, W]` with the region filled.
 
         Raises:
             ValueError: `image` holds integers.

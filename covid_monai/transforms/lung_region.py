@@ -26,13 +26,8 @@ _EQUALISED = 64
 _SMALLEST = 0.1  # of the image's width or height: a lung is never narrower
 
 # An average right lung in its box: x from the flank (0) to the spine (1), y from apex to costophrenic angle.
-_OUTLINE = np.array(
-    [
-        (0.66, 0.00), (0.86, 0.04), (0.97, 0.16), (1.00, 0.35), (0.98, 0.55), (0.93, 0.74), (0.80, 0.82),
-        (0.58, 0.81), (0.36, 0.85), (0.16, 0.93), (0.03, 1.00), (0.00, 0.86), (0.00, 0.68), (0.05, 0.46),
-        (0.14, 0.28), (0.28, 0.12), (0.46, 0.03),
-    ]
-)  # fmt: skip
+_OUTLINE_X = np.array([66, 86, 97, 100, 98, 93, 80, 58, 36, 16, 3, 0, 0, 5, 14, 28, 46]) / 100
+_OUTLINE_Y = np.array([0, 4, 16, 35, 55, 74, 82, 81, 85, 93, 100, 86, 68, 46, 28, 12, 3]) / 100
 
 
 def estimate_lung_region(image: ArrayLike) -> NDArray[np.bool_]:
@@ -56,27 +51,19 @@ def estimate_lung_region(image: ArrayLike) -> NDArray[np.bool_]:
     radiograph = np.asarray(image, dtype=np.float64)
     size = np.array(radiograph.shape)
     mask = np.zeros(radiograph.shape, dtype=bool)
-    for (left, top, right, bottom), mirrored in zip(
-        estimate_lung_boxes(radiograph), (False, True), strict=True
-    ):
-        x = 1 - _OUTLINE[:, 0] if mirrored else _OUTLINE[:, 0]
-        points = np.column_stack([top + _OUTLINE[:, 1] * (bottom - top), left + x * (right - left)])
+    outlines = (_OUTLINE_X, 1 - _OUTLINE_X)
+    for (left, top, right, bottom), x in zip(estimate_lung_boxes(radiograph), outlines, strict=True):
+        points = np.column_stack([top + _OUTLINE_Y * (bottom - top), left + x * (right - left)])
         mask |= polygon2mask(radiograph.shape, points * size - 0.5)
     return mask
 
 
 def estimate_lung_boxes(image: ArrayLike) -> NDArray[np.float64]:
-    """Estimate one box per lung.
-
-    Args:
-        image: See `estimate_lung_region`.
+    """Estimate one box per lung; for `image` see `estimate_lung_region`.
 
     Returns:
         `[2, 4]`: left, top, right, bottom as shares of width and height, in [0, 1]; first the lung on
         the left of the image (the patient's right).
-
-    Raises:
-        ValueError: See `estimate_lung_region`.
     """
     weights, constant = _model()
     boxes = np.clip((thumbnail_features(image) @ weights + constant).reshape(2, 4), 0, 1)

@@ -55,13 +55,7 @@ def apply_lung_window(
 
 
 def resolve_window(window: str | Sequence[float]) -> tuple[float, float]:
-    """Return center and width of a window in HU.
-
-    Args:
-        window: Name in `CT_WINDOWS`, or center and width in HU.
-
-    Raises:
-        ValueError: The name is unknown, or the pair is not a valid window.
+    """Return center and width in HU of a window, which is a name in `CT_WINDOWS` or such a pair.
 
     >>> resolve_window("mediastinum")
     (40.0, 400.0)

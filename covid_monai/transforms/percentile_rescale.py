@@ -22,12 +22,9 @@ def compute_percentiles(
 
     Args:
         values: Tensor of any shape and any dtype that NumPy has, with at least one value.
-        lower: First percentile, in [0, 100].
-        upper: Second percentile, in [0, 100].
+        lower: First percentile, in [0, 100], linearly interpolated as by `numpy.percentile`.
+        upper: Second percentile, the same way.
         foreground_above: Level above which values count, unless these are less than 1 % of all.
-
-    Returns:
-        Both percentiles, linearly interpolated as by `numpy.percentile`.
 
     Raises:
         ValueError: `values` holds NaN or infinity.
@@ -105,9 +102,7 @@ class PercentileRescale(Transform):
         low, high = compute_percentiles(wide, self.lower, self.upper, foreground_above=self.foreground_above)
         if low == high:
             low, high = compute_percentiles(wide, 0, 100)
-        if low == high:
-            return as_type_of(torch.zeros_like(tensor, dtype=dtype), image)
-        rescaled = wide.sub(low).div_(high - low).clamp_(0, 1)
+        rescaled = wide.sub(low).div_(high - low or 1.0).clamp_(0, 1)
         return as_type_of(rescaled.to(dtype), image)
 
 

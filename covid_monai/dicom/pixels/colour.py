@@ -23,10 +23,7 @@ def grey_from_rgb(rgb: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedintege
     channels give exactly that channel.
 
     Args:
-        rgb: `[H, W, 3]`, uint8 or uint16.
-
-    Returns:
-        `[H, W]`, same type.
+        rgb: `[H, W, 3]`, uint8 or uint16; the result `[H, W]` has the same type.
 
     Raises:
         RefusedImage: COLOUR, if the image is not grey.
@@ -39,12 +36,9 @@ def grey_from_rgb(rgb: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedintege
         return red.copy()
     off_tint, tint = measure_colour(rgb)
     if off_tint > MAX_OFF_TINT_FRACTION or tint > MAX_TINT:
-        raise RefusedImage(
-            RefusalReason.COLOUR,
-            f"This is a colour image ({format_percent(off_tint, 0)} of it has other hues, "
-            f"saturation {format_percent(tint, 0)}); "
-            "a grey radiograph was expected.",
-        )
+        measured = f"{format_percent(off_tint, 0)} of it has other hues, saturation {format_percent(tint, 0)}"
+        message = f"This is a colour image ({measured}); a grey radiograph was expected."
+        raise RefusedImage(RefusalReason.COLOUR, message)
     weights = (np.uint32(19595), np.uint32(38470), np.uint32(7471))  # sum to 65536: fits 32 bits for uint16
     total = sum(c.astype(np.uint32) * w for c, w in zip((red, green, blue), weights, strict=True))
     return ((total + np.uint32(0x8000)) >> np.uint32(16)).astype(rgb.dtype)
@@ -54,9 +48,6 @@ def measure_colour(rgb: NDArray[np.unsignedinteger]) -> tuple[float, float]:
     """Measure how far an image is from grey seen through one tint, on a sample of its pixels.
 
     A tint multiplies: it changes each pixel's chroma in proportion to its brightness.
-
-    Args:
-        rgb: `[H, W, 3]`, uint8 or uint16.
 
     Returns:
         Fraction of pixels that the image's own tint does not explain, and mean saturation; in [0, 1].
@@ -72,6 +63,5 @@ def measure_colour(rgb: NDArray[np.unsignedinteger]) -> tuple[float, float]:
         off += np.abs(chroma - tint * brightness)
     off_tint = off > OFF_TINT_DISTANCE
     strongest = np.maximum(np.maximum(red, green), blue)
-    weakest = np.minimum(np.minimum(red, green), blue)
-    saturation = (strongest - weakest).mean() / max(float(strongest.mean()), 1e-6)
+    saturation = np.ptp([red, green, blue], axis=0).mean() / max(float(strongest.mean()), 1e-6)
     return float(off_tint.mean()), float(saturation)

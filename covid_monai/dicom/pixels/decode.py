@@ -81,27 +81,20 @@ def _decode_grey(ds: Dataset, *, bits_stored: int) -> NDArray[np.unsignedinteger
         ds.BitsStored, ds.HighBit = bits_stored, high_bit
     shift = high_bit + 1 - bits_stored
     if not 0 <= shift <= int(ds.BitsAllocated) - bits_stored:
-        raise UnreadableImage(
-            f"High Bit {high_bit} cannot hold {bits_stored} of {ds.BitsAllocated} bits. Export it again."
-        )
+        bits = f"{bits_stored} of {ds.BitsAllocated} bits"
+        raise UnreadableImage(f"High Bit {high_bit} cannot hold {bits}. Export it again.")
     if shift:
         cells = np.right_shift(cells, shift, dtype=cells.dtype)
     return cells & mask if cells.max() > mask else cells
 
 
 def _view_cells(ds: Dataset) -> NDArray[np.unsignedinteger] | None:
-    """View plain 16-bit cells without a copy: pydicom would copy them twice.
-
-    Returns:
-        `[H, W]`, read-only; None for any other layout, or if cells are missing.
-    """
+    """View plain 16-bit cells without a copy, as pydicom would copy them twice; None for any other layout."""
     shape, syntax = (int(ds.Rows), int(ds.Columns)), get_text(ds.file_meta, "TransferSyntaxUID")
-    if syntax not in _LITTLE_ENDIAN or int(ds.BitsAllocated) != 16:
+    wide = syntax in _LITTLE_ENDIAN and int(ds.BitsAllocated) == 16
+    if not wide or len(ds.PixelData) != 2 * shape[0] * shape[1]:
         return None
-    complete = len(ds.PixelData) == 2 * shape[0] * shape[1]
-    return (
-        np.frombuffer(ds.PixelData, "<u2").reshape(shape).astype(np.uint16, copy=False) if complete else None
-    )
+    return np.frombuffer(ds.PixelData, "<u2").reshape(shape).astype(np.uint16, copy=False)
 
 
 def _pixel_array(ds: Dataset) -> NDArray[Any]:
@@ -111,9 +104,10 @@ def _pixel_array(ds: Dataset) -> NDArray[Any]:
     except (Exception, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # pylibjpeg-rle is written in Rust: its panics derive from BaseException
-        raise UnreadableImage(
+        message = (
             f"Its pixel data are damaged ({type(error).__name__}). Fetch the file from its source again."
-        ) from error
+        )
+        raise UnreadableImage(message) from error
 
 
 def _unsigned(array: NDArray[np.integer]) -> NDArray[np.unsignedinteger]:
@@ -126,17 +120,12 @@ def _decode_colour(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
     """Decode RGB, YBR or palette colour and reduce it to 8 bits of grey."""
     palette = ds.PhotometricInterpretation == "PALETTE COLOR"
     samples = _pixel_array(ds)
-    if palette:
-        rgb = _apply_color_lut(samples, ds)
-    elif _still_ybr(ds):
+    rgb = _apply_color_lut(samples, ds) if palette else samples
+    if _still_ybr(ds):
         rgb = _convert_color_space(samples, ds.PhotometricInterpretation, "RGB")
-    else:
-        rgb = samples
     if rgb.ndim != 3 or rgb.shape[-1] < 3:
-        raise RefusedImage(
-            RefusalReason.COLOUR,
-            f"A pixel has {rgb.shape[-1]} samples; 1 (grey) or 3 (colour) were expected.",
-        )
+        message = f"A pixel has {rgb.shape[-1]} samples; 1 (grey) or 3 (colour) were expected."
+        raise RefusedImage(RefusalReason.COLOUR, message)
     grey = grey_from_rgb(_unsigned(rgb[..., :3]))
     # Palettes fill their 8 or 16 bits, direct colour fills Bits Stored.
     bits = grey.dtype.itemsize * 8 if palette else int(ds.BitsStored)

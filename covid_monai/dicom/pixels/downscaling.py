@@ -13,12 +13,9 @@ OVERSAMPLING = 4
 
 
 def downscale_factor(rows: int, columns: int, target_size: int | None) -> int:
-    """Return the largest whole divisor that leaves both sides `OVERSAMPLING` times the target or more.
+    """Return the largest whole divisor that leaves both sides `OVERSAMPLING` times `target_size` or more.
 
-    Args:
-        rows: Rows of the image.
-        columns: Columns of the image.
-        target_size: Rows and columns that the image will be resized to; None keeps it whole.
+    `target_size` is the rows and columns that the image will be resized to; None keeps it whole.
 
     >>> downscale_factor(2048, 2500, 128)
     4
@@ -29,14 +26,9 @@ def downscale_factor(rows: int, columns: int, target_size: int | None) -> int:
 
 
 def downscale(image: _Image, target_size: int | None) -> _Image:
-    """Average blocks of pixels, as far as `downscale_factor` allows.
+    """Average blocks of pixels of an image `[H, W]`, as far as `downscale_factor` allows.
 
-    Args:
-        image: `[H, W]`.
-        target_size: See `downscale_factor`.
-
-    Returns:
-        The whole image in fewer pixels, whole numbers rounded; the same array if it is not large enough.
+    Whole numbers are rounded. An image that is not large enough is returned as it is.
     """
     factor = downscale_factor(image.shape[0], image.shape[1], target_size)
     if factor == 1:
@@ -48,12 +40,9 @@ def downscale(image: _Image, target_size: int | None) -> _Image:
 def downscaled_affine(
     affine: NDArray[np.float64], full_size: tuple[int, ...], shape: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """Return the affine of a downscaled image: pixel indices, from the centre of the first pixel, to mm.
+    """Return the affine of an image of `shape` that was downscaled from `full_size`, in rows and columns.
 
-    Args:
-        affine: Affine of the whole image, `[4, 4]`.
-        full_size: Rows and columns of the whole image.
-        shape: Rows and columns after downscaling.
+    It leads from pixel indices, counted from the centre of the first pixel, to mm.
     """
     steps = np.array(full_size) / np.array(shape)
     scale = np.diag([*steps, 1.0, 1.0])

@@ -68,14 +68,7 @@ def check_jpeg_stream(ds: Dataset) -> None:
 
 
 def decode_jpeg_extended(ds: Dataset) -> NDArray[np.uint16]:
-    """Decode 12-bit JPEG Extended with GDCM directly; pydicom 3 does not use it for this format.
-
-    Returns:
-        `[H, W]`.
-
-    Raises:
-        UnreadableImage: GDCM cannot decode it.
-    """
+    """Decode 12-bit JPEG Extended to `[H, W]` with GDCM; pydicom 3 does not use it for this format."""
     import gdcm  # type: ignore[import-untyped]
 
     fragment = gdcm.Fragment()

@@ -25,11 +25,7 @@ _PRECISION = 42  # byte of a codestream that holds sign and bits, ISO/IEC 15444-
 
 
 def decode_reduced(ds: Dataset, target_size: int) -> NDArray[np.unsignedinteger] | None:
-    """Decode one grey frame at a reduced size.
-
-    Args:
-        ds: Single-frame image.
-        target_size: See `downscale_factor`.
+    """Decode one grey frame at a reduced size; see `downscale_factor` for `target_size`.
 
     Returns:
         Codes as of `decode_pixels`, with fewer rows and columns. None where the file does not allow it:
@@ -53,16 +49,9 @@ def decode_reduced(ds: Dataset, target_size: int) -> NDArray[np.unsignedinteger]
 def average_codes(
     codes: NDArray[np.unsignedinteger], ds: Dataset, *, bits_stored: int, target_size: int | None
 ) -> NDArray[np.unsignedinteger]:
-    """Average blocks of codes as `downscale` does.
+    """Average blocks of codes from `decode_pixels` as `downscale` does.
 
-    Args:
-        codes: Codes from `decode_pixels`.
-        ds: Elements of the image.
-        bits_stored: Number of bits from `decode_pixels`.
-        target_size: See `downscale_factor`.
-
-    Returns:
-        Fewer codes; the same array where it is not large enough, has 8 bits or fewer, or may hold padding.
+    Codes of 8 bits or fewer, and those that may hold padding, are returned as they are.
     """
     if bits_stored <= _VISIBLE_STEP_BITS or "PixelPaddingValue" in ds:
         return codes
