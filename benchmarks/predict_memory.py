@@ -22,7 +22,7 @@ import torch
 from common import table
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.checkpoint import save_checkpoint
+from covid_monai.bundle.bundle import save_checkpoint
 from covid_monai.datasets.datalist import SPLITS, read_datalist
 from covid_monai.inference.classifier import Classifier
 from covid_monai.phantoms.dataset import write_phantoms

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.checkpoint import save_checkpoint
+from covid_monai.bundle.bundle import save_checkpoint
 from covid_monai.gate.fitting import fit_gate
 
 SHIPPED = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.checkpoint import save_checkpoint
+from covid_monai.bundle.bundle import save_checkpoint
 from covid_monai.core.vocabulary import Status
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint

@@ -1,8 +1,4 @@
-"""A bundle folder, and the zip archive that it is exported to.
-
-`Bundle` needs torch and MONAI. It is imported at its first use, so that commands which only need the archive
-start fast.
-"""
+"""A bundle folder, and the zip archive that it is exported to."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +9,7 @@ __all__ = ["Bundle"]
 
 
 def __getattr__(name: str) -> Any:
+    """Import `Bundle` at its first use, so that commands without torch and MONAI start fast."""
     if name != "Bundle":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from covid_monai.bundle.bundle import Bundle

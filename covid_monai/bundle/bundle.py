@@ -17,10 +17,14 @@ from torch import nn
 
 from covid_monai.bundle import config_editing
 from covid_monai.bundle.bundle_zip import compute_sha256, verify_checksums
-from covid_monai.bundle.checkpoint import check_exists, load_checkpoint
+from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.decisions.score_reference import ScoreReference
+
+
+class CheckpointError(ValueError):
+    """A checkpoint does not belong to the network, the classes or the preprocessing of its bundle."""
 
 
 class Bundle:
@@ -42,9 +46,8 @@ class Bundle:
         self.calibration_path = models / "calibration.json"  # temperature and conformal thresholds
         self.operating_point_path = models / "operating_point.json"  # thresholds of calibrated probabilities
         self.gate_path = models / "gate.npz"  # the input gate's statistics of the training images
-        self.score_reference_path = (
-            models / "score_reference.json"
-        )  # probabilities that drift is compared with
+        # Probabilities that drift is compared with.
+        self.score_reference_path = models / "score_reference.json"
         config = self.root / "configs" / "inference.yaml"
         if not config.is_file():
             raise FileNotFoundError(
@@ -102,8 +105,7 @@ class Bundle:
     @property
     def score_reference(self) -> ScoreReference | None:
         """Distribution of the probabilities on the validation split; None if the bundle stores none."""
-        path = self.score_reference_path
-        return ScoreReference.load(path) if path.is_file() else None
+        return ScoreReference.load(self.score_reference_path) if self.score_reference_path.is_file() else None
 
     @property
     def identity(self) -> dict[str, str]:
@@ -122,11 +124,10 @@ class Bundle:
         Raises:
             FileNotFoundError: The bundle has no weights.
         """
-        check_exists(self.checkpoint_path)
+        _check_exists(self.checkpoint_path)
         definition = self._resolve(self._parser["network_def"])
         weights = [compute_sha256(self.checkpoint_path), self.preprocessing_digest]
-        parts = [*weights, self.class_names, self.image_size, definition]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return _compute_digest([*weights, self.class_names, self.image_size, definition])
 
     @cached_property
     def preprocessing(self) -> Any:
@@ -136,8 +137,7 @@ class Bundle:
     @property
     def preprocessing_digest(self) -> str:
         """SHA-256 of the preprocessing section with the values of its settings."""
-        text = json.dumps(self._resolve(self._parser["preprocessing"]), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _compute_digest(self._resolve(self._parser["preprocessing"]))
 
     @property
     def preprocessing_contract(self) -> dict[str, Any]:
@@ -170,12 +170,35 @@ class Bundle:
             FileNotFoundError: The checkpoint does not exist.
             CheckpointError: The checkpoint is damaged, or belongs to other preprocessing, classes or network.
         """
-        load_checkpoint(
-            network,
-            self.checkpoint_path if path is None else Path(path),
-            preprocessing_digest=self.preprocessing_digest,
-            class_names=self.class_names,
-        )
+        path = self.checkpoint_path if path is None else Path(path)
+        _check_exists(path)
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            digest, classes = content["preprocessing_digest"], content["class_names"]
+            weights = content["model"]
+        except Exception as error:  # torch.load raises many types for a damaged file
+            raise CheckpointError(
+                f"The checkpoint {path} is damaged, or no training of this project wrote it ({error}). "
+                "Copy it again, or train the bundle."
+            ) from error
+        expected = self.preprocessing_digest
+        if digest != expected:
+            raise CheckpointError(
+                f"The checkpoint {path} was trained under another preprocessing ({digest[:12]}) than this "
+                f"inference.yaml describes ({expected[:12]}). Use the inference.yaml of its own run."
+            )
+        if tuple(classes) != self.class_names:
+            raise CheckpointError(
+                f"The checkpoint {path} was trained on the classes {', '.join(classes)}, but the bundle's "
+                f"inference.yaml names {', '.join(self.class_names)}. Use the inference.yaml of its own run."
+            )
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"The checkpoint {path} does not fit the bundle's network. Use the inference.yaml of its own "
+                f"run ({error})."
+            ) from error
 
     def checkpoint(self, network: nn.Module) -> dict[str, Any]:
         """Return the content of `models/model.pt`: weights under "model" (MONAI Label's key), settings."""
@@ -224,6 +247,25 @@ class Bundle:
         if isinstance(config, str) and config.startswith("@"):
             return self._resolve(self._parser[config[1:]])
         return config
+
+
+def _check_exists(path: Path) -> None:
+    """Raise `FileNotFoundError` if there is no checkpoint."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There are no trained weights at {path}. Train the bundle (python -m monai.bundle run training "
+            "...), or give the --output_dir of a finished run as the bundle."
+        )
+
+
+def _compute_digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def save_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint, so that the file is complete whenever the process dies."""
+    with replace_atomically(path) as temporary:
+        torch.save(content, temporary)
 
 
 def load_temperature(root: str | Path) -> float:

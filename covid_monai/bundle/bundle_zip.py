@@ -38,19 +38,12 @@ def verify_checksums(folder: Path, *, archive: Path | None = None) -> None:
     """Compare a folder with its `SHA256SUMS`; a folder without that file was never exported.
 
     Other files may lie in the folder, such as results, but not in `configs/` or `models/`, where they would
-    be used.
-
-    Args:
-        folder: Folder that may hold a `SHA256SUMS`.
-        archive: Archive that messages name in place of the folder.
-
-    Raises:
-        ArchiveError: Files are missing, changed or added; the message names them.
+    be used, nor in an archive. The error names all files that are missing, changed or added, and the archive.
     """
     if not (folder / CHECKSUMS).is_file():
         return
     listed = read_checksums(folder / CHECKSUMS, archive=archive)
-    used = [name for name in _list_files(folder) if name.startswith(_USED)]
+    used = [name for name in _list_files(folder) if archive or name.startswith(_USED)]
     problems = [f"{name} was added" for name in used if name not in listed]
     for name, digest in listed.items():
         if not (folder / name).is_file():
@@ -65,11 +58,7 @@ def verify_checksums(folder: Path, *, archive: Path | None = None) -> None:
 
 
 def read_checksums(path: Path, *, archive: Path | None = None) -> dict[str, str]:
-    """Read a list in the format of `sha256sum`, and return the digest of each file by its name.
-
-    Raises:
-        ArchiveError: The list has another format, or names a file outside its folder.
-    """
+    """Return the digest of each file in a list of `sha256sum`; no file may lie outside the list's folder."""
     digests = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         digest, separator, name = line.partition("  ")
@@ -86,14 +75,9 @@ def read_checksums(path: Path, *, archive: Path | None = None) -> dict[str, str]
 
 
 def write_zip(folder: Path, path: Path) -> None:
-    """Pack a folder under its own name. The same files give the same bytes.
-
-    Args:
-        folder: Folder that becomes the only one at the top of the archive.
-        path: Archive to write, complete or not at all.
-    """
+    """Pack a folder under its own name, completely or not at all. The same files give the same bytes."""
     with replace_atomically(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name in [*_list_files(folder), *([CHECKSUMS] if (folder / CHECKSUMS).is_file() else [])]:
+        for name in [*_list_files(folder), *(path.name for path in folder.glob(CHECKSUMS))]:
             entry = zipfile.ZipInfo(f"{folder.name}/{name}", date_time=_EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
@@ -103,9 +87,7 @@ def write_zip(folder: Path, path: Path) -> None:
 def unpack(path: Path, folder: Path) -> Path:
     """Unpack an archive of `write_zip` into `folder`, check its digests, and return the unpacked folder.
 
-    Raises:
-        ArchiveError: The archive is damaged, has no digests, holds a file without one, or would write outside
-            of one folder.
+    `ArchiveError`: it is damaged, holds a file without a digest, or would write outside of one folder.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -126,9 +108,6 @@ def unpack(path: Path, folder: Path) -> Path:
             "the bundle again."
         )
     verify_checksums(root, archive=path)
-    unlisted = set(_list_files(root)) - set(read_checksums(root / CHECKSUMS))
-    if unlisted:
-        raise ArchiveError(f"{path}: {CHECKSUMS} does not list these files: {', '.join(sorted(unlisted))}")
     return root
 
 
@@ -136,8 +115,7 @@ def unpack(path: Path, folder: Path) -> Path:
 def open_bundle(path: Path) -> Iterator[Path]:
     """Give the folder of a bundle that is a folder or an archive; an archive is unpacked for the block.
 
-    Raises:
-        ArchiveError: As `unpack`. It also replaces errors about the temporary folder, which does not stay.
+    `ArchiveError` also replaces errors about the temporary folder, which does not stay.
     """
     if not path.is_file():
         yield path

@@ -10,9 +10,7 @@ import yaml
 from covid_monai.core.atomic_files import replace_atomically, write_text_atomically
 
 SHIPPED_SECTION = "## The shipped weights"  # heading in the docs/README.md of a bundle
-# The line with the folder that a config uses as its bundle when it does not run in the bundle's own folder.
-_ROOT_LINE = re.compile(r"^bundle_root: .* else .*$", re.MULTILINE)
-_ROOT_DEFAULT = re.compile(r"'[^']*'$")  # at the end of that line's expression
+_NULL_TAG = "tag:yaml.org,2002:null"
 
 
 def set_settings(path: Path, settings: Mapping[str, str | int | Sequence[str]]) -> None:
@@ -21,14 +19,13 @@ def set_settings(path: Path, settings: Mapping[str, str | int | Sequence[str]]) 
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     editor = YAML()
-    editor.width = 4096
+    editor.width, editor.preserve_quotes = 4096, True
+    editor.representer.add_representer(type(None), lambda yaml, _: yaml.represent_scalar(_NULL_TAG, "null"))
     config = editor.load(path.read_text(encoding="utf-8"))
     for key, value in settings.items():
         if config[key] != value:
             # Quoted, because YAML reads bare words such as no as something else.
-            config[key] = (
-                value if isinstance(value, str | int) else [DoubleQuotedScalarString(name) for name in value]
-            )
+            config[key] = value if isinstance(value, str | int) else [*map(DoubleQuotedScalarString, value)]
     with replace_atomically(path) as temporary:
         editor.dump(config, temporary)
 
@@ -45,14 +42,11 @@ def set_network_format(path: Path, *, image_size: int, class_names: Sequence[str
 
 def set_bundle_root(folder: Path, root: str) -> None:
     """Make the configs in `folder` use the bundle in `root` where they do not run in its folder."""
-
-    def edit(line: re.Match[str]) -> str:
-        expression = yaml.safe_load(line[0])["bundle_root"]  # in any kind of quotes
-        expression = _ROOT_DEFAULT.sub(lambda _: quote_for_expression(root), expression)
-        return f"bundle_root: {json.dumps(expression, ensure_ascii=False)}"
-
     for path in (folder / "configs").glob("*.yaml"):
-        write_text_atomically(path, _ROOT_LINE.sub(edit, path.read_text(encoding="utf-8")))
+        expression = yaml.safe_load(path.read_text(encoding="utf-8")).get("bundle_root", "")
+        here, separator, _ = expression.rpartition(" else ")
+        if separator:
+            set_settings(path, {"bundle_root": f"{here}{separator}{quote_for_expression(root)}"})
 
 
 def quote_for_expression(text: str) -> str:
@@ -61,16 +55,9 @@ def quote_for_expression(text: str) -> str:
     MONAI interprets "#" and "@" in an expression, also within a string, and quotes would end the string.
 
     >>> quote_for_expression("runs/o'brien #1")
-    "'runs/o\\x27brien \\x231'"
+    "'runs/o\\U00000027brien \\U000000231'"
     """
-    return "'" + "".join(map(_escape, text)) + "'"
-
-
-def _escape(letter: str) -> str:
-    if letter.isalnum() or letter in "/._- ":
-        return letter
-    number = ord(letter)
-    return f"\\x{number:02x}" if number < 256 else f"\\U{number:08x}"
+    return "'" + re.sub(r"[^\w/. -]", lambda letter: f"\\U{ord(letter[0]):08x}", text) + "'"
 
 
 def remove_shipped_section(path: Path) -> None:

@@ -58,8 +58,7 @@ def deidentify(
 
     Exit code: 0 if all files have a copy, 1 if any was refused or failed, 2 for wrong usage.
     """
-    from covid_monai.deidentify.copies import deidentify_files
-    from covid_monai.deidentify.inputs import list_input_files
+    from covid_monai.deidentify.copies import deidentify_files, list_input_files
     from covid_monai.deidentify.replacements import KEY_ADVICE, create_key, load_key
 
     rules = _rules(retain or [])  # rules and inputs come before a new key, because either may be missing

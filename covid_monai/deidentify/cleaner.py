@@ -14,7 +14,6 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID_dictionary
 from pydicom.valuerep import STR_VR
 
-from covid_monai.deidentify.outcomes import Reason, Refused
 from covid_monai.deidentify.replacements import (
     Pseudonyms,
     coarsen_age,
@@ -24,6 +23,7 @@ from covid_monai.deidentify.replacements import (
     shift_datetime,
 )
 from covid_monai.deidentify.rules import DECISIONS, Action, Rules, get_vr
+from covid_monai.deidentify.run_manifest import Refused
 
 _MAX_DEPTH = 32  # the deepest IODs need about ten
 _METHOD = "covid-monai, DICOM PS3.15 Table E.1-1"
@@ -63,7 +63,7 @@ class _Cleaner:
 
     def clean(self, ds: Dataset, *, depth: int = 0) -> None:
         if depth > _MAX_DEPTH:
-            raise Refused(Reason.NESTING)
+            raise Refused("nesting")
         for tag in list(ds.keys()):
             action = self.rules.action(tag)
             if action is Action.REMOVE or (action is Action.KEEP and _holds_hidden_text(ds, tag)):
@@ -110,7 +110,7 @@ def _get_items(ds: Dataset, tag: BaseTag) -> list[Dataset]:
     try:
         value = ds[tag].value
     except RecursionError:
-        raise Refused(Reason.NESTING) from None
+        raise Refused("nesting") from None
     except Exception:  # noqa: BLE001  # a parser over damaged bytes raises many types
         return []
     return list(value) if isinstance(value, Sequence) else []

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 from pydicom.pixels.utils import get_expected_length
 
-from covid_monai.deidentify.outcomes import Reason, Refused, Review
+from covid_monai.deidentify.run_manifest import Refused, Review
 from covid_monai.deidentify.text_detection import has_text
 from covid_monai.dicom.elements import get_number, get_text
 from covid_monai.dicom.pixels.decode import decode_pixels
@@ -20,8 +21,7 @@ _PREFIX = "1.2.840.10008.5.1.4.1.1."
 _CAPTURES = (f"{_PREFIX}7.", f"{_PREFIX}6.1.", f"{_PREFIX}3.1.")  # secondary capture, ultrasound
 _PHOTOGRAPHS = f"{_PREFIX}77.1."
 _CAPTURE_WORDS = ("SCREEN", "CAPTURE")
-_COMMENT = (0xFE, 0x64)  # COM of JPEG and JPEG-LS, CME of JPEG 2000
-_APPLICATION = range(0xE1, 0xF0)
+_COMMENTS = (0xFE, 0x64, *range(0xE1, 0xF0))  # COM of JPEG and JPEG-LS, CME of JPEG 2000, application data
 _FIRST_TILE = 0x90
 _ENCODER_NAME = re.compile(  # encoders write their name into a comment
     rb"(?i)(adobe|spiff|jfif|kakadu|openjpeg|jasper|lead ?tech|intel|ijg|accusoft|pegasus|aware|gdcm|dcmtk)"
@@ -37,9 +37,9 @@ def find_review_reasons(ds: Dataset) -> tuple[Review, ...]:
     found = [*_check_header(ds), *_check_bytes(ds)]
     try:
         if has_text(_first_frame(ds)):
-            found.append(Review.TEXT_LIKE_MARKS)
+            found.append("text_like_marks")
     except Exception:  # noqa: BLE001  # decoders raise many types, and a person can look instead
-        found.append(Review.NOT_CHECKED)
+        found.append("pixels_not_checked")
     return tuple(dict.fromkeys(found))
 
 
@@ -48,49 +48,42 @@ def _check_header(ds: Dataset) -> Iterator[Review]:
     image_type = get_text(ds, "ImageType").upper()
     sop_class = get_text(ds, "SOPClassUID")
     if declared == "YES":
-        yield Review.BURNED_IN_DECLARED
+        yield "burned_in_declared"
     # Gateways write NO without looking, so NO is not believed for these kinds of image.
     capture = f"{sop_class}.".startswith(_CAPTURES)
     if capture or any(word in image_type for word in _CAPTURE_WORDS):
-        yield Review.SCREEN_OR_CAPTURE
+        yield "screen_or_capture"
     elif declared != "NO" and ("DERIVED" in image_type or "SECONDARY" in image_type):
-        yield Review.DERIVED
+        yield "derived"
     if sop_class.startswith(_PHOTOGRAPHS):
-        yield Review.PHOTOGRAPH
+        yield "photograph"
     if (get_number(ds, "NumberOfFrames") or 1) > 1:
-        yield Review.MORE_FRAMES
+        yield "only_first_frame_checked"
 
 
 def _check_bytes(ds: Dataset) -> Iterator[Review]:
     if "PixelData" not in ds:
         return
     if ds.file_meta.TransferSyntaxUID.is_encapsulated:
-        if any(_is_comment(marker, content) for marker, content in _stream_segments(ds)):
-            yield Review.STREAM_COMMENT
+        frames = int(get_number(ds, "NumberOfFrames") or 1)
+        if any(map(_has_comment, generate_frames(ds.PixelData, number_of_frames=frames))):
+            yield "comment_in_compressed_stream"
         return
     try:
         surplus = len(ds.PixelData) - get_expected_length(ds)
     except (AttributeError, TypeError, ValueError):  # without Rows and the like decoding fails too
         return
     if surplus < 0:
-        raise Refused(Reason.TRUNCATED)
+        raise Refused("truncated")
     if surplus > 1:  # one byte makes an odd length even
-        yield Review.BYTES_AFTER_PIXELS
+        yield "bytes_after_pixels"
     if _has_unused_bits(ds):
-        yield Review.UNUSED_BITS
+        yield "unused_bits"
 
 
-def _stream_segments(ds: Dataset) -> Iterator[tuple[int, bytes]]:
-    frames = int(get_number(ds, "NumberOfFrames") or 1)
-    for frame in generate_frames(ds.PixelData, number_of_frames=frames):
-        for marker, content in jpeg_segments(frame):
-            if marker == _FIRST_TILE:
-                break
-            yield marker, content
-
-
-def _is_comment(marker: int, content: bytes) -> bool:
-    return (marker in _COMMENT or marker in _APPLICATION) and _ENCODER_NAME.search(content) is None
+def _has_comment(frame: bytes) -> bool:
+    segments = takewhile(lambda segment: segment[0] != _FIRST_TILE, jpeg_segments(frame))
+    return any(marker in _COMMENTS and not _ENCODER_NAME.search(content) for marker, content in segments)
 
 
 def _has_unused_bits(ds: Dataset) -> bool:

@@ -13,6 +13,7 @@ import secrets
 import stat
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -102,11 +103,9 @@ def create_key(path: Path) -> Pseudonyms:
     """Write a new random key with mode 0600, never over an existing file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     key = secrets.token_bytes(_KEY_BYTES)
-    try:
-        path.touch(mode=0o600, exist_ok=False)
-    except FileExistsError:
-        raise FileExistsError(f"The key file {path} exists already. Omit --new-key to use it.") from None
-    with path.open("w", encoding="ascii") as file:
+    if path.exists():
+        raise FileExistsError(f"The key file {path} exists already. Omit --new-key to use it.")
+    with open(path, "x", encoding="ascii", opener=partial(os.open, mode=0o600)) as file:
         file.write(key.hex() + "\n")
         file.flush()
         os.fsync(file.fileno())

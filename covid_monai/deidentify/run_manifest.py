@@ -1,18 +1,17 @@
-"""Records of a run: the manifest in the output folder, and the crosswalk for the hospital only."""
+"""Records of a run, in words that hold no identity, and the crosswalk for the hospital only."""
 
 import csv
 import fcntl
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Literal, Self, TextIO
 
 from covid_monai.core.atomic_files import replace_atomically, write_text_atomically
-from covid_monai.deidentify.inputs import InputFile
-from covid_monai.deidentify.outcomes import Reason, Review
+from covid_monai.deidentify.rules import DECISIONS
 
 MANIFEST = "deidentification.json"
 _UNFINISHED = ".deidentification.jsonl"  # one line for each copy, until the manifest takes them over
@@ -21,6 +20,39 @@ _CROSSWALK_COLUMNS = (
     "old_study_uid", "new_study_uid", "old_series_uid", "new_series_uid",
     "old_instance_uid", "new_instance_uid",
 )  # fmt: skip
+# Why a file has no de-identified copy; each reason has a sentence in rules.yaml.
+Reason = Literal[
+    "not_dicom", "unreadable", "truncated", "no_uids", "nesting", "report", "presentation", "unknown_class",
+    "no_image", "burned_in", "conflict", "failed",
+]  # fmt: skip
+# Why a person must look at a de-identified image before it is handed on.
+Review = Literal[
+    "burned_in_declared", "text_like_marks", "screen_or_capture", "derived", "photograph",
+    "pixels_not_checked", "only_first_frame_checked", "unused_bits", "bytes_after_pixels",
+    "comment_in_compressed_stream",
+]  # fmt: skip
+
+
+class Refused(Exception):
+    """An input gets no copy; the sentence of its reason becomes the message."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(DECISIONS["reasons"][reason])
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One input file, and the copy that its header asks for."""
+
+    number: int  # position in the list of inputs, from 1; messages name the input by it
+    source: Path
+    # Old and new identifiers by the names of the crosswalk's columns; never for a message.
+    identifiers: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""  # Posix path of the copy from the output folder; "" without a copy
+    refused: Reason | None = None
+    directory: bool = False  # a DICOMDIR only lists files, by old names and with every patient's name
+    repeats: bool = False  # an earlier input has the same content
 
 
 @dataclass(frozen=True)
@@ -94,7 +126,7 @@ class RunManifest:
             },
             "elements": {name: elements[name] for name in ("private", "removed", "changed")},
             "refused": [
-                {"input": number, "reason": reason, "detail": reason.detail}
+                {"input": number, "reason": reason, "detail": DECISIONS["reasons"][reason]}
                 for number, reason in sorted(refused.items())
             ],
             "review": {copy.path: list(copy.review) for copy in copies if copy.review},

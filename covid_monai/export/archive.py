@@ -1,4 +1,4 @@
-"""Write a bundle as one zip archive: configs, weights, TorchScript, ONNX, model card, wheel, digests."""
+"""A bundle as one checked zip archive: configs, weights, TorchScript, ONNX, model card, wheel, digests."""
 
 import json
 import logging
@@ -7,16 +7,20 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import covid_monai
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.bundle_zip import write_checksums, write_zip
+from covid_monai.bundle.bundle_zip import CHECKSUMS, ArchiveError, open_bundle, write_checksums, write_zip
 from covid_monai.bundle.config_editing import set_bundle_root
 from covid_monai.core.atomic_files import write_text_atomically
+from covid_monai.core.errors import first_line
 from covid_monai.core.progress import progress_bar
 from covid_monai.export.network_formats import ONNX, TOLERANCE, TORCHSCRIPT, check_parity, write_formats
 from covid_monai.inference.classifier import Classifier
@@ -28,6 +32,7 @@ WHEELS = "wheels"
 # `python -m monai.bundle run` parses its command line with fire, which MONAI does not require.
 _REQUIRED = ("covid-monai", "fire", "onnxruntime")
 _SOURCES = ("covid_monai", "pyproject.toml", "LICENSE", "README.md")
+_NO_CACHES = shutil.ignore_patterns("__pycache__")
 _SOURCE_DATE_EPOCH = "315532800"  # 1980-01-01: files in the wheel carry no time of their own
 
 
@@ -74,7 +79,14 @@ def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequenc
         build_wheel(bundle.root / WHEELS)
         pins = "".join(f"{pin}\n" for pin in list_pins())
         write_text_atomically(bundle.root / WHEELS / "requirements.txt", pins)
-        _write_record(bundle, images=count)
+        record = {
+            **bundle.identity,
+            "covid_monai": covid_monai.__version__,
+            "class_names": list(bundle.class_names),
+            # Without the differences themselves: they vary with threads and processors.
+            "parity": {"images": count, "tolerance": TOLERANCE},
+        }
+        write_text_atomically(bundle.root / RECORD, json.dumps(record, indent=2) + "\n")
         write_checksums(bundle.root)
         write_zip(bundle.root, path)
     return path
@@ -105,24 +117,8 @@ def _copy(source: Bundle, folder: Path) -> Bundle:
     return Bundle(folder)
 
 
-def _write_record(bundle: Bundle, *, images: int) -> None:
-    """Write `export.json`, without the differences themselves: they vary with threads and processors."""
-    record = {
-        **bundle.identity,
-        "covid_monai": covid_monai.__version__,
-        "class_names": list(bundle.class_names),
-        "parity": {"images": images, "tolerance": TOLERANCE},
-    }
-    write_text_atomically(bundle.root / RECORD, json.dumps(record, indent=2) + "\n")
-
-
 def build_wheel(folder: Path) -> None:
-    """Build the wheel of this source tree, without the network and without a change to the tree.
-
-    Raises:
-        FileNotFoundError: covid_monai is not installed from a source tree.
-        RuntimeError: The build fails.
-    """
+    """Build the wheel of this source tree, without the network and without a change to the tree."""
     tree = Path(covid_monai.__file__).parents[1]
     if not (tree / "pyproject.toml").is_file():
         raise FileNotFoundError(
@@ -130,12 +126,9 @@ def build_wheel(folder: Path) -> None:
             "clone of the repository."
         )
     with TemporaryDirectory() as temporary:
-        for name in _SOURCES:
-            path = tree / name
-            if path.is_dir():
-                shutil.copytree(path, Path(temporary) / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy2(path, Path(temporary) / name)
+        for path in map(tree.joinpath, _SOURCES):
+            copy = partial(shutil.copytree, ignore=_NO_CACHES) if path.is_dir() else shutil.copy2
+            copy(path, Path(temporary) / path.name)
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
         command += ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder), temporary]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": _SOURCE_DATE_EPOCH}
@@ -157,18 +150,81 @@ def list_pins() -> list[str]:
     from packaging.utils import canonicalize_name
 
     found: dict[str, str] = {}
-    waiting = list(_REQUIRED)
+    waiting, base = list(_REQUIRED), {"extra": ""}
     while waiting:
         name = canonicalize_name(waiting.pop())
-        if name in found:
-            continue
-        try:
-            found[name] = version(name).partition("+")[0]  # a CPU build is pinned like any other
-        except PackageNotFoundError:
-            continue
-        needed = [Requirement(text) for text in requires(name) or ()]
-        waiting += [
-            item.name for item in needed if item.marker is None or item.marker.evaluate({"extra": ""})
-        ]
+        if name not in found:
+            with suppress(PackageNotFoundError):
+                found[name] = version(name).partition("+")[0]  # a CPU build is pinned like any other
+                needed = map(Requirement, requires(name) or ())
+                waiting += [item.name for item in needed if not item.marker or item.marker.evaluate(base)]
     found.pop("covid-monai", None)
     return [f"{name}=={number}" for name, number in sorted(found.items())]
+
+
+def verify_bundle(path: str | Path) -> dict[str, Any]:
+    """Check an exported bundle: digests, parts that belong together, and the probabilities of its networks.
+
+    Digests show damage, not the author: whoever changes a file can write its digest too. Weights are read
+    without running code in them. `configs/*.yaml` are code, as in every MONAI bundle.
+
+    Args:
+        path: Archive of `covid-monai export`, or the folder that it was unpacked to.
+
+    Returns:
+        The archive's record (`export.json`), with the parity measured here.
+
+    Raises:
+        ArchiveError: Something is wrong; the message names everything that is.
+        FileNotFoundError: `path` does not exist.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist. Give an archive or a bundle folder.")
+    with open_bundle(path) as root:
+        if not (root / CHECKSUMS).is_file():
+            raise ArchiveError(
+                f"{path} has no {CHECKSUMS}, so it cannot be verified. Give an archive of covid-monai export."
+            )
+        bundle = Bundle(root)  # compares the digests
+        record = _read_record(bundle)
+        problems = list(_check_record(bundle, record))
+        with _collect_error(problems):  # loads weights, gate, calibration and operating point
+            Classifier(bundle.root, device="cpu", backend="torch")
+        if not list((root / WHEELS).glob("covid_monai-*.whl")):
+            problems.append(f"{WHEELS}/ holds no wheel of covid_monai")
+        if not problems:
+            with _collect_error(problems):
+                record["parity"]["max_abs_difference"] = check_parity(bundle)[1]
+        if problems:
+            raise ArchiveError("; ".join(problems))
+    return record
+
+
+def _read_record(bundle: Bundle) -> dict[str, Any]:
+    path = bundle.root / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["parity"]["tolerance"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArchiveError(f"{path} is missing or damaged. Export the bundle again.") from error
+    return dict(record)
+
+
+def _check_record(bundle: Bundle, record: dict[str, Any]) -> Iterator[str]:
+    if bundle.metadata.get("preprocessing") != bundle.preprocessing_contract:
+        yield "configs/metadata.json describes another preprocessing than configs/inference.yaml"
+    if bundle.checkpoint_path.is_file():
+        for key, value in bundle.identity.items():
+            if record.get(key) != value:
+                yield f"{RECORD} has another {key} than the bundle"
+
+
+@contextmanager
+def _collect_error(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, MemoryError):  # these say nothing about the archive
+        raise
+    except Exception as error:  # noqa: BLE001  # damaged files make torch, ONNX Runtime and json raise many types
+        problems.append(first_line(error))

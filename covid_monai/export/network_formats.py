@@ -8,14 +8,13 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
-from monai.data import save_net_with_metadata
+from monai.data import DataLoader, Dataset, save_net_with_metadata
 from monai.networks.utils import convert_to_torchscript
 from numpy.typing import NDArray
 from PIL import Image
@@ -26,7 +25,7 @@ from covid_monai.inference.backends.onnx_export import example_images, export_on
 from covid_monai.phantoms.radiograph import draw_radiograph
 from covid_monai.readers.image_files import readable_images
 
-Probabilities = Callable[[torch.Tensor], NDArray[np.float64]]  # [N, 1, S, S] to [N, K]
+Network = Callable[[torch.Tensor], torch.Tensor | NDArray[np.float32]]  # [N, 1, S, S] to logits [N, K]
 TORCHSCRIPT, ONNX = "model.ts", "model.onnx"
 TOLERANCE = 1e-4  # of a probability, in float32
 _PHANTOMS = 12
@@ -43,9 +42,6 @@ def write_formats(bundle: Bundle) -> None:
     """Write `model.ts` and `model.onnx` into the bundle's `models/`.
 
     A new Python process does this, because TorchScript numbers its types by what a process compiled before.
-
-    Raises:
-        RuntimeError: The network cannot be exported.
     """
     command = [sys.executable, "-m", __name__, str(bundle.root)]
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
@@ -82,36 +78,23 @@ def write_torchscript(bundle: Bundle, path: Path) -> None:
                     new.writestr(zipfile.ZipInfo(name, date_time=_EPOCH), old.read(name))
 
 
-def write_onnx(bundle: Bundle, path: Path) -> None:
-    """Write the network for ONNX Runtime, for batches of any size."""
-    with replace_atomically(path) as temporary:
-        temporary.write_bytes(export_onnx(bundle))
-
-
 def check_parity(bundle: Bundle, folders: Sequence[Path] = ()) -> tuple[int, dict[str, float]]:
-    """Compare `model.ts` and `model.onnx` in the bundle's `models/` with its checkpoint.
+    """Compare `model.ts` and `model.onnx` with the bundle's checkpoint, on phantoms and on given images.
 
-    Args:
-        bundle: Bundle with all three files.
-        folders: Folders or files of images to compare on, beside the same twelve phantoms each time.
-
-    Returns:
-        Number of images, and the largest absolute difference of a probability for each file name.
-
-    Raises:
-        ParityError: A difference is above `TOLERANCE`; the message names every such file.
-        ValueError: A folder holds no usable image.
+    Returns the number of images, and the largest absolute difference of a probability for each file name.
+    Raises `ParityError` with the name of every file whose difference is above `TOLERANCE`.
     """
     models = bundle.checkpoint_path.parent
-    expected = _run_torch(bundle.load_network())
-    exported = {TORCHSCRIPT: load_torchscript(models / TORCHSCRIPT), ONNX: load_onnx(models / ONNX)}
+    network = bundle.load_network()
+    with suppress_export_warnings():
+        script = torch.jit.load(str(models / TORCHSCRIPT), map_location="cpu").eval()
+    exported: dict[str, Network] = {TORCHSCRIPT: script, ONNX: load_onnx(models / ONNX)}
     count, differences = 0, dict.fromkeys(exported, 0.0)
     for images in load_parity_images(bundle, folders):
-        probabilities, count = expected(images), count + len(images)
-        for name, network in exported.items():
-            # Not max(), which would lose a NaN.
-            difference = np.abs(network(images) - probabilities).max()
-            differences[name] = float(np.maximum(differences[name], difference))
+        probabilities, count = _predict(network, images), count + len(images)
+        for name, other in exported.items():
+            difference = np.abs(_predict(other, images) - probabilities).max()
+            differences[name] = float(np.maximum(differences[name], difference))  # max() would lose a NaN
     wrong = [f"models/{name} by {value:.1e}" for name, value in differences.items() if not value <= TOLERANCE]
     if wrong:
         raise ParityError(
@@ -121,47 +104,33 @@ def check_parity(bundle: Bundle, folders: Sequence[Path] = ()) -> tuple[int, dic
     return count, differences
 
 
-def load_torchscript(path: Path) -> Probabilities:
-    """Load `model.ts` as a function from images to probabilities."""
-    with suppress_export_warnings():
-        return _run_torch(torch.jit.load(str(path), map_location="cpu").eval())
-
-
-def load_onnx(path: Path) -> Probabilities:
-    """Load `model.onnx` into ONNX Runtime as a function from images to probabilities."""
+def load_onnx(path: Path) -> Network:
+    """Load `model.onnx` into ONNX Runtime as a function from images to logits."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-    def probabilities(images: torch.Tensor) -> NDArray[np.float64]:
-        (logits,) = session.run(["pred"], {"image": images.numpy()})
-        return np.asarray(torch.softmax(torch.from_numpy(logits).double(), dim=1))
-
-    return probabilities
+    return lambda images: np.asarray(session.run(["pred"], {"image": images.numpy()})[0])
 
 
-def _run_torch(network: torch.nn.Module) -> Probabilities:
-    def probabilities(images: torch.Tensor) -> NDArray[np.float64]:
-        with torch.inference_mode():
-            return np.asarray(torch.softmax(network(images).double(), dim=1))
-
-    return probabilities
+@torch.inference_mode()
+def _predict(network: Network, images: torch.Tensor) -> NDArray[np.float64]:
+    return np.asarray(torch.softmax(torch.as_tensor(network(images)).double(), dim=1))
 
 
 def load_parity_images(bundle: Bundle, folders: Sequence[Path] = ()) -> Iterator[torch.Tensor]:
     """Yield phantoms and the images of the folders, preprocessed, in batches `[N, 1, S, S]`."""
     with TemporaryDirectory() as name:
-        phantoms = [str(Path(name) / f"{number}.png") for number in range(_PHANTOMS)]
-        for number, path in enumerate(phantoms):
+        records = [{"image": f"{name}/{number}.png"} for number in range(_PHANTOMS)]
+        for number, record in enumerate(records):
             image = draw_radiograph(_CLASSES[number % len(_CLASSES)], seed=number, size=256)
-            Image.fromarray((image * 255).astype(np.uint8)).save(path)
-        given = (record["image"] for folder in folders for record in readable_images(folder))
-        files = iter([*phantoms, *given])
-        while batch := list(islice(files, _BATCH)):
-            yield torch.stack([bundle.preprocessing({"image": file})["image"].as_tensor() for file in batch])
+            Image.fromarray((image * 255).astype(np.uint8)).save(record["image"])
+        records += [record for folder in folders for record in readable_images(folder)]
+        for batch in DataLoader(Dataset(records, bundle.preprocessing), batch_size=_BATCH):
+            yield batch["image"].as_tensor()
 
 
 if __name__ == "__main__":
     exported = Bundle(sys.argv[1])
     write_torchscript(exported, exported.checkpoint_path.with_name(TORCHSCRIPT))
-    write_onnx(exported, exported.checkpoint_path.with_name(ONNX))
+    with replace_atomically(exported.checkpoint_path.with_name(ONNX)) as unfinished:
+        unfinished.write_bytes(export_onnx(exported))

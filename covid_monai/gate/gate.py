@@ -17,7 +17,7 @@ from scipy.special import softmax
 from torch import Tensor
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.checkpoint import CheckpointError
+from covid_monai.bundle.bundle import CheckpointError
 from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.core.number_format import format_probability
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage

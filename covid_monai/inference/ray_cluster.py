@@ -1,7 +1,4 @@
-"""Classification of an archive on a cluster: Ray Data distributes the files to workers.
-
-Ray starts workers, restarts workers that die, and limits the memory.
-"""
+"""Classification of an archive on a cluster: Ray Data distributes the files to workers, and restarts them."""
 
 import json
 import logging
@@ -9,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from covid_monai.inference.prediction import Prediction
 
 _BATCHES_PER_TASK = 4  # a worker that dies loses the files of its task
 _RESTARTS = 2
+_WORKER_DIED = "Its worker died on this file or another of its batch. Classify it with covid-monai predict."
 
 
 def classify_on_cluster(
@@ -42,24 +41,21 @@ def classify_on_cluster(
         files: Image files, with the same paths on every machine, like the bundle.
         output: File that ends with .jsonl; it exists only when it is complete.
         bundle_dir: Folder of the bundle.
-        address: Address for `ray.init`; None starts a cluster on this machine for this run.
+        address: Address for `ray.init` ("auto" for the cluster of this machine); None starts a cluster here.
         workers: Number of classifiers, each with one CPU, or one GPU if `device` is "cuda".
         device: Device of each worker, "cpu" or "cuda".
         batch_size: Number of images in a batch of a network.
 
     Returns:
         Number of files by status.
-
-    Raises:
-        ValueError: If bundle or output cannot be used, or existing lines come from another model.
     """
     if output.suffix.lower() != ".jsonl":
         raise ValueError(f"{output} is not a .jsonl file. Name an output that ends with .jsonl.")
     model = Bundle(bundle_dir).identity
     partial = Path(f"{output}.partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
     outcomes, done = _read_partial(partial, model)
     waiting = [file for file in map(str, files) if file not in done]
-    partial.parent.mkdir(parents=True, exist_ok=True)
     settings = {"bundle_dir": str(bundle_dir.absolute()), "device": device, "batch_size": batch_size}
     with _cluster(address, workers), partial.open("a", encoding="utf-8") as file:
         lines = _classify(waiting, settings, model, workers=workers) if waiting else iter(())
@@ -108,9 +104,7 @@ def _classify(
         missing.discard(json.loads(row["line"])["file"])
         yield row["line"]
     for file in sorted(missing):
-        detail = "Its worker died, because of this file or another file of its batch. Classify it with "
-        detail += "covid-monai predict."
-        lost = Prediction(file=file, status=Status.ERROR, model=model, reason="failed", detail=detail)
+        lost = Prediction(file=file, status=Status.ERROR, model=model, reason="failed", detail=_WORKER_DIED)
         yield json.dumps(lost.to_json())
 
 
@@ -134,22 +128,14 @@ def _cluster(address: str | None, workers: int) -> Iterator[None]:
 
 def _read_partial(partial: Path, model: dict[str, str]) -> tuple[Counter[str], set[str]]:
     """Read statuses and files of the lines of an earlier run, and delete an incomplete last line."""
-    outcomes: Counter[str] = Counter()
-    files: set[str] = set()
-    if not partial.exists():
-        return outcomes, files
-    whole = 0
+    status_of_file, whole = {}, 0
+    partial.touch()
     with partial.open("rb") as lines:
-        for line in lines:
-            if not line.endswith(b"\n"):
-                break
+        for line in takewhile(lambda line: line.endswith(b"\n"), lines):
             record = json.loads(line)
             if not model.items() <= record["model"].items():  # which also names the backend
-                raise ValueError(
-                    f"{partial} was written by another model. Delete it, or name another output."
-                )
-            outcomes[record["status"]] += 1
-            files.add(record["file"])
+                raise ValueError(f"{partial} is of another model. Delete it, or name another output.")
+            status_of_file[record["file"]] = record["status"]
             whole += len(line)
     os.truncate(partial, whole)
-    return outcomes, files
+    return Counter(status_of_file.values()), set(status_of_file)

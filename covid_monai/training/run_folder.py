@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.checkpoint import save_checkpoint
+from covid_monai.bundle.bundle import save_checkpoint
 
 logger = logging.getLogger(__name__)
 

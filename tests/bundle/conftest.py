@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.checkpoint import save_checkpoint
+from covid_monai.bundle.bundle import save_checkpoint
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.checkpoint import CheckpointError
+from covid_monai.bundle.bundle import CheckpointError
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"
 

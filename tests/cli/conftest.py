@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.checkpoint import save_checkpoint
+from covid_monai.bundle.bundle import save_checkpoint
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 
 SHIPPED = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"

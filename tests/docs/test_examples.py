@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.checkpoint import CheckpointError
+from covid_monai.bundle.bundle import CheckpointError
 from covid_monai.datasets import collections as sources
 from covid_monai.inference.grad_cam import HeatmapGenerator
 from covid_monai.phantoms.dataset import write_phantoms

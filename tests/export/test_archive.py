@@ -20,8 +20,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from covid_monai.bundle import Bundle
+from covid_monai.bundle.bundle import save_checkpoint
 from covid_monai.bundle.bundle_zip import CHECKSUMS, write_checksums, write_zip
-from covid_monai.bundle.checkpoint import save_checkpoint
 from covid_monai.cli.main import app
 from covid_monai.export import export_bundle, verify_bundle
 from covid_monai.export.network_formats import load_parity_images
@@ -289,7 +289,7 @@ CORRUPTIONS = {
     _flip_a_byte: "damaged",
     _cut_off: "is not a zip archive, or is incomplete or damaged",
     _leave_out: "models/gate.npz is missing",
-    _add: "does not list these files: docs/extra.bin",
+    _add: "docs/extra.bin was added",
     _without_digests: "SHA256SUMS is missing",
     _wrong_digest: "configs/inference.yaml is damaged or was changed",
     _traverse: "escaped.txt' would be written outside",

@@ -10,7 +10,7 @@ import torch
 from gate_helpers import gated_bundle
 from PIL import Image
 
-from covid_monai.bundle.checkpoint import CheckpointError, save_checkpoint
+from covid_monai.bundle.bundle import CheckpointError, save_checkpoint
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.gate.descriptor import describe
 from covid_monai.gate.gate import Gate, check_view

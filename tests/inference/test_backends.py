@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.checkpoint import save_checkpoint
+from covid_monai.bundle.bundle import save_checkpoint
 from covid_monai.inference.backends import choose_backend, load_backend, network_cache
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.decision import compute_probabilities

@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.checkpoint import save_checkpoint
+from covid_monai.bundle.bundle import save_checkpoint
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
