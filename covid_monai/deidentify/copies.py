@@ -75,19 +75,8 @@ def deidentify_files(
     """Write de-identified copies of DICOM images, and a manifest that accounts for every file.
 
     The output folder of an earlier run with the same key and options is completed: its copies are not made
-    again. A folder of another run is a `ValueError`. Inputs are only read.
-
-    Args:
-        files: Inputs, as `list_input_files` returns them.
-        output: New folder, or the folder of an earlier run.
-        pseudonyms: New identifiers, made from the key.
-        rules: Actions of all attributes.
-        allow_burned_in: Whether images get a copy that declare an identity in their pixels.
-        workers: Number of threads; None takes the number of processors.
-        crosswalk: File for the table of old and new names; None writes none.
-
-    Returns:
-        Content of `deidentification.json`.
+    again. A folder of another run is a `ValueError`. Inputs are only read. The crosswalk is the file for the
+    table of old and new names. The result is the content of `deidentification.json`.
     """
     settings = {  # all that decides the bytes of the copies
         "key_id": pseudonyms.key_id,

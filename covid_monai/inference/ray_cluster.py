@@ -37,17 +37,9 @@ def classify_on_cluster(
     An interrupted run is continued: files with a line in `OUTPUT.partial` are not read again. The lines are
     those of `covid-monai predict`. A file whose worker dies gets an error record.
 
-    Args:
-        files: Image files, with the same paths on every machine, like the bundle.
-        output: File that ends with .jsonl; it exists only when it is complete.
-        bundle_dir: Folder of the bundle.
-        address: Address for `ray.init` ("auto" for the cluster of this machine); None starts a cluster here.
-        workers: Number of classifiers, each with one CPU, or one GPU if `device` is "cuda".
-        device: Device of each worker, "cpu" or "cuda".
-        batch_size: Number of images in a batch of a network.
-
-    Returns:
-        Number of files by status.
+    Files and bundle have the same paths on every machine. The address is that of `ray.init` ("auto" for the
+    cluster of this machine); None starts a cluster here. Each worker takes one CPU, or one GPU if `device` is
+    "cuda". The result is the number of files by status.
     """
     if output.suffix.lower() != ".jsonl":
         raise ValueError(f"{output} is not a .jsonl file. Name an output that ends with .jsonl.")
