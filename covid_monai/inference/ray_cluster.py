@@ -45,9 +45,9 @@ def classify_on_cluster(
         raise ValueError(f"{output} is not a .jsonl file. Name an output that ends with .jsonl.")
     model = Bundle(bundle_dir).identity
     partial = Path(f"{output}.partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
     outcomes, done = _read_partial(partial, model)
     waiting = [file for file in map(str, files) if file not in done]
+    partial.parent.mkdir(parents=True, exist_ok=True)
     settings = {"bundle_dir": str(bundle_dir.absolute()), "device": device, "batch_size": batch_size}
     with _cluster(address, workers), partial.open("a", encoding="utf-8") as file:
         lines = _classify(waiting, settings, model, workers=workers) if waiting else iter(())
@@ -120,8 +120,9 @@ def _cluster(address: str | None, workers: int) -> Iterator[None]:
 
 def _read_partial(partial: Path, model: dict[str, str]) -> tuple[Counter[str], set[str]]:
     """Read statuses and files of the lines of an earlier run, and delete an incomplete last line."""
+    if not partial.exists():
+        return Counter(), set()
     status_of_file, whole = {}, 0
-    partial.touch()
     with partial.open("rb") as lines:
         for line in takewhile(lambda line: line.endswith(b"\n"), lines):
             record = json.loads(line)
