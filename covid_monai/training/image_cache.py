@@ -42,11 +42,15 @@ CREATE TABLE IF NOT EXISTS file (
     content BLOB NOT NULL
 ) WITHOUT ROWID;
 """
+# A new content gets the next free row; a known one keeps its row.
+_ENTER = """
+INSERT INTO image VALUES (?, (SELECT COALESCE(MAX(number), -1) + 1 FROM image), ?)
+ON CONFLICT (content) DO UPDATE SET checksum = excluded.checksum RETURNING number
+"""
 _LOCK_TIMEOUT_S = 120.0
 # A file that was changed less than this ago can change again without a new time stamp.
 _SETTLED_SECONDS = 2.0
 _BLOCK = 128  # images in one transaction, which a crash can lose
-_ADVICE = "Free space there, give another --cache_dir, or use --cache memory."
 
 
 class Row(NamedTuple):
@@ -56,36 +60,55 @@ class Row(NamedTuple):
     checksum: int
 
 
-class ImageIndex:
-    """Index of one cache folder.
+class ImageCache:
+    """Images of one preprocessing; several processes may read and fill the cache at the same time.
 
     Args:
-        path: SQLite file; it is made if it is missing.
+        folder: Folder for this preprocessing alone; it is made if it is missing, and only its owner can read
+            it.
+        size: Rows and columns of every image.
 
     Raises:
-        OSError: If the file cannot be opened, or is damaged.
+        OSError: If the folder cannot be written, or its index is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: str | Path, *, size: int) -> None:
+        self.folder = Path(folder)
+        self.size = size
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.path = self.folder / "images.u8"
+        self.path.touch()
         with self._explain_errors():
             self._database = sqlite3.connect(
-                path, isolation_level=None, timeout=_LOCK_TIMEOUT_S, check_same_thread=False
+                self.folder / "index.sqlite",
+                isolation_level=None,
+                timeout=_LOCK_TIMEOUT_S,
+                check_same_thread=False,
             )
             self._database.executescript(_SCHEMA)
 
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
+    def images(self, files: Sequence[str], decode: Decode, *, workers: int | None = None) -> "CachedImages":
+        """Decode the missing images and return the images of `files` in their order.
 
-    def contents(self, files: Sequence[str]) -> list[bytes]:
-        """Return the hash of each file's content.
-
-        A file is not read again if its size and time stamps are those of the last time.
+        Decoded images stay in the cache if the filling is interrupted or fails. `decode` is called in
+        `workers` threads; its exceptions are raised.
 
         Raises:
-            OSError: If a file is missing or cannot be read.
+            OSError: If a file cannot be read, or the cache cannot be written.
         """
+        contents = self.contents(files)
+        known = self.rows()
+        missing = {
+            content: file for file, content in zip(files, contents, strict=True) if content not in known
+        }
+        if missing:
+            self._fill(missing, decode, workers)
+            known = self.rows()
+        return CachedImages(self, files, contents, [known[content] for content in contents], decode)
+
+    def contents(self, files: Sequence[str]) -> list[bytes]:
+        """Return the hash of each file's content; a file of known size and time stamps is not read again."""
         with self._explain_errors():
             entries = self._database.execute("SELECT path, version, content FROM file")
             known = {path: (version, content) for path, version, content in entries}
@@ -109,120 +132,38 @@ class ImageIndex:
             images = self._database.execute("SELECT content, number, checksum FROM image")
             return {content: Row(number, checksum) for content, number, checksum in images}
 
-    def has(self, content: bytes) -> bool:
-        """Return whether an image is there by now; another process may have written it."""
-        with self._explain_errors():
-            query = "SELECT 1 FROM image WHERE content = ?"
-            return self._database.execute(query, (content,)).fetchone() is not None
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other writers out, and undo the block if it fails."""
-        with self._explain_errors(), self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            yield
-
-    def enter(self, images: Iterable[tuple[bytes, int]], write: Callable[[list[int]], None]) -> None:
-        """Assign a row to each image, write the rows, and enter the images.
-
-        Args:
-            images: Content and checksum of each image; a content that is there already keeps its row.
-            write: Function that gets the rows' numbers and returns when the pixels are on disk. If it fails,
-                nothing is entered.
-        """
-        with self.lock():
-            (free,) = self._database.execute("SELECT COALESCE(MAX(number), -1) + 1 FROM image").fetchone()
-            entries = []
-            for content, checksum in images:
-                query = "SELECT number FROM image WHERE content = ?"
-                known = self._database.execute(query, (content,)).fetchone()
-                entries.append((content, known[0] if known else free, checksum))
-                free += known is None
-            write([number for _, number, _ in entries])
-            self._database.executemany("INSERT OR REPLACE INTO image VALUES (?, ?, ?)", entries)
-
-    @contextmanager
-    def _explain_errors(self) -> Iterator[None]:
-        folder = self.path.parent
-        try:
-            yield
-        except sqlite3.OperationalError as error:  # full, locked, no permission: not damaged
-            raise OSError(f"The image cache {folder} cannot be used ({error}). {_ADVICE}") from error
-        except sqlite3.DatabaseError as error:
-            raise OSError(
-                f"The image cache {folder} is damaged ({error}). Delete that folder; the next training fills "
-                "it again."
-            ) from error
-
-
-class ImageCache:
-    """Images of one preprocessing; several processes may read and fill the cache at the same time.
-
-    Args:
-        folder: Folder for this preprocessing alone; it is made if it is missing, and only its owner can read
-            it.
-        size: Rows and columns of every image.
-
-    Raises:
-        OSError: If the folder cannot be written, or its index is damaged.
-    """
-
-    def __init__(self, folder: str | Path, *, size: int) -> None:
-        self.folder = Path(folder)
-        self.size = size
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        self.path = self.folder / "images.u8"
-        self.path.touch()
-        self.index = ImageIndex(self.folder / "index.sqlite")
-
-    def images(self, files: Sequence[str], decode: Decode, *, workers: int | None = None) -> "CachedImages":
-        """Decode the missing images and return the images of `files` in their order.
-
-        Decoded images stay in the cache if the filling is interrupted or fails.
-
-        Args:
-            files: Paths, at least one; several may have the same content.
-            decode: Function that decodes one file; it is called in threads.
-            workers: Number of threads; by default, the number of processors.
-
-        Raises:
-            OSError: If a file cannot be read, or the cache cannot be written.
-            Exception: Any exception of `decode`.
-        """
-        contents = self.index.contents(files)
-        known = self.index.rows()
-        missing = {
-            content: file for file, content in zip(files, contents, strict=True) if content not in known
-        }
-        if missing:
-            self._fill(missing, decode, workers)
-            known = self.index.rows()
-        return CachedImages(self, list(files), contents, [known[content] for content in contents], decode)
-
     def map(self, rows: int) -> Tensor:
         """Return the first rows, `[rows, 1, S, S]` uint8, mapped into memory.
 
         Rows that a truncated file has lost are zeros; their checksums tell.
         """
         needed = rows * self.size**2
-        with self.index.lock():  # another process that is writing must not find the file shortened
+        with self.lock():  # another process that is writing must not find the file shortened
             if self.path.stat().st_size < needed:
                 os.truncate(self.path, needed)
         flat = torch.from_file(str(self.path), shared=False, size=needed, dtype=torch.uint8)
         return flat.view(rows, 1, self.size, self.size)
 
     def write(self, images: Sequence[tuple[bytes, Tensor]]) -> None:
-        """Write images to disk, then enter them into the index.
+        """Write pixels `[1, S, S]` uint8 by their content to disk; on failure the cache stays as it was."""
 
-        Args:
-            images: Content and pixels `[1, S, S]` uint8 of each image.
+        def write_rows(numbers: list[int]) -> None:
+            with self.path.open("r+b") as file:
+                for (_, image), number in zip(images, numbers, strict=True):
+                    file.seek(number * self.size**2)
+                    file.write(image.numpy().data)
+                file.flush()
+                os.fsync(file.fileno())
 
-        Raises:
-            OSError: If there is no space; the cache stays as it was.
+        self.enter([(content, checksum(content, image)) for content, image in images], write_rows)
+
+    def enter(self, images: Iterable[tuple[bytes, int]], write: Callable[[list[int]], None]) -> None:
+        """Enter contents with their checksums while `write` puts their pixels into the rows it gets.
+
+        If `write` fails, nothing is entered.
         """
-        entries = [(content, checksum(content, image)) for content, image in images]
-        self.index.enter(entries, lambda numbers: self._write_rows([image for _, image in images], numbers))
+        with self.lock():
+            write([self._database.execute(_ENTER, image).fetchall()[0][0] for image in images])
 
     def decode(self, content: bytes, file: str, decode: Decode) -> Tensor:
         """Decode one image and check it.
@@ -242,17 +183,26 @@ class ImageCache:
             raise OSError(f"{file} was changed while the image cache was being filled. Start again.")
         return image
 
-    def _write_rows(self, images: Sequence[Tensor], numbers: Sequence[int]) -> None:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other writers out, and undo the block if it fails."""
+        with self._explain_errors(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+
+    @contextmanager
+    def _explain_errors(self) -> Iterator[None]:
         try:
-            with self.path.open("r+b") as file:
-                for image, number in zip(images, numbers, strict=True):
-                    file.seek(number * self.size**2)
-                    file.write(image.numpy().data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
+            yield
+        except (sqlite3.OperationalError, OSError) as error:  # full, locked, no permission: not damaged
             raise OSError(
-                f"The image cache {self.folder} cannot be written ({error.strerror}). {_ADVICE}"
+                f"The image cache {self.folder} cannot be used ({error}). Free space there, give another "
+                "--cache_dir, or use --cache memory."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise OSError(
+                f"The image cache {self.folder} is damaged ({error}). Delete that folder; the next training "
+                "fills it again."
             ) from error
 
     def _fill(self, missing: dict[bytes, str], decode: Decode, workers: int | None) -> None:
@@ -275,9 +225,12 @@ class ImageCache:
         """Yield images in an order of this process's own, so that several processes share the work."""
         items = list(missing.items())
         generator = torch.Generator().manual_seed(os.getpid())
+        query = "SELECT 1 FROM image WHERE content = ?"
         for start in torch.randperm(-(-len(items) // _BLOCK), generator=generator).tolist():
             for content, file in items[start * _BLOCK : (start + 1) * _BLOCK]:
-                if not self.index.has(content):
+                with self._explain_errors():
+                    by_now = self._database.execute(query, (content,)).fetchone()
+                if by_now is None:
                     yield content, file
 
 
@@ -286,17 +239,15 @@ class CachedImages:
 
     The checksum of an image is compared when the image is read for the first time. A damaged image is decoded
     again.
-
-    Args:
-        cache: Cache that holds the images.
-        files: Paths.
-        contents: Content hash of each file.
-        rows: Row of each file.
-        decode: Function that decodes a damaged image again.
     """
 
     def __init__(
-        self, cache: ImageCache, files: list[str], contents: list[bytes], rows: list[Row], decode: Decode
+        self,
+        cache: ImageCache,
+        files: Sequence[str],
+        contents: Sequence[bytes],
+        rows: Sequence[Row],
+        decode: Decode,
     ) -> None:
         self._cache = cache
         self._files = files
@@ -316,20 +267,15 @@ class CachedImages:
         unchecked = positions[self._unchecked[positions]].tolist()
         damaged = [position for position in unchecked if self._is_damaged(position)]
         if damaged:
-            self._repair(damaged)
+            logger.warning("%s: damaged images are decoded again: %d", self._cache.folder, len(damaged))
+            items = [(self._contents[position], self._files[position]) for position in damaged]
+            self._cache.write([(item[0], self._cache.decode(*item, self._decode)) for item in items])
         self._unchecked[positions] = False
         return self._map[self._numbers[positions]]
 
     def _is_damaged(self, position: int) -> bool:
         row = self._rows[position]
         return checksum(self._contents[position], self._map[row.number]) != row.checksum
-
-    def _repair(self, positions: Sequence[int]) -> None:
-        logger.warning(
-            "Damaged images in %s: %d. They are decoded again.", self._cache.folder, len(positions)
-        )
-        items = [(self._contents[position], self._files[position]) for position in positions]
-        self._cache.write([(item[0], self._cache.decode(*item, self._decode)) for item in items])
 
 
 def hash_content(file: str) -> bytes:

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covid_monai.training.image_cache import ImageCache, ImageIndex, Row
+from covid_monai.training.image_cache import ImageCache, Row
 
 SIZE = 16
 
@@ -73,15 +73,15 @@ def test_renamed_files_and_copies_are_found_and_a_changed_one_is_not(tmp_path, f
 
 
 def test_an_unchanged_file_is_not_read_again_and_a_young_one_is(tmp_path, files, monkeypatch):
-    index = ImageIndex(tmp_path / "index.sqlite")
-    before = index.contents(files)
+    cache = ImageCache(tmp_path / "cache", size=SIZE)
+    before = cache.contents(files)
     monkeypatch.setattr("covid_monai.training.image_cache.hash_content", lambda _file: b"read again")
-    assert index.contents(files) == [b"read again"] * len(files)  # written this very second
+    assert cache.contents(files) == [b"read again"] * len(files)  # written this very second
     monkeypatch.undo()
     monkeypatch.setattr("covid_monai.training.image_cache._SETTLED_SECONDS", -1.0)
-    assert index.contents(files) == before
+    assert cache.contents(files) == before
     monkeypatch.setattr("covid_monai.training.image_cache.hash_content", refuse)
-    assert index.contents(files) == before
+    assert cache.contents(files) == before
 
 
 @pytest.mark.parametrize("damage", ["a flipped bit", "a truncated file", "two rows swapped", "a lost file"])
@@ -232,7 +232,7 @@ def test_a_full_disk_says_so_and_what_was_kept_stays_whole(tmp_path):
             with pytest.raises(OSError, match="another --cache_dir, or use --cache memory"):
                 ImageCache(small / "cache", size=SIZE).images(files, picture)
         contents = {hashlib.blake2b(Path(file).read_bytes(), digest_size=16).digest() for file in files}
-        assert set(ImageIndex(small / "cache" / "index.sqlite").rows()) < contents
+        assert set(ImageCache(small / "cache", size=SIZE).rows()) < contents
         subprocess.run(["mount", "-o", "remount,size=4m", small], check=True)
         images = ImageCache(small / "cache", size=SIZE).images(files, picture)
         assert torch.equal(everything(images), expected(files))
@@ -247,16 +247,15 @@ def test_a_full_disk_says_so_and_what_was_kept_stays_whole(tmp_path):
 )
 @settings(deadline=None, max_examples=12)
 def test_every_content_has_one_row_no_two_share_one_and_failures_change_nothing(tmp_path_factory, batches):
-    index = ImageIndex(tmp_path_factory.mktemp("index") / "index.sqlite")
+    cache = ImageCache(tmp_path_factory.mktemp("index"), size=SIZE)
     model: dict[bytes, int] = {}
     for batch in batches:
         entries = {bytes([content]): checksum for content, checksum in batch}
         with pytest.raises(ZeroDivisionError):
-            index.enter(entries.items(), lambda _numbers: 1 // 0)
-        index.enter(entries.items(), lambda _numbers: None)
+            cache.enter(entries.items(), lambda _numbers: 1 // 0)
+        cache.enter(entries.items(), lambda _numbers: None)
         model.update(entries)
-        rows = index.rows()
+        rows = cache.rows()
         assert {content: row.checksum for content, row in rows.items()} == model
         assert sorted(row.number for row in rows.values()) == list(range(len(model)))
         assert all(isinstance(row, Row) for row in rows.values())
-    index.close()
