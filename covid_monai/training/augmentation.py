@@ -148,48 +148,25 @@ class RandomBlur:
 
 
 @dataclass(frozen=True)
-class RandomContrast:
-    """Multiply every image by a random factor.
+class RandomGreyLevels:
+    """Change contrast and brightness of every image, and add Gaussian noise of a random strength.
 
     Args:
-        largest: Largest relative change of contrast around zero, in either direction.
+        contrast: Largest relative change of contrast around zero, in either direction.
+        brightness: Largest shift of brightness in either direction, in the unit of the images.
+        noise: Largest standard deviation of the noise, in the unit of the images.
     """
 
-    largest: float
+    contrast: float
+    brightness: float
+    noise: float
 
     def __call__(self, image: Tensor) -> Tensor:
         """Change images of any range."""
-        return image * _per_image(1 + _uniform(image, len(image), self.largest))
-
-
-@dataclass(frozen=True)
-class RandomBrightness:
-    """Add a random number to every image.
-
-    Args:
-        largest: Largest shift of brightness in either direction, in the unit of the images.
-    """
-
-    largest: float
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Change images of any range."""
-        return image + _per_image(_uniform(image, len(image), self.largest))
-
-
-@dataclass(frozen=True)
-class RandomNoise:
-    """Add Gaussian noise of a random strength to every image.
-
-    Args:
-        largest: Largest standard deviation, in the unit of the images.
-    """
-
-    largest: float
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Change images of any range."""
-        deviation = _uniform(image, len(image), self.largest).abs()
+        count = len(image)
+        image = image * _per_image(1 + _uniform(image, count, self.contrast))
+        image = image + _per_image(_uniform(image, count, self.brightness))
+        deviation = _uniform(image, count, self.noise).abs()
         return image + torch.randn_like(image) * _per_image(deviation)
 
 

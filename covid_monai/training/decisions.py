@@ -9,10 +9,11 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import distributed, nn
+from torch import nn
 
 from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import Datalist
@@ -20,7 +21,6 @@ from covid_monai.evaluation.decisions.calibration import Calibration, fit_calibr
 from covid_monai.evaluation.decisions.operating_point import choose_operating_point
 from covid_monai.evaluation.decisions.score_reference import fit_score_reference
 from covid_monai.gate.fitting import fit_gate
-from covid_monai.training.distributed import on_first_process
 from covid_monai.training.scores import ClassificationScores
 
 logger = logging.getLogger("covid_monai.training")
@@ -28,12 +28,11 @@ logger = logging.getLogger("covid_monai.training")
 
 def load_best_weights(network: nn.Module, bundle: Bundle) -> None:
     """Load the best weights of the run into `network`, which has no parallel wrapper."""
-    if distributed.is_initialized():
-        distributed.barrier()  # the first process may still be writing the weights
+    idist.barrier()  # the first process may still be writing the weights
     bundle.load_weights(network)
 
 
-@on_first_process
+@idist.one_rank_only()
 def calibrate(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
     """Fit temperature and conformal thresholds, and write `models/calibration.json`."""
     patients = _patients_in_order(datalist.splits["validation"], scores.labels)
@@ -42,7 +41,7 @@ def calibrate(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) 
     ).save(bundle.calibration_path)
 
 
-@on_first_process
+@idist.one_rank_only()
 def choose_thresholds(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
     """Choose the operating point on calibrated probabilities, and write `models/operating_point.json`."""
     calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
@@ -51,7 +50,7 @@ def choose_thresholds(bundle: Bundle, scores: ClassificationScores, datalist: Da
     ).save(bundle.operating_point_path)
 
 
-@on_first_process
+@idist.one_rank_only()
 def write_score_reference(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
     """Write the distribution of calibrated probabilities, which drift is measured against."""
     calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
@@ -60,14 +59,14 @@ def write_score_reference(bundle: Bundle, scores: ClassificationScores, datalist
     )
 
 
-@on_first_process
+@idist.one_rank_only()
 def fit_input_gate(bundle: Bundle, train_records: Sequence[dict], val_records: Sequence[dict]) -> None:
     """Fit the input gate on training images with its limit from validation, and write `models/gate.npz`."""
     logger.info("Fitting the input gate on training images.")
     fit_gate(bundle, train_records, val_records).save(bundle.gate_path)
 
 
-@on_first_process
+@idist.one_rank_only()
 def log_next_command(bundle: Bundle, datalist: Datalist, *, auroc: float) -> None:
     """Log the best epoch, its macro AUROC on validation, and the command that evaluates the run."""
     epoch = torch.load(bundle.checkpoint_path, map_location="cpu", weights_only=True)["epoch"]
@@ -90,7 +89,7 @@ def _origin_with_patients(datalist: Datalist) -> dict[str, Any]:
 
 def _patients_in_order(records: Sequence[dict], labels: NDArray[np.int64]) -> list[str]:
     """Return the patient of each image in the order of the scores, which has one process after another."""
-    processes = distributed.get_world_size() if distributed.is_initialized() else 1
+    processes = idist.get_world_size()
     ordered = [record for rank in range(processes) for record in records[rank::processes]]
     if [record["label"] for record in ordered] != labels.tolist():
         raise ValueError(

@@ -10,10 +10,10 @@ import signal
 import sys
 from collections.abc import Callable
 from datetime import timedelta
-from functools import wraps
 from types import FrameType, TracebackType
-from typing import Any, ParamSpec
+from typing import Any
 
+import ignite.distributed as idist
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -23,7 +23,6 @@ from covid_monai.core.errors import exception_chain
 logger = logging.getLogger("covid_monai.training")
 _TERMINATED = 128 + signal.SIGTERM  # as a shell reports it
 _ADVICE = "Start the same command again with --resume true: it continues after the last complete epoch."
-_Parameters = ParamSpec("_Parameters")
 
 
 def join_processes(device: torch.device, *, timeout_minutes: float) -> None:
@@ -31,34 +30,11 @@ def join_processes(device: torch.device, *, timeout_minutes: float) -> None:
 
     If one process is lost, torchrun stops the others within seconds. If torchrun is gone too (the machine is
     down), the others wait for `timeout_minutes`. In both cases the log says how to continue.
-
-    Args:
-        device: Device of this process.
-        timeout_minutes: Longest wait for another process.
     """
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+    idist.initialize(backend, timeout=timedelta(minutes=timeout_minutes))
     signal.signal(signal.SIGTERM, _stop)
     sys.excepthook = _with_advice(sys.excepthook)
-
-
-def leave_processes() -> None:
-    """Leave the process group if this process is in one."""
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-def on_first_process(function: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
-    """Let only the first process, or the only one, do what `function` does."""
-
-    @wraps(function)
-    def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
-        if not distributed.is_initialized() or distributed.get_rank() == 0:
-            function(*args, **kwargs)
-
-    return call
 
 
 class SharedLoss(nn.Module):
@@ -118,9 +94,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     def copy_of(cls, norm: nn.BatchNorm2d) -> "SharedBatchNorm2d":
         """Return a layer with the same parameters, buffers and mode."""
         copy = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-        copy.weight, copy.bias = norm.weight, norm.bias
-        copy.running_mean, copy.running_var = norm.running_mean, norm.running_var
-        copy.num_batches_tracked = norm.num_batches_tracked
+        copy.load_state_dict(norm.state_dict(keep_vars=True), assign=True)
         return copy.train(norm.training)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's own name
@@ -149,17 +123,11 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 def share_norms(network: nn.Module, *, shared: bool = True) -> nn.Module:
-    """Let every batch norm of a network count the images of all processes.
+    """Let every batch norm of a network count the images of all processes, and return the network.
 
     Args:
-        network: Network on its device; its batch-norm layers are replaced.
+        network: Network on its device.
         shared: False leaves each process to its own images, which is faster and trains another network.
-
-    Returns:
-        The same network.
-
-    Raises:
-        ValueError: If a batch norm cannot be shared on a CPU.
     """
     if not shared:
         return network
@@ -195,4 +163,4 @@ def _with_advice(hook: Callable[..., Any]) -> Callable[..., None]:
 
 
 def _rank() -> str:
-    return f"Rank {distributed.get_rank()} of {distributed.get_world_size()}"
+    return f"Rank {idist.get_rank()} of {idist.get_world_size()}"

@@ -1,4 +1,4 @@
-"""Ignite handlers that MONAI does not have.
+"""Ignite handlers that neither Ignite nor MONAI has.
 
 A handler gets the engine that it listens to: MONAI's `SupervisedTrainer`, which adds attributes to Ignite's
 `Engine` and `State`.
@@ -9,12 +9,14 @@ import random
 import time
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import ProgressBar
+from ignite.handlers import ProgressBar, Timer
 from monai.engines.utils import IterationEvents
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from covid_monai.networks import backbone_parameters
 from covid_monai.training.sampling import EpochSampler
@@ -23,7 +25,7 @@ logger = logging.getLogger("covid_monai.training")
 
 
 class SeedEpoch:
-    """Set every source of randomness from (seed, epoch) when an epoch starts.
+    """Set every source of randomness from (seed, epoch, process) when an epoch starts.
 
     Epoch 7 of a resumed run then draws the same order, augmentation and noise as epoch 7 of a run that
     was never interrupted, without any generator's state in the checkpoint.
@@ -31,13 +33,11 @@ class SeedEpoch:
     Args:
         seed: Seed of the run.
         sampler: Sampler that gets the number of the epoch.
-        rank: Number of this process; each process draws its own augmentation.
     """
 
-    def __init__(self, seed: int, *, sampler: EpochSampler, rank: int = 0) -> None:
+    def __init__(self, seed: int, *, sampler: EpochSampler) -> None:
         self.seed = seed
         self.sampler = sampler
-        self.rank = rank
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer."""
@@ -46,7 +46,7 @@ class SeedEpoch:
     def __call__(self, engine: Any) -> None:
         """Seed the epoch that has started."""
         epoch = engine.state.epoch
-        seed = int(np.random.SeedSequence([self.seed, epoch, self.rank]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self.seed, epoch, idist.get_rank()]).generate_state(1)[0])
         random.seed(seed)
         np.random.seed(seed)  # libraries below us draw from the global generator
         torch.manual_seed(seed)
@@ -100,11 +100,55 @@ class FreezeBackbone:
             parameter.requires_grad_(engine.state.epoch > self.epochs)
 
 
+class AverageWeights:
+    """Let one network follow the weights of another with an exponential moving average.
+
+    The last steps of a training jump about the optimum, and images from elsewhere than the training images
+    feel it most. The average does not jump. It starts as a copy, and its window is a tenth of the steps at
+    most, so that short trainings do not average in the random start. Batch-norm statistics are averaged like
+    weights; whole numbers are copied.
+
+    Args:
+        network: Trained network, without any parallel wrapper.
+        average: Copy of it that holds the average.
+        decay: Share of the average that stays at each step, in [0, 1); 0 switches the averaging off.
+
+    Reference: Polyak and Juditsky, Acceleration of stochastic approximation by averaging, 1992.
+    """
+
+    def __init__(self, network: nn.Module, average: nn.Module, *, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"ema_decay is {decay}. Choose a number in [0, 1); 0 switches the average off.")
+        self._decay = decay
+        # Collected once: at every step it would take three times as long as the averaging.
+        pairs = list(zip(_tensors(average), _tensors(network), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._averages, self._current = [average for average, _ in floats], [value for _, value in floats]
+        self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the trainer."""
+        if self._decay > 0:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Follow the step that the trainer has completed."""
+        steps = engine.state.iteration - 1
+        decay = min(self._decay, (1 + steps) / (10 + steps)) if steps > 0 else 0.0
+        get_ema_multi_avg_fn(decay)(self._averages, self._current, steps)
+        for average, value in self._copied:
+            average.copy_(value)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [tensor.detach() for tensor in (*network.parameters(), *network.buffers())]
+
+
 class EarlyStop:
     """Stop when the key metric has not improved for some epochs.
 
-    It keeps no count of its own. The evaluator's state has the epoch of the best metric, and `RunFolder`
-    restores it, so that a resumed run stops in the same epoch as an uninterrupted one.
+    Ignite's `EarlyStopping` counts calls. This handler compares the epoch with that of the best metric, which
+    `RunFolder` restores: a resumed run stops in the same epoch as an uninterrupted one.
 
     Args:
         evaluator: Evaluator whose state has the best key metric.
@@ -137,21 +181,17 @@ class Throughput:
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._reset)
-        engine.add_event_handler(Events.GET_BATCH_STARTED, self._start_waiting)
-        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._stop_waiting)
+        self._elapsed, self._waited = Timer(), Timer()
+        self._elapsed.attach(engine, start=Events.EPOCH_STARTED)
+        self._waited.attach(
+            engine,
+            start=Events.EPOCH_STARTED,
+            pause=Events.GET_BATCH_COMPLETED,
+            resume=Events.GET_BATCH_STARTED,
+        )
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda: setattr(self, "_images", 0))
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_metrics)
-
-    def _reset(self) -> None:
-        self._epoch_start = self._wait_start = time.perf_counter()
-        self._waited, self._images = 0.0, 0
-
-    def _start_waiting(self) -> None:
-        self._wait_start = time.perf_counter()
-
-    def _stop_waiting(self) -> None:
-        self._waited += time.perf_counter() - self._wait_start
 
     def _count(self, engine: Any) -> None:
         self._images += len(engine.state.batch["label"])
@@ -159,26 +199,26 @@ class Throughput:
     def _write_metrics(self, engine: Any) -> None:
         if engine.state.device.type == "cuda":
             torch.cuda.synchronize(engine.state.device)
-        elapsed = time.perf_counter() - self._epoch_start
+        elapsed = self._elapsed.value()
         engine.state.metrics["images_per_second"] = self._images / elapsed
-        engine.state.metrics["data_wait_fraction"] = self._waited / elapsed
+        engine.state.metrics["data_wait_fraction"] = self._waited.value() / elapsed
 
 
 class EpochReport:
     """Show a progress bar with the loss, and log one line per epoch with the most important metrics.
 
+    Only the first process prints.
+
     Args:
         evaluator: Evaluator whose metrics are logged.
-        rank: Number of this process; only rank 0 prints.
     """
 
-    def __init__(self, evaluator: Any, rank: int = 0) -> None:
+    def __init__(self, evaluator: Any) -> None:
         self.evaluator = evaluator
-        self.rank = rank
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer; list this handler after the validation handler."""
-        if self.rank != 0:
+        if idist.get_rank() != 0:
             return
         bar = ProgressBar(persist=False, desc="Epoch")
         bar.attach(engine, output_transform=lambda output: {"loss": output["loss"].detach().item()})

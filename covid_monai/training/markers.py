@@ -84,6 +84,8 @@ def _placed(masks: Tensor, start: Tensor, scale: Tensor, sides: tuple[int, int])
     down = torch.stack([zero, factor, factor - 1], 1)
     grid = affine_grid(torch.stack([across, down], 1), list(masks.shape), align_corners=False)
     letters = grid_sample(masks, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    # Scaling down blurs thin strokes. The brightest pixel of a marker gets its full level again.
+    letters = letters / letters.amax((1, 2, 3), keepdim=True).clamp_min(1e-3)
     # Larger than the image by what is cut off. Only the letters' own window is sampled and written.
     canvas = masks.new_zeros(count, 1, sides[0] + rows, sides[1] + columns)
     top, left = start.long().unbind(1)

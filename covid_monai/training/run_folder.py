@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
@@ -47,7 +48,8 @@ class RunFolder:
 
     `models/model.pt` holds the best network by the evaluator's key metric. `models/last.pt` holds the state
     after the last complete epoch. Each file is replaced in one step, so that a killed process leaves a usable
-    folder. The epoch that was interrupted is run again from the same seeds (see `SeedEpoch`).
+    folder. The interrupted epoch is run again from the same seeds (see `SeedEpoch`). Only the first process
+    writes.
 
     Args:
         folder: Folder of this run alone; if it holds a run, `resume` must be true.
@@ -58,7 +60,6 @@ class RunFolder:
         stateful: Name to object with `state_dict` and `load_state_dict`: networks, optimizer, schedule.
         settings: Settings of the run.
         resume: Whether to continue from `models/last.pt`; without that file the run starts anew.
-        rank: Number of this process; only rank 0 writes.
 
     Raises:
         FileExistsError: If the folder holds a run and `resume` is false.
@@ -75,7 +76,6 @@ class RunFolder:
         stateful: dict[str, Any],
         settings: RunSettings,
         resume: bool = False,
-        rank: int = 0,
     ) -> None:
         self.folder = Path(folder)
         self.bundle = bundle
@@ -84,12 +84,11 @@ class RunFolder:
         self.stateful = stateful
         self.settings = settings
         self.resume = resume
-        self.rank = rank
         self.last_path = self.folder / "models" / "last.pt"
         self.best_path = self.folder / "models" / "model.pt"
         self._check_folder()
         # A folder with a state has its configs too, and a refused resume must not change them.
-        if rank == 0 and not self.last_path.exists():
+        if idist.get_rank() == 0 and not self.last_path.exists():
             bundle.copy_to(self.folder)
 
     def attach(self, engine: Engine) -> None:
@@ -97,10 +96,9 @@ class RunFolder:
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
+    @idist.one_rank_only()
     def save(self, trainer: Any) -> None:
         """Write the network if this epoch is the best, then the whole state."""
-        if self.rank != 0:
-            return
         best, epoch = self.evaluator.state, trainer.state.epoch
         if best.best_metric_epoch == epoch:
             result = {"epoch": epoch, "metric": float(best.best_metric)}

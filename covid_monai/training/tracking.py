@@ -16,6 +16,7 @@ from typing import Any
 # A hospital's run must not report to anyone; set before the import, overridable from outside.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+import ignite.distributed as idist
 import mlflow
 import yaml
 from ignite.engine import Engine, Events
@@ -32,7 +33,6 @@ from covid_monai.datasets.datalist import Datalist
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
 from covid_monai.evaluation.report.plots import plot_confusion_matrix, plot_roc
-from covid_monai.training.distributed import on_first_process
 from covid_monai.training.run_folder import RunSettings
 from covid_monai.training.scores import ClassificationScores
 
@@ -48,7 +48,7 @@ class RunTracker(MLFlowHandler):
 
     Unlike MONAI's own choice of "the latest unfinished run of that name", a run belongs to one run folder,
     which holds its id. A resumed run continues its own run in MLflow; a new run starts its own. A run that
-    `log_results` has not closed when the process ends is marked as failed.
+    `log_results` has not closed when the process ends is marked as failed. Only the first process logs.
 
     Args:
         folder: Run folder; its name is the name of the run.
@@ -57,7 +57,6 @@ class RunTracker(MLFlowHandler):
         components: Name to object whose representation is logged, such as the list of transforms.
         datalist: Datalist of the run. Its counts are logged; the file, which names patients, is not.
         evaluator: Evaluator that has the validation metrics.
-        rank: Number of this process; only rank 0 logs.
     """
 
     def __init__(
@@ -69,21 +68,19 @@ class RunTracker(MLFlowHandler):
         components: Mapping[str, Any],
         datalist: Datalist,
         evaluator: Any,
-        rank: int = 0,
     ) -> None:
         self.folder = Path(folder)
-        if rank == 0:  # several processes would create the database at the same time
+        if idist.get_rank() == 0:  # several processes would create the database at the same time
             super().__init__(experiment_name=bundle.name, run_name=self.folder.resolve().name)
         self.bundle = bundle
         self.settings = settings
         self.components = components
         self.datalist = datalist
         self.evaluator = evaluator
-        self.rank = rank
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer; list this handler after those that restore and save the run."""
-        if self.rank == 0:
+        if idist.get_rank() == 0:
             engine.add_event_handler(Events.STARTED, self.start)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
             engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
@@ -165,7 +162,7 @@ class RunTracker(MLFlowHandler):
         self.client.log_text(run_id, _environment(), "environment.txt")
 
 
-@on_first_process
+@idist.one_rank_only()
 def log_results(bundle: Bundle, scores: ClassificationScores, metrics: Mapping[str, float]) -> None:
     """Log figures, weights, decisions and final metrics to the MLflow run of a run folder, and close the run.
 

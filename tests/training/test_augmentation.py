@@ -13,11 +13,9 @@ from monai.transforms import Compose
 from covid_monai.training.augmentation import (
     RandomAffine,
     RandomBlur,
-    RandomBrightness,
     RandomCollimation,
-    RandomContrast,
     RandomGamma,
-    RandomNoise,
+    RandomGreyLevels,
 )
 from covid_monai.training.markers import RandomMarkers
 from covid_monai.transforms import CropBorder
@@ -81,7 +79,7 @@ def test_all_transforms_of_train_yaml_repeat_under_a_seed_and_differ_by_image():
 
 @pytest.mark.parametrize(
     "still",
-    [affine(), RandomBlur(0, (0.4, 0.9)), RandomContrast(0), RandomBrightness(0), RandomNoise(0)],
+    [affine(), RandomBlur(0, (0.4, 0.9)), RandomGreyLevels(0, 0, 0)],
 )
 def test_augmentation_of_nothing_changes_nothing(still):
     image = torch.rand(2, 1, 16, 16)
@@ -107,9 +105,9 @@ def test_mirrored_images_are_as_frequent_as_asked():
 
 def test_grey_levels_change_within_their_numbers():
     torch.manual_seed(0)
-    factors = RandomContrast(0.5)(torch.ones(2000, 1, 1, 1)).flatten()
-    shifts = RandomBrightness(0.3)(torch.zeros(2000, 1, 1, 1)).flatten()
-    deviations = RandomNoise(0.15)(torch.zeros(2000, 1, 32, 32)).std(dim=(1, 2, 3))
+    factors = RandomGreyLevels(0.5, 0, 0)(torch.ones(2000, 1, 1, 1)).flatten()
+    shifts = RandomGreyLevels(0, 0.3, 0)(torch.zeros(2000, 1, 1, 1)).flatten()
+    deviations = RandomGreyLevels(0, 0, 0.15)(torch.zeros(2000, 1, 32, 32)).std(dim=(1, 2, 3))
     assert (factors.min(), factors.max()) == (pytest.approx(0.5, abs=0.02), pytest.approx(1.5, abs=0.02))
     assert (shifts.min(), shifts.max()) == (pytest.approx(-0.3, abs=0.02), pytest.approx(0.3, abs=0.02))
     assert (deviations.min(), deviations.max()) == (

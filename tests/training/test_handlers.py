@@ -1,8 +1,10 @@
 """The Ignite handlers of a training."""
 
+import pytest
+import torch
 from ignite.engine import Engine, Events
 
-from covid_monai.training.handlers import EarlyStop
+from covid_monai.training.handlers import AverageWeights, EarlyStop
 
 
 def test_early_stop_counts_from_the_best_epoch_even_after_a_resume():
@@ -18,3 +20,58 @@ def test_early_stop_counts_from_the_best_epoch_even_after_a_resume():
         trainer.run([0], max_epochs=20)
         stopped.append(trainer.state.epoch)
     assert stopped == [5, 5]
+
+
+def _train(network, average, *, decay, steps, start=0):
+    """Train from step `start` up to step `steps`; in each the weights are the number of the step."""
+
+    def step(engine, _batch):
+        for tensor in (*network.parameters(), network.running_mean):
+            tensor.data.fill_(engine.state.iteration - 1)
+
+    def resume(engine):  # as `RunFolder` does
+        engine.state.epoch = engine.state.iteration = start
+
+    engine = Engine(step)
+    engine.add_event_handler(Events.STARTED, resume)
+    AverageWeights(network, average, decay=decay).attach(engine)
+    engine.run([None], max_epochs=steps)
+    return average
+
+
+def _average(*, decay, steps):
+    return _train(torch.nn.BatchNorm1d(1), torch.nn.BatchNorm1d(1), decay=decay, steps=steps)
+
+
+def test_averaged_weights_and_statistics_follow_the_trained_ones_as_pandas_averages():
+    pandas = pytest.importorskip("pandas")
+    kept = _average(decay=0.1, steps=40)  # the warm-up starts at 0.1
+    expected = pandas.Series(range(40)).ewm(alpha=0.9, adjust=False).mean().iloc[-1]
+    for tensor in (kept.weight, kept.running_mean):
+        assert tensor.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_short_training_does_not_average_in_its_start():
+    assert _average(decay=0.999, steps=30).weight.item() > 20
+
+
+def test_an_average_that_is_saved_and_restored_goes_on_as_if_never_interrupted():
+    whole = _average(decay=0.9, steps=20)
+    first = _average(decay=0.9, steps=8)
+    again = torch.nn.BatchNorm1d(1)
+    again.load_state_dict(first.state_dict())
+    _train(torch.nn.BatchNorm1d(1), again, decay=0.9, steps=20, start=8)
+    assert torch.equal(whole.weight, again.weight)
+
+
+def test_whole_numbers_are_copied():
+    network, average = torch.nn.BatchNorm1d(1), torch.nn.BatchNorm1d(1)
+    network.num_batches_tracked += 7
+    assert _train(network, average, decay=0.9, steps=3).num_batches_tracked == 7
+
+
+def test_without_a_decay_the_trained_network_itself_is_kept():
+    network = torch.nn.BatchNorm1d(1)
+    assert _train(network, network, decay=0, steps=3).weight.item() == 2.0
+    with pytest.raises(ValueError, match="ema_decay"):
+        AverageWeights(network, network, decay=1.0)

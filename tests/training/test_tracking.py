@@ -23,7 +23,7 @@ class _Store:
 def _tracker(**parts):
     tracker = RunTracker.__new__(RunTracker)  # without opening a store
     run = SimpleNamespace(info=SimpleNamespace(run_id="a"))
-    vars(tracker).update({"rank": 0, "cur_run": run, "client": _Store()} | parts)
+    vars(tracker).update({"cur_run": run, "client": _Store()} | parts)
     return tracker
 
 
