@@ -31,14 +31,7 @@ class PrepareImageBatch(PrepareBatch):
         non_blocking: bool = False,
         **_kwargs: Any,
     ) -> tuple[Tensor, Tensor]:
-        """Return images `[N, C, H, W]`, float32 and channels last, and labels `[N]`.
-
-        Args:
-            batchdata: `image` `[N, C, H, W]` uint8, `label` `[N]`.
-            device: Device that the batch is moved to.
-            non_blocking: See `torch.Tensor.to`.
-            _kwargs: Further arguments of MONAI's engines, which are not used.
-        """
+        """Return images `[N, C, H, W]`, uint8 before, float32 and channels last now, and labels `[N]`."""
         label = batchdata["label"].to(device, non_blocking=non_blocking)
         image = batchdata["image"].to(device, non_blocking=non_blocking).float().div_(255)
         for transform in self.transforms:

@@ -84,16 +84,10 @@ class RadiographDataset(Dataset):
 
 
 def split_normalization(preprocessing: Compose) -> tuple[Compose, NormalizeIntensity]:
-    """Split the preprocessing into the steps that make images in [0, 1], and the normalisation.
+    """Split a bundle's preprocessing into the steps that make images in [0, 1], and the normalisation.
 
     Training applies the first part once and keeps its result as uint8. It applies the second part to each
     batch, after the augmentation of images in [0, 1].
-
-    Args:
-        preprocessing: Preprocessing of a bundle.
-
-    Raises:
-        ValueError: If the last step is not `NormalizeIntensityd` with two numbers.
     """
     *steps, last = preprocessing.transforms
     if isinstance(last, NormalizeIntensityd):
@@ -107,12 +101,7 @@ def split_normalization(preprocessing: Compose) -> tuple[Compose, NormalizeInten
 
 
 def decode_image(file: str, decoding: Compose) -> Tensor:
-    """Read one image as uint8 `[1, S, S]`: the nearest of 256 levels between 0 and 1.
-
-    Raises:
-        ValueError: If `decoding` leaves values outside [0, 1].
-        RuntimeError: If the file cannot be read; MONAI's, with the reader's own error as its cause.
-    """
+    """Read one image as uint8 `[1, S, S]`: the nearest of 256 levels between 0 and 1."""
     image = torch.as_tensor(decoding({"image": file})["image"].as_tensor())
     low, high = image.aminmax()
     if low < 0 or high > 1:

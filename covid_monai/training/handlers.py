@@ -119,7 +119,7 @@ class AverageWeights:
     def __init__(self, network: nn.Module, average: nn.Module, *, decay: float) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"ema_decay is {decay}. Choose a number in [0, 1); 0 switches the average off.")
-        self._decay = decay
+        self.decay = decay
         # Collected once: at every step it would take three times as long as the averaging.
         pairs = list(zip(_tensors(average), _tensors(network), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
@@ -128,13 +128,13 @@ class AverageWeights:
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer."""
-        if self._decay > 0:
+        if self.decay > 0:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         """Follow the step that the trainer has completed."""
         steps = engine.state.iteration - 1
-        decay = min(self._decay, (1 + steps) / (10 + steps)) if steps > 0 else 0.0
+        decay = min(self.decay, (1 + steps) / (10 + steps)) if steps > 0 else 0.0
         get_ema_multi_avg_fn(decay)(self._averages, self._current, steps)
         for average, value in self._copied:
             average.copy_(value)
@@ -189,9 +189,12 @@ class Throughput:
             pause=Events.GET_BATCH_COMPLETED,
             resume=Events.GET_BATCH_STARTED,
         )
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda: setattr(self, "_images", 0))
+        engine.add_event_handler(Events.EPOCH_STARTED, self._reset)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_metrics)
+
+    def _reset(self) -> None:
+        self._images = 0
 
     def _count(self, engine: Any) -> None:
         self._images += len(engine.state.batch["label"])

@@ -30,23 +30,9 @@ def find_learning_rate(
 ) -> float:
     """Raise the learning rate from batch to batch and find where the loss falls fastest.
 
-    Write `learning_rates.csv` and `learning_rates.png` to `output_dir` and leave the network as it was.
-
-    Args:
-        network: Network at its start.
-        optimizer: Optimizer of its parameters.
-        loss: Loss of logits and labels.
-        dataloader: Batches of the training split.
-        prepare_batch: Preparation of a batch, as in the training.
-        precision: Key of `PRECISIONS`.
-        device: Device that the test runs on.
-        output_dir: Folder for the two files.
-
-    Returns:
-        The learning rate of the steepest descent; a good `--learning_rate` lies there or a little below.
-
-    Raises:
-        ValueError: If the loss diverges at once.
+    Write `learning_rates.csv` and `learning_rates.png` to `output_dir`, and leave the network as it was. The
+    arguments are the parts of a training at its start. A good `--learning_rate` is the returned one, or a
+    little below it.
 
     Reference: Smith, Cyclical learning rates for training neural networks, WACV 2017.
     """

@@ -97,15 +97,7 @@ def _placed(masks: Tensor, start: Tensor, scale: Tensor, sides: tuple[int, int])
 
 
 def marker_mask(text: str, height: int) -> Tensor:
-    """Draw `text` with Pillow's built-in font.
-
-    Args:
-        text: Single line of text.
-        height: Font size in pixels, at least 1.
-
-    Returns:
-        `[rows, columns]`, cropped to the letters: 0 outside them, 1 inside, values between on their edges.
-    """
+    """Draw a line of text in Pillow's own font of `height` pixels: 0 around the letters, 1 inside them."""
     font = ImageFont.load_default(height)
     left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
     canvas = Image.new("L", (max(1, right - left), max(1, bottom - top)))

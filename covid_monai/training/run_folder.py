@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import ignite.distributed as idist
@@ -16,6 +18,7 @@ from covid_monai.bundle.bundle import save_checkpoint
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class RunSettings:
     """Top-level values of the config, with overlays and the command line applied.
 
@@ -26,23 +29,30 @@ class RunSettings:
         may_differ: Ids that a resumed run need not share with its first part.
     """
 
-    def __init__(
-        self, resolved_ids: Mapping[str, Any], *, digests: Mapping[str, str], may_differ: Sequence[str]
-    ) -> None:
-        self._resolved_ids = resolved_ids
-        self._digests = digests
-        self._may_differ = frozenset(may_differ)
+    resolved_ids: Mapping[str, Any]
+    digests: Mapping[str, str]
+    may_differ: Sequence[str]
 
     def values(self) -> dict[str, Any]:
         """Return all settings that are numbers, words, switches, empty, or lists of these."""
-        plain = {key: value for key, value in self._resolved_ids.items() if _is_plain(value)}
-        return {key: value for key, value in plain.items() if "::" not in key} | dict(self._digests)
+        plain = {key: value for key, value in self.resolved_ids.items() if _is_plain(value)}
+        return {key: value for key, value in plain.items() if "::" not in key} | dict(self.digests)
 
     def shared(self) -> dict[str, Any]:
         """Return the settings that a resumed run must share with its first part."""
-        return {key: value for key, value in self.values().items() if key not in self._may_differ}
+        return {key: value for key, value in self.values().items() if key not in self.may_differ}
+
+    def components(self) -> dict[str, dict[str, Any]]:
+        """Return the class and the plain attributes of every part of the config that has been built."""
+        return {
+            key: {"_target_": f"{type(part).__module__}.{type(part).__qualname__}"}
+            | {name: value for name, value in vars(part).items() if name[0] != "_" and _is_plain(value)}
+            for key, part in self.resolved_ids.items()
+            if hasattr(part, "__dict__") and not isinstance(part, type | ModuleType | FunctionType)
+        }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class RunFolder:
     """Keep a run's best weights and everything that the next epoch depends on.
 
@@ -66,30 +76,23 @@ class RunFolder:
         ValueError: If the folder is the bundle itself.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        bundle: Bundle,
-        network: nn.Module,
-        evaluator: Any,
-        stateful: dict[str, Any],
-        settings: RunSettings,
-        resume: bool = False,
-    ) -> None:
-        self.folder = Path(folder)
-        self.bundle = bundle
-        self.network = network
-        self.evaluator = evaluator
-        self.stateful = stateful
-        self.settings = settings
-        self.resume = resume
+    folder: Path
+    bundle: Bundle
+    network: nn.Module
+    evaluator: Any
+    stateful: dict[str, Any]
+    settings: RunSettings
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the folder and make it a bundle."""
+        self.folder = Path(self.folder)
         self.last_path = self.folder / "models" / "last.pt"
         self.best_path = self.folder / "models" / "model.pt"
         self._check_folder()
         # A folder with a state has its configs too, and a refused resume must not change them.
         if idist.get_rank() == 0 and not self.last_path.exists():
-            bundle.copy_to(self.folder)
+            self.bundle.copy_to(self.folder)
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer; list this handler after the validation handler."""
@@ -113,11 +116,7 @@ class RunFolder:
         save_checkpoint(content | parts, self.last_path)
 
     def load(self, trainer: Any) -> None:
-        """Continue from `models/last.pt` if the run is resumed and the file is there.
-
-        Raises:
-            ValueError: If the first part of the run had other settings; the message names them.
-        """
+        """Continue from `models/last.pt` if the run is resumed, the file is there and the settings agree."""
         if not self.resume:
             return
         if not self.last_path.exists():

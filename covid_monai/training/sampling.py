@@ -25,13 +25,6 @@ def check_records(
 ) -> None:
     """Refuse splits that would end a training in its first epoch, before anything is decoded.
 
-    Args:
-        train_records: Records of the training split.
-        val_records: Records of the validation split.
-        class_names: Classes in the order of the labels.
-        balance: Way of balancing classes and sources, one of `BALANCES`.
-        world_size: Number of processes.
-
     Raises:
         ValueError: If `balance` is unknown, if a class has no training image, or if the validation split has
             fewer than two classes or fewer images than there are processes.
@@ -70,10 +63,8 @@ def source_weights(records: Sequence[dict]) -> Tensor:
     """Return the probability of drawing each image, such that no source dominates a class.
 
     Classes are drawn equally often. Within a class a source is drawn in proportion to the square root
-    of its images: equal shares would repeat the images of a small source too often.
-
-    Args:
-        records: Records with `label`, and `source` where it is known; images without one are one source.
+    of its images: equal shares would repeat the images of a small source too often. Images without `source`
+    are one source.
 
     >>> images = [{"label": 0, "source": "a"}] * 4 + [{"label": 0, "source": "b"}] + [{"label": 1}]
     >>> source_weights(images)
@@ -99,13 +90,7 @@ class EpochSampler(DistributedSampler):
     """
 
     def __init__(
-        self,
-        dataset: Any,
-        *,
-        weights: Tensor | None = None,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        self, dataset: Any, *, weights: Tensor | None = None, seed: int, rank: int = 0, world_size: int = 1
     ) -> None:
         drop_last = world_size > 1  # padding would show some images twice
         super().__init__(

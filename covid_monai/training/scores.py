@@ -45,11 +45,7 @@ class ClassificationScores(Metric):
         self._labels.append(labels.detach())
 
     def compute(self) -> dict[str, float]:
-        """Return the metrics of all images that `update` has kept.
-
-        Raises:
-            ValueError: If there are none.
-        """
+        """Return the metrics of all images that `update` has kept."""
         if not self._logits:
             raise ValueError(
                 "No validation image was scored, because the validation split is empty. Prepare the datalist "

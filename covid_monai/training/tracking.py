@@ -21,7 +21,6 @@ import mlflow
 import yaml
 from ignite.engine import Engine, Events
 from mlflow.entities import Dataset, DatasetInput, RunStatus
-from monai.bundle import ConfigParser
 from monai.handlers import MLFlowHandler
 from sklearn.metrics import confusion_matrix
 
@@ -155,7 +154,7 @@ class RunTracker(MLFlowHandler):
             source=str(self.datalist.path.resolve()),
         )
         self.client.log_inputs(run_id, [DatasetInput(data)])
-        config = ConfigParser.load_config_file(self.bundle.root / "configs" / "train.yaml") | values
+        config = values | self.settings.components()
         self.client.log_text(run_id, yaml.safe_dump(config, sort_keys=False), "config/train_resolved.yaml")
         components = "\n\n".join(f"{name}: {component!r}" for name, component in self.components.items())
         self.client.log_text(run_id, components + "\n", "config/components.txt")
@@ -164,12 +163,9 @@ class RunTracker(MLFlowHandler):
 
 @idist.one_rank_only()
 def log_results(bundle: Bundle, scores: ClassificationScores, metrics: Mapping[str, float]) -> None:
-    """Log figures, weights, decisions and final metrics to the MLflow run of a run folder, and close the run.
+    """Log figures, weights, decisions and `val_best/...` metrics to the run of a run folder, and close it.
 
-    Args:
-        bundle: Run folder as a bundle.
-        scores: Scores of the validation split with the best weights.
-        metrics: Metrics of the same scores, logged as `val_best/...`.
+    The scores and metrics are those of the validation split with the best weights.
     """
     run_id = read_run_id(bundle.root)
     if run_id not in _unfinished:
@@ -187,16 +183,9 @@ def log_results(bundle: Bundle, scores: ClassificationScores, metrics: Mapping[s
     }
     for name, figure in figures.items():
         client.log_figure(run_id, figure, f"figures/{name}.png")
-    files = {
-        "models": bundle.checkpoint_path,
-        "operating_point": bundle.operating_point_path,
-        "calibration": bundle.calibration_path,
-        "gate": bundle.gate_path,
-        "score_reference": bundle.score_reference_path,
-    }
-    for folder, path in files.items():
+    for path in bundle.model_files:
         if path.is_file():
-            client.log_artifact(run_id, str(path), folder)
+            client.log_artifact(run_id, str(path), "models" if path.stem == "model" else path.stem)
     for name, value in metrics.items():
         client.log_metric(run_id, f"val_best/{name}", value)
     client.set_terminated(run_id)
@@ -204,15 +193,9 @@ def log_results(bundle: Bundle, scores: ClassificationScores, metrics: Mapping[s
 
 
 def log_evaluation(files: Sequence[Path], *, bundle_root: Path, metrics: Mapping[str, float]) -> bool:
-    """Add the files of an evaluation to the MLflow run that trained the bundle.
+    """Add files (`evaluation/`) and metrics (`test/...`) to the MLflow run that trained the bundle.
 
-    Args:
-        files: Files to keep under `evaluation/`; none of them may name a patient.
-        bundle_root: Run folder of a training.
-        metrics: Metrics, logged as `test/...`.
-
-    Returns:
-        Whether the store has the run. A bundle without its run is no error.
+    The files must not name patients. Return whether the store has the run; a bundle without it is no error.
     """
     run_id = read_run_id(bundle_root)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_STORE

@@ -14,6 +14,7 @@ from typing import Any
 import mlflow
 import pytest
 import torch
+import yaml
 from monai.bundle import ConfigWorkflow
 
 from covid_monai.bundle import Bundle
@@ -173,6 +174,19 @@ def test_the_resolved_config_shows_overrides_and_defaults(run, store):
     assert "network_name: resnet10" in text
     assert "learning_rate: 0.001" in text
     assert f"output_dir: {run}" in text
+
+
+def test_the_resolved_config_shows_nested_overrides(phantoms, train, store, tmp_path):
+    nested = {"train::handlers::2::max_norm": 0.25, "validate::dataloader::batch_size": 16}
+    train(tmp_path / "nested", phantoms, max_epochs=1, **nested)
+    run_id = (tmp_path / "nested" / "mlflow_run_id.txt").read_text()
+    config = yaml.safe_load(mlflow.artifacts.load_text(f"runs:/{run_id}/config/train_resolved.yaml"))
+    assert config["train::handlers::2"] == {
+        "_target_": "covid_monai.training.handlers.ClipGradients",
+        "max_norm": 0.25,
+    }
+    assert config["validate::dataloader"]["batch_size"] == 16
+    assert config["train::transforms::4"]["rotate_degrees"] == 15.0
 
 
 def test_a_second_run_does_not_overwrite_the_first(run, train):
