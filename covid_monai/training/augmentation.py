@@ -29,9 +29,6 @@ class RandomCollimation:
         side_probability: Probability that a side gets a strip, in [0, 1]; at least one side gets one.
         bright_probability: Probability that the strips are bright (the surround of a scanned image) and not
             dark (a collimator), in [0, 1].
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
 
     probability: float
@@ -67,9 +64,6 @@ class RandomGamma:
 
     Args:
         gamma: Smallest and largest exponent, on either side of 1; each side is drawn equally often.
-
-    Raises:
-        ValueError: If the exponents are not on either side of 1.
     """
 
     gamma: tuple[float, float]

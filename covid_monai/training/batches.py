@@ -50,9 +50,6 @@ class AutocastInferer(Inferer):
     Args:
         precision: "fp32", "bf16" or "fp16"; fp16 needs CUDA and the trainer's `amp: true`, which adds the
             gradient scaler.
-
-    Raises:
-        ValueError: If `precision` is unknown.
     """
 
     def __init__(self, precision: str = "fp32") -> None:

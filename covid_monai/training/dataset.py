@@ -34,9 +34,7 @@ class RadiographDataset(Dataset):
         device: Device that the batches go to.
 
     Raises:
-        ValueError: If `cache` is unknown, or the decoded images leave [0, 1].
         RuntimeError: If a file cannot be read; MONAI's, with the reader's own error as its cause.
-        OSError: If the cache cannot be written.
     """
 
     def __init__(

@@ -45,16 +45,16 @@ def calibrate(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) 
 def choose_thresholds(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
     """Choose the operating point on calibrated probabilities, and write `models/operating_point.json`."""
     calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
-    choose_operating_point(
-        scores.labels, calibrated, scores.class_names, chosen_on=_origin_with_patients(datalist)
-    ).save(bundle.operating_point_path)
+    choose_operating_point(scores.labels, calibrated, scores.class_names, chosen_on=_origin(datalist)).save(
+        bundle.operating_point_path
+    )
 
 
 @idist.one_rank_only()
 def write_score_reference(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
     """Write the distribution of calibrated probabilities, which drift is measured against."""
     calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
-    fit_score_reference(calibrated, scores.class_names, chosen_on=_origin_with_patients(datalist)).save(
+    fit_score_reference(calibrated, scores.class_names, chosen_on=_origin(datalist)).save(
         bundle.score_reference_path
     )
 
@@ -79,12 +79,8 @@ def log_next_command(bundle: Bundle, datalist: Datalist, *, auroc: float) -> Non
 
 
 def _origin(datalist: Datalist) -> dict[str, Any]:
-    return {"split": "validation", "datalist_digest": datalist.digest}
-
-
-def _origin_with_patients(datalist: Datalist) -> dict[str, Any]:
     patients = {record["patient"] for record in datalist.splits["validation"]}
-    return _origin(datalist) | {"patients": len(patients)}
+    return {"split": "validation", "datalist_digest": datalist.digest, "patients": len(patients)}
 
 
 def _patients_in_order(records: Sequence[dict], labels: NDArray[np.int64]) -> list[str]:

@@ -111,15 +111,11 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         output: Tensor = (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
         return output
 
-    @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.num_batches_tracked is not None
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.momentum is not None
-        self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
+        buffers: Any = self  # torch declares the buffers and the momentum as optional
+        buffers.num_batches_tracked += 1
+        buffers.running_mean.lerp_(mean, self.momentum)
+        buffers.running_var.lerp_(variance, self.momentum)
 
 
 def share_norms(network: nn.Module, *, shared: bool = True) -> nn.Module:

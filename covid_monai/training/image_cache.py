@@ -93,9 +93,6 @@ class ImageCache:
 
         Decoded images stay in the cache if the filling is interrupted or fails. `decode` is called in
         `workers` threads; its exceptions are raised.
-
-        Raises:
-            OSError: If a file cannot be read, or the cache cannot be written.
         """
         contents = self.contents(files)
         known = self.rows()
@@ -166,12 +163,7 @@ class ImageCache:
             write([self._database.execute(_ENTER, image).fetchall()[0][0] for image in images])
 
     def decode(self, content: bytes, file: str, decode: Decode) -> Tensor:
-        """Decode one image and check it.
-
-        Raises:
-            ValueError: If `decode` does not return uint8 `[1, S, S]`.
-            OSError: If the content of the file has changed meanwhile.
-        """
+        """Decode one image, and check its shape and that the content of the file is still the same."""
         image = decode(file)
         if image.shape != (1, self.size, self.size) or image.dtype != torch.uint8:
             expected = f"uint8 [1, {self.size}, {self.size}]"

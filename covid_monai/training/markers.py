@@ -1,7 +1,8 @@
 """Random image markers: bright letters near a corner, for a whole batch at once; see `augmentation.py`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -25,16 +26,11 @@ class RandomMarkers:
         probability: Probability that an image is changed, in [0, 1].
         texts: Words that a marker may show.
         size: Smallest and largest letter size as a fraction of the image's height, in (0, 0.25].
-
-    Raises:
-        ValueError: If an argument is empty or out of its range.
     """
 
     probability: float
     texts: Sequence[str]
     size: tuple[float, float]
-    _masks: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
-    _masks_height: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -49,7 +45,8 @@ class RandomMarkers:
         if self.probability == 0:
             return image
         count, device = len(image), image.device
-        letters, extents = self._letters(image)
+        height = round(max(self.size[1] * image.shape[-2], _LEAST_HEIGHT))
+        letters, extents = _letters(tuple(self.texts), height, device)
         text = torch.randint(len(self.texts), (count,), device=device)
         low, high = (max(share * image.shape[-2], _LEAST_HEIGHT) for share in self.size)
         scale = (low + torch.rand(count, device=device) * (high - low)) / high
@@ -63,17 +60,15 @@ class RandomMarkers:
         level = 0.85 + 0.15 * torch.rand(count, device=device)
         return image.lerp(level.to(image.dtype).view(-1, 1, 1, 1), mask * drawn.view(-1, 1, 1, 1))
 
-    def _letters(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return all texts at the largest size `[T, 1, H, W]`, top left, and their extents `[T, 2]`."""
-        height = round(max(self.size[1] * image.shape[-2], _LEAST_HEIGHT))
-        if self._masks is None or self._masks_height != height or self._masks[0].device != image.device:
-            self._masks_height = height
-            masks = [marker_mask(text, height) for text in self.texts]
-            extents = torch.tensor([mask.shape for mask in masks])
-            rows, columns = extents.amax(0).tolist()
-            padded = [pad(mask, (0, columns - mask.shape[1], 0, rows - mask.shape[0])) for mask in masks]
-            self._masks = torch.stack(padded)[:, None].to(image.device), extents.to(image.device)
-        return self._masks
+
+@lru_cache(maxsize=4)
+def _letters(texts: tuple[str, ...], height: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return all texts at one size `[T, 1, H, W]`, top left, and their extents `[T, 2]`."""
+    masks = [_marker_mask(text, height) for text in texts]
+    extents = torch.tensor([mask.shape for mask in masks])
+    rows, columns = extents.amax(0).tolist()
+    padded = [pad(mask, (0, columns - mask.shape[1], 0, rows - mask.shape[0])) for mask in masks]
+    return torch.stack(padded)[:, None].to(device), extents.to(device)
 
 
 def _placed(masks: Tensor, start: Tensor, scale: Tensor, sides: tuple[int, int]) -> Tensor:
@@ -96,7 +91,7 @@ def _placed(masks: Tensor, start: Tensor, scale: Tensor, sides: tuple[int, int])
     return canvas[..., : sides[0], : sides[1]]
 
 
-def marker_mask(text: str, height: int) -> Tensor:
+def _marker_mask(text: str, height: int) -> Tensor:
     """Draw a line of text in Pillow's own font of `height` pixels: 0 around the letters, 1 inside them."""
     font = ImageFont.load_default(height)
     left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
