@@ -7,6 +7,7 @@ A handler gets the engine that it listens to: MONAI's `SupervisedTrainer`, which
 import logging
 import random
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import ignite.distributed as idist
@@ -24,6 +25,7 @@ from covid_monai.training.sampling import EpochSampler
 logger = logging.getLogger("covid_monai.training")
 
 
+@dataclass(eq=False)
 class SeedEpoch:
     """Set every source of randomness from (seed, epoch, process) when an epoch starts.
 
@@ -35,9 +37,8 @@ class SeedEpoch:
         sampler: Sampler that gets the number of the epoch.
     """
 
-    def __init__(self, seed: int, *, sampler: EpochSampler) -> None:
-        self.seed = seed
-        self.sampler = sampler
+    seed: int
+    sampler: EpochSampler
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer."""
@@ -53,6 +54,7 @@ class SeedEpoch:
         self.sampler.set_epoch(epoch)
 
 
+@dataclass(eq=False)
 class ClipGradients:
     """Clip the norm of the gradients before each step.
 
@@ -61,9 +63,8 @@ class ClipGradients:
         max_norm: Largest L2 norm over all gradients; 0 or less switches clipping off.
     """
 
-    def __init__(self, network: nn.Module, max_norm: float) -> None:
-        self.network = network
-        self.max_norm = max_norm
+    network: nn.Module
+    max_norm: float
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer."""
@@ -77,6 +78,7 @@ class ClipGradients:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
 
 
+@dataclass(eq=False)
 class FreezeBackbone:
     """Train the head alone for the first epochs, then everything.
 
@@ -85,9 +87,8 @@ class FreezeBackbone:
         epochs: Number of epochs in which only the head is trained.
     """
 
-    def __init__(self, network: nn.Module, epochs: int) -> None:
-        self.network = network
-        self.epochs = epochs
+    network: nn.Module
+    epochs: int
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer."""
@@ -144,6 +145,7 @@ def _tensors(network: nn.Module) -> list[Tensor]:
     return [tensor.detach() for tensor in (*network.parameters(), *network.buffers())]
 
 
+@dataclass(eq=False)
 class EarlyStop:
     """Stop when the key metric has not improved for some epochs.
 
@@ -155,9 +157,8 @@ class EarlyStop:
         patience: Number of epochs without a better metric before stopping; 0 or less never stops.
     """
 
-    def __init__(self, evaluator: Any, patience: int) -> None:
-        self.evaluator = evaluator
-        self.patience = patience
+    evaluator: Any
+    patience: int
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer; list this handler after those that validate and restore."""

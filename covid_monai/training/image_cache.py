@@ -18,6 +18,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -226,6 +227,7 @@ class ImageCache:
                     yield content, file
 
 
+@dataclass(eq=False, repr=False)
 class CachedImages:
     """Images of some files, in their order.
 
@@ -233,41 +235,36 @@ class CachedImages:
     again.
     """
 
-    def __init__(
-        self,
-        cache: ImageCache,
-        files: Sequence[str],
-        contents: Sequence[bytes],
-        rows: Sequence[Row],
-        decode: Decode,
-    ) -> None:
-        self._cache = cache
-        self._files = files
-        self._contents = contents
-        self._rows = rows
-        self._decode = decode
-        self._numbers = torch.tensor([row.number for row in rows], dtype=torch.long)
-        self._unchecked = torch.ones(len(rows), dtype=torch.bool)
-        self._map = cache.map(int(self._numbers.max()) + 1)
+    cache: ImageCache
+    files: Sequence[str]
+    contents: Sequence[bytes]
+    rows: Sequence[Row]
+    decode: Decode
+
+    def __post_init__(self) -> None:
+        """Map the rows into memory."""
+        self._numbers = torch.tensor([row.number for row in self.rows], dtype=torch.long)
+        self._unchecked = torch.ones(len(self.rows), dtype=torch.bool)
+        self._map = self.cache.map(int(self._numbers.max()) + 1)
 
     def __len__(self) -> int:
         """Count the images."""
-        return len(self._files)
+        return len(self.files)
 
     def __getitem__(self, positions: Tensor) -> Tensor:
         """Return a copy of the images `[N, 1, S, S]` uint8 at `positions` `[N]` int64."""
         unchecked = positions[self._unchecked[positions]].tolist()
         damaged = [position for position in unchecked if self._is_damaged(position)]
         if damaged:
-            logger.warning("%s: damaged images are decoded again: %d", self._cache.folder, len(damaged))
-            items = [(self._contents[position], self._files[position]) for position in damaged]
-            self._cache.write([(item[0], self._cache.decode(*item, self._decode)) for item in items])
+            logger.warning("%s: damaged images are decoded again: %d", self.cache.folder, len(damaged))
+            items = [(self.contents[position], self.files[position]) for position in damaged]
+            self.cache.write([(item[0], self.cache.decode(*item, self.decode)) for item in items])
         self._unchecked[positions] = False
         return self._map[self._numbers[positions]]
 
     def _is_damaged(self, position: int) -> bool:
-        row = self._rows[position]
-        return checksum(self._contents[position], self._map[row.number]) != row.checksum
+        row = self.rows[position]
+        return checksum(self.contents[position], self._map[row.number]) != row.checksum
 
 
 def hash_content(file: str) -> bytes:

@@ -1,9 +1,9 @@
 """The learning-rate range test: `python -m monai.bundle run find_lr`."""
 
-import csv
 import logging
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from monai.optimizers import LearningRateFinder
@@ -52,15 +52,12 @@ def find_learning_rate(
         raise ValueError(
             "The loss diverged at once, so that no learning rate can be found. Check the images and labels."
         )
-    _write_curve(Path(output_dir), rates, losses, finder)
-    logger.info("The loss falls fastest at learning rate %.2g. The curve is in %s.", best, output_dir)
-    return best
-
-
-def _write_curve(folder: Path, rates: list[float], losses: list[float], finder: LearningRateFinder) -> None:
-    with replace_atomically(folder / "learning_rates.csv") as path, path.open("w", newline="") as file:
-        csv.writer(file).writerows([("learning_rate", "loss"), *zip(rates, losses, strict=True)])
+    with replace_atomically(Path(output_dir) / "learning_rates.csv") as path:
+        table, header = np.c_[rates, losses], "learning_rate,loss"
+        np.savetxt(path, table, fmt="%.9g", delimiter=",", header=header, comments="")
     figure = Figure(figsize=(6, 4), layout="constrained")
     finder.plot(ax=figure.add_subplot())
-    with replace_atomically(folder / "learning_rates.png") as path:
+    with replace_atomically(Path(output_dir) / "learning_rates.png") as path:
         figure.savefig(path, format="png")
+    logger.info("The loss falls fastest at learning rate %.2g. The curve is in %s.", best, output_dir)
+    return best

@@ -1,6 +1,6 @@
 """The metrics of the validation split after each epoch, as one Ignite metric."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,16 +22,11 @@ class ClassificationScores(Metric):
 
     Args:
         class_names: Class names in the order of the logits.
-        output_transform: Function from the engine's output to (logits `[N, K]`, labels `[N]`).
     """
 
-    def __init__(
-        self,
-        class_names: Sequence[str],
-        output_transform: Callable = lambda output: (output["pred"], output["label"]),
-    ) -> None:
+    def __init__(self, class_names: Sequence[str]) -> None:
         self.class_names = tuple(class_names)
-        super().__init__(output_transform=output_transform)
+        super().__init__(output_transform=lambda output: (output["pred"], output["label"]))
 
     def reset(self) -> None:
         """Forget the epoch before."""
@@ -39,7 +34,7 @@ class ClassificationScores(Metric):
         self._labels: list[Tensor] = []
 
     def update(self, output: tuple[Tensor, Tensor]) -> None:
-        """Keep one batch."""
+        """Keep logits `[N, K]` and labels `[N]` of one batch."""
         logits, labels = output
         self._logits.append(torch.as_tensor(logits).detach())
         self._labels.append(labels.detach())

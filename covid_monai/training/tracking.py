@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ _STOPPED_BY_HAND = 130  # as a shell reports SIGINT
 _unfinished: dict[str, mlflow.MlflowClient] = {}  # runs that this process has opened, by id
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class RunTracker(MLFlowHandler):
     """Log a training run to MLflow; MONAI's handler opens the store and writes the values.
 
@@ -58,24 +60,18 @@ class RunTracker(MLFlowHandler):
         evaluator: Evaluator that has the validation metrics.
     """
 
-    def __init__(
-        self,
-        *,
-        folder: str | Path,
-        bundle: Bundle,
-        settings: RunSettings,
-        components: Mapping[str, Any],
-        datalist: Datalist,
-        evaluator: Any,
-    ) -> None:
-        self.folder = Path(folder)
+    folder: Path
+    bundle: Bundle
+    settings: RunSettings
+    components: Mapping[str, Any]
+    datalist: Datalist
+    evaluator: Any
+
+    def __post_init__(self) -> None:
+        """Open the store."""
+        self.folder = Path(self.folder)
         if idist.get_rank() == 0:  # several processes would create the database at the same time
-            super().__init__(experiment_name=bundle.name, run_name=self.folder.resolve().name)
-        self.bundle = bundle
-        self.settings = settings
-        self.components = components
-        self.datalist = datalist
-        self.evaluator = evaluator
+            super().__init__(experiment_name=self.bundle.name, run_name=self.folder.resolve().name)
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer; list this handler after those that restore and save the run."""
@@ -175,14 +171,10 @@ def log_results(bundle: Bundle, scores: ClassificationScores, metrics: Mapping[s
     calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
     decisions = decide(calibrated, OperatingPoint.load(bundle.operating_point_path))
     counts = confusion_matrix(labels, decisions, labels=range(len(names)))
-    figures = {
-        "validation_confusion_matrix": plot_confusion_matrix(
-            counts, names, title="Validation split, thresholds chosen on it"
-        ),
-        "validation_roc": plot_roc(labels, calibrated, names, title="ROC, validation split"),
-    }
-    for name, figure in figures.items():
-        client.log_figure(run_id, figure, f"figures/{name}.png")
+    figure = plot_confusion_matrix(counts, names, title="Validation split, thresholds chosen on it")
+    client.log_figure(run_id, figure, "figures/validation_confusion_matrix.png")
+    figure = plot_roc(labels, calibrated, names, title="ROC, validation split")
+    client.log_figure(run_id, figure, "figures/validation_roc.png")
     for path in bundle.model_files:
         if path.is_file():
             client.log_artifact(run_id, str(path), "models" if path.stem == "model" else path.stem)
