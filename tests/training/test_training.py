@@ -176,7 +176,7 @@ def test_the_resolved_config_shows_overrides_and_defaults(run, store):
     assert f"output_dir: {run}" in text
 
 
-def test_the_resolved_config_shows_nested_overrides(phantoms, train, store, tmp_path):
+def test_the_resolved_config_shows_nested_overrides(phantoms, train, tmp_path):
     nested = {"train::handlers::2::max_norm": 0.25, "validate::dataloader::batch_size": 16}
     train(tmp_path / "nested", phantoms, max_epochs=1, **nested)
     run_id = (tmp_path / "nested" / "mlflow_run_id.txt").read_text()
