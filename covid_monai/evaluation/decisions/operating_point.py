@@ -216,14 +216,7 @@ def youden_threshold(is_case: NDArray[np.bool_], scores: Floats) -> float | None
 
     Where the classes hardly overlap, the unsmoothed index is flat around its maximum, and a few images at the
     edge of each class determine the threshold. With kernels over the log odds, as wide as Scott's rule says,
-    every image has an influence.
-
-    Args:
-        is_case: Shape [N].
-        scores: Shape [N], probabilities.
-
-    Returns:
-        The threshold; None if a class is missing, or no threshold is better than none.
+    every image has an influence. None if a class is missing, or no threshold is better than none.
     """
     if is_case.all() or not is_case.any():
         return None
@@ -255,21 +248,13 @@ def _smooth_cdf(values: Floats, at: Floats) -> Floats:
 def sensitivity_threshold(is_case: NDArray[np.bool_], scores: Floats, target: float) -> float:
     """Return the largest threshold (score >= t is positive) whose sensitivity is at least `target`.
 
-    Args:
-        is_case: Shape [N], with at least one case and one other image.
-        scores: Shape [N].
-        target: Sensitivity, 0 to 1.
-
     >>> round(sensitivity_threshold(np.array([False, True, True]), np.array([0.1, 0.4, 0.8]), 0.9), 3)
     0.25
     """
     _, tpr, cuts = _roc_curve(is_case, scores, drop_intermediate=False)
     # At least one case must be found; otherwise a target of 0 would select the infinite first cut.
     first = int(np.argmax(tpr >= max(target - 1e-12, 1e-12)))
-    return _between(cuts[first], cuts[first + 1]) if first + 1 < len(cuts) else float(cuts[first])
-
-
-def _between(upper: float, lower: float) -> float:
-    middle = (upper + lower) / 2
+    lower = cuts[first + 1] if first + 1 < len(cuts) else cuts[first]
+    middle = (cuts[first] + lower) / 2
     # Between adjacent floats there is no middle; the upper one separates them.
-    return float(middle if middle > lower else upper)
+    return float(middle if middle > lower else cuts[first])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
 from covid_monai.evaluation.metrics.classification_metrics import (
     CLASS_METRICS,
     HEADLINE_METRICS,
@@ -31,7 +32,7 @@ from covid_monai.evaluation.metrics.intervals import (
     ratio_interval,
     share_interval,
 )
-from covid_monai.evaluation.metrics.prediction_table import Floats
+from covid_monai.evaluation.metrics.prediction_table import Floats, PredictionTable
 
 _AREAS = ("auroc", "average_precision")
 
@@ -73,27 +74,32 @@ def metrics_with_intervals(
     headline = {m: sample.share(m, None, values[m]) for m in (*HEADLINE_METRICS, "average_precision")}
     headline |= {"kappa": sample.kappa(values["kappa"]), "ece": sample.ece(None, values["ece"])}
     headline |= {m: sample.loss(m, None, values[m]) for m in ("brier", "log_loss")}
-    per_class = {}
-    for k, name in enumerate(class_names):
-        of_class = values["per_class"][name]
-        per_class[name] = {
-            metric: interval.to_json() for metric, interval in sample.of_class(k, name, of_class).items()
-        } | {"support": of_class["support"]}
-    settings = {
-        "unit": "patient",
-        "patients": bootstrap.n_patients,
-        "resamples": resamples,
-        "skipped": sample.skipped,
-        "confidence": CONFIDENCE,
-        "seed": seed,
-        "exact": sample.exact,
-    }
     return {
         **values,
         **{metric: interval.to_json() for metric, interval in headline.items()},
-        "per_class": per_class,
-        "bootstrap": settings,
+        "per_class": {
+            name: {m: interval.to_json() for m, interval in sample.of_class(k, name, of_class).items()}
+            | {"support": of_class["support"]}
+            for k, (name, of_class) in enumerate(values["per_class"].items())
+        },
+        "bootstrap": {
+            "unit": "patient",
+            "patients": bootstrap.n_patients,
+            "resamples": resamples,
+            "skipped": sample.skipped,
+            "confidence": CONFIDENCE,
+            "seed": seed,
+            "exact": sample.exact,
+        },
     }
+
+
+def evaluate_rows(rows: PredictionTable, operating_point: OperatingPoint, **settings: int) -> dict[str, Any]:
+    """Compute `metrics_with_intervals` of the decisions at an operating point."""
+    decisions = decide(rows.probabilities, operating_point)
+    return metrics_with_intervals(
+        rows.labels, decisions, rows.probabilities, rows.patients, rows.class_names, **settings
+    )
 
 
 class _Resampled:
@@ -180,12 +186,6 @@ def resampled_metrics(
     labels: NDArray[np.int64], decisions: NDArray[np.int64], scores: Floats, bootstrap: PatientBootstrap
 ) -> tuple[dict[str, Any], int]:
     """Compute the metrics of all resamples with every class of the sample, and count the other resamples.
-
-    Args:
-        labels: Shape [N].
-        decisions: Shape [N].
-        scores: Shape [N, K], probabilities.
-        bootstrap: Resamples of the same images.
 
     Returns:
         Result of `metrics_from_confusion` with shapes [B] and [B, K], with `average_precision` likewise and

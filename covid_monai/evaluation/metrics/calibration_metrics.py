@@ -25,26 +25,20 @@ def reliability_bins(
         probability), `observed` (share of images of the class), `low`, `high` (95 % interval of `observed`),
         `n` (images). Images of equal probability share a bin, so there may be fewer than ten.
     """
-    found = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for k, name in enumerate(rows.class_names):
-        probabilities, is_case = rows.probabilities[:, k], rows.labels == k
-        bins = equal_mass_bins(probabilities)
-        found[name] = [
-            {
-                "predicted": float(probabilities[bins == b].mean()),
-                **_observed(rows.where(bins == b), is_case[bins == b], resamples=resamples, seed=seed),
-                "n": int(np.sum(bins == b)),
-            }
-            for b in range(bins.max() + 1)
-        ]
+        bins, found[name] = equal_mass_bins(rows.probabilities[:, k]), []
+        for b in range(bins.max() + 1):
+            part = rows.where(bins == b)
+            # One stratum: the number of images of the class in a bin is the result, so it must vary.
+            stratum = np.zeros(len(part), dtype=np.int64)
+            share = share_with_interval(
+                part.labels == k, stratum, part.patients, resamples=resamples, seed=seed
+            )
+            predicted = float(part.probabilities[:, k].mean())
+            observed = {"observed": share.value, "low": share.low, "high": share.high}
+            found[name].append({"predicted": predicted, **observed, "n": len(part)})
     return found
-
-
-def _observed(rows: PredictionTable, is_case: Any, *, resamples: int, seed: int) -> dict[str, float | None]:
-    # One stratum: the number of images of the class in a bin is the result, so it must vary.
-    stratum = np.zeros(len(rows), dtype=np.int64)
-    share = share_with_interval(is_case, stratum, rows.patients, resamples=resamples, seed=seed)
-    return {"observed": share.value, "low": share.low, "high": share.high}
 
 
 def abstention(

@@ -94,13 +94,7 @@ def check_shapes(
 
 
 class WeightedMetrics:
-    """Metrics of one set of images under many weightings at once; the images are sorted only once.
-
-    Args:
-        labels: Shape [N].
-        decisions: Shape [N].
-        scores: Shape [N, K], probabilities.
-    """
+    """Metrics of N images under many weightings at once; the images are sorted only once."""
 
     def __init__(self, labels: NDArray[np.int64], decisions: NDArray[np.int64], scores: Floats) -> None:
         self._labels, self._decisions, self._columns = labels, decisions, scores.T
@@ -120,24 +114,19 @@ class WeightedMetrics:
         aurocs, precisions, errors = [], [], []
         for k, scores in enumerate(self._columns):
             is_case = self._labels == k
-            images = by_score(is_case, scores, weights, ranking=self._rankings[k])
+            images = by_score(is_case, self._rankings[k], weights)
             aurocs.append(weighted_auroc(*images))
             precisions.append(weighted_average_precision(*images))
-            errors.append(weighted_ece(scores, is_case, weights, bins=self._bins[k]))
-        errors.append(weighted_ece(self._top, self._correct, weights, bins=self._top_bins))
+            errors.append(weighted_ece(scores, is_case, weights, self._bins[k]))
+        errors.append(weighted_ece(self._top, self._correct, weights, self._top_bins))
         return confusion, np.column_stack(aurocs), np.column_stack(precisions), np.column_stack(errors)
 
 
 def metrics_from_confusion(confusion: Floats, auroc: Floats) -> dict[str, Any]:
-    """Compute every metric from confusion matrices, for one set of images or for many resamples at once.
+    """Compute every metric from confusion matrices [..., K, K] (rows: truth) and AUROC per class [..., K].
 
-    Args:
-        confusion: Shape [..., K, K], rows are the truth; counts or sums of weights.
-        auroc: Shape [..., K], per class; NaN where undefined.
-
-    Returns:
-        The headline metrics and `kappa` with shape [...], and `per_class` with shape [..., K] per metric.
-        NaN where undefined: a ratio with denominator 0, and all but specificity of a class without cases.
+    The headline metrics and `kappa` have the shape [...], those in `per_class` [..., K]. NaN where undefined:
+    a ratio with denominator 0, and all but specificity of a class without cases.
 
     >>> values = metrics_from_confusion(np.array([[8.0, 2.0], [1.0, 9.0]]), np.array([0.9, 0.9]))
     >>> values["per_class"]["sensitivity"], values["balanced_accuracy"].round(3)
@@ -204,18 +193,13 @@ def ranked(scores: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def by_score(
-    is_case: NDArray[np.bool_],
-    scores: Floats,
-    weights: Floats,
-    *,
-    ranking: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    is_case: NDArray[np.bool_], ranking: tuple[NDArray[np.int64], NDArray[np.int64]], weights: Floats
 ) -> tuple[Floats, Floats]:
     """Sum weights [B, N] of cases and of others at each of S different scores, ascending: [B, S] each.
 
-    `ranking` is `ranked(scores)`. It saves a caller with many blocks the repeated sorting, which would take
-    longer than the rest.
+    `ranking` is `ranked(scores)`: sorting the scores for every block would take longer than the rest.
     """
-    order, starts = ranking or ranked(scores)
+    order, starts = ranking
     both = weights[:, order]
     cases = np.add.reduceat(both * is_case[order], starts, axis=1)
     return cases, np.add.reduceat(both, starts, axis=1) - cases
@@ -227,7 +211,7 @@ def weighted_auroc(cases: Floats, others: Floats) -> Floats:
     The weighted Mann-Whitney statistic: the share of pairs (case, other) in which the case scores higher,
     ties counting one half.
 
-    >>> weighted_auroc(*by_score(np.array([True, False]), np.array([0.7, 0.2]), np.ones((1, 2))))
+    >>> weighted_auroc(*by_score(np.array([True, False]), ranked(np.array([0.7, 0.2])), np.ones((1, 2))))
     array([1.])
     """
     below = np.cumsum(others, axis=1) - others / 2
@@ -235,13 +219,7 @@ def weighted_auroc(cases: Floats, others: Floats) -> Floats:
 
 
 def weighted_average_precision(cases: Floats, others: Floats) -> Floats:
-    """Compute the average precision [B] from `by_score`; NaN without cases.
-
-    The mean precision at the cases, as scikit-learn's `average_precision_score`.
-
-    >>> weighted_average_precision(*by_score(np.array([True, False]), np.array([0.2, 0.7]), np.ones((1, 2))))
-    array([0.5])
-    """
+    """Compute average precision [B], the mean precision at the cases, from `by_score`; NaN without cases."""
     found = np.cumsum(cases[:, ::-1], axis=1)
     called = found + np.cumsum(others[:, ::-1], axis=1)
     precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
@@ -249,11 +227,7 @@ def weighted_average_precision(cases: Floats, others: Floats) -> Floats:
 
 
 def weighted_ece(
-    probabilities: Floats,
-    outcomes: NDArray[np.bool_],
-    weights: Floats,
-    *,
-    bins: NDArray[np.int64] | None = None,
+    probabilities: Floats, outcomes: NDArray[np.bool_], weights: Floats, bins: NDArray[np.int64]
 ) -> Floats:
     """Compute the expected calibration error [B]: mean distance of probability and frequency over ten bins.
 
@@ -264,14 +238,10 @@ def weighted_ece(
         probabilities: Shape [N], in [0, 1].
         outcomes: Shape [N], True where the prediction with this probability was right.
         weights: Shape [B, N].
-        bins: Result of `equal_mass_bins(probabilities)`, for a caller with many blocks.
+        bins: Result of `equal_mass_bins(probabilities)`.
 
     Reference: Nguyen and O'Connor, Posterior calibration and exploratory analysis, EMNLP 2015.
-
-    >>> weighted_ece(np.array([0.9, 0.9]), np.array([True, False]), np.ones((1, 2))).round(3)
-    array([0.4])
     """
-    bins = equal_mass_bins(probabilities) if bins is None else bins
     members = np.eye(bins.max() + 1)[bins] * (outcomes - probabilities)[:, None]
     errors: Floats = np.abs(weights @ members).sum(axis=1) / weights.sum(axis=1)
     return errors

@@ -1,9 +1,8 @@
 """What a decision is worth in use: predictive values at other prevalences, and decision curves.
 
-PPV and NPV of a test split hold only for its own mixture of classes: a collection in which half of the images
-show COVID-19 says nothing about a ward where one image in fifty does. Sensitivity and specificity can be
-carried over if the cases are as severe. By Bayes' theorem, the odds after an image are the odds before it
-times the likelihood ratio. The prevalence is taken as given, so the interval is that of the ratio.
+PPV and NPV hold only for the mixture of classes in a test split. Sensitivity and specificity can be carried
+over to another prevalence if the cases are as severe. By Bayes' theorem, the odds after an image are the odds
+before it times the likelihood ratio. The prevalence is taken as given, so the interval is that of the ratio.
 
 Whoever treats from a probability t upwards regards one missed case as bad as (1 - t) / t false alarms. The
 net benefit of a decision curve counts right alarms minus false ones at that exchange rate, per image. A model
@@ -34,8 +33,8 @@ def predictive_values(
     """Compute PPV and NPV of one class at each prevalence.
 
     Args:
-        sensitivity: Sensitivity as `value`, `low`, `high`.
-        specificity: Specificity as `value`, `low`, `high`.
+        sensitivity: `value`, `low` and `high` of the sensitivity.
+        specificity: `value`, `low` and `high` of the specificity.
         prevalences: Shares of images of the class, between 0 and 1.
 
     Returns:

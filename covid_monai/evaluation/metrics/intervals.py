@@ -77,14 +77,7 @@ def share_interval(value: float, draws: Floats, *, effective_patients: float) ->
 
 
 def area_interval(value: float, draws: Floats, *, effective_patients: float, images: int) -> Interval:
-    """Compute the interval of an area under a curve; arguments and result as for `share_interval`.
-
-    Args:
-        value: Value of the sample.
-        draws: Values of the resamples.
-        effective_patients: Effective number of patients of the smaller class.
-        images: Number of images of the smaller class.
-    """
+    """Compute the interval of an area under a curve, as `share_interval`; counts are of the smaller class."""
     error = _standard_error(value, draws, effective_patients)
     if error is None:
         return Interval(value, None, None)
@@ -112,14 +105,9 @@ def exact_interval(value: float, n_patients: int) -> Interval:
 
 
 def mean_loss_interval(mean: float, error: float, means: Floats, errors: Floats, *, most: float) -> Interval:
-    """Compute the studentised bootstrap interval of the mean of losses that are not negative.
+    """Compute the studentised bootstrap interval of the mean of losses from 0 to `most`.
 
-    Args:
-        mean: Mean of the sample.
-        error: Standard error of this mean.
-        means: Shape [B], means of the resamples.
-        errors: Shape [B], their standard errors.
-        most: Largest possible loss.
+    `mean` and its standard `error` are those of the sample, `means` and `errors` [B] those of the resamples.
     """
     usable = (means > 0) & (errors > 0)
     if mean <= 0 or error <= 0 or 2 * usable.sum() < len(means):

@@ -15,7 +15,7 @@ from scipy.stats import t as student
 
 from covid_monai.core.number_format import format_count
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
-from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals, resampled_metrics
+from covid_monai.evaluation.metrics.bootstrapped_metrics import evaluate_rows, resampled_metrics
 from covid_monai.evaluation.metrics.classification_metrics import HEADLINE_METRICS
 from covid_monai.evaluation.metrics.intervals import CONFIDENCE, PatientBootstrap
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
@@ -60,7 +60,9 @@ def compare_predictions(
         draws.append(
             _named(resampled_metrics(rows.labels, decisions, rows.probabilities, bootstrap)[0], rows)
         )
-        values.append(_named_values(rows, decisions, resamples=resamples, seed=seed))
+        own = evaluate_rows(rows, point, resamples=resamples, seed=seed)
+        of_classes = {f"auroc ({name})": of_class["auroc"] for name, of_class in own["per_class"].items()}
+        values.append({metric: own[metric] for metric in HEADLINE_METRICS} | of_classes)
     freedom = bootstrap.n_patients - len(np.unique(bootstrap.strata))
     return {
         "split": split,
@@ -133,14 +135,6 @@ def _named(draws: dict[str, Any], rows: PredictionTable) -> dict[str, NDArray[np
         for k, name in enumerate(rows.class_names):
             named[f"auroc ({name})"] = draws["per_class"]["auroc"][:, k]
     return named
-
-
-def _named_values(rows: PredictionTable, decisions: NDArray[np.int64], **settings: Any) -> dict[str, Any]:
-    values = metrics_with_intervals(
-        rows.labels, decisions, rows.probabilities, rows.patients, rows.class_names, **settings
-    )
-    of_classes = {f"auroc ({name})": of_class["auroc"] for name, of_class in values["per_class"].items()}
-    return {metric: values[metric] for metric in HEADLINE_METRICS} | of_classes
 
 
 def _difference(

@@ -185,16 +185,10 @@ def _number(cell: str, what: str, where: str) -> float:
 
 def _assemble(rows: list[tuple[Any, ...]], class_names: tuple[str, ...]) -> PredictionTable:
     *texts, ages, labels, probabilities = zip(*rows, strict=True)
-    images, splits, patients, sources, views, sexes = (np.array(column, dtype=str) for column in texts)
     return PredictionTable(
-        class_names=class_names,
-        images=images,
-        splits=splits,
-        patients=patients,
-        sources=sources,
-        views=views,
-        sexes=sexes,
-        ages=np.array(ages, dtype=np.float64),
-        labels=np.array(labels, dtype=np.int64),
-        probabilities=np.array(probabilities, dtype=np.float64),
+        class_names,
+        *(np.array(column, dtype=str) for column in texts),
+        np.array(ages, dtype=np.float64),
+        np.array(labels, dtype=np.int64),
+        np.array(probabilities, dtype=np.float64),
     )

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
-from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint
+from covid_monai.evaluation.metrics.bootstrapped_metrics import evaluate_rows
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 
 # With 20 patients, the interval of a share reaches about 22 points up and down at best.
@@ -41,8 +41,14 @@ def subgroup_table(
         (name to `auroc`, `sensitivity`, `specificity`), each `{"value", "low", "high"}`. Images without a
         value form a subgroup; a property that no image has is left out.
     """
+    known = {
+        "view": np.where(rows.views == "", NOT_RECORDED, rows.views),
+        "sex": np.where(rows.sexes == "", NOT_RECORDED, rows.sexes),
+        "age": age_bands(rows.ages),
+        "source": np.where(rows.sources == "", NOT_RECORDED, rows.sources),
+    }
     table = []
-    for by, names in _properties(rows).items():
+    for by, names in known.items():
         if set(names.tolist()) == {NOT_RECORDED}:
             continue
         for name in sorted(set(names.tolist()), key=_place):
@@ -61,34 +67,13 @@ def age_bands(ages: NDArray[np.float64]) -> NDArray[np.str_]:
     return np.where(np.isnan(ages), NOT_RECORDED, bands)
 
 
-def _properties(rows: PredictionTable) -> dict[str, NDArray[np.str_]]:
-    texts = {"view": rows.views, "sex": rows.sexes, "source": rows.sources}
-    known = {by: np.where(names == "", NOT_RECORDED, names) for by, names in texts.items()}
-    return {
-        "view": known["view"],
-        "sex": known["sex"],
-        "age": age_bands(rows.ages),
-        "source": known["source"],
-    }
-
-
 def _place(name: str) -> tuple[bool, int, str]:
     """Sort age bands by age, other names by the alphabet, and "not recorded" last."""
     return name == NOT_RECORDED, AGE_BANDS.index(name) if name in AGE_BANDS else -1, name
 
 
-def _cell(
-    rows: PredictionTable, operating_point: OperatingPoint, *, resamples: int, seed: int
-) -> dict[str, Any]:
-    values = metrics_with_intervals(
-        rows.labels,
-        decide(rows.probabilities, operating_point),
-        rows.probabilities,
-        rows.patients,
-        rows.class_names,
-        resamples=resamples,
-        seed=seed,
-    )
+def _cell(rows: PredictionTable, operating_point: OperatingPoint, **settings: int) -> dict[str, Any]:
+    values = evaluate_rows(rows, operating_point, **settings)
     cases = {name: len(np.unique(rows.patients[rows.labels == k])) for k, name in enumerate(rows.class_names)}
     present = [n for n in cases.values() if n]
     return {

@@ -47,7 +47,7 @@ from covid_monai.evaluation.decisions.operating_point import (
     choose_operating_point,
     decide,
 )
-from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
+from covid_monai.evaluation.metrics.bootstrapped_metrics import evaluate_rows
 from covid_monai.evaluation.metrics.calibration_metrics import abstention, reliability_bins
 from covid_monai.evaluation.metrics.clinical_utility import decision_curve, predictive_values
 from covid_monai.evaluation.metrics.intervals import share_with_interval
@@ -87,14 +87,14 @@ def compute_report_metrics(
     settings: dict[str, Any] = {"resamples": resamples, "seed": seed}
     point = operating_point or choose_on_validation(validation)
     fitted = calibration or _fit(validation)
-    evaluated = _evaluate(test, point, **settings)
+    evaluated = evaluate_rows(test, point, **settings)
     calibrated = (
         test if calibration or not fitted else replace(test, probabilities=fitted.apply(test.probabilities))
     )
     found = [(k, c) for k, c in enumerate(test.class_names) if 0 < np.sum(test.labels == k) < len(test)]
     return {
         "test": evaluated,
-        "validation": _evaluate(validation, point, **settings) if len(validation) else None,
+        "validation": evaluate_rows(validation, point, **settings) if len(validation) else None,
         "operating_point": point.to_json(),
         "operating_points": _operating_points(test, validation, point, **settings),
         "calibration": fitted and _calibration(calibrated, fitted, calibration is not None, **settings),
@@ -160,13 +160,6 @@ def _fit(validation: PredictionTable) -> Calibration | None:
     )
 
 
-def _evaluate(rows: PredictionTable, point: OperatingPoint, **settings: int) -> dict[str, Any]:
-    decisions = decide(rows.probabilities, point)
-    return metrics_with_intervals(
-        rows.labels, decisions, rows.probabilities, rows.patients, rows.class_names, **settings
-    )
-
-
 def _operating_points(
     test: PredictionTable, validation: PredictionTable, point: OperatingPoint, **settings: int
 ) -> list[dict[str, Any]]:
@@ -210,7 +203,7 @@ def _calibration(
     calibrated: PredictionTable, fitted: Calibration, applied: bool, **settings: int
 ) -> dict[str, Any]:
     def metrics(rows: PredictionTable) -> Mapping[str, Any]:
-        values = _evaluate(rows, OperatingPoint.argmax(rows.class_names), **settings)
+        values = evaluate_rows(rows, OperatingPoint.argmax(rows.class_names), **settings)
         return {metric: values[metric] for metric in _PROBABILITY_METRICS}
 
     return {

@@ -115,18 +115,11 @@ def _probes(
         "file": file_properties(images),
         "whole image": whole,
     }
-    found = [
-        {"name": name, "question": question}
-        | cross_validated_auroc(
-            features[name],
-            labels,
-            groups,
-            class_names,
-            seed=seed,
-            model=property_model(seed) if name == "file" else None,
-        )
-        for name, question in _QUESTIONS.items()
-    ]
+    found = []
+    for name, question in _QUESTIONS.items():
+        model = property_model(seed) if name == "file" else None
+        result = cross_validated_auroc(features[name], labels, groups, class_names, seed=seed, model=model)
+        found.append({"name": name, "question": question, **result})
     return found + _source_probes(items, whole, labels, groups, class_names, seed=seed)
 
 

@@ -85,10 +85,8 @@ def mean_over_patients(values: NDArray[np.float64], patients: NDArray[Any]) -> d
     3.0
     """
     means = np.array([values[patients == who].mean() for who in np.unique(patients)])
-    if len(means) == 0:
-        return {"value": None, "low": None, "high": None}
-    if len(means) == 1:
-        return {"value": float(means[0]), "low": None, "high": None}
+    if len(means) < 2:
+        return {"value": float(means[0]) if len(means) else None, "low": None, "high": None}
     low, high = DescrStatsW(means).tconfint_mean(1 - _CONFIDENCE)
     return {"value": float(means.mean()), "low": float(low), "high": float(high)}
 

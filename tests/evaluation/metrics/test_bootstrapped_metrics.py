@@ -17,6 +17,7 @@ from covid_monai.evaluation.metrics.classification_metrics import (
     MORE_HEADLINE_METRICS,
     by_score,
     compute_metrics,
+    ranked,
     weighted_auroc,
     weighted_average_precision,
     weighted_confusion,
@@ -44,7 +45,7 @@ def sample(n, *, seed=0, images_per_patient=2):
 )
 def test_weighted_areas_equal_scikit_learn(images):
     is_case, scores, weights = (np.array(column) for column in zip(*images, strict=True))
-    radiographs = by_score(is_case, scores, weights[None].astype(float))
+    radiographs = by_score(is_case, ranked(scores), weights[None].astype(float))
     auroc, precision = weighted_auroc(*radiographs)[0], weighted_average_precision(*radiographs)[0]
     if weights[is_case].sum() == 0:
         assert np.isnan(auroc)
