@@ -185,10 +185,7 @@ def _number(cell: str, what: str, where: str) -> float:
 
 def _assemble(rows: list[tuple[Any, ...]], class_names: tuple[str, ...]) -> PredictionTable:
     *texts, ages, labels, probabilities = zip(*rows, strict=True)
-    return PredictionTable(
-        class_names,
-        *(np.array(column, dtype=str) for column in texts),
-        np.array(ages, dtype=np.float64),
-        np.array(labels, dtype=np.int64),
-        np.array(probabilities, dtype=np.float64),
-    )
+    columns: list[NDArray[Any]] = [np.array(column, dtype=str) for column in texts]
+    columns += [np.array(ages, dtype=np.float64), np.array(labels, dtype=np.int64)]
+    columns += [np.array(probabilities, dtype=np.float64)]
+    return PredictionTable(class_names, *columns)
