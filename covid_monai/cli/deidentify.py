@@ -62,9 +62,7 @@ def deidentify(
     from covid_monai.deidentify.replacements import KEY_ADVICE, create_key, load_key
 
     rules = _rules(retain or [])  # rules and inputs come before a new key, because either may be missing
-    for name, path in (("--key-file", key_file), ("--crosswalk", crosswalk)):
-        if path is not None and path.resolve().is_relative_to(output.resolve()):
-            raise ValueError(f"{name} is in the output folder, which leaves the hospital. Put it elsewhere.")
+    _check_outside(output, {"--key-file": key_file, "--crosswalk": crosswalk})
     files = list_input_files(inputs, output=output)
     pseudonyms = create_key(key_file) if new_key else load_key(key_file)
     if new_key:
@@ -79,12 +77,15 @@ def deidentify(
             workers=workers,
             crosswalk=crosswalk,
         )
-    if as_json:
-        print_json(manifest)
-    else:
-        _print_manifest(manifest, output)
+    _print_manifest(manifest, output, as_json=as_json)
     if manifest["refused"]:
         raise typer.Exit(1)
+
+
+def _check_outside(output: Path, secrets: dict[str, Path | None]) -> None:
+    for name, path in secrets.items():
+        if path is not None and path.resolve().is_relative_to(output.resolve()):
+            raise ValueError(f"{name} is in the output folder, which leaves the hospital. Put it elsewhere.")
 
 
 def _rules(retain: list[str]) -> "Rules":
@@ -97,7 +98,10 @@ def _rules(retain: list[str]) -> "Rules":
     return Rules([Retain(option) for option in retain])
 
 
-def _print_manifest(manifest: dict[str, Any], output: Path) -> None:
+def _print_manifest(manifest: dict[str, Any], output: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json(manifest)
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table

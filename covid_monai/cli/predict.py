@@ -1,7 +1,7 @@
 """`covid-monai predict`: one record per image file."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from covid_monai.inference import Prediction
+    from covid_monai.inference.classifier import Classifier
 
 _LISTED_FAILURES = 20
 
@@ -72,30 +73,51 @@ def predict(
         classifier = Classifier(
             folder, device=device, batch_size=batch_size, workers=workers, backend=backend
         )
-        predictions, summaries = classifier.predict(files), list[str]()
-        # What the explanations need is loaded now, because the folder of an exported zip is deleted.
-        if dicom_output is not None:
-            from covid_monai.results import ResultObjects
-
-            results = ResultObjects(classifier, pdf=pdf)
-            predictions = with_dicom_objects(predictions, results, dicom_output, summaries)
-        if report is not None:
-            if len(files) == 1:
-                classifier.load_explainer()
-            predictions = with_report(predictions, classifier, report, summaries, images=len(files))
+        summaries: list[str] = []
+        predictions = _with_outputs(classifier, files, dicom_output, report, summaries, pdf=pdf)
     predictions = with_progress(predictions, "classifying", total=len(files))
     if output is None:
         outcomes = _print_table(predictions, classifier.class_names)
     else:
         outcomes = _write(predictions, output, classifier.class_names)
+    _print_summary(outcomes, output, summaries)
+    if outcomes.total() > outcomes[str(Status.OK)]:
+        raise typer.Exit(1)
+
+
+def _with_outputs(
+    classifier: "Classifier",
+    files: list[Path],
+    dicom_output: Path | None,
+    report: Path | None,
+    summaries: list[str],
+    *,
+    pdf: bool,
+) -> Iterator["Prediction"]:
+    """Predict the files, and write DICOM objects and a PDF report on the way.
+
+    What the explanations need is loaded now, because the folder of an exported zip is deleted.
+    """
+    predictions = classifier.predict(files)
+    if dicom_output is not None:
+        from covid_monai.results import ResultObjects
+
+        results = ResultObjects(classifier, pdf=pdf)
+        predictions = with_dicom_objects(predictions, results, dicom_output, summaries)
+    if report is not None:
+        if len(files) == 1:
+            classifier.load_explainer()
+        predictions = with_report(predictions, classifier, report, summaries, images=len(files))
+    return predictions
+
+
+def _print_summary(outcomes: Counter[str], output: str | None, summaries: list[str]) -> None:
     written = f" Written to {output}." if output not in (None, "-") else ""
     typer.echo(f"{outcome_counts(outcomes)}{written}", err=True)
     if output is not None:  # the table has this line as its caption
         typer.echo(RESEARCH_USE, err=True)
     for summary in summaries:
         typer.echo(summary, err=True)
-    if outcomes.total() > outcomes[str(Status.OK)]:
-        raise typer.Exit(1)
 
 
 def _choose_output(output: str | None, *, json_lines: bool) -> str | None:

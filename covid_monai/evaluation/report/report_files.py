@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.metrics import classification_report
 
 from covid_monai.core.atomic_files import write_text_atomically
@@ -87,14 +88,7 @@ def write_report(
             "limits": limits,
         },
         **evaluated,
-        "classification_report": classification_report(
-            test.labels,
-            decisions,
-            labels=range(len(test.class_names)),
-            target_names=list(test.class_names),
-            output_dict=True,
-            zero_division=np.nan,
-        ),
+        "classification_report": _classification_report(test, decisions),
         "data": describe_data(predictions, provenance),
         "explanation": explanation,
         "shortcut_controls": shortcut_controls,
@@ -109,6 +103,17 @@ def write_report(
     text = json.dumps(figures, indent=2, allow_nan=False, ensure_ascii=False)
     write_text_atomically(Path(output_dir) / "metrics.json", text + "\n")
     return figures
+
+
+def _classification_report(test: PredictionTable, decisions: NDArray[np.int64]) -> Any:
+    return classification_report(
+        test.labels,
+        decisions,
+        labels=range(len(test.class_names)),
+        target_names=list(test.class_names),
+        output_dict=True,
+        zero_division=np.nan,
+    )
 
 
 def describe_data(predictions: PredictionTable, provenance: Mapping[str, Any]) -> dict[str, Any]:
