@@ -3,10 +3,13 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).parents[1]
 
 # Tests run side by side: one thread each, here and in the processes that they start, is faster than several
 # that wait for each other.
@@ -19,6 +22,15 @@ def cache(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["COVID_MONAI_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unchanged_repository() -> Iterator[None]:
+    """No test leaves a run, a cache or a database in the repository."""
+    places = [ROOT / name for name in ("runs", "cache", "mlruns.db", "mlruns", "eval")]
+    before = [place for place in places if place.exists()]
+    yield
+    assert [place for place in places if place.exists()] == before, "a test wrote into the repository"
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +55,7 @@ def train(tmp_path_factory):
     """Run the bundle's training in this process: `train(output_dir, datalist, **overrides)`."""
     from monai.bundle import ConfigWorkflow
 
-    bundle = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
+    bundle = ROOT / "bundles" / "covid_cxr_classification"
     small = {
         "network_name": "resnet10",
         "image_size": 64,

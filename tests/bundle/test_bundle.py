@@ -27,7 +27,8 @@ def test_a_folder_without_configs_is_no_bundle(tmp_path):
 
 
 @pytest.mark.parametrize(("config", "kind"), [("train", "train"), ("inference", "infer")])
-def test_monai_finds_the_properties_it_asks_for(config, kind, phantoms):
+def test_monai_finds_the_properties_it_asks_for(config, kind, phantoms, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlruns.db'}")
     workflow = ConfigWorkflow(
         config_file=str(BUNDLE / "configs" / f"{config}.yaml"),
         meta_file=str(BUNDLE / "configs" / "metadata.json"),
@@ -36,6 +37,8 @@ def test_monai_finds_the_properties_it_asks_for(config, kind, phantoms):
         bundle_root=str(BUNDLE),
         datalist=str(phantoms),
         dataset_dir=str(phantoms.parent),
+        output_dir=str(tmp_path / "run"),
+        cache_dir=str(tmp_path / "images"),
     )
     workflow.parser["initialize"] = []  # inference would ask for weights
     workflow.initialize()

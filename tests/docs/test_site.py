@@ -54,7 +54,7 @@ def test_files_outside_docs_are_on_the_site_and_examples_are_their_files(site):
     assert f"repository/{config}" in (site / "training" / "index.html").read_text(encoding="utf-8")
     shown = re.sub("<[^>]+>", "", (site / "add-dataset" / "index.html").read_text(encoding="utf-8"))
     assert "two-towns" in shown
-    assert "def records(root: Path)" in shown
+    assert "def _read(folder: Path)" in shown
 
 
 @pytest.mark.slow

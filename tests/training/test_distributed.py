@@ -43,6 +43,7 @@ def notes(phantoms, environment, tmp_path_factory) -> tuple[dict, list[dict], Pa
 
     def train(name: str, configs: list[str], launcher: tuple[str, ...], *, batch_size: int) -> list[dict]:
         overrides = {"bundle_root": str(BUNDLE), "datalist": str(phantoms), "output_dir": str(folder / name)}
+        overrides["cache_dir"] = str(folder / "images")
         overrides |= {**SMALL, **STILL, "max_epochs": 3, "batch_size": batch_size}
         script = [str(ROOT / "tests" / "processes_helper.py"), str(folder / f"{name}.json")]
         command = [*launcher, *script, json.dumps(configs), json.dumps(overrides)]
@@ -85,6 +86,7 @@ def test_metrics_of_an_uneven_number_of_images_are_those_of_one_process(phantoms
 
 def _command(folder: Path, datalist: Path, *more: str) -> list[str]:
     settings = SMALL | {"batch_size": 4, "datalist": datalist, "output_dir": folder}
+    settings["cache_dir"] = folder.parent / "images"
     words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     return [
         *(*TORCHRUN, "-m", "monai.bundle", "run", "training", "--config_file", str(TOGETHER)),
