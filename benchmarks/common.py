@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +14,8 @@ TRAIN_CONFIG = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification
 
 def batch_transforms(normalization: Callable, **settings: Any) -> list:
     """Return the transforms of a training batch as train.yaml lists them, with this normalisation."""
+    from monai.bundle import ConfigParser  # here, because MONAI would count as memory of stages without it
+
     parser = ConfigParser()
     parser.read_config(str(TRAIN_CONFIG))
     parser.update({"normalization": normalization, **settings})
