@@ -1,11 +1,14 @@
 """DICOM images full of planted identities, and the search for what is left of them."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from dicom_helpers import make_ds, picture
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as table
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFont
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -15,12 +18,27 @@ from pydicom.valuerep import STR_VR
 from typer.testing import CliRunner
 
 from covid_monai.cli.main import app
+from covid_monai.phantoms.radiograph import draw_radiograph
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 PLAIN_TAGS = sorted(Tag(*found) for found in table.ALL_TAGS if len(found) == 2 and found[0] not in (0, 2, 4))
 REFERENCES = ("ReferencedImageSequence", "SourceImageSequence")
 IDENTITY = ("Zamenhof", "Ludwik", "19591215", "HOSP-4711", "AC-0815")
 NAME, PATIENT_ID, BIRTH_DATE, ACCESSION = "Zamenhof^Ludwik", "HOSP-4711", "19591215", "AC-0815"
+
+FONT = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+
+
+def written_on(picture, words, *, height, at=(8, 8), tone=255):
+    sheet = Image.fromarray(picture)
+    ImageDraw.Draw(sheet).text(at, words, fill=tone, font=ImageFont.truetype(FONT, height))
+    return np.asarray(sheet)
+
+
+@cache
+def images(count):
+    drawn = [draw_radiograph("covid", seed=seed, size=512) for seed in range(count)]
+    return [(30 + 170 * (each - each.min()) / np.ptp(each)).astype(np.uint8) for each in drawn]
 
 
 def image(**elements):

@@ -1,35 +1,16 @@
 """What may stand in the pixels: found as far as it can be, listed for a person, never altered."""
 
 import json
-from functools import cache
 
 import cv2
 import numpy as np
 import pytest
-from deidentify_helpers import command, copies, image, key_file
+from deidentify_helpers import command, copies, image, images, key_file, written_on
 from dicom_helpers import SECONDARY_CAPTURE, save
-from matplotlib import get_data_path
-from PIL import Image, ImageDraw, ImageFont
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
-from covid_monai.phantoms.radiograph import draw_radiograph
-
-FONT = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"
-
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def written_on(picture, words, *, height, at=(8, 8), tone=255):
-    sheet = Image.fromarray(picture)
-    ImageDraw.Draw(sheet).text(at, words, fill=tone, font=ImageFont.truetype(FONT, height))
-    return np.asarray(sheet)
-
-
-@cache
-def images(count):
-    drawn = [draw_radiograph("covid", seed=seed, size=512) for seed in range(count)]
-    return [(30 + 170 * (each - each.min()) / np.ptp(each)).astype(np.uint8) for each in drawn]
 
 
 def review_of(ds, folder):

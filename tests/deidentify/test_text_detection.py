@@ -1,31 +1,13 @@
 """The search for writing finds planted names, and raises few alarms on images without writing."""
 
-from functools import cache
-
 import cv2
 import numpy as np
 import pytest
-from matplotlib import get_data_path
-from PIL import Image, ImageDraw, ImageFont
+from deidentify_helpers import images, written_on
 
 from covid_monai.deidentify.text_detection import has_text
-from covid_monai.phantoms.radiograph import draw_radiograph
-
-FONT = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def written_on(picture, words, *, height, at=(8, 8), tone=255):
-    sheet = Image.fromarray(picture)
-    ImageDraw.Draw(sheet).text(at, words, fill=tone, font=ImageFont.truetype(FONT, height))
-    return np.asarray(sheet)
-
-
-@cache
-def images(count):
-    drawn = [draw_radiograph("covid", seed=seed, size=512) for seed in range(count)]
-    return [(30 + 170 * (each - each.min()) / np.ptp(each)).astype(np.uint8) for each in drawn]
 
 
 @pytest.mark.parametrize("height", [12, 16, 24])

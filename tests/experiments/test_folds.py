@@ -2,22 +2,12 @@
 
 import numpy as np
 import pytest
+from experiment_helpers import image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covid_monai.datasets.grouping import connected_groups
 from covid_monai.experiments.folds import make_folds
-
-
-def image(index: int, **known) -> dict:
-    return {
-        "image": f"train/{index:03}.png",
-        "class": "normal",
-        "label": 0,
-        "source": "a",
-        "patient": str(index),
-    } | known
-
 
 IMAGES = st.lists(
     st.builds(

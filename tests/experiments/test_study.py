@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from experiment_helpers import image
 
 from covid_monai.datasets.collections import SOURCES
 from covid_monai.experiments.study import read_study, select_images
@@ -12,16 +13,6 @@ ROOT = Path(__file__).parents[2]
 STUDIES = sorted(
     path for path in (ROOT / "configs" / "experiments").glob("*.yaml") if "\nstudy:" in path.read_text()
 )
-
-
-def image(index: int, **known) -> dict:
-    return {
-        "image": f"train/{index:03}.png",
-        "class": "normal",
-        "label": 0,
-        "source": "a",
-        "patient": str(index),
-    } | known
 
 
 def test_rules_take_rename_and_bound_with_one_image_of_each_patient_first():

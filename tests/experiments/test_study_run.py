@@ -12,16 +12,6 @@ from covid_monai.evaluation.metrics.prediction_table import read_predictions
 from covid_monai.experiments.pooled_results import compute_pooled_metrics
 
 
-def image(index: int, **known) -> dict:
-    return {
-        "image": f"train/{index:03}.png",
-        "class": "normal",
-        "label": 0,
-        "source": "a",
-        "patient": str(index),
-    } | known
-
-
 @pytest.mark.slow
 def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
