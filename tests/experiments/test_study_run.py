@@ -28,6 +28,7 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
             writer.writerow(item | {"label": phantoms["labels"][str(item["label"])]})
     (tmp_path / "study.yaml").write_text(
         "network_name: resnet10\nimage_size: 32\nmax_epochs: 1\nbatch_size: 4\n"
+        f"cache_dir: {tmp_path}/images\n"
         "study:\n  title: Phantoms\n  sources: [[csv, own]]\n  protocol: folds\n  folds: 2\n"
         "  take:\n  - {class: normal}\n  - {class: covid}\n  classes: [normal, covid]\n"
         "  subsets: {odd ones: '*[13579].png'}\n"
