@@ -19,6 +19,11 @@ from typing import Any, NamedTuple
 from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
 
 _PYTHON_AND_NUMPY_MIB = 512  # address space of the child before it reads anything
+_START_SECONDS = 120.0  # longest time until the child can read
+
+
+class SandboxNotStarted(OSError):
+    """The child process cannot be started: a failure of this machine, never of a file."""
 
 
 class SandboxResult(NamedTuple):
@@ -47,7 +52,11 @@ class DecodeSandbox:
         self._lock = threading.Lock()
 
     def check(self, path: Path) -> SandboxResult:
-        """Read a file in the child, as the caller will read it."""
+        """Read a file in the child, as the caller will read it.
+
+        Raises:
+            SandboxNotStarted: If there is no child, for example because memory or processes have run out.
+        """
         with self._lock:
             child = self._running_child()
             assert child.stdin is not None
@@ -76,12 +85,21 @@ class DecodeSandbox:
             environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
             limits = (self._memory_mib, math.ceil(self._seconds) + 1, self._target_size or 0)
             command = [sys.executable, "-m", "covid_monai.readers.sandbox", *map(str, limits)]
-            self._child = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-                start_new_session=True,  # Ctrl-C in a terminal is for the parent
-            )  # fmt: skip
-            assert self._child.stdout is not None
-            self._child.stdout.readline()  # ready: the start of the child does not count as the file's time
+            try:
+                self._child = subprocess.Popen(  # noqa: S603
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+                    start_new_session=True,  # Ctrl-C in a terminal is for the parent
+                )  # fmt: skip
+            except OSError as error:
+                raise SandboxNotStarted(
+                    f"The decode process cannot be started ({error.strerror})."
+                ) from error
+            answers = self._child.stdout
+            assert answers is not None
+            # Ready: the start of the child does not count as the file's time.
+            if not select.select([answers], [], [], _START_SECONDS)[0] or not answers.readline():
+                self._end()
+                raise SandboxNotStarted("The decode process ends or blocks before it reads any file.")
         return self._child
 
     def _end(self) -> None:

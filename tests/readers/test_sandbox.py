@@ -9,7 +9,7 @@ from dicom_helpers import make_ds, picture, save
 from hostile_files import huge_header, nested, truncated
 
 from covid_monai.core.vocabulary import Status
-from covid_monai.readers.sandbox import DecodeSandbox
+from covid_monai.readers.sandbox import DecodeSandbox, SandboxNotStarted
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +54,15 @@ def test_an_image_that_takes_too_long_or_crashes_ends_only_the_child(tmp_path):
         one._seconds = 60
         assert one.check(image).status is Status.OK
         one.close()
+
+
+@pytest.mark.parametrize("executable", ["/no/such/python", "/bin/false"])
+def test_a_child_that_cannot_start_is_no_verdict_about_the_file(tmp_path, monkeypatch, executable):
+    image = save(make_ds(picture()), tmp_path / "image.dcm")
+    sandbox = DecodeSandbox(seconds=20, memory_mib=1024)
+    with monkeypatch.context() as broken:
+        broken.setattr("sys.executable", executable)
+        with pytest.raises(SandboxNotStarted, match=r"decode process (cannot be started|ends or blocks)"):
+            sandbox.check(image)
+    assert sandbox.check(image).status is Status.OK  # as soon as a child can start
+    sandbox.close()
