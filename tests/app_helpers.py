@@ -2,6 +2,8 @@
 
 import base64
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from selenium import webdriver
 from selenium.common.exceptions import (
@@ -22,6 +25,10 @@ from covid_monai.core.vocabulary import RESEARCH_USE
 
 SECONDS = 60  # until anything must have happened
 _NOT_DONE = (StaleElementReferenceException, ElementClickInterceptedException)
+_GREY = """
+    const stage = document.querySelector('.stage canvas');
+    const picture = stage.getContext('2d').getImageData(0, 0, stage.width, stage.height);
+    return [...picture.data].filter((_, i) => i % 4 == 0)"""
 _CUT_OFF = """
     return [...document.querySelectorAll('p, li, h1, h2, h3, figure, dd, .card, .outcome, button, label')]
     .filter(e => e.offsetParent && !e.closest('.q-table__middle, .scrolls, pre, .q-tabs'))
@@ -51,6 +58,11 @@ class Server:
         assert self.process.poll() is None, self.log.read_text()
         with urllib.request.urlopen(self.url, timeout=SECONDS) as answer:
             return RESEARCH_USE.encode() in answer.read()
+
+    def upload_path(self) -> str:
+        """Path of the drop zone of a new visitor."""
+        with urllib.request.urlopen(self.url, timeout=SECONDS) as answer:
+            return re.search(r"/_covid_monai/[0-9a-f-]{36}/\d+", answer.read().decode())[0]
 
     def stop(self) -> None:
         self.process.terminate()
@@ -157,6 +169,18 @@ class Page:
         self.click(selector)
         self.click(".q-menu .q-item", option)
 
+    def choose_labelled(self, label: str, option: str) -> None:
+        self.choose(f".q-select:has([aria-label='{label}'])", option)
+        self.wait_until_gone(".q-menu")
+
+    def open_tab(self, name: str) -> None:
+        self.click(".q-tab", name)
+        self.wait_for(".q-tab--active", name)
+
+    def grey(self) -> np.ndarray:
+        """Grey levels that the viewer displays, of an image of 512 x 512 pixels."""
+        return np.array(self.driver.execute_script(_GREY)).reshape(512, 512)
+
     def downloaded(self, suffix: str) -> Path:
         def there():
             return next(
@@ -192,6 +216,18 @@ def until(condition, what: str, *, seconds: float = SECONDS, ignored=WebDriverEx
             pass
         time.sleep(0.1)
     return pytest.fail(f"waited {seconds} s in vain for: {what}")
+
+
+def browser_test(test):
+    """Mark a test that visits the page in a browser."""
+    has_browser = shutil.which("chromedriver")
+    needed = pytest.mark.skipif(not has_browser, reason="needs chromium and chromium-driver")
+    return pytest.mark.slow(needed(test))
+
+
+def percentage(text: str) -> float:
+    """Number in a text: 97.3 of `97.3 %`, `> 97.3 %` and `+97.3 points`."""
+    return float(re.search(r"[-+]?[\d.]+", text)[0])
 
 
 def free_port() -> int:

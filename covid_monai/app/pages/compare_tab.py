@@ -13,6 +13,7 @@ from covid_monai.app.session import AppContext, ServedModel, explain, predict_on
 from covid_monai.app.widgets import elements
 from covid_monai.app.widgets.dropzone import Dropzone, FilesDropped
 from covid_monai.app.widgets.elements import warn
+from covid_monai.app.widgets.result import show_result
 from covid_monai.core.number_format import format_probability
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
@@ -72,7 +73,7 @@ class CompareTab:
         with ui.element("div").classes("side-by-side"):
             for order, model, prediction in zip(_ORDER, self._models, (first, second), strict=True):
                 with elements.card(f"{order}: {model.name}", "stack"):
-                    elements.show_result(prediction)
+                    show_result(prediction)
         if not (first.ok or second.ok):
             return
         with elements.card("Probabilities"):

@@ -9,15 +9,13 @@ from nicegui import ui
 
 from covid_monai.api.engine import Busy
 from covid_monai.api.uploads import LimitExceeded, Upload, UploadError, unpack_all
-from covid_monai.app.evaluation import evaluation_of
-from covid_monai.app.operating_points import choices
-from covid_monai.app.pages.image_result import ImageResult, announcement
-from covid_monai.app.pages.operating_point_cards import ResultSettings
+from covid_monai.app.evaluation import choices, evaluation_of
+from covid_monai.app.pages.image_result import ImageResult, ResultSettings, announcement
 from covid_monai.app.session import AppContext, ClassifiedImage, ImageSession
 from covid_monai.app.sources import EXAMPLES, FetchError, fetch, folders_below, images_in
 from covid_monai.app.widgets.dropzone import Dropzone
-from covid_monai.app.widgets.elements import legend, warn
-from covid_monai.app.widgets.outcome import OutcomeStyle, outcome_label
+from covid_monai.app.widgets.elements import warn
+from covid_monai.app.widgets.result import OutcomeStyle, legend, outcome_label
 
 ImageAction = Callable[[ClassifiedImage], Awaitable[None]]
 

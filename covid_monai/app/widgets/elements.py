@@ -1,4 +1,4 @@
-"""Page elements that several tabs use: headings, buttons, tables, pictures, the result in words."""
+"""Page elements that several tabs use: headings, cards, buttons, messages, tables, pictures, ROC curves."""
 
 import base64
 from collections.abc import Sequence
@@ -9,11 +9,9 @@ from jinja2 import Environment, FileSystemLoader
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
-from covid_monai.app.operating_points import Figure
-from covid_monai.app.widgets.outcome import LEGEND, outcome_label, outcome_style, reason_text
+from covid_monai.app.evaluation import Figure
 from covid_monai.core.number_format import format_probability
 from covid_monai.core.vocabulary import RESEARCH_USE
-from covid_monai.inference.prediction import Prediction
 from covid_monai.results.rendering import RgbImage, encode_jpeg
 from covid_monai.results.wording import class_label
 
@@ -59,15 +57,6 @@ def warn(message: str) -> None:
     ui.notify(message, type="warning", multi_line=True, close_button="Close", timeout=0)
 
 
-def legend() -> None:
-    """Show all outcomes with their meanings."""
-    with card("What the results mean", "legend"):
-        for style in LEGEND:
-            with ui.element("div").classes("legend-row"):
-                outcome_label(style)
-                ui.label(style.meaning)
-
-
 def dialog_head(dialog: ui.dialog, title: str) -> TextElement:
     """Show the title of a dialog, a button that closes it, and the notice that the dialog hides."""
     with ui.row().classes("details-head"):
@@ -75,18 +64,6 @@ def dialog_head(dialog: ui.dialog, title: str) -> TextElement:
         ui.button(icon="close", on_click=dialog.close).props("flat round aria-label=Close")
     ui.label(RESEARCH_USE).classes("small dim")
     return words
-
-
-def show_result(prediction: Prediction) -> None:
-    """Show a prediction in words: outcome, its meaning, the reason, and the classes not excluded."""
-    style = outcome_style(prediction)
-    outcome_label(style)
-    ui.label(style.meaning)
-    if reason := reason_text(prediction):
-        ui.label(reason)
-    if prediction.prediction_set is not None:
-        possible = ", ".join(map(class_label, prediction.prediction_set)) or "none, because no class fits"
-        ui.label(f"Cannot be excluded: {possible}.")
 
 
 def picture(source: str, caption: str) -> None:

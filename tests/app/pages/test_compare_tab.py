@@ -1,7 +1,8 @@
-"""The comparison of two models without a browser."""
+"""The comparison of two models."""
 
 import numpy as np
 import pytest
+from app_helpers import browser_test, percentage, until
 from prediction_helpers import REFUSED, prediction
 
 from covid_monai.app.pages.compare_tab import (
@@ -13,6 +14,12 @@ from covid_monai.app.pages.compare_tab import (
     shared_classes,
 )
 from covid_monai.inference.grad_cam import ImageWithHeatmap
+
+
+@pytest.fixture(scope="module")
+def server(two_models):
+    """The page with two models."""
+    return two_models
 
 
 def heat(*rows):
@@ -43,3 +50,31 @@ def test_two_answers_are_compared_class_by_class_and_in_words():
     assert "Only the first" in agreement(prediction(), REFUSED)
     assert "not_a_chest" in agreement(REFUSED, prediction())
     assert agreement(REFUSED, REFUSED) == "Neither model classified the image."
+
+
+NAMES = ("normal", "pneumonia", "covid")
+
+
+@browser_test
+def test_compare_shows_two_models_on_one_image(page, many_images, by_command, look):
+    image = sorted(many_images.glob("*.jpg"))[0]
+    page.open_tab("Compare")
+    page.upload(image)
+    until(lambda: len(page.all(".compare-body .picture img")) == 3, "two heat maps and their difference")
+    cards = page.texts(".side-by-side .card")
+    assert len(cards) == 2
+    assert "(other)" in cards[1]
+    assert "(other)" not in cards[0]
+    table = [text.split("\t")[-3:] for text in page.texts(".compare-body table tbody tr")]
+    for name, row in zip(NAMES, table, strict=True):
+        first, second, difference = map(percentage, row)
+        assert first == pytest.approx(100 * float(by_command[image.name][f"p_{name}"]), abs=6e-2)
+        assert second - first == pytest.approx(difference, abs=0.2)
+    assert any(first != second for first, second, _ in table)
+    pictures = [e.get_attribute("src") for e in page.all(".compare-body .picture img")]
+    assert len(set(pictures)) == 3
+    page.choose_labelled("Evidence for", "COVID-19")
+    captions = ["First: evidence for COVID-19", "Second: evidence for COVID-19"]
+    until(lambda: page.texts(".compare-body figcaption")[:2] == captions, "heat maps of another class")
+    look("compare", 1280)
+    look("compare", 390, dark=True)
