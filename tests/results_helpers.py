@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results import write_results
 
+MADE = datetime(2026, 11, 30, 15, 4, 5, tzinfo=UTC)
 SHIPPED = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 THRESHOLDS = {"normal": 0.47, "pneumonia": 0.39, "covid": 0.26}
 NEEDS_DCIODVFY = pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dicom3tools")
@@ -75,6 +77,17 @@ def complaints(objects, folder, *, level="Error"):
         lines = (done.stderr + done.stdout).decode("utf-8", "replace").splitlines()
         found += [f"{path.name}: {line}" for line in lines if line.startswith(level)]
     return found
+
+
+def clock(*, hours):
+    """A class like `datetime` whose clock is fast by some hours."""
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz) + timedelta(hours=hours)
+
+    return Later
 
 
 def run(*command, **options):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from queue import SimpleQueue
@@ -118,10 +119,12 @@ class Engine:
         """Make a DICOM object for the study of an image: the structured report, or the heat map."""
         from covid_monai.results import NoResultObjects, ResultObjects
 
+        made = datetime.now().astimezone()
+
         def make(path: Path) -> FileDataset:
             detail = replace_name(prediction.detail, upload.name, path.name)
             objects = ResultObjects(self.classifier, heatmap=heatmap)
-            found = objects.of(replace(prediction, file=str(path), detail=detail))
+            found = objects.of(replace(prediction, file=str(path), detail=detail), made)
             if not found:
                 detail = f"{path.name}: the file holds no radiograph that a DICOM object could refer to."
                 raise NoResultObjects("no radiograph", detail)
@@ -140,7 +143,10 @@ class Engine:
 
         if prediction.reason in _NOT_TO_BE_READ:
             upload = replace(upload, data=b"")
-        return self._with_path(upload, lambda path: make_image_report(self.classifier, prediction, path))
+        made = datetime.now().astimezone()
+        return self._with_path(
+            upload, lambda path: make_image_report(self.classifier, prediction, path, made=made)
+        )
 
     def close(self) -> None:
         """Cancel the images that wait, finish the current batch, and end the child processes."""

@@ -5,6 +5,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from covid_monai.api.uploads import MemoryBudget, Upload, UploadError, in_memory
@@ -67,7 +68,8 @@ class Batch:
             if image.thumbnail and names[image.prediction.file] == 1
         }
         title = f"{format_count(len(images), 'radiograph')} of the chest"
-        return make_batch_report([image.prediction for image in images], thumbnails, model, title)
+        predictions, made = [image.prediction for image in images], datetime.now().astimezone()
+        return make_batch_report(predictions, thumbnails, model, title, made=made)
 
     def to_csv(self, class_names: Sequence[str]) -> bytes:
         """Return the results so far, with the columns of `covid-monai predict --output FILE.csv`."""

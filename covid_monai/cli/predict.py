@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,16 +99,16 @@ def _with_outputs(
 
     What the explanations need is loaded now, because the folder of an exported zip is deleted.
     """
-    predictions = classifier.predict(files)
+    predictions, made = classifier.predict(files), datetime.now().astimezone()
     if dicom_output is not None:
         from covid_monai.results import ResultObjects
 
         results = ResultObjects(classifier, pdf=pdf)
-        predictions = with_dicom_objects(predictions, results, dicom_output, summaries)
+        predictions = with_dicom_objects(predictions, results, dicom_output, summaries, made=made)
     if report is not None:
         if len(files) == 1:
             classifier.load_explainer()
-        predictions = with_report(predictions, classifier, report, summaries, images=len(files))
+        predictions = with_report(predictions, classifier, report, summaries, images=len(files), made=made)
     return predictions
 
 

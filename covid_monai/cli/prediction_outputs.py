@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,12 @@ def check_outputs(dicom_output: Path | None, report: Path | None, *, pdf: bool, 
 
 
 def with_dicom_objects(
-    predictions: Iterator["Prediction"], results: "ResultObjects", folder: Path, summaries: list[str]
+    predictions: Iterator["Prediction"],
+    results: "ResultObjects",
+    folder: Path,
+    summaries: list[str],
+    *,
+    made: datetime,
 ) -> Iterator["Prediction"]:
     """Yield the same predictions, each after its objects are in `folder`.
 
@@ -56,7 +62,7 @@ def with_dicom_objects(
     uids: set[str] = set()  # of the first object of each image
     skipped: Counter[str] = Counter()  # files without objects, by reason
     for prediction in predictions:
-        objects, reason = _objects_or_reason(results, prediction)
+        objects, reason = _objects_or_reason(results, prediction, made)
         if objects and objects[0].SOPInstanceUID in uids:
             reason = "same SOP Instance UID as an earlier image"
         if reason:
@@ -72,11 +78,13 @@ def with_dicom_objects(
     summaries.append(summary)
 
 
-def _objects_or_reason(results: "ResultObjects", prediction: "Prediction") -> tuple[list["FileDataset"], str]:
+def _objects_or_reason(
+    results: "ResultObjects", prediction: "Prediction", made: datetime
+) -> tuple[list["FileDataset"], str]:
     from covid_monai.results import NoResultObjects
 
     try:
-        objects = results.of(prediction)
+        objects = results.of(prediction, made)
     except NoResultObjects as error:
         return [], error.cause
     except UnreadableImage:
@@ -91,6 +99,7 @@ def with_report(
     summaries: list[str],
     *,
     images: int,
+    made: datetime,
 ) -> Iterator["Prediction"]:
     """Yield the same predictions, and write the PDF report at the end: one image has a page, several a table.
 
@@ -108,10 +117,10 @@ def with_report(
             thumbnails |= _thumbnail(prediction.file)
         yield prediction
     if images == 1:
-        content = make_image_report(classifier, seen[0])
+        content = make_image_report(classifier, seen[0], made=made)
     else:
         title = "Chest radiographs: automatic classification"
-        content = make_batch_report(seen, thumbnails, classifier.model, title)
+        content = make_batch_report(seen, thumbnails, classifier.model, title, made=made)
     with replace_atomically(path) as temporary:
         temporary.write_bytes(content)
     summaries.append(f"Report: {path}")

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from pydicom import Dataset
@@ -64,8 +65,8 @@ class Model:
             detail=verdict.detail,
         )
 
-    def make_results(self, prediction: Prediction) -> list[Dataset]:
-        """Return the objects to store for a prediction; a refused image has none by default.
+    def make_results(self, prediction: Prediction, made: datetime) -> list[Dataset]:
+        """Return the objects to store for a prediction, made at a time; a refused image has none by default.
 
         Raises:
             ArchiveFailure: If they cannot be made, for example because the image has no UIDs to refer to.
@@ -74,7 +75,7 @@ class Model:
             return []
         try:
             with self._lock:
-                return list(self._results.of(prediction))
+                return list(self._results.of(prediction, made))
         except Exception as error:  # one bad object, whatever is wrong with it, must not stop the others
             raise ArchiveFailure(Fault.OBJECT, f"no_results_{type(error).__name__}") from error
 

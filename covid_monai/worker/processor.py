@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from prometheus_client import Histogram
@@ -91,9 +92,10 @@ class BatchProcessor:
         """Store the results, confirm them, write the audit line, and only then close the job."""
         if prediction.status is Status.ERROR:
             raise ArchiveFailure(Fault.OBJECT, str(prediction.reason))
-        objects = self.context.model.make_results(prediction)
+        made = job.results_made or datetime.now().astimezone()
+        objects = self.context.model.make_results(prediction, made)
         if objects:
-            self.context.queue.add_results(job, [str(ds.SOPInstanceUID) for ds in objects])
+            self.context.queue.add_results(job, [str(ds.SOPInstanceUID) for ds in objects], made)
             with self._stage("store").time():
                 self.client.store(objects)
             with self._stage("confirm").time():

@@ -21,8 +21,10 @@ from covid_monai.worker.rules import Notice
 
 BEGINNING = "0"
 _SINGLE_AFTER_STARTS = 3
-_COLUMNS = "number, archive, study, series, instance, noticed, starts, attempts, deferrals, reason"
-_VERSION = 1  # as in queue.sql
+_COLUMNS = (
+    "number, archive, study, series, instance, noticed, starts, attempts, deferrals, reason, results_made"
+)
+_VERSION = 2  # as in queue.sql
 _SCHEMA = Path(__file__).with_name("queue.sql")
 
 
@@ -86,6 +88,7 @@ class Job:
     attempts: int  # failures that were the image's own fault
     deferrals: int  # failures with an unclear fault; each puts the job behind the others
     reason: str | None  # of the last failure
+    results_made: datetime | None  # once the results have been made: they carry it at every try
 
 
 class JobQueue:
@@ -222,11 +225,16 @@ class JobQueue:
                 update = "UPDATE job SET starts=max(starts-1, 0) WHERE number=?"
                 database.executemany(update, [(job.number,) for job in jobs])
 
-    def add_results(self, job: Job, sop_instance_uids: Sequence[str]) -> None:
-        """Remember which objects are our own results, before they are sent: they never become jobs."""
+    def add_results(self, job: Job, sop_instance_uids: Sequence[str], made: datetime) -> None:
+        """Remember which objects are our own results, and when they were made, before they are sent.
+
+        They never become jobs, and another try of the job makes the same bytes.
+        """
         with self._transaction() as database:
             rows = [(job.archive, uid, job.number) for uid in sop_instance_uids]
             database.executemany("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", rows)
+            made_text = made.isoformat()
+            database.execute("UPDATE job SET results_made=? WHERE number=?", (made_text, job.number))
 
     def finish(
         self, job: Job, state: str, *, reason: str | None = None, probabilities: Sequence[float] | None = None
@@ -299,5 +307,6 @@ class JobQueue:
 
 
 def _read_job(row: tuple) -> Job:
-    number, archive, study, series, instance, *rest = row
+    number, archive, study, series, instance, *rest, made = row
+    rest.append(datetime.fromisoformat(made) if made else None)
     return Job(number, archive, InstanceAddress(study, series, instance), *rest)

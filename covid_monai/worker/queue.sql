@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS job (
     finished REAL,
     reason TEXT,
     probabilities TEXT,
+    results_made TEXT,
     UNIQUE (archive, instance)
 );
 CREATE INDEX IF NOT EXISTS waiting ON job (archive, deferrals, number) WHERE state = 'waiting';
@@ -24,5 +25,5 @@ CREATE INDEX IF NOT EXISTS finished ON job (finished);
 CREATE TABLE IF NOT EXISTS position (archive TEXT PRIMARY KEY, position TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS result (archive TEXT NOT NULL, instance TEXT NOT NULL, job INTEGER NOT NULL,
     PRIMARY KEY (archive, instance)) WITHOUT ROWID;
-PRAGMA user_version=1;
+PRAGMA user_version=2;
 COMMIT;

@@ -3,6 +3,7 @@
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -110,11 +111,15 @@ def test_results_of_an_upload_are_those_of_its_file(engine, images):
     path = next(path for path in images if path.name == "image.dcm")
     (prediction,) = engine.predict([image])
     (of_file,) = engine.classifier.predict([path])
-    expected = ResultObjects(engine.classifier).of(of_file)
     for heatmap in (False, True):
-        made = engine.dicom_object(image, prediction, heatmap=heatmap)
-        assert made.name == f"{expected[heatmap].SOPInstanceUID}.dcm"
-        assert dcmread(io.BytesIO(made.data)) == expected[heatmap]
+        before = datetime.now().astimezone().replace(microsecond=0)
+        file = engine.dicom_object(image, prediction, heatmap=heatmap)
+        ds = dcmread(io.BytesIO(file.data))
+        made = datetime.strptime(ds.ContentDate + ds.ContentTime, "%Y%m%d%H%M%S").astimezone()
+        assert before <= made <= datetime.now().astimezone()
+        expected = ResultObjects(engine.classifier).of(of_file, made)
+        assert file.name == f"{expected[heatmap].SOPInstanceUID}.dcm"
+        assert ds == expected[heatmap]
     assert engine.pdf_report(image, prediction).startswith(b"%PDF")
     assert engine.explain(image, "covid").image.shape == (200, 200)
     assert np.array_equal(engine.explain(image, "covid").heat, engine.classifier.explain(path, "covid").heat)

@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_helpers import make_ds, picture
-from results_helpers import classified, refused, small_classifier
+from results_helpers import MADE, classified, refused, small_classifier
 
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.inference.grad_cam import ImageWithHeatmap
@@ -172,7 +172,7 @@ def one_object(number, prediction, classifier, model):
     source = read_source(prediction.file)
     kinds = [kind for kind in ObjectKind if prediction.ok or kind is ObjectKind.REPORT]
     kind = kinds[number % len(kinds)]
-    series = ResultSeries(source, kind, model)
+    series = ResultSeries(source, kind, model, MADE)
     if kind is ObjectKind.REPORT:
         # The most expensive by far, and what it takes from a header is what the others take too.
         return (
@@ -198,7 +198,7 @@ def outcome(number, classifier, path, model):
         return "unreadable", []
     try:
         if number % 200 == 0:
-            objects = ResultObjects(classifier, pdf=True).of(prediction)
+            objects = ResultObjects(classifier, pdf=True).of(prediction, MADE)
         elif prediction.reason in NOT_A_RADIOGRAPH:
             return "no radiograph", []
         else:

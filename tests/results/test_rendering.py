@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from monai.transforms import Compose, Flipd, Resized, ResizeWithPadOrCropd, Rotate90d
 from PIL import Image
-from results_helpers import NEEDS_DCMTK, classified, run, small_classifier
+from results_helpers import MADE, NEEDS_DCMTK, classified, run, small_classifier
 from torch import nn
 
 from covid_monai.inference.grad_cam import HeatmapGenerator, ImageWithHeatmap, affine_to_image
@@ -85,7 +85,7 @@ def test_the_presentation_state_has_the_spot_in_pixels_of_the_image(
     classifier, tmp_path, rows, columns, row, column
 ):
     image = save(make_ds(image_with_spot(rows, columns, row, column)), tmp_path / "image.dcm")
-    state = ResultObjects(classifier).of(classified(classifier, image))[2]
+    state = ResultObjects(classifier).of(classified(classifier, image), MADE)[2]
     (annotation,) = (a for a in state.GraphicAnnotationSequence if a.GraphicLayer == "HEAT 75 PERCENT")
     (graphic,) = annotation.GraphicObjectSequence
     assert graphic.GraphicAnnotationUnits == "PIXEL"
@@ -143,7 +143,7 @@ def test_a_image_without_evidence_has_a_note_and_no_outline(classifier, tmp_path
     explained = classifier.explain(image, "normal")  # has no evidence in this network
     assert not explained.heat.any()
     assert trace_outlines(explained, 0.5) == []
-    state = ResultObjects(classifier).of(classified(classifier, image, decided="normal"))[2]
+    state = ResultObjects(classifier).of(classified(classifier, image, decided="normal"), MADE)[2]
     assert [annotation.GraphicLayer for annotation in state.GraphicAnnotationSequence] == ["NOTE"]
 
 
@@ -159,7 +159,7 @@ def test_the_picture_is_bounded_and_keeps_the_aspect_ratio(classifier, shape):
 @NEEDS_DCMTK
 def test_dcmtk_shows_the_heat_map_as_it_was_drawn(classifier, tmp_path):
     image = save(make_ds(image_with_spot(300, 200, 60, 150)), tmp_path / "image.dcm")
-    heatmap = ResultObjects(classifier).of(classified(classifier, image))[1]
+    heatmap = ResultObjects(classifier).of(classified(classifier, image), MADE)[1]
     (path,) = write_results([heatmap], tmp_path / "out")
     run("dcmj2pnm", "+on", path, tmp_path / "shown.png")
     shown = np.asarray(Image.open(tmp_path / "shown.png").convert("RGB"))
@@ -190,7 +190,7 @@ def test_through_the_presentation_state_dcmtk_shows_the_image_as_the_readers_do(
     pixels = picture(top=4095, dtype=np.uint16)
     elements = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1", "Modality": "CR", **GREY[name]}
     image = save(make_ds(pixels, photometric=photometric, bits_stored=12, **elements), tmp_path / "image.dcm")
-    state = ResultObjects(classifier).of(classified(classifier, image))[2]
+    state = ResultObjects(classifier).of(classified(classifier, image), MADE)[2]
     (path,) = write_results([state], tmp_path / "out")
     run("dcmp2pgm", "-p", path, image, tmp_path / "shown.pgm")
     shown = np.asarray(Image.open(tmp_path / "shown.pgm")).astype(float) / 255

@@ -6,13 +6,16 @@ import threading
 import time
 
 import pytest
+from dicom_helpers import make_ds, picture, save
 from prometheus_client import CollectorRegistry
+from results_helpers import classified, clock
 
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.prediction import Prediction
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault
 from covid_monai.readers.sandbox import SandboxResult
+from covid_monai.results import ResultObjects, write_results
 from covid_monai.worker.audit import AuditTrail
 from covid_monai.worker.context import WorkerContext
 from covid_monai.worker.monitoring import Metrics, ScoreDrift
@@ -73,7 +76,7 @@ class Scene:
             for file in files
         ]
 
-    def make_results(self, _prediction):
+    def make_results(self, _prediction, _made):
         return []
 
     def steps(self, count):
@@ -163,6 +166,29 @@ def test_no_image_is_given_up_if_the_process_ends_before_any_is_finished(scene):
     _write(scene.queue, "UPDATE job SET starts=100, first_start=0")
     scene.steps(3)
     assert {event[:2] for event in scene.events()} == {("answered", number) for number in (1, 2, 3)}
+
+
+@pytest.mark.slow
+def test_results_that_are_stored_again_an_hour_later_have_the_same_bytes(
+    scene, classifier, tmp_path, monkeypatch
+):
+    image = save(make_ds(picture()), tmp_path / "image.dcm")
+    results, sent = ResultObjects(classifier, pdf=True), []
+
+    def store(objects):
+        sent.append([path.read_bytes() for path in write_results(objects, tmp_path / "sent")])
+        monkeypatch.setattr("datetime.datetime", clock(hours=len(sent)))  # highdicom reads it
+        monkeypatch.setattr("covid_monai.worker.processor.datetime", clock(hours=len(sent)))
+        if len(sent) == 1:
+            raise ArchiveFailure(Fault.ARCHIVE, "answer_lost")
+
+    scene.make_results = lambda _prediction, made: results.of(classified(classifier, image), made)
+    scene.store, scene.confirm = store, lambda _objects, **_: None
+    scene.steps(2)
+    assert scene.waiting() == 0
+    assert len(sent) == 4  # three images, the first twice
+    assert sent[0] == sent[1]
+    assert not set(sent[1]) & set(sent[2])
 
 
 def test_a_stop_during_a_batch_leaves_its_jobs_in_the_queue_and_no_file(scene):

@@ -6,12 +6,15 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.worker.queue import JobQueue, QueueError, lock_state_dir, queue_path, set_queue_aside
 from covid_monai.worker.rules import Notice
+
+MADE = datetime(2026, 11, 30, 15, 4, 5, 678, tzinfo=timezone(timedelta(hours=-3)))
 
 
 def notices(*numbers):
@@ -118,14 +121,27 @@ def test_dead_letters_are_listed_retried_or_dropped(queue):
 def test_our_own_results_never_become_jobs(queue):
     add(queue, 1)
     (job,) = queue.claim("a", 1)
-    queue.add_results(job, ["1.4.77"])
+    queue.add_results(job, ["1.4.77"], MADE)
     assert queue.select_unknown("a", notices(77)) == []
+
+
+def test_a_job_keeps_the_time_when_its_results_were_made(queue):
+    add(queue, 1)
+    (job,) = queue.claim("a", 1)
+    assert job.results_made is None
+    queue.add_results(job, ["1.4.77"], MADE)
+    queue.postpone(job, "http_503", seconds=0, counts=True)
+    (job,) = queue.claim("a", 1)
+    assert job.results_made.isoformat() == MADE.isoformat()
+    queue.finish(job, "dead", reason="http_503")
+    queue.retry_dead_letters([job.number])
+    assert queue.claim("a", 1)[0].results_made == MADE
 
 
 def test_finished_jobs_are_forgotten_in_time_and_dead_letters_are_not(queue):
     add(queue, 1, 2, 3)
     done, dead, _ = queue.claim("a", 3)
-    queue.add_results(done, ["1.4.77"])
+    queue.add_results(done, ["1.4.77"], MADE)
     queue.finish(done, "done", probabilities=[0.2, 0.8])
     queue.finish(dead, "dead", reason="http_404")
     assert queue.latest_probabilities(5) == [[0.2, 0.8]]

@@ -27,11 +27,8 @@ def make_secondary_capture(rendered: RgbImage, series: ResultSeries) -> FileData
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        content_date=source.date,
-        content_time=source.time,
         **series.arguments(),
     )
-    del image.DateOfSecondaryCapture, image.TimeOfSecondaryCapture  # the time of day would not repeat
     image.ConversionType = "WSD"
     image.PatientOrientation = _orientation(source.ds)
     image.DerivationDescription = "Grad-CAM heat map over the image as displayed, with a legend"

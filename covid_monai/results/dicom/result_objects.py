@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from pydicom import dcmwrite
@@ -46,11 +47,13 @@ class ResultObjects:
             classifier.load_explainer()
         self.model = classifier.model | {"settings_digest": _settings_digest(classifier)}
 
-    def of(self, prediction: Prediction) -> list[FileDataset]:
+    def of(self, prediction: Prediction, made: datetime) -> list[FileDataset]:
         """Make the DICOM objects for the radiograph at `prediction.file`.
 
         Args:
             prediction: Prediction of this classifier.
+            made: Time of making that the objects carry, with its time zone. The same time gives the same
+                bytes.
 
         Returns:
             The report first; a refused radiograph has only the report. Empty if the status is error, or if
@@ -63,37 +66,39 @@ class ResultObjects:
         if prediction.status is Status.ERROR or prediction.reason in NOT_A_RADIOGRAPH:
             return []
         source = read_source(prediction.file)
-        objects = [make_structured_report(prediction, self._series(source, ObjectKind.REPORT))]
+        objects = [make_structured_report(prediction, self._series(source, ObjectKind.REPORT, made))]
         if prediction.ok and (self._heatmap or self._pdf):
-            objects += self._images(prediction, source)
+            objects += self._images(prediction, source, made)
         return objects
 
-    def _images(self, prediction: Prediction, source: SourceRadiograph) -> Iterator[FileDataset]:
+    def _images(
+        self, prediction: Prediction, source: SourceRadiograph, made: datetime
+    ) -> Iterator[FileDataset]:
         explained = self._classifier.explain(prediction.file, explained_class(prediction))
         if self._heatmap:
             rendered = render_heatmap_with_legend(explained, prediction)
-            yield make_secondary_capture(rendered, self._series(source, ObjectKind.HEATMAP))
+            yield make_secondary_capture(rendered, self._series(source, ObjectKind.HEATMAP, made))
             if may_have_presentation_state(source.ds):
-                series = self._series(source, ObjectKind.PRESENTATION_STATE)
+                series = self._series(source, ObjectKind.PRESENTATION_STATE, made)
                 yield make_presentation_state(explained, prediction, series)
         if self._pdf:
             content = make_page(
                 prediction,
                 captioned_images(prediction, explained),
                 header_facts(source.ds),
-                date=source.date,
+                made=made,
                 uid=source.reference.SOPInstanceUID,
             )
-            yield encapsulate_pdf(content, self._series(source, ObjectKind.PDF))
+            yield encapsulate_pdf(content, self._series(source, ObjectKind.PDF, made))
 
-    def _series(self, source: SourceRadiograph, kind: ObjectKind) -> ResultSeries:
-        return ResultSeries(source, kind, self.model)
+    def _series(self, source: SourceRadiograph, kind: ObjectKind, made: datetime) -> ResultSeries:
+        return ResultSeries(source, kind, self.model, made)
 
 
 def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:
     """Write DICOM files, each whole or not at all, with their SOP Instance UID as the name.
 
-    The same model writes the same bytes again, so an existing file may be replaced.
+    The same model writes the same results under the same name, so an existing file may be replaced.
 
     Args:
         objects: Objects from `ResultObjects.of`.

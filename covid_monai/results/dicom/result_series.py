@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from covid_monai import __version__
 from covid_monai.core.vocabulary import RESULT_DEVICE
+from covid_monai.dicom.elements import get_text
 from covid_monai.results.dicom.source_radiograph import SourceRadiograph
 
 MANUFACTURER = "covid-monai"
@@ -20,8 +22,11 @@ MANUFACTURER = "covid-monai"
 _FIRST_SERIES_NUMBER = 9001
 # Identifies this software; a root without a UUID would have to be registered.
 _IMPLEMENTATION_CLASS_UID = generate_uid(entropy_srcs=["covid-monai", "implementation class"])
-# highdicom fills these with the time of day, or with a library version that says nothing about the result.
-_NOT_REPEATABLE = ("InstanceCreationDate", "InstanceCreationTime", "ContributingEquipmentSequence")
+# Each has a time beside it; all but the first two belong to some of the objects only.
+_DATES = (
+    *("InstanceCreationDate", "SeriesDate", "ContentDate", "PresentationCreationDate"),
+    "DateOfSecondaryCapture",
+)
 
 
 class ObjectKind(StrEnum):
@@ -67,11 +72,15 @@ def result_uids(source_sop_instance_uid: str, model: Mapping[str, str], kind: Ob
 
 @dataclass(frozen=True)
 class ResultSeries:
-    """The series that contains the result of one kind for one radiograph; `model` as for `result_uids`."""
+    """The series that contains the result of one kind for one radiograph; `model` as for `result_uids`.
+
+    `made` is the time of its making, with a time zone.
+    """
 
     source: SourceRadiograph
     kind: ObjectKind
     model: Mapping[str, str]
+    made: datetime
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments that all of highdicom's constructors need."""
@@ -94,16 +103,12 @@ class ResultSeries:
 
         Callers therefore get what any reader gets, and nothing that cannot be written.
         """
-        for keyword in _NOT_REPEATABLE:
-            if keyword in result:
-                delattr(result, keyword)
+        # highdicom's own entry: its version says nothing about the result, and would change the bytes.
+        result.pop("ContributingEquipmentSequence", None)
         for element in self.source.shared.elements():
             result[element.tag] = element
         result.StudyInstanceUID = self.source.reference.StudyInstanceUID
-        for prefix in ("Series", "Content", "PresentationCreation"):
-            if prefix == "Series" or f"{prefix}Date" in result:
-                setattr(result, f"{prefix}Date", self.source.date)
-                setattr(result, f"{prefix}Time", self.source.time)
+        self._set_times(result)
         result.file_meta = meta = FileMetaDataset()
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         meta.ImplementationClassUID = _IMPLEMENTATION_CLASS_UID
@@ -112,3 +117,16 @@ class ResultSeries:
         dcmwrite(content, result, enforce_file_format=True)
         content.seek(0)
         return dcmread(content)
+
+    def _set_times(self, result: Dataset) -> None:
+        """Set when the object was made, in the time zone that the copied dates have if the image names one.
+
+        Reference: DICOM PS3.3 C.12.1.1.8 (one Timezone Offset From UTC for all dates and times of an object).
+        """
+        offset = get_text(self.source.shared, "TimezoneOffsetFromUTC")
+        made = self.made.astimezone(datetime.strptime(offset, "%z").tzinfo) if offset else self.made
+        result.InstanceCreationDate = result.SeriesDate = None
+        for keyword in _DATES:
+            if keyword in result:
+                setattr(result, keyword, f"{made:%Y%m%d}")
+                setattr(result, keyword.replace("Date", "Time"), f"{made:%H%M%S}")

@@ -1,12 +1,10 @@
-"""The radiograph that results belong to: its patient, study, UIDs and date."""
+"""The radiograph that results belong to: its patient, study and UIDs."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pydicom.valuerep import DA, TM, validate_value
 
 from covid_monai.core.vocabulary import RefusedImage
 from covid_monai.dicom.acceptance import get_sop_class_uid
@@ -15,9 +13,6 @@ from covid_monai.dicom.file import NotDicom, read_dicom
 from covid_monai.results.dicom.study_attributes import copy_study_attributes
 
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-_DATE_PREFIXES = ("Content", "Acquisition", "Series", "Study")
-# For a radiograph without any date: reports must have one (PS3.3 C.17.2), and nobody believes this one.
-_NO_DATE, _NO_TIME = "19000101", "000000"
 
 
 class NoResultObjects(ValueError):
@@ -42,15 +37,11 @@ class SourceRadiograph:
         shared: Character set, patient and study, from `copy_study_attributes`.
         reference: The smallest dataset that stands for the radiograph in highdicom: UIDs and size, and no
             patient, so that no malformed value can stop it.
-        date: Content Date of the results, `YYYYMMDD`.
-        time: Content Time of the results.
     """
 
     ds: Dataset
     shared: Dataset
     reference: Dataset
-    date: str
-    time: str
 
 
 def read_source(path: str | Path) -> SourceRadiograph:
@@ -69,7 +60,7 @@ def read_source(path: str | Path) -> SourceRadiograph:
         raise NoResultObjects("too large a DICOM file", str(error)) from error
     shared = copy_study_attributes(ds)  # before anything is decoded
     reference = _reference(ds, name=Path(path).name)
-    return SourceRadiograph(ds, shared, reference, *_date_and_time(ds))
+    return SourceRadiograph(ds, shared, reference)
 
 
 def _reference(ds: Dataset, *, name: str) -> Dataset:
@@ -86,22 +77,3 @@ def _reference(ds: Dataset, *, name: str) -> Dataset:
         setattr(reference, keyword, "")
     reference.StudyID, reference.StudyDate, reference.StudyTime = "", None, None
     return reference
-
-
-def _date_and_time(ds: Dataset) -> tuple[str, str]:
-    """Return the first date and time that the radiograph has: for the results, so that their bytes repeat."""
-    for prefix in _DATE_PREFIXES:
-        date = _legal_value(ds, f"{prefix}Date", "DA")
-        if date:
-            return date, _legal_value(ds, f"{prefix}Time", "TM") or _NO_TIME
-    return _NO_DATE, _NO_TIME
-
-
-def _legal_value(ds: Dataset, keyword: str, vr: str) -> str:
-    value = get_text(ds, keyword)
-    try:
-        validate_value(vr, value, config.RAISE)
-        DA(value) if vr == "DA" else TM(value)
-    except ValueError:
-        return ""
-    return value

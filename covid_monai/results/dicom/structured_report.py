@@ -34,8 +34,6 @@ def make_structured_report(prediction: Prediction, series: ResultSeries) -> File
         is_final=False,  # only a physician's report is final
         is_verified=False,
         coding_schemes=[concepts.CODING_SCHEME],
-        content_date=series.source.date,
-        content_time=series.source.time,
         **series.arguments(),
     )
     return series.complete(document)

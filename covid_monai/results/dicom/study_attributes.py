@@ -93,6 +93,8 @@ def _is_legal(ds: Dataset, tag: BaseTag, vr: str) -> bool:
                 return False
     except Exception:  # noqa: BLE001  # as in `_copy`
         return False
+    if keyword in _TABLES["forms"]:
+        return re.fullmatch(_TABLES["forms"][keyword], str(value)) is not None
     return keyword not in _TABLES["terms"] or value in _TABLES["terms"][keyword]
 
 

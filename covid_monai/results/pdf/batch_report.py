@@ -3,7 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from covid_monai.core.number_format import format_percent
 from covid_monai.core.vocabulary import Status
@@ -24,6 +24,8 @@ def make_batch_report(
     thumbnails: Mapping[str, bytes] | None,
     model: Mapping[str, str],
     title: str,
+    *,
+    made: datetime,
 ) -> bytes:
     """Make the PDF report of many images.
 
@@ -32,6 +34,7 @@ def make_batch_report(
         thumbnails: JPEG or PNG files by `Prediction.file`; an image without one gets none.
         model: `Classifier.model`.
         title: Title of the document.
+        made: Time of making, with a time zone.
 
     Returns:
         A PDF file.
@@ -43,9 +46,9 @@ def make_batch_report(
         raise ValueError(
             f"{len(predictions)} images are too many for one PDF report. Choose {LARGEST_BATCH} at most."
         )
-    folder, today = common_folder([each.file for each in predictions]), datetime.now(UTC).date()
+    folder = common_folder([each.file for each in predictions])
     names = [shorten_name(each.file.removeprefix(folder)) for each in predictions]
-    pages = ReportPages(title, f"{today:%Y%m%d}", "".join([folder, *names]), several=True)
+    pages = ReportPages(title, made, "".join([folder, *names]), several=True)
     names = [pages.spell_out(name) for name in names]
     statuses = Counter(each.status for each in predictions)
     facts = {
@@ -53,7 +56,7 @@ def make_batch_report(
         "Classified": str(statuses[Status.OK]),
         "Refused": str(statuses[Status.REFUSED]),
         "Not readable": str(statuses[Status.ERROR]),
-        "Report made": f"{today}",
+        "Report made": f"{made:%Y-%m-%d}",
     }
     pages.add_facts(facts | ({"Folder": folder} if folder else {}))
     pages.add_table([("Result", "Images"), *_counts(predictions)], (150, 30), text_align=("LEFT", "RIGHT"))

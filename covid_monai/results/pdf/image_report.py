@@ -1,7 +1,7 @@
 """The PDF report of one image: image, heat map, result in words, numbers, limits; text can be selected."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -36,7 +36,7 @@ _LONGEST_NAME = 100  # letters of a file's name: more would push the result off 
 
 
 def make_image_report(
-    classifier: Classifier, prediction: Prediction, path: str | Path | None = None
+    classifier: Classifier, prediction: Prediction, path: str | Path | None = None, *, made: datetime
 ) -> bytes:
     """Make the PDF report of an image.
 
@@ -44,6 +44,7 @@ def make_image_report(
         classifier: Classifier that made the prediction.
         prediction: Prediction of any status. For a refused or unreadable image the page shows the reason.
         path: Place of the image, if not `prediction.file`, whose name the page shows.
+        made: Time of making, with a time zone.
 
     Returns:
         A PDF file of one page.
@@ -53,15 +54,15 @@ def make_image_report(
         ValueError: If the network has no layer for Grad-CAM.
     """
     path = prediction.file if path is None else path
-    header, today = _header(path), datetime.now(UTC).date()
+    header = _header(path)
     facts = header_facts(header) if header else {}
-    facts |= {"File": shorten_name(Path(prediction.file).name), "Report made": f"{today}"}
+    facts |= {"File": shorten_name(Path(prediction.file).name)}
     facts |= {} if header else {"Patient": "not known: no DICOM header", "View": "not known"}
     return make_page(
         prediction,
         _images(classifier, prediction, path),
         facts,
-        date=f"{today:%Y%m%d}",
+        made=made,
         uid=get_text(header, "SOPInstanceUID") if header else "",
     )
 
@@ -71,16 +72,16 @@ def make_page(
     images: Sequence[tuple[str, RgbImage]],
     facts: Mapping[str, str],
     *,
-    date: str,
+    made: datetime,
     uid: str = "",
 ) -> bytes:
     """Lay out the page; same arguments and fonts give the same bytes.
 
     `images` are up to two images of one size, each after its caption. `facts` identify patient and image.
-    `date` is the creation date in the document, `YYYYMMDD`, and `uid` the SOP Instance UID of the image.
+    `made` is the time of making, with a time zone, and `uid` the SOP Instance UID of the image.
     """
-    page = ReportPages(_TITLE, date, "".join(facts.values()), several=False)
-    page.add_facts(facts)
+    page = ReportPages(_TITLE, made, "".join(facts.values()), several=False)
+    page.add_facts({**facts, "Report made": f"{made:%Y-%m-%d}"})
     page.add_images(images)
     page.add_result(
         wording.finding(prediction), wording.result_sentences(prediction), wording.result_kind(prediction)

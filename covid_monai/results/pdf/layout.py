@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import zip_longest
 from typing import Any
 
@@ -34,17 +34,17 @@ class ReportPages(FPDF):
 
     Args:
         title: Title of the document.
-        date: Creation date in the document, `YYYYMMDD`.
+        made: Creation date in the document, with a time zone.
         words: All words in any script, for which fonts are looked for.
         several: Whether the document has as many pages as needed, each with its number, or one page.
     """
 
-    def __init__(self, title: str, date: str, words: str, *, several: bool) -> None:
+    def __init__(self, title: str, made: datetime, words: str, *, several: bool) -> None:
         super().__init__(format="A4")
         self._fonts, self._several = fallback_fonts(title + words), several
         self._letters_missing = False
         title = self.spell_out(title)
-        self.set_creation_date(datetime.strptime(date, "%Y%m%d").replace(tzinfo=UTC))
+        self.set_creation_date(made)
         self.set_title(title)
         self.set_subject(RESEARCH_USE)
         self.set_lang("en")

@@ -10,7 +10,7 @@ import pytest
 from dicom_helpers import make_ds, picture, save
 from PIL import Image
 from pydicom.data import get_testdata_file
-from results_helpers import NEEDS_DCIODVFY, classified, complaints, refused, small_classifier
+from results_helpers import MADE, NEEDS_DCIODVFY, classified, clock, complaints, refused, small_classifier
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.inference.classifier import Classifier
@@ -55,7 +55,7 @@ def stored(ds, folder, **elements):
 @pytest.mark.parametrize("decided", ["covid", "normal", "uncertain"])
 def test_no_object_of_a_phantom_has_an_error(results, classifier, images, tmp_path, decided):
     for image in images:
-        objects = results.of(classified(classifier, image, decided=decided))
+        objects = results.of(classified(classifier, image, decided=decided), MADE)
         assert [CLASSES[ds.SOPClassUID] for ds in objects] == ["SR", "OT", "PR", "DOC"]
         assert complaints(objects, tmp_path) == []
         warnings = complaints(objects, tmp_path, level="Warning")
@@ -71,7 +71,7 @@ def test_no_object_of_a_real_file_has_an_error(real_data, tmp_path):
     made = {}
     for prediction in shipped.predict(sorted((real_data / "dicom").iterdir())):
         try:
-            objects = results.of(prediction)
+            objects = results.of(prediction, MADE)
         except NoResultObjects as error:
             made[Path(prediction.file).name] = error.cause
             continue
@@ -88,7 +88,7 @@ def test_no_object_of_a_real_file_has_an_error(real_data, tmp_path):
 @NEEDS_DCIODVFY
 def test_a_bare_image_gets_valid_objects(results, classifier, tmp_path):
     image = save(make_ds(picture()), tmp_path / "image.dcm")  # no date, no study ID, no sex
-    objects = results.of(classified(classifier, image))
+    objects = results.of(classified(classifier, image), MADE)
     assert complaints(objects, tmp_path) == []
     assert {ds.StudyInstanceUID for ds in objects} == {pydicom.dcmread(image).StudyInstanceUID}
 
@@ -96,7 +96,7 @@ def test_a_bare_image_gets_valid_objects(results, classifier, tmp_path):
 @NEEDS_DCIODVFY
 def test_a_model_without_thresholds_and_calibration_gets_all_objects(results, classifier, images, tmp_path):
     bare = replace(classified(classifier, images[0]), decision=None, prediction_set=None)
-    objects = results.of(bare)
+    objects = results.of(bare, MADE)
     assert len(objects) == 4
     assert complaints(objects, tmp_path) == []
 
@@ -105,12 +105,12 @@ def test_a_model_without_thresholds_and_calibration_gets_all_objects(results, cl
 def test_compressed_images_get_all_objects(results, classifier, tmp_path, syntax):
     ds = make_ds(picture(), photometric="MONOCHROME1")
     ds.compress(getattr(pydicom.uid, syntax))
-    assert len(results.of(classified(classifier, save(ds, tmp_path / "image.dcm")))) == 4
+    assert len(results.of(classified(classifier, save(ds, tmp_path / "image.dcm")), MADE)) == 4
 
 
 def test_a_lossy_image_gives_a_lossy_heat_map(results, classifier, tmp_path):
     image = stored(make_ds(picture()), tmp_path, LossyImageCompression="01", LossyImageCompressionRatio="7.5")
-    heatmap = results.of(classified(classifier, image))[1]
+    heatmap = results.of(classified(classifier, image), MADE)[1]
     assert (heatmap.LossyImageCompression, heatmap.LossyImageCompressionRatio) == ("01", 7.5)
 
 
@@ -119,12 +119,12 @@ def test_a_image_stored_in_colour_has_no_presentation_state(results, classifier,
     image = save(
         make_ds(pixels, sop_class="1.2.840.10008.5.1.4.1.1.7", photometric="RGB"), tmp_path / "a.dcm"
     )
-    assert [ds.Modality for ds in results.of(classified(classifier, image))] == ["SR", "OT", "DOC"]
+    assert [ds.Modality for ds in results.of(classified(classifier, image), MADE)] == ["SR", "OT", "DOC"]
 
 
 def test_each_kind_has_its_own_series_in_the_images_study(results, classifier, images):
     source = pydicom.dcmread(images[0])
-    objects = results.of(classified(classifier, images[0]))
+    objects = results.of(classified(classifier, images[0]), MADE)
     assert {ds.StudyInstanceUID for ds in objects} == {source.StudyInstanceUID}
     series = {ds.SeriesInstanceUID for ds in objects}
     assert len(series) == 4
@@ -139,7 +139,7 @@ def test_uids_can_be_asked_for_before_anything_is_made(results, classifier, imag
     source = pydicom.dcmread(images[0])
     kinds = [ObjectKind.REPORT, ObjectKind.HEATMAP, ObjectKind.PRESENTATION_STATE, ObjectKind.PDF]
     expected = [result_uids(source.SOPInstanceUID, results.model, kind) for kind in kinds]
-    objects = results.of(classified(classifier, images[0]))
+    objects = results.of(classified(classifier, images[0]), MADE)
     assert expected == [(ds.SeriesInstanceUID, ds.SOPInstanceUID) for ds in objects]
     assert all(pydicom.uid.UID(uid).is_valid for pair in expected for uid in pair)
 
@@ -159,10 +159,11 @@ def test_another_operating_point_is_another_model(tmp_path):
     assert ResultObjects(one).model != ResultObjects(other).model
 
 
-def test_the_same_image_gives_the_same_bytes(classifier, images, tmp_path):
+def test_the_same_image_gives_the_same_bytes_an_hour_later(classifier, images, tmp_path, monkeypatch):
     written = []
     for folder in (tmp_path / "first", tmp_path / "second"):
-        objects = ResultObjects(classifier, pdf=True).of(classified(classifier, images[0]))
+        monkeypatch.setattr("datetime.datetime", clock(hours=len(written)))  # highdicom reads it
+        objects = ResultObjects(classifier, pdf=True).of(classified(classifier, images[0]), MADE)
         written.append({path.name: path.read_bytes() for path in write_results(objects, folder)})
     assert written[0] == written[1]
     assert len(written[0]) == 4
@@ -171,7 +172,7 @@ def test_the_same_image_gives_the_same_bytes(classifier, images, tmp_path):
 def test_files_are_named_by_their_uid_and_replaced(results, classifier, images, tmp_path):
     image = tmp_path / "Doe^Jane.dcm"
     shutil.copy(images[0], image)
-    objects = results.of(classified(classifier, image))
+    objects = results.of(classified(classifier, image), MADE)
     for _ in range(2):
         paths = write_results(objects, tmp_path / "new" / "folder")
         assert [path.name for path in paths] == [f"{ds.SOPInstanceUID}.dcm" for ds in objects]
@@ -180,7 +181,7 @@ def test_files_are_named_by_their_uid_and_replaced(results, classifier, images, 
 
 
 def test_a_refused_image_has_a_report_and_nothing_else(results, classifier, images):
-    (only,) = results.of(refused(classifier, images[0]))
+    (only,) = results.of(refused(classifier, images[0]), MADE)
     assert only.Modality == "SR"
 
 
@@ -188,16 +189,16 @@ def test_a_refused_image_has_a_report_and_nothing_else(results, classifier, imag
     "reason", ["report", "presentation_state", "no_pixels", "not_a_projection_radiograph"]
 )
 def test_what_is_no_radiograph_has_no_objects(results, classifier, images, reason):
-    assert results.of(refused(classifier, images[0], reason)) == []
+    assert results.of(refused(classifier, images[0], reason), MADE) == []
 
 
 def test_an_error_has_no_objects(results, classifier):
     failed = Prediction(file="gone.dcm", status=Status.ERROR, model=classifier.model, reason="unreadable")
-    assert results.of(failed) == []
+    assert results.of(failed, MADE) == []
 
 
 def test_the_readers_refuse_our_own_results(results, classifier, images, tmp_path):
-    for path in write_results(results.of(classified(classifier, images[0])), tmp_path):
+    for path in write_results(results.of(classified(classifier, images[0]), MADE), tmp_path):
         with pytest.raises(RefusedImage) as caught:
             read_radiograph(path)
         assert caught.value.reason in (RefusalReason.REPORT, RefusalReason.PRESENTATION_STATE)
@@ -216,7 +217,7 @@ def test_a_image_without_a_valid_uid_is_named(results, classifier, tmp_path, key
     image = tmp_path / "image.dcm"
     pydicom.dcmwrite(image, ds, implicit_vr=False, little_endian=True)
     with pytest.raises(NoResultObjects, match=rf"image.dcm has no (valid )?{keyword}") as caught:
-        results.of(classified(classifier, image))
+        results.of(classified(classifier, image), MADE)
     assert keyword in caught.value.cause
     assert "Doe" not in str(caught.value)
 
@@ -225,14 +226,14 @@ def test_a_image_without_a_valid_uid_is_named(results, classifier, tmp_path, key
 def test_a_picture_that_is_not_dicom_is_named(results, classifier, tmp_path, name):
     Image.fromarray(picture()).save(tmp_path / name)
     with pytest.raises(NoResultObjects, match="not a DICOM file") as caught:
-        results.of(classified(classifier, tmp_path / name))
+        results.of(classified(classifier, tmp_path / name), MADE)
     assert caught.value.cause == "not a DICOM file"
 
 
 def test_heat_map_and_page_can_be_left_out(classifier, images):
-    found = ResultObjects(classifier, heatmap=False).of(classified(classifier, images[0]))
+    found = ResultObjects(classifier, heatmap=False).of(classified(classifier, images[0]), MADE)
     assert [ds.Modality for ds in found] == ["SR"]
-    found = ResultObjects(classifier, heatmap=False, pdf=True).of(classified(classifier, images[0]))
+    found = ResultObjects(classifier, heatmap=False, pdf=True).of(classified(classifier, images[0]), MADE)
     assert [ds.Modality for ds in found] == ["SR", "DOC"]
 
 
@@ -242,5 +243,5 @@ def test_real_world_oddities_of_pydicom_files_do_not_stop_it(results, classifier
     made = 0
     for prediction in classifier.predict(files):
         with suppress(NoResultObjects):  # any other error fails the test
-            made += len(results.of(prediction))
+            made += len(results.of(prediction, MADE))
     assert made > 10

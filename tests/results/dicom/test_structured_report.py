@@ -8,6 +8,7 @@ import pytest
 from dicom_helpers import make_ds, picture, save
 from pydicom.sr.codedict import codes
 from results_helpers import (
+    MADE,
     NEEDS_DCMTK,
     THRESHOLDS,
     classified,
@@ -35,7 +36,7 @@ def image(tmp_path_factory):
 
 
 def written(results, prediction, folder):
-    (path,) = write_results(results.of(prediction), folder)
+    (path,) = write_results(results.of(prediction, MADE), folder)
     return path
 
 
@@ -139,7 +140,7 @@ def test_class_names_of_ones_own_get_private_codes(results, classifier, image, t
         predicted_class=names[1],
         probabilities=dict(zip(names, (0.2, 0.5, 0.3), strict=True)),
     )
-    objects = results.of(prediction)
+    objects = results.of(prediction, MADE)
     assert complaints(objects, tmp_path) == []
     _, group = group_of(written(results, prediction, tmp_path))
     assert group.finding_type.scheme_designator == "99COVIDMONAI"

@@ -2,6 +2,7 @@
 
 import unicodedata
 import warnings
+from datetime import datetime, timedelta, timezone
 
 import pydicom
 import pytest
@@ -11,6 +12,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from results_helpers import (
+    MADE,
     NEEDS_DCIODVFY,
     NEEDS_DCMTK,
     NEEDS_POPPLER,
@@ -71,7 +73,7 @@ def test_a_name_in_any_script_survives_byte_for_byte(classifier, tmp_path, name)
     )
     # Debian's DCMTK does not convert JIS X 0208; there it must print the same bytes.
     converted = () if "ISO 2022 IR 87" in character_set else ("+U8",)
-    objects = ResultObjects(classifier).of(classified(classifier, image))
+    objects = ResultObjects(classifier).of(classified(classifier, image), MADE)
     assert complaints(objects, tmp_path) == []
     known = run("dcmdump", *converted, "+P", "0010,0010", image)
     for path in write_results(objects, tmp_path / "out"):
@@ -87,7 +89,7 @@ def test_a_name_in_any_script_survives_byte_for_byte(classifier, tmp_path, name)
 def test_escape_sequences_of_gb_2312_survive(classifier, tmp_path):
     name = b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab"  # PS3.5 K.3
     image = with_bytes(tmp_path, SpecificCharacterSet=b"\\ISO 2022 IR 58 ", PatientName=name)
-    objects = ResultObjects(classifier).of(classified(classifier, image))
+    objects = ResultObjects(classifier).of(classified(classifier, image), MADE)
     assert complaints(objects, tmp_path) == []
     for path in write_results(objects, tmp_path / "out"):
         assert raw(path, "PatientName").rstrip() == name
@@ -129,7 +131,7 @@ def test_the_page_says_which_letters_no_font_has(results, classifier, tmp_path):
 
 def page_text(results, classifier, folder, character_set, patient):
     ds = make_ds(picture(), SpecificCharacterSet=character_set, PatientName=patient, AccessionNumber="A-77")
-    document = results.of(classified(classifier, save(ds, folder / "image.dcm")))[-1]
+    document = results.of(classified(classifier, save(ds, folder / "image.dcm")), MADE)[-1]
     (folder / "page.pdf").write_bytes(document.EncapsulatedDocument[: document.EncapsulatedDocumentLength])
     return run("pdftotext", "-layout", folder / "page.pdf", "-").decode()
 
@@ -205,7 +207,7 @@ def test_issuers_and_codes_are_copied(classifier, tmp_path):
         "PatientIdentityRemoved": "NO",
     }
     image = save(make_ds(picture(), **elements), tmp_path / "image.dcm")
-    objects = ResultObjects(classifier, pdf=True).of(classified(classifier, image))
+    objects = ResultObjects(classifier, pdf=True).of(classified(classifier, image), MADE)
     source = pydicom.dcmread(image)
     for ds in objects:
         for keyword in elements:
@@ -231,7 +233,7 @@ def test_illegal_values_stay_away_and_required_elements_are_there(classifier, tm
     image = with_bytes(tmp_path, **ILLEGAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        objects = ResultObjects(classifier, pdf=True).of(classified(classifier, image))
+        objects = ResultObjects(classifier, pdf=True).of(classified(classifier, image), MADE)
     for ds in objects:
         for keyword in ("PatientSex", "PatientBirthDate", "StudyDate", "StudyTime"):
             assert keyword in ds
@@ -256,7 +258,7 @@ def test_what_an_archive_matches_on_is_kept_whatever_it_is(classifier, tmp_path,
     image = with_bytes(tmp_path, **{keyword: value})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        objects = ResultObjects(classifier, pdf=True).of(classified(classifier, image))
+        objects = ResultObjects(classifier, pdf=True).of(classified(classifier, image), MADE)
     for path in write_results(objects, tmp_path / "out"):
         assert raw(path, keyword) == value + b" " * (len(value) % 2)
 
@@ -274,24 +276,36 @@ def test_misspelt_character_sets_are_corrected_and_unknown_ones_left_out(
     classifier, tmp_path, found, written
 ):
     image = with_bytes(tmp_path, SpecificCharacterSet=(found + " " * (len(found) % 2)).encode())
-    (report,) = ResultObjects(classifier, heatmap=False).of(classified(classifier, image))
+    (report,) = ResultObjects(classifier, heatmap=False).of(classified(classifier, image), MADE)
     assert report.get("SpecificCharacterSet") == written
 
 
+@NEEDS_DCIODVFY
 @pytest.mark.parametrize(
-    ("dates", "expected"),
+    ("offset", "date", "time"),
     [
-        ({"ContentDate": "20200301", "ContentTime": "1011", "StudyDate": "20200201"}, ("20200301", "1011")),
-        ({"AcquisitionDate": "20200302", "StudyDate": "20200201", "StudyTime": "09"}, ("20200302", "000000")),
-        ({"StudyDate": "20200201", "StudyTime": "09"}, ("20200201", "09")),
-        ({}, ("19000101", "000000")),
+        (None, "20261130", "230405"),
+        ("+0330", "20261201", "043405"),
+        ("-0800", "20261130", "170405"),
+        ("+1", "20261130", "230405"),  # not legal, so not copied
     ],
 )
-def test_results_carry_the_date_of_their_image(classifier, tmp_path, dates, expected):
-    image = save(make_ds(picture(), **dates), tmp_path / "image.dcm")
-    report, heatmap, state, document = ResultObjects(classifier, pdf=True).of(classified(classifier, image))
+def test_results_carry_the_time_of_their_making_in_the_time_zone_of_the_study(
+    classifier, tmp_path, offset, date, time
+):
+    made = datetime(2026, 11, 30, 23, 4, 5, 678, tzinfo=timezone(timedelta(hours=-2)))
+    elements = {"StudyDate": "20200201", "ContentDate": "20200201", "ContentTime": "1011"}
+    elements |= {} if offset is None else {"TimezoneOffsetFromUTC": offset}
+    image = save(make_ds(picture(), **elements), tmp_path / "image.dcm")
+    objects = ResultObjects(classifier, pdf=True).of(classified(classifier, image), made)
+    report, heatmap, state, document = objects
+    assert complaints(objects, tmp_path) == []
+    for ds in objects:
+        assert ds.StudyDate == "20200201"
+        assert ds.get("TimezoneOffsetFromUTC") == (offset if offset in ("+0330", "-0800") else None)
+        assert (ds.InstanceCreationDate, ds.InstanceCreationTime) == (date, time)
+        assert (ds.SeriesDate, ds.SeriesTime) == (date, time)
     for ds in (report, heatmap, document):
-        assert (ds.ContentDate, ds.ContentTime) == expected
-    assert (state.PresentationCreationDate, state.PresentationCreationTime) == expected
-    for ds in (report, heatmap, state, document):
-        assert "InstanceCreationDate" not in ds
+        assert (ds.ContentDate, ds.ContentTime) == (date, time)
+    assert (state.PresentationCreationDate, state.PresentationCreationTime) == (date, time)
+    assert (heatmap.DateOfSecondaryCapture, heatmap.TimeOfSecondaryCapture) == (date, time)

@@ -6,7 +6,7 @@ import pytest
 from dicom_helpers import picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from results_helpers import NEEDS_POPPLER, THRESHOLDS, classified, refused, run, text_of
+from results_helpers import MADE, NEEDS_POPPLER, THRESHOLDS, classified, refused, run, text_of
 
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.results.pdf.batch_report import LARGEST_BATCH, make_batch_report
@@ -31,7 +31,7 @@ def batch(classifier, count):
 @pytest.mark.filterwarnings("error:The total page count")
 def test_a_batch_has_a_summary_and_a_table_with_headings_and_numbers_on_each_page(classifier, tmp_path):
     predictions, thumbnails = batch(classifier, 160)
-    document = make_batch_report(predictions, thumbnails, classifier.model, "Images of a morning")
+    document = make_batch_report(predictions, thumbnails, classifier.model, "Images of a morning", made=MADE)
     (tmp_path / "batch.pdf").write_bytes(document)
     pages = run("pdftotext", "-layout", tmp_path / "batch.pdf", "-").decode().split("\f")[:-1]
     assert len(pages) > 9
@@ -70,14 +70,14 @@ def test_a_batch_needs_no_pictures_and_no_prediction(classifier, tmp_path):
     predictions, _ = batch(classifier, 3)
     for some in (predictions, []):
         assert f"Images {len(some)} " in text_of(
-            make_batch_report(some, None, classifier.model, "None"), tmp_path
+            make_batch_report(some, None, classifier.model, "None", made=MADE), tmp_path
         )
 
 
 def test_a_batch_too_large_to_read_is_refused(classifier):
     predictions, _ = batch(classifier, LARGEST_BATCH + 1)
     with pytest.raises(ValueError, match=f"too many for one PDF report. Choose {LARGEST_BATCH} at most"):
-        make_batch_report(predictions, None, classifier.model, "Too many")
+        make_batch_report(predictions, None, classifier.model, "Too many", made=MADE)
 
 
 LETTERS = st.characters(categories=("L", "N", "P", "S", "Zs", "Cc", "Cs", "Co", "Mn"))
@@ -90,7 +90,7 @@ FEW = settings(max_examples=5)  # a document each
 @given(names=st.lists(st.text(LETTERS, min_size=1, max_size=300), min_size=5, max_size=9))
 def test_any_file_name_can_stand_in_a_batch(classifier, names):
     predictions = [refused(classifier, name) for name in names]
-    assert make_batch_report(predictions, None, classifier.model, names[0]).startswith(b"%PDF")
+    assert make_batch_report(predictions, None, classifier.model, names[0], made=MADE).startswith(b"%PDF")
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_any_file_name_can_stand_in_a_batch(classifier, names):
 def test_file_names_are_read_back_from_the_document(classifier, tmp_path_factory, names):
     folder = tmp_path_factory.mktemp("pages")
     document = make_batch_report(
-        [refused(classifier, name) for name in names], None, classifier.model, "Names"
+        [refused(classifier, name) for name in names], None, classifier.model, "Names", made=MADE
     )
     words = text_of(document, folder).split()
     assert set(names) <= set(words)

@@ -5,7 +5,7 @@ import re
 import pytest
 from dicom_helpers import make_ds, picture, save
 from PIL import Image
-from results_helpers import NEEDS_POPPLER, classified, refused, run, text_of
+from results_helpers import MADE, NEEDS_POPPLER, classified, refused, run, text_of
 
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
 from covid_monai.inference.prediction import Prediction
@@ -35,7 +35,7 @@ def png(tmp_path):
 
 
 def test_a_picture_without_a_header_has_its_page(classifier, png, tmp_path):
-    text = text_of(make_image_report(classifier, classified(classifier, png)), tmp_path)
+    text = text_of(make_image_report(classifier, classified(classifier, png), made=MADE), tmp_path)
     for words in (
         *("Ли 王 image.png", "not known: no DICOM header", "Result: COVID-19", "Pneumonia 2.0 % 39.0 % yes"),
         *(RESEARCH_USE, "the rule", "Image as displayed", "evidence for COVID-19", "Limits.", "Report made"),
@@ -48,11 +48,11 @@ def test_a_picture_without_a_header_has_its_page(classifier, png, tmp_path):
 @pytest.mark.slow
 def test_uncertain_is_said_and_has_another_colour(classifier, png, tmp_path):
     uncertain = classified(classifier, png, decided="uncertain", possible=("pneumonia", "covid"))
-    text = text_of(make_image_report(classifier, uncertain), tmp_path)
+    text = text_of(make_image_report(classifier, uncertain, made=MADE), tmp_path)
     assert "Result: Uncertain: no class decided" in text
     assert "Not excluded: Pneumonia, COVID-19." in text
     grounds = [
-        colours_of(make_image_report(classifier, each), tmp_path)
+        colours_of(make_image_report(classifier, each, made=MADE), tmp_path)
         for each in (uncertain, classified(classifier, png), refused(classifier, png))
     ]
     own = [ground - (grounds[0] & grounds[1] & grounds[2]) for ground in grounds]
@@ -71,7 +71,7 @@ def colours_of(document, folder):
 @pytest.mark.parametrize("suffix", ["png", "dcm"])
 def test_a_refused_image_is_shown_with_its_reason_and_no_finding(classifier, png, tmp_path, suffix):
     image = png if suffix == "png" else save(make_ds(picture()), tmp_path / "image.dcm")
-    text = text_of(make_image_report(classifier, refused(classifier, image)), tmp_path)
+    text = text_of(make_image_report(classifier, refused(classifier, image), made=MADE), tmp_path)
     for words in (
         "Result: Refused: not classified",
         "This does not mean normal. Reason: not a chest. BodyPartExamined names HAND; a chest was expected.",
@@ -85,7 +85,9 @@ def test_a_refused_image_is_shown_with_its_reason_and_no_finding(classifier, png
 
 def test_what_cannot_be_read_has_a_page_without_a_picture(classifier, tmp_path):
     (tmp_path / "text.jpg").write_text("no image at all")
-    text = text_of(make_image_report(classifier, unreadable(classifier, tmp_path / "text.jpg")), tmp_path)
+    text = text_of(
+        make_image_report(classifier, unreadable(classifier, tmp_path / "text.jpg"), made=MADE), tmp_path
+    )
     assert "There is no image to display." in text
     assert "Result: Error: not classified" in text
     assert "Reason: unreadable. Not a DICOM, JPEG or PNG file" in text
@@ -94,13 +96,13 @@ def test_what_cannot_be_read_has_a_page_without_a_picture(classifier, tmp_path):
 
 def test_the_image_may_lie_elsewhere_than_the_page_says(classifier, png, tmp_path):
     named = classified(classifier, "upload.png")
-    assert "upload.png" in text_of(make_image_report(classifier, named, png), tmp_path)
+    assert "upload.png" in text_of(make_image_report(classifier, named, png, made=MADE), tmp_path)
 
 
 @pytest.mark.slow
 def test_the_longest_name_leaves_the_page_whole(classifier, tmp_path):
     image = tmp_path / ("W" * 250 + ".png")
     Image.fromarray(picture(128, 96)).save(image)
-    text = text_of(make_image_report(classifier, classified(classifier, image)), tmp_path)
+    text = text_of(make_image_report(classifier, classified(classifier, image), made=MADE), tmp_path)
     assert "W…W" in text.replace(" ", "")
     assert "anything else." in text
