@@ -2,20 +2,19 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import takewhile
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
-from pydicom.pixels import pixel_array
 from pydicom.pixels.utils import get_expected_length
 
+from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.deidentify.run_manifest import Refused, Review
 from covid_monai.deidentify.text_detection import has_text
 from covid_monai.dicom.elements import get_number, get_text
-from covid_monai.dicom.pixels.decode import decode_pixels
-from covid_monai.dicom.pixels.jpeg import check_jpeg_stream, is_jpeg, jpeg_segments
+from covid_monai.dicom.pixels.codestream import jpeg_segments, split_frames
+from covid_monai.dicom.pixels.decode import decode_frame
 
 _PREFIX = "1.2.840.10008.5.1.4.1.1."
 _CAPTURES = (f"{_PREFIX}7.", f"{_PREFIX}6.1.", f"{_PREFIX}3.1.")  # secondary capture, ultrasound
@@ -36,7 +35,7 @@ def find_review_reasons(ds: Dataset) -> tuple[Review, ...]:
     """
     found = [*_check_header(ds), *_check_bytes(ds)]
     try:
-        if has_text(_first_frame(ds)):
+        if has_text(decode_frame(ds)[0]):  # stored values: a window could hide writing
             found.append("text_like_marks")
     except Exception:  # noqa: BLE001  # decoders raise many types, and a person can look instead
         found.append("pixels_not_checked")
@@ -65,9 +64,9 @@ def _check_bytes(ds: Dataset) -> Iterator[Review]:
     if "PixelData" not in ds:
         return
     if ds.file_meta.TransferSyntaxUID.is_encapsulated:
-        frames = int(get_number(ds, "NumberOfFrames") or 1)
-        if any(map(_has_comment, generate_frames(ds.PixelData, number_of_frames=frames))):
-            yield "comment_in_compressed_stream"
+        with suppress(UnreadableImage):  # decoding fails too
+            if any(map(_has_comment, split_frames(ds))):
+                yield "comment_in_compressed_stream"
         return
     try:
         surplus = len(ds.PixelData) - get_expected_length(ds)
@@ -100,12 +99,3 @@ def _has_unused_bits(ds: Dataset) -> bool:
         negative = (cells >> int(ds.HighBit)) & 1
         unused = np.where(negative & (unused == ~np.asarray(used, cells.dtype)), 0, unused)
     return bool(unused.any())
-
-
-def _first_frame(ds: Dataset) -> NDArray[np.generic]:
-    """Return the stored values of the first frame, [H, W] or [H, W, 3]: a window could hide writing."""
-    if is_jpeg(ds):
-        check_jpeg_stream(ds)  # some decoders crash on streams that this refuses
-    single = int(ds.SamplesPerPixel) == 1 and (get_number(ds, "NumberOfFrames") or 1) <= 1
-    grey = get_text(ds, "PhotometricInterpretation").startswith("MONOCHROME") and "PixelData" in ds
-    return decode_pixels(ds)[0] if single and grey else np.asarray(pixel_array(ds, index=0))

@@ -1,28 +1,38 @@
 """Decoding of DICOM pixel data to stored values: unused bits cleared, grey colour reduced to grey."""
 
+import io
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom.dataset import Dataset
 
+from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.dicom.elements import get_number, get_text
+from covid_monai.dicom.pixels.codestream import Codestream, Format, read_codestream, split_frames
 from covid_monai.dicom.pixels.colour import grey_from_rgb
-from covid_monai.dicom.pixels.jpeg import check_jpeg_stream, decode_jpeg_extended, is_jpeg, is_twelve_bit_jpeg
+from covid_monai.dicom.pixels.decoder_process import decode_apart
 
 try:
     from pydicom import pixels
 
     _apply_color_lut, _convert_color_space = pixels.apply_color_lut, pixels.convert_color_space
+    _read_first_frame: Callable[[Dataset], NDArray[Any]] = partial(pixels.pixel_array, index=0, raw=True)
 except ImportError:  # pydicom 2
     from pydicom.pixel_data_handlers import util
 
     _apply_color_lut, _convert_color_space = util.apply_color_lut, util.convert_color_space
+    _read_first_frame = attrgetter("pixel_array")
 
 _RLE = "1.2.840.10008.1.2.5"
 _LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
 _UNCOMPRESSED = (*_LITTLE_ENDIAN, "1.2.840.10008.1.2.2")
+_WAY_OUT = "Fetch the file from its source again."
 
 
 def decode_pixels(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
@@ -36,19 +46,58 @@ def decode_pixels(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
 
     Raises:
         RefusedImage: COLOUR, if the image is not grey.
-        UnreadableImage: A sample has more than 16 bits. Decoders raise exceptions of many other types.
+        UnreadableImage: A sample has more than 16 bits, or the pixel data are damaged or unlike their header.
     """
+    samples, bits = decode_frame(ds)
+    if samples.ndim == 2 and get_text(ds, "PhotometricInterpretation") != "PALETTE COLOR":
+        return samples, bits
+    return _grey_from_colour(samples, ds, bits=bits), 8
+
+
+def decode_frame(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
+    """Decode the first frame.
+
+    Args:
+        ds: As for `decode_pixels`, but of any number of frames.
+
+    Returns:
+        Codes `[H, W]`, or `[H, W, 3]` where a pixel has three samples (RGB), and their number of bits.
+
+    Raises:
+        RefusedImage: COLOUR, if a pixel has neither one nor three samples.
+        UnreadableImage: As `decode_pixels`.
+    """
+    complete_description(ds)
+    syntax = get_text(ds.file_meta, "TransferSyntaxUID")
+    if syntax != _RLE and (syntax not in _UNCOMPRESSED or ds["PixelData"].is_undefined_length):
+        return _decode_codestream(ds)
+    cells = _decode_rle(ds) if syntax == _RLE else _read_cells(ds)
+    return _as_rgb(_cut_out_stored_bits(_unsigned(cells), ds), ds), int(ds.BitsStored)
+
+
+def complete_description(ds: Dataset) -> None:
+    """Fill in missing elements that have one sensible value, and check that the others describe one image.
+
+    Raises:
+        RefusedImage: COLOUR, if a pixel has neither one nor three samples.
+        UnreadableImage: Samples are no whole numbers of 1 to 16 bits, or their number is not that of the
+            Photometric Interpretation (PS3.3 C.7.6.3.1.2).
+    """
+    if "PixelData" not in ds:
+        raise UnreadableImage("Its pixels are floating-point numbers; whole numbers were expected.")
     _fill_in_missing_elements(ds)
     bits_allocated, bits_stored = int(ds.BitsAllocated), int(ds.BitsStored)
     if not 1 <= bits_stored <= min(bits_allocated, 16) or bits_allocated > 16:
         raise UnreadableImage(
             f"A sample has {bits_stored} of {bits_allocated} bits; at most 16 are read. Export 16 bits."
         )
-    if is_jpeg(ds):
-        check_jpeg_stream(ds)
-    if int(ds.SamplesPerPixel) > 1 or get_text(ds, "PhotometricInterpretation") == "PALETTE COLOR":
-        return _decode_colour(ds)
-    return _decode_grey(ds, bits_stored=bits_stored), bits_stored
+    samples, kind = int(ds.SamplesPerPixel), get_text(ds, "PhotometricInterpretation").upper()
+    if samples not in (1, 3):
+        message = f"A pixel has {format_count(samples, 'sample')}; 1 (grey) or 3 (colour) were expected."
+        raise RefusedImage(RefusalReason.COLOUR, message)
+    if kind.startswith(("RGB", "YBR", "HSV")) != (samples == 3) and kind:
+        found = f"{format_count(samples, 'sample')}, but Photometric Interpretation is {kind!r}"
+        raise UnreadableImage(f"A pixel has {found}. Export the file again.")
 
 
 def _fill_in_missing_elements(ds: Dataset) -> None:
@@ -61,53 +110,119 @@ def _fill_in_missing_elements(ds: Dataset) -> None:
             setattr(ds, keyword, value)
 
 
-def _decode_grey(ds: Dataset, *, bits_stored: int) -> NDArray[np.unsignedinteger]:
-    """Decode one sample per pixel, and clear the bits around it."""
-    mask = 2**bits_stored - 1
-    if get_text(ds.file_meta, "TransferSyntaxUID") not in (*_UNCOMPRESSED, _RLE):
-        # A codestream holds the sample itself, whatever High Bit says. Lossy ones may overshoot: clip, as
-        # masking would turn white into black.
-        array = decode_jpeg_extended(ds) if is_twelve_bit_jpeg(ds) else _pixel_array(ds)
-        if int(ds.PixelRepresentation) == 0 and array.max() > mask:
-            array = np.minimum(array, mask)
-        return np.asarray(_unsigned(array) & mask)
-    # Read whole cells: pydicom takes every sample for right-aligned and would shift others out.
-    high_bit = int(ds.HighBit)
+def _decode_codestream(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
+    """Decode a codestream. It holds the samples themselves: its precision counts, and not Bits Stored."""
+    stream, stored = read_codestream(ds), int(ds.BitsStored)
+    colour_space = get_text(ds, "PhotometricInterpretation").upper()
+    if stream.format is Format.JPEG:
+        samples = _decode_jpeg(stream, as_rgb=colour_space == "RGB")
+    else:
+        shape = (stream.rows, stream.columns, stream.samples)[: 2 if stream.samples == 1 else 3]
+        samples = decode_apart(
+            stream.content, format_name=str(stream.format), shape=shape, precision=stream.precision
+        )
+        samples = _as_rgb(samples, ds)
+    bits, mask = stream.precision, 2**stream.precision - 1
+    codes = _unsigned(samples) & np.asarray(mask, f"u{samples.dtype.itemsize}")
+    signed = int(ds.PixelRepresentation) == 1
+    if stored < bits and _fits(codes, bits, stored, signed=signed):  # a wider stream holds the stored bits
+        return codes & np.asarray(2**stored - 1, codes.dtype), stored
+    if stored > bits and signed and stream.signed is None and codes.max() > mask >> 1:
+        found = f"{format_count(bits, 'bit')} a sample, its header {stored} with a sign"
+        raise UnreadableImage(f"Its {stream.format} stream has {found}. {_WAY_OUT}")
+    if stored != bits and int(ds.HighBit) != stored - 1:
+        found = f"{format_count(bits, 'bit')} a sample, its header {stored} up to High Bit {ds.HighBit}"
+        raise UnreadableImage(f"Its {stream.format} stream has {found}. {_WAY_OUT}")
+    return codes, bits
+
+
+def _fits(codes: NDArray[np.unsignedinteger], bits: int, stored: int, *, signed: bool) -> bool:
+    """Tell whether all samples of `bits` are numbers of `stored` bits, with the sign in any higher ones."""
+    if codes.max() < 1 << stored:
+        return True
+    values = codes.astype(np.int32)
+    values -= (values >> (bits - 1)) << bits  # two's complement
+    half = 1 << (stored - 1)
+    return signed and bool(values.min() >= -half and values.max() < half)
+
+
+def _decode_jpeg(stream: Codestream, *, as_rgb: bool) -> NDArray[np.uint8]:
+    """Decode 8-bit JPEG, colour to RGB. Without a mark of its own the header says how colour is written."""
+    with Image.open(io.BytesIO(stream.content), formats=("JPEG",)) as image:
+        if stream.samples == 3 and as_rgb and not stream.colours_known:
+            image.draft("YCbCr", image.size)  # as it is written
+            return np.asarray(image)
+        return np.asarray(image.convert("RGB") if stream.samples == 3 else image)
+
+
+def _decode_rle(ds: Dataset) -> NDArray[np.unsignedinteger]:
+    """Decode RLE to whole cells `[H, W]` or `[H, W, 3]` (PS3.5 annex G)."""
+    from rle.rle import decode_frame as decode_rle_frame  # type: ignore[import-not-found]
+
+    (frame, *_), samples, bits = split_frames(ds), int(ds.SamplesPerPixel), int(ds.BitsAllocated)
+    segments, expected = int.from_bytes(frame[:4], "little"), samples * bits // 8
+    if segments != expected:
+        found = f"{format_count(segments, 'segment')}; its header needs {expected} ({samples} x {bits} bits)"
+        raise UnreadableImage(f"Its RLE stream has {found}. {_WAY_OUT}")
+    try:
+        content = decode_rle_frame(frame, int(ds.Rows) * int(ds.Columns), bits, "<")
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # it is written in Rust: its panics derive from BaseException
+        raise UnreadableImage(f"Its RLE stream is damaged ({type(error).__name__}). {_WAY_OUT}") from error
+    planes = np.frombuffer(content, f"<u{bits // 8}").reshape(samples, int(ds.Rows), int(ds.Columns))
+    return planes[0] if samples == 1 else np.moveaxis(planes, 0, -1)
+
+
+def _read_cells(ds: Dataset) -> NDArray[np.integer]:
+    """Read the whole cells `[H, W]` or `[H, W, 3]` of the first uncompressed frame."""
+    _check_length(ds)
+    shape, syntax = (int(ds.Rows), int(ds.Columns)), get_text(ds.file_meta, "TransferSyntaxUID")
+    wide = syntax in _LITTLE_ENDIAN and int(ds.BitsAllocated) == 16
+    if wide and len(ds.PixelData) == 2 * shape[0] * shape[1]:  # plain ones: pydicom would copy them twice
+        return np.frombuffer(ds.PixelData, "<u2").reshape(shape).astype(np.uint16, copy=False)
+    # pydicom takes every sample for right-aligned and would shift others out.
+    bits_stored, high_bit = ds.BitsStored, ds.HighBit
     ds.BitsStored, ds.HighBit = ds.BitsAllocated, ds.BitsAllocated - 1
     try:
-        cells = _view_cells(ds)
-        cells = _unsigned(_pixel_array(ds)) if cells is None else cells
+        return np.asarray(_read_first_frame(ds))
     finally:
         ds.BitsStored, ds.HighBit = bits_stored, high_bit
-    shift = high_bit + 1 - bits_stored
-    if not 0 <= shift <= int(ds.BitsAllocated) - bits_stored:
-        bits = f"{bits_stored} of {ds.BitsAllocated} bits"
+
+
+def _check_length(ds: Dataset) -> None:
+    """Check that uncompressed pixel data are one image of the size that the header says.
+
+    Padding behind them is one value. Anything else that is as long as a row or more means that the header
+    describes another image: its rows would begin at wrong places.
+    """
+    frames = int(get_number(ds, "NumberOfFrames") or 1)
+    subsampled = get_text(ds, "PhotometricInterpretation") == "YBR_FULL_422"
+    row_bits = int(ds.Columns) * int(ds.BitsAllocated) * (2 if subsampled else int(ds.SamplesPerPixel))
+    expected, found = -(-int(ds.Rows) * row_bits * frames // 8), len(ds.PixelData)
+    surplus = ds.PixelData[expected:]
+    wrong = len(surplus) >= row_bits // 8 and surplus.count(surplus[:1]) < len(surplus)
+    if found < expected or found >= 2 * expected or wrong:
+        message = f"Its pixel data have {found:,} bytes, but its header describes {expected:,}."
+        raise UnreadableImage(f"{message} {_WAY_OUT}")
+
+
+def _cut_out_stored_bits(cells: NDArray[np.unsignedinteger], ds: Dataset) -> NDArray[np.unsignedinteger]:
+    """Return the stored bits of uncompressed or RLE cells."""
+    allocated, stored, high_bit = int(ds.BitsAllocated), int(ds.BitsStored), int(ds.HighBit)
+    shift, mask = high_bit + 1 - stored, 2**stored - 1
+    if not 0 <= shift <= allocated - stored:
+        bits = f"{stored} of {allocated} bits"
         raise UnreadableImage(f"High Bit {high_bit} cannot hold {bits}. Export it again.")
     if shift:
         cells = np.right_shift(cells, shift, dtype=cells.dtype)
     return cells & mask if cells.max() > mask else cells
 
 
-def _view_cells(ds: Dataset) -> NDArray[np.unsignedinteger] | None:
-    """View plain 16-bit cells without a copy, as pydicom would copy them twice; None for any other layout."""
-    shape, syntax = (int(ds.Rows), int(ds.Columns)), get_text(ds.file_meta, "TransferSyntaxUID")
-    wide = syntax in _LITTLE_ENDIAN and int(ds.BitsAllocated) == 16
-    if not wide or len(ds.PixelData) != 2 * shape[0] * shape[1]:
-        return None
-    return np.frombuffer(ds.PixelData, "<u2").reshape(shape).astype(np.uint16, copy=False)
-
-
-def _pixel_array(ds: Dataset) -> NDArray[Any]:
-    """Decode through pydicom, and turn a panic of a decoder into an exception."""
-    try:
-        return ds.pixel_array
-    except (Exception, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # pylibjpeg-rle is written in Rust: its panics derive from BaseException
-        message = (
-            f"Its pixel data are damaged ({type(error).__name__}). Fetch the file from its source again."
-        )
-        raise UnreadableImage(message) from error
+def _as_rgb(samples: NDArray[Any], ds: Dataset) -> NDArray[Any]:
+    if samples.ndim == 3 and get_text(ds, "PhotometricInterpretation").upper().startswith("YBR_FULL"):
+        return np.asarray(_convert_color_space(samples, "YBR_FULL", "RGB"))
+    return samples
 
 
 def _unsigned(array: NDArray[np.integer]) -> NDArray[np.unsignedinteger]:
@@ -116,26 +231,15 @@ def _unsigned(array: NDArray[np.integer]) -> NDArray[np.unsignedinteger]:
     return array.view(np.dtype(f"u{array.dtype.itemsize}"))
 
 
-def _decode_colour(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
-    """Decode RGB, YBR or palette colour and reduce it to 8 bits of grey."""
-    palette = ds.PhotometricInterpretation == "PALETTE COLOR"
-    samples = _pixel_array(ds)
-    rgb = _apply_color_lut(samples, ds) if palette else samples
-    if _still_ybr(ds):
-        rgb = _convert_color_space(samples, ds.PhotometricInterpretation, "RGB")
-    if rgb.ndim != 3 or rgb.shape[-1] < 3:
-        message = f"A pixel has {rgb.shape[-1]} samples; 1 (grey) or 3 (colour) were expected."
-        raise RefusedImage(RefusalReason.COLOUR, message)
-    grey = grey_from_rgb(_unsigned(rgb[..., :3]))
-    # Palettes fill their 8 or 16 bits, direct colour fills Bits Stored.
-    bits = grey.dtype.itemsize * 8 if palette else int(ds.BitsStored)
-    return (np.right_shift(grey, bits - 8) if bits > 8 else grey).astype(np.uint8), 8
-
-
-def _still_ybr(ds: Dataset) -> bool:
-    """Tell whether `pixel_array` is still YBR: pydicom 3 always converts it, pydicom 2 only at times."""
-    converts = hasattr(Dataset, "pixel_array_options")  # new in pydicom 3
-    return not converts and get_text(ds, "PhotometricInterpretation").startswith("YBR_FULL")
+def _grey_from_colour(
+    samples: NDArray[np.unsignedinteger], ds: Dataset, *, bits: int
+) -> NDArray[np.unsignedinteger]:
+    """Reduce RGB, or the indices of a palette, to 8 bits of grey."""
+    palette = samples.ndim == 2
+    grey = grey_from_rgb(_unsigned(_apply_color_lut(samples, ds)[..., :3]) if palette else samples)
+    # Palettes fill their 8 or 16 bits.
+    bits = grey.dtype.itemsize * 8 if palette else bits
+    return (np.right_shift(grey, bits - 8) if bits > 8 else grey).astype(np.uint8)
 
 
 def describes_pixels(ds: Dataset) -> bool:

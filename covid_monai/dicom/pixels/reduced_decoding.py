@@ -14,14 +14,11 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from covid_monai.dicom.elements import get_number, get_text
+from covid_monai.dicom.pixels.codestream import Codestream, Format, read_codestream
+from covid_monai.dicom.pixels.decode import complete_description
 from covid_monai.dicom.pixels.downscaling import OVERSAMPLING, downscale, downscale_factor
-from covid_monai.dicom.pixels.jpeg import check_jpeg_stream, first_frame
 
-_JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
-_JPEG2000 = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
-_START_OF_CODESTREAM = b"\xff\x4f\xff\x51"
 _VISIBLE_STEP_BITS = 8  # up to here a single step of the value can be seen
-_PRECISION = 42  # byte of a codestream that holds sign and bits, ISO/IEC 15444-1 A.5.1
 
 
 def decode_reduced(ds: Dataset, target_size: int) -> NDArray[np.unsignedinteger] | None:
@@ -33,16 +30,19 @@ def decode_reduced(ds: Dataset, target_size: int) -> NDArray[np.unsignedinteger]
         pixels.
     """
     factor = downscale_factor(int(ds.Rows), int(ds.Columns), target_size)
-    palette = get_text(ds, "PhotometricInterpretation") == "PALETTE COLOR"
-    grey = get_number(ds, "SamplesPerPixel") == 1 and not palette
-    if factor == 1 or not grey or "PixelPaddingValue" in ds:
+    if factor == 1 or "PixelPaddingValue" in ds:
         return None
-    syntax = get_text(ds.file_meta, "TransferSyntaxUID")
     with suppress(Exception):  # Pillow's, of many types; `decode_pixels` will say what is wrong
-        if syntax == _JPEG_BASELINE:
-            return _decode_jpeg(ds, target_size)
-        if syntax in _JPEG2000:
-            return _decode_jpeg2000(ds, factor)
+        complete_description(ds)
+        if int(ds.SamplesPerPixel) != 1 or get_text(ds, "PhotometricInterpretation").startswith("PALETTE"):
+            return None
+        stream = read_codestream(ds)  # raises for pixel data that are not compressed
+        if stream.precision != int(ds.BitsStored):  # all pixels decide which of them counts
+            return None
+        if stream.format is Format.JPEG:
+            return _decode_jpeg(stream, target_size)
+        if stream.format is Format.JPEG_2000:
+            return _decode_jpeg2000(stream, factor)
     return None
 
 
@@ -62,34 +62,26 @@ def average_codes(
     return downscale(moved, target_size) ^ middle
 
 
-def _decode_jpeg(ds: Dataset, target_size: int) -> NDArray[np.uint8] | None:
-    check_jpeg_stream(ds)
-    with Image.open(io.BytesIO(first_frame(ds)), formats=("JPEG",)) as image:
-        if image.mode != "L" or int(ds.BitsStored) != 8:
-            return None
+def _decode_jpeg(stream: Codestream, target_size: int) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(stream.content), formats=("JPEG",)) as image:
         image.draft(None, (OVERSAMPLING * target_size, OVERSAMPLING * target_size))
         return np.asarray(image)
 
 
-def _decode_jpeg2000(ds: Dataset, factor: int) -> NDArray[np.unsignedinteger] | None:
+def _decode_jpeg2000(stream: Codestream, factor: int) -> NDArray[np.unsignedinteger] | None:
     """Leave out at most as many wavelet levels as halvings go into `factor`."""
-    stream = first_frame(ds)
-    signed, precision = stream[_PRECISION] >> 7, (stream[_PRECISION] & 0x7F) + 1
-    as_in_header = (signed, precision) == (int(ds.PixelRepresentation), int(ds.BitsStored))
-    if not as_in_header or not stream.startswith(_START_OF_CODESTREAM):
-        return None
     step = 2 ** (factor.bit_length() - 1)
     # Pillow rounds the reduced size to the nearest, the standard upwards: take a step where both agree.
-    while any(0 < side % step < step // 2 for side in (int(ds.Rows), int(ds.Columns))):
+    while any(0 < side % step < step // 2 for side in (stream.rows, stream.columns)):
         step //= 2
-    with Image.open(io.BytesIO(stream), formats=("JPEG2000",)) as image:
-        if image.size != (int(ds.Columns), int(ds.Rows)) or image.mode not in ("L", "I;16"):
+    with Image.open(io.BytesIO(stream.content), formats=("JPEG2000",)) as image:
+        if image.mode not in ("L", "I;16"):
             return None
         image.reduce = step.bit_length() - 1  # type: ignore[method-assign]
         cells = np.asarray(image)
     # Pillow moves the samples to the top of their 8 or 16 bits, signed ones to the middle of the range.
-    codes = np.right_shift(_centred(cells, step), cells.itemsize * 8 - precision, dtype=cells.dtype)
-    return np.asarray(codes ^ (1 << (precision - 1)) if signed else codes)
+    codes = np.right_shift(_centred(cells, step), cells.itemsize * 8 - stream.precision, dtype=cells.dtype)
+    return np.asarray(codes ^ (1 << (stream.precision - 1)) if stream.signed else codes)
 
 
 def _centred(cells: NDArray[np.unsignedinteger], step: int) -> NDArray[np.unsignedinteger]:

@@ -1,0 +1,179 @@
+"""Decoders that may end, block or bloat their process run in one of its own, which this module starts and is.
+
+GDCM aborts on many damaged streams and on some that are only rare; OpenJPEG and CharLS may run for long. A
+stream that ends the child costs one image. 8-bit JPEG is decoded by Pillow, in the calling process.
+"""
+
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_monai.core.vocabulary import UnreadableImage
+
+CPU_SECONDS = 60  # of one frame; the largest radiographs take 10
+_MEMORY_BYTES = 6 << 30  # address space; the largest radiographs take 2 GiB
+_EXTENDED, _LOSSLESS = "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57"
+_READY = b"ready\n"
+_CHILDREN: dict[int, "SimpleQueue[subprocess.Popen[bytes]]"] = {}  # idle ones, by process: forks have none
+
+
+def decode_apart(content: bytes, *, format_name: str, shape: tuple[int, ...], precision: int) -> NDArray[Any]:
+    """Decode a codestream in a child process, which is kept for the next one.
+
+    Args:
+        content: The codestream, whose header agrees with `shape` and `precision`.
+        format_name: A `Format`.
+        shape: Rows, columns and, where it has several, samples.
+        precision: Bits of a sample.
+
+    Returns:
+        The samples, in 8 or 16 bits.
+
+    Raises:
+        UnreadableImage: The decoder refuses the stream, ends its process or takes too long.
+        ChildProcessError: The child cannot be started.
+    """
+    idle = _CHILDREN.setdefault(os.getpid(), SimpleQueue())
+    child = _idle_child(idle) or _start()
+    request = {"format": format_name, "shape": shape, "precision": precision, "length": len(content)}
+    try:
+        pixels = _ask(child, request, content)
+    except (OSError, ValueError) as error:  # a broken pipe, or an answer that ends early
+        child.kill()
+        child.communicate()
+        slow = child.returncode == -signal.SIGVTALRM
+        problem = f"takes more than {CPU_SECONDS} s" if slow else "fails and ends its process"
+        way_out = "It is damaged or not supported: fetch it from its source again."
+        message = f"The decoder of its {format_name} stream {problem}. {way_out}"
+        raise UnreadableImage(message) from error
+    except BaseException:  # Ctrl-C: half an answer may be left in the pipe
+        child.kill()
+        child.communicate()
+        raise
+    idle.put(child)
+    if isinstance(pixels, str):
+        raise UnreadableImage(f"Its {format_name} stream is damaged or not supported ({pixels}).")
+    return pixels
+
+
+def _idle_child(idle: "SimpleQueue[subprocess.Popen[bytes]]") -> "subprocess.Popen[bytes] | None":
+    while True:
+        try:
+            child = idle.get_nowait()
+        except Empty:
+            return None
+        if child.poll() is None:
+            return child
+
+
+def _start() -> "subprocess.Popen[bytes]":
+    # One thread each: images are decoded in parallel.
+    environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "covid_monai.dicom.pixels.decoder_process"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+        start_new_session=True,  # Ctrl-C in a terminal is for the parent
+    )  # fmt: skip
+    assert child.stdout is not None
+    if child.stdout.readline() != _READY:
+        child.kill()
+        child.communicate()
+        raise ChildProcessError("The process that decodes compressed images does not start.")
+    return child
+
+
+def _ask(child: "subprocess.Popen[bytes]", request: dict[str, Any], content: bytes) -> NDArray[Any] | str:
+    """Return the pixels, or why there are none."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(json.dumps(request).encode() + b"\n" + content)
+    child.stdin.flush()
+    answer = json.loads(child.stdout.readline())
+    if "problem" in answer:
+        return str(answer["problem"])
+    dtype, shape = np.dtype(answer["dtype"]), request["shape"]
+    pixels = child.stdout.read(dtype.itemsize * math.prod(shape))
+    return np.frombuffer(pixels, dtype).reshape(shape)  # ValueError if the answer is cut
+
+
+def _decode(content: bytes, *, format_name: str, shape: tuple[int, ...], precision: int) -> NDArray[Any]:
+    # Imported here: each loads its own library.
+    if format_name == "JPEG 2000":
+        import openjpeg
+
+        return np.asarray(openjpeg.decode(content, j2k_format=0))
+    if format_name == "JPEG-LS":
+        import jpeg_ls  # type: ignore[import-untyped]
+
+        return np.asarray(jpeg_ls.jlsread(content))
+    syntax = _EXTENDED if format_name == "JPEG Extended" else _LOSSLESS
+    return _decode_with_gdcm(content, syntax=syntax, shape=shape, precision=precision)
+
+
+def _decode_with_gdcm(content: bytes, *, syntax: str, shape: tuple[int, ...], precision: int) -> NDArray[Any]:
+    import gdcm  # type: ignore[import-untyped]
+
+    rows, columns, samples = (*shape, 1)[:3]
+    fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
+    fragment.SetByteStringValue(content)
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((columns, rows, 1))
+    image.SetDataElement(element)
+    kinds = gdcm.PhotometricInterpretation
+    image.SetPhotometricInterpretation(kinds(kinds.RGB if samples > 1 else kinds.MONOCHROME2))
+    if samples > 1:
+        image.SetPlanarConfiguration(0)
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
+    # GDCM aborts where fewer bits are stored than allocated.
+    bits = 8 if precision <= 8 else 16
+    image.SetPixelFormat(gdcm.PixelFormat(samples, bits, bits, bits - 1, 0))
+    buffer = image.GetBuffer()  # a str that carries bytes, None on failure
+    if not buffer:
+        raise ValueError("the decoder gives no pixels")
+    return np.frombuffer(buffer.encode("utf-8", "surrogateescape"), f"<u{bits // 8}").reshape(shape)
+
+
+def _serve() -> None:
+    """Answer requests on the standard input until it closes, which it does when the parent dies."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if soft == resource.RLIM_INFINITY or soft > _MEMORY_BYTES:
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the patient's image
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # decoders print to the standard output at times
+    answers.write(_READY)
+    answers.flush()
+    requests = sys.stdin.buffer
+    for line in requests:
+        request = json.loads(line)
+        content, shape = requests.read(request["length"]), tuple(request["shape"])
+        signal.setitimer(signal.ITIMER_VIRTUAL, CPU_SECONDS)  # computing time: a busy machine is no hang
+        try:
+            name, precision = request["format"], request["precision"]
+            pixels = _decode(content, format_name=name, shape=shape, precision=precision)
+            if pixels.shape != shape:
+                raise ValueError(f"the decoder gives pixels of shape {pixels.shape}")
+        except Exception as error:  # noqa: BLE001  # decoders raise many types, and the next stream may be whole
+            answers.write(json.dumps({"problem": f"{type(error).__name__}: {error}"[:200]}).encode() + b"\n")
+        else:
+            answers.write(json.dumps({"dtype": pixels.dtype.str}).encode() + b"\n")
+            answers.write(pixels.tobytes())
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    _serve()
