@@ -1,5 +1,6 @@
 """The weights that come with the repository: complete, small enough, worth their figures on real images."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.config_editing import SHIPPED_SECTION
+from covid_monai.core.number_format import format_interval, format_metric
 from covid_monai.inference.classifier import Classifier
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +38,48 @@ def test_model_card_names_the_very_data_that_the_thresholds_were_chosen_on():
     chosen_on = Bundle(BUNDLE).operating_point.chosen_on
     assert re.search(rf"\b{chosen_on['n']:,} validation", section)
     assert Bundle(BUNDLE).identity["weights_sha256"][:16] in section
+
+
+def shipped_metrics():
+    return json.loads((BUNDLE / "evaluation" / "metrics.json").read_text())
+
+
+def test_model_card_and_readme_quote_the_stored_evaluation():
+    metrics = shipped_metrics()["test"]
+
+    def quoted(values):
+        return " | ".join(f"{format_metric(v['value'])} ({format_interval(v)})" for v in values)
+
+    card = (BUNDLE / "docs" / "README.md").read_text()
+    classes = metrics["per_class"].values()
+    assert f"| AUROC | {quoted([metrics['auroc'], *(c['auroc'] for c in classes)])} |" in card
+    sensitivities = [metrics["balanced_accuracy"], *(c["sensitivity"] for c in classes)]
+    assert f"| sensitivity | {quoted(sensitivities)} |" in card
+    for title, metric in (
+        ("specificity", "specificity"),
+        ("PPV in this split", "ppv"),
+        ("NPV in this split", "npv"),
+    ):
+        assert f"| {title} | | {quoted([c[metric] for c in classes])} |" in card
+    headline = quoted([metrics["auroc"], metrics["balanced_accuracy"]])
+    assert (
+        f"| the same: the shipped weights | EfficientNet-Lite0, 128 px | 988 (624) | {headline} |"
+        in (ROOT / "README.md").read_text()
+    )
+
+
+def test_stored_predictive_values_are_not_given_as_certain():
+    metrics = shipped_metrics()
+    for name, rates in metrics["operating_points"][0]["test"].items():
+        for metric, found in rates.items():
+            assert found == pytest.approx(metrics["test"]["per_class"][name][metric])
+    for point in metrics["operating_points"]:
+        for rates in point["test"].values():
+            for found in (rates["ppv"], rates["npv"]):
+                # No share of 624 patients is known better than this.
+                error = np.sqrt(found["value"] * (1 - found["value"]) / 624)
+                assert found["low"] < found["value"] - 1.5 * error
+                assert found["high"] > found["value"] + 1.2 * error
 
 
 def test_real_dicom_images_get_a_decision_and_one_shown_in_reverse_none(classifier, real_data):

@@ -74,7 +74,7 @@ def _open(path: Path, *, side: int | None = None) -> Image.Image:
 def _grey(image: Image.Image) -> Image.Image:
     """Reduce any mode to 8 bits of luminance; more than 8 bits are spread over their range."""
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
         spread = (values - values.min()) / max(float(np.ptp(values)), 1.0)
         return Image.fromarray((spread * 255).astype(np.uint8))
     return image if image.mode == "L" else image.convert("RGB").convert("L")

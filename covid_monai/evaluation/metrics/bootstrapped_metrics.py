@@ -15,7 +15,7 @@ from covid_monai.evaluation.metrics.classification_metrics import (
     check_shapes,
     compute_metrics,
     log_losses,
-    mean_of_defined,
+    macro,
     metrics_from_confusion,
     squared_errors,
 )
@@ -23,14 +23,13 @@ from covid_monai.evaluation.metrics.intervals import (
     CONFIDENCE,
     Interval,
     PatientBootstrap,
-    area_interval,
     biased_interval,
     clustered_means,
     complement,
-    exact_interval,
     mean_loss_interval,
     ratio_interval,
-    share_interval,
+    resampled_area,
+    resampled_share,
 )
 from covid_monai.evaluation.metrics.prediction_table import Floats, PredictionTable
 
@@ -60,16 +59,16 @@ def metrics_with_intervals(
 
     Returns:
         Keys of `compute_metrics`, each metric as `{"value", "low", "high"}`, and `bootstrap` with the
-        settings, `patients`, and `skipped`: resamples left out because they have no case of a class. `low`
-        and `high` are None where the metric is undefined or rests on fewer than two patients. Where every
-        resample gives the same perfect (or worst) value, resampling shows no uncertainty. There the exact
+        settings, `patients`, and `skipped`: resamples that lack a class and are left out of the metrics that
+        are undefined without it. `low` and `high` are None where the metric is undefined or rests on fewer
+        than two patients. Resampling shows no uncertainty of a perfect (or worst) value. There the exact
         binomial interval for as many cases as there are patients is used, and `exact` names the metric.
         A positive likelihood ratio without false positives is infinite: `value` and `high` are None, `low`
         is not.
     """
     truth, decided, scores = check_shapes(labels, decisions, probabilities, class_names)
     values = compute_metrics(truth, decided, scores, class_names)
-    bootstrap = PatientBootstrap(truth, patients, resamples=resamples, seed=seed)
+    bootstrap = PatientBootstrap(patients, resamples=resamples, seed=seed)
     sample = _Resampled(truth, decided, scores, bootstrap)
     headline = {m: sample.share(m, None, values[m]) for m in (*HEADLINE_METRICS, "average_precision")}
     headline |= {"kappa": sample.kappa(values["kappa"]), "ece": sample.ece(None, values["ece"])}
@@ -103,7 +102,7 @@ def evaluate_rows(rows: PredictionTable, operating_point: OperatingPoint, **sett
 
 
 class _Resampled:
-    """Metrics of all resamples with every class of the sample, and intervals from them."""
+    """Metrics of all resamples, and intervals from them."""
 
     def __init__(
         self,
@@ -120,26 +119,29 @@ class _Resampled:
         self._losses = clustered_means(losses, bootstrap)
 
     def share(self, metric: str, k: int | None, value: float | None, name: str = "") -> Interval:
-        """Compute the interval of a metric between 0 and 1."""
+        """Compute the interval of a metric between 0 and 1, overall or of a class."""
         if value is None:
             return Interval(None, None, None)
         draws = self.draws[metric] if k is None else self.draws["per_class"][metric][:, k]
-        rows = self._rows(metric, k)
-        n, effective = self.bootstrap.patients_of(rows)
-        if metric in _AREAS:
-            found = area_interval(value, draws, effective_patients=effective, images=int(rows.sum()))
-        else:
-            found = share_interval(value, draws, effective_patients=effective)
-        if found.low is None and value in (0.0, 1.0) and n > 1:
-            self.exact.append(f"{name}: {metric}" if name else metric)
-            return exact_interval(value, n)
-        return found
+        return self._interval(metric, k, value, draws, name)
 
     def kappa(self, value: float | None) -> Interval:
         """Compute the interval of Cohen's kappa, which is from -1 to 1, as that of a share."""
-        self.draws["agreement"] = (self.draws["kappa"] + 1) / 2
-        ends = self.share("agreement", None, None if value is None else (value + 1) / 2)
+        if value is None:
+            return Interval(None, None, None)
+        ends = self._interval("kappa", None, (value + 1) / 2, (self.draws["kappa"] + 1) / 2)
         return Interval(value, *(None if end is None else 2 * end - 1 for end in ends[1:]))
+
+    def _interval(self, metric: str, k: int | None, value: float, draws: Floats, name: str = "") -> Interval:
+        rows = images_behind(metric, k, self.labels, self.decisions, self.bootstrap)
+        patients = self.bootstrap.patients_of(rows)
+        if metric in _AREAS:
+            found = resampled_area(value, draws, *patients, images=int(rows.sum()))
+        else:
+            found = resampled_share(value, draws, *patients)
+        if value in (0.0, 1.0) and found.low is not None:
+            self.exact.append(f"{name}: {metric}" if name else metric)
+        return found
 
     def ece(self, k: int | None, value: float | None) -> Interval:
         """Compute the interval of the expected calibration error, overall or of a class."""
@@ -166,38 +168,47 @@ class _Resampled:
         found["lr_negative"] = ratio_interval(complement(sensitivity), specificity)
         return found | {"brier": self.loss("brier", k, values["brier"]), "ece": self.ece(k, values["ece"])}
 
-    def _rows(self, metric: str, k: int | None) -> NDArray[np.bool_]:
-        """Return the images in the denominator of a metric; of a metric on two groups the smaller one."""
-        is_case = self.labels == k
-        if metric in ("accuracy", "agreement"):
-            groups = [np.ones(len(self.labels), dtype=bool)]
-        elif metric in ("ppv", "npv"):
-            groups = [(self.decisions == k) == (metric == "ppv")]
-        elif metric == "specificity":
-            groups = [~is_case]
-        elif k is None:
-            groups = [self.labels == c for c in np.unique(self.labels)]
-        else:
-            groups = [is_case, ~is_case] if metric in _AREAS else [is_case]
-        return min(groups, key=lambda rows: self.bootstrap.patients_of(rows)[0])
+
+def images_behind(
+    metric: str,
+    k: int | None,
+    labels: NDArray[np.int64],
+    decisions: NDArray[np.int64],
+    bootstrap: PatientBootstrap,
+) -> NDArray[np.bool_]:
+    """Return the images [N] in the denominator of a metric; of a metric on several groups the smallest one.
+
+    `k` is the class of the metric, None for a metric of all classes.
+    """
+    is_case = labels == k
+    if metric in ("accuracy", "kappa"):
+        groups = [np.ones(len(labels), dtype=bool)]
+    elif metric in ("ppv", "npv"):
+        groups = [(decisions == k) == (metric == "ppv")]
+    elif metric == "specificity":
+        groups = [~is_case]
+    elif k is None:
+        groups = [labels == c for c in np.unique(labels)]
+    else:
+        groups = [is_case, ~is_case] if metric in _AREAS else [is_case]
+    return min(groups, key=lambda rows: bootstrap.patients_of(rows)[0])
 
 
 def resampled_metrics(
     labels: NDArray[np.int64], decisions: NDArray[np.int64], scores: Floats, bootstrap: PatientBootstrap
 ) -> tuple[dict[str, Any], int]:
-    """Compute the metrics of all resamples with every class of the sample, and count the other resamples.
+    """Compute the metrics of all resamples, and count the resamples without a case of a class of the images.
 
     Returns:
         Result of `metrics_from_confusion` with shapes [B] and [B, K], with `average_precision` likewise and
-        `ece` of shape [B, K + 1], the last column for all classes together; then the number left out.
+        `ece` of shape [B, K + 1], the last column for all classes together; then that number. A macro metric
+        is NaN where a class of the images has no case in the resample.
     """
     measured = WeightedMetrics(labels, decisions, scores)
     blocks = zip(*(measured.measure(weights) for weights in bootstrap.image_weights()), strict=True)
-    parts = [np.concatenate(part) for part in blocks]
-    present = np.isin(np.arange(scores.shape[1]), labels)
-    complete = (parts[0].sum(axis=2)[:, present] > 0).all(axis=1)
-    confusion, auroc, precision, ece = (part[complete] for part in parts)
-    draws = metrics_from_confusion(confusion, auroc)
+    confusion, auroc, precision, ece = (np.concatenate(part) for part in blocks)
+    occurs = np.isin(np.arange(scores.shape[1]), labels)
+    draws = metrics_from_confusion(confusion, auroc, occurs=occurs)
     draws["per_class"]["average_precision"] = precision
-    draws |= {"average_precision": mean_of_defined(precision), "ece": ece}
-    return draws, int((~complete).sum())
+    draws |= {"average_precision": macro(precision, occurs), "ece": ece}
+    return draws, int((confusion.sum(axis=2)[:, occurs] == 0).any(axis=1).sum())

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_monai.evaluation.metrics.classification_metrics import equal_mass_bins
-from covid_monai.evaluation.metrics.intervals import share_with_interval
+from covid_monai.evaluation.metrics.intervals import PatientBootstrap, share_with_interval
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 
 
@@ -25,19 +25,16 @@ def reliability_bins(
         probability), `observed` (share of images of the class), `low`, `high` (95 % interval of `observed`),
         `n` (images). Images of equal probability share a bin, so there may be fewer than ten.
     """
+    bootstrap = PatientBootstrap(rows.patients, resamples=resamples, seed=seed)
     found: dict[str, list[dict[str, Any]]] = {}
     for k, name in enumerate(rows.class_names):
         bins, found[name] = equal_mass_bins(rows.probabilities[:, k]), []
         for b in range(bins.max() + 1):
-            part = rows.where(bins == b)
-            # One stratum: the number of images of the class in a bin is the result, so it must vary.
-            stratum = np.zeros(len(part), dtype=np.int64)
-            share = share_with_interval(
-                part.labels == k, stratum, part.patients, resamples=resamples, seed=seed
-            )
-            predicted = float(part.probabilities[:, k].mean())
+            among = bins == b
+            share = share_with_interval(rows.labels == k, bootstrap, among=among)
+            predicted = float(rows.probabilities[among, k].mean())
             observed = {"observed": share.value, "low": share.low, "high": share.high}
-            found[name].append({"predicted": predicted, **observed, "n": len(part)})
+            found[name].append({"predicted": predicted, **observed, "n": int(among.sum())})
     return found
 
 
@@ -60,15 +57,15 @@ def abstention(
     sizes = sets.sum(axis=1)
     holds, single = sets[np.arange(len(rows)), rows.labels], sizes == 1
 
-    def share(values: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> dict[str, float | None]:
-        labels, patients = rows.labels[chosen], rows.patients[chosen]
-        return share_with_interval(values[chosen], labels, patients, resamples=resamples, seed=seed).to_json()
+    bootstrap = PatientBootstrap(rows.patients, resamples=resamples, seed=seed)
 
-    everything = np.ones(len(rows), dtype=bool)
+    def share(values: NDArray[np.bool_], among: NDArray[np.bool_] | None = None) -> dict[str, float | None]:
+        return share_with_interval(values, bootstrap, among=among).to_json()
+
     own = {name: rows.labels == k for k, name in enumerate(rows.class_names)}
     return {
-        "coverage": share(holds, everything),
-        "single": share(single, everything),
+        "coverage": share(holds),
+        "single": share(single),
         "accuracy_when_single": share(holds, single),
         "empty": float(np.mean(sizes == 0)),
         "several": float(np.mean(sizes > 1)),

@@ -50,16 +50,16 @@ def compute_metrics(
     parts = WeightedMetrics(truth, decided, scores).measure(np.ones((1, len(truth))))
     confusion, auroc, precision, ece = (part[0] for part in parts)
     support = confusion.sum(axis=1).astype(int)
-    occurs = np.where(support > 0, 1.0, np.nan)
+    occurs = support > 0
     errors = squared_errors(truth, scores)
-    values = metrics_from_confusion(confusion, auroc)
+    values = metrics_from_confusion(confusion, auroc, occurs=occurs)
     per_class = values.pop("per_class") | {
         "average_precision": precision,
-        "brier": errors.mean(axis=0) * occurs,
-        "ece": ece[:-1] * occurs,
+        "brier": np.where(occurs, errors.mean(axis=0), np.nan),
+        "ece": np.where(occurs, ece[:-1], np.nan),
     }
     values |= {
-        "average_precision": mean_of_defined(precision),
+        "average_precision": macro(precision, occurs),
         "brier": errors.sum(axis=1).mean() / 2,
         "log_loss": log_losses(truth, scores).mean(),
         "ece": ece[-1],
@@ -122,13 +122,15 @@ class WeightedMetrics:
         return confusion, np.column_stack(aurocs), np.column_stack(precisions), np.column_stack(errors)
 
 
-def metrics_from_confusion(confusion: Floats, auroc: Floats) -> dict[str, Any]:
+def metrics_from_confusion(confusion: Floats, auroc: Floats, *, occurs: NDArray[np.bool_]) -> dict[str, Any]:
     """Compute every metric from confusion matrices [..., K, K] (rows: truth) and AUROC per class [..., K].
 
-    The headline metrics and `kappa` have the shape [...], those in `per_class` [..., K]. NaN where undefined:
-    a ratio with denominator 0, and all but specificity of a class without cases.
+    `occurs` [K] tells which classes the images have: a resample of them may lack one. The headline metrics
+    and `kappa` have the shape [...], those in `per_class` [..., K]. NaN where undefined: a ratio with
+    denominator 0, and all but specificity of a class that does not occur.
 
-    >>> values = metrics_from_confusion(np.array([[8.0, 2.0], [1.0, 9.0]]), np.array([0.9, 0.9]))
+    >>> both = np.array([True, True])
+    >>> values = metrics_from_confusion(np.array([[8.0, 2.0], [1.0, 9.0]]), np.array([0.9, 0.9]), occurs=both)
     >>> values["per_class"]["sensitivity"], values["balanced_accuracy"].round(3)
     (array([0.8, 0.9]), np.float64(0.85))
     """
@@ -137,25 +139,25 @@ def metrics_from_confusion(confusion: Floats, auroc: Floats) -> dict[str, Any]:
     cases, decided = confusion.sum(axis=-1), confusion.sum(axis=-2)
     true_negative = total - cases - decided + true_positive
     # Without cases of a class, its predictive values and F1 mean nothing, although 0 / n can be computed.
-    occurs = np.where(cases > 0, 1.0, np.nan)
+    meaning = np.where(occurs, 1.0, np.nan)
     sensitivity = _ratio(true_positive, cases)
     specificity = _ratio(true_negative, total - cases)
     per_class = {
         "auroc": auroc,
         "sensitivity": sensitivity,
         "specificity": specificity,
-        "ppv": _ratio(true_positive, decided) * occurs,
-        "npv": _ratio(true_negative, total - decided) * occurs,
-        "f1": _ratio(2 * true_positive, cases + decided) * occurs,
+        "ppv": _ratio(true_positive, decided) * meaning,
+        "npv": _ratio(true_negative, total - decided) * meaning,
+        "f1": _ratio(2 * true_positive, cases + decided) * meaning,
         "lr_positive": _ratio(sensitivity, 1 - specificity),
         "lr_negative": _ratio(1 - sensitivity, specificity),
     }
     accuracy = _ratio(true_positive.sum(axis=-1), total[..., 0])
     by_chance = _ratio((cases * decided).sum(axis=-1), total[..., 0] ** 2)
     return {
-        "auroc": mean_of_defined(auroc),
-        "balanced_accuracy": mean_of_defined(sensitivity),
-        "macro_f1": mean_of_defined(per_class["f1"]),
+        "auroc": macro(auroc, occurs),
+        "balanced_accuracy": macro(sensitivity, occurs),
+        "macro_f1": macro(per_class["f1"], occurs),
         "accuracy": accuracy,
         "kappa": _ratio(accuracy - by_chance, 1 - by_chance),
         "per_class": per_class,
@@ -166,10 +168,10 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
 
 
-def mean_of_defined(values: Floats) -> Floats:
-    """Return the mean over the last axis of the values that are not NaN; NaN where all are."""
-    defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1))
+def macro(values: Floats, occurs: NDArray[np.bool_]) -> Floats:
+    """Return the mean over the classes [K] that occur; NaN where the value of one of them is undefined."""
+    mean: Floats = values[..., occurs].mean(axis=-1)
+    return mean
 
 
 def _none_if_nan(value: float | np.floating[Any]) -> float | None:

@@ -82,6 +82,8 @@ def decision_curve(
 ) -> dict[str, Any]:
     """Compute the net benefit of acting on class `k`, with 95 % percentile intervals over patients.
 
+    The frequency of the class varies with the patients, so the intervals hold its uncertainty too.
+
     Args:
         labels: Shape [N], true class indices.
         probabilities: Shape [N, K]; calibrated, because the threshold is a probability.
@@ -110,7 +112,7 @@ def decision_curve(
     is_case = labels == k
     # Contribution of each image [N, T]: 1 for a case that is found, minus the price for a false alarm.
     gain = (probabilities[:, [k]] >= cuts) * np.where(is_case[:, None], 1.0, -price)
-    bootstrap = PatientBootstrap(labels, patients, resamples=resamples, seed=seed)
+    bootstrap = PatientBootstrap(patients, resamples=resamples, seed=seed)
     draws = np.concatenate([w @ gain / w.sum(axis=1, keepdims=True) for w in bootstrap.image_weights()])
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
     share = is_case.mean()

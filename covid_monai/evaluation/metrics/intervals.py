@@ -16,12 +16,18 @@ The percentile interval contains a sensitivity near 0.9 in 86 of 100 trials with
   effect measures, Stat Med 2008;27:1693-1702);
 - where every resample is perfect: the exact binomial interval for as many images as there are patients.
 
-For the resamples, n - 1 of the n patients of each class are drawn with replacement and weigh n / (n - 1)
-each. The number of patients of a class in a test split is a choice, not chance, and with n - 1 the variance
-is unbiased for few patients too. `scipy.stats.bootstrap` resamples rows, but neither groups nor strata. A
-resample is a vector of weights, so that all resamples of a statistic are one pass over the images (Rao and
-Wu, Resampling inference with complex survey data, J Am Stat Assoc 1988;83:231-241; Field and Welsh,
-Bootstrapping clustered data, J R Stat Soc B 2007;69:369-390).
+For the resamples, n - 1 of the n patients are drawn with replacement, whatever their class, and weigh
+n / (n - 1) each; with n - 1 the variance is unbiased for few patients too. Drawing within the classes would
+fix the number of patients of each class. PPV, NPV, accuracy and every other figure that depends on the
+mixture of classes would then seem more certain than they are: of the images that a decision names, the true
+classes are the result. Where the numbers were in fact chosen, as in a split with as many patients of each
+class, these intervals are somewhat too wide, never too narrow. For sensitivity, specificity and AUROC both
+ways of drawing give the same.
+
+`scipy.stats.bootstrap` resamples rows, but not groups. A resample is a vector of weights, so that all
+resamples of a statistic are one pass over the images (Rao and Wu, Resampling inference with complex survey
+data, J Am Stat Assoc 1988;83:231-241; Field and Welsh, Bootstrapping clustered data, J R Stat Soc B
+2007;69:369-390).
 """
 
 from collections.abc import Iterator
@@ -57,18 +63,22 @@ class Interval(NamedTuple):
         return dict(zip(("value", "low", "high"), finite, strict=True))
 
 
-def share_interval(value: float, draws: Floats, *, effective_patients: float) -> Interval:
+def resampled_share(value: float, draws: Floats, n_patients: int, effective_patients: float) -> Interval:
     """Compute the interval of a share, or of a mean of shares.
 
     Args:
         value: Value of the sample, between 0 and 1.
         draws: Values of the resamples; NaN where undefined.
-        effective_patients: Effective number of patients behind the value, see `effective_count`.
+        n_patients: Number of patients behind the value, that is, in its denominator.
+        effective_patients: Their effective number, see `effective_count`.
 
     Returns:
-        The interval; without ends where the resamples do not vary, or where most are undefined.
+        The interval; `exact_interval` for 0 and 1. Without ends where all resamples give the same other
+        value, where most are undefined, or for fewer than two patients.
     """
-    error = _standard_error(value, draws, effective_patients)
+    if value in (0.0, 1.0):
+        return exact_interval(value, n_patients)
+    error = _standard_error(draws, effective_patients)
     if error is None:
         return Interval(value, None, None)
     reach = _quantile(effective_patients) * error / (value * (1 - value))
@@ -76,9 +86,13 @@ def share_interval(value: float, draws: Floats, *, effective_patients: float) ->
     return Interval(value, float(expit(middle - reach)), float(expit(middle + reach)))
 
 
-def area_interval(value: float, draws: Floats, *, effective_patients: float, images: int) -> Interval:
-    """Compute the interval of an area under a curve, as `share_interval`; counts are of the smaller class."""
-    error = _standard_error(value, draws, effective_patients)
+def resampled_area(
+    value: float, draws: Floats, n_patients: int, effective_patients: float, *, images: int
+) -> Interval:
+    """Compute the interval of an area under a curve, as `resampled_share`; counts: of the smaller class."""
+    if value in (0.0, 1.0):
+        return exact_interval(value, n_patients)
+    error = _standard_error(draws, effective_patients)
     if error is None:
         return Interval(value, None, None)
     n = min(value * (1 - value) / error**2, AREA_IMAGES * images)
@@ -88,18 +102,18 @@ def area_interval(value: float, draws: Floats, *, effective_patients: float, ima
     return Interval(value, float(low), float(high))
 
 
-def _standard_error(value: float, draws: Floats, effective_patients: float) -> float | None:
+def _standard_error(draws: Floats, effective_patients: float) -> float | None:
     defined = draws[~np.isnan(draws)]
     # If most resamples are undefined, the others do not represent the metric.
     if effective_patients <= 1 or 2 * len(defined) < len(draws) or len(defined) < 2:
         return None
-    if np.ptp(defined) < 1e-12 or not 0 < value < 1:
-        return None
-    return float(defined.std(ddof=1))
+    return float(defined.std(ddof=1)) if np.ptp(defined) > 1e-12 else None
 
 
 def exact_interval(value: float, n_patients: int) -> Interval:
     """Compute the Clopper-Pearson interval of a share of 0 or 1 of as many images as there are patients."""
+    if n_patients < 2:
+        return Interval(value, None, None)
     low, high = proportion_confint(round(value) * n_patients, n_patients, 1 - CONFIDENCE, method="beta")
     return Interval(value, float(low), float(high))
 
@@ -195,41 +209,41 @@ class PatientBootstrap:
     """Resamples of the patients of a set of images, the same for every metric.
 
     Args:
-        labels: Shape [N], class index of each image; a patient belongs to the class of most of its images.
         patients: Shape [N], patient of each image.
         resamples: Number of resamples.
         seed: Seed of the draws, which do not depend on the block size.
     """
 
-    def __init__(
-        self, labels: NDArray[np.int64], patients: ArrayLike, *, resamples: int = 1000, seed: int = 0
-    ) -> None:
+    def __init__(self, patients: ArrayLike, *, resamples: int = 1000, seed: int = 0) -> None:
         names, cluster = np.unique(np.asarray(patients), return_inverse=True)
         self.cluster: NDArray[np.int64] = cluster
         self.n_patients = len(names)
         self.resamples = resamples
         self._seed = seed
-        images = np.zeros((self.n_patients, int(labels.max()) + 1))
-        np.add.at(images, (cluster, labels), 1)
-        self.strata: NDArray[np.int64] = images.argmax(axis=1).astype(np.int64)
 
     def patient_weights(self) -> Iterator[Floats]:
         """Yield weights [B, P] of the patients in each resample, in blocks of resamples."""
-        generator = np.random.default_rng(self._seed)
+        generator, n = np.random.default_rng(self._seed), self.n_patients
         block = max(1, _BLOCK_ELEMENTS // len(self.cluster))
         for start in range(0, self.resamples, block):
             size = min(block, self.resamples - start)
-            weights = np.ones((size, self.n_patients))
-            for stratum in np.unique(self.strata):
-                members = np.flatnonzero(self.strata == stratum)
-                if len(members) > 1:
-                    weights[:, members] = _draw(generator, size, len(members))
-            yield weights
+            if n == 1:  # one patient alone can only be drawn
+                yield np.ones((size, 1))
+                continue
+            drawn = generator.integers(n, size=(size, n - 1)) + n * np.arange(size)[:, None]
+            counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+            yield counts.astype(np.float64) * (n / (n - 1))
 
     def image_weights(self) -> Iterator[Floats]:
         """Yield weights [B, N] of the images, each that of its patient."""
         for weights in self.patient_weights():
             yield weights[:, self.cluster]
+
+    def sums(self, values: Floats) -> Floats:
+        """Add up values [N, L] of the images of each patient: [P, L]."""
+        sums = np.zeros((self.n_patients, values.shape[1]))
+        np.add.at(sums, self.cluster, values)
+        return sums
 
     def patients_of(self, rows: NDArray[np.bool_]) -> tuple[int, float]:
         """Count the patients with images among `rows` [N], and compute their effective number (Kish)."""
@@ -237,17 +251,11 @@ class PatientBootstrap:
         return int((images > 0).sum()), effective_count(images.astype(np.float64))
 
 
-def _draw(generator: np.random.Generator, size: int, n: int) -> Floats:
-    drawn = generator.integers(n, size=(size, n - 1)) + n * np.arange(size)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-    return counts.astype(np.float64) * (n / (n - 1))
-
-
 def clustered_means(values: Floats, bootstrap: PatientBootstrap) -> tuple[Floats, Floats, Floats, Floats]:
     """Compute means over images and their standard errors, of the sample and of every resample.
 
-    The errors are those of a ratio (sum of values / number of images) under stratified sampling of patients
-    (Cochran, Sampling Techniques, 1977, section 6.11).
+    The errors are those of a ratio (sum of values / number of images) in a sample of patients (Cochran,
+    Sampling Techniques, 1977, section 6.8).
 
     Args:
         values: Shape [N, L], one column per statistic.
@@ -256,66 +264,49 @@ def clustered_means(values: Floats, bootstrap: PatientBootstrap) -> tuple[Floats
     Returns:
         Mean [L], error [L], means [B, L], errors [B, L].
     """
-    sums = np.zeros((bootstrap.n_patients, values.shape[1]))
-    np.add.at(sums, bootstrap.cluster, values)
-    images = np.bincount(bootstrap.cluster, minlength=bootstrap.n_patients)[:, None].astype(np.float64)
-    (mean,), (error,) = _means_and_errors(np.ones((1, len(images))), sums, images, bootstrap.strata)
-    blocks = [_means_and_errors(w, sums, images, bootstrap.strata) for w in bootstrap.patient_weights()]
-    return (
-        mean,
-        error,
-        np.concatenate([means for means, _ in blocks]),
-        np.concatenate([errors for _, errors in blocks]),
-    )
+    sums = bootstrap.sums(values)
+    images = bootstrap.sums(np.ones((len(values), 1)))
+    (mean,), (error,) = _means_and_errors(np.ones((1, len(images))), sums, images)
+    blocks = [_means_and_errors(weights, sums, images) for weights in bootstrap.patient_weights()]
+    means, errors = zip(*blocks, strict=True)
+    return mean, error, np.concatenate(means), np.concatenate(errors)
 
 
 def share_with_interval(
-    values: ArrayLike, labels: ArrayLike, patients: ArrayLike, *, resamples: int = 1000, seed: int = 0
+    values: ArrayLike, bootstrap: PatientBootstrap, *, among: ArrayLike | None = None
 ) -> Interval:
     """Compute the mean of values between 0 and 1 (such as yes and no) over images, with its 95 % interval.
 
     Args:
         values: Shape [N].
-        labels: Shape [N], class index of each image: patients are resampled within classes.
-        patients: Shape [N].
-        resamples: Number of resamples of the patients.
-        seed: Seed of the resamples.
+        bootstrap: Resamples of the patients of these N images.
+        among: Shape [N], whether an image counts; all do by default. The number of images that count
+            varies from resample to resample. For the PPV these are the images that a decision names.
 
     Returns:
-        The interval; without a value if there are no images, without ends for fewer than two patients.
+        The interval; without a value if no image counts, without ends if they are of fewer than two patients.
 
-    >>> share_with_interval([1, 1, 0, 1, 1, 1], [0] * 6, list("abcdef")).value.__round__(3)
-    0.833
+    >>> bootstrap = PatientBootstrap(list("abcdef"))
+    >>> [round(x, 2) for x in share_with_interval([1, 1, 0, 1, 1, 1], bootstrap)]
+    [0.83, 0.29, 0.98]
     """
     shares = np.asarray(values, dtype=np.float64)
-    if len(shares) == 0:
+    rows = np.ones(len(shares), dtype=bool) if among is None else np.asarray(among, dtype=bool)
+    if not rows.any():
         return Interval(None, None, None)
-    bootstrap = PatientBootstrap(np.asarray(labels, dtype=np.int64), patients, resamples=resamples, seed=seed)
-    mean, _, means, _ = clustered_means(shares[:, None], bootstrap)
-    n, effective = bootstrap.patients_of(np.ones(len(shares), dtype=bool))
-    found = share_interval(float(mean[0]), means[:, 0], effective_patients=effective)
-    if found.low is None and found.value in (0.0, 1.0) and n > 1:
-        return exact_interval(found.value, n)
-    return found
+    hits, images = bootstrap.sums((shares * rows)[:, None]), bootstrap.sums(rows[:, None].astype(np.float64))
+    blocks = [(weights @ hits, weights @ images) for weights in bootstrap.patient_weights()]
+    draws = np.concatenate([_ratio(*block)[:, 0] for block in blocks])
+    return resampled_share(float(shares[rows].mean()), draws, *bootstrap.patients_of(rows))
 
 
-def _means_and_errors(
-    weights: Floats, sums: Floats, images: Floats, strata: NDArray[np.int64]
-) -> tuple[Floats, Floats]:
-    total = weights @ images
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
+
+
+def _means_and_errors(weights: Floats, sums: Floats, images: Floats) -> tuple[Floats, Floats]:
+    """Compute means and errors [B, L]; the squares of (sum - mean x images) are multiplied out."""
+    total, n = weights @ images, len(images)
     means = weights @ sums / total
-    variances = np.zeros_like(means)
-    for stratum in np.unique(strata):
-        rows = strata == stratum
-        n = int(rows.sum())
-        if n > 1:
-            variances += _residual_squares(weights[:, rows], sums[rows], images[rows], means) * n / (n - 1)
-    return means, np.sqrt(np.maximum(variances, 0)) / total
-
-
-def _residual_squares(weights: Floats, sums: Floats, images: Floats, means: Floats) -> Floats:
-    """Compute weighted squares [B, L] of (sum - mean x images) about their own mean, multiplied out."""
     squares = weights @ sums**2 - 2 * means * (weights @ (sums * images)) + means**2 * (weights @ images**2)
-    level = weights @ sums - means * (weights @ images)
-    residuals: Floats = squares - level**2 / weights.sum(axis=1, keepdims=True)
-    return residuals
+    return means, np.sqrt(np.maximum(squares, 0) * n / max(n - 1, 1)) / total

@@ -7,6 +7,7 @@ library has it, and it assumes independent images.)
 Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 16.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,11 @@ from scipy.stats import t as student
 
 from covid_monai.core.number_format import format_count
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
-from covid_monai.evaluation.metrics.bootstrapped_metrics import evaluate_rows, resampled_metrics
+from covid_monai.evaluation.metrics.bootstrapped_metrics import (
+    evaluate_rows,
+    images_behind,
+    resampled_metrics,
+)
 from covid_monai.evaluation.metrics.classification_metrics import HEADLINE_METRICS
 from covid_monai.evaluation.metrics.intervals import CONFIDENCE, PatientBootstrap
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
@@ -56,14 +61,17 @@ def compare_predictions(
     values, draws = [], []
     for rows, point in zip((one, other), points, strict=True):
         decisions = decide(rows.probabilities, point)
-        bootstrap = PatientBootstrap(rows.labels, rows.patients, resamples=resamples, seed=seed)
+        bootstrap = PatientBootstrap(rows.patients, resamples=resamples, seed=seed)
         draws.append(
             _named(resampled_metrics(rows.labels, decisions, rows.probabilities, bootstrap)[0], rows)
         )
         own = evaluate_rows(rows, point, resamples=resamples, seed=seed)
         of_classes = {f"auroc ({name})": of_class["auroc"] for name, of_class in own["per_class"].items()}
         values.append({metric: own[metric] for metric in HEADLINE_METRICS} | of_classes)
-    freedom = bootstrap.n_patients - len(np.unique(bootstrap.strata))
+    effective = {
+        name: bootstrap.patients_of(images_behind(metric, k, one.labels, decisions, bootstrap))[1]
+        for name, (metric, k) in _metrics(one.class_names).items()
+    }
     return {
         "split": split,
         "images": len(one),
@@ -81,7 +89,7 @@ def compare_predictions(
                     values[0][metric]["value"],
                     values[1][metric]["value"],
                     draws[1][metric] - draws[0][metric],
-                    freedom=freedom,
+                    freedom=effective[metric] - 1,
                 ),
             }
             for metric in draws[0]
@@ -129,16 +137,22 @@ def _operating_points(first: PredictionTable, second: PredictionTable) -> tuple[
     return points, "Youden's thresholds, chosen on each model's own validation rows"
 
 
+def _metrics(class_names: Sequence[str]) -> dict[str, tuple[str, int | None]]:
+    """Return the metrics that are compared: name to metric and class index, None for all classes."""
+    of_all: dict[str, tuple[str, int | None]] = {metric: (metric, None) for metric in HEADLINE_METRICS}
+    several = class_names if len(class_names) > 2 else ()
+    return of_all | {f"auroc ({name})": ("auroc", k) for k, name in enumerate(several)}
+
+
 def _named(draws: dict[str, Any], rows: PredictionTable) -> dict[str, NDArray[np.float64]]:
-    named = {metric: draws[metric] for metric in HEADLINE_METRICS}
-    if len(rows.class_names) > 2:
-        for k, name in enumerate(rows.class_names):
-            named[f"auroc ({name})"] = draws["per_class"]["auroc"][:, k]
-    return named
+    return {
+        name: draws[metric] if k is None else draws["per_class"][metric][:, k]
+        for name, (metric, k) in _metrics(rows.class_names).items()
+    }
 
 
 def _difference(
-    first: float | None, second: float | None, draws: NDArray[np.float64], *, freedom: int
+    first: float | None, second: float | None, draws: NDArray[np.float64], *, freedom: float
 ) -> dict[str, Any]:
     """Compute Student's interval from the bootstrap's standard error, with its p value."""
     nothing: dict[str, Any] = {"difference": {"value": None, "low": None, "high": None}, "p_value": None}
@@ -148,8 +162,9 @@ def _difference(
     difference = second - first
     nothing["difference"] = {"value": difference, "low": None, "high": None}
     error = float(defined.std(ddof=1)) if len(defined) > 1 else 0.0
-    if freedom < 1 or error < 1e-12:
+    if freedom <= 0 or 2 * len(defined) < len(draws) or error < 1e-12:
         return nothing
+    freedom = max(freedom, 1.0)
     reach = error * student.ppf((1 + CONFIDENCE) / 2, freedom)
     low, high = max(-1.0, difference - reach), min(1.0, difference + reach)
     p_value = float(2 * student.sf(abs(difference) / error, freedom))

@@ -58,13 +58,14 @@ def subgroup_table(
 
 
 def age_bands(ages: NDArray[np.float64]) -> NDArray[np.str_]:
-    """Return the band of each age in years; NaN is "not recorded".
+    """Return the band of each age in years; NaN, infinity and a negative age are "not recorded".
 
     >>> age_bands(np.array([7.0, 18.0, 64.5, 90.0, np.nan])).tolist()
     ['under 18', '18 to 39', '40 to 64', '65 and over', 'not recorded']
     """
-    bands = np.array(AGE_BANDS)[np.digitize(np.nan_to_num(ages), AGE_EDGES)]
-    return np.where(np.isnan(ages), NOT_RECORDED, bands)
+    is_age = np.isfinite(ages) & (ages >= 0)
+    bands = np.array(AGE_BANDS)[np.digitize(np.where(is_age, ages, 0), AGE_EDGES)]
+    return np.where(is_age, bands, NOT_RECORDED)
 
 
 def _place(name: str) -> tuple[bool, int, str]:

@@ -50,7 +50,7 @@ from covid_monai.evaluation.decisions.operating_point import (
 from covid_monai.evaluation.metrics.bootstrapped_metrics import evaluate_rows
 from covid_monai.evaluation.metrics.calibration_metrics import abstention, reliability_bins
 from covid_monai.evaluation.metrics.clinical_utility import decision_curve, predictive_values
-from covid_monai.evaluation.metrics.intervals import share_with_interval
+from covid_monai.evaluation.metrics.intervals import PatientBootstrap, share_with_interval
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 from covid_monai.evaluation.metrics.subgroups import subgroup_table
 
@@ -176,26 +176,28 @@ def _operating_points(
 
 
 def _rates(rows: PredictionTable, point: OperatingPoint, name: str | None, **settings: int) -> dict[str, Any]:
-    if name is not None:
-        return {name: _class_rates(rows, name, call(rows.probabilities, point, name), **settings)}
+    bootstrap = PatientBootstrap(rows.patients, **settings)
     decisions = decide(rows.probabilities, point)
-    return {c: _class_rates(rows, c, decisions == k, **settings) for k, c in enumerate(rows.class_names)}
+    found = {}
+    for k, c in enumerate(rows.class_names):
+        if name in (None, c):
+            positive = decisions == k if name is None else call(rows.probabilities, point, c)
+            found[c] = _class_rates(rows.labels == k, positive, bootstrap)
+    return found
 
 
 def _class_rates(
-    rows: PredictionTable, name: str, positive: NDArray[np.bool_], **settings: int
+    is_case: NDArray[np.bool_], positive: NDArray[np.bool_], bootstrap: PatientBootstrap
 ) -> dict[str, dict[str, float | None]]:
-    is_case = rows.labels == rows.class_names.index(name)
-
-    def share(values: NDArray[np.bool_], among: NDArray[np.bool_]) -> dict[str, float | None]:
-        found = share_with_interval(values[among], is_case[among], rows.patients[among], **settings)
-        return found.to_json()
-
+    shares = {
+        "sensitivity": (positive, is_case),
+        "specificity": (~positive, ~is_case),
+        "ppv": (is_case, positive),
+        "npv": (~is_case, ~positive),
+    }
     return {
-        "sensitivity": share(positive, is_case),
-        "specificity": share(~positive, ~is_case),
-        "ppv": share(is_case, positive),
-        "npv": share(~is_case, ~positive),
+        metric: share_with_interval(values, bootstrap, among=among).to_json()
+        for metric, (values, among) in shares.items()
     }
 
 
@@ -220,7 +222,7 @@ def _calibration(
 def _abstention(calibrated: PredictionTable, fitted: Calibration, **settings: int) -> dict[str, Any]:
     sets = fitted.prediction_sets(calibrated.probabilities)
     right = calibrated.probabilities.argmax(axis=1) == calibrated.labels
-    of_all = share_with_interval(right, calibrated.labels, calibrated.patients, **settings)
+    of_all = share_with_interval(right, PatientBootstrap(calibrated.patients, **settings))
     return {
         "coverage_target": fitted.coverage,
         "thresholds": dict(fitted.conformal),

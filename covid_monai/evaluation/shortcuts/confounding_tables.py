@@ -55,12 +55,12 @@ def _levels(items: Sequence[Item], properties: Sequence[ImageProperties]) -> dic
     """Return the level of each image, by the title of the table."""
 
     def known(key: str) -> list[str]:
-        return [str(item.get(key) or NOT_RECORDED) for item in items]
+        return [NOT_RECORDED if item.get(key) in (None, "") else str(item[key]) for item in items]
 
     def numbers(value: Callable[[ImageProperties], float], digits: int = 2) -> list[str]:
         return _thirds([value(image) for image in properties], digits)
 
-    ages = np.array([a if isinstance(a := item.get("age"), int | float) else np.nan for item in items])
+    ages = np.array([a if type(a := item.get("age")) in (int, float) else np.nan for item in items], float)
     return {
         "source": known("source"),
         "view": known("view"),

@@ -125,7 +125,9 @@ def _dicom_properties(path: Path) -> ImageProperties:
 def _resized(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     picture = Image.fromarray(np.ascontiguousarray(grey, dtype=np.float32))
     size = (_WORKING_SIZE, _WORKING_SIZE)
-    return np.asarray(picture.resize(size, Image.Resampling.BOX if max(grey.shape) > 256 else None))
+    resized = picture.resize(size, Image.Resampling.BOX if max(grey.shape) > 256 else None)
+    # A bicubic enlargement overshoots at edges; as 8 bits, white would become black.
+    return np.clip(np.asarray(resized), 0, 1)
 
 
 def _measure(

@@ -145,7 +145,9 @@ def _share_sentence(row: dict[str, Any], beyond: dict[str, float | None]) -> str
     share, region = format_percent(row["share"]["value"], 0), format_percent(row["region"], 0)
     start = f"{share} of the heat maps' weight lies in the lung region, which covers {region} of the image"
     low, high = beyond["low"], beyond["high"]
-    if low is None or high is None or low <= 0 <= high:
+    if low is None or high is None:
+        return f"{start}. One patient is too few to compare that with chance."
+    if low <= 0 <= high:
         return f"{start}. That is no more than chance would give."
     if high < 0:
         return f"{start}. That is less than chance would give: the network does not look at the lungs."

@@ -223,6 +223,6 @@ def _auroc_words(auroc: Auroc) -> str:
     value, low, high = auroc["value"], auroc["low"], auroc["high"]
     if value is None:
         return NOT_DEFINED
-    if high is not None and high < 0.5:  # the folds differ by more than the classes do
-        return f"{format_metric(value)}, no better than chance"
-    return format_metric(value) if low is None else f"{format_metric(value)} ({format_interval(auroc)})"
+    figure = format_metric(value) if low is None else f"{format_metric(value)} ({format_interval(auroc)})"
+    # The folds then differ by more than the classes do: the interval excludes chance, but predicts nothing.
+    return f"{figure}, worse than chance" if high is not None and high < 0.5 else figure

@@ -40,3 +40,12 @@ def test_patches_with_hard_edges_are_told_from_a_radiograph(image):
     levels = np.random.default_rng(0).integers(20, 230, (12, 12), np.uint8)
     assert is_drawn_in_patches(np.kron(levels, np.ones((SIDE // 12, SIDE // 12), np.uint8)))
     assert not is_drawn_in_patches(read_thumbnail(image))
+
+
+def test_values_that_are_no_number_do_not_spoil_the_rest_of_a_thumbnail(image, tmp_path):
+    values = np.asarray(Image.open(image), dtype=np.float32)
+    Image.fromarray(values).save(tmp_path / "whole.tif")
+    values[:4, :4] = [np.nan, np.inf, -np.inf, 1.0]
+    Image.fromarray(values).save(tmp_path / "holes.tif")
+    whole, holes = read_thumbnail(tmp_path / "whole.tif"), read_thumbnail(tmp_path / "holes.tif")
+    np.testing.assert_allclose(holes[4:].astype(float), whole[4:], atol=6)

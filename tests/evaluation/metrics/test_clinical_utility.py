@@ -67,4 +67,6 @@ def test_calling_everybody_is_treating_all():
     everybody = np.tile([0.0, 1.0], (60, 1))
     curve = decision_curve(test.labels, everybody, test.patients, 1, **FEW)
     assert curve["model"] == pytest.approx(curve["treat_all"])
-    assert curve["low"] == pytest.approx(curve["high"])  # the share of cases is given, not sampled
+    # What treating all is worth depends on the share of cases, and that is a result of the sample.
+    for low, value, high in zip(curve["low"], curve["treat_all"], curve["high"], strict=True):
+        assert low < value < high

@@ -17,14 +17,30 @@ def test_comparison_of_single_images_is_the_paired_t_test():
     other = replace(one, probabilities=replace(other).probabilities)
     found = compare_predictions(one, other, resamples=4000)["metrics"]["accuracy"]
     right = [p.probabilities.argmax(axis=1) == p.labels for p in (one, other)]
-    # Two strata instead of one sample make no great difference to a paired mean.
     expected = ttest_rel(right[1].astype(float), right[0].astype(float))
     assert found["difference"]["value"] == pytest.approx(right[1].mean() - right[0].mean())
-    assert found["p_value"] == pytest.approx(expected.pvalue, abs=0.03)
+    assert found["p_value"] == pytest.approx(expected.pvalue, abs=0.02)
     ends = expected.confidence_interval()
     assert (found["difference"]["low"], found["difference"]["high"]) == pytest.approx(
-        (ends.low, ends.high), abs=0.012
+        (ends.low, ends.high), abs=0.006
     )
+
+
+def test_a_difference_on_a_class_of_few_patients_has_their_freedom():
+    labels = np.array([0] * 60 + [1] * 60 + [2] * 3)
+    test = rows(124, seed=3).where(np.arange(123))
+    one = replace(test, labels=labels, patients=np.arange(123).astype(str))
+    right = np.eye(3)[labels] * 0.6 + 0.2 / 1.5
+    probabilities = right / right.sum(axis=1, keepdims=True)
+    other = replace(one, probabilities=probabilities)
+    worse = probabilities.copy()
+    worse[[0, 70, 120]] = worse[[0, 70, 120]][:, [1, 2, 0]]
+    worse[120] = probabilities[120][[2, 1, 0]]
+    found = compare_predictions(replace(one, probabilities=worse), other, resamples=400)["metrics"]
+    accuracy, balanced = found["accuracy"]["difference"], found["balanced_accuracy"]["difference"]
+    # One of three patients of the class decides: with two degrees of freedom that is no evidence.
+    assert balanced["low"] < 0 < balanced["high"]
+    assert accuracy["high"] - accuracy["low"] < (balanced["high"] - balanced["low"]) / 4
 
 
 def test_a_model_is_not_better_than_itself():

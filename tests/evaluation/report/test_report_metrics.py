@@ -28,9 +28,27 @@ def test_everything_is_json_and_complete(names):
     assert [p["class"] for p in found["operating_points"]] == [None, *names]
     assert all(set(p["test"]) for p in found["operating_points"])
     assert found["calibration"]["applied"] is False
-    first = found["operating_points"][0]["test"][names[1]]["sensitivity"]["value"]
-    assert first == pytest.approx(found["test"]["per_class"][names[1]]["sensitivity"]["value"])
+    for split in ("validation", "test"):  # the same decisions, so the same figures with the same intervals
+        for name, rates in found["operating_points"][0][split].items():
+            for metric, figure in rates.items():
+                assert figure == pytest.approx(found[split]["per_class"][name][metric]), (split, name, metric)
     assert set(found["prevalence"]) == set(found["decision_curve"]) == set(names)
+
+
+@pytest.mark.parametrize("images_per_patient", [1, 2])
+def test_predictive_values_at_an_operating_point_are_not_given_as_certain(images_per_patient):
+    splits = both_splits(names=("no", "yes"))
+    patients = np.char.mod("p%d", np.arange(120) // images_per_patient)
+    test = replace(splits["test"], patients=patients)
+    found = compute_report_metrics(test, splits["validation"], **FEW)
+    for point in found["operating_points"]:
+        for rates in point["test"].values():
+            for metric in ("ppv", "npv"):
+                value, low, high = rates[metric].values()
+                # A share of at most 120 patients has a standard error of at least this.
+                error = np.sqrt(value * (1 - value) / 120)
+                assert low < value - error
+                assert high > value + error or value > 0.99
 
 
 def test_stored_temperature_is_not_applied_twice():

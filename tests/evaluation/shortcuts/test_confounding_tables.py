@@ -38,3 +38,17 @@ def test_tables_count_images_and_patients_and_mark_thin_cells():
     assert tables["Label by age"]["rows"][0] == ["18 to 39", "11 (11)", "11 (11)"]
     assert tables["Label by view"]["cramers_v"] is None
     assert tables["Label by view"]["rows"] == [["not recorded", "30 (30)", "30 (30)"]]
+
+
+def test_an_age_that_is_no_age_is_not_recorded_and_a_source_named_0_is_a_source():
+    ages = [float("nan"), float("inf"), -3, None, "old", True, 0, 17.9, 18, 100]
+    items = [{"image": str(i), "label": i % 2, "source": i % 2, "age": age} for i, age in enumerate(ages)]
+    facts = [fact()] * len(items)
+    tables = {t["title"]: t for t in confounding_tables(items, facts, np.arange(10), ["no", "yes"])}
+    assert {row[0]: row[1:] for row in tables["Label by age"]["rows"]} == {
+        "under 18": ["1 (1)*", "1 (1)*"],
+        "18 to 39": ["1 (1)*", "0"],
+        "65 and over": ["0", "1 (1)*"],
+        "not recorded": ["3 (3)*", "3 (3)*"],
+    }
+    assert [row[0] for row in tables["Label by source"]["rows"]] == ["0", "1"]

@@ -63,6 +63,26 @@ def test_compression_frame_and_sharpness_rise_with_their_cause(image, tmp_path):
     assert frame.frame_share == pytest.approx(0.25, abs=0.02)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
+@pytest.mark.parametrize("size", [(40, 40), (64, 250), (250, 64), (256, 256), (400, 30)])
+def test_a_thumbnail_of_a_small_image_does_not_turn_white_into_black(tmp_path, size, mode):
+    # Edges from black to white, which bicubic enlargement overshoots on both sides.
+    rows, columns = size
+    if mode == "I;16" and min(size) < 64:
+        pytest.skip("smaller images of 16 bits are refused")
+    squares = (np.add.outer(np.arange(rows) // 10, np.arange(columns) // 10) % 2).astype(np.float64)
+    top = 65535 if mode == "I;16" else 255
+    pixels = (squares * top).astype(np.uint16 if mode == "I;16" else np.uint8)
+    Image.fromarray(pixels if mode != "RGB" else np.repeat(pixels[..., None], 3, 2)).save(tmp_path / "a.png")
+    found = read_properties(tmp_path / "a.png")
+    nearest = Image.fromarray((squares * 255).astype(np.uint8)).resize((256, 256), Image.Resampling.BILINEAR)
+    smooth = np.asarray(nearest, dtype=float).reshape(64, 4, 64, 4).mean(axis=(1, 3))
+    inside = (smooth < 2) | (smooth > 253)  # away from the edges
+    assert inside.mean() > 0.02
+    assert np.abs(found.thumbnail[inside] - smooth[inside]).max() < 30
+    assert 0 <= found.mean_grey <= 1
+
+
 def test_what_cannot_be_looked_at_is_none(image, tmp_path):
     good = tmp_path / "good.png"
     Image.fromarray((255 * image).astype(np.uint8)).save(good)
