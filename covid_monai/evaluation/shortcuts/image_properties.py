@@ -127,7 +127,7 @@ def _resized(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     size = (_WORKING_SIZE, _WORKING_SIZE)
     resized = picture.resize(size, Image.Resampling.BOX if max(grey.shape) > 256 else None)
     # A bicubic enlargement overshoots at edges; as 8 bits, white would become black.
-    return np.clip(np.asarray(resized), 0, 1)
+    return np.asarray(resized).clip(0, 1)
 
 
 def _measure(
