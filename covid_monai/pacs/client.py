@@ -19,13 +19,12 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from covid_monai.pacs.connection import ArchiveConnection, CredentialsError, InstanceAddress
 from covid_monai.pacs.failures import ArchiveFailure, Fault, classify_error
 from covid_monai.pacs.multipart import MalformedMultipart, write_first_part
+from covid_monai.pacs.storing import STORE_HEADERS, check_stored, store_message
 
 # As stored: transcoding costs the archive time, and crashes some archives (Orthanc 1.10 with JPEG 2000).
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _CHUNK = 1 << 16
 MAX_JSON_BYTES = 32 << 20  # answers of QIDO-RS and of Orthanc's API; objects have a limit of their own
-_OUT_OF_RESOURCES = range(0xA700, 0xA800)  # Failure Reason (0008,1197), PS3.4 table B.2-1 and PS3.18 I.2.2
-_DUPLICATE = 0x0111
 
 # An answer of another shape than expected. RecursionError: JSON with thousands of nested lists.
 _UNEXPECTED = (ValueError, LookupError, TypeError, AttributeError, NotImplementedError, RecursionError)
@@ -158,13 +157,10 @@ class ArchiveClient:
 
     def store(self, objects: Sequence[Dataset]) -> None:
         """Store objects of one study (STOW-RS); it is a failure if one of them is not stored."""
-        study = str(objects[0].StudyInstanceUID)
+        url = f"{self.connection.dicomweb_root}/studies/{objects[0].StudyInstanceUID}"
         with classify_failures(storing=True):
-            try:
-                answer = self._dicomweb.store_instances(objects, study_instance_uid=study)
-            except requests.HTTPError as error:
-                answer = _answer_in(error)
-        check_stored(answer, [str(ds.SOPInstanceUID) for ds in objects])
+            response = self.session.post(url, data=store_message(objects), headers=STORE_HEADERS)
+        check_stored(response, [str(ds.SOPInstanceUID) for ds in objects])
 
     def confirm(
         self, objects: Sequence[Dataset], *, seconds: float, wait_for_stop: Callable[[float], bool]
@@ -217,40 +213,6 @@ def first_value(item: DicomJson, keyword: str) -> str:
     """Return the first value of an attribute in DICOM JSON, "" if it has none (PS3.18 annex F)."""
     values = item.get(tag_of(keyword), {}).get("Value") or [""]
     return str(values[0] if values[0] is not None else "")
-
-
-def check_stored(answer: Dataset | None, sop_instance_uids: Sequence[str]) -> None:
-    """Check that the answer of STOW-RS names every instance that was sent (PS3.18 section 10.5.3, annex I.2).
-
-    Without an answer that can be read, only a search can tell.
-
-    Raises:
-        ArchiveFailure: If an instance failed, or is not named.
-    """
-    if answer is None or not ("ReferencedSOPSequence" in answer or "FailedSOPSequence" in answer):
-        return
-    for item in answer.get("FailedSOPSequence") or []:
-        failure_reason = int(item.get("FailureReason") or 0)
-        word = f"store_failed_{failure_reason:04x}"
-        if failure_reason in _OUT_OF_RESOURCES:
-            raise ArchiveFailure(Fault.ARCHIVE, word)
-        if failure_reason != _DUPLICATE:
-            raise ArchiveFailure(Fault.OBJECT if failure_reason else Fault.UNCLEAR, word)
-    sequences = (answer.get(name) or [] for name in ("ReferencedSOPSequence", "FailedSOPSequence"))
-    stored = {str(item.get("ReferencedSOPInstanceUID")) for items in sequences for item in items}
-    if not stored >= set(sop_instance_uids):
-        raise ArchiveFailure(Fault.UNCLEAR, "store_not_acknowledged")
-
-
-def _answer_in(error: requests.HTTPError) -> Dataset:
-    """Return the answer in an HTTP error if it names instances; else raise the error again."""
-    try:
-        answer = Dataset.from_json(error.response.json()) if error.response is not None else Dataset()
-    except _UNEXPECTED:
-        raise error from None
-    if not answer.get("FailedSOPSequence"):
-        raise error
-    return answer
 
 
 @contextmanager

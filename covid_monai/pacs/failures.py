@@ -37,7 +37,8 @@ class ArchiveFailure(Exception):
 def classify_error(error: requests.RequestException, *, storing: bool = False) -> ArchiveFailure:
     """Say whose fault a failed request is; the text of the error holds UIDs and is not passed on.
 
-    While results are being sent (`storing`), 404 is about the service and not about an object.
+    While results are being sent (`storing`), 404 is about the service, and no status is about one object:
+    results are all alike, and an archive that knows better says so in its answer (`storing.py`).
     """
     if error.response is None:
         return ArchiveFailure(_fault_without_answer(error), type(error).__name__)
@@ -45,7 +46,7 @@ def classify_error(error: requests.RequestException, *, storing: bool = False) -
     if status in _ARCHIVE_STATUS or (storing and status in (404, 410)):
         fault = Fault.ARCHIVE
     else:
-        fault = Fault.OBJECT if status in _OBJECT_STATUS else Fault.UNCLEAR
+        fault = Fault.OBJECT if status in _OBJECT_STATUS and not storing else Fault.UNCLEAR
     return ArchiveFailure(fault, f"http_{status}")
 
 

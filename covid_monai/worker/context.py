@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from covid_monai.pacs.failures import ArchiveFailure, Fault
 from covid_monai.readers.sandbox import SandboxResult
 from covid_monai.results import ResultObjects
 from covid_monai.worker.audit import AuditTrail
-from covid_monai.worker.monitoring import Metrics, ScoreDrift
+from covid_monai.worker.monitoring import MachineFailures, Metrics, ScoreDrift
 from covid_monai.worker.queue import JobQueue
 from covid_monai.worker.settings import Settings
 
@@ -91,3 +91,4 @@ class WorkerContext:
     metrics: Metrics
     drift: ScoreDrift
     stop: threading.Event  # set when the service is to end
+    failures: MachineFailures = field(default_factory=MachineFailures)

@@ -27,6 +27,7 @@ _GAUGES = {  # text and label
     "oldest_job_seconds": ("Age of the oldest waiting image in seconds, 0 if no image waits.", "archive"),
     "archive_up": ("1 if the last request to the archive succeeded, else 0.", "archive"),
     "storage_failing": ("1 while the disk or the queue cannot be written.", None),
+    "decoder_failing": ("1 while the process that decodes images cannot be started.", None),
     "score_drift_psi": (
         "Population stability index of the latest answers against the validation images.",
         "class",
@@ -34,7 +35,9 @@ _GAUGES = {  # text and label
     "score_drift_images": ("Number of answers that score_drift_psi is computed from.", None),
 }
 
-GetState = Callable[[], tuple[dict[str, dict[str, float]], bool]]
+DECODER_FAILURE = "decoder_cannot_start"
+
+GetState = Callable[[], dict[str, dict[str, float]]]
 GetHealth = Callable[[], tuple[bool, dict[str, Any]]]
 
 
@@ -52,6 +55,28 @@ class Metrics:
         text = "Time of each stage. The stage total is the time from notice to confirmation of an image."
         histogram = partial(Histogram, namespace=_NAMESPACE, registry=registry, buckets=_BUCKETS_S)
         self.stages = histogram("stage_seconds", text, ("archive", "stage"))
+
+
+class MachineFailures:
+    """What fails on this machine, and not in an archive or an image; several threads may share it."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {}  # by what failed, such as the name of a thread
+
+    def record(self, source: str, reason: str | None) -> bool:
+        """Record a failure in one word, or with None its end; return whether this is news."""
+        before = self._reasons.pop(source, None)
+        if reason is not None:
+            self._reasons[source] = reason
+        return before != reason
+
+    def of_storage(self) -> str | None:
+        """Return why the disk or the queue cannot be written, None if they can."""
+        return next((reason for reason in list(self._reasons.values()) if reason != DECODER_FAILURE), None)
+
+    def of_decoder(self) -> str | None:
+        """Return why no image can be decoded, None if images can."""
+        return DECODER_FAILURE if DECODER_FAILURE in list(self._reasons.values()) else None
 
 
 class ScoreDrift:
@@ -89,8 +114,7 @@ class ScoreDrift:
 class StateCollector(Collector):
     """Metrics that are read at the moment when Prometheus asks.
 
-    `get_state` returns the values of the first gauges by name and archive, and whether disk or queue cannot
-    be written.
+    `get_state` returns the values of the first gauges by name and archive; "" if the gauge has no label.
     """
 
     def __init__(self, get_state: GetState, drift: ScoreDrift) -> None:
@@ -99,9 +123,7 @@ class StateCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all gauges."""
-        by_archive, storage_is_failing = self._get_state()
-        values = by_archive | {
-            "storage_failing": {"": float(storage_is_failing)},
+        values = self._get_state() | {
             "score_drift_psi": self._drift.stability_index(),
             "score_drift_images": {"": self._drift.count},
         }

@@ -1,6 +1,7 @@
 """Processing of one batch of an archive: from the queue to results that the archive has confirmed."""
 
 import logging
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ class BatchProcessor:
     context: WorkerContext
     retry_policy: RetryPolicy
     _unfinished: dict[int, Job] = field(default_factory=dict, init=False)
+    _token: str = field(default_factory=lambda: secrets.token_hex(4), init=False)
+    _files: set[Path] = field(default_factory=set, init=False)  # fetched and not yet removed
 
     def process_batch(self) -> bool:
         """Process the jobs that are due, one batch at most; return whether there were any."""
@@ -48,15 +51,28 @@ class BatchProcessor:
         except _BatchStopped:
             self.retry_policy.availability.wait()
         finally:
-            for job in jobs:
-                self._file_of(job).unlink(missing_ok=True)
+            self._files |= {self._file_of(job) for job in jobs}
+            self._remove_files()  # never raises: the jobs must go back to the queue
             if self._unfinished:
                 self.context.queue.put_back(list(self._unfinished.values()))
         return bool(jobs)
 
+    def _remove_files(self) -> None:
+        """Remove fetched files; one that cannot be removed is tried again with every batch."""
+        failure = None
+        for file in list(self._files):
+            try:
+                file.unlink(missing_ok=True)
+                self._files.remove(file)
+            except OSError as error:
+                failure = type(error).__name__
+        if self.context.failures.record(f"files-{id(self)}", failure) and failure:
+            fields = {"archive": self.archive.name, "reason": failure, "count": len(self._files)}
+            logger.error("files_not_removed", extra=fields)
+
     def _file_of(self, job: Job) -> Path:
-        # The name is the number of the job: nothing of the object becomes part of a path.
-        return self.context.settings.spool_dir / f"{job.number}.dcm"
+        # Nothing of the object becomes part of a path. A file that another process left is in nobody's way.
+        return self.context.settings.spool_dir / f"{job.number}-{self._token}.dcm"
 
     def _stage(self, name: str) -> Histogram:
         return self.context.metrics.stages.labels(self.archive.name, name)
@@ -102,7 +118,7 @@ class BatchProcessor:
                 seconds, wait_for_stop = self.archive.confirm_seconds, self.context.stop.wait
                 self.client.confirm(objects, seconds=seconds, wait_for_stop=wait_for_stop)
         self._write_audit_line(job, prediction, objects)
-        self._close(job, prediction)
+        self._close(job, prediction, was_stored=bool(objects))
 
     def _write_audit_line(self, job: Job, prediction: Prediction, objects: Sequence[Dataset]) -> None:
         self.context.audit.write(
@@ -119,23 +135,20 @@ class BatchProcessor:
             results=[self.context.audit.format_uid(str(ds.SOPInstanceUID)) for ds in objects] or None,
         )
 
-    def _close(self, job: Job, prediction: Prediction) -> None:
+    def _close(self, job: Job, prediction: Prediction, *, was_stored: bool) -> None:
         scores = None if prediction.probabilities is None else list(prediction.probabilities.values())
         state = "done" if prediction.ok else "refused"
         self.context.queue.finish(job, state, reason=prediction.reason, probabilities=scores)
-        self._forget(job, succeeded=True)
+        self._unfinished.pop(job.number, None)
+        stages = ("fetch", "results") if was_stored else ("fetch",)
+        if self.retry_policy.record_finished(job, *stages):
+            logger.info("archive_available_again", extra={"archive": self.archive.name, "stage": "work"})
         if scores is not None:
             self.context.drift.add(scores)
             self.context.metrics.answered.labels(self.archive.name, prediction.predicted_class).inc()
         else:
             self.context.metrics.refused.labels(self.archive.name, prediction.reason).inc()
         self._stage("total").observe(time.time() - job.noticed)
-        if self.retry_policy.availability.record_success():
-            logger.info("archive_available_again", extra={"archive": self.archive.name, "stage": "work"})
-
-    def _forget(self, job: Job, *, succeeded: bool) -> None:
-        self._unfinished.pop(job.number, None)
-        self.retry_policy.record_finished(job, succeeded=succeeded)
 
     @contextmanager
     def _failures_handled(self, job: Job, stage: str) -> Iterator[None]:
@@ -151,14 +164,14 @@ class BatchProcessor:
 
     def _handle(self, job: Job, stage: str, failure: ArchiveFailure) -> None:
         """Carry out what the retry policy decides."""
-        action = self.retry_policy.decide(job, failure)
+        action = self.retry_policy.decide(job, stage, failure)
         fields = {
             **{"archive": self.archive.name, "job": job.number, "stage": stage, "reason": failure.reason},
             "instance": self.context.audit.format_uid(job.address.sop_instance_uid),
         }
         if not action.stops_batch:
             logger.warning("image_failed", extra=fields)
-        elif self.retry_policy.availability.record_failure(failure.reason):
+        elif self.retry_policy.record_outage(stage, failure.reason):
             logger.warning("archive_unavailable", extra=fields)
         if action is Action.GIVE_UP:
             self._give_up(job, failure.reason)
@@ -173,5 +186,6 @@ class BatchProcessor:
         fields = {"archive": self.archive.name, "job": job.number, "reason": reason}
         self.context.audit.write("dead_letter", job.address, **fields)
         self.context.queue.finish(job, "dead", reason=reason)
-        self._forget(job, succeeded=False)
+        self._unfinished.pop(job.number, None)
+        self.retry_policy.record_finished(job)
         logger.error("dead_letter", extra=fields)

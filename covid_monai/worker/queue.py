@@ -88,7 +88,7 @@ class Job:
     attempts: int  # failures that were the image's own fault
     deferrals: int  # failures with an unclear fault; each puts the job behind the others
     reason: str | None  # of the last failure
-    results_made: datetime | None  # once the results have been made: they carry it at every try
+    results_made: datetime | None = None  # once the results have been made: they carry it at every try
 
 
 class JobQueue:

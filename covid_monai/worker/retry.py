@@ -1,6 +1,7 @@
 """Retry policy: whether, and when, the worker tries an image again after a failure."""
 
 import threading
+from collections import Counter
 from enum import Enum, auto
 
 from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault, full_jitter
@@ -31,27 +32,35 @@ class RetryPolicy:
 
     | fault | action |
     |---|---|
-    | object | `RETRY` until `limits.attempts` is reached, then `GIVE_UP` |
+    | object | `RETRY` until `limits.attempts` is reached, then `GIVE_UP` as soon as the archive works |
     | archive | `WAIT_FOR_ARCHIVE`, as long as it takes |
-    | unclear | `DEFER`; once another image has succeeded since the first failure, as for "object" |
+    | unclear | `DEFER`; if another image has succeeded since the last failure, as for "object" |
+
+    Success is counted by stage: an archive whose disk is full can still send images, and an image that gets
+    no results proves nothing about storing.
     """
 
     def __init__(self, limits: Limits, availability: Availability) -> None:
         self._limits = limits
         self.availability = availability
         self._lock = threading.Lock()
-        self._successes = 0
-        self._successes_at_first_failure: dict[int, int] = {}  # by the number of a deferred job
+        self._failed_stage: str | None = None  # of the failure that `availability` holds
+        self._successes: Counter[str] = Counter()  # by stage
+        self._successes_at_failure: dict[tuple[int, str], int] = {}  # by number of the job, and stage
 
-    def decide(self, job: Job, failure: ArchiveFailure) -> Action:
-        """Decide what happens to an image after a failure."""
+    def decide(self, job: Job, stage: str, failure: ArchiveFailure) -> Action:
+        """Decide what happens to an image after a failure in a stage."""
         if failure.fault is Fault.ARCHIVE:
             return Action.WAIT_FOR_ARCHIVE
-        if failure.fault is Fault.UNCLEAR and not self._others_succeed(job):
-            with self._lock:
-                self._successes_at_first_failure.setdefault(job.number, self._successes)
+        if failure.fault is Fault.UNCLEAR and not self._others_succeed(job, stage):
             return Action.DEFER
-        return Action.GIVE_UP if job.attempts + 1 >= self._limits.attempts else Action.RETRY
+        is_last = job.attempts + 1 >= self._limits.attempts and self.availability.is_up
+        return Action.GIVE_UP if is_last else Action.RETRY
+
+    def record_outage(self, stage: str, reason: str) -> bool:
+        """Record that the archive may be at fault; return whether the reason is a new one."""
+        self._failed_stage = stage
+        return self.availability.record_failure(reason)
 
     def wait_s(self, job: Job, action: Action) -> float:
         """Return a random time before the next try of the image, in seconds; it grows with its attempts."""
@@ -62,14 +71,21 @@ class RetryPolicy:
         """Return whether an image has ended the process again and again, while others were finished."""
         return job.starts > MAX_STARTS and queue.count_finished_since_first_start(job) >= MIN_OTHERS_FINISHED
 
-    def record_finished(self, job: Job, *, succeeded: bool) -> None:
-        """Forget a job that is finished; a success proves what the archive can do."""
-        with self._lock:
-            self._successes += succeeded
-            self._successes_at_first_failure.pop(job.number, None)
+    def record_finished(self, job: Job, *stages: str) -> bool:
+        """Forget a job that is finished; each stage that succeeded proves what the archive can do.
 
-    def _others_succeed(self, job: Job) -> bool:
-        """Return whether the archive answers, and another image succeeded since this job first failed."""
+        Returns:
+            Whether this ends an outage of the archive.
+        """
         with self._lock:
-            before = self._successes_at_first_failure.get(job.number)
-            return before is not None and self._successes > before and self.availability.is_up
+            self._successes.update(stages)
+            for stage in ("fetch", "results"):
+                self._successes_at_failure.pop((job.number, stage), None)
+        return self._failed_stage in stages and self.availability.record_success()
+
+    def _others_succeed(self, job: Job, stage: str) -> bool:
+        """Return whether the archive works, and another image succeeded since this job last failed."""
+        with self._lock:
+            before = self._successes_at_failure.get((job.number, stage))
+            self._successes_at_failure[job.number, stage] = now = self._successes[stage]
+            return before is not None and now > before and self.availability.is_up

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import signal
 import sqlite3
 import sys
@@ -17,11 +16,12 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.failures import Availability
-from covid_monai.readers.sandbox import DecodeSandbox
+from covid_monai.readers.sandbox import DecodeSandbox, SandboxNotStarted
 from covid_monai.worker.audit import AuditTrail
 from covid_monai.worker.context import Model, WorkerContext
 from covid_monai.worker.feeds import DicomWebSearch, FeedWatcher, OrthancChangeFeed
 from covid_monai.worker.monitoring import (
+    DECODER_FAILURE,
     DRIFT_WINDOW,
     Metrics,
     MonitoringServer,
@@ -50,10 +50,8 @@ class Service:
     def __init__(self, settings: Settings, bundle_dir: Path) -> None:
         self._settings = settings
         self._stop = threading.Event()
-        self._storage_failure: str | None = None
         self._fatal_error: Exception | None = None
-        shutil.rmtree(settings.spool_dir, ignore_errors=True)  # files of a process that was killed
-        settings.spool_dir.mkdir(parents=True, mode=0o700)
+        _empty_spool(settings.spool_dir)
         registry = _registry()
         self._context = self._make_context(registry, bundle_dir)
         self._sandboxes: list[DecodeSandbox] = []
@@ -103,19 +101,22 @@ class Service:
         ]
 
     def _repeat(self, step: Callable[[], None]) -> None:
-        """Repeat a step until the service stops. A full disk makes it wait; other errors end the service."""
-        storage = Availability(longest_wait_s=self._settings.limits.longest_wait_seconds, stop=self._stop)
+        """Repeat a step until the service stops. A failure of this machine makes it wait; others end it."""
+        thread, failures = threading.current_thread().name, self._context.failures
+        waits = Availability(longest_wait_s=self._settings.limits.longest_wait_seconds, stop=self._stop)
         while not self._stop.is_set():
             try:
                 step()
-                if storage.record_success():
-                    self._storage_failure = None
-                    logger.info("storage_works_again")
+                if failures.record(thread, None):
+                    waits.record_success()
+                    logger.info("machine_works_again")
             except (sqlite3.OperationalError, OSError) as error:
-                self._storage_failure = type(error).__name__
-                if storage.record_failure(self._storage_failure):
-                    logger.exception("storage_failing")
-                storage.wait()
+                is_decoder = isinstance(error, SandboxNotStarted)
+                reason = DECODER_FAILURE if is_decoder else type(error).__name__
+                if failures.record(thread, reason):
+                    logger.exception("decoder_failing" if is_decoder else "storage_failing")
+                waits.record_failure(reason)
+                waits.wait()
             except Exception as error:
                 self._fatal_error = error
                 logger.critical("service_failed", exc_info=error)
@@ -168,17 +169,19 @@ class Service:
             sys.stderr.flush()
             os._exit(0)  # Python would wait for the threads, and ending torch's own threads is unsafe
 
-    def _state(self) -> tuple[dict[str, dict[str, float]], bool]:
-        """Return the state of each archive by metric, and whether disk or queue cannot be written."""
+    def _state(self) -> dict[str, dict[str, float]]:
+        """Return the values of the gauges, by metric and archive."""
         now, queue, names = time.time(), self._context.queue, list(self._availabilities)
         waiting, dead, oldest = queue.count("waiting"), queue.count("dead"), queue.oldest_notice()
-        by_archive: dict[str, dict[str, float]] = {
+        failures = self._context.failures
+        return {
             "queue_jobs": {name: waiting.get(name, 0) for name in names},
             "dead_letters": {name: dead.get(name, 0) for name in names},
             "oldest_job_seconds": {name: max(0.0, now - oldest.get(name, now)) for name in names},
             "archive_up": {name: float(self._failure_of(name) is None) for name in names},
+            "storage_failing": {"": float(failures.of_storage() is not None)},
+            "decoder_failing": {"": float(failures.of_decoder() is not None)},
         }
-        return by_archive, self._storage_failure is not None
 
     def _failure_of(self, archive: str) -> str | None:
         """Return the reason why an archive is unavailable; None if it is available."""
@@ -189,16 +192,31 @@ class Service:
         """Return whether the service works, and details; an unavailable archive is no reason to restart."""
         ended = [thread.name for thread in self._threads if not thread.is_alive()]
         failures = {name: self._failure_of(name) for name in self._availabilities}
-        is_healthy = not ended and self._storage_failure is None
+        storage, decoder = self._context.failures.of_storage(), self._context.failures.of_decoder()
+        is_healthy = not (ended or storage or decoder)
         status = "failing" if not is_healthy else "degraded" if any(failures.values()) else "ok"
         return is_healthy, {
             "status": status,
             "archives": {
                 name: {"up": reason is None, "failure": reason} for name, reason in failures.items()
             },
-            "storage_failure": self._storage_failure,
+            "storage_failure": storage,
+            "decoder_failure": decoder,
             "ended_threads": ended,
         }
+
+
+def _empty_spool(folder: Path) -> None:
+    """Remove the images that a killed process left, and nothing else; make the folder if it is missing."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    left = []
+    for file in folder.glob("*.dcm"):
+        try:
+            file.unlink()
+        except OSError as error:  # an image is fetched into a file of its own: this one is in nobody's way
+            left.append(type(error).__name__)
+    if left:
+        logger.error("files_not_removed", extra={"reason": left[0], "count": len(left)})
 
 
 def _registry() -> CollectorRegistry:

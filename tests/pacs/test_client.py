@@ -15,9 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from pacs_helpers import MULTIPART, in_pieces, multipart_body
-from pydicom.dataset import Dataset
 
-from covid_monai.pacs.client import ArchiveClient, check_stored
+from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.connection import ArchiveConnection, InstanceAddress
 from covid_monai.pacs.failures import ArchiveFailure, Fault
 
@@ -111,34 +110,6 @@ def test_credentials_are_sent_and_read_again_after_401(server, tmp_path):
     for _ in range(2):
         fetched(client, tmp_path)
     assert [seen["Authorization"] for seen in server.handler.headers_seen] == ["Bearer old", "Bearer new"]
-
-
-def stored(*uids, failed=()):
-    answer = Dataset()
-    answer.ReferencedSOPSequence = [_item(uid) for uid in uids]
-    answer.FailedSOPSequence = [_item(uid, reason) for uid, reason in failed]
-    return answer
-
-
-def _item(uid, reason=None):
-    item = Dataset()
-    item.ReferencedSOPInstanceUID = uid
-    if reason is not None:
-        item.FailureReason = reason
-    return item
-
-
-def test_every_instance_must_be_acknowledged():
-    check_stored(stored("1.1", "1.2"), ["1.1", "1.2"])
-    check_stored(stored("1.1", failed=[("1.2", 0x0111)]), ["1.1", "1.2"])  # it was there already
-    for answer, fault in [
-        (stored("1.1"), Fault.UNCLEAR),
-        (stored("1.1", failed=[("1.2", 0xA700)]), Fault.ARCHIVE),  # out of resources
-        (stored("1.1", failed=[("1.2", 0xA900)]), Fault.OBJECT),
-    ]:
-        with pytest.raises(ArchiveFailure) as caught:
-            check_stored(answer, ["1.1", "1.2"])
-        assert caught.value.fault is fault
 
 
 def _certificates(folder):

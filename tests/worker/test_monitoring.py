@@ -46,10 +46,12 @@ def test_drift_is_shown_once_there_are_enough_answers():
         "dead_letters": {},
         "oldest_job_seconds": {},
         "archive_up": {"main": 0.0},
+        "storage_failing": {"": 1.0},
+        "decoder_failing": {"": 0.0},
     }
     drift = ScoreDrift(reference, [[0.9, 0.1]] * (MIN_DRIFT_IMAGES - 1))
     registry = CollectorRegistry()
-    registry.register(StateCollector(lambda: (state, True), drift))
+    registry.register(StateCollector(lambda: state, drift))
     assert 'psi{class="a"}' not in generate_latest(registry).decode()
     drift.add([0.9, 0.1])
     text = generate_latest(registry).decode()

@@ -4,17 +4,20 @@ import json
 import sqlite3
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from dicom_helpers import make_ds, picture, save
 from prometheus_client import CollectorRegistry
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 from results_helpers import classified, clock
 
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.prediction import Prediction
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault
-from covid_monai.readers.sandbox import SandboxResult
+from covid_monai.readers.sandbox import SandboxNotStarted, SandboxResult
 from covid_monai.results import ResultObjects, write_results
 from covid_monai.worker.audit import AuditTrail
 from covid_monai.worker.context import WorkerContext
@@ -47,6 +50,7 @@ class Scene:
             drift=ScoreDrift(None, ()),
             stop=self.stop,
         )
+        self.failures = context.failures
         self.faults, self.fetched = {}, []
         settings.spool_dir.mkdir()
         self.processor = BatchProcessor(ARCHIVE, self, self, context, RetryPolicy(limits, self.availability))
@@ -97,6 +101,16 @@ def _write(queue, statement, values=()):
         database.execute(statement, values)
 
 
+def _number(prediction):
+    return int(Path(prediction.file).name.partition("-")[0])
+
+
+def _result():
+    ds = Dataset()
+    ds.SOPInstanceUID = generate_uid()
+    return ds
+
+
 def _notice(number):
     return Notice(InstanceAddress("1.2", "1.3", f"1.4.{number}"))
 
@@ -141,12 +155,68 @@ def test_an_unclear_failure_counts_once_other_images_have_succeeded(scene):
     assert scene.waiting() == 3  # nobody has succeeded: it may be the archive
     scene.faults = {1: Fault.UNCLEAR}
     scene.steps(8)
+    assert scene.waiting() == 1  # the others prove one failure, the second failure needs another proof
+    scene.queue.add("a", [_notice(4)], position=None)
+    scene.steps(4)
     assert [job.number for job in scene.queue.dead_letters()] == [1]
     assert sorted(event[:2] for event in scene.events()) == [
         ("answered", 2),
         ("answered", 3),
+        ("answered", 4),
         ("dead_letter", 1),
     ]
+
+
+@pytest.mark.slow
+def test_an_archive_that_cannot_store_costs_no_image_although_others_are_refused(scene):
+    """As a full disk behind an archive that can still send: Failure Reason 0110 (processing failure)."""
+
+    def store(_objects):
+        raise ArchiveFailure(Fault.UNCLEAR, "store_failed_0110")
+
+    scene.make_results = lambda prediction, _made: [_result()] if _number(prediction) % 2 else []
+    scene.store, scene.confirm = store, lambda *_, **__: None
+    scene.queue.add("a", [_notice(number) for number in range(4, 9)], position=None)
+    scene.steps(25)
+    assert [event for event, *_ in scene.events()] == ["answered"] * 4  # those without results
+    assert scene.waiting() == 4
+    assert scene.availability.failure_reason == "store_failed_0110"
+    scene.store = lambda _objects: None
+    scene.steps(6)
+    assert scene.waiting() == 0
+    assert scene.queue.dead_letters() == []
+    assert scene.availability.is_up
+
+
+def test_a_decoder_that_cannot_start_costs_no_image(scene):
+    def check(_path):
+        raise SandboxNotStarted("The decode process cannot be started.")
+
+    scene.check = check
+    for _ in range(5):
+        with pytest.raises(SandboxNotStarted):
+            scene.processor.process_batch()
+    assert scene.waiting() == 3
+    assert not list(scene.folder.rglob("*.dcm"))
+    del scene.check
+    scene.steps(1)
+    assert {event[:2] for event in scene.events()} == {("answered", number) for number in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("error", [PermissionError, IsADirectoryError, OSError])
+def test_a_file_that_cannot_be_removed_keeps_no_job_from_the_queue(scene, monkeypatch, error):
+    scene.faults = {1: Fault.UNCLEAR}  # the whole batch goes back
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(error()))
+        scene.processor.process_batch()
+        assert scene.failures.of_storage() == error.__name__
+        scene.faults = {}
+        scene.steps(3)
+        assert {event[:2] for event in scene.events()} == {("answered", number) for number in (1, 2, 3)}
+        assert list(scene.folder.rglob("*.dcm"))
+    scene.steps(1)  # without any job
+    assert not list(scene.folder.rglob("*.dcm"))
+    assert scene.failures.of_storage() is None
 
 
 def test_an_image_that_ends_the_process_again_and_again_is_given_up_once_others_are_finished(scene):

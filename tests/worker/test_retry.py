@@ -33,25 +33,43 @@ def policy():
     ],
 )
 def test_each_fault_has_its_action(policy, fault, attempts, action):
-    decided = policy.decide(job(attempts=attempts), ArchiveFailure(fault, "reason"))
+    decided = policy.decide(job(attempts=attempts), "fetch", ArchiveFailure(fault, "reason"))
     assert decided is action
     assert 0 <= policy.wait_s(job(attempts=attempts), decided) <= 2
     assert decided.stops_batch == (fault is not Fault.OBJECT)
 
 
-def test_an_unclear_failure_is_the_images_fault_once_another_image_succeeds(policy):
+def test_an_unclear_failure_is_the_images_fault_if_another_image_succeeds_between_two_failures(policy):
     unclear = ArchiveFailure(Fault.UNCLEAR, "reason")
-    assert policy.decide(job(1), unclear) is Action.DEFER
-    policy.record_finished(job(2), succeeded=False)  # a dead letter proves nothing
-    assert policy.decide(job(1), unclear) is Action.DEFER
-    policy.record_finished(job(2), succeeded=True)
-    assert policy.decide(job(1), unclear) is Action.RETRY
-    assert policy.decide(job(3), unclear) is Action.DEFER  # the success came before its first failure
+    assert policy.decide(job(1), "fetch", unclear) is Action.DEFER
+    policy.record_finished(job(2))  # a dead letter proves nothing
+    assert policy.decide(job(1), "fetch", unclear) is Action.DEFER
+    policy.record_finished(job(2), "fetch")
+    assert policy.decide(job(1), "fetch", unclear) is Action.RETRY
+    assert policy.decide(job(1), "fetch", unclear) is Action.DEFER  # nothing has succeeded since
+    assert (
+        policy.decide(job(3), "fetch", unclear) is Action.DEFER
+    )  # the success came before its first failure
 
 
-def test_while_the_archive_is_unavailable_an_unclear_failure_is_nobodys_fault(policy):
+def test_an_image_without_results_does_not_prove_that_the_archive_can_store(policy):
+    failure = ArchiveFailure(Fault.UNCLEAR, "store_failed_0110")
+    assert policy.decide(job(1), "results", failure) is Action.DEFER
+    policy.record_outage("results", failure.reason)
+    assert not policy.record_finished(job(2), "fetch")  # refused: fetched, but nothing was stored
+    assert policy.availability.failure_reason == "store_failed_0110"
+    assert policy.decide(job(1), "results", failure) is Action.DEFER
+    assert policy.record_finished(job(3), "fetch", "results")
+    assert policy.availability.is_up
+    assert policy.decide(job(1), "results", failure) is Action.RETRY
+
+
+def test_while_the_archive_is_unavailable_no_failure_makes_a_dead_letter(policy):
     unclear = ArchiveFailure(Fault.UNCLEAR, "reason")
-    policy.decide(job(1), unclear)
-    policy.record_finished(job(2), succeeded=True)
-    policy.availability.record_failure("http_503")
-    assert policy.decide(job(1), unclear) is Action.DEFER
+    policy.decide(job(1), "fetch", unclear)
+    policy.record_finished(job(2), "fetch", "results")
+    policy.record_outage("results", "http_503")
+    assert policy.decide(job(1), "fetch", unclear) is Action.DEFER
+    assert (
+        policy.decide(job(3, attempts=9), "fetch", ArchiveFailure(Fault.OBJECT, "http_404")) is Action.RETRY
+    )
