@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
+from covid_monai.core.vocabulary import DecoderNotStarted, RefusedImage, UnreadableImage
 
 
 def exception_chain(error: BaseException) -> Iterator[BaseException]:
@@ -70,12 +70,15 @@ def name_file_in_errors(path: Path) -> Iterator[None]:
     """Turn every exception of the block into one that names the file, tells the cause and the way out.
 
     Raises:
+        DecoderNotStarted: As it is, because it is not about the file.
         RefusedImage: With its reason and the file's name.
         UnreadableImage: In place of any other exception, which is its cause.
     """
     prefix = f"{path.name}: "
     try:
         yield
+    except DecoderNotStarted:
+        raise
     except RefusedImage as error:
         raise RefusedImage(error.reason, prefix + error.detail.removeprefix(prefix)) from error
     except UnreadableImage as error:

@@ -57,5 +57,9 @@ class RefusedImage(ValueError):
         self.detail = detail
 
 
+class DecoderNotStarted(ChildProcessError):
+    """No process that decodes images can be started: a failure of this machine, never of a file."""
+
+
 class UnreadableImage(ValueError):
     """A file that is missing, damaged, truncated, or in a format that is not read."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from covid_monai.bundle import Bundle
 from covid_monai.core.errors import exception_chain, first_line
 from covid_monai.core.number_format import format_count
-from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
+from covid_monai.core.vocabulary import DecoderNotStarted, RefusedImage, Status, UnreadableImage
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.gate.gate import Gate, check_view
@@ -201,9 +201,12 @@ class Classifier:
             status, reason, detail = Status.REFUSED, str(refusal.reason), refusal.detail
         else:
             logger.debug("%s could not be classified", file, exc_info=error)
-            ours = next((cause for cause in chain if isinstance(cause, UnreadableImage)), chain[-1])
+            named = UnreadableImage | DecoderNotStarted
+            ours = next((cause for cause in chain if isinstance(cause, named)), chain[-1])
             status, reason, detail = Status.ERROR, "unreadable", first_line(ours)
-            if not any(isinstance(cause, UnreadableImage | OSError) for cause in chain):
+            if isinstance(ours, DecoderNotStarted) or not any(
+                isinstance(cause, UnreadableImage | OSError) for cause in chain
+            ):
                 reason, detail = "failed", f"{type(ours).__name__}: {detail}"
         return Prediction(file=file, status=status, model=self.model, reason=reason, detail=detail)
 

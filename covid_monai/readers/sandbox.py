@@ -16,14 +16,10 @@ import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
+from covid_monai.core.vocabulary import DecoderNotStarted, RefusedImage, Status, UnreadableImage
 
 _PYTHON_AND_NUMPY_MIB = 512  # address space of the child before it reads anything
 _START_SECONDS = 120.0  # longest time until the child can read
-
-
-class SandboxNotStarted(OSError):
-    """The child process cannot be started: a failure of this machine, never of a file."""
 
 
 class SandboxResult(NamedTuple):
@@ -55,7 +51,7 @@ class DecodeSandbox:
         """Read a file in the child, as the caller will read it.
 
         Raises:
-            SandboxNotStarted: If there is no child, for example because memory or processes have run out.
+            DecoderNotStarted: If there is no child, for example because memory or processes have run out.
         """
         with self._lock:
             child = self._running_child()
@@ -73,6 +69,8 @@ class DecodeSandbox:
             if not answer:
                 return self._failed("decoder_crashed", "Reading the file ends the process that reads it.")
             status, reason, detail = json.loads(answer)
+            if reason == DecoderNotStarted.__name__:
+                raise DecoderNotStarted(detail)
             return SandboxResult(Status(status), reason, detail)
 
     def _failed(self, reason: str, detail: str) -> SandboxResult:
@@ -91,7 +89,7 @@ class DecodeSandbox:
                     start_new_session=True,  # Ctrl-C in a terminal is for the parent
                 )  # fmt: skip
             except OSError as error:
-                raise SandboxNotStarted(
+                raise DecoderNotStarted(
                     f"The decode process cannot be started ({error.strerror})."
                 ) from error
             answers = self._child.stdout
@@ -99,7 +97,7 @@ class DecodeSandbox:
             # Ready: the start of the child does not count as the file's time.
             if not select.select([answers], [], [], _START_SECONDS)[0] or not answers.readline():
                 self._end()
-                raise SandboxNotStarted("The decode process ends or blocks before it reads any file.")
+                raise DecoderNotStarted("The decode process ends or blocks before it reads any file.")
         return self._child
 
     def _end(self) -> None:
@@ -124,6 +122,8 @@ def _try_to_read(path: str, target_size: int) -> tuple[str, str | None, str | No
             read_radiograph(path, target_size=target_size)
     except RefusedImage as error:
         return Status.REFUSED, str(error.reason), error.detail
+    except DecoderNotStarted as error:
+        return Status.ERROR, DecoderNotStarted.__name__, first_line(error)
     except (UnreadableImage, MemoryError) as error:
         if any(isinstance(cause, MemoryError) for cause in exception_chain(error)):
             return Status.ERROR, "too_much_memory", "Reading the file takes more memory than is allowed."

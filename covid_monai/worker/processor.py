@@ -12,7 +12,7 @@ from pathlib import Path
 from prometheus_client import Histogram
 from pydicom import Dataset
 
-from covid_monai.core.vocabulary import Status
+from covid_monai.core.vocabulary import DecoderNotStarted, Status
 from covid_monai.inference.prediction import Prediction
 from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.failures import ArchiveFailure, Fault
@@ -106,6 +106,10 @@ class BatchProcessor:
 
     def _store_and_close(self, job: Job, prediction: Prediction) -> None:
         """Store the results, confirm them, write the audit line, and only then close the job."""
+        if str(prediction.detail).startswith(
+            DecoderNotStarted.__name__
+        ):  # `failed`, and no fault of the image
+            raise DecoderNotStarted(prediction.detail)
         if prediction.status is Status.ERROR:
             raise ArchiveFailure(Fault.OBJECT, str(prediction.reason))
         made = job.results_made or datetime.now().astimezone()

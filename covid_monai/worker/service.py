@@ -14,9 +14,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, disable_created_metrics
 
+from covid_monai.core.vocabulary import DecoderNotStarted
 from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.failures import Availability
-from covid_monai.readers.sandbox import DecodeSandbox, SandboxNotStarted
+from covid_monai.readers.sandbox import DecodeSandbox
 from covid_monai.worker.audit import AuditTrail
 from covid_monai.worker.context import Model, WorkerContext
 from covid_monai.worker.feeds import DicomWebSearch, FeedWatcher, OrthancChangeFeed
@@ -111,7 +112,7 @@ class Service:
                     waits.record_success()
                     logger.info("machine_works_again")
             except (sqlite3.OperationalError, OSError) as error:
-                is_decoder = isinstance(error, SandboxNotStarted)
+                is_decoder = isinstance(error, DecoderNotStarted)
                 reason = DECODER_FAILURE if is_decoder else type(error).__name__
                 if failures.record(thread, reason):
                     logger.exception("decoder_failing" if is_decoder else "storage_failing")

@@ -1,15 +1,18 @@
 """Decode sandbox: the reader's verdict for any file, and a child process that ends instead of the service."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 from dicom_helpers import make_ds, picture, save
 from hostile_files import huge_header, nested, truncated
+from pydicom.uid import JPEG2000Lossless
 
-from covid_monai.core.vocabulary import Status
-from covid_monai.readers.sandbox import DecodeSandbox, SandboxNotStarted
+from covid_monai.core.vocabulary import DecoderNotStarted, Status
+from covid_monai.readers.sandbox import DecodeSandbox
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,28 @@ def test_a_child_that_cannot_start_is_no_verdict_about_the_file(tmp_path, monkey
     sandbox = DecodeSandbox(seconds=20, memory_mib=1024)
     with monkeypatch.context() as broken:
         broken.setattr("sys.executable", executable)
-        with pytest.raises(SandboxNotStarted, match=r"decode process (cannot be started|ends or blocks)"):
+        with pytest.raises(DecoderNotStarted, match=r"decode process (cannot be started|ends or blocks)"):
             sandbox.check(image)
     assert sandbox.check(image).status is Status.OK  # as soon as a child can start
+    sandbox.close()
+
+
+@pytest.mark.parametrize("executable", ["/no/such/python", "/bin/false"])
+def test_a_decoder_of_the_child_that_cannot_start_is_no_verdict_about_the_file(
+    tmp_path, monkeypatch, executable
+):
+    """JPEG 2000 is decoded in a process that the child starts itself."""
+    ds = make_ds(picture())
+    ds.compress(JPEG2000Lossless, generate_instance_uid=False)
+    image = save(ds, tmp_path / "image.dcm")
+    start = (
+        f"import sys; sys.executable = {executable!r}; from covid_monai.readers.sandbox import _try_to_read; "
+    )
+    code = f"{start}print(_try_to_read({str(image)!r}, 0)[1])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "DecoderNotStarted\n"
+    sandbox = DecodeSandbox(seconds=20, memory_mib=1024)
+    monkeypatch.setattr("json.loads", lambda _: ["error", "DecoderNotStarted", "No process is left."])
+    with pytest.raises(DecoderNotStarted, match="No process is left"):
+        sandbox.check(image)
     sandbox.close()

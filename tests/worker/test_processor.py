@@ -13,11 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from results_helpers import classified, clock
 
-from covid_monai.core.vocabulary import Status
+from covid_monai.core.vocabulary import DecoderNotStarted, Status
 from covid_monai.inference.prediction import Prediction
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault
-from covid_monai.readers.sandbox import SandboxNotStarted, SandboxResult
+from covid_monai.readers.sandbox import SandboxResult
 from covid_monai.results import ResultObjects, write_results
 from covid_monai.worker.audit import AuditTrail
 from covid_monai.worker.context import WorkerContext
@@ -190,11 +190,11 @@ def test_an_archive_that_cannot_store_costs_no_image_although_others_are_refused
 
 def test_a_decoder_that_cannot_start_costs_no_image(scene):
     def check(_path):
-        raise SandboxNotStarted("The decode process cannot be started.")
+        raise DecoderNotStarted("The decode process cannot be started.")
 
     scene.check = check
     for _ in range(5):
-        with pytest.raises(SandboxNotStarted):
+        with pytest.raises(DecoderNotStarted):
             scene.processor.process_batch()
     assert scene.waiting() == 3
     assert not list(scene.folder.rglob("*.dcm"))

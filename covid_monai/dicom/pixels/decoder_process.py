@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_monai.core.vocabulary import UnreadableImage
+from covid_monai.core.vocabulary import DecoderNotStarted, UnreadableImage
 
 CPU_SECONDS = 60  # of one frame; the largest radiographs take 10
 _MEMORY_BYTES = 6 << 30  # address space; the largest radiographs take 2 GiB
@@ -40,7 +40,7 @@ def decode_apart(content: bytes, *, format_name: str, shape: tuple[int, ...], pr
 
     Raises:
         UnreadableImage: The decoder refuses the stream, ends its process or takes too long.
-        ChildProcessError: The child cannot be started.
+        DecoderNotStarted: The child cannot be started.
     """
     idle = _CHILDREN.setdefault(os.getpid(), SimpleQueue())
     child = _idle_child(idle) or _start()
@@ -78,16 +78,21 @@ def _idle_child(idle: "SimpleQueue[subprocess.Popen[bytes]]") -> "subprocess.Pop
 def _start() -> "subprocess.Popen[bytes]":
     # One thread each: images are decoded in parallel.
     environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "covid_monai.dicom.pixels.decoder_process"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-        start_new_session=True,  # Ctrl-C in a terminal is for the parent
-    )  # fmt: skip
+    way_out = "Free memory or processes of this machine, and try again."
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "covid_monai.dicom.pixels.decoder_process"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+            start_new_session=True,  # Ctrl-C in a terminal is for the parent
+        )  # fmt: skip
+    except OSError as error:
+        problem = f"The process that decodes compressed images cannot be started ({error.strerror})."
+        raise DecoderNotStarted(f"{problem} {way_out}") from error
     assert child.stdout is not None
     if child.stdout.readline() != _READY:
         child.kill()
         child.communicate()
-        raise ChildProcessError("The process that decodes compressed images does not start.")
+        raise DecoderNotStarted(f"The process that decodes compressed images ends at its start. {way_out}")
     return child
 
 
