@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from covid_monai.core.errors import name_file_in_errors
-from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
+from covid_monai.core.vocabulary import RefusedImage
 from covid_monai.dicom.acceptance import check_radiograph, get_sop_class_uid
 from covid_monai.dicom.elements import get_numbers, get_text
 from covid_monai.dicom.file import check_is_dicom, read_dicom, read_head, single_file
 from covid_monai.dicom.grayscale import grayscale_table, look_up, render
-from covid_monai.dicom.pixels.decode import decode_pixels, describes_pixels
+from covid_monai.dicom.pixels.decode import complete_description, decode_pixels
 from covid_monai.dicom.pixels.downscaling import downscale, downscaled_affine
 from covid_monai.dicom.pixels.reduced_decoding import average_codes, decode_reduced
 from covid_monai.readers.raster import is_raster, read_raster
@@ -58,8 +58,7 @@ def read_radiograph(
         check_is_dicom(head, formats="DICOM, JPEG or PNG")
         ds = read_dicom(path)
         check_radiograph(ds)
-        if not describes_pixels(ds):
-            raise UnreadableImage("Rows, Columns or Bits Allocated is missing. Export the file again.")
+        complete_description(ds)
         image = _decode_and_render(ds, target_size)
         return _with_metadata(image, ds, path=path, full_size=(int(ds.Rows), int(ds.Columns)))
 

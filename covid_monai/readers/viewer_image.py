@@ -23,7 +23,7 @@ from covid_monai.dicom.grayscale import (
     render,
     robust_range,
 )
-from covid_monai.dicom.pixels.decode import decode_pixels
+from covid_monai.dicom.pixels.decode import complete_description, decode_pixels
 from covid_monai.readers.radiograph import read_radiograph
 
 TOP = 65534  # code of the highest value
@@ -72,7 +72,8 @@ def read_for_viewer(path: str | Path, *, long_side: int = 1536) -> ViewerImage:
         ds = read_dicom(path)
     except NotDicom:
         return _from_grey(path, long_side)
-    if get_text(ds, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2", ""):
+    complete_description(ds)
+    if get_text(ds, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
         return _from_grey(path, long_side)
     return _from_dicom(ds, long_side)
 

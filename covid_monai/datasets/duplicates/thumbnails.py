@@ -15,7 +15,7 @@ from covid_monai.datasets.collections.base import Excluded
 from covid_monai.dicom.acceptance import MAX_PIXELS
 from covid_monai.dicom.file import is_dicom, read_dicom
 from covid_monai.dicom.grayscale import render
-from covid_monai.dicom.pixels.decode import decode_pixels, describes_pixels
+from covid_monai.dicom.pixels.decode import decode_pixels
 
 SIDE = 192  # pixels; enough for ribs and vessels, too few for text and noise
 
@@ -56,8 +56,6 @@ def _open(path: Path, *, side: int | None = None) -> Image.Image:
     """Open an image; with `side`, a JPEG is decoded at a fraction of its size that is not below `side`."""
     if is_dicom(path):
         ds = read_dicom(path)
-        if not describes_pixels(ds):
-            raise UnreadableImage("The DICOM object has no pixels.")
         codes, bits_stored = decode_pixels(ds)
         displayed = render(codes, ds, bits_stored=bits_stored)
         return Image.fromarray((displayed * 255).round().astype(np.uint8))

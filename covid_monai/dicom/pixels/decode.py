@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.dicom.elements import get_number, get_text
+from covid_monai.dicom.image_elements import correct_image_elements
 from covid_monai.dicom.pixels.codestream import Codestream, Format, read_codestream, split_frames
 from covid_monai.dicom.pixels.colour import grey_from_rgb
 from covid_monai.dicom.pixels.decoder_process import decode_apart
@@ -84,8 +85,8 @@ def complete_description(ds: Dataset) -> None:
             Photometric Interpretation (PS3.3 C.7.6.3.1.2).
     """
     if "PixelData" not in ds:
-        raise UnreadableImage("Its pixels are floating-point numbers; whole numbers were expected.")
-    _fill_in_missing_elements(ds)
+        raise UnreadableImage("It has no pixels, or floating-point numbers; whole numbers were expected.")
+    correct_image_elements(ds)
     bits_allocated, bits_stored = int(ds.BitsAllocated), int(ds.BitsStored)
     if not 1 <= bits_stored <= min(bits_allocated, 16) or bits_allocated > 16:
         raise UnreadableImage(
@@ -98,16 +99,6 @@ def complete_description(ds: Dataset) -> None:
     if kind.startswith(("RGB", "YBR", "HSV")) != (samples == 3) and kind:
         found = f"{format_count(samples, 'sample')}, but Photometric Interpretation is {kind!r}"
         raise UnreadableImage(f"A pixel has {found}. Export the file again.")
-
-
-def _fill_in_missing_elements(ds: Dataset) -> None:
-    """Complete the Image Pixel module: anonymisers and exports drop elements with one sensible value."""
-    if "BitsStored" not in ds or not ds.BitsStored:
-        ds.BitsStored = ds.BitsAllocated
-    defaults = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "PhotometricInterpretation": "MONOCHROME2"}
-    for keyword, value in {**defaults, "HighBit": ds.BitsStored - 1}.items():
-        if ds.get(keyword) is None:
-            setattr(ds, keyword, value)
 
 
 def _decode_codestream(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
@@ -240,8 +231,3 @@ def _grey_from_colour(
     # Palettes fill their 8 or 16 bits.
     bits = grey.dtype.itemsize * 8 if palette else bits
     return (np.right_shift(grey, bits - 8) if bits > 8 else grey).astype(np.uint8)
-
-
-def describes_pixels(ds: Dataset) -> bool:
-    """Tell whether the elements that every decoder needs are there."""
-    return all(get_number(ds, keyword) for keyword in ("Rows", "Columns", "BitsAllocated"))
