@@ -30,9 +30,10 @@ from covid_monai.bundle import Bundle
 from covid_monai.core.errors import exception_chain
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.datalist import read_datalist
+from covid_monai.dicom.view import check_view
 from covid_monai.gate.descriptor import describe
 from covid_monai.gate.fitting import fit_gate
-from covid_monai.gate.gate import MIN_UPRIGHT_PROBABILITY, Gate, check_view
+from covid_monai.gate.gate import MIN_UPRIGHT_PROBABILITY, Gate
 
 _DAMAGE = (
     ArithmeticError,

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sr._cid_dict import cid_concepts
+from pydicom.sr._concepts_dict import concepts
+from pydicom.sr._snomed_dict import mapping
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -78,3 +81,23 @@ def ways_in(folder):
     wide = make_ds(pixels.astype(np.uint16) * 16, bits_stored=12, WindowCenter="2040.5", WindowWidth="4081")
     save(wide, folder / "wide.dcm")
     return pixels, sorted(folder.iterdir())
+
+
+def code_item(value, meaning, scheme="SCT"):
+    """An item of a code sequence."""
+    item = Dataset()
+    item.CodeValue, item.CodeMeaning, item.CodingSchemeDesignator = value, meaning, scheme
+    return item
+
+
+def standard_codes(cid, scheme):
+    """Codes and meanings of a context group of PS3.16, from pydicom's copy of the standard's tables.
+
+    SRT gives the concepts of SCT by the codes that they had in SNOMED RT, where they had one.
+    """
+    known = "SCT" if scheme == "SRT" else scheme
+    for name in cid_concepts[cid][known]:
+        for value, (meaning, cids) in concepts[known][name].items():
+            code = mapping["SCT"].get(value) if scheme == "SRT" else value
+            if cid in cids and code:
+                yield code, meaning

@@ -80,9 +80,9 @@ ViewsOption = Annotated[
     str | None,
     typer.Option(
         metavar="LIST",
-        help="Views to keep, such as PA,AP.",
+        help="Frontal views to keep, such as PA,AP.",
         show_default="frontal and unknown",
-        autocompletion=complete_lists("PA", "AP", "LATERAL"),
+        autocompletion=complete_lists("PA", "AP", "AP SUPINE"),
     ),
 ]
 

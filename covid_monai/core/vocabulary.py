@@ -36,7 +36,8 @@ class RefusalReason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     BLANK = "blank"
-    # The following reasons come from the gate of a bundle (`covid_monai.gate`), the others from the readers.
+    # The following reasons come after reading, so that the image can be displayed: the first from the header,
+    # the others from the gate of a bundle (`covid_monai.gate`).
     NOT_FRONTAL = "not_frontal"
     NOT_UPRIGHT = "not_upright"
     INVERTED = "inverted"

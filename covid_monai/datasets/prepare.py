@@ -14,7 +14,13 @@ from covid_monai.datasets.collections import SOURCES
 from covid_monai.datasets.collections.base import Excluded, Record, relative_to, to_age, to_sex, to_view
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, write_datalist
 from covid_monai.datasets.duplicates.removal import remove_duplicates
-from covid_monai.datasets.selection import check_no_class_lost, keep_classes, keep_views, order_classes
+from covid_monai.datasets.selection import (
+    check_no_class_lost,
+    check_views,
+    keep_classes,
+    keep_views,
+    order_classes,
+)
 from covid_monai.datasets.split import ValidationOrder, check_fractions, split_by_patient
 
 
@@ -64,18 +70,21 @@ def prepare(
 ) -> Datalist:
     """Merge sources into one datalist.
 
-    Every file is opened once: an unreadable file is left out with its reason, and does not stop a training an
-    hour later. Images that occur twice are found: of exact copies one stays; near copies get one patient and
-    one group, which no split divides.
+    Every file is opened once: one that is unreadable, or that `predict` would refuse by its header or
+    colours, is left out with its reason, and does not stop a training an hour later. Images that occur
+    twice are found: of exact copies one stays; near copies get one patient and one group, which no split
+    divides.
 
     `sources` and `classes` are results of `parse_sources` and `parse_classes`. All classes and all frontal or
-    unknown views are kept by default. `split_by_patient` explains fractions, seed and order.
+    unknown views are kept by default; `views` chooses among these. `split_by_patient` explains fractions,
+    seed and order.
     The search for duplicates takes two minutes for 7,000 images on two cores.
 
     Raises:
         FileNotFoundError: If a root does not have the layout of its source.
         ValueError: If a source is unknown, a class has no usable image, or fewer than two classes are there.
     """
+    check_views(views)
     check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
     records, excluded = _gather(sources)
     roots = [path.absolute() if path.is_dir() else path.absolute().parent for _, path in sources]
@@ -138,11 +147,16 @@ def _open_all(records: Sequence[Record]) -> tuple[list[Record], list[Excluded]]:
 
 
 def open_image(record: Record) -> Record | Excluded:
-    """Read a file whole; return its record completed from the DICOM header, or the reason to leave it out."""
-    from covid_monai.readers.radiograph import read_radiograph  # imports MONAI: only where files are opened
+    """Read a file whole; return its record completed from the DICOM header, or the reason to leave it out.
+
+    An image that `predict` would refuse without looking at the training images is left out.
+    """
+    from covid_monai.dicom.view import check_view
+    from covid_monai.readers.radiograph import read_radiograph  # decoders: only where files are opened
 
     try:
         _, metadata = read_radiograph(record.image)
+        check_view(metadata)
     except RefusedImage as error:
         return Excluded(record.image, f"{error.reason}: {error.detail}")
     except (UnreadableImage, OSError) as error:

@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from covid_monai.core.errors import unknown_choice
-from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
+from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES, RefusalReason
 from covid_monai.datasets.collections.base import Excluded, Record
-
-_FRONTAL = ("PA", "AP", "FRONTAL")  # prefixes: AP SUPINE, APS and AP ERECT are frontal too
 
 
 def parse_classes(text: str) -> dict[str, str]:
@@ -53,16 +51,33 @@ def keep_classes(
     return kept, [Excluded(r.image, f"class {r.class_name} was not asked for") for r in others]
 
 
+def check_views(views: Sequence[str] | None) -> None:
+    """Raise `ValueError` for a view that `predict` refuses: no image of it may be trained on."""
+    from covid_monai.dicom.view import is_other_view  # imports pydicom, which `--help` does not need
+
+    for view in views or ():
+        if is_other_view(view):
+            raise ValueError(
+                f"View {view} is not frontal. The classifier refuses such images, so none is trained on. "
+                "Choose frontal views, such as PA,AP."
+            )
+
+
 def keep_views(records: Sequence[Record], views: Sequence[str] | None) -> tuple[list[Record], list[Excluded]]:
-    """Keep the records of `views`; without `views`, keep all frontal and all unknown views."""
+    """Keep the frontal and the unknown views, as `predict` does; with `views`, only those of them."""
+    from covid_monai.dicom.view import is_other_view
+
     wanted = {view.strip().upper() for view in views or ()}
-
-    def is_kept(view: str | None) -> bool:
-        return view in wanted if wanted else view is None or view.startswith(_FRONTAL)
-
-    others = [record for record in records if not is_kept(record.view)]
-    excluded = [Excluded(r.image, f"view {r.view or 'unknown'} was not asked for") for r in others]
-    return [record for record in records if is_kept(record.view)], excluded
+    kept, excluded = [], []
+    for record in records:
+        if record.view and is_other_view(record.view):
+            reason = f"{RefusalReason.NOT_FRONTAL}: the table names the view {record.view}"
+            excluded.append(Excluded(record.image, reason))
+        elif wanted and record.view not in wanted:
+            excluded.append(Excluded(record.image, f"view {record.view or 'unknown'} was not asked for"))
+        else:
+            kept.append(record)
+    return kept, excluded
 
 
 def check_no_class_lost(

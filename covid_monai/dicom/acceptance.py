@@ -1,4 +1,4 @@
-"""The acceptance rules: which DICOM objects are one radiograph of a chest.
+"""The acceptance rules: which DICOM objects are one radiograph of a chest. `view` has the rule of the view.
 
 The elements decide, before any pixel is decoded.
 """
@@ -9,6 +9,7 @@ from typing import NoReturn
 from pydicom.dataset import Dataset
 
 from covid_monai.core.vocabulary import RESULT_DEVICE, RefusalReason, RefusedImage
+from covid_monai.dicom.body_part import check_body_part
 from covid_monai.dicom.elements import get_number, get_text
 
 MIN_SIDE = 64
@@ -23,25 +24,8 @@ _REPORTS = (f"{_PREFIX}88.", f"{_PREFIX}104.")
 # Computed Radiography; Digital X-Ray for presentation and for processing; Secondary Capture; Multi-frame
 # Grayscale Byte, Grayscale Word and True Color Secondary Capture.
 _PROJECTION_CLASSES = [f"{_PREFIX}{kind}" for kind in ("1", "1.1", "1.1.1", "7", "7.2", "7.3", "7.4")]
-# DR is not a DICOM term, but some gateways write it; digitisers and exports of images write SC and OT.
-_PROJECTION_MODALITIES = ("CR", "DX", "DR", "RG", "SC", "OT", "")
-
-_CHEST = re.compile(r"CHEST|THORA[XC]|TORAX|LUNG|PULMO|\bCXR\b|\bTHX\b|\bRIBS?\b")
-# Body Part Examined and Anatomic Region: terms of PS3.16 Annex L, and how consoles abbreviate them.
-_OTHER_PART = re.compile(
-    r"EXTREMITY|ABDOM|PELVI|SKULL|SPINE|SHOULDER|CLAVIC|SCAPUL|HUMER|ELBOW|FOREARM|WRIST|FINGER|THUMB|FEMUR|"
-    r"THIGH|KNEE|PATELL|TIBIA|FIBULA|ANKLE|CALCAN|FOOT|BREAST|SACR|COCCY|MANDIB|MAXILL|SINUS|ORBIT|FACIAL|"
-    r"ZYGOM|WHOLE ?BODY|\b(HEAD|BRAIN|NECK|HIPS?|HANDS?|LEGS?|LOWER LEG|ARMS?|FEET|TOES?|HEEL|JAW|NOSE|TEETH|"
-    r"TOOTH|EYES?|CALF|COLON|KIDNEYS?|LIVER)\b"
-)
-# Descriptions are free text ("arm port placement" is a chest image): only bones and joints count there.
-_OTHER_PART_IN_TEXT = re.compile(
-    r"\b(SKULL|ELBOW|WRIST|FEMUR|KNEES?|TIBIA|FIBULA|ANKLE|FOOT|FEET|HAND|PELVIS|FOREARM|HUMERUS|CALCANEUS|"
-    r"LOWER LEG|[CL][- ]?SPINE|CERVICAL SPINE|LUMBAR SPINE)\b"
-)
-_DESCRIPTIONS = (
-    *("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription", "StudyDescription"),
-)
+# DR, XR and RX are no DICOM terms, but some gateways write them; digitisers and exports write SC and OT.
+_PROJECTION_MODALITIES = ("CR", "DX", "DR", "XR", "RX", "RG", "SC", "OT", "")
 
 
 def check_radiograph(ds: Dataset) -> None:
@@ -59,7 +43,7 @@ def check_radiograph(ds: Dataset) -> None:
     frames = get_number(ds, "NumberOfFrames") or 1
     if frames > 1:
         _refuse(RefusalReason.MULTI_FRAME, f"The object holds {frames:.0f} frames", expected="a single frame")
-    _check_body_part(ds)
+    check_body_part(ds)
     rows, columns = get_number(ds, "Rows"), get_number(ds, "Columns")
     if rows is not None and columns is not None:
         check_image_size(int(rows), int(columns))
@@ -112,20 +96,3 @@ def _quote(value: str) -> str:
     if not value:
         return "absent"
     return value if re.fullmatch(r"[A-Z0-9.]{1,64}", value) else "malformed"
-
-
-def _check_body_part(ds: Dataset) -> None:
-    """Judge the body part by the first element that names one, the most formal first."""
-    regions = ds.get("AnatomicRegionSequence") or []
-    texts = [
-        ("BodyPartExamined", get_text(ds, "BodyPartExamined")),
-        *(("AnatomicRegionSequence", get_text(region, "CodeMeaning")) for region in regions),
-        *((keyword, get_text(ds, keyword)) for keyword in _DESCRIPTIONS),
-    ]
-    for element, text in texts:
-        words = re.sub(r"[\W_]+", " ", text.upper()).strip()
-        if _CHEST.search(words):
-            return
-        part = (_OTHER_PART_IN_TEXT if element in _DESCRIPTIONS else _OTHER_PART).search(words)
-        if part:
-            _refuse(RefusalReason.NOT_CHEST, f"{element} names {part[0]}", expected="a chest")

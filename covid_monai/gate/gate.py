@@ -5,11 +5,8 @@ images, which are stored beside the weights.
 """
 
 import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,10 +26,6 @@ _INVERTED = POSES.index("inverted")
 MIN_UPRIGHT_PROBABILITY = 0.1
 _ARRAYS = ("center", "scale", "precision", "pose_weights", "pose_bias")
 _PLAIN = ("distance_limit", "weights_sha256", "preprocessing_digest", "fitted_on")
-# ViewPosition (0018,5101), PS3.3 C.8.1.1.1 and C.8.7.1, with other words that consoles write.
-_OTHER_VIEW = re.compile(
-    r"[LR]|[LR]?(L|LAT|LATERAL)|(LEFT|RIGHT)-LATERAL|[LR]L[DO]|[LR][AP]O|OBLIQUE|DECUBITUS"
-)
 
 
 @dataclass(frozen=True)
@@ -131,14 +124,3 @@ class Gate:
                 "Use the gate of the same training run, or fit it again (python benchmarks/gate.py --fit)."
             )
         return gate
-
-
-def check_view(meta: Mapping[str, Any]) -> None:
-    """Refuse an image as NOT_FRONTAL if `meta` of `read_radiograph` names another than a frontal view.
-
-    >>> check_view({"ViewPosition": "PA"})
-    """
-    view = re.sub(r"[\W_]+", "-", str(meta.get("ViewPosition", "")).upper()).strip("-")
-    if _OTHER_VIEW.fullmatch(view):
-        message = f"ViewPosition is {view}. Give a frontal view (PA or AP)."
-        raise RefusedImage(RefusalReason.NOT_FRONTAL, message)

@@ -18,9 +18,10 @@ from covid_monai.bundle import Bundle
 from covid_monai.core.errors import exception_chain, first_line
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import DecoderNotStarted, RefusedImage, Status, UnreadableImage
+from covid_monai.dicom.view import check_view
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
-from covid_monai.gate.gate import Gate, check_view
+from covid_monai.gate.gate import Gate
 from covid_monai.inference.backends import choose_backend, load_backend
 from covid_monai.inference.decision import compute_probabilities, find_prediction_set, make_decision
 from covid_monai.inference.grad_cam import HeatmapGenerator, ImageWithHeatmap, affine_to_image

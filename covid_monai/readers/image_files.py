@@ -118,12 +118,13 @@ def readable_images(folder: str | Path) -> list[dict[str, str]]:
         FileNotFoundError: The folder does not exist.
         ValueError: The folder holds no usable image.
     """
+    from covid_monai.dicom.view import check_view
     from covid_monai.readers.radiograph import read_radiograph  # decoders; `find_image_files` needs none
 
     records = []
     for path in find_image_files([folder]).files:
         try:
-            read_radiograph(path)
+            check_view(read_radiograph(path)[1])
         except ValueError as error:
             logger.warning("%s is left out: %s", path, first_line(error))
         else:

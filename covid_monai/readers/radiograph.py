@@ -16,6 +16,7 @@ from covid_monai.dicom.grayscale import grayscale_table, look_up, render
 from covid_monai.dicom.pixels.decode import complete_description, decode_pixels
 from covid_monai.dicom.pixels.downscaling import downscale, downscaled_affine
 from covid_monai.dicom.pixels.reduced_decoding import average_codes, decode_reduced
+from covid_monai.dicom.view import find_other_view
 from covid_monai.readers.raster import is_raster, read_raster
 
 IDENTIFIERS = (
@@ -41,7 +42,7 @@ def read_radiograph(
         None ("" where the file does not say). `spatial_shape`, `spacing_mm` and `original_affine` are those
         of the file, `affine` is that of the image. `spacing_mm` is (row, column) and (1, 1) where
         `spacing_source` is "none"; ImagerPixelSpacing is measured at the detector, where the patient
-        appears larger.
+        appears larger. `other_view` says what `check_view` refuses.
 
     Raises:
         RefusedImage: The file is readable, but not one grey frame of a chest radiograph.
@@ -92,6 +93,7 @@ def _with_metadata(
         "spacing_mm": np.asarray(spacing),
         "spacing_source": source,
         "SOPClassUID": get_sop_class_uid(ds),
+        "other_view": find_other_view(ds),
     }
     meta.update({keyword: get_text(ds, keyword) for keyword in IDENTIFIERS})
     return image[np.newaxis], meta

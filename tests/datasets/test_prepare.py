@@ -158,14 +158,21 @@ def test_views_are_filtered_and_dicom_headers_fill_in_what_the_source_lacks(tmp_
     }
     assert records["plain.png"]["patient"] == "csv:plain.png"
     assert {item["image"]: item["reason"] for item in datalist.excluded} == {
-        "1.dcm": "view LL was not asked for",
-        "3.dcm": "view L was not asked for",
+        "1.dcm": "not_frontal: ViewPosition names LL; a frontal view (PA or AP) was expected.",
+        "3.dcm": "not_frontal: the table names the view L",
     }
     with pytest.raises(
         ValueError,
-        match=r"No image of class covid .*all 3 images are left out.*1\.dcm \(view LL was not asked for\)",
+        match=r"No image of class covid .*all 3 images are left out.*1\.dcm \(not_frontal: View",
     ):
         prepare([("csv", tmp_path)], output=tmp_path / "pa.json", views=["pa"])
+
+
+@pytest.mark.parametrize("view", ["L", "lateral", "LL"])
+def test_views_that_predict_refuses_cannot_be_asked_for(folder, tmp_path, view):
+    with pytest.raises(ValueError, match=f"View {view} is not frontal"):
+        prepare([("folder", folder)], output=tmp_path / "list.json", views=["PA", view])
+    assert not list(tmp_path.iterdir())
 
 
 def test_interruption_stops_soon_and_leaves_no_file(folder, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from PIL import Image
 from covid_monai.bundle.bundle import CheckpointError, save_checkpoint
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.gate.descriptor import describe
-from covid_monai.gate.gate import Gate, check_view
+from covid_monai.gate.gate import Gate
 from covid_monai.inference.classifier import Classifier
 
 
@@ -67,18 +67,6 @@ def test_a_flat_image_is_described_and_refused(gate):
     flat = torch.full((1, 64, 64), 0.3)
     assert np.isfinite(describe(flat)).all()
     assert refusal(gate, flat) is RefusalReason.UNLIKE_TRAINING
-
-
-@pytest.mark.parametrize("view", ["LL", "RL", "LATERAL", "Lat", "l", "LEFT LATERAL", "RLD", "LAO", "llo"])
-def test_other_views_by_header_are_refused(view):
-    with pytest.raises(RefusedImage, match="frontal view") as error:
-        check_view({"ViewPosition": view})
-    assert error.value.reason is RefusalReason.NOT_FRONTAL
-
-
-@pytest.mark.parametrize("view", ["", "PA", "AP", "AP SUPINE", "A", "FRONTAL", "ANTEROPOSTERIOR", "XYZ"])
-def test_frontal_and_unknown_views_pass(view):
-    check_view({"ViewPosition": view})
 
 
 def test_a_gate_of_other_weights_is_refused(bundle, tmp_path):

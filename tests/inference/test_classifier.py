@@ -7,12 +7,15 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from dicom_helpers import make_ds, picture, save
 from PIL import Image
 from pydicom.data import get_testdata_file
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle import save_checkpoint
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
+from covid_monai.datasets.collections.base import Excluded, Record
+from covid_monai.datasets.prepare import open_image
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.inference.classifier import Classifier, choose_device
@@ -152,6 +155,35 @@ def test_lateral_view_by_header_is_refused(classifier, phantoms, tmp_path):
     frontal, lateral = classifier.predict([tmp_path / "PA.dcm", tmp_path / "LL.dcm"])
     assert frontal.ok
     assert (lateral.status, lateral.reason) == (Status.REFUSED, "not_frontal")
+
+
+HEADERS = [
+    *({"ViewPosition": view} for view in ("PA", "LATERAL", "L LAT", "AP SUPINE", "schräg")),
+    *({"PatientOrientation": sides} for sides in (["A", "F"], ["L", "F"])),
+    *({"SeriesDescription": text} for text in ("CHEST LAT", "Thorax pa", "BWS seitlich", "CHEST PA/LAT")),
+    *({"BodyPartExamined": part} for part in ("CHEST", "TSPINE", "Rippen", "ABDOMEN", "")),
+    *({"Modality": modality} for modality in ("CT", "XR")),
+    {"PhotometricInterpretation": "MONOCHROME1"},
+    {"BodyPartExamined": "SKULL", "SeriesDescription": "CHEST PA"},
+]
+
+
+def test_data_prepare_leaves_out_what_predict_refuses_by_the_header(classifier, tmp_path):
+    files = []
+    for number, elements in enumerate(HEADERS):
+        files.append(save(make_ds(picture(), **elements), tmp_path / f"{number}.dcm"))
+    for number, mode in enumerate(("L", "RGB", "1")):
+        files.append(tmp_path / f"{number}.png")
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)).convert(mode).save(
+            files[-1]
+        )
+    reasons = []
+    for file, prediction in zip(files, classifier.predict(files), strict=True):
+        prepared = open_image(Record(file, "normal"))
+        reason = prepared.reason.partition(":")[0] if isinstance(prepared, Excluded) else None
+        assert reason == prediction.reason, file
+        reasons.append(reason)
+    assert {None, "not_frontal", "not_a_chest", "not_a_projection_radiograph", "colour"} <= set(reasons)
 
 
 def test_operating_point_of_other_classes_is_refused(tmp_path):

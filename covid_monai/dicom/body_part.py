@@ -1,0 +1,83 @@
+"""The part of the body that a header names: a chest, or another one."""
+
+from collections.abc import Iterator
+
+from pydicom.dataset import Dataset
+
+from covid_monai.core.vocabulary import RefusalReason, RefusedImage
+from covid_monai.dicom.elements import get_text
+from covid_monai.dicom.header_terms import (
+    Finding,
+    Terms,
+    contradiction,
+    find_code,
+    flatten,
+    get_items,
+    load_table,
+    plain_words,
+)
+
+_TABLE = load_table("body_part.yaml")
+_CHEST, _OTHER = Terms(flatten(_TABLE["chest"])), Terms(flatten(_TABLE["other"]))
+_OTHER_IN_CODES = Terms(flatten(_TABLE["other_in_codes"]))
+_ADJECTIVES, _NOT_CHEST = Terms(_TABLE["chest_adjectives"]), Terms(_TABLE["not_chest"])
+_SERIES = Terms(_TABLE["series"])
+
+# What the elements describe decides their rank: the image or its series, before the study.
+_CODED = ("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence")
+_OF_SERIES = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
+_OF_STUDY = ("PerformedProcedureStepDescription", "RequestedProcedureDescription", "StudyDescription")
+_SERIES_CODES = ("PerformedProtocolCodeSequence",)
+_STUDY_CODES = ("ProcedureCodeSequence", "RequestedProcedureCodeSequence")
+
+
+def check_body_part(ds: Dataset) -> None:
+    """Refuse an image as NOT_CHEST if its header names another part of the body only.
+
+    BodyPartExamined (PS3.16 Annex L), the anatomic codes (CID 4009) and the descriptions of the series are
+    of the image: one of them that names another part refuses it, and the message names what contradicts.
+    The study's texts and codes decide only where these are silent, because a study may hold images of
+    several parts.
+
+    Raises:
+        RefusedImage: With the deciding element and its term.
+    """
+    found = contradiction(list(_of_image(ds)) or _of_study(ds))
+    if found:
+        raise RefusedImage(RefusalReason.NOT_CHEST, f"{found}; a chest was expected.")
+
+
+def _of_image(ds: Dataset) -> Iterator[Finding]:
+    yield from _judge("BodyPartExamined", get_text(ds, "BodyPartExamined"), in_code=True)
+    for keyword in _CODED:
+        for item in get_items(ds, keyword):
+            if name := find_code(item, _TABLE["chest_codes"]):
+                yield Finding(keyword, name, fits=True)
+            elif name := find_code(item, _TABLE["other_codes"]):
+                yield Finding(keyword, name, fits=False)
+            else:
+                yield from _judge(keyword, get_text(item, "CodeMeaning"), in_code=True)
+    yield from _described(ds, _OF_SERIES, _SERIES_CODES)
+
+
+def _of_study(ds: Dataset) -> list[Finding]:
+    findings = list(_described(ds, _OF_STUDY, _STUDY_CODES))
+    return [] if any(finding.fits for finding in findings) else findings
+
+
+def _described(ds: Dataset, texts: tuple[str, ...], sequences: tuple[str, ...]) -> Iterator[Finding]:
+    for keyword in texts:
+        yield from _judge(keyword, get_text(ds, keyword))
+    for keyword in sequences:
+        for item in get_items(ds, keyword):
+            yield from _judge(keyword, get_text(item, "CodeMeaning"))
+
+
+def _judge(element: str, text: str, *, in_code: bool = False) -> Iterator[Finding]:
+    """Yield what a text names: a chest, if it names that too; nothing for a text without a known term."""
+    words = _SERIES.remove(plain_words(text))
+    chest = _CHEST.find(_NOT_CHEST.remove(words))
+    other = None if chest else _OTHER.find(words) or (_OTHER_IN_CODES.find(words) if in_code else None)
+    chest = chest or (None if other else _ADJECTIVES.find(words))
+    if term := chest or other:
+        yield Finding(element, term, fits=chest is not None)

@@ -1,0 +1,66 @@
+"""Texts of headers as plain words, and terms in them."""
+
+import pytest
+from dicom_helpers import code_item
+from hypothesis import given
+from hypothesis import strategies as st
+
+from covid_monai.dicom.header_terms import Finding, Terms, contradiction, find_code, plain_words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Tórax", "TORAX"),
+        ("klatka piersiowa - płuca", "KLATKA PIERSIOWA PLUCA"),
+        ("Göğüs, akciğer \u0131ş\u0131n", "GOGUS AKCIGER ISIN"),
+        ("Fuß", "FUSS"),
+        ("SWIMMER'S", "SWIMMER S"),
+        ("CHEST_PA^W033", "CHEST PA W 033"),
+        ("ThoraxSeitlich", "THORAX SEITLICH"),
+        ("Tórax".encode().decode("latin-1"), "TORAX"),  # UTF-8 in an element without a character set
+        ("胸部側位", "胸部側位"),
+        ("", ""),
+    ],
+)
+def test_case_accents_and_punctuation_go(text, words):
+    assert plain_words(text) == words
+
+
+@given(st.text(max_size=80))
+def test_any_text_gives_words(text):
+    words = plain_words(text)
+    assert words == " ".join(words.split())
+    assert all(word.isalnum() for word in words.split())
+
+
+def test_terms_are_whole_words_and_are_quoted_from_the_table():
+    terms = Terms(["KNIE*", "T SPINE", "*THORAX"])
+    assert terms.find("RECHTES KNIEGELENK") == "KNIE"
+    assert terms.find("TSPINE AP") == terms.find("T SPINE") == "T SPINE"
+    assert terms.find("HEMITHORAX") == "THORAX"
+    assert terms.find("BEKNIE SPINE") is None
+    assert terms.remove("KNIE T SPINE PA").split() == ["PA"]
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme", "name"),
+    [
+        ("122495006", "SCT", "thoracic spine"),
+        ("T-11502", "SRT", "thoracic spine"),
+        ("T-11502", "SNM3", "thoracic spine"),
+        ("T-11502", "SCT", None),
+        ("36643-5", "LN", None),
+        ("", "", None),
+    ],
+)
+def test_codes_of_both_snomed_systems(value, scheme, name):
+    item = code_item(value, "whatever", scheme)
+    assert find_code(item, {"122495006": "thoracic spine"}) == name
+
+
+def test_a_contradiction_names_both_elements():
+    chest, skull = Finding("A", "CHEST", fits=True), Finding("B", "SKULL", fits=False)
+    assert contradiction([]) is contradiction([chest]) is None
+    assert contradiction([skull]) == "B names SKULL"
+    assert contradiction([chest, skull]) == "B names SKULL, although A names CHEST"
