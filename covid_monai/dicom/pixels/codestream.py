@@ -24,7 +24,7 @@ _SCAN_HEADER, _LS_FRAME, _LS_EXTENSION = 0xDA, 0xF7, 0xF8
 _JFIF = b"JFIF\0\x01"  # and its major version
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 _MAX_BITS = 16
-_WAY_OUT = "Fetch the file from its source again."
+_WAY_OUT = "Fetch or export the file again."
 
 
 class Format(StrEnum):
@@ -66,9 +66,12 @@ def read_codestream(ds: Dataset) -> Codestream:
     in_header = (int(ds.Columns), int(ds.Rows), int(ds.SamplesPerPixel), int(ds.PixelRepresentation) == 1)
     if stream.signed is None:  # the samples are bit patterns, which the header explains
         in_stream = (*in_stream[:3], in_header[3])
-    if in_stream != in_header:
-        found, said = (_describe(*values) for values in (in_stream, in_header))
-        raise UnreadableImage(f"Its {stream.format} stream is {found}; its header says {said}. {_WAY_OUT}")
+    different = [
+        both for both in zip(_facts(*in_stream), _facts(*in_header), strict=True) if len(set(both)) > 1
+    ]
+    if different:
+        found, said = map(", ".join, zip(*different, strict=True))
+        raise UnreadableImage(f"Its {stream.format} stream has {found}, its header {said}. {_WAY_OUT}")
     if stream.precision > min(int(ds.BitsAllocated), _MAX_BITS):
         bits = f"{format_count(stream.precision, 'bit')} a sample, its header allocates {ds.BitsAllocated}"
         raise UnreadableImage(f"Its {stream.format} stream has {bits}; at most 16 are read. {_WAY_OUT}")
@@ -126,9 +129,9 @@ def _starts_rle(fragment: bytes) -> bool:
     return fragment[:1] in _RLE_SEGMENTS and fragment[1:8] == b"\0\0\0\x40\0\0\0"
 
 
-def _describe(columns: int, rows: int, samples: int, signed: bool | None) -> str:
-    sign = "signed" if signed else "unsigned"
-    return f"{columns} x {rows} with {format_count(samples, 'sample')} a pixel, {sign}"
+def _facts(columns: int, rows: int, samples: int, signed: bool | None) -> tuple[str, str, str]:
+    sign = "signed values" if signed else "unsigned values"
+    return f"{columns} x {rows} pixels", f"{format_count(samples, 'sample')} a pixel", sign
 
 
 def _parse(content: bytes) -> Codestream:

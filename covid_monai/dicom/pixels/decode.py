@@ -33,7 +33,7 @@ except ImportError:  # pydicom 2
 _RLE = "1.2.840.10008.1.2.5"
 _LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
 _UNCOMPRESSED = (*_LITTLE_ENDIAN, "1.2.840.10008.1.2.2")
-_WAY_OUT = "Fetch the file from its source again."
+_WAY_OUT = "Fetch or export the file again."
 
 
 def decode_pixels(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
@@ -118,7 +118,7 @@ def _decode_codestream(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
     signed = int(ds.PixelRepresentation) == 1
     if stored < bits and _fits(codes, bits, stored, signed=signed):  # a wider stream holds the stored bits
         return codes & np.asarray(2**stored - 1, codes.dtype), stored
-    if stored > bits and signed and stream.signed is None and codes.max() > mask >> 1:
+    if stored != bits and signed and stream.signed is None and codes.max() > mask >> 1:
         found = f"{format_count(bits, 'bit')} a sample, its header {stored} with a sign"
         raise UnreadableImage(f"Its {stream.format} stream has {found}. {_WAY_OUT}")
     if stored != bits and int(ds.HighBit) != stored - 1:

@@ -59,5 +59,5 @@ def test_a_segment_that_would_end_the_process(compress, marker, offset, value, m
 def test_a_stream_of_another_size_than_its_header(compress, tmp_path):
     ds = pydicom.dcmread(compress(make_ds(picture()), "+eb"))
     ds.Rows = 80
-    with pytest.raises(UnreadableImage, match="128 x 96, its header 128 x 80"):
+    with pytest.raises(UnreadableImage, match="128 x 96 pixels, its header 128 x 80 pixels"):
         read_radiograph(save(ds, tmp_path / "other.dcm"))
