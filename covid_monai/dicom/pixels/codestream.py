@@ -12,8 +12,11 @@ from pydicom.dataset import Dataset
 
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import UnreadableImage
-from covid_monai.dicom.elements import get_number
+from covid_monai.dicom.elements import get_number, get_text
 
+RLE = "1.2.840.10008.1.2.5"
+LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
+_WITHOUT_CODESTREAM = (RLE, *LITTLE_ENDIAN, "1.2.840.10008.1.2.2")
 _ITEM = b"\xfe\xff\x00\xe0"  # tag of a fragment (PS3.5 A.4), which 4 bytes of length follow
 _J2K, _JP2 = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"
 _STARTS = (b"\xff\xd8\xff", _J2K, _JP2)
@@ -49,6 +52,11 @@ class Codestream(NamedTuple):
     signed: bool | None = None
     subsampled: bool = False
     colours_known: bool = False  # JFIF or Adobe say how the colours of a JPEG are written
+
+
+def is_codestream(ds: Dataset) -> bool:
+    """Tell whether the pixel data are compressed in a way that has a header of its own."""
+    return get_text(ds.file_meta, "TransferSyntaxUID") not in _WITHOUT_CODESTREAM
 
 
 def read_codestream(ds: Dataset) -> Codestream:

@@ -15,7 +15,15 @@ from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.dicom.elements import get_number, get_text
 from covid_monai.dicom.image_elements import correct_image_elements
-from covid_monai.dicom.pixels.codestream import Codestream, Format, read_codestream, split_frames
+from covid_monai.dicom.pixels.codestream import (
+    LITTLE_ENDIAN,
+    RLE,
+    Codestream,
+    Format,
+    is_codestream,
+    read_codestream,
+    split_frames,
+)
 from covid_monai.dicom.pixels.colour import grey_from_rgb
 from covid_monai.dicom.pixels.decoder_process import decode_apart
 
@@ -30,9 +38,6 @@ except ImportError:  # pydicom 2
     _apply_color_lut, _convert_color_space = util.apply_color_lut, util.convert_color_space
     _read_first_frame = attrgetter("pixel_array")
 
-_RLE = "1.2.840.10008.1.2.5"
-_LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
-_UNCOMPRESSED = (*_LITTLE_ENDIAN, "1.2.840.10008.1.2.2")
 _WAY_OUT = "Fetch or export the file again."
 
 
@@ -69,10 +74,9 @@ def decode_frame(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
         UnreadableImage: As `decode_pixels`.
     """
     complete_description(ds)
-    syntax = get_text(ds.file_meta, "TransferSyntaxUID")
-    if syntax != _RLE and (syntax not in _UNCOMPRESSED or ds["PixelData"].is_undefined_length):
+    if is_codestream(ds):
         return _decode_codestream(ds)
-    cells = _decode_rle(ds) if syntax == _RLE else _read_cells(ds)
+    cells = _decode_rle(ds) if get_text(ds.file_meta, "TransferSyntaxUID") == RLE else _read_cells(ds)
     return _as_rgb(_cut_out_stored_bits(_unsigned(cells), ds), ds), int(ds.BitsStored)
 
 
@@ -88,7 +92,7 @@ def complete_description(ds: Dataset) -> None:
         raise UnreadableImage("It has no pixels, or floating-point numbers; whole numbers were expected.")
     correct_image_elements(ds)
     bits_allocated, bits_stored = int(ds.BitsAllocated), int(ds.BitsStored)
-    if not 1 <= bits_stored <= min(bits_allocated, 16) or bits_allocated > 16:
+    if not 1 <= bits_stored <= min(bits_allocated, 16) or bits_allocated > 32:
         raise UnreadableImage(
             f"A sample has {bits_stored} of {bits_allocated} bits; at most 16 are read. Export 16 bits."
         )
@@ -99,6 +103,8 @@ def complete_description(ds: Dataset) -> None:
     if kind.startswith(("RGB", "YBR", "HSV")) != (samples == 3) and kind:
         found = f"{format_count(samples, 'sample')}, but Photometric Interpretation is {kind!r}"
         raise UnreadableImage(f"A pixel has {found}. Export the file again.")
+    if samples == 3 and "PlanarConfiguration" not in ds:
+        ds.PlanarConfiguration = 0
 
 
 def _decode_codestream(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
@@ -108,15 +114,13 @@ def _decode_codestream(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
     if stream.format is Format.JPEG:
         samples = _decode_jpeg(stream, as_rgb=colour_space == "RGB")
     else:
-        shape = (stream.rows, stream.columns, stream.samples)[: 2 if stream.samples == 1 else 3]
-        samples = decode_apart(
-            stream.content, format_name=str(stream.format), shape=shape, precision=stream.precision
-        )
+        name, precision = str(stream.format), stream.precision
+        samples = decode_apart(stream.content, format_name=name, shape=_shape(ds), precision=precision)
         samples = _as_rgb(samples, ds)
     bits, mask = stream.precision, 2**stream.precision - 1
     codes = _unsigned(samples) & np.asarray(mask, f"u{samples.dtype.itemsize}")
     signed = int(ds.PixelRepresentation) == 1
-    if stored < bits and _fits(codes, bits, stored, signed=signed):  # a wider stream holds the stored bits
+    if stored < bits and _fits(codes, stream, stored, signed=signed):  # a wider stream holds them
         return codes & np.asarray(2**stored - 1, codes.dtype), stored
     if stored != bits and signed and stream.signed is None and codes.max() > mask >> 1:
         found = f"{format_count(bits, 'bit')} a sample, its header {stored} with a sign"
@@ -127,12 +131,12 @@ def _decode_codestream(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
     return codes, bits
 
 
-def _fits(codes: NDArray[np.unsignedinteger], bits: int, stored: int, *, signed: bool) -> bool:
-    """Tell whether all samples of `bits` are numbers of `stored` bits, with the sign in any higher ones."""
-    if codes.max() < 1 << stored:
+def _fits(codes: NDArray[np.unsignedinteger], stream: Codestream, stored: int, *, signed: bool) -> bool:
+    """Tell whether all samples are numbers of `stored` bits, with the sign in any higher ones."""
+    if not stream.signed and codes.max() < 1 << stored:
         return True
     values = codes.astype(np.int32)
-    values -= (values >> (bits - 1)) << bits  # two's complement
+    values -= (values >> (stream.precision - 1)) << stream.precision  # two's complement
     half = 1 << (stored - 1)
     return signed and bool(values.min() >= -half and values.max() < half)
 
@@ -148,37 +152,57 @@ def _decode_jpeg(stream: Codestream, *, as_rgb: bool) -> NDArray[np.uint8]:
 
 def _decode_rle(ds: Dataset) -> NDArray[np.unsignedinteger]:
     """Decode RLE to whole cells `[H, W]` or `[H, W, 3]` (PS3.5 annex G)."""
-    from rle.rle import decode_frame as decode_rle_frame  # type: ignore[import-not-found]
-
     (frame, *_), samples, bits = split_frames(ds), int(ds.SamplesPerPixel), int(ds.BitsAllocated)
     segments, expected = int.from_bytes(frame[:4], "little"), samples * bits // 8
     if segments != expected:
         found = f"{format_count(segments, 'segment')}; its header needs {expected} ({samples} x {bits} bits)"
         raise UnreadableImage(f"Its RLE stream has {found}. {_WAY_OUT}")
-    try:
-        content = decode_rle_frame(frame, int(ds.Rows) * int(ds.Columns), bits, "<")
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # it is written in Rust: its panics derive from BaseException
-        raise UnreadableImage(f"Its RLE stream is damaged ({type(error).__name__}). {_WAY_OUT}") from error
-    planes = np.frombuffer(content, f"<u{bits // 8}").reshape(samples, int(ds.Rows), int(ds.Columns))
-    return planes[0] if samples == 1 else np.moveaxis(planes, 0, -1)
+    return decode_apart(frame, format_name="RLE", shape=_shape(ds), precision=bits)
+
+
+def _shape(ds: Dataset) -> tuple[int, ...]:
+    """Return rows and columns, and samples where there are several."""
+    return (int(ds.Rows), int(ds.Columns), int(ds.SamplesPerPixel))[
+        : 2 if int(ds.SamplesPerPixel) == 1 else 3
+    ]
 
 
 def _read_cells(ds: Dataset) -> NDArray[np.integer]:
     """Read the whole cells `[H, W]` or `[H, W, 3]` of the first uncompressed frame."""
     _check_length(ds)
     shape, syntax = (int(ds.Rows), int(ds.Columns)), get_text(ds.file_meta, "TransferSyntaxUID")
-    wide = syntax in _LITTLE_ENDIAN and int(ds.BitsAllocated) == 16
+    wide = syntax in LITTLE_ENDIAN and int(ds.BitsAllocated) == 16
     if wide and len(ds.PixelData) == 2 * shape[0] * shape[1]:  # plain ones: pydicom would copy them twice
         return np.frombuffer(ds.PixelData, "<u2").reshape(shape).astype(np.uint16, copy=False)
     # pydicom takes every sample for right-aligned and would shift others out.
     bits_stored, high_bit = ds.BitsStored, ds.HighBit
     ds.BitsStored, ds.HighBit = ds.BitsAllocated, ds.BitsAllocated - 1
     try:
-        return np.asarray(_read_first_frame(ds))
+        cells = np.asarray(_read_first_frame(ds))
     finally:
         ds.BitsStored, ds.HighBit = bits_stored, high_bit
+    if cells.ndim == 3:
+        _check_planes(cells, by_plane=int(ds.PlanarConfiguration) == 1)
+    return cells
+
+
+def _check_planes(pixels: NDArray[np.integer], *, by_plane: bool) -> None:
+    """Check that three channels are not one image in the order that Planar Configuration denies."""
+    if _is_grey(pixels):
+        return
+    written = np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if by_plane else pixels)
+    other = (
+        written.reshape(pixels.shape)
+        if by_plane
+        else np.moveaxis(written.reshape(3, *pixels.shape[:2]), 0, -1)
+    )
+    if _is_grey(other):
+        message = f"Its samples are not in the order of Planar Configuration {int(by_plane)}."
+        raise UnreadableImage(f"{message} {_WAY_OUT}")
+
+
+def _is_grey(pixels: NDArray[np.integer]) -> bool:
+    return all(np.array_equal(pixels[..., 0], pixels[..., k]) for k in (1, 2))
 
 
 def _check_length(ds: Dataset) -> None:
@@ -207,7 +231,8 @@ def _cut_out_stored_bits(cells: NDArray[np.unsignedinteger], ds: Dataset) -> NDA
         raise UnreadableImage(f"High Bit {high_bit} cannot hold {bits}. Export it again.")
     if shift:
         cells = np.right_shift(cells, shift, dtype=cells.dtype)
-    return cells & mask if cells.max() > mask else cells
+    cells = cells & mask if cells.max() > mask else cells
+    return cells.astype(np.uint16) if cells.itemsize > 2 else cells
 
 
 def _as_rgb(samples: NDArray[Any], ds: Dataset) -> NDArray[Any]:

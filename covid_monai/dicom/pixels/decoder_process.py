@@ -31,12 +31,12 @@ def decode_apart(content: bytes, *, format_name: str, shape: tuple[int, ...], pr
 
     Args:
         content: The codestream, whose header agrees with `shape` and `precision`.
-        format_name: A `Format`.
+        format_name: A `Format`, or "RLE".
         shape: Rows, columns and, where it has several, samples.
-        precision: Bits of a sample.
+        precision: Bits of a sample; for RLE those allocated.
 
     Returns:
-        The samples, in 8 or 16 bits.
+        The samples, in as many bytes as they need.
 
     Raises:
         UnreadableImage: The decoder refuses the stream, ends its process or takes too long.
@@ -116,6 +116,12 @@ def _decode(content: bytes, *, format_name: str, shape: tuple[int, ...], precisi
         import openjpeg
 
         return np.asarray(openjpeg.decode(content, j2k_format=0))
+    if format_name == "RLE":
+        from rle.rle import decode_frame  # type: ignore[import-not-found]
+
+        rows, columns, samples = (*shape, 1)[:3]
+        cells = np.frombuffer(decode_frame(content, rows * columns, precision, "<"), f"<u{precision // 8}")
+        return np.moveaxis(cells.reshape(samples, rows, columns), 0, -1).reshape(shape)
     if format_name == "JPEG-LS":
         import jpeg_ls  # type: ignore[import-untyped]
 

@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from covid_monai.dicom.elements import get_number, get_text
-from covid_monai.dicom.pixels.codestream import Codestream, Format, read_codestream
+from covid_monai.dicom.pixels.codestream import Codestream, Format, is_codestream, read_codestream
 from covid_monai.dicom.pixels.decode import complete_description
 from covid_monai.dicom.pixels.downscaling import OVERSAMPLING, downscale, downscale_factor
 
@@ -34,9 +34,10 @@ def decode_reduced(ds: Dataset, target_size: int) -> NDArray[np.unsignedinteger]
         return None
     with suppress(Exception):  # Pillow's, of many types; `decode_pixels` will say what is wrong
         complete_description(ds)
-        if int(ds.SamplesPerPixel) != 1 or get_text(ds, "PhotometricInterpretation").startswith("PALETTE"):
+        palette = get_text(ds, "PhotometricInterpretation").upper() == "PALETTE COLOR"
+        if not is_codestream(ds) or int(ds.SamplesPerPixel) != 1 or palette:
             return None
-        stream = read_codestream(ds)  # raises for pixel data that are not compressed
+        stream = read_codestream(ds)
         if stream.precision != int(ds.BitsStored):  # all pixels decide which of them counts
             return None
         if stream.format is Format.JPEG:
