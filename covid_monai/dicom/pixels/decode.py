@@ -103,8 +103,6 @@ def complete_description(ds: Dataset) -> None:
     if kind.startswith(("RGB", "YBR", "HSV")) != (samples == 3) and kind:
         found = f"{format_count(samples, 'sample')}, but Photometric Interpretation is {kind!r}"
         raise UnreadableImage(f"A pixel has {found}. Export the file again.")
-    if samples == 3 and "PlanarConfiguration" not in ds:
-        ds.PlanarConfiguration = 0
 
 
 def _decode_codestream(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
