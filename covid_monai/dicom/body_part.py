@@ -12,6 +12,7 @@ from covid_monai.dicom.header_terms import (
     contradiction,
     find_code,
     flatten,
+    get_code_string,
     get_items,
     load_table,
     plain_words,
@@ -26,9 +27,12 @@ _SERIES = Terms(_TABLE["series"])
 # What the elements describe decides their rank: the image or its series, before the study.
 _CODED = ("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence")
 _OF_SERIES = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
-_OF_STUDY = ("PerformedProcedureStepDescription", "RequestedProcedureDescription", "StudyDescription")
-_SERIES_CODES = ("PerformedProtocolCodeSequence",)
-_STUDY_CODES = ("ProcedureCodeSequence", "RequestedProcedureCodeSequence")
+_SERIES_CODES = ("SeriesDescriptionCodeSequence", "PerformedProtocolCodeSequence")
+_OF_STUDY = (
+    *("PerformedProcedureStepDescription", "ScheduledProcedureStepDescription"),
+    *("RequestedProcedureDescription", "StudyDescription"),
+)
+_STUDY_CODES = ("ProcedureCodeSequence", "RequestedProcedureCodeSequence", "ScheduledProtocolCodeSequence")
 
 
 def check_body_part(ds: Dataset) -> None:
@@ -48,7 +52,7 @@ def check_body_part(ds: Dataset) -> None:
 
 
 def _of_image(ds: Dataset) -> Iterator[Finding]:
-    yield from _judge("BodyPartExamined", get_text(ds, "BodyPartExamined"), in_code=True)
+    yield from _judge("BodyPartExamined", get_code_string(ds, "BodyPartExamined"), in_code=True)
     for keyword in _CODED:
         for item in get_items(ds, keyword):
             if name := find_code(item, _TABLE["chest_codes"]):
@@ -61,7 +65,8 @@ def _of_image(ds: Dataset) -> Iterator[Finding]:
 
 
 def _of_study(ds: Dataset) -> list[Finding]:
-    findings = list(_described(ds, _OF_STUDY, _STUDY_CODES))
+    holders = [ds, *get_items(ds, "RequestAttributesSequence")]
+    findings = [found for holder in holders for found in _described(holder, _OF_STUDY, _STUDY_CODES)]
     return [] if any(finding.fits for finding in findings) else findings
 
 

@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 import yaml
+from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 
 from covid_monai.dicom.elements import get_text
@@ -34,11 +35,22 @@ def plain_words(text: str) -> str:
     ('TORAX P A STEHEND', 'KLATKA PIERSIOWA', 'CHEST LAT 2')
     """
     text = text[:_LONGEST]
-    with suppress(UnicodeError):  # UTF-8 in an element that is read as Latin-1, as all code strings are
+    with suppress(UnicodeError):  # UTF-8 in an element without a character set
         text = text.encode("latin-1").decode("utf-8")
     letters = unicodedata.normalize("NFKD", _WORD_STARTS.sub(" ", text)).upper().translate(_PLAIN_LETTERS)
     plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
     return re.sub(r"[\W_]+", " ", plain).strip()
+
+
+def get_code_string(ds: Dataset, keyword: str) -> str:
+    """Return a code string by the character set of the data set.
+
+    Code strings are ASCII (PS3.5 6.2), so pydicom reads them as Latin-1, but consoles write their language.
+    """
+    text = get_text(ds, keyword)
+    with suppress(Exception):  # unknown character sets, and bytes that are none of their texts
+        return text.encode("latin-1").decode(convert_encodings(ds.get("SpecificCharacterSet"))[-1])
+    return text
 
 
 class Terms:

@@ -14,6 +14,7 @@ from covid_monai.dicom.header_terms import (
     contradiction,
     find_code,
     flatten,
+    get_code_string,
     get_items,
     load_table,
     plain_words,
@@ -71,10 +72,12 @@ def is_other_view(text: str) -> bool:
 
 
 def _of_image(ds: Dataset) -> Iterator[Finding]:
-    yield from _judge("ViewPosition", get_text(ds, "ViewPosition"), in_code=True)
-    for item in get_items(ds, "ViewCodeSequence"):
+    yield from _judge("ViewPosition", get_code_string(ds, "ViewPosition"), in_code=True)
+    views = list(get_items(ds, "ViewCodeSequence"))
+    for item in views:
         yield from _coded("ViewCodeSequence", item)
-        for modifier in get_items(item, "ViewModifierCodeSequence"):
+    for holder in (ds, *views):  # the standard has modifiers in the items
+        for modifier in get_items(holder, "ViewModifierCodeSequence"):
             yield from _modified("ViewModifierCodeSequence", modifier, _TABLE["modifier_codes"])
     for item in get_items(ds, "PatientOrientationCodeSequence"):
         for modifier in get_items(item, "PatientOrientationModifierCodeSequence"):

@@ -182,6 +182,10 @@ def test_the_image_is_asked_before_the_study():
     assert refusal(header(SeriesDescription="Thorax pa", StudyDescription="XR T-SPINE")) is None
     assert refusal(header(StudyDescription="XR T-SPINE", RequestedProcedureDescription="Chest")) is None
     assert refusal(header(BodyPartExamined="TSPINE", StudyDescription="CHEST")) is not None
+    request = header(ScheduledProcedureStepDescription="Thorax 2 Ebenen")
+    assert refusal(header(StudyDescription="XR T-SPINE", RequestAttributesSequence=[request])) is None
+    request = header(RequestedProcedureDescription="XR T-SPINE")
+    assert refusal(header(RequestAttributesSequence=[request])).startswith("RequestedProcedureDescription")
 
 
 @pytest.mark.parametrize(
@@ -205,10 +209,9 @@ def test_a_contradiction_is_refused_and_named(elements, found):
     assert refusal(header(**elements)) == f"{found}; a chest was expected."
 
 
-def test_only_words_of_our_tables_are_quoted():
-    for text in ("Knie Müller, Anna", "KNIEMUELLER ANNA 1.1.1950"):
-        assert "NNA" not in refusal(header(SeriesDescription=text)).upper().replace("A CHEST", "")
-        assert "M" not in re.search("names (.*);", refusal(header(SeriesDescription=text)))[1]
+@pytest.mark.parametrize("text", ["Femur Müller, Anna", "FEMURMUELLER ANNA 1.1.1950"])
+def test_only_words_of_our_tables_are_quoted(text):
+    assert refusal(header(SeriesDescription=text)) == "SeriesDescription names FEMUR; a chest was expected."
 
 
 def test_malformed_elements_say_nothing():

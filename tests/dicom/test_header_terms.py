@@ -1,10 +1,11 @@
 """Texts of headers as plain words, and terms in them."""
 
 import pytest
-from dicom_helpers import code_item
+from dicom_helpers import code_item, make_ds, picture, refusal, save
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covid_monai.core.vocabulary import RefusalReason
 from covid_monai.dicom.header_terms import Finding, Terms, contradiction, find_code, plain_words
 
 
@@ -32,6 +33,29 @@ def test_any_text_gives_words(text):
     words = plain_words(text)
     assert words == " ".join(words.split())
     assert all(word.isalnum() for word in words.split())
+
+
+@pytest.mark.parametrize(
+    ("charset", "encoding", "word"),
+    [
+        ("ISO_IR 100", "latin-1", "SCHLÜSSELBEIN"),
+        ("ISO_IR 101", "iso8859-2", "ŻEBRA"),
+        ("ISO_IR 144", "iso8859-5", "РЕБРА"),
+        ("ISO_IR 192", "utf-8", "胸椎"),
+        ("GB18030", "gb18030", "胸椎"),
+        ("\\ISO 2022 IR 87", "iso2022_jp", "胸椎"),
+        ("", "latin-1", "CÔTES"),
+        ("UNKNOWN", "utf-8", "CÔTES"),
+    ],
+)
+@pytest.mark.parametrize("keyword", ["BodyPartExamined", "SeriesDescription"])
+def test_words_in_the_character_set_of_the_file(tmp_path, charset, encoding, word, keyword):
+    held = word.encode(encoding)
+    mark = b"MARK" * 8
+    ds = make_ds(picture(), SpecificCharacterSet=charset, **{keyword: mark.decode()})
+    path = save(ds, tmp_path / "image.dcm")
+    path.write_bytes(path.read_bytes().replace(mark, held.ljust(len(mark))))
+    assert refusal(path) is RefusalReason.NOT_CHEST
 
 
 def test_terms_are_whole_words_and_are_quoted_from_the_table():
