@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from covid_monai.datasets.collections import SOURCES
+from covid_monai.datasets.collections.base import Excluded, Record
+
 
 def write_image(path: Path, seed: int = 0) -> Path:
     """Write a small grey picture that is no blank."""
@@ -24,3 +27,27 @@ def write_copies(root: Path) -> Path:
             image.save(root / "covid" / f"z{index}.png", compress_level=1)
             image.resize((200, 200)).save(root / "normal" / f"small{index}.jpg", quality=60)
     return root
+
+
+def touch(root: Path, *names: str) -> None:
+    """Make empty files of these names below a folder."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def found(source: str, root: Path) -> tuple[list[Record], list[Excluded]]:
+    """Read a source; return its images, and those that it leaves out."""
+    everything = list(SOURCES[source].records(root))
+    return (
+        [item for item in everything if isinstance(item, Record)],
+        [item for item in everything if isinstance(item, Excluded)],
+    )
+
+
+def all_on_disk(source: str, root: Path) -> list[Record]:
+    """Read a source that leaves nothing out, and whose files are there."""
+    records, excluded = found(source, root)
+    assert not excluded
+    assert all(record.image.is_file() and record.source == source for record in records)
+    return records

@@ -21,7 +21,7 @@ from covid_monai.cli.options import (
 )
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES, RESEARCH_USE
-from covid_monai.datasets.datalist import COPY
+from covid_monai.datasets.datalist import CONFLICT, COPY, SPLITS, group_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,6 +34,7 @@ _CONFLICTS_SHOWN = 5
 # Reasons without the names of files, patients and identifiers, so that like reasons are counted together.
 _KINDS_OF_REASON = (
     (rf"{COPY} .*", f"{COPY} a file that is kept"),
+    (rf"{CONFLICT}: .*", CONFLICT),
     (
         r"(\w+) in its collection, but patient .* is in (.*)",
         r"\1 in its collection, but its patient is in \2",
@@ -86,6 +87,15 @@ ViewsOption = Annotated[
     ),
 ]
 
+LabelConflictsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="WHAT",
+        help="An image with more than one class: drop leaves it out, keep uses it as listed, error stops.",
+        autocompletion=complete_words("drop", "keep", "error"),
+    ),
+]
+
 
 @app.command()
 def prepare(
@@ -105,6 +115,7 @@ def prepare(
     check_duplicates: Annotated[
         bool, typer.Option(help="Find the same image under two names, and keep it in one split.")
     ] = True,
+    label_conflicts: LabelConflictsOption = "drop",
     as_json: JsonOption = False,
 ) -> None:
     """Open every image once, find duplicates, split by patient, and write a datalist for training.
@@ -114,6 +125,7 @@ def prepare(
     Sources that are public collections: kermany, ieee8023, covid19-image-dataset, darkcovidnet, covid-cxnet,
     radiography, coronahack. data/README.md describes them.
     """
+    from covid_monai.datasets.duplicates.label_conflicts import check_label_conflicts
     from covid_monai.datasets.prepare import parse_sources
     from covid_monai.datasets.prepare import prepare as prepare_datalist
     from covid_monai.datasets.selection import parse_classes
@@ -130,6 +142,7 @@ def prepare(
             classes=parse_classes(classes) if classes else None,
             views=[view.strip() for view in views.split(",")] if views else None,
             check_duplicates=check_duplicates,
+            label_conflicts=check_label_conflicts(label_conflicts),
         )
     _print_summary(datalist, as_json=as_json)
 
@@ -190,7 +203,7 @@ def _print_summary(datalist: "Datalist", *, as_json: bool) -> None:
     console = Console()
     for table in _tables(datalist):
         console.print(table)
-    for sentence in _duplicate_sentences(datalist):
+    for sentence in (*_duplicate_sentences(datalist), *_empty_split_sentences(datalist)):
         console.print(sentence, markup=False, highlight=False)
     typer.echo(f"Datalist: {datalist.path}")
     train = SHIPPED_BUNDLE / "configs" / "train.yaml"
@@ -223,7 +236,8 @@ def _document(datalist: "Datalist") -> dict[str, Any]:
 
 def _groups(datalist: "Datalist") -> list[Any]:
     """Return the group of each image that has one."""
-    return [item["group"] for items in datalist.splits.values() for item in items if "group" in item]
+    found = (group_of(item) for items in datalist.splits.values() for item in items)
+    return [group for group in found if group is not None]
 
 
 def _count_reasons(datalist: "Datalist") -> Counter[str]:
@@ -290,13 +304,24 @@ def _duplicate_sentences(datalist: "Datalist") -> list[str]:
         sentences.append(f"Left out: {format_count(copies, 'exact copy', 'exact copies')}.")
     if conflicts:
         images = format_count(len(conflicts), "image")
-        sentences.append(f"Contradicting labels: {images} with more than one class:")
+        left_out = any(str(item["reason"]).startswith(CONFLICT) for item in datalist.excluded)
+        done = (
+            "left out. Correct the labels, or use them as listed with --label-conflicts keep"
+            if left_out
+            else "kept"
+        )
+        sentences.append(f"Contradicting labels: {images} with more than one class, {done}:")
     for conflict in conflicts[:_CONFLICTS_SHOWN]:
         named = (f"{each['image']} ({each['class']})" for each in conflict["images"])
         sentences.append(f"  {', '.join(named)}")
     if len(conflicts) > _CONFLICTS_SHOWN:
         sentences.append("  The datalist names the others under label_conflicts.")
     return sentences
+
+
+def _empty_split_sentences(datalist: "Datalist") -> list[str]:
+    empty = [split for split in SPLITS if not datalist.splits[split]]
+    return [f"The split {split} is empty. {datalist.remedy_for_empty(split)}" for split in empty]
 
 
 @app.command()

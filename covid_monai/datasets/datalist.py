@@ -10,9 +10,12 @@ from typing import Any
 
 from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.core.errors import unknown_choice
+from covid_monai.core.number_format import format_count
+from covid_monai.datasets.collections.base import known_patient, known_text
 
 _REMEDY = "Name the folder of the images with --dataset_dir."
 COPY = "same pixels as"  # first words of the reason for which an exact copy is excluded
+CONFLICT = "contradicting labels"  # likewise for an image with more than one class
 SPLITS = ("training", "validation", "test")
 Item = dict[str, Any]
 
@@ -30,7 +33,7 @@ class Datalist:
         sources: Roots, number of images and licence of each source.
         excluded: Images that were left out at preparation, with `image` and `reason`.
         label_conflicts: Groups of one image with more than one class, found at preparation: `group` and
-            `images`, each with its class name.
+            `images`, each with its class name and source.
     """
 
     path: Path
@@ -56,11 +59,7 @@ class Datalist:
         if split not in SPLITS:
             raise ValueError(unknown_choice("split", split, SPLITS))
         if not self.splits[split]:
-            fraction = f" and a --{split}-fraction above 0" if split != "training" else ""
-            raise ValueError(
-                f"{self.path}: the split {split} has no records. "
-                f"Make the datalist again with `covid-monai data prepare`{fraction}."
-            )
+            raise ValueError(f"{self.path}: the split {split} has no records. {self.remedy_for_empty(split)}")
         folder = Path(dataset_dir).absolute() if dataset_dir else self.root
         if not folder.is_dir():
             raise FileNotFoundError(
@@ -74,6 +73,15 @@ class Datalist:
                 f"the first is {missing[0]}. {_REMEDY}"
             )
         return records
+
+    def remedy_for_empty(self, split: str) -> str:
+        """Return the sentences that say how a split without records gets some."""
+        everything = [item for items in self.splits.values() for item in items]
+        if len({item["patient"] for item in everything}) == 1:
+            images = format_count(len(everything), "image is", "images are")
+            return f"All {images} of one patient, whom no split divides. Add images of other patients."
+        fraction = f" and a --{split}-fraction above 0" if split != "training" else ""
+        return f"Make the datalist again with `covid-monai data prepare`, more patients{fraction}."
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of images by split and class, including zeros."""
@@ -103,17 +111,16 @@ def read_datalist(path: str | Path) -> Datalist:
     }
     if not any(splits.values()):
         raise ValueError(f"{path}: no records found. A datalist has them under {', '.join(SPLITS)}.")
-    for key in ("patient", "group"):
-        _check_disjoint(splits, key=key, path=path)
+    _check_disjoint(splits, path=path)
     return Datalist(
         path=path,
-        root=path.parent / str(content.get("root", "")),
+        root=path.parent / str(content.get("root") or ""),
         class_names=class_names,
         splits=splits,
         digest=_digest(class_names, splits),
-        sources=content.get("sources", {}),
-        excluded=tuple(content.get("excluded", ())),
-        label_conflicts=tuple(content.get("label_conflicts", ())),
+        sources=content.get("sources") or {},
+        excluded=tuple(content.get("excluded") or ()),
+        label_conflicts=tuple(content.get("label_conflicts") or ()),
     )
 
 
@@ -154,19 +161,33 @@ def _items(items: object, *, split: str, classes: int, path: Path) -> tuple[Item
             raise ValueError(f"{where}: image {image!r} is not one path.")
         if type(label) is not int or not 0 <= label < classes:
             raise ValueError(f"{where}: label {label!r} of {image} is not one of 0 to {classes - 1}.")
-    return tuple({**item, "patient": str(item.get("patient") or item["image"])} for item in items)
+    return tuple({**item, "patient": patient_of(item)} for item in items)
 
 
-def _check_disjoint(splits: Mapping[str, Sequence[Item]], *, key: str, path: Path) -> None:
-    split_of: dict[str, str] = {}
+def patient_of(item: Mapping[str, Any]) -> str:
+    """Return the patient of a record of any datalist; without one, the image is its own patient.
+
+    >>> [patient_of({"image": "a.png", "patient": p}) for p in (0, "0", 7.0, None, "", float("nan"))]
+    ['0', '0', '7', 'a.png', 'a.png', 'a.png']
+    """
+    return known_patient(item.get("patient")) or str(item["image"])
+
+
+def group_of(item: Mapping[str, Any]) -> str | None:
+    """Return the duplicate group of a record of any datalist, `None` where it has none."""
+    return known_text(item.get("group"))
+
+
+def _check_disjoint(splits: Mapping[str, Sequence[Item]], *, path: Path) -> None:
+    split_of: dict[tuple[str, str | None], str] = {}
     for split, items in splits.items():
-        for item in (item for item in items if key in item):
-            first = split_of.setdefault(str(item[key]), split)
-            if first != split:
-                raise ValueError(
-                    f"{path}: {key} {item[key]} is in {first} and in {split}. "
-                    "`covid-monai data audit` shows every such leak."
-                )
+        for item in items:
+            for key, name in (("patient", item["patient"]), ("group", group_of(item))):
+                if name is not None and (first := split_of.setdefault((key, name), split)) != split:
+                    raise ValueError(
+                        f"{path}: {key} {name} is in {first} and in {split}. "
+                        "`covid-monai data audit` shows every such leak."
+                    )
 
 
 def _digest(class_names: Sequence[str], splits: Mapping[str, Sequence[Item]]) -> str:

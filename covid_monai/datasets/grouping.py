@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import DisjointSet
 
 from covid_monai.datasets.collections.base import Record, relative_to
+from covid_monai.datasets.datalist import group_of, patient_of
 
 _Name = TypeVar("_Name", str, Path)
 _SHORTEST_NAME = 8  # a shorter file name ("0105", "IMG_01") means nothing outside its folder
@@ -36,14 +37,11 @@ def connected_groups(items: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
     >>> connected_groups([{"patient": "a"}, {"patient": "b", "group": "g"}, {"patient": "c", "group": "g"}])
     array([0, 1, 1])
     """
-    joined, patients = (
-        DisjointSet(),
-        [("patient", str(item.get("patient") or item["image"])) for item in items],
-    )
+    joined, patients = DisjointSet(), [("patient", patient_of(item)) for item in items]
     for patient, item in zip(patients, items, strict=True):
         joined.add(patient)
-        if item.get("group") is not None:
-            joined.add(group := ("group", str(item["group"])))
+        if (name := group_of(item)) is not None:
+            joined.add(group := ("group", name))
             joined.merge(patient, group)
     numbers: dict[tuple[str, str], int] = {}
     return np.array([numbers.setdefault(joined[patient], len(numbers)) for patient in patients], np.int64)

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from covid_monai.datasets.collections.base import SPLIT_NAMES
-from covid_monai.datasets.datalist import Item, load_json
+from covid_monai.datasets.collections.base import SPLIT_NAMES, known_patient
+from covid_monai.datasets.datalist import Item, group_of, load_json
 from covid_monai.datasets.duplicates.detection import Duplicates, SameImage, find_duplicates
 from covid_monai.datasets.grouping import connected
 
@@ -47,7 +47,7 @@ def read_unchecked(path: str | Path, *, dataset_dir: str | Path | None = None) -
     labels = content.get("labels")
     named = labels.items() if isinstance(labels, Mapping) else enumerate(labels or ())
     names = {str(key): str(name) for key, name in named}
-    root = Path(dataset_dir).absolute() if dataset_dir else path.parent / str(content.get("root", ""))
+    root = Path(dataset_dir).absolute() if dataset_dir else path.parent / str(content.get("root") or "")
     if not root.is_dir():
         raise FileNotFoundError(
             f"{path}: the folder {root} of the images does not exist. Name the folder with --dataset-dir."
@@ -111,7 +111,7 @@ def audit_datalist(datalist: UncheckedDatalist) -> Finding:
     report["counts"] = {
         "images": len(datalist.records),
         "splits": dict(Counter(str(record["split"]) for record in datalist.records)),
-        "patients": len({str(record["patient"]) for record in datalist.records if record.get("patient")}),
+        "patients": len({known_patient(record.get("patient")) for record in datalist.records} - {None}),
         "compared": len(files) - len(report["unreadable"]),
         "exact_pairs": exact,
         "near_pairs": len(found.pairs) - exact,
@@ -130,15 +130,16 @@ def find_leaks(records: Sequence[Item], groups: Sequence[Sequence[str]]) -> list
 
     A record without `patient` counts as a patient of its own.
     """
-    group_of = {image: group[0] for group in groups for image in group}
+    named = {image: group[0] for group in groups for image in group}
     leaks = []
     for kind in ("file", "group", "patient"):
         members: dict[str, list[Item]] = defaultdict(list)
         for record in records:
             image = str(record["image"])
-            name = {"file": image, "group": group_of.get(image), "patient": record.get("patient")}[kind]
-            if name:
-                members[str(name)].append({"image": record["image"], "split": record["split"]})
+            patient = known_patient(record.get("patient"))
+            name = {"file": image, "group": named.get(image), "patient": patient}[kind]
+            if name is not None:
+                members[name].append({"image": record["image"], "split": record["split"]})
         for name, paths in sorted(members.items()):
             splits = sorted({path["split"] for path in paths})
             if len(splits) > 1:
@@ -165,8 +166,8 @@ def _groups(records: Sequence[Item], found: Duplicates, names: dict[Path, list[s
     """Join the groups found with those that the datalist records and with two names of one file."""
     recorded: dict[str, list[str]] = defaultdict(list)
     for record in records:
-        if record.get("group"):
-            recorded[str(record["group"])].append(str(record["image"]))
+        if (name := group_of(record)) is not None:
+            recorded[name].append(str(record["image"]))
     joined = [[name for file in group for name in names[file]] for group in found.groups]
     joined += [*recorded.values(), *names.values()]
     pairs = [(group[0], name) for group in joined for name in group[1:] if name != group[0]]

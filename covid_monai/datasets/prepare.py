@@ -11,8 +11,17 @@ from covid_monai.core.errors import unknown_choice
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.collections import SOURCES
-from covid_monai.datasets.collections.base import Excluded, Record, relative_to, to_age, to_sex, to_view
+from covid_monai.datasets.collections.base import (
+    Excluded,
+    Record,
+    known_patient,
+    relative_to,
+    to_age,
+    to_sex,
+    to_view,
+)
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, write_datalist
+from covid_monai.datasets.duplicates.label_conflicts import LabelConflicts
 from covid_monai.datasets.duplicates.removal import remove_duplicates
 from covid_monai.datasets.selection import (
     check_no_class_lost,
@@ -67,6 +76,7 @@ def prepare(
     classes: Mapping[str, str] | None = None,
     views: Sequence[str] | None = None,
     check_duplicates: bool = True,
+    label_conflicts: LabelConflicts = "drop",
 ) -> Datalist:
     """Merge sources into one datalist.
 
@@ -77,24 +87,27 @@ def prepare(
 
     `sources` and `classes` are results of `parse_sources` and `parse_classes`. All classes and all frontal or
     unknown views are kept by default; `views` chooses among these. `split_by_patient` explains fractions,
-    seed and order.
-    The search for duplicates takes two minutes for 7,000 images on two cores.
+    seed and order. The search for duplicates takes two minutes for 7,000 images on two cores.
+    `label_conflicts` says what becomes of an image with more than one class, see `settle_label_conflicts`.
 
     Raises:
         FileNotFoundError: If a root does not have the layout of its source.
-        ValueError: If a source is unknown, a class has no usable image, or fewer than two classes are there.
+        ValueError: If a source is unknown, a class has no usable image, fewer than two classes are there, or
+            labels contradict each other and `label_conflicts` is `error`.
     """
     check_views(views)
     check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
-    records, excluded = _gather(sources)
+    records, repeats, excluded = _gather(sources, classes)
     roots = [path.absolute() if path.is_dir() else path.absolute().parent for _, path in sources]
     root = Path(os.path.commonpath([*roots, *(record.image.parent for record in records)]))
     wanted, other_classes = keep_classes(records, classes)
     order_classes(wanted, classes)  # a missing class is an error now, not after minutes of opening files
     opened, unreadable = _open_all(wanted)
     kept, other_views = keep_views(opened, views)  # after opening, because a DICOM header may have the view
-    distinct = remove_duplicates(kept, root=root, compare_pixels=check_duplicates)
-    check_no_class_lost(wanted, distinct.records, [*unreadable, *other_views, *distinct.copies])
+    distinct = remove_duplicates(
+        kept, root=root, compare_pixels=check_duplicates, repeats=repeats, treatment=label_conflicts
+    )
+    check_no_class_lost(wanted, distinct.records, [*unreadable, *other_views, *distinct.excluded])
     class_names = order_classes(distinct.records, classes)
     splits = split_by_patient(
         distinct.records,
@@ -110,7 +123,7 @@ def prepare(
         ]
         for split in SPLITS
     }
-    excluded += [*other_classes, *unreadable, *other_views, *distinct.copies, *splits.excluded]
+    excluded += [*other_classes, *unreadable, *other_views, *distinct.excluded, *splits.excluded]
     return write_datalist(
         output,
         class_names=class_names,
@@ -124,9 +137,15 @@ def prepare(
     )
 
 
-def _gather(sources: Sequence[tuple[str, Path]]) -> tuple[list[Record], list[Excluded]]:
-    """Return every image once; a path that occurs again is excluded."""
-    records: dict[Path, Record] = {}
+def _gather(
+    sources: Sequence[tuple[str, Path]], classes: Mapping[str, str] | None
+) -> tuple[list[Record], dict[Path, list[Record]], list[Excluded]]:
+    """Return one record of each file, the other records of such a file by its path, and what is excluded.
+
+    A file may be listed several times, under one path or several. Of its records the first with a class that
+    is asked for counts, with the patient that any of them names.
+    """
+    listed: dict[object, list[Record]] = {}
     excluded: list[Excluded] = []
     for name, root in sources:
         if name not in SOURCES:
@@ -134,9 +153,28 @@ def _gather(sources: Sequence[tuple[str, Path]]) -> tuple[list[Record], list[Exc
         for found in SOURCES[name].records(Path(root).absolute()):
             if isinstance(found, Excluded):
                 excluded.append(found)
-            elif records.setdefault(found.image.resolve(), found) is not found:
-                excluded.append(Excluded(found.image, "the same file is listed before"))
-    return list(records.values()), excluded
+            else:
+                listed.setdefault(_identity(found.image), []).append(found)
+    records, repeats = [], {}
+    for alike in listed.values():
+        first = next((r for r in alike if classes is None or r.class_name in classes), alike[0])
+        others = [record for record in alike if record is not first]
+        patient = next((record.patient for record in (first, *others) if record.patient), None)
+        records.append(replace(first, patient=patient))
+        final = {name: name for name in {record.class_name for record in alike}} | dict(classes or {})
+        repeats[first.image] = [replace(r, class_name=final[r.class_name]) for r in others]
+        same = [r for r in others if final[r.class_name] == final[first.class_name]]
+        excluded += [Excluded(record.image, "the same file is listed before") for record in same]
+    return records, repeats, excluded
+
+
+def _identity(path: Path) -> object:
+    """Return what two paths have in common if they lead to one file: links and upper case may differ."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path
+    return (status.st_dev, status.st_ino) if status.st_ino else path.resolve()
 
 
 def _open_all(records: Sequence[Record]) -> tuple[list[Record], list[Excluded]]:
@@ -163,7 +201,7 @@ def open_image(record: Record) -> Record | Excluded:
         return Excluded(record.image, f"unreadable: {error}")
     return replace(
         record,
-        patient=record.patient or str(metadata.get("PatientID") or "").strip() or None,
+        patient=record.patient or known_patient(metadata.get("PatientID")),
         view=record.view or to_view(metadata.get("ViewPosition")),
         sex=record.sex or to_sex(metadata.get("PatientSex")),
         age=record.age if record.age is not None else to_age(metadata.get("PatientAge")),

@@ -46,7 +46,14 @@ def run_study(
         everything = read_datalist(path)
     else:
         sources = [(name, Path(data_dir) / folder) for name, folder in study.sources]
-        everything = prepare(sources, output=path, seed=seed, validation_order=study.validation_order)
+        # The published experiments used contradicting images as their collections label them.
+        everything = prepare(
+            sources,
+            output=path,
+            seed=seed,
+            validation_order=study.validation_order,
+            label_conflicts="keep",
+        )
     folds = _write_folds(study, everything, output / "folds", seed=seed)
     variants = {}
     for name, overrides in study.variants.items():

@@ -17,6 +17,7 @@ from torch import nn
 
 from covid_monai.bundle import Bundle
 from covid_monai.core.progress import progress_bar
+from covid_monai.datasets.datalist import patient_of
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
 from covid_monai.evaluation.shortcuts.shortcut_probes import (
     SHORTCUT_ABOVE,
@@ -118,7 +119,7 @@ def _auroc(
     records: Sequence[dict[str, Any]], scores: NDArray[np.float64], class_names: Sequence[str]
 ) -> dict[str, Any]:
     labels = [record["label"] for record in records]
-    patients = [str(record.get("patient") or record["image"]) for record in records]
+    patients = [patient_of(record) for record in records]
     found = metrics_with_intervals(labels, scores.argmax(axis=1), scores, patients, class_names)
     per_class = {name: found["per_class"][name]["auroc"] for name in class_names}
     return {

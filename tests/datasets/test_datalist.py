@@ -182,3 +182,49 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(path):
         write_datalist(path, class_names=("normal", "covid"), splits=bad, root=path.parent, sources={})
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == ["datalist.json"]
+
+
+@pytest.mark.parametrize(
+    ("patient", "name"),
+    [
+        *[(0, "0"), ("0", "0"), (0.0, "0"), (False, "False"), (7.0, "7"), (" P 1 ", "P 1"), ("00", "00")],
+        *[(None, None), ("", None), (" ", None), (float("nan"), None), ("nan", None), ("None", None)],
+        *[("NA", None), ("unknown", None), ("ANONYMOUS", None)],
+    ],
+)
+def test_a_patient_that_counts_as_false_is_one_and_a_word_for_none_is_not(images, patient, name):
+    records = [{**item(f"a/{n}.png", n % 2, patient), "group": None} for n in range(1, 4)]
+    path = images / "list.json"
+    path.write_text(json.dumps({"labels": {"0": "no", "1": "yes"}, "root": None, "training": records}))
+    found = [record["patient"] for record in read_datalist(path).splits["training"]]
+    assert found == ([name] * 3 if name else ["a/1.png", "a/2.png", "a/3.png"])
+    # A patient in two splits is a leak; images without one, and images without a group, are not.
+    split = {"labels": {"0": "no", "1": "yes"}, "training": records[:1], "test": records[1:]}
+    path.write_text(json.dumps({**split, "excluded": None, "sources": None, "label_conflicts": None}))
+    if name:
+        with pytest.raises(ValueError, match=f"patient {name} is in training and in test"):
+            read_datalist(path)
+    else:
+        assert len(read_datalist(path).splits["test"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(0, "0"), ("g", "g"), (None, None), ("", None), (float("nan"), None)]
+)
+def test_a_group_named_0_is_one_and_null_is_none(images, group, name):
+    one, other = ({**item(f"a/{n}.png", n, f"p{n}"), "group": group} for n in (0, 1))
+    path = images / "list.json"
+    path.write_text(json.dumps({"labels": {"0": "no", "1": "yes"}, "training": [one], "test": [other]}))
+    if name:
+        with pytest.raises(ValueError, match=f"group {name} is in training and in test"):
+            read_datalist(path)
+    else:
+        assert len(read_datalist(path).splits["test"]) == 1
+
+
+def test_whole_numbers_are_one_patient_whether_or_not_a_program_made_them_floats(images):
+    path = images / "list.json"
+    records = {"training": [item("a/1.png", 0, 12)], "test": [item("b/2.png", 1, 12.0)]}
+    path.write_text(json.dumps({"labels": {"0": "no", "1": "yes"}, **records}))
+    with pytest.raises(ValueError, match="patient 12 is in training and in test"):
+        read_datalist(path)

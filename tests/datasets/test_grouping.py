@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covid_monai.datasets.collections.base import Record
-from covid_monai.datasets.grouping import connected, link_shared_images, name_patients
+from covid_monai.datasets.grouping import connected, connected_groups, link_shared_images, name_patients
 
 NAMES = st.sampled_from("abcdefgh")
 
@@ -72,3 +72,14 @@ def test_patients_of_one_image_become_one_person():
     assert [replace(record, patient=None) for record in linked] == [
         replace(record, patient=None) for record in records
     ]
+
+
+def test_falsy_patients_and_groups_join_and_missing_ones_do_not():
+    items = [
+        {"image": str(number), "patient": patient} for number, patient in enumerate((0, "0", None, "", 0.0))
+    ]
+    assert connected_groups(items).tolist() == [0, 0, 1, 2, 0]
+    grouped = [
+        {"image": str(n), "patient": n, "group": group} for n, group in enumerate((0, 0, None, None, ""))
+    ]
+    assert connected_groups(grouped).tolist() == [0, 0, 1, 2, 3]

@@ -4,6 +4,7 @@ import json
 from itertools import combinations
 
 import pytest
+from dataset_helpers import write_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -62,6 +63,32 @@ def test_what_is_no_datalist_is_refused_by_name(tmp_path, content, message):
         read_unchecked(write(tmp_path / "list.json", **content))
     with pytest.raises(FileNotFoundError, match=r"gone\.json"):
         read_unchecked(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        *[(0, "0"), ("0", "0"), (0.0, "0"), (False, "False"), ("P", "P")],
+        *[(None, None), ("", None), (" ", None), (float("nan"), None), ("None", None), ("ANONYMOUS", None)],
+    ],
+)
+def test_a_patient_named_0_leaks_and_images_without_one_do_not(value, name):
+    splits = ("training", "test")
+    records = [{"image": f"{s}.png", "split": s, "class": None, "patient": value} for s in splits]
+    assert [(leak["kind"], leak["name"]) for leak in find_leaks(records, [])] == [("patient", name)] * bool(
+        name
+    )
+
+
+def test_a_recorded_group_named_0_is_one_and_null_is_none(tmp_path):
+    for number, name in enumerate("abcd"):
+        write_image(tmp_path / f"{name}.png", seed=number)
+    groups = {"a": 0, "b": 0.0, "c": None, "d": None}
+    records = [{"image": f"{name}.png", "label": 0, "group": group} for name, group in groups.items()]
+    listed = write(tmp_path / "list.json", root=None, training=records[::2], test=records[1::2])
+    report = audit_datalist(read_unchecked(listed))
+    assert report["duplicate_groups"] == [["a.png", "b.png"]]
+    assert report["counts"]["patients"] == 0
 
 
 @settings(max_examples=150)

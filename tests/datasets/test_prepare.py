@@ -2,14 +2,17 @@
 
 import _thread
 import json
+import re
 import signal
 import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from dataset_helpers import write_copies, write_image
+from PIL import Image
 from pydicom.data import get_testdata_file
 
 from covid_monai.datasets.collections import SOURCES
@@ -88,7 +91,7 @@ def test_absent_classes_are_named_and_nothing_is_written(folder, tmp_path, class
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (write_image, r"same pixels as covid/0.png"),
+        (write_image, r"contradicting labels: covid, normal"),
         (lambda path, _: path.write_text("<html>not found</html>"), "unreadable"),
     ],
 )
@@ -99,7 +102,7 @@ def test_a_class_that_loses_all_its_images_is_an_error_that_says_why(tmp_path, m
         write_image(root / "pneumonia" / f"{index}.png", seed=100 + index)
         make(write_image(root / "normal" / f"{index}.png"), index)
     with pytest.raises(
-        ValueError, match=rf"No image of class normal .*all 3 images are left out.*0.png \(.*{reason}"
+        ValueError, match=rf"No image of class \w+ .*all 3 images are left out.*0.png \(.*{reason}"
     ):
         prepare([("folder", root)], output=tmp_path / "list.json")
     assert not (tmp_path / "list.json").exists()
@@ -121,17 +124,156 @@ def test_wrong_wishes_fail_before_any_file_is_opened(folder, tmp_path, monkeypat
 def test_a_file_that_comes_twice_counts_once(folder, tmp_path):
     table = tmp_path / "labels.csv"
     table.write_text(
-        f"image,label\n{folder}/covid/0.png,normal\n{write_image(tmp_path / 'x.png', 9)},normal\n"
+        f"image,label\n{folder}/covid/0.png,Covid-19\n{write_image(tmp_path / 'x.png', 9)},normal\n"
     )
     datalist = prepare([("folder", folder), ("csv", table)], output=tmp_path / "list.json")
     assert len(images(datalist)) == len(set(images(datalist))) == 19
-    assert [item["image"] for item in datalist.excluded if "listed before" in item["reason"]] == [
-        (folder / "covid/0.png").relative_to(datalist.root).as_posix()
+    name = (folder / "covid/0.png").relative_to(datalist.root).as_posix()
+    assert [item["image"] for item in datalist.excluded if "listed before" in item["reason"]] == [name]
+    assert not datalist.label_conflicts
+
+
+def table_with(tmp_path, *lines, seed=0):
+    """Twelve images of covid and normal in turn, and further lines of their table."""
+    rows = []
+    for index in range(12):
+        write_image(tmp_path / f"{index}.png", seed=seed + index)
+        rows.append(f"{index}.png,{'normal' if index % 2 else 'covid'},p{index}")
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label,patient", *rows, *lines]) + "\n")
+    return [("csv", tmp_path)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0.png,normal,p0",
+        "./0.png,Normal ,p0",
+        "../{0}/0.png,normal,p0",
+        "{1}/0.png,normal,",
+        "link.png,normal,p0",
+        "hard.png,normal,p0",
+        "folder/0.png,normal,p0",
+        ".\\0.png,normal,p0",
+        "%30.png,normal,p0",
+        "0.png,1,p0",
+    ],
+)
+@pytest.mark.parametrize("check_duplicates", [True, False])
+def test_a_file_listed_with_two_labels_is_left_out_and_named(tmp_path, line, check_duplicates):
+    sources = table_with(tmp_path, line.format(tmp_path.name, tmp_path))
+    (tmp_path / "link.png").symlink_to("0.png")
+    (tmp_path / "hard.png").hardlink_to(tmp_path / "0.png")
+    (tmp_path / "folder").symlink_to(".")
+    wish = {"output": tmp_path / "list.json", "check_duplicates": check_duplicates}
+    classes = parse_classes("covid,normal") if "1,p0" in line else None
+    datalist = prepare(sources, classes=classes, **wish)
+    other = "1" if "1,p0" in line else "normal"
+    assert Counter(images(datalist)) == Counter(f"{index}.png" for index in range(1, 12))
+    (conflict,) = datalist.label_conflicts
+    assert [(each["class"], each["source"]) for each in conflict["images"]] == [
+        ("covid", "csv"),
+        (other, "csv"),
     ]
+    reasons = [item["reason"] for item in datalist.excluded if item["image"].endswith("0.png")]
+    assert f"contradicting labels: {', '.join(sorted(('covid', other)))}" in reasons
+    assert len(images(prepare(sources, label_conflicts="keep", **wish))) == 12
+    with pytest.raises(ValueError, match=r"1 image has contradicting labels.*0\.png \(covid\)"):
+        prepare(sources, label_conflicts="error", **wish)
+
+
+@pytest.mark.parametrize("line", ["0.png,COVID-19 ,p0", "./0.png,covid,", "11.png,normal,p11"])
+def test_a_file_listed_twice_with_one_label_counts_once(tmp_path, line):
+    datalist = prepare(table_with(tmp_path, line), output=tmp_path / "list.json", label_conflicts="error")
+    assert Counter(images(datalist)) == Counter(f"{index}.png" for index in range(12))
+    assert [item["reason"] for item in datalist.excluded] == ["the same file is listed before"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_order_of_contradicting_lines_does_not_matter(tmp_path, first):
+    table_with(tmp_path)
+    lines = ["x.png,tuberculosis,p9", "x.png,covid,p9", "y.png,tuberculosis,p9"]
+    write_image(tmp_path / "x.png", seed=99)
+    write_image(tmp_path / "y.png", seed=98)
+    text = (tmp_path / "labels.csv").read_text()
+    (tmp_path / "labels.csv").write_text(text + "\n".join([lines[first], lines[1 - first], lines[2]]))
+    wish = {"output": tmp_path / "list.json", "check_duplicates": False}
+    some = prepare([("csv", tmp_path)], classes=parse_classes("normal,covid"), **wish)
+    assert "x.png" not in images(some)
+    assert len(some.label_conflicts) == 1
+    merged = prepare([("csv", tmp_path)], classes=parse_classes("normal,ill=covid+tuberculosis"), **wish)
+    assert "x.png" in images(merged)  # both lines say ill
+    assert not merged.label_conflicts
+
+
+def test_the_patient_of_any_line_counts_and_0_is_one(tmp_path):
+    lines = [
+        "a.png,covid,",
+        "a.png,covid,0",
+        "b.png,normal,0",
+        "c.png,normal,ANONYMOUS",
+        "d.png,covid,ANONYMOUS",
+    ]
+    for number, name in enumerate("abcd"):
+        write_image(tmp_path / f"{name}.png", seed=50 + number)
+    datalist = prepare(table_with(tmp_path, *lines), output=tmp_path / "list.json", check_duplicates=False)
+    patients = {r["image"]: r["patient"] for split in SPLITS for r in datalist.splits[split]}
+    assert patients["a.png"] == patients["b.png"] == "csv:0"
+    assert (patients["c.png"], patients["d.png"]) == ("csv:c.png", "csv:d.png")
+
+
+@pytest.mark.parametrize(
+    ("patient_id", "expected"), [("0", "csv:0"), ("", None), ("ANONYMOUS", None), ("  ", None)]
+)
+def test_a_dicom_header_without_an_identifier_makes_no_common_patient(tmp_path, patient_id, expected):
+    records = []
+    for index in range(2):
+        ds = pydicom.dcmread(get_testdata_file("MR_small.dcm"))
+        ds.Modality, ds.SOPClassUID, ds.BodyPartExamined = "DX", "1.2.840.10008.5.1.4.1.1.1.1", "CHEST"
+        ds.file_meta.MediaStorageSOPClassUID, ds.PatientID = ds.SOPClassUID, patient_id
+        noise = np.random.default_rng(index).integers(0, 1000, (96, 96), dtype=np.uint16)
+        ds.Rows = ds.Columns = 256
+        ds.PixelData = np.kron(noise, np.ones((3, 3), np.uint16))[:256, :256].tobytes()
+        ds.save_as(tmp_path / f"{index}.dcm")
+        records.append(f"{index}.dcm,{'covid' if index else 'normal'}")
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label", *records]))
+    datalist = prepare([("csv", tmp_path)], output=tmp_path / "list.json", check_duplicates=False)
+    patients = [r["patient"] for split in SPLITS for r in datalist.splits[split]]
+    assert sorted(patients) == ([expected] * 2 if expected else ["csv:0.dcm", "csv:1.dcm"])
+
+
+def test_images_of_one_patient_alone_are_told_from_a_fraction_that_is_too_small(tmp_path):
+    sources = table_with(tmp_path)
+    text = (tmp_path / "labels.csv").read_text()
+    (tmp_path / "labels.csv").write_text(re.sub(r",p\d+$", ",P1", text, flags=re.MULTILINE))
+    datalist = prepare(sources, output=tmp_path / "list.json", check_duplicates=False)
+    with pytest.raises(ValueError, match=r"All 12 images are of one patient.*Add images of other patients"):
+        datalist.records("validation")
+    two = prepare(table_with(tmp_path), output=tmp_path / "two.json", test_fraction=0, check_duplicates=False)
+    with pytest.raises(ValueError, match="a --test-fraction above 0"):
+        two.records("test")
+
+
+def test_an_earlier_line_hides_no_error_of_the_table(tmp_path):
+    sources = table_with(tmp_path, "\0.png,covid,p1")
+    with pytest.raises(ValueError, match=r"labels\.csv, line 14: the table has a NUL byte"):
+        prepare(sources, output=tmp_path / "list.json")
+    assert not (tmp_path / "list.json").exists()
+
+
+def test_copies_with_two_labels_are_left_out_across_collections(tmp_path):
+    write_copies(tmp_path / "folder")
+    sources = [("folder", tmp_path / "folder"), *table_with(tmp_path / "table", "c.jpg,normal,c", seed=100)]
+    with Image.open(tmp_path / "folder/covid/covid5.png") as image:
+        image.resize((220, 220)).save(tmp_path / "table/c.jpg", quality=70)
+    datalist = prepare(sources, output=tmp_path / "list.json")
+    assert [len(conflict["images"]) for conflict in datalist.label_conflicts] == [3, 3, 3, 2]
+    assert {each["source"] for each in datalist.label_conflicts[-1]["images"]} == {"folder", "csv"}
+    named = {each["image"] for conflict in datalist.label_conflicts for each in conflict["images"]}
+    assert not named & set(images(datalist))
+    assert named == {i["image"] for i in datalist.excluded if i["reason"].startswith("contradicting")}
 
 
 def test_views_are_filtered_and_dicom_headers_fill_in_what_the_source_lacks(tmp_path):
-    pydicom = pytest.importorskip("pydicom")
     lines = ["image,label,view"]
     for index, view in enumerate(["PA", "LL", "AP SUPINE", ""]):
         ds = pydicom.dcmread(get_testdata_file("MR_small.dcm"))
@@ -201,7 +343,7 @@ def test_interruption_stops_soon_and_leaves_no_file(folder, tmp_path, monkeypatc
 def test_copies_go_and_an_image_stays_on_one_side_of_the_split(tmp_path):
     copies = write_copies(tmp_path / "copies")
     part = {"validation_fraction": 0.3, "test_fraction": 0.3}
-    datalist = prepare([("folder", copies)], output=tmp_path / "list.json", **part)
+    datalist = prepare([("folder", copies)], output=tmp_path / "list.json", label_conflicts="keep", **part)
     records = {r["image"]: (split, r) for split in SPLITS for r in datalist.splits[split]}
     assert {item["image"]: item["reason"] for item in datalist.excluded} == {
         f"covid/z{index}.png": f"same pixels as covid/covid{index}.png" for index in range(3)

@@ -4,10 +4,13 @@ A collection's module finds its images with `images_by_class`, `image_files` or 
 view, sex and age from a row of a table. docs/add-dataset.md has an example.
 """
 
+import codecs
 import csv
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +30,9 @@ _CLASS_OF_NAME = {
     **dict.fromkeys(("viral_pneumonia", "bacterial_pneumonia"), PNEUMONIA),
     **dict.fromkeys(("covid_19", "covid19", "sars_cov_2"), COVID),
 }
-_UNKNOWN_WORDS = frozenset({"", "?", "unknown", "nan", "none", "n/a"})
+_UNKNOWN_WORDS = frozenset({"", "?", "-", "unknown", "nan", "none", "null", "n/a", "na", "<na>"})
+# What de-identification leaves in the place of an identifier: it is of many patients.
+_NO_PATIENT = frozenset({"anonymous", "anonymized", "anonymised", "anon", "deidentified", "de-identified"})
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
@@ -135,29 +140,62 @@ def images_by_class(folder: Path, class_folders: Sequence[str]) -> Iterator[tupl
 
 
 def read_table(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Read a CSV file with a header, without spaces around the cells; it must have `columns`.
+    """Read a table with a header, without spaces around the cells; it must have `columns`.
+
+    Commas, semicolons or tabs separate the cells. The text is UTF-8, or UTF-16 with a byte order mark.
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If it is not UTF-8 text or lacks one of `columns`.
+        ValueError: If it is not such a table or lacks one of `columns`; the message names the line.
     """
     if not path.is_file():
         needed = ", ".join(columns)
         raise FileNotFoundError(f"{path}: no such file. Give a CSV file with the columns {needed}.")
+    text = _decode_table(path)
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)  # the comma where there is none
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restval="")
-            header = list(reader.fieldnames or ())
-            rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: not a CSV file in UTF-8 ({error}). Save it as CSV in UTF-8.") from error
+        header = [name.strip() for name in next(reader, [])]
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as error:
+        where = f"{path}, line {reader.line_num}"
+        raise ValueError(f"{where}: the quotes or line ends are damaged ({error}). Save it again.") from error
     missing = [name for name in columns if name not in header]
     if missing:
         noun = "column" if len(missing) == 1 else "columns"
         raise ValueError(
             f"{path}: expected the {noun} {', '.join(missing)}; found {', '.join(header) or 'none'}."
         )
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path}: the column {twice[0]} occurs twice. Remove or rename one of them.")
+    rows = []
+    for number, cells in lines:
+        if any(cells[len(header) :]):
+            raise ValueError(
+                f"{path}, line {number}: expected {len(header)} cells, found {len(cells)}. Put a cell that "
+                f"contains {delimiter!r} in quotation marks."
+            )
+        if any(cells) and cells != header:  # tables that were joined repeat the header
+            rows.append({name: cell for name, cell in zip_longest(header, cells, fillvalue="") if name})
     return rows
+
+
+def _decode_table(path: Path) -> str:
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: the text is not UTF-8. Save the table as CSV in UTF-8."
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(f"{path}, line {line}: the table has a NUL byte, so it is damaged. Save it again.")
+    return text
 
 
 def facts_of(
@@ -214,6 +252,19 @@ def to_age(text: str | None) -> float | None:
     return round(age, 2) if age <= 120 else None  # NIH has ages such as 412: typing errors
 
 
-def known_text(text: str | None) -> str | None:
-    """Return the text of a cell, `None` where it is empty or a word such as `unknown`."""
-    return None if text is None or text.lower() in _UNKNOWN_WORDS else text
+def known_text(value: object) -> str | None:
+    """Return the text of a cell or of a JSON value, `None` where it is empty or a word such as `unknown`.
+
+    >>> known_text(0), known_text(3.0), known_text(" P1 "), known_text("NA"), known_text(float("nan"))
+    ('0', '3', 'P1', None, None)
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # data frames turn whole numbers into floats where a value is missing
+    text = "" if value is None else str(value).strip()
+    return None if text.lower() in _UNKNOWN_WORDS else text
+
+
+def known_patient(value: object) -> str | None:
+    """Return an identifier of a patient as `known_text`; `None` for a word such as `ANONYMOUS` too."""
+    text = known_text(value)
+    return None if text is None or text.lower() in _NO_PATIENT else text

@@ -1,7 +1,8 @@
 """A person's own images: a folder for each class, a CSV file, or DICOM files with a CSV file of labels."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.collections.base import (
@@ -12,6 +13,7 @@ from covid_monai.datasets.collections.base import (
     Split,
     facts_of,
     image_files,
+    known_patient,
     known_text,
     read_table,
     to_class_name,
@@ -48,13 +50,27 @@ def _read_csv(root: Path) -> Iterator[Record | Excluded]:
     """Yield the listed images; their paths are absolute, or relative to the CSV file's folder."""
     table = root if root.is_file() else root / "labels.csv"
     for row in read_table(table, columns=("image", "label")):
-        image = table.parent / row["image"]
-        if not row["image"] or not known_text(row["label"]):
+        image = _locate(row["image"], table.parent)
+        class_name = to_class_name(known_text(row["label"]) or "")
+        if not row["image"] or not class_name:
             yield Excluded(image, "no label" if row["image"] else "a line without an image")
             continue
-        class_name, patient = to_class_name(row["label"]), known_text(row.get("patient"))
-        split = _split(row, table=table)
+        patient, split = known_patient(row.get("patient")), _split(row, table=table)
         yield Record(image, class_name, patient=patient, split=split, **facts_of(row))
+
+
+def _locate(text: str, folder: Path) -> Path:
+    """Return the file that a cell names, also as Windows or a browser writes its path."""
+    spellings = (text, text.replace("\\", "/"), unquote(text.removeprefix("file://")))
+    paths = [folder / spelled for spelled in spellings]
+    return next((path for path in paths if _is_file(path)), paths[0])
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long for a file
+        return False
 
 
 def _read_dicom_folder(folder: Path) -> Iterator[Record | Excluded]:
@@ -63,8 +79,8 @@ def _read_dicom_folder(folder: Path) -> Iterator[Record | Excluded]:
     Files without a label, files that are not DICOM, and labels without a file are excluded by name.
     """
     table = folder / "labels.csv"
-    key, row_of = _rows_by_key(table)
-    unused = set(row_of)
+    key, rows_of = _rows_by_key(table)
+    unused = set(rows_of)
     for image in image_files(folder, recursive=True):
         try:
             header = _header(image)
@@ -72,17 +88,16 @@ def _read_dicom_folder(folder: Path) -> Iterator[Record | Excluded]:
             yield Excluded(image, str(error).removeprefix(f"{image.name}: "))
             continue
         value = image.relative_to(folder).as_posix() if key == "path" else header[key]
-        row = row_of.get(value)
+        rows = [row for row in rows_of.get(value, ()) if known_text(row["label"])]
         unused.discard(value)
-        if row is None or not known_text(row["label"]):
+        if not rows:
             yield Excluded(image, f"no label for {key} {value or '(empty)'} in labels.csv")
-            continue
-        class_name = to_class_name(row["label"])
-        patient = known_text(row.get("patient")) or known_text(header["PatientID"])
-        facts = facts_of(header, view="ViewPosition", sex="PatientSex", age="PatientAge")
-        facts |= {name: fact for name, fact in facts_of(row).items() if fact is not None}
-        split = _split(row, table=table)
-        yield Record(image, class_name, patient=patient, split=split, **facts)
+        for row in rows:  # several where the table contradicts itself
+            patient = known_patient(row.get("patient")) or known_patient(header["PatientID"])
+            facts = facts_of(header, view="ViewPosition", sex="PatientSex", age="PatientAge")
+            facts |= {name: fact for name, fact in facts_of(row).items() if fact is not None}
+            split = _split(row, table=table)
+            yield Record(image, to_class_name(row["label"]), patient=patient, split=split, **facts)
     for value in sorted(unused):
         yield Excluded(table, f"labels.csv: no file with {key} {value or '(empty)'}")
 
@@ -95,8 +110,8 @@ def _split(row: dict[str, str], *, table: Path) -> Split | None:
     return SPLIT_NAMES.get(word)
 
 
-def _rows_by_key(table: Path) -> tuple[str, dict[str, dict[str, str]]]:
-    """Return the key column and the rows by key; a key with two labels is an error."""
+def _rows_by_key(table: Path) -> tuple[str, dict[str, list[dict[str, str]]]]:
+    """Return the key column and the rows by key, one for each label of the key."""
     rows = read_table(table, columns=("label",))
     header = list(rows[0]) if rows else []
     keys = [key for key in _KEYS if key in header]
@@ -104,13 +119,11 @@ def _rows_by_key(table: Path) -> tuple[str, dict[str, dict[str, str]]]:
         raise ValueError(
             f"{table}: expected one column of {', '.join(_KEYS)}; found {', '.join(header) or 'no rows'}."
         )
-    row_of: dict[str, dict[str, str]] = {}
+    rows_of: dict[str, dict[str, dict[str, str]]] = {}
     for row in rows:
-        value, label = row[keys[0]], row["label"]
-        first = row_of.setdefault(value, row)["label"]
-        if to_class_name(first) != to_class_name(label):
-            raise ValueError(f"{table}: {keys[0]} {value} has two labels, {first} and {label}. Keep one row.")
-    return keys[0], row_of
+        value = PurePosixPath(row["path"].replace("\\", "/")).as_posix() if keys == ["path"] else row[keys[0]]
+        rows_of.setdefault(value, {}).setdefault(to_class_name(row["label"]), row)
+    return keys[0], {value: list(of_label.values()) for value, of_label in rows_of.items()}
 
 
 def _header(image: Path) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Removal of exact copies from the records, and groups for the images that remain of one image."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from covid_monai.datasets.collections.base import Excluded, Record, relative_to
 from covid_monai.datasets.datalist import COPY
+from covid_monai.datasets.duplicates.label_conflicts import LabelConflicts, settle_label_conflicts
 from covid_monai.datasets.grouping import link_shared_images, name_patients
 
 
@@ -16,28 +16,40 @@ class Distinct:
     """Records without exact copies, and what was found on the way."""
 
     records: list[Record]  # with one patient for all who share an image
-    copies: Sequence[Excluded] = ()  # exact copies, which are left out
+    excluded: Sequence[Excluded] = ()  # images with contradicting labels, and exact copies
     group_of: Mapping[Path, str] = field(default_factory=dict)  # name of each file's group, if it has one
     label_conflicts: Sequence[dict[str, Any]] = ()  # groups with more than one class, as in the datalist
 
 
-def remove_duplicates(records: Sequence[Record], *, root: Path, compare_pixels: bool) -> Distinct:
-    """Join the patients who share an image, drop exact copies, and name the groups of near copies.
+def remove_duplicates(
+    records: Sequence[Record],
+    *,
+    root: Path,
+    compare_pixels: bool,
+    repeats: Mapping[Path, Sequence[Record]],
+    treatment: LabelConflicts,
+) -> Distinct:
+    """Join the patients who share an image, settle contradicting labels, drop exact copies, and name groups.
 
     Patients, groups and reasons name the files from `root`. Without `compare_pixels`, only file names show
-    which images are the same.
+    which images are the same. `settle_label_conflicts` explains `repeats` and `treatment`.
     """
     named = name_patients(records, root=root)
-    if not compare_pixels:
-        return Distinct(link_shared_images(named))
-    # Here and not above: it imports OpenCV.
-    from covid_monai.datasets.duplicates.detection import find_duplicates
+    groups: Sequence[Sequence[Path]] = ()
+    same_pixels: Sequence[Sequence[Path]] = ()
+    if compare_pixels:
+        # Here and not above: it imports OpenCV.
+        from covid_monai.datasets.duplicates.detection import find_duplicates
 
-    found = find_duplicates([record.image for record in records])
-    linked = link_shared_images(named, same_image=found.groups)
-    group_of = name_groups(found.groups, root=root)
-    kept, copies = drop_copies(linked, found.copies(), root=root)
-    return Distinct(kept, copies, group_of, label_conflicts(linked, group_of, root=root))
+        found = find_duplicates([record.image for record in records])
+        groups, same_pixels = found.groups, found.copies()
+    linked = link_shared_images(named, same_image=groups)
+    group_of = name_groups(groups, root=root)
+    settled, contradicting, conflicts = settle_label_conflicts(
+        linked, group_of, repeats, root=root, treatment=treatment
+    )
+    kept, copies = drop_copies(settled, same_pixels, root=root)
+    return Distinct(kept, [*contradicting, *copies], group_of, conflicts)
 
 
 def name_groups(groups: Iterable[Sequence[Path]], *, root: Path) -> dict[Path, str]:
@@ -63,22 +75,6 @@ def drop_copies(
                 reasons[record.image] = f"{COPY} {relative_to(alike[0].image, root)}"
     kept = [record for record in records if record.image not in reasons]
     return kept, [Excluded(image, reason) for image, reason in reasons.items()]
-
-
-def label_conflicts(
-    records: Iterable[Record], group_of: Mapping[Path, str], *, root: Path
-) -> list[dict[str, Any]]:
-    """Return the groups with more than one class: `group`, and `images` with `image` and `class` of each."""
-    members: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.image in group_of:
-            members[group_of[record.image]].append(record)
-    conflicts = []
-    for name, alike in sorted(members.items()):
-        if len({record.class_name for record in alike}) > 1:
-            images = [{"image": relative_to(each.image, root), "class": each.class_name} for each in alike]
-            conflicts.append({"group": name, "images": images})
-    return conflicts
 
 
 def _facts(record: Record) -> int:

@@ -288,7 +288,7 @@ def share_with_interval(
 
     >>> bootstrap = PatientBootstrap(list("abcdef"))
     >>> [round(x, 2) for x in share_with_interval([1, 1, 0, 1, 1, 1], bootstrap)]
-    [0.83, 0.29, 0.98]
+    [0.83, 0.18, 0.99]
     """
     shares = np.asarray(values, dtype=np.float64)
     rows = np.ones(len(shares), dtype=bool) if among is None else np.asarray(among, dtype=bool)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covid_monai.datasets.collections.base import Record
-from covid_monai.datasets.duplicates.removal import drop_copies, label_conflicts, name_groups
+from covid_monai.datasets.duplicates.removal import drop_copies, name_groups
 from covid_monai.datasets.grouping import connected, link_shared_images, name_patients
 from covid_monai.datasets.split import split_by_patient
 
@@ -44,23 +44,10 @@ def test_a_published_test_keeps_all_its_images():
     assert [left_out.reason for left_out in excluded] == ["same pixels as 2.png"]
 
 
-def test_one_image_with_two_classes_is_a_conflict_and_its_group_is_named_by_its_first_file():
-    records = [
-        image("a.png"),
-        image("b.png", "normal"),
-        image("c.png"),
-        image("d.png"),
-        image("e.png", "normal"),
-    ]
+def test_a_group_is_named_by_its_first_file():
     group_of = name_groups([paths("a.png", "b.png"), paths("c.png", "d.png")], root=ROOT)
     assert group_of[ROOT / "d.png"] == "c.png"
     assert ROOT / "e.png" not in group_of
-    assert label_conflicts(records, group_of, root=ROOT) == [
-        {
-            "group": "a.png",
-            "images": [{"image": "a.png", "class": "covid"}, {"image": "b.png", "class": "normal"}],
-        }
-    ]
 
 
 RECORDS = st.lists(
