@@ -1,6 +1,6 @@
 """The part of the body that a header names: a chest, or another one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pydicom.dataset import Dataset
 
@@ -10,29 +10,18 @@ from covid_monai.dicom.header_terms import (
     Finding,
     Terms,
     contradiction,
-    find_code,
-    flatten,
     get_code_string,
     get_items,
+    judge_code,
     load_table,
     plain_words,
 )
 
 _TABLE = load_table("body_part.yaml")
-_CHEST, _OTHER = Terms(flatten(_TABLE["chest"])), Terms(flatten(_TABLE["other"]))
-_OTHER_IN_CODES = Terms(flatten(_TABLE["other_in_codes"]))
+_CHEST, _OTHER = Terms(_TABLE["chest"]), Terms(_TABLE["other"])
+_OTHER_IN_CODES = Terms(_TABLE["other_in_codes"])
 _ADJECTIVES, _NOT_CHEST = Terms(_TABLE["chest_adjectives"]), Terms(_TABLE["not_chest"])
 _SERIES = Terms(_TABLE["series"])
-
-# What the elements describe decides their rank: the image or its series, before the study.
-_CODED = ("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence")
-_OF_SERIES = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
-_SERIES_CODES = ("SeriesDescriptionCodeSequence", "PerformedProtocolCodeSequence")
-_OF_STUDY = (
-    *("PerformedProcedureStepDescription", "ScheduledProcedureStepDescription"),
-    *("RequestedProcedureDescription", "StudyDescription"),
-)
-_STUDY_CODES = ("ProcedureCodeSequence", "RequestedProcedureCodeSequence", "ScheduledProtocolCodeSequence")
 
 
 def check_body_part(ds: Dataset) -> None:
@@ -52,33 +41,27 @@ def check_body_part(ds: Dataset) -> None:
 
 
 def _of_image(ds: Dataset) -> Iterator[Finding]:
-    yield from _judge("BodyPartExamined", get_code_string(ds, "BodyPartExamined"), in_code=True)
-    for keyword in _CODED:
+    yield from _judge("BodyPartExamined", get_code_string(ds, "BodyPartExamined"))
+    for keyword in _TABLE["elements"]["codes"]:
         for item in get_items(ds, keyword):
-            if name := find_code(item, _TABLE["chest_codes"]):
-                yield Finding(keyword, name, fits=True)
-            elif name := find_code(item, _TABLE["other_codes"]):
-                yield Finding(keyword, name, fits=False)
-            else:
-                yield from _judge(keyword, get_text(item, "CodeMeaning"), in_code=True)
-    yield from _described(ds, _OF_SERIES, _SERIES_CODES)
+            yield from judge_code(keyword, item, _TABLE["chest_codes"], _TABLE["other_codes"], _judge)
+    yield from _described(ds, _TABLE["elements"]["series"])
 
 
 def _of_study(ds: Dataset) -> list[Finding]:
     holders = [ds, *get_items(ds, "RequestAttributesSequence")]
-    findings = [found for holder in holders for found in _described(holder, _OF_STUDY, _STUDY_CODES)]
+    findings = [found for holder in holders for found in _described(holder, _TABLE["elements"]["study"])]
     return [] if any(finding.fits for finding in findings) else findings
 
 
-def _described(ds: Dataset, texts: tuple[str, ...], sequences: tuple[str, ...]) -> Iterator[Finding]:
-    for keyword in texts:
-        yield from _judge(keyword, get_text(ds, keyword))
-    for keyword in sequences:
-        for item in get_items(ds, keyword):
-            yield from _judge(keyword, get_text(item, "CodeMeaning"))
+def _described(ds: Dataset, keywords: Sequence[str]) -> Iterator[Finding]:
+    for keyword in keywords:
+        meanings = [get_text(item, "CodeMeaning") for item in get_items(ds, keyword)]
+        for text in meanings or [get_text(ds, keyword)]:
+            yield from _judge(keyword, text, in_code=False)
 
 
-def _judge(element: str, text: str, *, in_code: bool = False) -> Iterator[Finding]:
+def _judge(element: str, text: str, *, in_code: bool = True) -> Iterator[Finding]:
     """Yield what a text names: a chest, if it names that too; nothing for a text without a known term."""
     words = _SERIES.remove(plain_words(text))
     chest = _CHEST.find(_NOT_CHEST.remove(words))

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
 from typing import Any, NamedTuple
@@ -54,10 +54,14 @@ def get_code_string(ds: Dataset, keyword: str) -> str:
 
 
 class Terms:
-    """Terms of a table: whole words, a space also stands for none, `*` for any further letters."""
+    """Terms of a table: whole words, a space also stands for none, `*` for any further letters.
 
-    def __init__(self, terms: Iterable[str]) -> None:
-        words = [plain_words(term.replace("*", "STAR")).replace("STAR", "*") for term in terms]
+    Args:
+        table: Terms, or groups of them by part of the body and language.
+    """
+
+    def __init__(self, table: Mapping[str, Any] | Sequence[str]) -> None:
+        words = [plain_words(term.replace("*", "STAR")).replace("STAR", "*") for term in _flatten(table)]
         self._names = [word.replace("*", "") for word in words]
         patterns = (word.replace(" ", " ?").replace("*", r"\w*") for word in words)
         self._pattern = re.compile("|".join(rf"(\b{pattern}\b)" for pattern in patterns))
@@ -78,13 +82,10 @@ def load_table(name: str) -> dict[str, Any]:
     return table
 
 
-def flatten(terms: Mapping[str, Any] | Sequence[str]) -> Iterator[str]:
-    """Yield the terms of a part of a table, whatever groups them (parts of the body, languages)."""
-    if isinstance(terms, Mapping):
-        for group in terms.values():
-            yield from flatten(group)
-    else:
-        yield from terms
+def _flatten(table: Mapping[str, Any] | Sequence[str]) -> list[str]:
+    if isinstance(table, Mapping):
+        return [term for group in table.values() for term in _flatten(group)]
+    return list(table)
 
 
 def get_items(ds: Dataset, keyword: str) -> Iterator[Dataset]:
@@ -102,6 +103,19 @@ def find_code(item: Dataset, names: Mapping[str, str]) -> str | None:
         code = Code(value, "SRT", "")
         return next((name for known, name in names.items() if code == Code(known, "SCT", "")), None)
     return names.get(value)
+
+
+def judge_code(
+    element: str,
+    item: Dataset,
+    fitting: Mapping[str, str],
+    other: Mapping[str, str],
+    judge_text: Callable[[str, str], Iterable[Finding]],
+) -> Iterable[Finding]:
+    """Return what a code item names: by its code in two tables, or else by the text of its meaning."""
+    if name := find_code(item, {**fitting, **other}):
+        return [Finding(element, name, fits=name in fitting.values())]
+    return judge_text(element, get_text(item, "CodeMeaning"))
 
 
 def contradiction(findings: Sequence[Finding]) -> str | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -12,19 +13,16 @@ from covid_monai.dicom.header_terms import (
     Finding,
     Terms,
     contradiction,
-    find_code,
-    flatten,
     get_code_string,
     get_items,
+    judge_code,
     load_table,
     plain_words,
 )
 
 _TABLE = load_table("view.yaml")
-_FRONTAL, _LATERAL, _OTHER = (Terms(flatten(_TABLE[name])) for name in ("frontal", "lateral", "other"))
+_FRONTAL, _LATERAL, _OTHER = (Terms(_TABLE[name]) for name in ("frontal", "lateral", "other"))
 _OTHER_IN_CODES, _LYING = Terms(_TABLE["other_in_codes"]), Terms(_TABLE["lying"])
-
-_HINTS = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription", "BodyPartExamined")
 
 
 def check_view(meta: Mapping[str, Any]) -> None:
@@ -57,8 +55,10 @@ def find_other_view(ds: Dataset) -> str:
     """
     findings = list(_of_image(ds))
     if not findings:
-        hints = (finding for keyword in _HINTS for finding in _judge(keyword, get_text(ds, keyword)))
-        findings = [finding for finding in [next(hints, None)] if finding]
+        hints = (
+            found for word in _TABLE["hints"] for found in _judge(word, get_text(ds, word), in_code=False)
+        )
+        findings = list(islice(hints, 1))
     return contradiction(findings) or ""
 
 
@@ -68,43 +68,25 @@ def is_other_view(text: str) -> bool:
     >>> [is_other_view(text) for text in ("AP Supine", "L", "LLAT", "PA and lateral", "unknown")]
     [False, True, True, False, False]
     """
-    return any(not finding.fits for finding in _judge("", text, in_code=True))
+    return any(not finding.fits for finding in _judge("", text))
 
 
 def _of_image(ds: Dataset) -> Iterator[Finding]:
-    yield from _judge("ViewPosition", get_code_string(ds, "ViewPosition"), in_code=True)
+    yield from _judge("ViewPosition", get_code_string(ds, "ViewPosition"))
     views = list(get_items(ds, "ViewCodeSequence"))
-    for item in views:
-        yield from _coded("ViewCodeSequence", item)
-    for holder in (ds, *views):  # the standard has modifiers in the items
-        for modifier in get_items(holder, "ViewModifierCodeSequence"):
-            yield from _modified("ViewModifierCodeSequence", modifier, _TABLE["modifier_codes"])
-    for item in get_items(ds, "PatientOrientationCodeSequence"):
-        for modifier in get_items(item, "PatientOrientationModifierCodeSequence"):
-            yield from _modified("PatientOrientationModifierCodeSequence", modifier, _TABLE["position_codes"])
+    positions = get_items(ds, "PatientOrientationCodeSequence")
+    for keyword, holders, codes in (
+        ("ViewCodeSequence", [ds], "other_codes"),
+        ("ViewModifierCodeSequence", [ds, *views], "modifier_codes"),
+        ("PatientOrientationModifierCodeSequence", [ds, *positions], "position_codes"),
+    ):
+        for item in (item for holder in holders for item in get_items(holder, keyword)):
+            yield from judge_code(keyword, item, _TABLE["frontal_codes"], _TABLE[codes], _judge)
     if side := _direction_from_the_side(get_text(ds, "PatientOrientation").upper()):
         yield Finding("PatientOrientation", side, fits=False)
     position = get_text(ds, "PatientPosition").upper()
     if re.fullmatch(r"(HF|FF|AF|PF)D[LR]", position):  # PS3.3 C.7.3.1.1.2: decubitus left or right
         yield Finding("PatientPosition", position, fits=False)
-
-
-def _coded(element: str, item: Dataset) -> Iterator[Finding]:
-    if name := find_code(item, _TABLE["frontal_codes"]):
-        yield Finding(element, name, fits=True)
-    elif name := find_code(item, _TABLE["other_codes"]):
-        yield Finding(element, name, fits=False)
-    else:
-        yield from _judge(element, get_text(item, "CodeMeaning"), in_code=True)
-
-
-def _modified(element: str, item: Dataset, names: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield a modifier that makes a view another one; the others leave it as it is."""
-    if name := find_code(item, names):
-        yield Finding(element, name, fits=False)
-    else:
-        judged = _judge(element, get_text(item, "CodeMeaning"), in_code=True)
-        yield from (finding for finding in judged if not finding.fits)
 
 
 def _direction_from_the_side(orientation: str) -> str | None:
@@ -119,7 +101,7 @@ def _direction_from_the_side(orientation: str) -> str | None:
     return next(sideways, None)
 
 
-def _judge(element: str, text: str, *, in_code: bool = False) -> Iterator[Finding]:
+def _judge(element: str, text: str, *, in_code: bool = True) -> Iterator[Finding]:
     """Yield the view that a text names; nothing for one that names none, or a frontal and a lateral one."""
     words = _LYING.remove(plain_words(text))
     other = _OTHER.find(words)
