@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from covid_monai.cli.data import app
 from covid_monai.core.vocabulary import RESEARCH_USE
-from covid_monai.evaluation.report.audit_page import GROUPS_SHOWN, audit_html, audit_verdict
 
 CLASSES = ("normal", "covid")
 
@@ -90,35 +89,6 @@ def test_wrong_usage_ends_in_an_error_that_names_the_way_out(images, tmp_path):
     assert not (tmp_path / "out").exists()
     moved = run(lonely, "--output", tmp_path / "out", "--dataset-dir", images, "--no-confounding")
     assert moved.exit_code == 1
-
-
-def test_the_page_draws_a_bounded_number_of_groups_and_says_so(images):
-    records = [
-        {"image": name, "split": split, "class": None}
-        for name in ("again.jpg", "missing.png")
-        for split in ("training", "test")
-    ]
-    leaks = [
-        {"kind": "patient", "name": f"p{n}", "splits": ["test", "training"], "paths": records[:4:3]}
-        for n in range(GROUPS_SHOWN + 5)
-    ]
-    counts = {"images": 4, "splits": {}, "patients": 1, "compared": 1, "exact_pairs": 0, "near_pairs": 0}
-    report = {
-        "datalist": "list.json",
-        "root": str(images),
-        "counts": counts | {"unreadable": 1},
-        "leaks": leaks,
-        "duplicate_groups": [],
-        "label_conflicts": [],
-        "unreadable": [{"image": "missing.png", "reason": "There is no such file. Check the path."}],
-        "confounding": None,
-        "notice": RESEARCH_USE,
-    }
-    assert f"in more than one split: {GROUPS_SHOWN + 5} patients." in audit_verdict(report)[0]
-    page = audit_html({**report, "verdict": audit_verdict(report)}, records)
-    assert f"The first {GROUPS_SHOWN} of {GROUPS_SHOWN + 5} are shown" in page
-    assert page.count('<div class="row">') == GROUPS_SHOWN
-    assert "cannot be shown" in page
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """The report as a reader meets it: numbers, verdict, one self-contained accessible page."""
 
-import io
 import json
 import re
 import subprocess
@@ -9,14 +8,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
 from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 from covid_monai.evaluation.report.gallery import image_uri, overlay_uri
-from covid_monai.evaluation.report.metric_wording import metrics_table
 from covid_monai.evaluation.report.report_files import write_report
 from covid_monai.evaluation.shortcuts.saliency import summarise_lung_share, summarise_randomisation
 
@@ -299,27 +296,11 @@ def test_markup_in_names_stays_text(tmp_path):
     names = ("<b>normal</b>", "[red]covid")
     provenance = {"model": {"name": "<script>alert(1)</script>"}}
     rows = make_rows("test", 20, names=names, source=lambda *_: '"><img src=x>')
-    values = make_report(tmp_path, rows, names=names, provenance=provenance)
+    make_report(tmp_path, rows, names=names, provenance=provenance)
     page = Page((tmp_path / "report.html").read_text())
     assert not page.all("script")
     assert all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
     assert "<script>alert(1)</script>" in page.text
-    assert "[red]covid" in printed(values)
-
-
-def printed(values):
-    console = Console(file=io.StringIO(), width=80)
-    console.print(metrics_table(values))
-    return console.file.getvalue()
-
-
-def test_terminal_summary_shows_headline_intervals_and_each_class(report):
-    values, text = report[0], printed(report[0])
-    auroc = values["test"]["auroc"]
-    assert re.search(rf"Macro AUROC .*{auroc['value']:.3f} .*{auroc['low']:.3f} to {auroc['high']:.3f}", text)
-    assert [name for name in NAMES if f"{name} (40 images)" in text] == list(NAMES)
-    assert text.count("Sensitivity") == 3
-    assert "120 images, 40 patients" in text
 
 
 def test_wrong_input_is_named(tmp_path):
