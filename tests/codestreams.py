@@ -44,7 +44,11 @@ def jpeg_ls(pixels, precision, *, error=0):
     from jpeg_ls import encode_buffer
 
     samples = 1 if pixels.ndim == 2 else 3
-    return bytes(encode_buffer(pixels.tobytes(), *pixels.shape[:2], samples, precision, lossy_error=error))
+    return bytes(
+        encode_buffer(
+            pixels.tobytes(), *pixels.shape[:2], samples, precision, lossy_error=error, interleave_mode=2
+        )
+    )
 
 
 def jpeg2000(pixels, precision, **options):
@@ -74,3 +78,36 @@ SYNTAXES = {
     "jpeg-ls": JPEGLSLossless,
     "j2k": JPEG2000Lossless,
 }
+
+
+def signed(pixels, precision):
+    return (pixels.astype(np.int32) - (1 << (precision - 1))).astype(np.int8 if precision <= 8 else np.int16)
+
+
+def every_stream(shade):
+    """Conformant streams of `shade` [H, W] in [0, 1]: name, format, stream, samples and bits."""
+
+    def grey(bits, turned=False):
+        pixels = np.rint(shade * (2**bits - 1)).astype(np.uint8 if bits <= 8 else np.uint16)
+        return np.ascontiguousarray(pixels.T) if turned else pixels
+
+    colour = np.repeat(grey(8)[..., None], 3, 2)
+    for bits in (7, 8, 12, 16):
+        yield f"lossless {bits}", "lossless", lossless_jpeg(grey(bits), bits), 1, bits
+    for bits in (6, 8, 12, 16):
+        yield f"jpeg-ls {bits}", "jpeg-ls", jpeg_ls(grey(bits), bits), 1, bits
+    for bits in (7, 8, 10, 12, 16):
+        yield f"j2k {bits}", "j2k", jpeg2000(grey(bits), bits), 1, bits
+    yield "jpeg", "jpeg", jpeg(grey(8)), 1, 8
+    yield "jpeg progressive", "jpeg", jpeg(grey(8), progressive=True), 1, 8
+    yield "jpeg restarts", "jpeg", jpeg(grey(8), restart_marker_blocks=4), 1, 8
+    yield "jpeg colour", "jpeg", jpeg(colour), 3, 8
+    yield "jpeg-ls near", "jpeg-ls", jpeg_ls(grey(12), 12, error=2), 1, 12
+    yield "jpeg-ls colour", "jpeg-ls", jpeg_ls(colour, 8), 3, 8
+    yield "j2k lossy", "j2k", jpeg2000(grey(12), 12, compression_ratios=[8]), 1, 12
+    yield "j2k in jp2", "j2k", jpeg2000(grey(12), 12, codec_format=1), 1, 12
+    yield "j2k colour", "j2k", jpeg2000(colour, 8, photometric_interpretation=1, use_mct=True), 3, 8
+    for bits in (8, 12):
+        yield f"j2k signed {bits}", "j2k", jpeg2000(signed(grey(bits), bits), bits), 1, bits
+    yield "j2k turned", "j2k", jpeg2000(grey(12, turned=True), 12), 1, 12
+    yield "jpeg turned", "jpeg", jpeg(grey(8, turned=True)), 1, 8

@@ -1,19 +1,23 @@
-"""Damaged headers through reader and result writer: a result, or a clear error; no crash, no hang.
+"""Damaged and contradictory files through reader and writers: a result, or a clear error; no crash, no hang.
 
-10,000 of them: `pytest tests/results/test_fuzz.py -m slow`.
+10,000 damaged headers, 1,500 pairs of a conformant codestream and a header, 1,200 damaged codestreams:
+`pytest tests/results/test_fuzz.py -m slow`.
 """
 
 import io
+import itertools
 import random
 import struct
 import time
 import warnings
 from collections import Counter
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
-from dicom_helpers import make_ds, picture
+from codestreams import SYNTAXES, every_stream, wrapped
+from dicom_helpers import make_ds, picture, save
 from results_helpers import MADE, classified, refused, small_classifier
 
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
@@ -253,3 +257,90 @@ def test_ten_times_a_thousand_damaged_headers(classifier, tmp_path, seed):
     counts = fuzz(classifier, tmp_path, count=1000, seed=seed)
     assert counts.total() == 1000, counts
     assert counts["written"] > 400, counts
+
+
+SHAPE = (150, 130)
+# (allocated, stored) bits, signed, (samples, Photometric Interpretation)
+PIXEL_HEADERS = list(
+    itertools.product(
+        [(8, 6), (8, 7), (8, 8), (16, 8), (16, 10), (16, 12), (16, 16)],
+        (0, 1),
+        [(1, "MONOCHROME2"), (1, "MONOCHROME1"), (3, "RGB"), (3, "YBR_FULL_422")],
+    )
+)
+
+
+def shade():
+    y, x = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
+    return np.clip(0.1 + 0.35 * (1 + np.sin(x / 27) * np.cos(y / 33)) + 0.15 * x / SHAPE[1], 0, 1)
+
+
+def picture_of(kind, bits, *, signed_header):
+    """What a stream of `shade` shows: two's complement where only the header can say that there is a sign."""
+    if not signed_header or kind == "j2k":
+        return shade()
+    values = np.rint(shade() * (2**bits - 1)).astype(int)
+    return np.where(values >> (bits - 1), values - (1 << bits), values)
+
+
+def likeness(path, expected, target):
+    """Correlation of an image with the picture, or the kind of the exception that its reader raises."""
+    try:
+        image = read_radiograph(path, target_size=target)[0][0]
+    except (UnreadableImage, RefusedImage) as error:
+        return type(error).__name__
+    wanted = cv2.resize(expected.astype(np.float32), image.shape[::-1], interpolation=cv2.INTER_AREA)
+    return float(np.corrcoef(image.ravel(), wanted.ravel())[0, 1])
+
+
+def test_conformant_streams_in_every_header_are_shown_right_or_not_at_all(tmp_path):
+    """The picture that was compressed, whole and reduced, or an error: no other picture, no abort."""
+    outcomes = Counter()
+    for (name, kind, stream, samples, bits), header in itertools.product(
+        every_stream(shade()), PIXEL_HEADERS
+    ):
+        (allocated, stored), signed_header, (said_samples, photometric) = header
+        ds = wrapped(
+            stream, SYNTAXES[kind], SHAPE, allocated=allocated, stored=stored, samples=said_samples,
+            signed=signed_header, photometric=photometric,
+        )  # fmt: skip
+        path = save(ds, tmp_path / "image.dcm")
+        sign = signed_header == 1 and said_samples == 1  # the sign of a colour means nothing
+        expected = picture_of(kind, bits, signed_header=sign)
+        whole, reduced = (likeness(path, expected, target) for target in (None, 8))
+        for found in (whole, reduced):
+            shown = isinstance(found, float)
+            direction = -1 if photometric == "MONOCHROME1" else 1
+            assert not shown or found * direction > 0.98, (name, header, found)
+        assert isinstance(whole, float) == isinstance(reduced, float), (name, header, whole, reduced)
+        agrees = samples == said_samples and bits == stored and "turned" not in name
+        conformant = agrees and not signed_header and "signed" not in name and photometric != "YBR_FULL_422"
+        assert not conformant or isinstance(whole, float), (name, header, whole)
+        outcomes[whole if isinstance(whole, str) else "shown"] += 1
+    assert outcomes.total() >= 1400, outcomes
+    assert outcomes["shown"] > 200, outcomes
+
+
+def damage_stream(stream, rng):
+    """Bytes of a codestream changed, most of them in its header, or its end cut off."""
+    data = bytearray(stream)
+    for _ in range(rng.choice((1, 1, 2, 5, 20))):
+        data[rng.randrange(len(data) if rng.random() < 0.5 else min(200, len(data)))] = rng.choice(
+            (0, 1, 255, rng.randrange(256))
+        )
+    return bytes(data[: rng.randrange(2, len(data))] if rng.random() < 0.1 else data)
+
+
+def test_damaged_streams_end_no_process(tmp_path):
+    rng, outcomes = random.Random(3), Counter()
+    for (name, kind, stream, samples, bits), number in itertools.product(every_stream(shade()), range(45)):
+        ds = wrapped(
+            damage_stream(stream, rng), SYNTAXES[kind], SHAPE[::-1] if "turned" in name else SHAPE,
+            allocated=8 if bits <= 8 else 16, stored=bits, samples=samples, signed=int("signed" in name),
+        )  # fmt: skip
+        path, start = save(ds, tmp_path / "image.dcm"), time.monotonic()
+        found = likeness(path, shade(), (None, 8)[number % 2])
+        outcomes["shown" if isinstance(found, float) else found] += 1
+        assert time.monotonic() - start < 60, (name, number)
+    assert outcomes["UnreadableImage"] > 200, outcomes
+    assert outcomes["shown"] > 100, outcomes
