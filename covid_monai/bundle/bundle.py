@@ -21,6 +21,7 @@ from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.decisions.score_reference import ScoreReference
+from covid_monai.networks.pretrained import find_not_finite
 
 
 class CheckpointError(ValueError):
@@ -191,6 +192,12 @@ class Bundle:
             raise CheckpointError(
                 f"The checkpoint {path} was trained on the classes {', '.join(classes)}, but the bundle's "
                 f"inference.yaml names {', '.join(self.class_names)}. Use the inference.yaml of its own run."
+            )
+        broken = find_not_finite(weights)
+        if broken:
+            raise CheckpointError(
+                f"The checkpoint {path} holds values that are infinite or not a number, in {broken}. Its "
+                "training has diverged, or the file was changed. Use the weights of another run."
             )
         try:
             network.load_state_dict(weights)

@@ -20,10 +20,9 @@ from covid_monai.cli.experiment import experiment
 from covid_monai.cli.predict import predict
 from covid_monai.cli.score_archive import score_archive
 from covid_monai.cli.serve import serve
-from covid_monai.core.errors import exception_chain, first_line
+from covid_monai.core.errors import TRACEBACK, describe_error
 from covid_monai.core.vocabulary import RESEARCH_USE
 
-TRACEBACK = "COVID_MONAI_TRACEBACK"
 _EXAMPLES: dict[str, list[str]] = tomllib.loads(
     resources.files(__package__).joinpath("examples.toml").read_text("utf-8")
 )
@@ -72,7 +71,7 @@ def main() -> None:
     except Exception as error:  # typer has already turned its own into SystemExit
         if os.environ.get(TRACEBACK):
             raise
-        line, code = _explain(error)
+        line, code = describe_error(error)
         typer.echo(f"covid-monai: {line}", err=True)
         sys.exit(code)
     finally:
@@ -97,19 +96,3 @@ def _root(
         warnings.simplefilter("ignore")
     # At every start MONAI logs that it does not find a decoder, which is not used here.
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
-
-
-def _explain(error: Exception) -> tuple[str, int]:
-    """Return one line for people, and the exit code."""
-    # The outermost exception of these types: it names the file, which its cause may not.
-    for cause in exception_chain(error):
-        if isinstance(cause, ImportError):
-            line = first_line(cause)
-            if "pip install" not in line:
-                line += ". Install the missing packages: pip install 'covid-monai[export,train]'"
-            return line, 2
-        if isinstance(cause, ValueError | OSError):
-            return first_line(cause), 2
-    *_, cause = exception_chain(error)
-    message = f"Unexpected {type(cause).__name__} ({first_line(cause)})."
-    return f"{message} Set {TRACEBACK}=1 to see the traceback.", 1

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from covid_monai.core.vocabulary import DecoderNotStarted, RefusedImage, UnreadableImage
 
+TRACEBACK = "COVID_MONAI_TRACEBACK"  # environment variable: raise errors as they are
+
 
 def exception_chain(error: BaseException) -> Iterator[BaseException]:
     """Yield the exception itself, then its cause, down to the first cause.
@@ -26,6 +28,22 @@ def exception_chain(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
+def describe_error(error: BaseException) -> tuple[str, int]:
+    """Return one line for people, and the exit code: 2 if the user can correct the error, else 1."""
+    # The outermost exception of these types: it names the file, which its cause may not.
+    for cause in exception_chain(error):
+        if isinstance(cause, ImportError):
+            line = first_line(cause)
+            if "pip install" not in line:
+                line += ". Install the missing packages: pip install 'covid-monai[export,train]'"
+            return line, 2
+        if isinstance(cause, ValueError | OSError):
+            return first_line(cause), 2
+    *_, cause = exception_chain(error)
+    message = f"Unexpected {type(cause).__name__} ({first_line(cause)})."
+    return f"{message} Set {TRACEBACK}=1 to see the traceback.", 1
 
 
 def unknown_choice(kind: str, name: str, choices: Iterable[str]) -> str:

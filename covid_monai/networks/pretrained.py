@@ -1,6 +1,7 @@
 """Pretrained weights, public or local, for all layers except the head."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,14 @@ def load_pretrained(network: nn.Module, weights: str | Path | None, *, name: str
     return network
 
 
+def find_not_finite(state: Mapping[str, Any]) -> str | None:
+    """Return the name of the first tensor of a state dict with a value that is infinite or not a number."""
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor) and not torch.isfinite(value).all():
+            return name
+    return None
+
+
 def _fetch_imagenet(name: str) -> dict[str, torch.Tensor]:
     if name == efficientnet_lite.NAME:
         return _read_weights(efficientnet_lite.published_weights())
@@ -99,6 +108,11 @@ def _load_all_but_head(network: nn.Module, state: dict[str, torch.Tensor], *, so
         raise ValueError(
             f"The weights {source} do not fit the network: {format_count(len(wrong), 'tensor')} missing, "
             f"unknown or of another shape, such as {wrong[0]}. Give weights of this network."
+        )
+    if broken := find_not_finite(given):
+        raise ValueError(
+            f"The weights {source} hold values that are infinite or not a number, in {broken}. Give other "
+            "weights."
         )
     network.load_state_dict(given, strict=False)
 

@@ -5,6 +5,7 @@ A handler gets the engine that it listens to: MONAI's `SupervisedTrainer`, which
 """
 
 import logging
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from covid_monai.networks import backbone_parameters
 from covid_monai.training.sampling import EpochSampler
 
 logger = logging.getLogger("covid_monai.training")
+_SCALED_STEPS = 20  # steps in a row that the gradient scaler may skip: it halves its factor at each
 
 
 @dataclass(eq=False)
@@ -143,6 +145,49 @@ class AverageWeights:
 
 def _tensors(network: nn.Module) -> list[Tensor]:
     return [tensor.detach() for tensor in (*network.parameters(), *network.buffers())]
+
+
+@dataclass(eq=False)
+class StopWhenDiverged:
+    """End a training whose loss is no longer a number, before its weights are kept.
+
+    With fp16 the gradient scaler skips a step whose gradients overflow, so only a row of such steps counts.
+
+    Args:
+        evaluator: Evaluator whose state has the loss on the validation split and the best epoch.
+
+    Raises:
+        ValueError: The loss is infinite or not a number.
+    """
+
+    evaluator: Any
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the trainer; list this handler after the validation and before `RunFolder`."""
+        self._in_a_row = 0
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._check_step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._check_validation)
+
+    def _check_step(self, engine: Any) -> None:
+        finite = bool(torch.isfinite(engine.state.output["loss"]).all())
+        self._in_a_row = 0 if finite else self._in_a_row + 1
+        if self._in_a_row > (_SCALED_STEPS if engine.scaler else 0):
+            self._stop(engine, "training")
+
+    def _check_validation(self, engine: Any) -> None:
+        if not math.isfinite(self.evaluator.state.metrics.get("loss", 0.0)):
+            self._stop(engine, "validation")
+
+    def _stop(self, engine: Any, split: str) -> None:
+        epoch, best = engine.state.epoch, self.evaluator.state.best_metric_epoch
+        kept = "No weights were kept."
+        if 0 < best < epoch:
+            kept = f"The weights of epoch {best}, the best so far, stay in models/model.pt."
+        raise ValueError(
+            f"The training has diverged: in epoch {epoch} the {split} loss is no longer a finite number. "
+            f"{kept} Train again into another --output_dir with a smaller "
+            "--learning_rate, or with --precision fp32."
+        )
 
 
 @dataclass(eq=False)

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType, ModuleType
 from typing import Any
 
 import ignite.distributed as idist
@@ -14,6 +13,7 @@ from torch import nn
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle import save_checkpoint
+from covid_monai.bundle.composed_config import composed_config, fill_in_values, is_plain
 
 logger = logging.getLogger(__name__)
 
@@ -35,21 +35,18 @@ class RunSettings:
 
     def values(self) -> dict[str, Any]:
         """Return all settings that are numbers, words, switches, empty, or lists of these."""
-        plain = {key: value for key, value in self.resolved_ids.items() if _is_plain(value)}
+        plain = {key: value for key, value in self.resolved_ids.items() if is_plain(value)}
         return {key: value for key, value in plain.items() if "::" not in key} | dict(self.digests)
 
     def shared(self) -> dict[str, Any]:
         """Return the settings that a resumed run must share with its first part."""
         return {key: value for key, value in self.values().items() if key not in self.may_differ}
 
-    def components(self) -> dict[str, dict[str, Any]]:
-        """Return the class and the plain attributes of every part of the config that has been built."""
-        return {
-            key: {"_target_": f"{type(part).__module__}.{type(part).__qualname__}"}
-            | {name: value for name, value in vars(part).items() if name[0] != "_" and _is_plain(value)}
-            for key, part in self.resolved_ids.items()
-            if hasattr(part, "__dict__") and not isinstance(part, type | ModuleType | FunctionType)
-        }
+    def config(self) -> dict[str, Any]:
+        """Return the whole config, with the values of references and expressions where they are plain."""
+        return dict(fill_in_values(composed_config(self.resolved_ids), self.resolved_ids)) | dict(
+            self.digests
+        )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -155,8 +152,3 @@ class RunFolder:
                 f"{self.folder} was trained with other settings ({listing}). Resume with the same settings, "
                 "or train into another --output_dir."
             )
-
-
-def _is_plain(value: object) -> bool:
-    values = value if isinstance(value, list) else [value]
-    return all(item is None or isinstance(item, str | int | float) for item in values)

@@ -10,40 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 
-from covid_monai.core.errors import unknown_choice
-
 BALANCES = ("classes", "sources", "none")
-
-
-def check_records(
-    train_records: Sequence[dict],
-    val_records: Sequence[dict],
-    *,
-    class_names: Sequence[str],
-    balance: str,
-    world_size: int = 1,
-) -> None:
-    """Refuse splits that would end a training in its first epoch, before anything is decoded.
-
-    Raises:
-        ValueError: If `balance` is unknown, if a class has no training image, or if the validation split has
-            fewer than two classes or fewer images than there are processes.
-    """
-    if balance not in BALANCES:
-        raise ValueError(unknown_choice("balance", balance, BALANCES))
-    trained = {record["label"] for record in train_records}
-    missing = [name for label, name in enumerate(class_names) if label not in trained]
-    if missing:
-        raise ValueError(
-            f"The training split has no image of class {', '.join(missing)}. Prepare the datalist without "
-            "it (--classes)."
-        )
-    if len({record["label"] for record in val_records}) < 2 or len(val_records) < world_size:
-        raise ValueError(
-            f"The validation split needs images of two classes, and at least as many images as processes "
-            f"({world_size}); it has {len(val_records)}. Prepare the datalist with a larger "
-            "--validation-fraction."
-        )
 
 
 def class_weights(records: Sequence[dict], num_classes: int) -> Tensor:

@@ -150,8 +150,8 @@ class RunTracker(MLFlowHandler):
             source=str(self.datalist.path.resolve()),
         )
         self.client.log_inputs(run_id, [DatasetInput(data)])
-        config = values | self.settings.components()
-        self.client.log_text(run_id, yaml.safe_dump(config, sort_keys=False), "config/train_resolved.yaml")
+        config = yaml.safe_dump(self.settings.config(), sort_keys=False, allow_unicode=True, width=120)
+        self.client.log_text(run_id, config, "config/train_resolved.yaml")
         components = "\n\n".join(f"{name}: {component!r}" for name, component in self.components.items())
         self.client.log_text(run_id, components + "\n", "config/components.txt")
         self.client.log_text(run_id, _environment(), "environment.txt")

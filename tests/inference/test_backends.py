@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.bundle import save_checkpoint
+from covid_monai.bundle.bundle import CheckpointError, save_checkpoint
 from covid_monai.inference.backends import choose_backend, load_backend, network_cache
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.decision import compute_probabilities
@@ -60,6 +60,16 @@ def expected(bundle, batch):
 def test_every_backend_says_what_the_network_says(bundle, name):
     found = load(name, bundle)(network_inputs())
     np.testing.assert_allclose(found, expected(bundle, network_inputs()), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["torch", "openvino", "onnxruntime"])
+def test_no_backend_takes_weights_that_are_not_finite(name, tmp_path):
+    bundle = small_bundle(tmp_path)
+    network = bundle.build_network()
+    network.fc.weight.data[0, 0] = torch.nan
+    save_checkpoint(bundle.checkpoint(network), bundle.checkpoint_path)
+    with pytest.raises(CheckpointError, match=r"not a number, in fc\.weight"):
+        load(name, bundle)
 
 
 def test_other_images_of_a_batch_change_nothing(bundle):

@@ -88,3 +88,12 @@ def test_missing_package_of_weights_is_named(monkeypatch):
         load_pretrained(
             build_network("efficientnet_lite0", num_classes=2), "imagenet", name="efficientnet_lite0"
         )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value, tmp_path):
+    state = build_network("resnet10", num_classes=3).state_dict()
+    state["layer1.0.bn1.running_var"][2] = value
+    torch.save(state, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=r"not a number, in layer1\.0\.bn1\.running_var"):
+        load_pretrained(build_network("resnet10", num_classes=3), tmp_path / "weights.pt", name="resnet10")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from covid_monai.training.handlers import AverageWeights, EarlyStop
+from covid_monai.training.handlers import AverageWeights, EarlyStop, StopWhenDiverged
 
 
 def test_early_stop_counts_from_the_best_epoch_even_after_a_resume():
@@ -75,3 +75,33 @@ def test_without_a_decay_the_trained_network_itself_is_kept():
     assert _train(network, network, decay=0, steps=3).weight.item() == 2.0
     with pytest.raises(ValueError, match="ema_decay"):
         AverageWeights(network, network, decay=1.0)
+
+
+def _losses(losses, *, val_loss=0.5, best_epoch=-1, scaler=None):
+    """Run one epoch with these losses under `StopWhenDiverged`, and return its message."""
+
+    def step(_engine, loss):
+        return {"loss": torch.tensor(loss)}
+
+    evaluator = Engine(lambda _engine, _batch: None)
+    evaluator.state.metrics, evaluator.state.best_metric_epoch = {"loss": val_loss}, best_epoch
+    engine = Engine(step)
+    engine.scaler = scaler
+    StopWhenDiverged(evaluator).attach(engine)
+    engine.run(losses, max_epochs=1)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf")])
+def test_a_loss_that_is_no_number_ends_the_training(loss):
+    with pytest.raises(ValueError, match="in epoch 1 the training loss is no longer a finite number"):
+        _losses([1.0, loss, 1.0])
+    with pytest.raises(ValueError, match="in epoch 1 the validation loss is no longer"):
+        _losses([1.0, 2.0], val_loss=loss)
+    _losses([1.0, 1e30])
+
+
+def test_the_gradient_scaler_may_skip_a_few_steps():
+    nan = float("nan")
+    _losses([nan] * 20 + [1.0] + [nan] * 20, scaler=object())
+    with pytest.raises(ValueError, match="training loss"):
+        _losses([nan] * 21, scaler=object())

@@ -1,5 +1,7 @@
 """The settings of a run: what is logged, and what a resumed run must share with its first part."""
 
+from copy import deepcopy
+
 from monai.bundle import ConfigParser
 
 from covid_monai.training.run_folder import RunSettings
@@ -22,7 +24,7 @@ CONFIG = {
 
 
 def resolved() -> tuple[ConfigParser, RunSettings]:
-    parser = ConfigParser(CONFIG)
+    parser = ConfigParser(deepcopy(CONFIG))
     settings = parser.get_parsed_content("settings")
     for name in ("optimizer", "folder"):
         parser.get_parsed_content(name)
@@ -30,15 +32,22 @@ def resolved() -> tuple[ConfigParser, RunSettings]:
 
 
 def test_settings_are_the_plain_values_that_the_config_has_resolved_by_now():
-    _, settings = resolved()
+    _parser, settings = resolved()
     shared = {"learning_rate": 0.001, "pretrained": None, "class_names": ["no", "yes"], "data": "abc"}
     assert settings.shared() == shared
     assert settings.values() == shared | {"output_dir": "runs/a", "folder": "runs/a/no"}
 
 
 def test_an_override_is_seen():
-    parser = ConfigParser(CONFIG)
+    parser = ConfigParser(deepcopy(CONFIG))
     parser["learning_rate"] = 0.5
     settings = parser.get_parsed_content("settings")
     parser.get_parsed_content("optimizer")
     assert settings.shared()["learning_rate"] == 0.5
+
+
+def test_the_config_of_a_run_has_its_values_and_digests():
+    _parser, settings = resolved()
+    config = settings.config()
+    assert config["optimizer"] == {"_target_": "dict", "lr": 0.001, "weights": None}
+    assert (config["unused"], config["folder"], config["data"]) == (1, "runs/a/no", "abc")

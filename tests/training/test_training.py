@@ -15,10 +15,11 @@ import mlflow
 import pytest
 import torch
 import yaml
+from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.errors import exception_chain
+from covid_monai.core.errors import describe_error, exception_chain
 from covid_monai.datasets.datalist import read_datalist
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point
@@ -177,16 +178,66 @@ def test_the_resolved_config_shows_overrides_and_defaults(run, store):
 
 
 def test_the_resolved_config_shows_nested_overrides(phantoms, train, tmp_path):
-    nested = {"train::handlers::2::max_norm": 0.25, "validate::dataloader::batch_size": 16}
+    nested = {
+        "train::handlers::2::max_norm": 0.25,
+        "validate::dataloader::batch_size": 16,
+        "lr_scheduler::pct_start": 0.4,  # which OneCycleLR does not keep
+        "lr_scheduler::final_div_factor": 100.0,
+    }
     train(tmp_path / "nested", phantoms, max_epochs=1, **nested)
     run_id = (tmp_path / "nested" / "mlflow_run_id.txt").read_text()
-    config = yaml.safe_load(mlflow.artifacts.load_text(f"runs:/{run_id}/config/train_resolved.yaml"))
-    assert config["train::handlers::2"] == {
+    text = mlflow.artifacts.load_text(f"runs:/{run_id}/config/train_resolved.yaml")
+    config = yaml.safe_load(text)
+    assert config["train"]["handlers"][2] == {
         "_target_": "covid_monai.training.handlers.ClipGradients",
+        "network": "@network",
         "max_norm": 0.25,
     }
-    assert config["validate::dataloader"]["batch_size"] == 16
-    assert config["train::transforms::4"]["rotate_degrees"] == 15.0
+    assert config["validate"]["dataloader"]["batch_size"] == 16
+    assert config["train"]["transforms"][4]["rotate_degrees"] == 15.0
+    assert config["train"]["trainer"]["max_epochs"] == 1
+    schedule = config["lr_scheduler"]
+    assert (schedule["pct_start"], schedule["final_div_factor"], schedule["epochs"]) == (0.4, 100.0, 1)
+    assert config["network"] == "$@network_def.to(@device, memory_format=torch.channels_last)"
+    data = read_datalist(phantoms)
+    for record in (item for split in data.splits.values() for item in split):
+        assert record["patient"] not in text
+        assert Path(record["image"]).name not in text
+
+
+class _Poison:
+    """Stands in a place of the handlers; from an epoch on, the network has a weight that is not a number."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def attach(self, engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED(once=self.epoch), self)
+
+    def __call__(self, engine) -> None:
+        next(engine.network.parameters()).data.view(-1)[0] = torch.nan
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_training_that_diverges_says_so_and_leaves_the_best_weights(
+    phantoms, train, tmp_path, store, epoch
+):
+    with pytest.raises(RuntimeError, match="Failed to") as failure:
+        train(tmp_path / "run", phantoms, max_epochs=3, **{"train::handlers::1": _Poison(epoch)})
+    message, _ = describe_error(failure.value)
+    assert f"diverged: in epoch {epoch} the training loss" in message
+    assert "--learning_rate" in message
+    client = mlflow.MlflowClient(store)
+    tracked = client.get_run((tmp_path / "run" / "mlflow_run_id.txt").read_text())
+    assert tracked.info.status == "FAILED"
+    models = tmp_path / "run" / "models"
+    if epoch == 1:
+        assert "No weights were kept" in message
+        assert not list(models.glob("*.pt"))
+    else:
+        assert "The weights of epoch 1, the best so far, stay" in message
+        assert Bundle(tmp_path / "run").load_network()  # which refuses weights that are not finite
+        assert _state(tmp_path / "run")["epoch"] == 1
 
 
 def test_a_second_run_does_not_overwrite_the_first(run, train):
