@@ -97,16 +97,14 @@ def prepare(
     """
     check_views(views)
     check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
-    records, repeats, excluded = _gather(sources, classes)
+    records, excluded = _gather(sources, classes)
     roots = [path.absolute() if path.is_dir() else path.absolute().parent for _, path in sources]
     root = Path(os.path.commonpath([*roots, *(record.image.parent for record in records)]))
     wanted, other_classes = keep_classes(records, classes)
     order_classes(wanted, classes)  # a missing class is an error now, not after minutes of opening files
     opened, unreadable = _open_all(wanted)
     kept, other_views = keep_views(opened, views)  # after opening, because a DICOM header may have the view
-    distinct = remove_duplicates(
-        kept, root=root, compare_pixels=check_duplicates, repeats=repeats, treatment=label_conflicts
-    )
+    distinct = remove_duplicates(kept, root=root, compare_pixels=check_duplicates, treatment=label_conflicts)
     check_no_class_lost(wanted, distinct.records, [*unreadable, *other_views, *distinct.excluded])
     class_names = order_classes(distinct.records, classes)
     splits = split_by_patient(
@@ -139,8 +137,8 @@ def prepare(
 
 def _gather(
     sources: Sequence[tuple[str, Path]], classes: Mapping[str, str] | None
-) -> tuple[list[Record], dict[Path, list[Record]], list[Excluded]]:
-    """Return one record of each file, the other records of such a file by its path, and what is excluded.
+) -> tuple[list[Record], list[Excluded]]:
+    """Return one record of each file, with its others as `repeated`, and what is excluded.
 
     A file may be listed several times, under one path or several. Of its records the first with a class that
     is asked for counts, with the patient that any of them names.
@@ -155,17 +153,16 @@ def _gather(
                 excluded.append(found)
             else:
                 listed.setdefault(_identity(found.image), []).append(found)
-    records, repeats = [], {}
+    records = []
     for alike in listed.values():
         first = next((r for r in alike if classes is None or r.class_name in classes), alike[0])
-        others = [record for record in alike if record is not first]
+        final = {record.class_name: record.class_name for record in alike} | dict(classes or {})
+        others = [replace(r, class_name=final[r.class_name]) for r in alike if r is not first]
         patient = next((record.patient for record in (first, *others) if record.patient), None)
-        records.append(replace(first, patient=patient))
-        final = {name: name for name in {record.class_name for record in alike}} | dict(classes or {})
-        repeats[first.image] = [replace(r, class_name=final[r.class_name]) for r in others]
-        same = [r for r in others if final[r.class_name] == final[first.class_name]]
+        records.append(replace(first, patient=patient, repeated=tuple(others)))
+        same = [record for record in others if record.class_name == final[first.class_name]]
         excluded += [Excluded(record.image, "the same file is listed before") for record in same]
-    return records, repeats, excluded
+    return records, excluded
 
 
 def _identity(path: Path) -> object:

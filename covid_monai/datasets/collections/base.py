@@ -48,6 +48,7 @@ class Record:
     view: str | None = None  # in upper case as in ViewPosition: PA, AP, AP SUPINE, L, ...
     sex: str | None = None  # M or F
     age: float | None = None  # years
+    repeated: "tuple[Record, ...]" = ()  # further records of the same file
 
     def to_item(self, *, root: Path, class_names: Sequence[str], group: str | None = None) -> dict[str, Any]:
         """Return the datalist item: path from `root`, label as index, without the facts that are unknown."""

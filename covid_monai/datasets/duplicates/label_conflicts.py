@@ -21,12 +21,7 @@ def check_label_conflicts(text: str) -> LabelConflicts:
 
 
 def settle_label_conflicts(
-    records: Sequence[Record],
-    group_of: Mapping[Path, str],
-    repeats: Mapping[Path, Sequence[Record]],
-    *,
-    root: Path,
-    treatment: LabelConflicts,
+    records: Sequence[Record], group_of: Mapping[Path, str], *, root: Path, treatment: LabelConflicts
 ) -> tuple[list[Record], list[Excluded], list[dict[str, Any]]]:
     """Find the images with more than one class, and leave them out, keep them as they are listed, or stop.
 
@@ -34,9 +29,8 @@ def settle_label_conflicts(
     whose images of two days have two classes is no conflict.
 
     Args:
-        records: One record per file.
+        records: One record per file, each with its `repeated` ones.
         group_of: Name of the group of each file that has copies.
-        repeats: Further records of a file, by the path of the first.
         root: Folder from which paths are named.
         treatment: `drop`, `keep` or `error`.
 
@@ -49,14 +43,16 @@ def settle_label_conflicts(
     members: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         name = group_of.get(record.image, relative_to(record.image, root))
-        members[name] += [record, *repeats.get(record.image, ())]
+        members[name] += [record, *record.repeated]
     conflicts: list[dict[str, Any]] = []
     reasons: dict[Path, str] = {}
     for name, alike in sorted(members.items()):
         classes = sorted({record.class_name for record in alike})
         if len(classes) > 1:
             reasons |= {record.image: f"{CONFLICT}: {', '.join(classes)}" for record in alike}
-            conflicts.append({"group": name, "images": [_named(record, root) for record in alike]})
+            listed = [(relative_to(record.image, root), record.class_name, record.source) for record in alike]
+            named = [dict(zip(("image", "class", "source"), each, strict=True)) for each in listed]
+            conflicts.append({"group": name, "images": named})
     if treatment == "error" and conflicts:
         images = ", ".join(f"{each['image']} ({each['class']})" for each in conflicts[0]["images"])
         raise ValueError(
@@ -68,11 +64,3 @@ def settle_label_conflicts(
     kept = [record for record in records if record.image not in reasons]
     gone = [Excluded(r.image, reasons[r.image]) for r in records if r.image in reasons]
     return kept, gone, conflicts
-
-
-def _named(record: Record, root: Path) -> dict[str, str]:
-    return {
-        "image": relative_to(record.image, root),
-        "class": record.class_name,
-        "source": record.source,
-    }

@@ -22,17 +22,12 @@ class Distinct:
 
 
 def remove_duplicates(
-    records: Sequence[Record],
-    *,
-    root: Path,
-    compare_pixels: bool,
-    repeats: Mapping[Path, Sequence[Record]],
-    treatment: LabelConflicts,
+    records: Sequence[Record], *, root: Path, compare_pixels: bool, treatment: LabelConflicts
 ) -> Distinct:
     """Join the patients who share an image, settle contradicting labels, drop exact copies, and name groups.
 
     Patients, groups and reasons name the files from `root`. Without `compare_pixels`, only file names show
-    which images are the same. `settle_label_conflicts` explains `repeats` and `treatment`.
+    which images are the same. `settle_label_conflicts` explains `treatment`.
     """
     named = name_patients(records, root=root)
     groups: Sequence[Sequence[Path]] = ()
@@ -46,7 +41,7 @@ def remove_duplicates(
     linked = link_shared_images(named, same_image=groups)
     group_of = name_groups(groups, root=root)
     settled, contradicting, conflicts = settle_label_conflicts(
-        linked, group_of, repeats, root=root, treatment=treatment
+        linked, group_of, root=root, treatment=treatment
     )
     kept, copies = drop_copies(settled, same_pixels, root=root)
     return Distinct(kept, [*contradicting, *copies], group_of, conflicts)

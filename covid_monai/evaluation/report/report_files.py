@@ -50,18 +50,8 @@ def write_report(
         confounding: Result of the audit of the data: `verdict`, `shortcut`.
 
     Returns:
-        The content of `metrics.json`, in which undefined values are null:
-
-        - `verdict`: `result` (one sentence), `shortcuts` (`sentence`, `shortcut`), `limits` (sentences, the
-          most serious first).
-        - All keys of `compute_report_metrics`: `test`, `validation`, `operating_point`, `operating_points`,
-          `calibration`, `abstention`, `prevalence`, `decision_curve`, `roc`, `subgroups`.
-        - `classification_report`: scikit-learn's, of the test rows, as a mapping.
-        - `data`: `datalist`, `datalist_digest`, `class_names`, `splits` (split to `images`, `patients`,
-          `classes`: name to `images`, `patients`, `sources`: source to images).
-        - `explanation` (without the pictures), `shortcut_controls`, `confounding`: as given, or null.
-        - `model`, `run`: from `provenance`. `notice`: the research-use notice.
-        - `reporting_checklist`: as `fill_checklist`.
+        The content of `metrics.json`, in which undefined values are null: `docs/evaluation-report.md` lists
+        its keys.
 
     Raises:
         FileNotFoundError: If there is no such file.

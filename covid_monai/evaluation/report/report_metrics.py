@@ -1,34 +1,6 @@
 """All numbers of a report as one mapping: `compute_report_metrics`.
 
-A *metric* below is `{"value", "low", "high"}`: value and 95 % interval; each may be None (not defined).
-Keys of the mapping:
-
-- `test`, `validation` (None without rows): as `metrics_with_intervals` returns: headline metrics `auroc`,
-  `balanced_accuracy`, `macro_f1`, `accuracy`, `kappa`, `average_precision`, `brier`, `log_loss`, `ece`;
-  `per_class`: name to metrics `auroc`, `sensitivity`, `specificity`, `ppv`, `npv`, `f1`,
-  `lr_positive`, `lr_negative`, `average_precision`, `brier`, `ece`, and `support`; `confusion_matrix`, `n`,
-  `classes_without_cases`, `bootstrap`.
-- `operating_point`: `OperatingPoint.to_json` of the one that made the decisions of `test`.
-- `operating_points`: list of `{"name" ("thresholds" or "sensitivity"), "class" (None: all classes), "rule",
-  "target" (None or the sensitivity), "thresholds": name to threshold, "validation", "test"}`. The last two
-  (`validation` None without rows) map each class of the point to metrics `sensitivity`,
-  `specificity`, `ppv`, `npv`. First the one of `operating_point`, then one per class and sensitivity.
-- `calibration`: None without validation rows and without a stored one; else `{"temperature", "fitted_on",
-  "notes", "applied": bool (whether predictions.csv is already calibrated), "before", "after":
-  metrics `ece`, `brier`, `log_loss` of the test split at temperature 1 and at the fitted one,
-  "reliability": name to list of {"predicted", "observed", "low", "high", "n"} at the fitted one}`.
-- `abstention`: None as above; else `{"coverage_target", "thresholds", "coverage": metric, "single": metric
-  (share of images whose set is one class), "accuracy_when_single": metric, "accuracy_of_all": metric (most
-  probable class), "empty": share, "several": share, "per_class": name to {"coverage", "single": metrics,
-  "n"}}`.
-- `prevalence`: name to list of `{"prevalence", "ppv": metric, "npv": metric}`.
-- `decision_curve`: name to `{"threshold", "model", "low", "high", "treat_all", "treat_none"}`: lists of the
-  same length, net benefit per image; only classes with test cases and others.
-- `roc`: name to `{"sensitivity", "one_minus_specificity"}`: lists of the same length, the corners of the
-  curve of the test split from (0, 0) to (1, 1); only classes with test cases and others.
-- `subgroups`: `{"rule": str, "rows": list of {"by" ("view", "sex", "age", "source"), "name", "images",
-  "patients", "cases": name to patients, "thin": bool, "auroc", "balanced_accuracy", "per_class": name to
-  {"auroc", "sensitivity", "specificity"}}}`: metrics.
+docs/evaluation-report.md lists the keys, which are those of `metrics.json`.
 """
 
 from collections.abc import Mapping
@@ -78,7 +50,7 @@ def compute_report_metrics(
         seed: Seed of the resamples.
 
     Returns:
-        The mapping that the head of this module describes. Plain values; undefined ones are None.
+        The numbers by the keys `test` to `subgroups`. Plain values; undefined ones are None.
 
     Raises:
         ValueError: If there are no test rows, or the classes of the arguments are not the same.

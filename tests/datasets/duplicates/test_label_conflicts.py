@@ -1,5 +1,6 @@
 """Images with more than one class: left out, kept as listed, or an error; always named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,8 @@ COPIES = {
 }
 
 
-def settle(repeats=None, treatment="drop", records=RECORDS, groups=GROUPS):
-    return settle_label_conflicts(records, groups, repeats or {}, root=ROOT, treatment=treatment)
+def settle(treatment="drop", records=RECORDS):
+    return settle_label_conflicts(records, GROUPS, root=ROOT, treatment=treatment)
 
 
 def test_all_copies_of_an_image_with_two_classes_are_left_out_and_named():
@@ -49,8 +50,9 @@ def test_all_copies_of_an_image_with_two_classes_are_left_out_and_named():
 
 
 def test_a_file_listed_again_with_another_class_is_a_conflict_of_all_its_copies():
-    again = [image("d.png", "pneumonia", "t")]
-    kept, excluded, conflicts = settle({ROOT / "d.png": again, ROOT / "e.png": [image("e.png", "normal")]})
+    again = {"d.png": image("d.png", "pneumonia", "t"), "e.png": image("e.png", "normal")}
+    listed = [replace(r, repeated=(again[r.image.name],)) if r.image.name in again else r for r in RECORDS]
+    kept, excluded, conflicts = settle(records=listed)
     assert [conflict["group"] for conflict in conflicts] == ["a.png", "c.png"]
     assert [tuple(each.values()) for each in conflicts[1]["images"]] == [
         ("c.png", "covid", "a"),

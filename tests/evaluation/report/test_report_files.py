@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -301,6 +302,13 @@ def test_markup_in_names_stays_text(tmp_path):
     assert not page.all("script")
     assert all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
     assert "<script>alert(1)</script>" in page.text
+
+
+def test_every_key_of_metrics_json_is_documented(report):
+    page = (Path(__file__).parents[3] / "docs" / "evaluation-report.md").read_text()
+    lines = page.split("## The keys of metrics.json")[1].splitlines()
+    rows = [line.split(" | ")[0] for line in lines if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(report[0])
 
 
 def test_wrong_input_is_named(tmp_path):
