@@ -51,7 +51,7 @@ def find_other_view(ds: Dataset) -> str:
     >>> ds = Dataset()
     >>> ds.ViewPosition, ds.PatientOrientation = "PA", ["A", "F"]
     >>> find_other_view(ds)
-    'PatientOrientation names A, although ViewPosition names PA'
+    'PatientOrientation names A (front or back), although ViewPosition names PA'
     """
     findings = list(_of_image(ds))
     if not findings:
@@ -83,7 +83,7 @@ def _of_image(ds: Dataset) -> Iterator[Finding]:
         for item in (item for holder in holders for item in get_items(holder, keyword)):
             yield from judge_code(keyword, item, _TABLE["frontal_codes"], _TABLE[codes], _judge)
     if side := _direction_from_the_side(get_text(ds, "PatientOrientation").upper()):
-        yield Finding("PatientOrientation", side, fits=False)
+        yield Finding("PatientOrientation", f"{side} (front or back)", fits=False)
     position = get_text(ds, "PatientPosition").upper()
     if re.fullmatch(r"(HF|FF|AF|PF)D[LR]", position):  # PS3.3 C.7.3.1.1.2: decubitus left or right
         yield Finding("PatientPosition", position, fits=False)

@@ -48,6 +48,15 @@ CHEST_WORDS = [
     *("SHOULDER/CHEST", "Thorax und Rippen", "CHEST, LUMBAR SPINE", "BABYGRAM", "UNKNOWN", ""),
 ]
 OTHER_WORDS = [
+    *(
+        "Col. dorsal AP",
+        "DSPINE",
+        "D-L SPINE",
+        "COLLARBONE",
+        "Rücken",
+        "parrilla costal",
+        "hemitórax derecho",
+    ),
     *("T-SPINE", "T.SPINE", "THORACIC SPINE", "Spine thoracic"),
     *("thoracic vertebrae", "THORACO-LUMBAR SPINE"),
     *(

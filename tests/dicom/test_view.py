@@ -16,6 +16,16 @@ ANGLED_CONCEPTS = {"cephalad", "caudad"}  # view modifiers that leave a frontal 
 OTHER_VIEWS = [
     *("LL", "RL", "RLD", "LLD", "RLO", "LLO"),  # terms of PS3.3 C.8.1.1.1
     *(
+        "LEFTLATERAL",
+        "LTLATERAL",
+        "LATERALLEFT",
+        "RLATDECUB",
+        "RIGHT POSTERIOR",
+        "LATERAL DECUBITU",
+        "OAD",
+        "XTL",
+    ),
+    *(
         "L",
         "R",
         "LAT",
@@ -233,7 +243,7 @@ def test_a_contradiction_is_named():
     ds = header(ViewPosition="PA", ViewCodeSequence=[code_item("399067008", "lateral")])
     assert find_other_view(ds) == "ViewCodeSequence names lateral, although ViewPosition names PA"
     ds = header(ViewPosition="AP", PatientOrientation=["P", "F"])
-    assert find_other_view(ds) == "PatientOrientation names P, although ViewPosition names AP"
+    assert find_other_view(ds) == "PatientOrientation names P (front or back), although ViewPosition names AP"
 
 
 @given(st.text(max_size=30))
