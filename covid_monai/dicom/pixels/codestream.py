@@ -51,7 +51,7 @@ class Codestream(NamedTuple):
     precision: int
     signed: bool | None = None
     subsampled: bool = False
-    colours_known: bool = False  # JFIF or Adobe say how the colours of a JPEG are written
+    adobe: bool = False  # a segment of Adobe says how the colours of a JPEG are written
 
 
 def is_codestream(ds: Dataset) -> bool:
@@ -210,5 +210,5 @@ def _parse_jpeg(content: bytes) -> Codestream:
         content, kind, rows, columns, samples, precision,
         signed=None if lossless or frame == _LS_FRAME else False,
         subsampled=samples > 1 and factors != {_SAME_SAMPLES},
-        colours_known=jfif[:5] == _JFIF[:5] or adobe[:5] == b"Adobe",
+        adobe=adobe[:5] == b"Adobe" and len(adobe) > 11,
     )  # fmt: skip

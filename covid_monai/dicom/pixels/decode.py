@@ -140,12 +140,20 @@ def _fits(codes: NDArray[np.unsignedinteger], stream: Codestream, stored: int, *
 
 
 def _decode_jpeg(stream: Codestream, *, as_rgb: bool) -> NDArray[np.uint8]:
-    """Decode 8-bit JPEG, colour to RGB. Without a mark of its own the header says how colour is written."""
+    """Decode 8-bit JPEG, colour to RGB.
+
+    Where the file says RGB and there is no segment of Adobe, either it or the JFIF segment may be wrong, and
+    both occur: grey written as RGB has three equal samples, as YCbCr two that are 128.
+    """
     with Image.open(io.BytesIO(stream.content), formats=("JPEG",)) as image:
-        if stream.samples == 3 and as_rgb and not stream.colours_known:
-            image.draft("YCbCr", image.size)  # as it is written
+        if stream.samples == 1:
             return np.asarray(image)
-        return np.asarray(image.convert("RGB") if stream.samples == 3 else image)
+        if as_rgb and not stream.adobe:
+            image.draft("YCbCr", image.size)  # as it is written
+            written = np.asarray(image).astype(np.int16)
+            if np.abs(written[..., 1:] - written[..., :1]).mean() < np.abs(written[..., 1:] - 128).mean():
+                return written.astype(np.uint8)
+        return np.asarray(image.convert("RGB"))
 
 
 def _decode_rle(ds: Dataset) -> NDArray[np.unsignedinteger]:

@@ -5,7 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from dicom_helpers import make_ds, picture, save
+from dicom_helpers import SECONDARY_CAPTURE, make_ds, picture, save
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -15,6 +15,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.readers import read_radiograph
 
 
@@ -84,3 +85,52 @@ def test_lossy_overshoot_does_not_wrap(tmp_path):
     image, _ = read_radiograph(save(ds, tmp_path / "image.dcm"))
     expected = np.minimum(picture(top=2047, dtype=np.uint16), 1023) / 1023
     np.testing.assert_allclose(image[0], expected, atol=1e-3)
+
+
+LENGTHS = {
+    "short": lambda data: data[:-100],
+    "twice": lambda data: data + data,
+    "another image": lambda data: data + bytes(range(250)) * 2,
+}
+
+
+@pytest.mark.parametrize("change", LENGTHS)
+def test_uncompressed_pixels_of_another_length_than_their_header(tmp_path, change):
+    ds = make_ds(picture())
+    ds.PixelData = LENGTHS[change](ds.PixelData)
+    with pytest.raises(UnreadableImage, match=r"have [\d,]+ bytes, but its header describes 12,288"):
+        read_radiograph(save(ds, tmp_path / "image.dcm"))
+
+
+@pytest.mark.parametrize("padding", [b"\0", bytes(2), bytes(3000), b"\1\2\3"])
+def test_padding_behind_the_pixels_is_no_error(tmp_path, padding):
+    ds = make_ds(picture())
+    expected, _ = read_radiograph(save(ds, tmp_path / "plain.dcm"))
+    ds.PixelData += padding
+    np.testing.assert_array_equal(read_radiograph(save(ds, tmp_path / "image.dcm"))[0], expected)
+
+
+@pytest.mark.parametrize("by_plane", [0, 1])
+def test_samples_in_the_other_order_of_planar_configuration(tmp_path, by_plane):
+    pixels = np.repeat(picture()[..., None], 3, 2)
+    ds = make_ds(pixels, sop_class=SECONDARY_CAPTURE, photometric="RGB", PlanarConfiguration=by_plane)
+    ds.PixelData = np.moveaxis(pixels, -1, 0).tobytes() if by_plane else pixels.tobytes()
+    expected, _ = read_radiograph(save(make_ds(picture()), tmp_path / "plain.dcm"))
+    np.testing.assert_allclose(read_radiograph(save(ds, tmp_path / "right.dcm"))[0], expected, atol=1e-6)
+    ds.PlanarConfiguration = 1 - by_plane
+    with pytest.raises(UnreadableImage, match="Planar Configuration"):
+        read_radiograph(save(ds, tmp_path / "wrong.dcm"))
+
+
+def test_sixteen_bits_in_thirty_two_allocated(tmp_path):
+    pixels = picture(top=4095, dtype=np.uint16)
+    expected, _ = read_radiograph(save(make_ds(pixels, bits_stored=12), tmp_path / "plain.dcm"))
+    wide = make_ds(pixels.astype(np.uint32), bits_stored=12)
+    np.testing.assert_array_equal(read_radiograph(save(wide, tmp_path / "image.dcm"))[0], expected)
+
+
+@pytest.mark.parametrize(("samples", "photometric"), [(3, "MONOCHROME2"), (3, "PALETTE COLOR")])
+def test_samples_that_the_photometric_interpretation_denies(tmp_path, samples, photometric):
+    ds = make_ds(np.repeat(picture()[..., None], samples, 2), photometric=photometric)
+    with pytest.raises(UnreadableImage, match="3 samples, but Photometric Interpretation"):
+        read_radiograph(save(ds, tmp_path / "image.dcm"))
