@@ -99,8 +99,8 @@ def read_datalist(path: str | Path) -> Datalist:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it is not JSON, lacks keys, has a label outside `labels`, or has a patient or a
-            duplicate group in two splits.
+        ValueError: If it is not JSON, lacks keys, has a label outside `labels`, an image with two labels, or
+            a patient or a duplicate group in two splits.
     """
     path = Path(path).absolute()
     content = load_json(path)
@@ -111,7 +111,7 @@ def read_datalist(path: str | Path) -> Datalist:
     }
     if not any(splits.values()):
         raise ValueError(f"{path}: no records found. A datalist has them under {', '.join(SPLITS)}.")
-    _check_disjoint(splits, path=path)
+    _check_consistent(splits, path=path)
     return Datalist(
         path=path,
         root=path.parent / str(content.get("root") or ""),
@@ -178,10 +178,16 @@ def group_of(item: Mapping[str, Any]) -> str | None:
     return known_text(item.get("group"))
 
 
-def _check_disjoint(splits: Mapping[str, Sequence[Item]], *, path: Path) -> None:
+def _check_consistent(splits: Mapping[str, Sequence[Item]], *, path: Path) -> None:
     split_of: dict[tuple[str, str | None], str] = {}
+    label_of: dict[str, int] = {}
     for split, items in splits.items():
         for item in items:
+            if (label := label_of.setdefault(item["image"], item["label"])) != item["label"]:
+                raise ValueError(
+                    f"{path}: {item['image']} has the labels {label} and {item['label']}. Keep one of them. "
+                    "`covid-monai data audit` shows every such image."
+                )
             for key, name in (("patient", item["patient"]), ("group", group_of(item))):
                 if name is not None and (first := split_of.setdefault((key, name), split)) != split:
                     raise ValueError(

@@ -20,9 +20,8 @@ from covid_monai.core.progress import progress_bar
 from covid_monai.datasets.datalist import patient_of
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
 from covid_monai.evaluation.shortcuts.shortcut_probes import (
-    SHORTCUT_ABOVE,
-    above_chance,
     any_shortcut,
+    beyond_chance,
     is_shortcut,
     strongest_words,
 )
@@ -137,11 +136,8 @@ def _sentence(shortcut: bool | None, rows: Sequence[dict[str, Any]]) -> str:
         return (
             f"The model distinguishes the classes without the lungs ({figures}). Do not believe the headline."
         )
+    if limit := beyond_chance([row["per_class"] for row in rows[1:]], shortcut):
+        return f"Without the lungs the model is better than chance, but {limit} ({figures})."
     if shortcut is None:
         return f"There are too few patients to say whether the model needs the lungs ({figures})."
-    if any(above_chance(row["per_class"]) for row in rows[1:]):
-        return (
-            "Without the lungs the model is better than chance, but only slightly: no interval lies above "
-            f"{SHORTCUT_ABOVE:.2f} ({figures})."
-        )
     return f"Without the lungs the model is no better than chance ({figures})."

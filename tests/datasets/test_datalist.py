@@ -129,6 +129,7 @@ def test_digest_follows_the_data_and_not_its_order_or_place(path, tmp_path):
         ({"training": [{"image": "x.png", "label": "covid"}]}, "label 'covid' of x.png"),
         ({"training": [{"image": ["x.png"], "label": 1}]}, "is not one path"),
         ({"training": [item("x.png", 1, "p4")]}, "patient p4 is in training and in test"),
+        ({"training": [item("x.png", 1, "p"), item("x.png", 0, "p")]}, "x.png has the labels 1 and 0"),
         ({"training": [], "validation": [], "test": []}, "no records found"),
     ],
 )

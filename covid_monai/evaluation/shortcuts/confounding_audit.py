@@ -15,9 +15,8 @@ from covid_monai.datasets.grouping import connected_groups
 from covid_monai.evaluation.shortcuts.confounding_tables import confounding_tables
 from covid_monai.evaluation.shortcuts.image_properties import ImageProperties, read_all_properties
 from covid_monai.evaluation.shortcuts.shortcut_probes import (
-    SHORTCUT_ABOVE,
-    above_chance,
     any_shortcut,
+    beyond_chance,
     cross_validated_auroc,
     file_properties,
     is_shortcut,
@@ -167,14 +166,12 @@ def _verdict(probes: Sequence[dict[str, Any]], tables: Sequence[dict[str, Any]])
             f"Label and source go together (Cramer's V {by_source:.2f}), so the disease cannot be "
             "distinguished from the source in these data."
         )
+    if limit := beyond_chance([probe["per_class"] for probe in controls.values()], shortcut):
+        found = "Without the lungs the label can be predicted better than by chance"
+        return shortcut, f"{found}, but {limit} (from {everything})."
     if shortcut is None:
         tried = f" (from {everything})" if everything else ""
         return None, (
             f"There are too few patients to say whether the label can be predicted without the lungs{tried}."
-        )
-    if any(above_chance(probe["per_class"]) for probe in controls.values()):
-        return False, (
-            "Without the lungs the label can be predicted better than by chance, but only slightly: no "
-            f"interval lies above {SHORTCUT_ABOVE:.2f} (from {everything})."
         )
     return False, f"No sign that the label can be predicted without the lungs (from {everything})."

@@ -10,7 +10,7 @@ audit a lower end above 0.60 hardly comes by chance. To say that there is no sho
 lie below `CLEAR_BELOW`; otherwise there are too few cases.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -200,13 +200,18 @@ def any_shortcut(judged: list[bool | None]) -> bool | None:
     return False if judged and None not in judged else None
 
 
-def above_chance(per_class: Mapping[str, Auroc]) -> bool:
-    """Tell whether the interval of any class excludes 0.5 from below.
+def beyond_chance(results: Iterable[Mapping[str, Auroc]], shortcut: bool | None) -> str | None:
+    """Return how much better than chance the classes of probes are, in words; None if no interval says so.
 
-    >>> above_chance({"a": {"value": 0.65, "low": 0.59, "high": 0.7}})
-    True
+    >>> beyond_chance([{"a": {"value": 0.65, "low": 0.59, "high": 0.7}}], False)
+    'only slightly: no interval lies above 0.60'
     """
-    return any(auroc["low"] is not None and auroc["low"] > 0.5 for auroc in per_class.values())
+    aurocs = [auroc for per_class in results for auroc in per_class.values()]
+    if not any(auroc["low"] is not None and auroc["low"] > 0.5 for auroc in aurocs):
+        return None
+    if shortcut is None:
+        return "there are too few patients to say how much better"
+    return f"only slightly: no interval lies above {SHORTCUT_ABOVE:.2f}"
 
 
 def strongest_words(per_class: Mapping[str, Auroc]) -> str:

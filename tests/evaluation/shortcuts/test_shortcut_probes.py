@@ -10,7 +10,13 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from covid_monai.datasets.grouping import connected_groups
-from covid_monai.evaluation.shortcuts.shortcut_probes import cross_validated_auroc, transferred_auroc
+from covid_monai.evaluation.shortcuts.shortcut_probes import (
+    beyond_chance,
+    cross_validated_auroc,
+    is_shortcut,
+    strongest_words,
+    transferred_auroc,
+)
 
 names = st.sampled_from("abcdef")
 item_lists = st.lists(
@@ -100,3 +106,31 @@ def test_a_class_of_one_source_alone_cannot_be_transferred():
     )
     assert found["auroc"]["value"] is None
     assert found["note"].startswith("Not possible")
+
+
+def auroc(low, high):
+    return {"a": {"value": None if low is None else (low + high) / 2, "low": low, "high": high}}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shortcut", "words"),
+    [
+        (0.40, 0.60, False, None),
+        (0.50, 0.60, False, None),
+        (0.30, 0.45, False, None),
+        (None, None, None, None),
+        (0.51, 0.59, False, "only slightly: no interval lies above 0.60"),
+        (0.55, 0.80, None, "there are too few patients to say how much better"),
+    ],
+)
+def test_an_interval_that_excludes_chance_is_never_called_chance(low, high, shortcut, words):
+    found = auroc(low, high)
+    assert is_shortcut(found) is shortcut
+    assert beyond_chance([auroc(0.4, 0.6), found], shortcut) == words
+
+
+def test_the_strongest_class_is_written_with_its_interval():
+    assert strongest_words(auroc(0.3, 0.44)) == "0.370 (0.300 to 0.440), worse than chance"
+    assert strongest_words(auroc(0.3, 0.54)) == "0.420 (0.300 to 0.540)"
+    several = {**auroc(0.6, 0.7), "b": {"value": 0.9, "low": 0.8, "high": 0.95}, "c": auroc(0.1, 0.2)["a"]}
+    assert strongest_words(several) == "0.900 (0.800 to 0.950) for b"
