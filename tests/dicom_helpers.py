@@ -50,6 +50,18 @@ def make_ds(cells, *, sop_class=DX, photometric="MONOCHROME2", bits_stored=None,
     return ds
 
 
+def lut_item(data, *, first=0, bits=8, count=None, vr="US"):
+    """An item of a sequence of lookup tables, from numbers or, as OW, from bytes."""
+    item = Dataset()
+    count = (len(data) if count is None else count) % 65536
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [count, first, bits])
+    if isinstance(data, bytes):
+        item.add_new("LUTData", "OW", data)
+    else:
+        item.add_new("LUTData", vr, [int(v) for v in data])
+    return item
+
+
 def save(ds, path):
     ds.save_as(path, enforce_file_format=True)
     return path

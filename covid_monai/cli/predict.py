@@ -18,7 +18,7 @@ from covid_monai.cli.options import (
     find_bundle,
     find_images,
 )
-from covid_monai.cli.prediction_outputs import check_outputs, with_dicom_objects, with_report
+from covid_monai.cli.prediction_outputs import OutputSummary, check_outputs, with_dicom_objects, with_report
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.number_format import format_metric
 from covid_monai.core.progress import with_progress
@@ -59,7 +59,8 @@ def predict(
 
     Every file has one record: ok with its probabilities, or refused or error with the reason.
 
-    Exit code: 0 if all files are ok, 1 if any was refused or failed, 2 for wrong usage.
+    Exit code: 0 if all files are ok and all outputs are written, 1 if any was refused or failed, 2 for wrong
+    usage.
     """
     output = _choose_output(output, json_lines=json_lines)
     files = find_images(paths)
@@ -74,15 +75,15 @@ def predict(
         classifier = Classifier(
             folder, device=device, batch_size=batch_size, workers=workers, backend=backend
         )
-        summaries: list[str] = []
-        predictions = _with_outputs(classifier, files, dicom_output, report, summaries, pdf=pdf)
+        summary = OutputSummary()
+        predictions = _with_outputs(classifier, files, dicom_output, report, summary, pdf=pdf)
     predictions = with_progress(predictions, "classifying", total=len(files))
     if output is None:
         outcomes = _print_table(predictions, classifier.class_names)
     else:
         outcomes = _write(predictions, output, classifier.class_names)
-    _print_summary(outcomes, output, summaries)
-    if outcomes.total() > outcomes[str(Status.OK)]:
+    _print_summary(outcomes, output, summary)
+    if summary.failures or outcomes.total() > outcomes[str(Status.OK)]:
         raise typer.Exit(1)
 
 
@@ -91,7 +92,7 @@ def _with_outputs(
     files: list[Path],
     dicom_output: Path | None,
     report: Path | None,
-    summaries: list[str],
+    summary: OutputSummary,
     *,
     pdf: bool,
 ) -> Iterator["Prediction"]:
@@ -104,21 +105,21 @@ def _with_outputs(
         from covid_monai.results import ResultObjects
 
         results = ResultObjects(classifier, pdf=pdf)
-        predictions = with_dicom_objects(predictions, results, dicom_output, summaries, made=made)
+        predictions = with_dicom_objects(predictions, results, dicom_output, summary, made=made)
     if report is not None:
         if len(files) == 1:
             classifier.load_explainer()
-        predictions = with_report(predictions, classifier, report, summaries, images=len(files), made=made)
+        predictions = with_report(predictions, classifier, report, summary, images=len(files), made=made)
     return predictions
 
 
-def _print_summary(outcomes: Counter[str], output: str | None, summaries: list[str]) -> None:
+def _print_summary(outcomes: Counter[str], output: str | None, summary: OutputSummary) -> None:
     written = f" Written to {output}." if output not in (None, "-") else ""
     typer.echo(f"{outcome_counts(outcomes)}{written}", err=True)
     if output is not None:  # the table has this line as its caption
         typer.echo(RESEARCH_USE, err=True)
-    for summary in summaries:
-        typer.echo(summary, err=True)
+    for line in [*map(_printable, summary.failures), *summary.lines]:
+        typer.echo(line, err=True)
 
 
 def _choose_output(output: str | None, *, json_lines: bool) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,6 @@ from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 
 if TYPE_CHECKING:
-    from pydicom.dataset import FileDataset
-
     from covid_monai.inference import Prediction
     from covid_monai.inference.classifier import Classifier
     from covid_monai.results import ResultObjects
@@ -44,71 +43,79 @@ def check_outputs(dicom_output: Path | None, report: Path | None, *, pdf: bool, 
             )
 
 
+@dataclass
+class OutputSummary:
+    """What became of the outputs beside the records.
+
+    Args:
+        lines: What was written, for the end of the run.
+        failures: Sentences about outputs that could not be made or written; each makes the exit code 1.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def add_failure(self, file: str, missing: str, error: Exception) -> None:
+        """Remember that an output is missing; the text of an unknown error may name the patient."""
+        known = isinstance(error, (OSError, UnreadableImage, RefusedImage))
+        cause = str(error).rstrip(".") if known else type(error).__name__
+        self.failures.append(f"{file}: {missing} ({cause}). Its record is written, and so are other images.")
+
+
 def with_dicom_objects(
     predictions: Iterator["Prediction"],
     results: "ResultObjects",
     folder: Path,
-    summaries: list[str],
+    summary: OutputSummary,
     *,
     made: datetime,
 ) -> Iterator["Prediction"]:
     """Yield the same predictions, each after its objects are in `folder`.
 
-    At the end it appends to `summaries` how many objects were written, and why the other files have none.
+    At the end it adds to `summary` how many objects were written, and why the other files have none. A
+    failure concerns its image only.
     """
-    from covid_monai.results import write_results
+    from covid_monai.results import NoResultObjects, write_results
 
     written = 0
     uids: set[str] = set()  # of the first object of each image
     skipped: Counter[str] = Counter()  # files without objects, by reason
     for prediction in predictions:
-        objects, reason = _objects_or_reason(results, prediction, made)
-        if objects and objects[0].SOPInstanceUID in uids:
-            reason = "same SOP Instance UID as an earlier image"
-        if reason:
-            skipped[reason] += 1
-        else:
-            uids.add(objects[0].SOPInstanceUID)
-            written += len(write_results(objects, folder))
+        try:
+            objects = results.of(prediction, made)
+            if not objects:
+                skipped[f"{prediction.status} ({prediction.reason})"] += 1
+            elif objects[0].SOPInstanceUID in uids:
+                skipped["same SOP Instance UID as an earlier image"] += 1
+            else:
+                written += len(write_results(objects, folder))
+                uids.add(objects[0].SOPInstanceUID)
+        except NoResultObjects as error:
+            skipped[error.cause] += 1
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with one image must not stop the others
+            skipped["failed"] += 1
+            summary.add_failure(prediction.file, "no DICOM objects were written", error)
         yield prediction
-    summary = f"{format_count(written, 'DICOM object')} of {format_count(len(uids), 'image')} in {folder}."
+    line = f"{format_count(written, 'DICOM object')} of {format_count(len(uids), 'image')} in {folder}."
     if skipped:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in skipped.most_common())
-        summary += f" No DICOM objects for {format_count(skipped.total(), 'file')}: {reasons}."
-    summaries.append(summary)
-
-
-def _objects_or_reason(
-    results: "ResultObjects", prediction: "Prediction", made: datetime
-) -> tuple[list["FileDataset"], str]:
-    from covid_monai.results import NoResultObjects
-
-    try:
-        objects = results.of(prediction, made)
-    except NoResultObjects as error:
-        return [], error.cause
-    except UnreadableImage:
-        return [], "could not be read again"
-    return objects, "" if objects else f"{prediction.status} ({prediction.reason})"
+        line += f" No DICOM objects for {format_count(skipped.total(), 'file')}: {reasons}."
+    summary.lines.append(line)
 
 
 def with_report(
     predictions: Iterator["Prediction"],
     classifier: "Classifier",
     path: Path,
-    summaries: list[str],
+    summary: OutputSummary,
     *,
     images: int,
     made: datetime,
 ) -> Iterator["Prediction"]:
     """Yield the same predictions, and write the PDF report at the end: one image has a page, several a table.
 
-    At the end it appends the path to `summaries`.
+    At the end it adds the path to `summary`, or why there is no report.
     """
-    from covid_monai.core.atomic_files import replace_atomically
-    from covid_monai.results.pdf.batch_report import make_batch_report
-    from covid_monai.results.pdf.image_report import make_image_report
-
     seen: list[Prediction] = []
     thumbnails: dict[str, bytes] = {}
     for prediction in predictions:
@@ -116,14 +123,33 @@ def with_report(
         if images > 1:
             thumbnails |= _thumbnail(prediction.file)
         yield prediction
-    if images == 1:
-        content = make_image_report(classifier, seen[0], made=made)
+    try:
+        _write_report(seen, thumbnails, classifier, path, made=made)
+    except Exception as error:  # noqa: BLE001  # the records are more important than the report
+        summary.add_failure(str(path), "the report was not written", error)
+    else:
+        summary.lines.append(f"Report: {path}")
+
+
+def _write_report(
+    predictions: list["Prediction"],
+    thumbnails: dict[str, bytes],
+    classifier: "Classifier",
+    path: Path,
+    *,
+    made: datetime,
+) -> None:
+    from covid_monai.core.atomic_files import replace_atomically
+    from covid_monai.results.pdf.batch_report import make_batch_report
+    from covid_monai.results.pdf.image_report import make_image_report
+
+    if len(predictions) == 1:
+        content = make_image_report(classifier, predictions[0], made=made)
     else:
         title = "Chest radiographs: automatic classification"
-        content = make_batch_report(seen, thumbnails, classifier.model, title, made=made)
+        content = make_batch_report(predictions, thumbnails, classifier.model, title, made=made)
     with replace_atomically(path) as temporary:
         temporary.write_bytes(content)
-    summaries.append(f"Report: {path}")
 
 
 def _thumbnail(file: str) -> dict[str, bytes]:

@@ -18,6 +18,10 @@ from covid_monai.dicom.elements import get_encoding, get_number, get_numbers, ge
 PERCENTILES = (0.5, 99.5)  # robust: markers, collimator edges and dead pixels lie outside
 FULL_RANGE_BITS = 8
 MIN_SPREAD = 8 / 255  # between the percentiles: less means a blank image or a wrong window
+# Computed Radiography and Secondary Capture: Presentation LUT Shape is no element of these.
+_WITHOUT_SHAPE = ("1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.7")
+_ROUNDING = 1.25  # times the output range of a table: entries up to here exceed it by rounding
+_SMOOTH = 8  # mean step between neighbours of a table of bytes; two bytes of one number differ by far more
 _EXACT = 2**24  # OpenCV counts in float32, which holds every whole number up to here
 
 Values = NDArray[np.float64]
@@ -28,13 +32,13 @@ class LookupTable(NamedTuple):
 
     Args:
         entries: Output values, 1D.
-        first_mapped: Input value that the first entry belongs to.
-        bits: Bits of an output value: the output range is 0 to 2**bits - 1.
+        first_mapped: Input value that the first entry belongs to; it may be negative.
+        top: Highest value of the output range, which begins at 0: white.
     """
 
     entries: Values
     first_mapped: int
-    bits: int
+    top: int
 
     def apply(self, values: Values) -> Values:
         """Map `values` (any shape); a value outside the table takes its first or last entry."""
@@ -155,7 +159,7 @@ def apply_voi(modality: Values, ds: Dataset) -> Values | None:
     """
     table = find_lookup_table(ds, "VOILUTSequence", inputs=modality)
     if table is not None:
-        return table.apply(modality) / ((1 << table.bits) - 1)
+        return table.apply(modality) / table.top
     window = find_window(ds)
     return None if window is None else apply_window(modality, **window._asdict())
 
@@ -236,9 +240,10 @@ def is_inverse(ds: Dataset) -> bool:
     In the DX, MG and IO classes MONOCHROME1 comes with Presentation LUT Shape INVERSE and MONOCHROME2 with
     IDENTITY (PS3.3 C.8.11.3.1). Both elements say the same, so they must not invert twice. Where a file
     contradicts itself the shape decides, because it names the conversion to P-Values, which comes last.
+    Computed Radiography and Secondary Capture have no such element: there Photometric Interpretation decides.
     """
-    shape = get_text(ds, "PresentationLUTShape").upper()
-    if shape in ("INVERSE", "IDENTITY"):
+    shape = get_text(ds, "PresentationLUTShape")
+    if shape in ("INVERSE", "IDENTITY") and get_text(ds, "SOPClassUID") not in _WITHOUT_SHAPE:
         return shape == "INVERSE"
     return get_text(ds, "PhotometricInterpretation") == "MONOCHROME1"
 
@@ -249,11 +254,11 @@ def _scale(modality: Values, ds: Dataset, *, counts: NDArray[np.integer], bits_s
     if bits_stored <= FULL_RANGE_BITS:
         span = float(np.ptp(modality)) or 1.0
         return (modality - modality.min()) / span if table is None else table
-    if table is not None:
-        low, high = robust_range(table, counts)
-    if table is None or high - low < MIN_SPREAD:  # no window, or one that misses the pixels
-        table = stretch_percentiles(modality, counts)
-    return table
+    low, high = (0.0, 0.0) if table is None else robust_range(table, counts)
+    if table is None or high == low:  # no window, or one that misses the pixels
+        return stretch_percentiles(modality, counts)
+    # A table may use a small part of its range, and fall.
+    return table if high - low >= MIN_SPREAD else stretch_percentiles(table, counts)
 
 
 def find_lookup_table(ds: Dataset, sequence: str, *, inputs: Values) -> LookupTable | None:
@@ -270,30 +275,36 @@ def find_lookup_table(ds: Dataset, sequence: str, *, inputs: Values) -> LookupTa
 
 
 def _read_lookup_table(item: Dataset, inputs: Values) -> LookupTable | None:
-    descriptor, words = item.get("LUTDescriptor"), _words(item)
-    if descriptor is None or len(descriptor) != 3 or words.size == 0:
+    """Read a table whose descriptor may disagree with its data, as DCMTK and other viewers do."""
+    descriptor, words = _integers(item, "LUTDescriptor"), _integers(item, "LUTData") & 0xFFFF
+    if descriptor.size != 3 or words.size == 0:
         return None
-    count, first_mapped, bits = int(descriptor[0]) or 2**16, int(descriptor[1]), int(descriptor[2])
-    if words.size < count <= 2 * words.size:  # 8-bit entries, two to a word
-        words = words.astype("<u2").view(np.uint8)
-    entries = words[:count].astype(np.float64)
-    needed_bits = max(int(entries.max()).bit_length(), 1)
-    if not 1 <= bits <= 16 or bits < needed_bits:  # some descriptors say 8 over 16-bit data
-        bits = needed_bits
-    # The 16 bits of the first mapped value are signed or unsigned, whichever fits the inputs.
-    if first_mapped > 0x7FFF and first_mapped > inputs.max() and inputs.min() < 0:
-        first_mapped -= 0x10000
-    elif first_mapped < 0 and inputs.min() >= 0 and inputs.max() > 0x7FFF:
-        first_mapped += 0x10000
-    return LookupTable(entries, first_mapped, bits)
+    count, first_mapped, bits = int(descriptor[0]) & 0xFFFF or 2**16, int(descriptor[1]), int(descriptor[2])
+    if words.size < count and words.size == (count + 1) // 2 and _are_pairs_of_bytes(words, bits):
+        words, bits = words.astype("<u2").view(np.uint8)[:count].astype(np.int64), min(bits, 8)
+    entries = words.astype(np.float64)  # all of them: the last one counts for higher inputs, promised or not
+    first_mapped = max(
+        (first_mapped, first_mapped + (0x10000 if first_mapped < 0 else -0x10000)),
+        key=lambda first: np.count_nonzero((inputs >= first) & (inputs < first + entries.size)),
+    )  # its 16 bits are signed or unsigned, whichever meets more inputs
+    top, highest = (1 << bits) - 1 if 1 <= bits <= 16 else 0, int(entries.max())
+    if highest > top:  # just above it a rounding error, far above it a descriptor that says 8 of 16 bits
+        top = highest if highest < _ROUNDING * top else (1 << highest.bit_length()) - 1
+    return LookupTable(entries, first_mapped, max(top, 1))
 
 
-def _words(item: Dataset) -> NDArray[np.uint16]:
-    """Return LUTData as 16-bit words; pydicom gives bytes (OW), a list of numbers (US) or one number."""
-    data = item.get("LUTData")
+def _are_pairs_of_bytes(words: NDArray[np.integer], bits: int) -> bool:
+    """Tell whether each word holds two entries: so `bits` says, or the bytes follow each other smoothly."""
+    steps = np.abs(np.diff(words.astype("<u2").view(np.uint8).astype(int)))
+    return 1 <= bits <= 8 or float(steps.mean()) < _SMOOTH
+
+
+def _integers(item: Dataset, keyword: str) -> NDArray[np.int64]:
+    """Return an element's numbers; pydicom gives bytes (OW, UN), a list of numbers (US, SS) or one number."""
+    data = item.get(keyword)
     if data is None:
-        return np.zeros(0, np.uint16)
+        return np.zeros(0, np.int64)
     if isinstance(data, bytes):
         _, little_endian = get_encoding(item)
-        return np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little_endian else ">u2").astype(np.uint16)
-    return (np.atleast_1d(np.asarray(data)).astype(np.int64) & 0xFFFF).astype(np.uint16)
+        data = np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little_endian else ">u2")
+    return np.atleast_1d(np.asarray(data)).astype(np.int64)

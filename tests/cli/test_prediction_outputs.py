@@ -2,15 +2,19 @@
 
 import json
 import sys
+from datetime import datetime
 
 import pydicom
 import pytest
 from dicom_helpers import make_ds, picture, save
 from PIL import Image
-from results_helpers import NEEDS_POPPLER, small_classifier
+from results_helpers import MADE, NEEDS_POPPLER, small_classifier
 from results_helpers import run as poppler
 
 from covid_monai.core.vocabulary import RESEARCH_USE
+from covid_monai.inference.classifier import Classifier
+from covid_monai.results import ObjectKind, ResultObjects, result_uids
+from covid_monai.results.dicom import result_objects
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,18 @@ def test_objects_and_records_are_written_side_by_side(run, bundle, images, tmp_p
     assert not [path for path in folder.iterdir() if "Doe" in path.name]
 
 
-def test_a_second_run_writes_the_same_bytes(run, bundle, images, tmp_path):
+@pytest.fixture
+def at_one_time(monkeypatch):
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return MADE.astimezone(tz)
+
+    monkeypatch.setattr("covid_monai.cli.predict.datetime", Stopped)
+
+
+@pytest.mark.usefixtures("at_one_time")
+def test_a_second_run_at_the_same_time_writes_the_same_bytes(run, bundle, images, tmp_path):
     written = []
     for _ in range(2):
         run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "dicom", images)
@@ -61,6 +76,7 @@ def test_a_second_run_writes_the_same_bytes(run, bundle, images, tmp_path):
     assert len(written[0]) == 7
 
 
+@pytest.mark.usefixtures("at_one_time")
 def test_two_files_of_one_uid_are_named_and_the_first_stays(run, bundle, images, tmp_path):
     twin = pydicom.dcmread(images / "a.dcm")
     twin.PixelData = twin.PixelData[::-1]
@@ -75,6 +91,65 @@ def test_two_files_of_one_uid_are_named_and_the_first_stays(run, bundle, images,
         for folder in (tmp_path / "both", tmp_path / "first")
     )
     assert both == first
+
+
+def test_all_objects_of_a_run_have_one_time(run, bundle, images, tmp_path):
+    before = datetime.now().astimezone()
+    run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "dicom", images)
+    made = {(ds.SeriesDate, ds.SeriesTime) for ds in map(pydicom.dcmread, (tmp_path / "dicom").iterdir())}
+    ((date, time),) = made
+    assert f"{before:%Y%m%d%H%M%S}" <= date + time <= f"{datetime.now().astimezone():%Y%m%d%H%M%S}"
+
+
+def test_a_failure_with_one_image_stops_no_other(run, bundle, images, tmp_path, monkeypatch):
+    """The first fails when it is made, the third when it is written."""
+    output, folder = tmp_path / "out.jsonl", tmp_path / "dicom"
+    files = [save(make_ds(picture()), images / f"{name}.dcm") for name in "abcd"]
+    blocked = result_uids(
+        pydicom.dcmread(files[2]).SOPInstanceUID, _model(bundle), ObjectKind.PRESENTATION_STATE
+    )
+    (folder / f"{blocked.sop_instance_uid}.dcm").mkdir(parents=True)  # a folder where the third file belongs
+    make = result_objects.make_presentation_state
+
+    def fail_with_the_first(explained, prediction, series):
+        if prediction.file == str(files[0]):
+            raise ValueError("Doe^Jane")
+        return make(explained, prediction, series)
+
+    monkeypatch.setattr(result_objects, "make_presentation_state", fail_with_the_first)
+    code, _, err = run("predict", "--bundle", bundle, "--dicom-output", folder, "--output", output, *files)
+    assert code == 1
+    assert [json.loads(line)["status"] for line in output.read_text().splitlines()] == ["ok"] * 4
+    written = [path for path in folder.iterdir() if path.is_file()]
+    sources = [pydicom.dcmread(file).StudyInstanceUID for file in files]
+    found = sorted(sources.index(pydicom.dcmread(path).StudyInstanceUID) for path in written)
+    assert found == [1] * 3 + [3] * 3
+    assert f"{files[0]}: no DICOM objects were written (ValueError)" in err
+    assert f"{files[2]}: no DICOM objects were written (" in err
+    assert "6 DICOM objects of 2 images in" in err
+    assert "No DICOM objects for 2 files: failed (2)" in err
+    assert "Doe^Jane" not in err
+
+
+def _model(bundle):
+    return ResultObjects(Classifier(bundle, device="cpu")).model
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_report_that_fails_leaves_the_records(run, bundle, images, tmp_path, monkeypatch, number):
+    def fail(*_args, **_options):
+        raise ValueError("Doe^Jane")
+
+    for name in ("batch_report.make_batch_report", "image_report.make_image_report"):
+        monkeypatch.setattr(f"covid_monai.results.pdf.{name}", fail)
+    output, report = tmp_path / "out.jsonl", tmp_path / "report.pdf"
+    files = sorted(images.glob("*.dcm"))[:number]
+    code, _, err = run("predict", "--bundle", bundle, "--report", report, "--output", output, *files)
+    assert code == 1
+    assert len(output.read_text().splitlines()) == number
+    assert f"{report}: the report was not written (ValueError)" in err
+    assert "Doe^Jane" not in err
+    assert not report.exists()
 
 
 def test_without_the_option_nothing_is_written(run, bundle, images, tmp_path):

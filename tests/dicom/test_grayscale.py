@@ -7,10 +7,12 @@ import subprocess
 import dicom_helpers
 import numpy as np
 import pytest
+from dicom_helpers import lut_item
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 try:
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
@@ -20,6 +22,9 @@ except ImportError:  # pydicom 2
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage
 from covid_monai.dicom.grayscale import apply_window, render
 from covid_monai.dicom.pixels.decode import decode_pixels
+from covid_monai.readers import read_radiograph
+
+NEEDS_DCMJ2PNM = pytest.mark.skipif(shutil.which("dcmj2pnm") is None, reason="needs DCMTK's dcmj2pnm")
 
 
 def make_ds(cells, *, bits_stored, high_bit=None, signed=False, **elements):
@@ -31,17 +36,6 @@ def make_ds(cells, *, bits_stored, high_bit=None, signed=False, **elements):
     return dicom_helpers.make_ds(cells, bits_stored=bits_stored, **layout, **elements)
 
 
-def lut_item(data, *, first=0, bits=8, vr="US"):
-    item = Dataset()
-    count = len(data) % 65536
-    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [count, first, bits])
-    if isinstance(data, bytes):
-        item.add_new("LUTData", "OW", data)
-    else:
-        item.add_new("LUTData", vr, [int(v) for v in data])
-    return item
-
-
 def show(ds):
     codes, bits = decode_pixels(ds)
     return render(codes, ds, bits_stored=bits)
@@ -50,6 +44,12 @@ def show(ds):
 def ramp(bits, *, dtype=np.uint16):
     """Every value of the bit depth, 64 columns wide."""
     return np.arange(2**bits, dtype=dtype).reshape(-1, 64)
+
+
+def shown_by_dcmtk(ds, folder, *options):
+    path, png = dicom_helpers.save(ds, folder / "image.dcm"), folder / "image.png"
+    subprocess.run(["dcmj2pnm", *options, "+on", path, png], check=True, capture_output=True)
+    return np.asarray(Image.open(png))
 
 
 def window_by_the_book(x, c, w, function):
@@ -197,6 +197,140 @@ def test_voi_lut_first_value_written_unsigned_but_meant_negative():
     np.testing.assert_allclose(show(ds), ramp(12) / 4095, atol=1e-6)
 
 
+DISAGREEING = {  # entries and bits in the descriptor, entries and highest value of the data
+    "agrees": (4096, 12, 4096, 4095),
+    "0 entries mean 65536": (0, 12, 4096, 4095),
+    "fewer entries": (4096, 12, 2500, 2499),
+    "more entries": (2048, 12, 4096, 4095),
+    "12 bits of 14": (4096, 14, 4096, 4095),
+    "no bits": (4096, 0, 4096, 4095),
+    "17 bits": (4096, 17, 4096, 4095),
+    "a highest value below": (4096, 12, 4096, 3000),
+}
+
+
+@NEEDS_DCMJ2PNM
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("name", DISAGREEING)
+def test_a_lut_whose_descriptor_disagrees_with_its_data_equals_dcmtk(tmp_path, photometric, name, falling):
+    count, bits, size, highest = DISAGREEING[name]
+    entries = np.linspace(highest, 0, size) if falling else np.linspace(0, highest, size)
+    item = lut_item(entries.astype(int), bits=bits, count=count)
+    ds = make_ds(ramp(12), bits_stored=12, photometric=photometric, VOILUTSequence=[item])
+    np.testing.assert_allclose(show(ds) * 255, shown_by_dcmtk(ds, tmp_path, "+Wl", "1"), atol=1.1)
+    del ds.VOILUTSequence
+    ds.ModalityLUTSequence, ds.WindowCenter, ds.WindowWidth = [item], "2000", "3000"
+    np.testing.assert_allclose(show(ds) * 255, shown_by_dcmtk(ds, tmp_path, "+Wi", "1"), atol=1.1)
+
+
+@NEEDS_DCMJ2PNM
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize(
+    ("signed", "intercept", "first"),
+    [
+        *((True, 0, first) for first in (-2048, 63488, -1000, -3000, 64536)),
+        *((False, -1024, first) for first in (-1024, 64512, -500)),
+        (False, -100.5, -100),
+    ],
+)
+def test_a_lut_with_a_negative_first_input_equals_dcmtk(tmp_path, falling, signed, intercept, first):
+    entries = np.arange(4096)[:: -1 if falling else 1]
+    ds = make_ds(ramp(12), bits_stored=12, signed=signed, RescaleSlope="1", RescaleIntercept=str(intercept))
+    ds.VOILUTSequence = [lut_item(entries, first=first, bits=12)]
+    np.testing.assert_allclose(show(ds) * 255, shown_by_dcmtk(ds, tmp_path, "+Wl", "1"), atol=1.1)
+    if not intercept:
+        ds.ModalityLUTSequence, ds.WindowCenter, ds.WindowWidth = ds.VOILUTSequence, "2000", "3000"
+        del ds.VOILUTSequence, ds.RescaleSlope, ds.RescaleIntercept
+        np.testing.assert_allclose(show(ds) * 255, shown_by_dcmtk(ds, tmp_path, "+Wi", "1"), atol=1.1)
+
+
+@NEEDS_DCMJ2PNM
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_luts_in_every_encoding_equal_dcmtk(tmp_path, falling, syntax, packed, sequence):
+    order = ">u2" if syntax == ExplicitVRBigEndian else "<u2"
+    entries = np.arange(4096)[:: -1 if falling else 1] // (16 if packed else 1)
+    words = entries.astype(np.uint8).view("<u2") if packed else entries
+    center, width = ("128", "200") if packed else ("2000", "3000")
+    ds = make_ds(ramp(12).astype(order), bits_stored=12, signed=True, WindowCenter=center, WindowWidth=width)
+    item = lut_item(words.astype(order).tobytes(), first=-2048, bits=8 if packed else 12, count=4096)
+    setattr(ds, sequence, [item])
+    ds.file_meta.TransferSyntaxUID = syntax
+    options = ("+Wl", "1") if sequence == "VOILUTSequence" else ("+Wi", "1")
+    expected = shown_by_dcmtk(ds, tmp_path, *options)
+    found = read_radiograph(tmp_path / "image.dcm")[0][0]
+    np.testing.assert_allclose(found * 255, expected, atol=1.1)
+
+
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize(
+    ("bits", "highest", "top"),
+    [
+        (8, 4095, 4095),  # the descriptor says 8, the data have 12
+        (8, 65535, 65535),
+        (10, 4000, 4095),
+        (12, 4096, 4096),  # above the range by rounding: it must not halve the brightness
+        (10, 1100, 1100),
+    ],
+)
+def test_a_lut_with_values_above_its_bits_is_not_wrapped_as_dcmtk_does(bits, highest, top, falling):
+    entries = np.linspace(0, highest, 4096).round()[:: -1 if falling else 1]
+    ds = make_ds(ramp(12), bits_stored=12, VOILUTSequence=[lut_item(entries, bits=bits)])
+    np.testing.assert_allclose(show(ds), entries.reshape(64, 64) / top, atol=1e-6)
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_a_lut_that_uses_little_of_its_range_is_stretched_in_its_own_direction(falling):
+    entries = np.linspace(0, 255, 4096).round()[:: -1 if falling else 1]
+    ds = make_ds(ramp(12), bits_stored=12, VOILUTSequence=[lut_item(entries, bits=16)])
+    assert np.corrcoef(show(ds).ravel(), entries)[0, 1] > 0.99
+    packed = lut_item(entries.astype(np.uint8).tobytes(), bits=16, count=4096)  # 8 bits, two to a word
+    ds.VOILUTSequence = [packed]
+    np.testing.assert_allclose(show(ds), entries.reshape(64, 64) / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("slope", "first", "meant"),
+    [
+        ("1", 64512, -1024),  # no input reaches it as an unsigned number
+        ("16", -2, -2),  # as a signed number it meets nearly all inputs
+        ("1", 65535, -1),
+    ],
+)
+def test_the_sign_of_the_first_input_is_the_one_that_meets_the_inputs(slope, first, meant):
+    ds = make_ds(ramp(12), bits_stored=12, RescaleSlope=slope, RescaleIntercept="0")
+    ds.VOILUTSequence = [lut_item(np.arange(65536), first=first, bits=16)]
+    expected = (ramp(12).astype(float) * float(slope) - meant).clip(0, 65535) / 65535
+    np.testing.assert_allclose(show(ds), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("vr", ["UN", "OW"])
+def test_a_descriptor_of_bytes(vr):
+    ds = make_ds(ramp(12), bits_stored=12, signed=True)
+    item = lut_item(np.arange(4096), bits=12)
+    item.add_new("LUTDescriptor", vr, np.array([4096, 63488, 12], "<u2").tobytes())
+    ds.VOILUTSequence = [item]
+    np.testing.assert_allclose(show(ds), (ramp(12).astype(int) + 2048) % 4096 / 4095, atol=1e-6)
+
+
+def test_the_first_of_several_luts_counts_and_an_unusable_one_is_passed_over():
+    rising, falling = lut_item(np.arange(4096), bits=12), lut_item(np.arange(4096)[::-1], bits=12)
+    ds = make_ds(ramp(12), bits_stored=12, VOILUTSequence=[falling, rising])
+    np.testing.assert_allclose(show(ds), 1 - ramp(12) / 4095, atol=1e-6)
+    ds.VOILUTSequence = [Dataset(), rising, falling]
+    np.testing.assert_allclose(show(ds), ramp(12) / 4095, atol=1e-6)
+
+
+def test_a_modality_lut_wins_over_a_rescale():
+    window = {"WindowCenter": "2048", "WindowWidth": "4096"}
+    ds = make_ds(ramp(12), bits_stored=12, RescaleSlope="-1", RescaleIntercept="4095", **window)
+    ds.ModalityLUTSequence = [lut_item(np.arange(4096), bits=16)]
+    np.testing.assert_allclose(show(ds), ramp(12) / 4095, atol=1e-6)
+
+
 def test_unusable_luts_are_passed_over():
     ds = make_ds(ramp(12), bits_stored=12, WindowCenter="2048", WindowWidth="4096")
     plain = show(ds)
@@ -244,7 +378,7 @@ def test_overlay_bits_above_the_sample_change_nothing():
     )
 
 
-@pytest.mark.skipif(shutil.which("dcmj2pnm") is None, reason="needs DCMTK's dcmj2pnm")
+@NEEDS_DCMJ2PNM
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("shape", [None, "IDENTITY", "INVERSE"])
 @pytest.mark.parametrize("intercept", ["0", "-1024"])
@@ -253,7 +387,16 @@ def test_window_and_polarity_equal_dcmtk(tmp_path, photometric, shape, intercept
     ds.RescaleSlope, ds.RescaleIntercept = "1", intercept
     if shape:
         ds.PresentationLUTShape = shape
-    path, png = tmp_path / "image.dcm", tmp_path / "image.png"
-    ds.save_as(path, enforce_file_format=True)
-    subprocess.run(["dcmj2pnm", "+Wi", "1", "+on", path, png], check=True, capture_output=True)
-    np.testing.assert_allclose(show(ds) * 255, np.asarray(Image.open(png)), atol=1)
+    np.testing.assert_allclose(show(ds) * 255, shown_by_dcmtk(ds, tmp_path, "+Wi", "1"), atol=1.1)
+
+
+@pytest.mark.parametrize("sop_class", ["1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.7"])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("shape", ["IDENTITY", "INVERSE"])
+def test_in_classes_without_a_presentation_lut_shape_the_photometric_interpretation_decides(
+    sop_class, photometric, shape
+):
+    ds = make_ds(ramp(12), bits_stored=12, photometric=photometric, WindowCenter="2048", WindowWidth="4096")
+    ds.SOPClassUID, ds.PresentationLUTShape = sop_class, shape
+    expected = ramp(12) / 4095
+    np.testing.assert_allclose(show(ds), 1 - expected if photometric[-1] == "1" else expected, atol=1e-6)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
-from dicom_helpers import make_ds, picture, save
+from dicom_helpers import lut_item, make_ds, picture, save
 from hypothesis import given
 from hypothesis import strategies as st
 from monai.data import MetaTensor
@@ -179,6 +179,19 @@ GREY = {
         "RescaleIntercept": "-1000",
     },
 }
+LAST = 4095  # of the inputs of a table
+for name, (first, *more) in {
+    "unsigned": (0, {}),
+    "signed": (-2048, {"PixelRepresentation": 1}),
+    "rescaled": (-1024, {"RescaleSlope": "1", "RescaleIntercept": "-1024"}),
+}.items():
+    for direction in (1, -1):
+        entries = np.arange(LAST + 1)[::direction] ** 2 // LAST
+        item = lut_item(entries, first=first, bits=12)
+        GREY[f"VOI LUT {name} {direction}"] = {"VOILUTSequence": [item], **more[0]}
+        if name != "rescaled":
+            window = {"WindowCenter": "2048", "WindowWidth": "3000", **more[0]}
+            GREY[f"Modality LUT {name} {direction}"] = {"ModalityLUTSequence": [item], **window}
 
 
 @pytest.mark.skipif(shutil.which("dcmp2pgm") is None, reason="needs DCMTK's dcmp2pgm")
@@ -188,6 +201,8 @@ def test_through_the_presentation_state_dcmtk_shows_the_image_as_the_readers_do(
     classifier, tmp_path, name, photometric
 ):
     pixels = picture(top=4095, dtype=np.uint16)
+    if "PixelRepresentation" in GREY[name]:
+        pixels = (pixels.astype(int) - 2048).astype(np.int16)
     elements = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1", "Modality": "CR", **GREY[name]}
     image = save(make_ds(pixels, photometric=photometric, bits_stored=12, **elements), tmp_path / "image.dcm")
     state = ResultObjects(classifier).of(classified(classifier, image), MADE)[2]

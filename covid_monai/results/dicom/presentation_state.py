@@ -1,7 +1,7 @@
 """The outlines of the heat map as a Grayscale Softcopy Presentation State: viewers draw them on the image."""
 
 import numpy as np
-from highdicom import VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation, pr
+from highdicom import LUT, VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation, pr
 from highdicom.color import CIELabColor
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
@@ -111,8 +111,8 @@ def _note(prediction: Prediction, image: Dataset, layer: pr.GraphicLayer) -> pr.
 def _modality(ds: Dataset) -> ModalityLUTTransformation:
     table = find_lookup_table(ds, "ModalityLUTSequence", inputs=_stored_values(ds))
     if table is not None:
-        lut = ModalityLUT("US", table.first_mapped, table.entries.astype(np.uint16))
-        return ModalityLUTTransformation(modality_lut=lut)
+        lut = ModalityLUT("US", 0, table.entries.astype(np.uint16))
+        return ModalityLUTTransformation(modality_lut=_with_first_mapped(lut, table.first_mapped))
     return ModalityLUTTransformation(
         rescale_intercept=get_number(ds, "RescaleIntercept") or 0.0,
         rescale_slope=get_number(ds, "RescaleSlope") or 1.0,
@@ -125,8 +125,9 @@ def _voi(ds: Dataset) -> list[pr.SoftcopyVOILUTTransformation] | None:
     table = find_lookup_table(ds, "VOILUTSequence", inputs=apply_modality(_stored_values(ds), ds))
     if table is not None:
         # Stretched to 16 bits without another meaning: the output range of this table is black to white.
-        shown = (table.entries / (2**table.bits - 1) * 65535).round().astype(np.uint16)
-        return [pr.SoftcopyVOILUTTransformation(voi_luts=[VOILUT(table.first_mapped, shown)])]
+        shown = (table.entries / table.top * 65535).round().astype(np.uint16)
+        lut = _with_first_mapped(VOILUT(0, shown), table.first_mapped)
+        return [pr.SoftcopyVOILUTTransformation(voi_luts=[lut])]
     window = find_window(ds)
     if window is None:
         return None
@@ -134,6 +135,13 @@ def _voi(ds: Dataset) -> list[pr.SoftcopyVOILUTTransformation] | None:
     return [
         pr.SoftcopyVOILUTTransformation(window_center=center, window_width=width, voi_lut_function=function)
     ]
+
+
+def _with_first_mapped(lut: LUT, first_mapped: int) -> LUT:
+    """Set the first input value of a table, which may not be negative in highdicom (PS3.3 C.11.1.1.1)."""
+    count, _, bits = lut.LUTDescriptor
+    lut.add_new("LUTDescriptor", "SS" if first_mapped < 0 else "US", [count, first_mapped, bits])
+    return lut
 
 
 def _stored_values(ds: Dataset) -> NDArray[np.float64]:

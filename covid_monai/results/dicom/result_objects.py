@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.core.vocabulary import RefusalReason, Status
+from covid_monai.dicom.image_elements import correct_image_elements
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results.dicom.presentation_state import make_presentation_state, may_have_presentation_state
@@ -74,6 +76,7 @@ class ResultObjects:
     def _images(
         self, prediction: Prediction, source: SourceRadiograph, made: datetime
     ) -> Iterator[FileDataset]:
+        correct_image_elements(source.ds)  # for the presentation state
         explained = self._classifier.explain(prediction.file, explained_class(prediction))
         if self._heatmap:
             rendered = render_heatmap_with_legend(explained, prediction)
@@ -96,7 +99,7 @@ class ResultObjects:
 
 
 def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:
-    """Write DICOM files, each whole or not at all, with their SOP Instance UID as the name.
+    """Write DICOM files, all of them whole or none, with their SOP Instance UID as the name.
 
     The same model writes the same results under the same name, so an existing file may be replaced.
 
@@ -110,10 +113,11 @@ def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:
     Raises:
         OSError: If the folder cannot be written.
     """
-    paths = []
-    for result in objects:
-        paths.append(Path(folder) / f"{result.SOPInstanceUID}.dcm")
-        with replace_atomically(paths[-1]) as temporary:
+    paths: list[Path] = []
+    with ExitStack() as stack:  # it moves the files to their places once all are written
+        for result in objects:
+            paths.append(Path(folder) / f"{result.SOPInstanceUID}.dcm")
+            temporary = stack.enter_context(replace_atomically(paths[-1]))
             dcmwrite(temporary, result, enforce_file_format=True)
     return paths
 
