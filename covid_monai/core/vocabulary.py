@@ -24,7 +24,7 @@ class Status(StrEnum):
 
 
 class RefusalReason(StrEnum):
-    """Why a readable file is not one grey chest radiograph."""
+    """Why a readable file is not one grey chest radiograph, or not one CT volume in Hounsfield units."""
 
     NO_PIXELS = "no_pixels"
     PRESENTATION_STATE = "presentation_state"
@@ -36,6 +36,11 @@ class RefusalReason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     BLANK = "blank"
+    # Of a CT volume
+    NOT_CT = "not_ct"
+    SEVERAL_VOLUMES = "several_volumes"
+    UNSOUND_GEOMETRY = "unsound_geometry"
+    NOT_HOUNSFIELD = "not_hounsfield"
     # The following reasons come after reading, so that the image can be displayed: the first from the header,
     # the others from the gate of a bundle (`covid_monai.gate`).
     NOT_FRONTAL = "not_frontal"

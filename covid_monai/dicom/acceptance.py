@@ -86,13 +86,13 @@ def _check_kind(ds: Dataset) -> None:
     if sop_class == _DICOMDIR or "DirectoryRecordSequence" in ds:
         _refuse(RefusalReason.NO_PIXELS, "This is a DICOMDIR, which only lists files")
     if modality not in _PROJECTION_MODALITIES or (sop_class and sop_class not in _PROJECTION_CLASSES):
-        found = f"Modality is {_quote(modality)}, SOP Class is {_quote(sop_class)}"
+        found = f"Modality is {quote_code(modality)}, SOP Class is {quote_code(sop_class)}"
         expected = "a projection radiograph (CR, DX, RG or a secondary capture of one)"
         _refuse(RefusalReason.NOT_PROJECTION, found, expected=expected)
 
 
-def _quote(value: str) -> str:
-    """Show a code or UID; in a damaged file it may run on into the patient's name."""
+def quote_code(value: str) -> str:
+    """Return a code or UID for a message; in a damaged file it may run on into the patient's name."""
     if not value:
         return "absent"
-    return value if re.fullmatch(r"[A-Z0-9.]{1,64}", value) else "malformed"
+    return value if re.fullmatch(r"[A-Z0-9._]{1,64}", value) else "malformed"

@@ -1,120 +1,129 @@
-"""The slices of a CT series: found by their headers and sorted by position, never by file name."""
+"""The slices of one CT series: found by the headers of their files, never by file names."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
+from covid_monai.core.errors import name_file_in_errors
 from covid_monai.core.number_format import format_count
-from covid_monai.core.vocabulary import UnreadableImage
+from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
+from covid_monai.dicom.acceptance import get_sop_class_uid, quote_code
 from covid_monai.dicom.elements import get_numbers, get_text
 from covid_monai.dicom.file import NotDicom, read_dicom
+from covid_monai.dicom.frames import frame_headers, pick_elements
 
-_STEP_TOLERANCE = 0.02  # of the usual step: positions are written with few decimals
-_TILT_TOLERANCE = 0.02  # sine of the angle between stack and normal, about 1 degree
 IDENTIFIERS = ("Modality", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "PatientSex", "PatientAge")
+_KEYWORDS = (
+    *("ImageType", "FrameOfReferenceUID", "AcquisitionNumber", "TemporalPositionIdentifier", *IDENTIFIERS),
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated"),
+    *("PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence"),
+)
+# CT Image, Enhanced CT Image, Legacy Converted Enhanced CT Image
+_CT_CLASSES = [f"1.2.840.10008.5.1.4.1.1.2{suffix}" for suffix in ("", ".1", ".2")]
+_LOCALIZERS = ("LOCALIZER", "SCOUT", "TOPOGRAM")  # Image Type value 3 is LOCALIZER (PS3.3 C.8.2.1.1.1)
+_COLOUR = re.compile("RGB|YBR|PALETTE|HSV|CMYK")
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Header of one slice; positions in mm in the patient's system (LPS), None if absent."""
+    """One slice: a file of a classic series, or one frame of a multi-frame object.
+
+    Args:
+        path: File that holds the slice.
+        frame: Index of the frame in its file, from 0.
+        name: Name of the slice for messages.
+        header: Elements that geometry and Hounsfield units need, as a single-frame object has them.
+        problem: Why the image is no slice of a CT, "" if it is one.
+        is_localizer: Whether the image only shows where slices lie.
+    """
 
     path: Path
-    identifiers: dict[str, str]
-    size: tuple[str, str]
-    position: NDArray[np.float64] | None
-    orientation: NDArray[np.float64] | None
+    frame: int
+    name: str
+    header: Dataset
+    problem: str
+    is_localizer: bool
+
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID, "" if absent."""
+        return get_text(self.header, "SeriesInstanceUID")
+
+    def get_vector(self, keyword: str, count: int) -> NDArray[np.float64]:
+        """Return the value of an element that must have `count` numbers."""
+        numbers = get_numbers(self.header, keyword)
+        if len(numbers) != count:
+            expected = f"{format_count(count, 'number')} {'was' if count == 1 else 'were'} expected."
+            message = f"{self.name}: {keyword} is missing or malformed; {expected}"
+            raise RefusedImage(RefusalReason.UNSOUND_GEOMETRY, message)
+        return np.array(numbers)
 
 
 def find_slices(path: Path, *, series_uid: str = "") -> list[Slice]:
-    """Read the headers of a file or of all DICOM files in a folder and choose one series.
+    """Read the headers of a file or of all DICOM files in a folder and choose one CT series.
+
+    Left out are files that are not DICOM, objects without pixels (reports, DICOMDIR), localizers, and series
+    without any CT slice (secondary captures, other modalities).
 
     Raises:
-        UnreadableImage: There is no CT image, or there are several series and none is chosen; the message
-            lists them.
+        RefusedImage: SEVERAL_VOLUMES, if there are several CT series and none is chosen; the message lists
+            them. NOT_CT, if there is no CT slice, or the chosen series holds another kind of image too.
+        UnreadableImage: There is no DICOM image, or the header of one is damaged.
     """
     paths = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    slices = [s for s in map(_read_slice, paths) if s is not None]
+    slices = [s for p in paths for s in _read_slices(p, alone=p is path)]
     if not slices:
-        raise UnreadableImage("There is no DICOM image in it. Give a CT series or a NIfTI file.")
-    series = Counter(s.identifiers["SeriesInstanceUID"] for s in slices)
-    listing = ", ".join(f"{uid} ({format_count(count, 'slice')})" for uid, count in series.items())
-    if series_uid and series_uid not in series:
+        message = "There is no DICOM image in it. Give a CT series or a NIfTI file (.nii, .nii.gz)."
+        raise UnreadableImage(message)
+    series = Counter(s.series_uid for s in slices if not s.problem)
+    listing = ", ".join(f"{uid or 'absent'} ({format_count(n, 'slice')})" for uid, n in series.items())
+    if series_uid and series_uid not in {s.series_uid for s in slices}:
         raise UnreadableImage(f"It holds no series {series_uid}. Choose one of: {listing}.")
     if not series_uid and len(series) > 1:
-        raise UnreadableImage(f"It holds {len(series)} series: {listing}. Choose one with series_uid=.")
-    chosen = [s for s in slices if series_uid in ("", s.identifiers["SeriesInstanceUID"])]
-    modalities = {s.identifiers["Modality"] for s in chosen} - {"CT", ""}
-    if modalities:
-        raise UnreadableImage(f"Its Modality is {', '.join(sorted(modalities))}; Hounsfield units need CT.")
-    return chosen
+        message = f"It holds {len(series)} CT series: {listing}. Choose one with series_uid=."
+        raise RefusedImage(RefusalReason.SEVERAL_VOLUMES, message)
+    uid = series_uid or next(iter(series), None)
+    chosen = [s for s in slices if uid in (None, s.series_uid)]
+    for one in chosen:
+        if one.problem and not (one.is_localizer and uid in series):
+            raise RefusedImage(RefusalReason.NOT_CT, f"{one.name}: {one.problem}")
+    return [s for s in chosen if not s.problem]
 
 
-def sort_slices(slices: list[Slice]) -> list[Slice]:
-    """Order slices along the normal of their plane, which is the cross product of row and column directions.
-
-    Raises:
-        UnreadableImage: Sizes or orientations differ, a position occurs twice, steps are uneven, or the
-            gantry is tilted.
-    """
-    if len(slices) == 1:
-        return slices
-    if any(s.position is None or s.orientation is None for s in slices):
-        raise UnreadableImage("Some slices have no ImagePositionPatient or ImageOrientationPatient.")
-    if len({s.size for s in slices}) > 1:
-        raise UnreadableImage("Slices have different sizes. Remove the localizer, if there is one.")
-    orientations = np.stack([s.orientation for s in slices if s.orientation is not None])
-    if np.abs(orientations - orientations[0]).max() > 1e-3:
-        raise UnreadableImage("Slices have different orientations. Remove the localizer, if there is one.")
-    normal = np.cross(orientations[0, :3], orientations[0, 3:])
-    positions = np.stack([s.position for s in slices if s.position is not None])
-    order = np.argsort(positions @ normal, kind="stable")
-    ordered = [slices[i] for i in order]
-    _check_steps(ordered, positions[order], normal)
-    return ordered
-
-
-def _check_steps(slices: list[Slice], positions: NDArray[np.float64], normal: NDArray[np.float64]) -> None:
-    """Check that slices follow each other at one distance, straight along the normal."""
-    along = positions @ normal
-    steps = np.diff(along)
-    usual = float(np.median(steps))
-    pairs = [f"{one.path.name} and {other.path.name}" for one, other in pairwise(slices)]
-    doubled = np.flatnonzero(steps < 1e-3)
-    if doubled.size:
-        i = doubled[0]
-        raise UnreadableImage(f"{pairs[i]} have one position ({along[i]:.2f} mm). Remove the duplicate.")
-    uneven = np.flatnonzero(np.abs(steps - usual) > _STEP_TOLERANCE * usual)
-    if uneven.size:
-        i = uneven[0]
-        raise UnreadableImage(
-            f"There are {steps[i]:.2f} mm between {pairs[i]}, but {usual:.2f} mm elsewhere "
-            f"(uneven steps: {uneven.size}): slices are missing. Fetch the whole series."
-        )
-    extent = positions[-1] - positions[0]
-    drift = np.linalg.norm(extent - (extent @ normal) * normal) / np.linalg.norm(extent)
-    if drift > _TILT_TOLERANCE:
-        raise UnreadableImage("The stack is sheared (tilted gantry). Resample it to a straight one first.")
-
-
-def _read_slice(path: Path) -> Slice | None:
-    """Read the elements that sorting needs; None for a file that is not a DICOM image (report, note)."""
+def _read_slices(path: Path, *, alone: bool) -> list[Slice]:
+    """Read the headers of one file; none if it is not a DICOM image (report, note)."""
     try:
         ds = read_dicom(path, stop_before_pixels=True)
     except NotDicom:
-        return None
-    if "Rows" not in ds:
-        return None
-    position, orientation = (
-        np.array(get_numbers(ds, keyword)) for keyword in ("ImagePositionPatient", "ImageOrientationPatient")
-    )
-    return Slice(
-        path=path,
-        identifiers={keyword: get_text(ds, keyword) for keyword in IDENTIFIERS},
-        size=(get_text(ds, "Rows"), get_text(ds, "Columns")),
-        position=position if position.size == 3 else None,
-        orientation=orientation if orientation.size == 6 else None,
-    )
+        return []
+    if "Rows" not in ds and get_sop_class_uid(ds) not in _CT_CLASSES:
+        return []
+    problem = _describe_other_kind(ds)
+    with name_file_in_errors(path):
+        headers = [pick_elements(ds, _KEYWORDS)] if problem else frame_headers(ds, _KEYWORDS)
+    slices = []
+    for frame, header in enumerate(headers):
+        name = path.name
+        if len(headers) > 1:
+            name = f"frame {frame + 1}" if alone else f"{name}: frame {frame + 1}"
+        image_type = f"{get_text(header, 'ImageType')} {get_text(header, 'FrameType')}".upper()
+        is_localizer = not problem and any(word in image_type for word in _LOCALIZERS)
+        why = "It is a localizer; slices of a CT were expected." if is_localizer else problem
+        slices.append(Slice(path, frame, name, header, why, is_localizer))
+    return slices
+
+
+def _describe_other_kind(ds: Dataset) -> str:
+    """Say by SOP Class UID, Modality and colour why an image is not a CT slice; "" if it is one."""
+    sop_class, modality = get_sop_class_uid(ds), get_text(ds, "Modality").upper()
+    if sop_class not in (*_CT_CLASSES, "") or modality not in ("CT", "") or not sop_class + modality:
+        kind = f"SOP Class UID is {quote_code(sop_class)} and Modality is {quote_code(modality)}"
+        return f"{kind}; Hounsfield units need a CT image."
+    if _COLOUR.search(get_text(ds, "PhotometricInterpretation").upper()):
+        return "PhotometricInterpretation says that it is in colour; a CT slice is grey."
+    return ""

@@ -1,72 +1,31 @@
-"""CT volumes against nibabel and SimpleITK, and a synthetic oblique series whose answer is known."""
+"""CT volumes against nibabel and SimpleITK; what they are made of is tested module by module beside this."""
+
+import shutil
+import subprocess
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from ct_helpers import (
+    COLUMNS,
+    ROWS,
+    check_volume,
+    field_hu,
+    make_slices,
+    oblique,
+    refused,
+    set_hu,
+    write_slices,
+)
 from monai.transforms import EnsureChannelFirst, LoadImage, LoadImaged
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from covid_monai.core.vocabulary import UnreadableImage
+from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.readers import VolumeReader, read_volume
 
-ROWS, COLUMNS, SLICES = 12, 10, 6
-
-
-def rotation(degrees):
-    """Row and column directions of a plane turned about two axes."""
-    a, b = np.radians(degrees), np.radians(degrees / 2)
-    about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    about_z = np.array([[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]])
-    return about_z @ about_x
-
-
-def write_series(
-    folder, *, degrees=0.0, flipped=False, spacing=(0.7, 0.9, 2.5), skip=(), shear=0.0, **elements
-):
-    """Write a series under shuffled names; returns stored values `[slice, row, column]` and the LPS affine.
-
-    The affine maps (column, row, slice) to mm.
-    """
-    folder.mkdir(exist_ok=True)
-    rng = np.random.default_rng(0)
-    stored = rng.integers(0, 3000, (SLICES, ROWS, COLUMNS)).astype(np.uint16)
-    axes = rotation(degrees)
-    row_direction, column_direction = axes[:, 0] * (-1 if flipped else 1), axes[:, 1]
-    normal = np.cross(row_direction, column_direction)
-    origin = np.array([-30.0, 20.0, 100.0])
-    series, study, frame = generate_uid(), generate_uid(), generate_uid()
-    for k, name in zip(range(SLICES), rng.permutation(SLICES), strict=True):
-        if k in skip:
-            continue
-        ds = Dataset()
-        ds.file_meta = FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, generate_uid()
-        ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study, series, frame
-        ds.Modality, ds.PatientID, ds.InstanceNumber = "CT", "P7", str(name + 1)
-        ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-        ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PhotometricInterpretation = (
-            ROWS,
-            COLUMNS,
-            1,
-            "MONOCHROME2",
-        )
-        ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
-        ds.PixelSpacing = [str(spacing[1]), str(spacing[0])]
-        ds.SliceThickness, ds.RescaleSlope, ds.RescaleIntercept = "5", "1", "-1024"
-        position = origin + k * spacing[2] * normal + k * shear * column_direction
-        ds.ImagePositionPatient = [f"{v:.6f}" for v in position]
-        ds.ImageOrientationPatient = [f"{v:.6f}" for v in (*row_direction, *column_direction)]
-        ds.PixelData = stored[k].tobytes()
-        for keyword, value in elements.items():
-            setattr(ds, keyword, value)
-        ds.save_as(folder / f"{name:02d}.dcm", enforce_file_format=True)
-    affine = np.eye(4)
-    affine[:3, :3] = np.stack([row_direction, column_direction, normal], axis=1) * spacing
-    affine[:3, 3] = origin
-    return stored, affine
+HU = field_hu()
 
 
 @pytest.mark.real_data
@@ -99,7 +58,8 @@ def test_single_slices_equal_simpleitk(real_data):
         volume, meta = read_volume(real_data / "ct" / name)
         assert volume.shape == (1, 512, 512, 1)
         reference = sitk.GetArrayFromImage(sitk.ReadImage(str(real_data / "ct" / name)))[0]
-        # LPS → RAS turns both axes of an axial slice; numpy's rows are y.
+        # LPS → RAS turns both axes of an axial slice; numpy's rows are y. Outside the field of view is -2048.
+        reference = np.where(reference == -2048, -1000, reference)
         np.testing.assert_array_equal(volume[0, ..., 0], reference.T[::-1, ::-1])
         np.testing.assert_allclose(meta["spacing_mm"], [0.625, 0.625, 1.0])
         assert (meta["Modality"], meta["space"]) == ("", "RAS")  # these files lack Modality
@@ -116,81 +76,138 @@ def test_two_slices_make_a_volume(real_data, tmp_path):
     np.testing.assert_allclose(meta["spacing_mm"], [0.625, 0.625, 1.0])
 
 
-@pytest.mark.parametrize("degrees", [0.0, 20.0, 100.0])
-@pytest.mark.parametrize("flipped", [False, True])
-def test_shuffled_oblique_series(tmp_path, degrees, flipped):
-    stored, lps = write_series(tmp_path, degrees=degrees, flipped=flipped)
-    volume, meta = read_volume(tmp_path)
+@pytest.mark.real_data
+def test_a_series_in_jpeg_lossless_equals_simpleitk(real_data):
+    folder = real_data / "ct-md" / "dicom" / "P001"
+    volume, meta = read_volume(folder)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    reference = reader.Execute()
+    np.testing.assert_array_equal(volume[0, ::-1, ::-1], sitk.GetArrayFromImage(reference).T)
+    np.testing.assert_allclose(meta["spacing_mm"], reference.GetSpacing())
+    first = meta["affine"] @ [volume.shape[1] - 1, volume.shape[2] - 1, 0, 1]
+    np.testing.assert_allclose(first[:3] * [-1, -1, 1], reference.GetOrigin())
+
+
+def test_a_series_equals_simpleitk_at_points_in_space(tmp_path):
+    write_slices(make_slices(axes=oblique(20)), tmp_path / "series")
+    volume, meta = read_volume(tmp_path / "series")
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "series")))
+    reference = reader.Execute()
+    for index in np.ndindex(volume.shape[1:]):
+        ras = meta["affine"] @ [*index, 1]
+        there = reference.TransformPhysicalPointToIndex([-ras[0], -ras[1], ras[2]])
+        assert volume[0][index] == reference[there]
     assert nib.aff2axcodes(meta["affine"]) == ("R", "A", "S")
-    ras = np.diag([-1, -1, 1, 1]) @ lps
-    to_voxel = np.linalg.inv(meta["affine"])
-    for k, row, column in np.ndindex(stored.shape):
-        index = to_voxel @ ras @ [column, row, k, 1]
-        np.testing.assert_allclose(index, np.rint(index), atol=1e-3)
-        assert volume[0][tuple(np.rint(index[:3]).astype(int))] == float(stored[k, row, column]) - 1024
-    np.testing.assert_allclose(sorted(meta["spacing_mm"]), [0.7, 0.9, 2.5], atol=1e-5)
+
+
+def test_metadata_has_always_the_same_keys(tmp_path):
+    nib.save(nib.Nifti1Image(HU.astype(np.int16), np.eye(4)), tmp_path / "ct.nii")
+    _, of_series = read_volume(write_slices(make_slices(), tmp_path / "series"))
+    _, of_nifti = read_volume(tmp_path / "ct.nii")
+    assert of_series.keys() == of_nifti.keys()
+    assert (of_series["PatientID"], of_nifti["PatientID"], of_nifti["space"]) == ("P7", "", "RAS")
+    assert all(value is not None for value in (*of_series.values(), *of_nifti.values()))
 
 
 def test_monai_windows_nothing_and_keeps_the_channel(tmp_path):
-    write_series(tmp_path / "series")
+    write_slices(make_slices(), tmp_path / "series")
     volume, _ = read_volume(tmp_path / "series")
     loaded = LoadImaged(keys="image", reader=VolumeReader)({"image": tmp_path / "series"})["image"]
     np.testing.assert_array_equal(EnsureChannelFirst()(loaded).numpy(), volume)
     np.testing.assert_allclose(loaded.pixdim.numpy(), [0.7, 0.9, 2.5], atol=1e-5)
+    uid = make_slices()[0].SeriesInstanceUID
+    with pytest.raises(UnreadableImage, match="no series"):
+        LoadImage(reader=VolumeReader(series_uid=uid))(tmp_path / "series")
 
 
-def test_several_series_are_named_and_one_can_be_chosen(tmp_path):
-    write_series(tmp_path / "a")
-    write_series(tmp_path / "b", spacing=(1, 1, 1))
-    with pytest.raises(UnreadableImage, match=r"2 series: .*6 slices.*series_uid=") as caught:
-        read_volume(tmp_path)
-    uids = [word for word in str(caught.value).split() if word.startswith("1.2.826")]
-    assert len(uids) == 2
-    spacings = {round(float(read_volume(tmp_path, series_uid=uid)[1]["spacing_mm"][2]), 3) for uid in uids}
-    assert spacings == {1.0, 2.5}
-    loaded = LoadImage(reader=VolumeReader(series_uid=uids[0]))(tmp_path)
-    assert loaded.shape == (1, COLUMNS, ROWS, SLICES)
-    with pytest.raises(UnreadableImage, match=r"no series 1\.2\.3"):
-        read_volume(tmp_path, series_uid="1.2.3")
-
-
-@pytest.mark.parametrize(
-    ("options", "cause"),
-    [
-        ({"skip": (2,)}, "5.00 mm between .*slices are missing"),
-        ({"shear": 0.5}, "tilted gantry"),
-        ({"Modality": "MR"}, "Modality is MR"),
-    ],
-)
-def test_irregular_series_are_refused_by_cause(tmp_path, options, cause):
-    write_series(tmp_path / "series", **options)
-    with pytest.raises(UnreadableImage, match=f"series: .*{cause}"):
+def test_monai_passes_a_refusal_on(tmp_path):
+    slices = make_slices()
+    del slices[2]
+    write_slices(slices, tmp_path / "series")
+    with pytest.raises(
+        RefusedImage, match=r"^series: There are 5\.00 mm between .*slices are missing"
+    ) as caught:
         LoadImage(reader=VolumeReader)(tmp_path / "series")
+    assert caught.value.reason is RefusalReason.UNSOUND_GEOMETRY
 
 
-def test_duplicated_slice(tmp_path):
-    write_series(tmp_path)
-    (tmp_path / "copy.dcm").write_bytes((tmp_path / "03.dcm").read_bytes())
-    with pytest.raises(UnreadableImage, match=r"one position.*Remove the duplicate"):
-        read_volume(tmp_path)
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
+def test_compressed_slices(tmp_path, syntax, signed):
+    hu = np.kron(HU, np.ones((1, 4, 4))).astype(int)
+    slices = make_slices(hu)
+    for ds, slice_hu in zip(slices, hu, strict=True):
+        set_hu(ds, slice_hu, bits=16, signed=signed, intercept=0 if signed else -1024)
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+        ds.compress(syntax)
+    check_volume(write_slices(slices, tmp_path / "series"), hu)
 
 
-def test_other_files_beside_a_series(tmp_path):
-    write_series(tmp_path)
-    (tmp_path / "notes.txt").write_text("nothing")
-    assert read_volume(tmp_path)[0].shape == (1, COLUMNS, ROWS, SLICES)
+@pytest.mark.skipif(shutil.which("dcmcjpeg") is None, reason="needs DCMTK")
+@pytest.mark.parametrize(
+    "command", [["dcmcjpeg", "+e1"], ["dcmconv", "+tb"], ["dcmconv", "+td"], ["dcmconv", "+ti"]]
+)
+def test_encodings_of_dcmtk(tmp_path, command):
+    folder = write_slices(make_slices(), tmp_path / "series")
+    for path in folder.iterdir():
+        subprocess.run([*command, path, path], check=True, capture_output=True)
+    check_volume(folder, HU)
+
+
+@pytest.mark.parametrize("lost", [1, 100, 240])
+def test_a_truncated_slice_is_named(tmp_path, lost):
+    folder = write_slices(make_slices(), tmp_path / "series")
+    (folder / "03.dcm").write_bytes((folder / "03.dcm").read_bytes()[:-lost])
+    told = rf"^series: 03\.dcm: PixelData has {240 - lost} of 240 bytes: the file is truncated"
+    with pytest.raises(UnreadableImage, match=told):
+        read_volume(folder)
+
+
+def test_a_truncated_codestream_is_named(tmp_path):
+    folder = write_slices(make_slices(), tmp_path / "series")
+    ds = pydicom.dcmread(folder / "03.dcm")
+    ds.compress(RLELossless)
+    ds.save_as(folder / "03.dcm")
+    (folder / "03.dcm").write_bytes((folder / "03.dcm").read_bytes()[:-60])
+    with pytest.raises(UnreadableImage, match=r"^series: 03\.dcm: .*Fetch it from its source again"):
+        read_volume(folder)
+
+
+@pytest.mark.parametrize("keyword", ["PixelData", "BitsAllocated"])
+def test_a_slice_without_pixels_is_named(tmp_path, keyword):
+    slices = make_slices()
+    del slices[2][keyword]
+    with pytest.raises(
+        (RefusedImage, UnreadableImage), match=r"^series: \d\d\.dcm: .*pixel data|BitsAllocated"
+    ):
+        read_volume(write_slices(slices, tmp_path / "series"))
+
+
+def test_too_many_voxels(tmp_path):
+    slices = make_slices()
+    for ds in slices:
+        ds.Rows = ds.Columns = 60000
+    assert refused(write_slices(slices, tmp_path / "series"), "60000 x 60000 x 6") is RefusalReason.TOO_LARGE
 
 
 def test_not_readable(tmp_path):
     (tmp_path / "cut.nii.gz").write_bytes(b"\x1f\x8b nothing")
     (tmp_path / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM")
-    nib.save(nib.Nifti1Image(np.zeros((3, 3, 3, 2), np.float32), np.eye(4)), tmp_path / "time.nii")
+    (tmp_path / "empty").mkdir()
     causes = {
         "none.nii": "no such",
-        "cut.nii.gz": "cannot",
+        "cut.nii.gz": "truncated or damaged",
         "cut.dcm": "truncated or damaged",
-        "time.nii": "one 3D",
+        "empty": "no DICOM image",
     }
     for name, cause in causes.items():
         with pytest.raises(UnreadableImage, match=f"{name}.*{cause}"):
             read_volume(tmp_path / name)
+
+
+def test_the_suffix_does_not_make_a_nifti(tmp_path):
+    folder = write_slices(make_slices()[:1], tmp_path / "series")
+    (folder / "00.dcm").rename(tmp_path / "slice.nii")
+    assert read_volume(tmp_path / "slice.nii")[0].shape == (1, COLUMNS, ROWS, 1)
