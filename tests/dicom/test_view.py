@@ -46,6 +46,7 @@ OTHER_VIEWS = [
         "SWIMMER'S",
         "HORIZONTAL BEAM LAT",
         "AXIAL",
+        "CORONAL",
     ),
     *("AP LLD", "PA RLD", "AP LAT DECUB", "LATERAL DECUBITUS"),
     *("DECUBITUS", "LLDECUB", "decúbito lateral"),
