@@ -1,5 +1,6 @@
 """`covid-monai worker`: run the worker, check its configuration, and manage dead letters."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +37,7 @@ def serve(context: typer.Context, config: Annotated[Path | None, _CONFIG] = None
 
     Exit code: 0 after a signal, 1 after an error, 2 if the configuration cannot be used.
     """
+    started = time.time()  # images that are stored from now on are answered
     if context.invoked_subcommand:
         return
     if config is None:
@@ -50,7 +52,7 @@ def serve(context: typer.Context, config: Annotated[Path | None, _CONFIG] = None
 
     log_as_json()
     with lock_state_dir(settings.state_dir):
-        Service(settings, bundle).run()
+        Service(settings, bundle, started).run()
 
 
 @app.command()

@@ -188,20 +188,36 @@ class ArchiveClient:
     def get_json(self, path: str, **parameters: str | int) -> DicomJson:
         """Return an answer of Orthanc's own API, at a path below the address of Orthanc."""
         with classify_failures():
-            response = self.session.get(f"{self.connection.url}{path}", params=parameters)
-            response.raise_for_status()
-            answer: DicomJson = response.json()
+            answer: DicomJson = self._get(path, **parameters).json()
             return answer
+
+    def get_text(self, path: str) -> str:
+        """Return an answer of Orthanc's own API that is plain text."""
+        with classify_failures():
+            return self._get(path).text
+
+    def _get(self, path: str, **parameters: str | int) -> requests.Response:
+        response = self.session.get(f"{self.connection.url}{path}", params=parameters)
+        response.raise_for_status()
+        return response
 
     def search(
         self, filters: dict[str, str], fields: Sequence[str], *, limit: int, offset: int
     ) -> list[DicomJson]:
-        """Return one page of the instances that a search finds (QIDO-RS)."""
-        with classify_failures():
-            found: list[DicomJson] = self._dicomweb.search_for_instances(
-                search_filters=filters, fields=fields, limit=limit, offset=offset
-            )
-            return found
+        """Return one page of the instances that a search finds (QIDO-RS), at most `limit` behind `offset`."""
+        try:
+            with classify_failures():
+                found: list[DicomJson] = self._dicomweb.search_for_instances(
+                    search_filters=filters, fields=fields, limit=limit, offset=offset
+                )
+                return found
+        except ArchiveFailure as failure:
+            if failure.reason != "http_404" or not (filters or offset):
+                raise
+        # Some archives answer 404 if nothing is found. At a wrong address, every search fails.
+        if not offset:
+            self.search({}, fields, limit=1, offset=0)
+        return []
 
 
 def tag_of(keyword: str) -> str:
@@ -224,6 +240,8 @@ def classify_failures(*, storing: bool = False) -> Iterator[None]:
         raise ArchiveFailure(Fault.OBJECT, "too_large") from error
     except MalformedMultipart as error:
         raise ArchiveFailure(Fault.UNCLEAR, "incomplete_answer") from error
+    except requests.exceptions.JSONDecodeError as error:
+        raise ArchiveFailure(Fault.UNCLEAR, "unexpected_answer") from error
     except requests.RequestException as error:
         raise classify_error(error, storing=storing) from error
     except _UNEXPECTED as error:

@@ -13,7 +13,7 @@ from covid_monai.pacs.failures import ArchiveFailure, Fault, classify_error
 _BOUNDARY = "covid-monai-0f3cf5c0-70e0-41ef-baef-c6f9f65ec3e1"
 STORE_HEADERS = {
     "Content-Type": f'multipart/related; type="application/dicom"; boundary="{_BOUNDARY}"',
-    "Accept": "application/dicom+json, */*;q=0.5",
+    "Accept": "application/dicom+json",
 }
 _STORED_SEQUENCE, _FAILED_SEQUENCES = "00081199", ("00081198", "0008119A")  # the last: Other Failures
 _SOP_INSTANCE_UID, _FAILURE_REASON = "00081155", "00081197"

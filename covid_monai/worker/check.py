@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,10 @@ from covid_monai.pacs.client import ArchiveClient, classify_failures
 from covid_monai.pacs.connection import CredentialsError
 from covid_monai.pacs.failures import ArchiveFailure
 from covid_monai.readers.sandbox import DecodeSandbox
-from covid_monai.worker.feeds import DicomWebSearch, next_page
+from covid_monai.worker.feeds import next_page
 from covid_monai.worker.queue import JobQueue, queue_path
 from covid_monai.worker.rules import Notice
+from covid_monai.worker.search import ARCHIVE_DEFECTS, DicomWebSearch, search_begin
 from covid_monai.worker.settings import Archive, Settings
 
 _GIB = 1 << 30
@@ -49,6 +51,8 @@ _EXPLANATIONS = {
     "ConnectTimeout": "there is no answer in time. Check address, firewall and timeout_seconds",
     "ReadTimeout": "the answer takes too long. Check whether the archive is busy, or raise timeout_seconds",
     "ConnectionError": "there is no connection. Check address, port, firewall, and whether the archive runs",
+    "unexpected_answer": "the answer is not DICOM JSON, but perhaps XML or a login page. Check url",
+    "too_large": "the answer is too large. Set fewer days, or ask the vendor whether it ignores `limit`",
     "TooManyRedirects": "the archive redirects us to another address. Set that address",
 }
 
@@ -161,12 +165,17 @@ def _check_archive(settings: Settings, archive: Archive) -> Iterator[CheckResult
         if archive.source == "orthanc":
             yield _check_change_feed(client, name)
         service = f"searching (QIDO-RS at {archive.dicomweb_root})"
-        notices = _search(archive, client, settings)
+        search = _search_of(archive, client, settings)
+        notices, _ = next_page(search.pages(None)) or ([], None)
+        yield _check_start(settings, archive, client)
     except ArchiveFailure as failure:
         yield _fail(f"{name}: {service} fails: {_explain(failure.reason)}.")
         return
+    notices = [notice for notice in notices if not notice.refusal]
     selected = format_count(len(notices), "image")
     yield _ok(f"{name}: searching works. On the first page, the rules select {selected}.")
+    for defect in sorted(search.defects) if archive.source == "dicomweb" else ():
+        yield _note(f"{name}: the search has a defect: {ARCHIVE_DEFECTS[defect]}.")
     yield _check_fetching(client, settings, notices, name)
     yield _check_storing(client, name)
 
@@ -188,13 +197,41 @@ def _check_change_feed(client: ArchiveClient, name: str) -> CheckResult:
     return _ok(text)
 
 
-def _search(archive: Archive, client: ArchiveClient, settings: Settings) -> list[Notice]:
-    """Return the images of the first page that the rules select."""
+def _search_of(archive: Archive, client: ArchiveClient, settings: Settings) -> DicomWebSearch:
     if archive.source == "orthanc":  # its change feed has no first day, so all studies are searched
         archive = archive.model_copy(update={"days": _ALL_DAYS})
-    search = DicomWebSearch(archive, client, settings.rules_of(archive))
-    notices, _ = next_page(search.pages(None)) or ([], None)
-    return [notice for notice in notices if not notice.refusal]
+    return DicomWebSearch(archive, client, settings.rules_of(archive))
+
+
+def _check_start(settings: Settings, archive: Archive, client: ArchiveClient) -> CheckResult:
+    """Say which images the service will answer, and which it will skip by design."""
+    name = f"Archive {archive.name}"
+    if archive.source == "dicomweb":
+        day = search_begin(archive)
+        return _note(
+            f"{name}: images of studies since {day:%Y-%m-%d} are answered, also those that are there; "
+            f"older studies are skipped (days: {archive.days}). The key start has no effect on a search."
+        )
+    position = None
+    if queue_path(settings.state_dir).exists():
+        with suppress(ValueError, OSError):  # the check of the queue tells
+            queue = JobQueue(settings.state_dir)
+            position = queue.position(archive.name)
+            queue.close()
+    if position is not None and position.isdigit():
+        return _ok(f"{name}: the worker goes on behind change number {position}.")
+    if archive.start == "beginning":
+        return _note(f"{name}: the first start answers all images that are there (start: beginning).")
+    return _note(
+        f"{name}: images that are stored after the first start of the worker are answered. Those that are "
+        f"there already are skipped (start: now){_count_objects(client)}."
+    )
+
+
+def _count_objects(client: ArchiveClient) -> str:
+    with suppress(ArchiveFailure), classify_failures():
+        return f": {format_count(int(client.get_json('/statistics')['CountInstances']), 'object')} until now"
+    return ""
 
 
 def _check_fetching(

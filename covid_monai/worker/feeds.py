@@ -1,29 +1,32 @@
-"""Feeds of new images (Orthanc's change feed, repeated searches), and the watcher that makes jobs of them."""
+"""Orthanc's change feed, and the watcher that makes jobs of what it or a search reports."""
 
 import logging
 import threading
+import time
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from covid_monai.pacs.client import ArchiveClient, classify_failures, first_value, tag_of
+from covid_monai.pacs.client import ArchiveClient, classify_failures
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault
 from covid_monai.worker.context import WorkerContext
 from covid_monai.worker.queue import BEGINNING
-from covid_monai.worker.rules import OWN_RESULT, RULE_OF_ATTRIBUTE, Notice, Rules
+from covid_monai.worker.rules import OWN_RESULT, Notice, Page, Rules
+from covid_monai.worker.search import ATTRIBUTES, PAGE, UIDS, DicomWebSearch
 from covid_monai.worker.settings import Archive
 
 logger = logging.getLogger(__name__)
 
-_PAGE = 100
 _CHANGE_TYPES = {"new_instance": "NewInstance", "stable_series": "StableSeries"}
 _MAX_TRIES = 3  # requests for one object's attributes before it is skipped
-_KEYWORDS = ["ManufacturerModelName", *(name for name in RULE_OF_ATTRIBUTE if name != "RemoteAET")]
-_UID_KEYWORDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-
-Page = tuple[list[Notice], str | None]  # notices, and the position in the feed behind them
+_SINCE = "since "  # a position before the first contact: this, and the time when the worker first started
+_CLOCK_MARGIN_S = 2  # Orthanc tells whole seconds, and Python takes a moment to start
+_CLOCK = "%Y%m%dT%H%M%S"  # of Orthanc, in UTC
 
 
 @dataclass
@@ -34,31 +37,67 @@ class OrthancChangeFeed:
     client: ArchiveClient
     rules: Rules
     failures: dict[str, int] = field(default_factory=dict)  # by path
+    defects: set[str] = field(default_factory=set)  # keys of `ARCHIVE_DEFECTS` that the answers have shown
+    skipped: Counter[str] = field(default_factory=Counter)  # images that get no answer by design, by reason
     repeats = False
 
     def pages(self, position: str | None) -> Iterator[Page]:
         """Yield the notices since `position` in the order of the feed, page by page."""
-        if position is None:
-            yield [], self._first_position()
+        if position is None or position.startswith(_SINCE):
+            yield [], self._first_position(position)
             return
-        while True:
-            answer = self.client.get_json("/changes", since=position, limit=_PAGE)
-            last = int(answer["Last"])
+        kind = _CHANGE_TYPES[self.archive.event]
+        for changes, last in self._changes(position):
             if last < int(position):  # Orthanc was set up again: its feed counts from 1
                 logger.warning("change_feed_restarted", extra={"archive": self.archive.name})
                 yield [], BEGINNING
                 return
-            kind = _CHANGE_TYPES[self.archive.event]
-            changes = [change for change in answer["Changes"] if change["ChangeType"] == kind]
-            yield [notice for change in changes for notice in self._notices(change)], str(last)
+            news = [change for change in changes if change["ChangeType"] == kind]
+            yield [notice for change in news for notice in self._notices(change)], str(last)
+
+    def _changes(self, position: str) -> Iterator[tuple[list[dict[str, Any]], int]]:
+        """Yield the changes since `position`, page by page, with the number of the last one."""
+        while True:
+            answer = self.client.get_json("/changes", since=position, limit=PAGE)
+            last = int(answer["Last"])
+            yield answer["Changes"], last
             if answer["Done"]:
+                return
+            if last <= int(position):
+                self.defects.add("changes_repeated")
                 return
             position = str(last)
 
-    def _first_position(self) -> str:
+    def _first_position(self, position: str | None) -> str:
+        """Return where the feed begins for us; with `start: now`, when the worker was first started."""
         if self.archive.start == "beginning":
             return BEGINNING
-        return str(self.client.get_json("/changes?last")["Last"])
+        started = float(position.removeprefix(_SINCE)) if position else time.time()
+        moment = datetime.fromtimestamp(started + self._clock_difference() - _CLOCK_MARGIN_S, UTC)
+        last = int(self.client.get_json("/changes?last")["Last"])
+        first = bisect_left(range(last), f"{moment:{_CLOCK}}", key=self._date_after)
+        self.skipped["before_start"] = self._count_before(str(first))
+        return str(first)
+
+    def _clock_difference(self) -> float:
+        """Return by how many seconds Orthanc's clock is ahead of ours; 0 if it does not tell."""
+        with suppress(ArchiveFailure, ValueError):
+            now = datetime.strptime(self.client.get_text("/tools/now")[:15], _CLOCK).replace(tzinfo=UTC)
+            return now.timestamp() - time.time()
+        return 0.0
+
+    def _date_after(self, position: int) -> str:
+        """Return the date of the first change after a position; dates rise along the feed."""
+        changes = self.client.get_json("/changes", since=position, limit=1)["Changes"]
+        return str(changes[0]["Date"]) if changes else "9"
+
+    def _count_before(self, position: str) -> int:
+        """Return how many objects Orthanc held when the feed was at a position; 0 if it does not tell."""
+        with suppress(ArchiveFailure):
+            count = int(self.client.get_json("/statistics")["CountInstances"])
+            changes = (change for page, _ in self._changes(position) for change in page)
+            return max(0, count - len([1 for change in changes if change["ChangeType"] == "NewInstance"]))
+        return 0
 
     def _notices(self, change: dict[str, Any]) -> Iterator[Notice]:
         if self.archive.event == "new_instance":
@@ -83,8 +122,8 @@ class OrthancChangeFeed:
         tags = self._get(f"/instances/{instance}/simplified-tags")
         if tags is None:
             return None
-        attributes |= {keyword: _text(tags.get(keyword)) for keyword in _KEYWORDS}
-        address = InstanceAddress(*(_text(tags.get(keyword)) for keyword in _UID_KEYWORDS))
+        attributes |= {keyword: _text(tags.get(keyword)) for keyword in ATTRIBUTES}
+        address = InstanceAddress(*(_text(tags.get(keyword)) for keyword in UIDS))
         return self.rules.judge(address, attributes)
 
     def _get(self, path: str) -> dict[str, Any] | None:
@@ -93,6 +132,7 @@ class OrthancChangeFeed:
             return self.client.get_json(path)
         except ArchiveFailure as failure:
             if failure.reason == "http_404":
+                self.skipped["gone"] += 1
                 return None
             if failure.fault is Fault.ARCHIVE:
                 raise
@@ -100,49 +140,9 @@ class OrthancChangeFeed:
             if self.failures[path] < _MAX_TRIES:
                 raise
             del self.failures[path]
+            self.skipped["attributes_unreadable"] += 1
             logger.error("object_skipped", extra={"archive": self.archive.name, "reason": failure.reason})
             return None
-
-
-@dataclass
-class DicomWebSearch:
-    """Repeated search (QIDO-RS) for the studies of the last days, for archives without a change feed.
-
-    Modalities without a pattern become part of the search. It reports the same objects again and again, so
-    the queue must store refusals, too.
-    """
-
-    archive: Archive
-    client: ArchiveClient
-    rules: Rules
-    repeats = True
-
-    def pages(self, _position: str | None) -> Iterator[Page]:
-        """Yield all images of the last days at each call; the queue knows which ones it has seen."""
-        first_day = _today() - timedelta(days=self.archive.days)
-        filters = {"StudyDate": f"{first_day:%Y%m%d}-"}
-        modalities = self.rules.modalities
-        searches = [{**filters, "Modality": name} for name in modalities]
-        if not modalities or any("*" in name or "?" in name for name in modalities):
-            searches = [filters]
-        for search in searches:
-            yield from ((page, None) for page in self._search(search))
-
-    def _search(self, filters: dict[str, str]) -> Iterator[list[Notice]]:
-        offset, previous_first = 0, ""
-        while True:
-            items = self.client.search(filters, _KEYWORDS, limit=_PAGE, offset=offset)
-            first = first_value(items[0], "SOPInstanceUID") if items else ""
-            if not items or first == previous_first:  # an archive that ignores `offset` begins again
-                return
-            yield [self._notice(item) for item in items]
-            offset, previous_first = offset + len(items), first
-
-    def _notice(self, item: dict[str, Any]) -> Notice:
-        # An attribute that the archive does not return is not judged here; the classifier reads it later.
-        attributes = {name: first_value(item, name) for name in _KEYWORDS if tag_of(name) in item}
-        address = InstanceAddress(*(first_value(item, name) for name in _UID_KEYWORDS))
-        return self.rules.judge(address, attributes)
 
 
 Feed = OrthancChangeFeed | DicomWebSearch
@@ -152,10 +152,6 @@ def next_page(pages: Iterator[Page]) -> Page | None:
     """Return the next page of a feed, None after the last one."""
     with classify_failures():  # an answer of another shape than expected is the archive's matter, not ours
         return next(pages, None)
-
-
-def _today() -> date:
-    return datetime.now().astimezone().date()  # the machine's local date, as Study Date is a local date
 
 
 def _text(value: object) -> str:
@@ -172,6 +168,7 @@ class FeedWatcher:
     has_jobs: threading.Event  # set when there are new jobs
 
     def __post_init__(self) -> None:
+        self._told: set[str] = set()  # defects that the log has named
         longest_wait_s = self.context.settings.limits.longest_wait_seconds
         self.availability = Availability(longest_wait_s=longest_wait_s, stop=self.context.stop)
 
@@ -182,8 +179,10 @@ class FeedWatcher:
             pages = self.feed.pages(self.context.queue.position(name))
             while page := next_page(pages):
                 self._add_jobs(*page)
+                self._tell()
                 if self.context.stop.is_set():
                     return
+            self._tell()
         except ArchiveFailure as failure:
             self.context.metrics.failures.labels(name, "watch", failure.fault).inc()
             if self.availability.record_failure(failure.reason):
@@ -195,12 +194,38 @@ class FeedWatcher:
             logger.info("archive_available_again", extra={"archive": name, "stage": "watch"})
         self.context.stop.wait(self.archive.poll_seconds)
 
+    def remember_start(self, started: float) -> None:
+        """Store when the worker was first started, in seconds since 1970, until the feed has been reached.
+
+        Images that come before that, however late, are answered also with `start: now`.
+        """
+        queue, name = self.context.queue, self.archive.name
+        if not self.feed.repeats and queue.position(name) is None:
+            queue.add(
+                name, (), position=BEGINNING if self.archive.start == "beginning" else f"{_SINCE}{started}"
+            )
+
+    def _tell(self) -> None:
+        """Put into log and metrics what is wrong with the archive, and what is skipped by design."""
+        name = self.archive.name
+        for defect in sorted(self.feed.defects - self._told):
+            logger.warning("archive_defect", extra={"archive": name, "reason": defect})
+        self._told |= self.feed.defects
+        if "before_start" in self.feed.skipped:
+            fields = {"reason": "before_start", "count": self.feed.skipped["before_start"]}
+            logger.info("images_skipped", extra={"archive": name, **fields})
+        while self.feed.skipped:
+            reason, count = self.feed.skipped.popitem()
+            self.context.metrics.skipped.labels(name, reason).inc(count)
+
     def _add_jobs(self, notices: Sequence[Notice], position: str | None) -> None:
         """Audit the refusals first, then store jobs and position in one transaction: nothing is missed."""
         name = self.archive.name
         new = self.context.queue.select_unknown(name, notices)
         for notice in new:
-            if notice.refusal and notice.refusal != OWN_RESULT:
+            if notice.refusal == OWN_RESULT:
+                self.feed.skipped[OWN_RESULT] += 1
+            elif notice.refusal:
                 self.context.metrics.refused.labels(name, notice.refusal).inc()
                 fields = {"archive": name, "by": "rules", "reason": notice.refusal}
                 self.context.audit.write("refused", notice.address, **fields)

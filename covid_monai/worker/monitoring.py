@@ -50,6 +50,8 @@ class Metrics:
         self.answered = counter("answered", text, ("archive", "class"))
         text = "Number of images that were refused by the selection rules or by the classifier."
         self.refused = counter("refused", text, ("archive", "reason"))
+        text = "Number of objects that get no answer by design: stored before the start, own results..."
+        self.skipped = counter("skipped", text, ("archive", "reason"))
         text = "Number of failed tries. The fault is the object's, the archive's, or unclear."
         self.failures = counter("failures", text, ("archive", "stage", "fault"))
         text = "Time of each stage. The stage total is the time from notice to confirmation of an image."

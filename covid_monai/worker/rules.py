@@ -86,3 +86,6 @@ class Notice:
 
     address: InstanceAddress
     refusal: str | None = None  # why the rules do not select it; None if they do
+
+
+Page = tuple[list[Notice], str | None]  # notices, and the position in the feed behind them

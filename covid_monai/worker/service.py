@@ -20,7 +20,7 @@ from covid_monai.pacs.failures import Availability
 from covid_monai.readers.sandbox import DecodeSandbox
 from covid_monai.worker.audit import AuditTrail
 from covid_monai.worker.context import Model, WorkerContext
-from covid_monai.worker.feeds import DicomWebSearch, FeedWatcher, OrthancChangeFeed
+from covid_monai.worker.feeds import FeedWatcher, OrthancChangeFeed
 from covid_monai.worker.monitoring import (
     DECODER_FAILURE,
     DRIFT_WINDOW,
@@ -32,6 +32,7 @@ from covid_monai.worker.monitoring import (
 from covid_monai.worker.processor import BatchProcessor
 from covid_monai.worker.queue import JobQueue, damaged_queue_error
 from covid_monai.worker.retry import RetryPolicy
+from covid_monai.worker.search import DicomWebSearch
 from covid_monai.worker.settings import Archive, Settings
 
 logger = logging.getLogger(__name__)
@@ -41,15 +42,16 @@ _DAY = 86400.0
 
 
 class Service:
-    """All threads of the worker.
+    """All threads of the worker, which was started at a time (seconds since 1970).
 
     Raises:
         ValueError: If bundle, credentials or queue cannot be used.
         OSError: If a folder cannot be written, or the port is taken.
     """
 
-    def __init__(self, settings: Settings, bundle_dir: Path) -> None:
+    def __init__(self, settings: Settings, bundle_dir: Path, started: float) -> None:
         self._settings = settings
+        self._started = started
         self._stop = threading.Event()
         self._fatal_error: Exception | None = None
         _empty_spool(settings.spool_dir)
@@ -83,6 +85,7 @@ class Service:
         feed = feed_class(archive, client, self._settings.rules_of(archive))
         has_jobs = threading.Event()
         watcher = FeedWatcher(archive, feed, context, has_jobs)
+        watcher.remember_start(self._started)
         sandbox = DecodeSandbox(
             seconds=limits.decode_seconds,
             memory_mib=limits.decode_memory_mib,

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationErro
 
 from covid_monai.core.errors import unknown_choice
 from covid_monai.pacs.connection import ArchiveConnection, Url
+from covid_monai.worker.queue import queue_path
 from covid_monai.worker.rules import Rules
 
+_FULL_SEARCH_SECONDS = 60.0  # by default
 _SECRET_KEYS = ("password", "token", "secret", "authorization")
 _MESSAGES = {  # instead of pydantic's own
     "ip_any_address": "must be an IP address, such as 127.0.0.1",
@@ -43,12 +45,23 @@ class Archive(ArchiveConnection):
     event: Literal["new_instance", "stable_series"] = "new_instance"
     start: Literal["now", "beginning"] = "now"
     poll_seconds: float = Field(default=2.0, ge=0.1, le=3600)
+    full_search_seconds: float | None = Field(default=None, ge=0.1, le=86400)
     days: int = Field(default=2, ge=1, le=3650)
     rules: Rules | None = None
     confirm_seconds: float = Field(default=20.0, ge=0, le=600)
 
+    @property
+    def seconds_between_full_searches(self) -> float:
+        """Seconds from the end of a search of all `days` to the next one."""
+        return self.full_search_seconds or max(_FULL_SEARCH_SECONDS, self.poll_seconds)
+
     @model_validator(mode="after")
     def _check_source(self) -> Self:
+        if self.seconds_between_full_searches < self.poll_seconds:
+            raise ValueError(
+                f"full_search_seconds ({self.full_search_seconds:g}) must be at least poll_seconds "
+                f"({self.poll_seconds:g}), because a full search costs the archive more"
+            )
         if self.source == "dicomweb" and (self.dicomweb_url or self.event != "new_instance"):
             raise ValueError("dicomweb_url and event are for source: orthanc")
         return self
@@ -83,7 +96,7 @@ class Limits(_Section):
     attempts: int = Field(default=5, ge=1, le=100)
     longest_wait_seconds: float = Field(default=300.0, ge=0.1, le=3600)
     stop_seconds: float = Field(default=20.0, ge=0, le=600)
-    keep_days: int = Field(default=90, ge=1, le=3650)
+    keep_days: int = Field(default=90, ge=1, le=36500)
 
 
 class Monitoring(_Section):
@@ -109,11 +122,30 @@ class Settings(_Section):
     archives: tuple[Archive, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
+    def _check_folders(self) -> Self:
+        audit, own = self.audit_file.absolute(), (queue_path(self.state_dir), self.state_dir / "lock")
+        if audit in [path.absolute() for path in own] or self.spool_dir.absolute() in audit.parents:
+            raise ValueError(f"audit.file: the worker itself uses {audit}. Set another file")
+        return self
+
+    @model_validator(mode="after")
     def _check_archives(self) -> Self:
         names = [archive.name for archive in self.archives]
         if len(set(names)) < len(names):
             raise ValueError("archives: every archive needs a name of its own")
+        roots = {archive.dicomweb_root.lower(): archive.name for archive in reversed(self.archives)}
         for archive in self.archives:
+            if (other := roots[archive.dicomweb_root.lower()]) != archive.name:
+                raise ValueError(
+                    f"archives {other} and {archive.name} have the same address {archive.dicomweb_root}, so "
+                    "each image would be answered twice. Remove one of them"
+                )
+            if archive.source == "dicomweb" and archive.days >= self.limits.keep_days:
+                raise ValueError(
+                    f"limits.keep_days ({self.limits.keep_days}) must exceed the days ({archive.days}) of "
+                    f"archive {archive.name}. Else a search finds images that the queue has forgotten, and "
+                    f"they are answered again. Set keep_days to {archive.days + 1} or more"
+                )
             if archive.source == "dicomweb" and self.rules_of(archive).ae_titles:
                 raise ValueError(
                     f"archive {archive.name}: ae_titles needs source: orthanc, because DICOMweb does not "

@@ -3,6 +3,7 @@
 COVID_MONAI_WORKER_SOAK=1 runs the long form: 500 images, 20 kills, 2 stops of the archive, a minute of 503.
 """
 
+import json
 import os
 import random
 import shutil
@@ -16,6 +17,7 @@ from pacs_helpers import (
     NEEDS_ORTHANC,
     SC,
     SR,
+    Orthanc,
     Proxy,
     class_of,
     images,
@@ -208,9 +210,9 @@ def test_an_unavailable_archive_does_not_stop_another_that_is_searched_by_qido(o
     nowhere = {"name": "gone", "source": "orthanc", "url": "http://127.0.0.1:9", "start": "beginning"}
     polled = {
         **{"name": "polled", "source": "dicomweb", "url": f"{orthanc.url}/dicom-web"},
-        **{"poll_seconds": 0.5, "days": 3650},
+        **{"poll_seconds": 0.5, "full_search_seconds": 0.5, "days": 3650},
     }
-    worker = started(nowhere, polled)
+    worker = started(nowhere, polled, limits={"keep_days": 3651, "longest_wait_seconds": 2})
     orthanc.send(images(tmp_path / "images", 5) + ineligible(tmp_path / "others", 4))
     wait_for_answers(orthanc, 5, seconds=90)
     wait_until(lambda: worker.metric("queue_jobs") == 0, seconds=60)
@@ -243,6 +245,116 @@ def test_a_refused_image_gets_an_audit_line_and_a_report_only_on_request(orthanc
     asked = started(of(orthanc), name="asked", results={"report_refused": True})
     wait_until(lambda: asked.audit(), seconds=60)
     assert [class_of(orthanc, found) for found in orthanc.results()] == [SR]
+
+
+def test_with_start_now_images_that_come_while_the_worker_connects_are_answered(orthanc, started, tmp_path):
+    """Not reachable at first, then stopped and started again: what came before the first start is skipped."""
+    old, new, later = (
+        images(tmp_path / name, count, seed=count) for name, count in zip("abc", (5, 3, 2), strict=True)
+    )
+    orthanc.send(old)
+    time.sleep(4)  # Orthanc's times are whole seconds
+    proxy = Proxy(orthanc.url)
+    proxy.spoil = lambda handler: handler.answer(503) or True
+    worker = started(of(proxy, start="now"))
+    wait_until(lambda: worker.metric("archive_up") == 0, seconds=60)
+    orthanc.send(new)
+    worker.kill()
+    worker.start()
+    orthanc.send(later)
+    proxy.spoil = lambda _: False
+    wait_for_answers(orthanc, 5, seconds=90)
+    wait_until(lambda: worker.metric("queue_jobs") == 0, seconds=60)
+    assert {source for _, source in answers(orthanc, tmp_path)} == set(uids(new + later))
+    assert worker.metric("skipped_total", archive="main", reason="before_start") == len(old)
+    assert '"event": "images_skipped"' in worker.log.read_text()
+    assert worker.stop() == 0
+    more = images(tmp_path / "d", 1, seed=9)
+    orthanc.send(more)  # while it is down
+    worker.start()
+    wait_for_answers(orthanc, 6, seconds=90)
+    assert worker.metric("skipped_total", reason="before_start") == 0
+    proxy.close()
+
+
+@pytest.fixture
+def small_storage(tmp_path):
+    """A disk of 4 MiB for Orthanc's objects; its index is elsewhere."""
+    folder = tmp_path / "storage"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def full(folder):
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        file.writelines(bytes(4096) for _ in range(10_000))
+    return filler
+
+
+@pytest.mark.parametrize("answer", ["orthanc", "0110", "0110 409", "a700", "xml"])
+def test_an_archive_with_a_full_disk_costs_no_image(small_storage, started, tmp_path, answer):
+    """Orthanc 1.10 answers with two empty sequences, others with Failure Reason 0110, some with A700."""
+    orthanc = Orthanc(
+        tmp_path / "full", StorageDirectory=str(small_storage), IndexDirectory=str(tmp_path / "index")
+    )
+    proxy = Proxy(orthanc.url)
+    sent = images(tmp_path / "images", 6)
+    for path in sent[::2]:  # refused, and so answered while nothing can be stored
+        ds = dcmread(path)
+        ds.PixelData = bytes(len(ds.PixelData))
+        ds.save_as(path)
+    orthanc.send(sent)
+    filler = full(small_storage)
+    posts = []
+
+    def spoil(handler):
+        if handler.command != "POST" or not filler.exists():
+            return False
+        posts.append(time.monotonic())
+        if answer == "orthanc":
+            return False
+        reason, _, status = answer.partition(" ")
+        item = (
+            {"00081155": {"vr": "UI", "Value": ["1.2"]}, "00081197": {"vr": "US", "Value": [int(reason, 16)]}}
+            if reason != "xml"
+            else {}
+        )
+        body = json.dumps({"00081198": {"vr": "SQ", "Value": [item]}}).encode()
+        kind = "application/dicom+json; charset=utf-8"
+        if reason == "xml":
+            body, kind = XML_0110, "application/dicom+xml"
+        handler.answer(int(status or 200), body, kind=kind)
+        return True
+
+    proxy.spoil = spoil
+    worker = started(of(proxy, poll_seconds=0.5), limits={"attempts": 2, "longest_wait_seconds": 1})
+    try:
+        wait_until(lambda: len(posts) >= 12, seconds=90, what="tries")
+        assert worker.metric("dead_letters") == 0
+        assert worker.metric("queue_jobs") == 3
+        assert worker.metric("refused_total", reason="blank") == 3
+        assert worker.health()["status"] == "degraded"
+        assert worker.health()["archives"]["main"]["failure"].startswith("store_")
+        filler.unlink()
+        wait_for_answers(orthanc, 3, seconds=90)
+        wait_until(lambda: worker.metric("queue_jobs") == 0, seconds=60)
+        wait_until(lambda: worker.health()["status"] == "ok", seconds=30)
+        assert worker.metric("dead_letters") == 0
+        worker.assert_names_nobody(worker.metrics())
+    finally:
+        worker.end()
+        orthanc.stop()
+        proxy.close()
+
+
+XML_0110 = b"""<?xml version="1.0"?><NativeDicomModel xmlns="http://dicom.nema.org/PS3.19/models/NativeDICOM">
+<DicomAttribute tag="00081198" vr="SQ" keyword="FailedSOPSequence"><Item number="1">
+<DicomAttribute tag="00081197" vr="US" keyword="FailureReason"><Value number="1">272</Value>
+</DicomAttribute></Item></DicomAttribute></NativeDicomModel>"""
 
 
 def test_a_thousand_jobs_wait_on_disk_and_not_in_memory(orthanc, started, tmp_path):

@@ -84,6 +84,61 @@ def test_values_that_do_not_fit_together_are_an_error(tmp_path, change, words):
     assert words in with_archive(tmp_path, **change)
 
 
+@pytest.mark.parametrize(("days", "keep_days"), [(90, 90), (100, None), (3650, 3650), (30, 7)])
+def test_what_a_search_finds_must_not_be_forgotten(tmp_path, days, keep_days):
+    limits = {} if keep_days is None else {"keep_days": keep_days}
+    message = complaint(tmp_path, archives=[{**ARCHIVE, "source": "dicomweb", "days": days}], limits=limits)
+    assert f"limits.keep_days ({keep_days or 90}) must exceed the days ({days}) of archive main" in message
+    assert f"Set keep_days to {days + 1} or more" in message
+
+
+def test_keep_days_need_not_exceed_days_without_a_search(tmp_path):
+    content = {"state_dir": str(tmp_path), "archives": [{**ARCHIVE, "days": 3650}]}
+    assert load_settings(written(tmp_path, content)).limits.keep_days == 90
+    content["archives"][0]["source"], content["limits"] = "dicomweb", {"keep_days": 3651}
+    assert load_settings(written(tmp_path, content)).archives[0].days == 3650
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [({}, 60), ({"poll_seconds": 300}, 300), ({"poll_seconds": 30, "full_search_seconds": 30}, 30)],
+)
+def test_full_searches_have_an_interval_of_their_own(tmp_path, given, seconds):
+    content = {"state_dir": str(tmp_path), "archives": [{**ARCHIVE, **given}]}
+    assert load_settings(written(tmp_path, content)).archives[0].seconds_between_full_searches == seconds
+
+
+def test_a_full_search_more_often_than_others_is_refused(tmp_path):
+    message = with_archive(tmp_path, poll_seconds=30, full_search_seconds=10)
+    assert "full_search_seconds (10) must be at least poll_seconds (30)" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("poll_seconds", (0, -1, float("nan"), float("inf"))),
+        ("full_search_seconds", (0, -1, float("nan"), float("inf"))),
+        ("days", (0, -1)),
+        ("connections", (0,)),
+        ("timeout_seconds", (0, float("inf"))),
+    ],
+)
+def test_an_interval_that_is_none_is_refused(tmp_path, key, values):
+    for value in values:
+        assert f"archives.0.{key}: must be" in with_archive(tmp_path, **{key: value})
+
+
+def test_one_archive_under_two_names_is_refused(tmp_path):
+    other = {**ARCHIVE, "name": "other", "source": "dicomweb", "url": "http://127.0.0.1:8042/dicom-web/"}
+    message = complaint(tmp_path, archives=[ARCHIVE, other])
+    assert "archives main and other have the same address http://127.0.0.1:8042/dicom-web" in message
+
+
+@pytest.mark.parametrize("name", ["spool/audit.jsonl", "queue.sqlite", "lock"])
+def test_the_audit_trail_is_no_file_of_the_worker_itself(tmp_path, name):
+    assert "audit.file: the worker itself uses" in complaint(tmp_path, audit={"file": str(tmp_path / name)})
+
+
 def test_a_host_name_is_not_an_address_for_monitoring(tmp_path):
     words = "monitoring.host: must be an IP address, such as 127.0.0.1"
     assert words in complaint(tmp_path, monitoring={"host": "localhost"})
