@@ -101,7 +101,8 @@ def prepare(
     roots = [path.absolute() if path.is_dir() else path.absolute().parent for _, path in sources]
     root = Path(os.path.commonpath([*roots, *(record.image.parent for record in records)]))
     wanted, other_classes = keep_classes(records, classes)
-    order_classes(wanted, classes)  # a missing class is an error now, not after minutes of opening files
+    # A missing class is an error now, not after minutes of opening files.
+    order_classes([listed for record in wanted for listed in (record, *record.repeated)], classes)
     opened, unreadable = _open_all(wanted)
     kept, other_views = keep_views(opened, views)  # after opening, because a DICOM header may have the view
     distinct = remove_duplicates(kept, root=root, compare_pixels=check_duplicates, treatment=label_conflicts)

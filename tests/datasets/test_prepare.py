@@ -181,6 +181,17 @@ def test_a_file_listed_with_two_labels_is_left_out_and_named(tmp_path, line, che
         prepare(sources, label_conflicts="error", **wish)
 
 
+def test_where_every_image_has_two_labels_the_error_says_so(tmp_path):
+    lines = [f"{index}.png,{'covid' if index % 2 else 'normal'},p{index}" for index in range(12)]
+    with pytest.raises(ValueError, match=r"No image of class covid .*all 6 images.*contradicting labels"):
+        prepare(table_with(tmp_path, *lines), output=tmp_path / "list.json")
+    single = [f"{index}.png,normal,p" for index in range(0, 12, 2)]
+    text = "\n".join(["image,label,patient", *[s.replace("normal", "covid") for s in single], *single])
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"No image of class covid .*all 6 images.*contradicting labels"):
+        prepare([("csv", tmp_path)], output=tmp_path / "list.json")
+
+
 @pytest.mark.parametrize("line", ["0.png,COVID-19 ,p0", "./0.png,covid,", "11.png,normal,p11"])
 def test_a_file_listed_twice_with_one_label_counts_once(tmp_path, line):
     datalist = prepare(table_with(tmp_path, line), output=tmp_path / "list.json", label_conflicts="error")
