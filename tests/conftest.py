@@ -40,6 +40,13 @@ def unchanged_repository(known_leftovers) -> Iterator[None]:
     assert not new, f"This test, or another that ran at the same time, wrote {[*map(str, new)]}"
 
 
+@pytest.fixture(autouse=True)
+def restored_logging(monkeypatch) -> None:
+    """A command sets logging up for its process, with a stream that ends with the test."""
+    for logger in (logging.getLogger(), logging.getLogger("covid_monai")):
+        monkeypatch.setattr(logger, "handlers", list(logger.handlers))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of the public images; the test is skipped where they are absent."""
@@ -94,10 +101,6 @@ def run(monkeypatch, capsys):
     import monai  # noqa: F401  # the whole, before `predict` imports less of it into this process
 
     from covid_monai.cli.main import main
-
-    # `evaluate` sets logging up for its process, with a stream that ends with the test.
-    for logger in (logging.getLogger(), logging.getLogger("covid_monai")):
-        monkeypatch.setattr(logger, "handlers", list(logger.handlers))
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["covid-monai", *map(str, arguments)])

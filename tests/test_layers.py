@@ -97,7 +97,10 @@ def test_only_tracking_imports_mlflow():
 
 @pytest.mark.parametrize(
     "module",
-    ["cli.main", "core.vocabulary", "readers", "datasets.datalist", "evaluation.decisions.calibration"],
+    [
+        *("cli.main", "core.vocabulary", "readers", "datasets.datalist"),
+        *("evaluation.decisions.calibration", "evaluation.metrics.bootstrapped_metrics"),
+    ],
 )
 def test_light_modules_import_neither_torch_nor_mlflow(module):
     heavy = "[name for name in ('torch', 'monai', 'mlflow') if name in sys.modules]"

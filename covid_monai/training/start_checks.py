@@ -109,7 +109,7 @@ def check_records(
         if missing:
             raise ValueError(
                 f"The {split} split has no image of class {', '.join(missing)}. Prepare the datalist with "
-                "more patients of it, or without it (--classes)."
+                "another --validation-fraction, with more patients of the class, or without it (--classes)."
             )
         if len({record["patient"] for record in records}) < 2:
             raise ValueError(

@@ -103,7 +103,9 @@ def test_splits_that_cannot_train_are_refused_by_class_and_with_a_way_out(caplog
         check_data(train=[{"label": 0}])
     with pytest.raises(ValueError, match=r"validation split has no image of class b\."):
         check_data(val=records((0, "a"), (0, "b")) * 5)
-    with pytest.raises(ValueError, match=r"validation split has no image of class a, b\."):
+    with pytest.raises(
+        ValueError, match=r"validation split has no image of class a, b\..*--validation-fraction"
+    ):
         check_data(val=[])
     with pytest.raises(ValueError, match="2 images for 3 processes"):
         check_data(world_size=3)
