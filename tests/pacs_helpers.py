@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -373,3 +374,27 @@ def wait_for_answers(orthanc, count, *, seconds):
 def queue_of(worker):
     with lock_state_dir(worker.state):
         return JobQueue(worker.state)
+
+
+@contextmanager
+def dripping(start):
+    """Serve answers that begin with `start`, and then send one byte after another for ever; gives the URL."""
+
+    def answer(line):
+        with suppress(OSError), line:
+            line.recv(65536)
+            line.sendall(start)
+            while start and not ended.wait(0.05):
+                line.sendall(b"1")
+            ended.wait(30)
+
+    def accept():
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(listening.accept()[0],), daemon=True).start()
+
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        ended.set()

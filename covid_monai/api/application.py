@@ -64,7 +64,7 @@ def create_api(
         # Without this, Swagger UI sends the address of the service to swagger.io.
         swagger_ui_parameters={"validatorUrl": None},
     )
-    api.state.context = ApiContext(engine, settings, budget, _fetch(settings))
+    api.state.context = ApiContext(engine, settings, budget, _fetch(settings, budget))
     api.include_router(router)
     for error in REQUEST_ERRORS:
         api.add_exception_handler(error, on_error)
@@ -73,15 +73,16 @@ def create_api(
     return api
 
 
-def _fetch(settings: ServiceSettings) -> Fetch:
+def _fetch(settings: ServiceSettings, budget: MemoryBudget) -> Fetch:
     if not settings.dicomweb_roots:
         return _refuse
     from covid_monai.api.dicomweb import InstanceFetcher
 
     return InstanceFetcher(
         settings.dicomweb_roots,
+        budget,
         max_object_bytes=settings.limits.max_file_bytes,
-        seconds=settings.body_seconds,
+        seconds=settings.fetch_seconds,
     ).fetch
 
 

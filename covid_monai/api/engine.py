@@ -74,6 +74,7 @@ class Engine:
         self.max_callers = max_callers
         self._batch_size = batch_size
         self._places = threading.BoundedSemaphore(max_callers)
+        self._decoding = threading.BoundedSemaphore(len(os.sched_getaffinity(0)))
         self._waiting: deque[_Job] = deque()
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
         side = classifier.image_size
@@ -203,12 +204,22 @@ class Engine:
 
     def _with_path(self, upload: Upload, function: Callable[[Path], Result]) -> Result:
         """Call a function in the network's thread; let its errors name the upload."""
-        with self._caller(), in_memory(upload) as path:
-            try:
-                return self._network.submit(function, path).result()
-            except ValueError as error:
-                error.args = (replace_name(str(error), path.name, upload.name),)
-                raise
+
+        def call() -> Result:
+            with in_memory(upload) as path:
+                try:
+                    return function(path)
+                except ValueError as error:
+                    error.args = (replace_name(str(error), path.name, upload.name),)
+                    raise
+
+        with self._caller():
+            return self._network.submit(call).result()
+
+    def read(self, upload: Upload, function: Callable[[Path], Result]) -> Result:
+        """Call a function that decodes an upload; as many at once as there are cores, because of memory."""
+        with self._decoding, in_memory(upload) as path:
+            return function(path)
 
 
 def _with_name(prediction: Prediction, path: Path, upload: Upload) -> Prediction:

@@ -5,6 +5,7 @@ Starlette's own parser writes every part of more than a megabyte to a file in /t
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 
 from python_multipart.multipart import parse_options_header
 
@@ -25,7 +26,7 @@ class MultipartFiles:
 
     def __init__(self, content_type: str, limits: Limits) -> None:
         self._limits = limits
-        self._parts: list[tuple[str, bytearray]] = []
+        self._parts: list[tuple[str, BytesIO]] = []
         with _malformed_as_problem():
             self._reader = MultipartReader(content_type, self._open_part)
 
@@ -45,9 +46,14 @@ class MultipartFiles:
             self._reader.close()
         if not self._parts:
             raise invalid([FieldProblem(field=FIELD, detail="send at least one file")])
-        uploads = [Upload(name, bytes(content)) for name, content in self._parts]
+        uploads = [Upload(name, content.getvalue()) for name, content in self._parts]
         self._parts.clear()
         return uploads
+
+    def discard(self) -> None:
+        """Free what has arrived."""
+        for _, content in self._parts:
+            content.close()
 
     def _open_part(self, headers: Headers) -> TakeContent:
         _, options = parse_options_header(headers.get(b"content-disposition", b""))
@@ -55,12 +61,12 @@ class MultipartFiles:
             detail = "send every file in a part of this name, with a file name"
             raise invalid([FieldProblem(field=FIELD, detail=detail)])
         self._limits.check_count(len(self._parts) + 1)
-        name, content = plain_name(options[b"filename"].decode("utf-8", "replace")), bytearray()
+        name, content = plain_name(options[b"filename"].decode("utf-8", "replace")), BytesIO()
         self._parts.append((name, content))
 
         def take(data: memoryview) -> None:
-            content.extend(data)
-            self._limits.check_file(name, len(content))
+            content.write(data)
+            self._limits.check_file(name, content.tell())
 
         return take
 

@@ -1,5 +1,6 @@
 """Errors as answers of type `application/problem+json` (RFC 9457)."""
 
+import traceback
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -71,6 +72,11 @@ KINDS = {
         502,
         "The archive did not give the image",
         "The detail has the reason in one word; docs/pacs.md explains it.",
+    ),
+    "archive-too-slow": Kind(
+        504,
+        "The archive did not give the image in time",
+        "Try again later, or ask the administrator to raise --fetch-seconds.",
     ),
     "busy": Kind(
         503,
@@ -151,7 +157,8 @@ def as_problem(error: Exception) -> HTTPException:
 
 
 async def on_error(_: Request, error: Exception) -> JSONResponse:
-    """Answer any of `REQUEST_ERRORS`."""
+    """Answer any of `REQUEST_ERRORS`, and free what its frames hold: uploads, half of a body."""
+    traceback.clear_frames(error.__traceback__)
     return answer(as_problem(error))
 
 

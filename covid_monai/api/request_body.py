@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
+from io import BytesIO
 
+from anyio import to_thread
 from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
@@ -35,16 +37,20 @@ class BufferedBody:
     ) -> None:
         self._check_size = check_size
         self._to_uploads = to_uploads
-        self._content = bytearray()
+        self._content = BytesIO()  # gives its bytes away without a second copy
 
     def write(self, piece: bytes) -> None:
         """Take the next piece."""
-        self._content += piece
-        self._check_size(len(self._content))
+        self._content.write(piece)
+        self._check_size(self._content.tell())
 
     def uploads(self) -> Iterable[Upload]:
         """Return the files of the complete body."""
-        return self._to_uploads(bytes(self._content))
+        return self._to_uploads(self._content.getvalue())
+
+    def discard(self) -> None:
+        """Free what has arrived."""
+        self._content.close()
 
 
 Body = BufferedBody | MultipartFiles
@@ -57,19 +63,23 @@ async def read_body(
 
     Raises:
         UploadError: If the body exceeds the limits or the memory budget, as soon as that is known.
-        ProblemError: If the body is malformed, or takes longer than `seconds`.
+        ProblemError: If the body is compressed or malformed, or takes longer than `seconds`.
     """
-    size, pieces = 0, request.stream()
+    pieces = request.stream()
     try:
+        _check_not_compressed(request)
         limits.check_total(int(request.headers.get("content-length", 0)))
-        with budget.arrival() as count_bytes:
+        with budget.arrival() as arrival:
             async with asyncio.timeout(seconds):
                 async for piece in pieces:
-                    size += len(piece)
-                    limits.check_total(size)
-                    count_bytes(len(piece))
+                    arrival.add(len(piece))
+                    limits.check_total(arrival.size)
                     body.write(piece)
+            uploads = await to_thread.run_sync(body.uploads)
+            # Files that are still to be fetched count while they are fetched.
+            return [arrival.keep(one) for one in uploads] if isinstance(uploads, list) else uploads
     except (UploadError, ProblemError, TimeoutError) as error:
+        body.discard()  # it is not counted any more
         if "expect" not in request.headers:  # such a client waits for an answer before it sends
             await _drain(pieces)
         if not isinstance(error, TimeoutError):
@@ -78,9 +88,14 @@ async def read_body(
             f"The body had not arrived after {seconds:g} s. Send smaller files, or use a faster connection."
         )
         raise ProblemError("too-slow", detail, headers={"Connection": "close"}) from error
-    uploads = body.uploads()
-    # Files that are still to be fetched count when they have been fetched, see `unpack_all`.
-    return [budget.keep(one) for one in uploads] if isinstance(uploads, list) else uploads
+
+
+def _check_not_compressed(request: Request) -> None:
+    """Refuse a Content-Encoding, which says nothing of what it inflates to (RFC 9110 section 8.4)."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in ("identity", ""):
+        detail = "A Content-Encoding of the body is not supported. Send the files as they are, or as a zip."
+        raise ProblemError("unsupported-type", detail, headers={"Accept-Encoding": "identity"})
 
 
 def file_body(name: str, limits: Limits) -> BufferedBody:

@@ -30,7 +30,7 @@ from covid_monai.inference.prediction import Prediction
 Result = TypeVar("Result")
 _BODY_PROBLEMS = (
     *("malformed", "address-not-allowed", "too-slow", "too-large", "unsupported-type", "other-host"),
-    *("invalid", "unexpected", "archive", "busy"),
+    *("invalid", "unexpected", "archive", "archive-too-slow", "busy"),
 )
 _BINARY = {"type": "string", "format": "binary"}
 

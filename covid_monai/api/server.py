@@ -1,5 +1,7 @@
 """The server of the REST service and of the page: its settings, its socket, its end by a signal."""
 
+import contextlib
+import ctypes
 import gc
 import ipaddress
 import signal
@@ -9,10 +11,11 @@ from dataclasses import dataclass, field
 import uvicorn
 from fastapi import FastAPI
 
-from covid_monai.api.uploads import Limits
+from covid_monai.api.uploads import MIB, Limits
 
 _STOP_SECONDS = 20
 _MAX_CONNECTIONS = 1000
+FETCH_SECONDS = 60.0  # default of `--fetch-seconds`
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class ServiceSettings:
     """Settings of the REST service."""
 
     limits: Limits = field(default_factory=Limits)
-    body_seconds: float = 120.0  # for one body to arrive, and for one image from an archive
+    body_seconds: float = 120.0  # for one body to arrive
+    fetch_seconds: float = FETCH_SECONDS  # for one image from an archive
     dicomweb_roots: tuple[str, ...] = ()  # images may be fetched from these; empty switches fetching off
     loopback: bool = True  # whether it listens on loopback, and answers only to the names of loopback
 
@@ -29,7 +33,7 @@ class ServiceSettings:
             from covid_monai.api.dicomweb import connection_to
 
             for root in self.dicomweb_roots:
-                connection_to(root, seconds=self.body_seconds)
+                connection_to(root, seconds=self.fetch_seconds)
 
 
 def is_loopback(host: str) -> bool:
@@ -63,11 +67,22 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _return_freed_memory() -> None:
+    """Let glibc return blocks of a megabyte and more at once; it would keep those of up to 32 MiB for reuse.
+
+    After 64 callers at the limit of the memory budget the process kept 470 MiB more than before them.
+    """
+    m_mmap_threshold = -3
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(m_mmap_threshold, MIB)
+
+
 def run(app: FastAPI, listening: socket.socket) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way then have 20 seconds to finish.
 
     A second Ctrl-C ends the server at once.
     """
+    _return_freed_memory()
     # `MemoryBudget` collects garbage when memory is short. Without the loaded modules to search, this takes
     # microseconds instead of 0.15 s.
     gc.freeze()

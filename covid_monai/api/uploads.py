@@ -4,21 +4,28 @@ import gc
 import os
 import re
 import threading
+import time
 import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from covid_monai.core.number_format import format_count
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
 
 MIB = 1 << 20
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # a first member, or the end of an archive without any
 _ZIP_ENTRY = b"PK\x01\x02"  # an entry of the directory at an archive's end
 _MAX_ENTRIES = 10_000  # the directory is parsed whole, before any member can be counted
+# zipfile inflates these in pieces. A few hundred bytes of bzip2 or LZMA become hundreds of MiB in one step.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK = 1 << 16
 
 
@@ -95,6 +102,7 @@ class MemoryBudget:
         self.max_bytes = max_bytes
         self.held = 0
         self._kept: set[int] = set()
+        self._next_collection = 0.0
         self._lock = threading.RLock()  # Python may collect garbage, and so release uploads, at any time
 
     def keep(self, upload: Upload) -> Upload:
@@ -104,30 +112,29 @@ class MemoryBudget:
             OutOfMemoryBudget: If it does not fit beside what is held.
         """
         if id(upload) not in self._kept:
-            self._take(len(upload.data))
-            self._kept.add(id(upload))
-            weakref.finalize(upload, self._forget, id(upload), len(upload.data))
+            with self.arrival() as arrival:
+                arrival.add(len(upload.data))
+                arrival.keep(upload)
         return upload
 
     @contextmanager
-    def arrival(self) -> Iterator[Callable[[int], None]]:
-        """Give a function that counts bytes as they arrive; at the end of the block they are free again."""
-        arrived = 0
-
-        def add(size: int) -> None:
-            nonlocal arrived
-            self._take(size)
-            arrived += size
-
+    def arrival(self) -> Iterator["Arrival"]:
+        """Count bytes as they arrive; those of no kept upload are free again at the end of the block."""
+        arrival = Arrival(self)
         try:
-            yield add
+            yield arrival
         finally:
             with self._lock:
-                self.held -= arrived
+                self.held -= arrival.size
 
     def _take(self, size: int) -> None:
-        if self.held + size > self.max_bytes:
-            gc.collect()  # a visitor who has left may be part of a cycle of references
+        begin = time.monotonic()
+        if self.held + size > self.max_bytes and begin >= self._next_collection:
+            # A visitor who has left may be part of a cycle of references. With many open pages the search
+            # takes half a second, in which nobody gets an answer: at most a tenth of the time is spent on it.
+            gc.collect()
+            end = time.monotonic()
+            self._next_collection = end + 9 * (end - begin)
         with self._lock:
             if self.held + size > self.max_bytes:
                 raise OutOfMemoryBudget(
@@ -140,6 +147,28 @@ class MemoryBudget:
         with self._lock:
             self._kept.discard(key)
             self.held -= size
+
+
+class Arrival:
+    """Bytes that are counted against a budget while they arrive, before they are an upload."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self.size = 0
+        self._budget = budget
+
+    def add(self, size: int) -> None:
+        """Count bytes, or raise `OutOfMemoryBudget`."""
+        self._budget._take(size)
+        self.size += size
+
+    def keep(self, upload: Upload) -> Upload:
+        """Hand the counted bytes over to a new upload: they count for as long as anybody refers to it."""
+        budget, size = self._budget, len(upload.data)
+        with budget._lock:
+            budget._kept.add(id(upload))
+            self.size -= size
+        weakref.finalize(upload, budget._forget, id(upload), size)
+        return upload
 
 
 def unpack_all(uploads: Iterable[Upload], limits: Limits, budget: MemoryBudget) -> Iterator[Upload]:
@@ -157,15 +186,15 @@ def unpack_all(uploads: Iterable[Upload], limits: Limits, budget: MemoryBudget) 
     """
     count = total = 0
     for upload in uploads:
-        for one in _unpack(budget.keep(upload), limits):
+        for one in _unpack(budget.keep(upload), limits, budget):
             count += 1
             total += len(one.data)
             limits.check_count(count)
             limits.check_total(total)
-            yield budget.keep(one)
+            yield one
 
 
-def _unpack(upload: Upload, limits: Limits) -> Iterator[Upload]:
+def _unpack(upload: Upload, limits: Limits, budget: MemoryBudget) -> Iterator[Upload]:
     limits.check_file(upload.name, len(upload.data))
     if not upload.data.startswith(_ZIP):
         yield upload
@@ -176,26 +205,39 @@ def _unpack(upload: Upload, limits: Limits) -> Iterator[Upload]:
         )
     try:
         with zipfile.ZipFile(BytesIO(upload.data)) as archive:
-            yield from _members(archive, limits)
+            yield from _members(archive, limits, budget)
     except UploadError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise UploadError(
-            f"{upload.name} cannot be opened: the zip archive is damaged, encrypted or packed by an unusual "
-            "method. Pack the files again, without a password."
+            f"{upload.name} cannot be opened: the zip archive is damaged, encrypted or packed by another "
+            "method than Deflate. Pack the files again with Deflate, without a password."
         ) from error
 
 
-def _members(archive: zipfile.ZipFile, limits: Limits) -> Iterator[Upload]:
+def _members(archive: zipfile.ZipFile, limits: Limits, budget: MemoryBudget) -> Iterator[Upload]:
     members = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_hidden(entry.filename)]
     limits.check_count(len(members))
     for entry in members:
-        name, content = plain_name(entry.filename), bytearray()
-        with archive.open(entry) as file:
-            while piece := file.read(_CHUNK):
-                content += piece
-                limits.check_file(name, len(content))  # while inflating: the size in an archive may be false
-        yield Upload(name, bytes(content))
+        if entry.compress_type not in _METHODS:
+            raise NotImplementedError(f"compression method {entry.compress_type}")
+        with archive.open(entry) as file, budget.arrival() as arrival:
+            yield read_counted(file, plain_name(entry.filename), limits, arrival)
+
+
+def read_counted(file: "SupportsRead[bytes]", name: str, limits: Limits, arrival: Arrival) -> Upload:
+    """Read a file to its end, and count every piece: what it or its container says of its size may be false.
+
+    Raises:
+        UploadError: If it exceeds the limit for one file, or the memory budget.
+    """
+    # BytesIO gives its bytes away without a second copy, and `with` frees them before an error is handled.
+    with BytesIO() as content:
+        while piece := file.read(_CHUNK):
+            arrival.add(len(piece))
+            content.write(piece)
+            limits.check_file(name, content.tell())
+        return arrival.keep(Upload(name, content.getvalue()))
 
 
 def _is_hidden(path: str) -> bool:

@@ -6,9 +6,10 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covid_monai.api.uploads import MemoryBudget, Upload, UploadError, in_memory
+from covid_monai.api.uploads import Upload, UploadError
 from covid_monai.app.session import ClassifiedImage
 from covid_monai.app.sources import ImageSource
 from covid_monai.core.number_format import format_count
@@ -80,9 +81,7 @@ class Batch:
         return text.getvalue().encode("utf-8", errors="backslashreplace")
 
 
-def classify(
-    engine: "Engine", sources: Iterable[ImageSource], budget: MemoryBudget
-) -> Generator[ClassifiedImage, None, None]:
+def classify(engine: "Engine", sources: Iterable[ImageSource]) -> Generator[ClassifiedImage, None, None]:
     """Classify images in their order, and draw a thumbnail of each; close the generator to stop."""
     loaded: deque[tuple[ImageSource, Upload]] = deque()
     failed: deque[tuple[int, ClassifiedImage]] = deque()  # each with its position
@@ -90,7 +89,7 @@ def classify(
     def uploads() -> Iterator[Upload]:
         for position, source in enumerate(sources):
             try:
-                loaded.append((source, budget.keep(source.load())))
+                loaded.append((source, source.load()))
             except (OSError, UploadError) as error:
                 failed.append((position, _failed(engine, source, error)))
             else:
@@ -105,7 +104,7 @@ def classify(
         source, upload = loaded.popleft()
         # An unreadable file may have ended the process that read it: it is not read again in this one.
         readable = prediction.status is not Status.ERROR
-        yield ClassifiedImage(source, prediction, thumbnail(upload) if readable else None)
+        yield ClassifiedImage(source, prediction, engine.read(upload, thumbnail) if readable else None)
     yield from (image for _, image in failed)
 
 
@@ -122,11 +121,10 @@ def _failed(engine: "Engine", source: ImageSource, error: OSError | UploadError)
     return ClassifiedImage(source, prediction)
 
 
-def thumbnail(upload: Upload) -> bytes | None:
+def thumbnail(path: Path) -> bytes | None:
     """Draw the image as displayed, small, as JPEG; return None if the file has no single grey image."""
     try:
-        with in_memory(upload) as path:
-            image, _ = read_radiograph(path, target_size=THUMBNAIL_SIDE)
+        image, _ = read_radiograph(path, target_size=THUMBNAIL_SIDE)
     except (RefusedImage, UnreadableImage):
         return None
     return encode_jpeg(render_image(image[0], long_side=THUMBNAIL_SIDE))

@@ -8,10 +8,11 @@ from nicegui.events import KeyEventArguments
 
 from covid_monai.api.application import create_api
 from covid_monai.api.server import ServiceSettings
+from covid_monai.app.evaluation import evaluation_of
 from covid_monai.app.pages.batch_tab import BatchTab
 from covid_monai.app.pages.compare_tab import CompareTab
 from covid_monai.app.pages.image_tab import ImageTab
-from covid_monai.app.pages.model_tab import build_model_tab
+from covid_monai.app.pages.model_tab import build_model_tab, model_card
 from covid_monai.app.session import AppContext
 from covid_monai.app.widgets import heatmap_viewer
 from covid_monai.app.widgets.elements import text
@@ -29,8 +30,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-
-
+_CSS = (Path(__file__).parent / "static" / "page.css").read_text(encoding="utf-8")
 _TABS = {
     "Image": ("image", ImageTab),
     "Batch": ("view_list", BatchTab),
@@ -44,6 +44,9 @@ def create_app(context: AppContext, *, loopback: bool) -> FastAPI:
     settings = ServiceSettings(limits=context.limits, loopback=loopback)
     app = create_api(context.model.engine, settings, context.budget, page_headers=_HEADERS)
     heatmap_viewer.add_route(app)
+    for model in context.models.values():  # read once, before the event loop has visitors that wait
+        evaluation_of(model)
+        model_card(model.bundle)
 
     @ui.page("/")
     def page() -> None:
@@ -62,7 +65,7 @@ def create_app(context: AppContext, *, loopback: bool) -> FastAPI:
 
 def _build_page(context: AppContext) -> None:
     """Lay out the page for one visitor."""
-    ui.add_css(Path(__file__).parent / "static" / "page.css")
+    ui.add_css(_CSS)
     dark = ui.dark_mode(None)
     with ui.header().classes("top"), ui.element("div").classes("top-rows"):
         with ui.element("div").props("role=note").classes("banner"):

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covid_monai.api.uploads import MIB, LimitExceeded, Limits, MemoryBudget, Upload, in_memory
+from covid_monai.api.server import FETCH_SECONDS
+from covid_monai.api.uploads import MIB, LimitExceeded, Limits, MemoryBudget, Upload
 from covid_monai.app.sources import ImageSource
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusalReason
@@ -49,6 +50,7 @@ class AppContext:
     folder: Path | None = None  # visitors may choose images below it
     allow_urls: bool = False  # whether visitors may name a URL that the server then fetches
     url_hosts: frozenset[str] = frozenset()  # may be fetched from although their addresses are not public
+    fetch_seconds: float = FETCH_SECONDS  # longest time to fetch a URL
 
     @cached_property
     def budget(self) -> MemoryBudget:
@@ -119,11 +121,10 @@ def explain(model: ServedModel, source: ImageSource, class_name: str) -> ImageWi
     return model.engine.explain(source.load(), class_name)
 
 
-def read_view(upload: Upload) -> ViewerImage | None:
+def read_view(model: ServedModel, source: ImageSource) -> ViewerImage | None:
     """Read an image for the viewer; return None if it cannot be read."""
-    with in_memory(upload) as path:
-        try:
-            return read_for_viewer(path)
-        except Exception:  # decoders raise any type; the result stands without the picture
-            logger.debug("an image cannot be displayed", exc_info=True)
-            return None
+    try:
+        return model.engine.read(source.load(), read_for_viewer)
+    except Exception:  # decoders raise any type; the result stands without the picture
+        logger.debug("an image cannot be displayed", exc_info=True)
+        return None

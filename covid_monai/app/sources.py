@@ -14,15 +14,14 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import numpy as np
 
-from covid_monai.api.uploads import Limits, MemoryBudget, Upload, UploadError
+from covid_monai.api.uploads import Limits, MemoryBudget, Upload, UploadError, read_counted
+from covid_monai.pacs.deadline import Deadline
 from covid_monai.phantoms.file_formats import PhantomPatient, radiograph_dataset
 from covid_monai.phantoms.radiograph import draw_radiograph
 from covid_monai.readers.image_files import find_image_files
 
 _MAX_FOLDERS = 500
-_SECONDS = 20.0  # for each step of a connection
 _MAX_REDIRECTS = 3
-_CHUNK = 1 << 16
 _EXAMPLE_SIDE = 512  # pixels
 
 
@@ -37,11 +36,13 @@ class ServerFile:
     path: Path
     name: str  # path relative to the folder, as the page shows it
     limits: Limits
+    budget: MemoryBudget
 
     def load(self) -> Upload:
-        """Read the file."""
+        """Read the file; it counts for as long as anybody refers to the upload."""
         self.limits.check_file(self.name, self.path.stat().st_size)
-        return Upload(self.name, self.path.read_bytes())
+        with self.path.open("rb") as file, self.budget.arrival() as arrival:
+            return read_counted(file, self.name, self.limits, arrival)
 
 
 ImageSource = Upload | ServerFile
@@ -58,7 +59,7 @@ def folders_below(root: Path) -> list[str]:
     return found[:_MAX_FOLDERS]
 
 
-def images_in(root: Path, chosen: str, limits: Limits) -> list[ServerFile]:
+def images_in(root: Path, chosen: str, limits: Limits, budget: MemoryBudget) -> list[ServerFile]:
     """Find the files that look like images in one folder below `root`, which is resolved.
 
     `chosen` comes from the browser and may be anything.
@@ -74,19 +75,23 @@ def images_in(root: Path, chosen: str, limits: Limits) -> list[ServerFile]:
     if not files:
         raise UploadError("This folder has no DICOM, JPEG or PNG files. Choose another one.")
     limits.check_count(len(files))
-    return [ServerFile(file, str(file.relative_to(root)), limits) for file in files]
+    return [ServerFile(file, str(file.relative_to(root)), limits, budget) for file in files]
 
 
-def fetch(url: str, limits: Limits, budget: MemoryBudget, hosts: Set[str] = frozenset()) -> Upload:
-    """Fetch a file over http or https.
+def fetch(
+    url: str, limits: Limits, budget: MemoryBudget, hosts: Set[str] = frozenset(), *, seconds: float
+) -> Upload:
+    """Fetch a file over http or https, in a number of seconds with all redirects.
 
     The server resolves a name once, checks every address that it gets, and connects to the checked address,
     after redirects too. A name that resolves to another address a moment later gains nothing. Addresses may
     be private only for the host names in `hosts`.
     """
+    deadline = Deadline()
+    deadline.start(seconds)
     for _ in range(_MAX_REDIRECTS + 1):
         parts = _checked(url)
-        connection = _connect(parts, hosts)
+        connection = _connect(parts, hosts, deadline)
         try:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", target, headers={"Accept-Encoding": "identity"})
@@ -97,7 +102,11 @@ def fetch(url: str, limits: Limits, budget: MemoryBudget, hosts: Set[str] = froz
             if answer.status != 200:
                 raise FetchError(f"{parts.hostname} answered with status {answer.status}, not with a file.")
             name = unquote(parts.path.rsplit("/", 1)[-1]) or "image"
-            return Upload(name, _body(answer, name, limits, budget))
+            limits.check_file(name, int(answer.getheader("Content-Length") or 0))
+            with budget.arrival() as arrival:
+                return read_counted(answer, name, limits, arrival)
+        except TimeoutError as error:
+            raise _too_slow(parts, deadline) from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             raise FetchError(
                 f"The file could not be fetched: the connection to {parts.hostname} failed. Try again later."
@@ -105,6 +114,13 @@ def fetch(url: str, limits: Limits, budget: MemoryBudget, hosts: Set[str] = froz
         finally:
             connection.close()
     raise FetchError(f"The URL leads to more than {_MAX_REDIRECTS} redirects. Give the file's own URL.")
+
+
+def _too_slow(parts: SplitResult, deadline: Deadline) -> FetchError:
+    return FetchError(
+        f"{parts.hostname} did not send the whole file in {deadline.seconds:g} s. Try again later, or ask "
+        "the administrator to raise --fetch-seconds."
+    )
 
 
 def _checked(url: str) -> SplitResult:
@@ -119,7 +135,7 @@ def _checked(url: str) -> SplitResult:
     return parts
 
 
-def _connect(parts: SplitResult, hosts: Set[str]) -> http.client.HTTPConnection:
+def _connect(parts: SplitResult, hosts: Set[str], deadline: Deadline) -> http.client.HTTPConnection:
     """Connect to an address of the host that was checked."""
     host = str(parts.hostname)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -134,15 +150,19 @@ def _connect(parts: SplitResult, hosts: Set[str]) -> http.client.HTTPConnection:
             "allow the host with --url-host."
         )
     try:
-        plain = socket.create_connection((addresses[0], port), timeout=_SECONDS)
+        plain = socket.create_connection((addresses[0], port), timeout=deadline.left())
         if parts.scheme == "http":
-            connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
+            connection = http.client.HTTPConnection(host, port)
             connection.sock = plain
         else:
-            connection = http.client.HTTPSConnection(host, port, timeout=_SECONDS)
+            connection = http.client.HTTPSConnection(host, port)
+            plain.settimeout(deadline.left())
             connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+    except TimeoutError as error:
+        raise _too_slow(parts, deadline) from error
     except OSError as error:
         raise FetchError(f"{host} cannot be reached. Check the URL, or try again later.") from error
+    connection.response_class = deadline.response_class  # type: ignore[assignment]  # called as a class is
     return connection
 
 
@@ -158,17 +178,6 @@ def _is_public(address: str) -> bool:
     mapped = getattr(ip, "ipv4_mapped", None)
     ip = mapped or ip
     return ip.is_global and not ip.is_multicast
-
-
-def _body(answer: http.client.HTTPResponse, name: str, limits: Limits, budget: MemoryBudget) -> bytes:
-    limits.check_file(name, int(answer.getheader("Content-Length") or 0))
-    body = bytearray()
-    with budget.arrival() as count_bytes:
-        while piece := answer.read(_CHUNK):
-            count_bytes(len(piece))
-            body += piece
-            limits.check_file(name, len(body))
-    return bytes(body)
 
 
 class Example(NamedTuple):

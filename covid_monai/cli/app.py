@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle
-from covid_monai.cli.serve import HostOption, MaxUploadOption, PortOption, run_announced
+from covid_monai.cli.serve import FetchSecondsOption, HostOption, MaxUploadOption, PortOption, run_announced
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 
@@ -34,6 +34,7 @@ def app(
             metavar="HOST", help="With --allow-urls: host whose address may be private. Can be repeated."
         ),
     ] = None,
+    fetch_seconds: FetchSecondsOption = 60,
     max_upload_mib: MaxUploadOption = 64,
     device: DeviceOption = None,
     backend: BackendOption = None,
@@ -67,7 +68,7 @@ def app(
             models[model.name] = model
         limits = Limits.for_file_size(max_upload_mib)
         hosts = frozenset(url_host or ())
-        context = AppContext(models, limits, folder and folder.resolve(), allow_urls, hosts)
+        context = AppContext(models, limits, folder and folder.resolve(), allow_urls, hosts, fetch_seconds)
         log_as_json()
         page = create_app(context, loopback=is_loopback(host))
         words = "Open {0} in a browser; Ctrl-C ends the page. Programs: {0}/docs."

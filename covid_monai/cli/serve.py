@@ -22,6 +22,9 @@ _REACHABLE_BY_OTHERS = (
 HostOption = Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen at.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
 MaxUploadOption = Annotated[int, typer.Option(min=1, help="Size of the largest file, in MiB.")]
+FetchSecondsOption = Annotated[
+    float, typer.Option(min=1, max=3600, help="Longest time to fetch one image, in seconds.")
+]
 
 
 def serve(
@@ -39,6 +42,7 @@ def serve(
             metavar="URL", help="DICOMweb service from which callers may name images. Can be repeated."
         ),
     ] = None,
+    fetch_seconds: FetchSecondsOption = 60,
 ) -> None:
     """Answer programs over HTTP: images in, the records of `covid-monai predict --json` out.
 
@@ -58,6 +62,7 @@ def serve(
     folder = find_bundle(bundle)
     settings = ServiceSettings(
         limits=Limits.for_file_size(max_upload_mib, max_files=max_files),
+        fetch_seconds=fetch_seconds,
         dicomweb_roots=tuple(root.rstrip("/") for root in dicomweb_root or ()),
         loopback=is_loopback(host),
     )

@@ -6,8 +6,7 @@ Its HTTP session sends credentials and certificates, and limits every answer.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import requests
 from dicomweb_client.web import DICOMwebClient
@@ -17,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from covid_monai.pacs.connection import ArchiveConnection, CredentialsError, InstanceAddress
+from covid_monai.pacs.deadline import Deadline
 from covid_monai.pacs.failures import ArchiveFailure, Fault, classify_error
 from covid_monai.pacs.multipart import MalformedMultipart, write_first_part
 from covid_monai.pacs.storing import STORE_HEADERS, check_stored, store_message
@@ -36,6 +36,25 @@ class AnswerTooLarge(requests.exceptions.ContentDecodingError):
     """An answer is longer than allowed; a type of requests' errors, so that every caller handles it."""
 
 
+class _TimedAdapter(HTTPAdapter):
+    """Transport whose answers must be complete at a deadline."""
+
+    def __init__(self, deadline: Deadline, **options: Any) -> None:
+        self._deadline = deadline
+        super().__init__(**options)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        pools: dict[str, Any] = self.poolmanager.pool_classes_by_scheme
+        self.poolmanager.pool_classes_by_scheme = {
+            scheme: type(pool.__name__, (pool,), {"ConnectionCls": self._timed(pool.ConnectionCls)})
+            for scheme, pool in pools.items()
+        }
+
+    def _timed(self, connection: Any) -> type:
+        return type(connection.__name__, (connection,), {"response_class": self._deadline.response_class})
+
+
 class ArchiveSession(requests.Session):
     """Session that sends our credentials to one archive and limits every answer in size and time.
 
@@ -52,7 +71,8 @@ class ArchiveSession(requests.Session):
         self.connection = connection
         self.trust_env = False
         self.headers.update({"User-Agent": "covid-monai", "Accept-Encoding": "identity"})
-        adapter = HTTPAdapter(pool_connections=2, pool_maxsize=connection.connections + 2)
+        self._deadline = Deadline()
+        adapter = _TimedAdapter(self._deadline, pool_connections=2, pool_maxsize=connection.connections + 2)
         self.mount("http://", adapter)
         self.mount("https://", adapter)
         certificate, key = connection.client_certificate, connection.client_key
@@ -81,6 +101,7 @@ class ArchiveSession(requests.Session):
         """
         streamed = options.pop("stream", False)
         options |= {"allow_redirects": False, "timeout": self.connection.timeout_seconds}
+        self._deadline.start(self.connection.transfer_seconds)
         response = super().send(request, stream=True, **options)
         if response.status_code == 401:
             with suppress(CredentialsError):  # a changed password is used by the next request
@@ -89,27 +110,25 @@ class ArchiveSession(requests.Session):
             response.close()
             raise requests.TooManyRedirects("redirects are not followed")
         if not streamed:
-            limits = {"max_bytes": MAX_JSON_BYTES, "seconds": self.connection.transfer_seconds}
-            response._content = b"".join(read_within_limits(response, **limits))  # as requests itself does
+            pieces = read_limited(response, max_bytes=MAX_JSON_BYTES)
+            response._content = b"".join(pieces)  # as requests itself does
         return response
 
 
-def read_within_limits(response: requests.Response, *, max_bytes: float, seconds: float) -> Iterator[bytes]:
+def read_limited(response: requests.Response, *, max_bytes: float) -> Iterator[bytes]:
     """Read the body of an answer in pieces.
 
     Raises:
         AnswerTooLarge: If the body is larger than `max_bytes`. The pieces so far must be thrown away.
-        requests.ReadTimeout: If the body takes longer, even if bytes keep coming.
+        requests.ReadTimeout: If the body is not complete in time, even if bytes keep coming.
         requests.RequestException: If the connection breaks, or the body is shorter than announced.
     """
-    end, size = time.monotonic() + seconds, 0
+    size = 0
     with response:
         while piece := _next_piece(response):
             size += len(piece)
             if size > max_bytes:
                 raise AnswerTooLarge(f"more than {max_bytes} bytes")
-            if time.monotonic() > end:
-                raise requests.ReadTimeout(f"more than {seconds:g} s for one answer")
             yield piece
 
 
@@ -140,8 +159,8 @@ class ArchiveClient:
         )
         self._dicomweb.set_http_retry_params(retry=False)  # the caller decides when to try again
 
-    def fetch(self, address: InstanceAddress, path: Path) -> None:
-        """Write an instance to a file as the archive has stored it (WADO-RS).
+    def fetch(self, address: InstanceAddress, file: BinaryIO) -> None:
+        """Write an instance to an open file as the archive has stored it (WADO-RS).
 
         Raises:
             OSError: If the file cannot be written.
@@ -150,10 +169,8 @@ class ArchiveClient:
         headers = {"Accept": AS_STORED}
         with classify_failures(), self.session.get(url, headers=headers, stream=True) as response:
             response.raise_for_status()
-            pieces = read_within_limits(
-                response, max_bytes=self._max_object_bytes, seconds=self.connection.transfer_seconds
-            )
-            write_first_part(pieces, response.headers.get("Content-Type", ""), path)
+            pieces = read_limited(response, max_bytes=self._max_object_bytes)
+            write_first_part(pieces, response.headers.get("Content-Type", ""), file)
 
     def store(self, objects: Sequence[Dataset]) -> None:
         """Store objects of one study (STOW-RS); it is a failure if one of them is not stored."""

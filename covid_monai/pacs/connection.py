@@ -92,7 +92,7 @@ class ArchiveConnection(BaseModel):
     client_certificate: Path | None = None
     client_key: Path | None = None  # if it is not in the file of the certificate
     timeout_seconds: float = Field(default=20.0, ge=0.1, le=600)  # to connect, and between two packets
-    transfer_seconds: float = Field(default=120.0, ge=1, le=3600)  # for one whole answer
+    transfer_seconds: float = Field(default=120.0, ge=1, le=3600)  # for one request with its whole answer
     connections: int = Field(default=2, ge=1, le=16)
 
     @model_validator(mode="after")

@@ -1,8 +1,7 @@
 """Reader of multipart bodies: multipart/related from archives, multipart/form-data from callers."""
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -96,8 +95,8 @@ class MultipartReader:
         self._complete = True
 
 
-def write_first_part(pieces: Iterable[bytes], content_type: str, path: Path) -> None:
-    """Write the object in an answer of WADO-RS (PS3.18 section 8.6.1.2) to a file.
+def write_first_part(pieces: Iterable[bytes], content_type: str, file: BinaryIO) -> None:
+    """Write the object in an answer of WADO-RS (PS3.18 section 8.6.1.2) to an open file.
 
     dicomweb-client would parse the object in this process. A file is first checked in a process with limits,
     so the bytes go to disk without being looked at. Some archives send `application/dicom` without multipart.
@@ -109,15 +108,15 @@ def write_first_part(pieces: Iterable[bytes], content_type: str, path: Path) -> 
     kind = content_type.lower()
     if not kind.startswith("multipart/") and "dicom" not in kind:
         raise MalformedMultipart("The answer is neither multipart nor DICOM.")
-    with path.open("wb") as file:
-        if not kind.startswith("multipart/"):
-            file.writelines(pieces)
-            return
-        takers: Iterator[TakeContent] = iter([file.write])
-        # The first part goes to the file; `len` throws away the content of any other part.
-        reader = MultipartReader(content_type, lambda _: next(takers, len))
+    if not kind.startswith("multipart/"):
         for piece in pieces:
-            reader.write(piece)
-        reader.close()
-        if next(takers, None):
-            raise MalformedMultipart("The multipart answer has no part.")
+            file.write(piece)
+        return
+    takers: Iterator[TakeContent] = iter([file.write])
+    # The first part goes to the file; `len` throws away the content of any other part.
+    reader = MultipartReader(content_type, lambda _: next(takers, len))
+    for piece in pieces:
+        reader.write(piece)
+    reader.close()
+    if next(takers, None):
+        raise MalformedMultipart("The multipart answer has no part.")

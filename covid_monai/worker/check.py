@@ -250,7 +250,8 @@ def _check_fetching(
         with tempfile.TemporaryDirectory(dir=settings.state_dir) as folder:
             for number, notice in enumerate(notices):
                 path = Path(folder) / f"{number}.dcm"
-                client.fetch(notice.address, path)
+                with path.open("wb") as file:
+                    client.fetch(notice.address, file)
                 unreadable += sandbox.check(path).status is Status.ERROR
                 syntaxes.add(_transfer_syntax(path))
     except ArchiveFailure as failure:

@@ -100,7 +100,8 @@ class BatchProcessor:
             self._give_up(job, "ends_the_service")
             return False
         with self._failures_handled(job, "fetch"):
-            self.client.fetch(job.address, self._file_of(job))
+            with self._file_of(job).open("wb") as file:
+                self.client.fetch(job.address, file)
             return True
         return False
 

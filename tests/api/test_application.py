@@ -1,5 +1,6 @@
 """The REST service over a real socket, with tight limits: what it accepts, refuses and leaves behind."""
 
+import gzip
 import io
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 import requests
 from api_helpers import connected, in_process, jpeg, post, problem, serving, zipped
 from dicom_helpers import make_ds, picture, save
-from pacs_helpers import IDENTITY, WORDS_OF_IDENTITY, wait_until
+from pacs_helpers import IDENTITY, WORDS_OF_IDENTITY, dripping, wait_until
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from urllib3.filepost import encode_multipart_formdata
 
@@ -216,6 +217,32 @@ def test_a_body_that_drips_is_given_up(service):
                 continue
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert 1 < time.monotonic() - begin < 10
+
+
+def test_an_archive_that_drips_is_given_up_in_time_and_says_so(engine):
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom\r\n\r\n") as root:
+        settings = ServiceSettings(limits=LIMITS, fetch_seconds=1, dicomweb_roots=(root,))
+        with in_process(engine, settings) as url:
+            address, begin = f"{root}/studies/1.2/series/1.3/instances/1.4", time.monotonic()
+            found = problem(post(url, json={"dicomweb_url": address}), "archive-too-slow")
+            assert time.monotonic() - begin < 5
+            assert "the limit is 1 s (--fetch-seconds)" in found["detail"]
+
+
+def test_fetched_bytes_count_while_they_come(engine):
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom\r\n\r\n" + bytes(100_000)) as root:
+        settings = ServiceSettings(limits=LIMITS, dicomweb_roots=(root,))
+        with serving(create_api(engine, settings, budget := MemoryBudget(60_000))) as url:
+            address = f"{root}/studies/1.2/series/1.3/instances/1.4"
+            problem(post(url, json={"dicomweb_url": address}), "busy")
+            wait_until(lambda: budget.held == 0, seconds=20, what="memory is free again")
+
+
+def test_a_compressed_body_is_refused_with_what_to_send(service):
+    headers = {"Content-Type": "application/dicom", "Content-Encoding": "gzip"}
+    answer = post(service, data=gzip.compress(bytes(1000)), headers=headers)
+    assert "Content-Encoding" in problem(answer, "unsupported-type")["detail"]
+    assert answer.headers["Accept-Encoding"] == "identity"
 
 
 def test_memory_in_use_by_others_is_told_with_a_time_to_come_back(engine, image):

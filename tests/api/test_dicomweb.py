@@ -4,6 +4,7 @@ import pytest
 
 from covid_monai.api.dicomweb import InstanceFetcher, connection_to
 from covid_monai.api.problems import ProblemError
+from covid_monai.api.uploads import MemoryBudget
 
 ROOT = "http://127.0.0.1:9/dicom-web"
 INSTANCE = "/studies/1.2/series/1.3/instances/1.4"
@@ -11,7 +12,7 @@ INSTANCE = "/studies/1.2/series/1.3/instances/1.4"
 
 @pytest.fixture
 def fetcher():
-    return InstanceFetcher([f"{ROOT}/"], max_object_bytes=1000, seconds=5)
+    return InstanceFetcher([f"{ROOT}/"], MemoryBudget(1000), max_object_bytes=1000, seconds=5)
 
 
 @pytest.mark.parametrize(

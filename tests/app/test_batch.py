@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prediction_helpers import MODEL, NAMES, REFUSED, prediction
 
-from covid_monai.api.uploads import Limits, MemoryBudget, Upload
+from covid_monai.api.uploads import Limits, MemoryBudget, Upload, in_memory
 from covid_monai.app.batch import Batch, classify
 from covid_monai.app.session import ClassifiedImage
 from covid_monai.app.sources import ServerFile
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.output import open_output
+
+BUDGET = MemoryBudget(1000)
 
 
 class ReadsAhead:
@@ -23,6 +25,10 @@ class ReadsAhead:
 
     def __init__(self, ahead):
         self._ahead, self.closed = ahead, False
+
+    def read(self, upload, function):
+        with in_memory(upload) as path:
+            return function(path)
 
     def predict(self, uploads):
         waiting = []
@@ -42,10 +48,10 @@ def test_images_come_in_their_order_whichever_cannot_be_had(tmp_path_factory, th
     folder = tmp_path_factory.getbasetemp()
     names = [f"{i}.png" for i in range(len(there))]
     sources = [
-        Upload(name, b"no image") if is_there else ServerFile(folder / "gone", name, Limits())
+        Upload(name, b"no image") if is_there else ServerFile(folder / "gone", name, Limits(), BUDGET)
         for name, is_there in zip(names, there, strict=True)
     ]
-    images = list(classify(ReadsAhead(ahead), sources, MemoryBudget(1000)))
+    images = list(classify(ReadsAhead(ahead), sources))
     assert [image.prediction.file for image in images] == names
     expected = [Status.REFUSED if is_there else Status.ERROR for is_there in there]
     assert [image.prediction.status for image in images] == expected
@@ -55,15 +61,15 @@ def test_images_come_in_their_order_whichever_cannot_be_had(tmp_path_factory, th
 
 def test_file_on_the_server_that_is_too_large_is_an_error_and_is_not_read(tmp_path):
     (tmp_path / "large.png").write_bytes(b"x" * 100)
-    source = ServerFile(tmp_path / "large.png", "large.png", Limits(max_file_bytes=10))
-    (image,) = classify(ReadsAhead(0), [source], MemoryBudget(1000))
+    source = ServerFile(tmp_path / "large.png", "large.png", Limits(max_file_bytes=10), BUDGET)
+    (image,) = classify(ReadsAhead(0), [source])
     assert image.prediction.status is Status.ERROR
     assert "larger than" in image.prediction.detail
 
 
 def test_closed_batch_asks_the_engine_for_nothing_more():
     engine = ReadsAhead(1)
-    images = classify(engine, (Upload(f"{i}", b"") for i in range(1000)), MemoryBudget(1000))
+    images = classify(engine, (Upload(f"{i}", b"") for i in range(1000)))
     next(images)
     images.close()
     assert engine.closed

@@ -1,10 +1,12 @@
 """Images from a folder of the server and from a URL: only what is allowed, and within the limits."""
 
 import threading
+import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from pacs_helpers import dripping
 
 from covid_monai.api.uploads import (
     LimitExceeded,
@@ -52,7 +54,9 @@ def site():
 
 def test_a_named_host_is_fetched_from_also_after_a_redirect(site):
     for path in ("/image.png", "/moved"):
-        assert fetch(site + path, Limits(), BUDGET, {"127.0.0.1"}) == Upload("image.png", b"image" * 1000)
+        assert fetch(site + path, Limits(), BUDGET, {"127.0.0.1"}, seconds=20) == Upload(
+            "image.png", b"image" * 1000
+        )
 
 
 @pytest.mark.parametrize(
@@ -72,30 +76,42 @@ def test_a_named_host_is_fetched_from_also_after_a_redirect(site):
 )
 def test_nothing_private_and_no_other_scheme_is_fetched(url):
     with pytest.raises(FetchError, match=r"private network|Give a URL|not a URL|No host"):
-        fetch(url, Limits(), BUDGET)
+        fetch(url, Limits(), BUDGET, seconds=20)
 
 
 def test_a_redirect_to_a_private_address_is_not_followed(site):
     with pytest.raises(FetchError, match="private network"):
-        fetch(site + "/away", Limits(), BUDGET, {"127.0.0.1"})
+        fetch(site + "/away", Limits(), BUDGET, {"127.0.0.1"}, seconds=20)
     with pytest.raises(FetchError, match="redirects"):
-        fetch(site + "/loop", Limits(), BUDGET, {"127.0.0.1"})
+        fetch(site + "/loop", Limits(), BUDGET, {"127.0.0.1"}, seconds=20)
     with pytest.raises(FetchError, match="404"):
-        fetch(site + "/nothing", Limits(), BUDGET, {"127.0.0.1"})
+        fetch(site + "/nothing", Limits(), BUDGET, {"127.0.0.1"}, seconds=20)
 
 
 def test_a_name_that_resolves_to_public_and_private_addresses_is_refused(monkeypatch):
     found = [(2, 1, 6, "", (address, 80)) for address in ("1.1.1.1", "192.168.0.1")]
     monkeypatch.setattr(sources.socket, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(FetchError, match="private network"):
-        fetch("http://both.example/", Limits(), BUDGET)
+        fetch("http://both.example/", Limits(), BUDGET, seconds=20)
 
 
 def test_a_body_without_end_is_not_read_to_its_end(site):
     with pytest.raises(LimitExceeded):
-        fetch(site + "/endless", Limits(max_file_bytes=100_000), BUDGET, {"127.0.0.1"})
+        fetch(site + "/endless", Limits(max_file_bytes=100_000), BUDGET, {"127.0.0.1"}, seconds=20)
     with pytest.raises(OutOfMemoryBudget):
-        fetch(site + "/endless", Limits(), MemoryBudget(100_000), {"127.0.0.1"})
+        fetch(site + "/endless", Limits(), MemoryBudget(100_000), {"127.0.0.1"}, seconds=20)
+    assert BUDGET.held == 0
+
+
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["header", "body"]
+)
+def test_a_file_that_drips_is_given_up_in_time(start):
+    with dripping(start) as url:
+        begin = time.monotonic()
+        with pytest.raises(FetchError, match=r"did not send the whole file in 1 s.*--fetch-seconds"):
+            fetch(url, Limits(), BUDGET, {"127.0.0.1"}, seconds=1)
+        assert time.monotonic() - begin < 3
     assert BUDGET.held == 0
 
 
@@ -107,12 +123,12 @@ def test_only_what_lies_below_the_folder_can_be_chosen(tmp_path):
     (root / "escape").symlink_to(outside)
     (root / "ward" / "linked.png").symlink_to(outside / "image.png")
     assert folders_below(root) == [".", "escape", "ward", "ward/deep"]
-    (file,) = images_in(root, "ward", Limits())
+    (file,) = images_in(root, "ward", Limits(), BUDGET)
     assert file.load() == Upload("ward/deep/image.png", b"image")
     for chosen in ("..", "../outside", "/etc", str(outside), "escape", "missing", "ward/deep/image.png"):
         with pytest.raises(UploadError):
-            images_in(root, chosen, Limits())
+            images_in(root, chosen, Limits(), BUDGET)
     with pytest.raises(LimitExceeded):
-        images_in(root, "ward", Limits(max_files=0))
+        images_in(root, "ward", Limits(max_files=0), BUDGET)
     with pytest.raises(LimitExceeded):
         replace(file, limits=Limits(max_file_bytes=3)).load()

@@ -5,6 +5,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from ipaddress import ip_address
 from typing import ClassVar
 
@@ -62,8 +63,8 @@ def client_of(server, **settings):
 
 
 def fetched(client, tmp_path):
-    with pytest.raises(ArchiveFailure) as caught:
-        client.fetch(ADDRESS, tmp_path / "1.dcm")
+    with pytest.raises(ArchiveFailure) as caught, (tmp_path / "1.dcm").open("wb") as file:
+        client.fetch(ADDRESS, file)
     return caught.value.reason, caught.value.fault
 
 
@@ -149,10 +150,11 @@ def test_certificates_are_checked_on_both_sides(server, tmp_path):
     def client(**settings):
         return ArchiveClient(ArchiveConnection(**address, **settings), max_object_bytes=1000)
 
-    client(ca_file=authority, client_certificate=client_certificate).fetch(ADDRESS, tmp_path / "1.dcm")
-    assert (tmp_path / "1.dcm").read_bytes() == b"image"
+    file = BytesIO()
+    client(ca_file=authority, client_certificate=client_certificate).fetch(ADDRESS, file)
+    assert file.getvalue() == b"image"
     assert fetched(client(client_certificate=client_certificate), tmp_path) == ("SSLError", Fault.ARCHIVE)
     with pytest.raises(ArchiveFailure):  # without a certificate of ours
-        client(ca_file=authority).fetch(ADDRESS, tmp_path / "1.dcm")
+        client(ca_file=authority).fetch(ADDRESS, file)
     with pytest.raises(FileNotFoundError, match="archive a: no file"):
         client(ca_file=tmp_path / "none.pem")

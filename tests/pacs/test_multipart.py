@@ -1,5 +1,7 @@
 """Multipart reader: the content comes out unchanged, and an incomplete body is an error."""
 
+from io import BytesIO
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,39 +11,40 @@ from covid_monai.pacs.multipart import MalformedMultipart, MultipartReader, writ
 
 
 @given(st.binary(max_size=3000), st.integers(1, 700))
-def test_the_content_of_the_part_is_unchanged_however_the_body_is_cut(tmp_path_factory, content, size):
-    path = tmp_path_factory.mktemp("part") / "1.dcm"
-    write_first_part(in_pieces(multipart_body(content), size), MULTIPART, path)
-    assert path.read_bytes() == content
+def test_the_content_of_the_part_is_unchanged_however_the_body_is_cut(content, size):
+    file = BytesIO()
+    write_first_part(in_pieces(multipart_body(content), size), MULTIPART, file)
+    assert file.getvalue() == content
 
 
 @given(st.binary(min_size=1, max_size=3000), st.data())
-def test_an_incomplete_body_is_an_error(tmp_path_factory, content, data):
+def test_an_incomplete_body_is_an_error(content, data):
     body = multipart_body(content.replace(b"-", b"+"))
     cut = data.draw(st.integers(0, len(body) - len(b"\r\n--xyz--\r\n")))
     with pytest.raises(MalformedMultipart):
-        write_first_part([body[:cut]], MULTIPART, tmp_path_factory.mktemp("part") / "1.dcm")
+        write_first_part([body[:cut]], MULTIPART, BytesIO())
 
 
-def test_a_dicom_object_without_multipart_is_accepted_and_a_web_page_is_not(tmp_path):
-    write_first_part([b"ab", b"c"], "application/dicom", tmp_path / "1")
-    assert (tmp_path / "1").read_bytes() == b"abc"
+def test_a_dicom_object_without_multipart_is_accepted_and_a_web_page_is_not():
+    file = BytesIO()
+    write_first_part([b"ab", b"c"], "application/dicom", file)
+    assert file.getvalue() == b"abc"
     with pytest.raises(MalformedMultipart):
-        write_first_part([b"<html>"], "text/html", tmp_path / "2")
+        write_first_part([b"<html>"], "text/html", BytesIO())
 
 
 END = b"\r\n--xyz--\r\n"
 
 
 @given(st.integers(1, 100))
-def test_a_preamble_and_a_second_part_are_ignored(tmp_path_factory, size):
-    path = tmp_path_factory.mktemp("part") / "1.dcm"
+def test_a_preamble_and_a_second_part_are_ignored(size):
+    file = BytesIO()
     second = b"\r\n--xyz\r\n\r\nsecond\r\n--xyz--"
     body = b"This is a message - of two parts.\r\n" + multipart_body(b"first").removesuffix(
         b"\r\n--xyz--\r\n"
     )
-    write_first_part(in_pieces(body + second, size), MULTIPART, path)
-    assert path.read_bytes() == b"first"
+    write_first_part(in_pieces(body + second, size), MULTIPART, file)
+    assert file.getvalue() == b"first"
 
 
 @pytest.mark.parametrize(
@@ -53,9 +56,9 @@ def test_a_preamble_and_a_second_part_are_ignored(tmp_path_factory, size):
         b"--xyz\r\nA: " + b"a" * 10_000 + b"\r\n\r\n\r\n--xyz--",
     ],
 )
-def test_a_body_without_a_part_is_an_error(tmp_path, body):
+def test_a_body_without_a_part_is_an_error(body):
     with pytest.raises(MalformedMultipart):
-        write_first_part([body], MULTIPART, tmp_path / "1.dcm")
+        write_first_part([body], MULTIPART, BytesIO())
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from covid_monai.api.engine import Busy
 from covid_monai.api.uploads import LimitExceeded, Upload, UploadError
 from covid_monai.app.batch import Batch, classify
 from covid_monai.app.session import AppContext, ClassifiedImage, ServedModel, explain
-from covid_monai.app.sources import ImageSource, folders_below, images_in
+from covid_monai.app.sources import ImageSource, images_in
 from covid_monai.app.widgets import elements
 from covid_monai.app.widgets.dropzone import Dropzone, FilesDropped
-from covid_monai.app.widgets.elements import button, warn
+from covid_monai.app.widgets.elements import button, folder_choice, warn
 from covid_monai.app.widgets.result import (
     download_card,
     outcome_label,
@@ -32,7 +32,10 @@ ANY = "Any"
 
 # Vue templates, named as the slot that they fill; they display values as text, never as markup. Quasar sorts
 # by mouse click only: the header adds the keyboard, and Quasar's CSS class says by which column it sorts.
-_SLOTS = sorted((Path(__file__).parents[1] / "static").glob("*-cell*.html"))
+_SLOTS = {
+    path.stem: path.read_text(encoding="utf-8")
+    for path in sorted((Path(__file__).parents[1] / "static").glob("*-cell*.html"))
+}
 # The format of `covid_monai.core.number_format.format_probability`, in the browser.
 _PROBABILITY_FORMAT = """value => value == null ? '' : value <= 0.0005 ? '< 0.1 %'
     : value >= 0.9995 ? '> 99.9 %' : (100 * value).toFixed(1) + ' %'"""
@@ -67,8 +70,7 @@ class BatchTab:
         zone.on("done", self._start)
         if self._context.folder is not None:
             with ui.row().classes("filters"):
-                names = {name: name for name in folders_below(self._context.folder)} | {".": "all folders"}
-                choice = ui.select(names, value=".", label="Folder on the server")
+                choice = folder_choice(self._context.folder, label="Folder on the server")
                 choice.props("outlined dense options-dense").classes("choice")
                 start = button("Classify the folder", "folder")
                 start.on_click(lambda: self._start_folder(str(choice.value)))
@@ -108,7 +110,9 @@ class BatchTab:
         folder = self._context.folder
         assert folder is not None
         try:
-            files = await to_thread.run_sync(images_in, folder, name, self._context.limits)
+            files = await to_thread.run_sync(
+                images_in, folder, name, self._context.limits, self._context.budget
+            )
         except UploadError as error:
             warn(str(error))
             return
@@ -121,7 +125,7 @@ class BatchTab:
         batch = self._batch = Batch(len(sources))
         self._timer.activate()
         self._show()
-        images = classify(self._engine, sources, self._context.budget)
+        images = classify(self._engine, sources)
         try:
             while not batch.cancelled and (image := await to_thread.run_sync(next, images, None)):
                 batch.images.append(image)
@@ -204,8 +208,8 @@ class BatchTable:
             "flat :rows-per-page-options=[10,25,50,0] no-results-label='No image matches the filter'"
         )
         self._table.props("no-data-label='No images yet' binary-state-sort").classes("batch-table")
-        for path in _SLOTS:
-            self._table.add_slot(path.stem, path.read_text(encoding="utf-8"))
+        for name, template in _SLOTS.items():
+            self._table.add_slot(name, template)
 
         self._table.on("open", lambda event: on_open(int(event.args)))
 

@@ -130,7 +130,7 @@ class ImageResult:
                 ui.label("There is no picture, because the file was not read as a chest radiograph.")
             return
         waiting = ui.spinner(size="lg").props("aria-label='The image is being read'")
-        view = await asyncio.to_thread(lambda: read_view(image.source.load()))
+        view = await asyncio.to_thread(read_view, self.model, image.source)
         if waiting.is_deleted:  # the visitor has chosen another image
             return
         waiting.delete()

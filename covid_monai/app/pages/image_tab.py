@@ -12,9 +12,9 @@ from covid_monai.api.uploads import LimitExceeded, Upload, UploadError, unpack_a
 from covid_monai.app.evaluation import choices, evaluation_of
 from covid_monai.app.pages.image_result import ImageResult, ResultSettings, announcement
 from covid_monai.app.session import AppContext, ClassifiedImage, ImageSession
-from covid_monai.app.sources import EXAMPLES, FetchError, fetch, folders_below, images_in
+from covid_monai.app.sources import EXAMPLES, FetchError, fetch, images_in
 from covid_monai.app.widgets.dropzone import Dropzone
-from covid_monai.app.widgets.elements import warn
+from covid_monai.app.widgets.elements import folder_choice, warn
 from covid_monai.app.widgets.result import OutcomeStyle, legend, outcome_label
 
 ImageAction = Callable[[ClassifiedImage], Awaitable[None]]
@@ -69,20 +69,20 @@ class ImageTab:
 
     def _place_folder(self, root: Path) -> None:
         def load() -> Iterable[Upload]:
-            for file in images_in(root, select.value, self._context.limits):
+            for file in images_in(root, select.value, self._context.limits, self._context.budget):
                 yield file.load()  # one after another, so that the limits hold while they are read
 
-        folders = folders_below(root)
         ui.label("Or a folder of the server").classes("small source-title")
         with ui.row().classes("source-row"):
-            select = ui.select(folders, value=folders[0], label="Folder").classes("grow")
+            select = folder_choice(root, label="Folder").classes("grow")
             ui.button("Add its images", on_click=lambda: self._add_from(load)).props("outline no-caps")
 
     def _place_url(self) -> None:
         context = self._context
 
         def load() -> Iterable[Upload]:
-            yield fetch(field.value or "", context.limits, context.budget, context.url_hosts)
+            hosts, seconds = context.url_hosts, context.fetch_seconds
+            yield fetch(field.value or "", context.limits, context.budget, hosts, seconds=seconds)
 
         async def add() -> None:
             button.props("loading")

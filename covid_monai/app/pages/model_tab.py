@@ -1,6 +1,7 @@
 """The model tab: identity, decision rule, evaluation and model card of each bundle."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -218,6 +219,7 @@ def _open_report(model: ServedModel, report: str) -> None:
     dialog.on("hide", dialog.delete)
 
 
+@lru_cache(maxsize=8)
 def model_card(bundle: Bundle) -> str | None:
     """Return `docs/README.md` of the bundle as HTML; None if it has none."""
     path = bundle.root / "docs" / "README.md"

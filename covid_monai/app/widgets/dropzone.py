@@ -1,11 +1,14 @@
 """A place to drop files on, or to choose them: they go into memory, within the limits and the budget."""
 
+import traceback
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Request
 from nicegui import app, events, ui
 from nicegui.element import Element
@@ -60,8 +63,10 @@ class Dropzone(Element, component=Path(__file__).parents[1] / "static" / "dropzo
         try:
             body = file_body(name, self._limits)
             received = await read_body(request, body, self._limits, self._budget, seconds=_SECONDS)
-            uploads = list(unpack_all(received, self._limits, self._budget))
+            members = unpack_all(received, self._limits, self._budget)
+            uploads = await to_thread.run_sync(list, members, limiter=_inflating())
         except UploadError as error:
+            traceback.clear_frames(error.__traceback__)  # they hold the archive, and some of its members
             raise HTTPException(413, str(error)) from error
         first = request.headers.get("x-first-file") == "yes"
         arguments = FilesDropped(sender=self, client=self.client, uploads=uploads, first=first)
@@ -71,6 +76,12 @@ class Dropzone(Element, component=Path(__file__).parents[1] / "static" / "dropzo
     def _handle_delete(self) -> None:
         app.remove_route(self._url)
         super()._handle_delete()
+
+
+@cache
+def _inflating() -> CapacityLimiter:
+    """Return the threads that inflate archives: few, because they keep the event loop from its turn."""
+    return CapacityLimiter(2)
 
 
 def _receiver(zone: "weakref.ref[Dropzone]") -> Callable[[Request], Awaitable[dict[str, int]]]:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
 from jinja2 import Environment, FileSystemLoader
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from covid_monai.app.evaluation import Figure
+from covid_monai.app.sources import folders_below
 from covid_monai.core.number_format import format_probability
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.results.rendering import RgbImage, encode_jpeg
@@ -55,6 +57,19 @@ def button(words: str, icon: str) -> ui.button:
 def warn(message: str) -> None:
     """Show a message until the visitor closes it."""
     ui.notify(message, type="warning", multi_line=True, close_button="Close", timeout=0)
+
+
+def folder_choice(root: Path, *, label: str) -> ui.select:
+    """Let the visitor choose a folder below `root`; the list follows, because a disk may be slow."""
+    shown = {".": "all folders"}
+
+    async def fill() -> None:
+        names = await to_thread.run_sync(folders_below, root)
+        select.set_options({name: name for name in names} | shown, value=select.value)
+
+    select = ui.select(shown, value=".", label=label)
+    ui.timer(0, fill, once=True)
+    return select
 
 
 def dialog_head(dialog: ui.dialog, title: str) -> TextElement:

@@ -112,18 +112,20 @@ def show_result(prediction: Prediction) -> None:
 
 def download_card(model: ServedModel, upload: Upload, prediction: Prediction) -> None:
     """Show one button for each file that can be made, and explain why some are missing."""
-    # The name differs between images, and contains no name of a patient.
-    stem = f"covid-monai-{hashlib.sha256(upload.data).hexdigest()[:10]}"
     is_dicom = prediction.status is not Status.ERROR and not upload.data.startswith(
         (b"\xff\xd8\xff", b"\x89PNG")
     )
 
+    def stem() -> str:
+        """Name that differs between images, and contains no name of a patient."""
+        return f"covid-monai-{hashlib.sha256(upload.data).hexdigest()[:10]}"
+
     def pdf_report() -> Download:
-        return f"{stem}.pdf", model.engine.pdf_report(upload, prediction), "application/pdf"
+        return f"{stem()}.pdf", model.engine.pdf_report(upload, prediction), "application/pdf"
 
     def json_record() -> Download:
         text = json.dumps(prediction.to_json(), indent=2, ensure_ascii=False)
-        return f"{stem}.json", text.encode(), "application/json"
+        return f"{stem()}.json", text.encode(), "application/json"
 
     def dicom_object(*, heatmap: bool) -> Download:
         made = model.engine.dicom_object(upload, prediction, heatmap=heatmap)

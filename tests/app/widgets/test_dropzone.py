@@ -1,5 +1,6 @@
 """The drop zone: its limits, its memory, and its end with the visitor."""
 
+import asyncio
 import gc
 import http.client
 import os
@@ -8,11 +9,13 @@ import weakref
 from pathlib import Path
 
 import pytest
+from api_helpers import zipped
 from fastapi.testclient import TestClient
 from nicegui import Client, app
 from nicegui.page import page
 
-from covid_monai.api.uploads import Limits, MemoryBudget, Upload
+from covid_monai.api.uploads import Limits, MemoryBudget, Upload, unpack_all
+from covid_monai.app.widgets import dropzone
 from covid_monai.app.widgets.dropzone import Dropzone
 
 MIB = 1 << 20
@@ -42,6 +45,22 @@ def test_dropzone_is_gone_with_its_visitor():
     gc.collect()
     assert left() is None
     assert address not in {getattr(route, "path", "") for route in app.routes}
+
+
+def test_no_archive_is_inflated_in_the_event_loop(monkeypatch):
+    def watched(*arguments):
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        yield from unpack_all(*arguments)
+
+    monkeypatch.setattr(dropzone, "unpack_all", watched)
+    client, taken = Client(page("/for-this-test-too"), request=None), []
+    with client:
+        zone = Dropzone(Limits(), MemoryBudget(1000), on_files=lambda event: taken.extend(event.uploads))
+    archive = zipped([("1.dcm", b"first"), ("2.dcm", b"second")])
+    assert TestClient(app).post(zone.props["url"], content=archive).json() == {"files": 2}
+    assert [upload.data for upload in taken] == [b"first", b"second"]
+    client.delete()
 
 
 def post(server, body, **headers) -> int:
