@@ -1,7 +1,7 @@
-"""Readers: radiographs (DICOM, JPEG, PNG) and CT volumes (DICOM series, NIfTI).
+"""Readers: radiographs (DICOM, JPEG, PNG) and CT volumes (DICOM series, enhanced multi-frame, NIfTI).
 
-`read_radiograph` needs no torch. The MONAI readers and `read_volume` need torch and ITK, and are imported on
-first use.
+`read_radiograph` needs no torch. The MONAI readers need torch and `read_volume` needs nibabel, so both are
+imported on first use.
 """
 
 from importlib import import_module

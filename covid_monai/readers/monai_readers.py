@@ -35,8 +35,9 @@ class _DeferredReader(ImageReader):
         """Read one file, or one folder of a series, into a float32 array and its metadata.
 
         Raises:
-            RefusedImage: The file is not one grey frame of a chest radiograph.
-            UnreadableImage: The file is missing or damaged, or the slices are not a regular stack.
+            RefusedImage: The file is not one grey frame of a chest radiograph, or not one CT volume in HU
+                with a known place in the patient.
+            UnreadableImage: The file is missing or damaged.
             ValueError: More than one path was given.
         """
         if len(img) != 1:
@@ -70,7 +71,7 @@ class RadiographReader(_DeferredReader):
 
 
 class VolumeReader(_DeferredReader):
-    """Reads one CT volume (folder of a DICOM series, DICOM file, NIfTI); see `read_volume`.
+    """Reads one CT volume (folder of a DICOM series, enhanced DICOM file, NIfTI); see `read_volume`.
 
     Args:
         series_uid: Series to read where a folder holds several; "" reads the only one.
@@ -81,6 +82,6 @@ class VolumeReader(_DeferredReader):
 
     def read_path(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Read a volume: `[1, X, Y, Z]` in HU, RAS, and its metadata."""
-        from covid_monai.readers.volume import read_volume  # needs ITK, which radiographs do not
+        from covid_monai.readers.volume import read_volume  # needs nibabel, which radiographs do not
 
         return read_volume(path, series_uid=self.series_uid)
