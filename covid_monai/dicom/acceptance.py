@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from pydicom.dataset import Dataset
 
-from covid_monai.core.vocabulary import RESULT_DEVICE, RefusalReason, RefusedImage
+from covid_monai.core.vocabulary import RESULT_DEVICE, RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.dicom.body_part import check_body_part
 from covid_monai.dicom.elements import get_number, get_text
 
@@ -36,9 +36,14 @@ def check_radiograph(ds: Dataset) -> None:
 
     Raises:
         RefusedImage: With the reason and the deciding element.
+        UnreadableImage: The data set ends before the description of its pixels.
     """
     _check_kind(ds)
     if not any(keyword in ds for keyword in PIXEL_KEYWORDS):
+        if "PixelRepresentation" not in ds:  # the last element that describes them
+            raise UnreadableImage(
+                "The file ends before its pixels are described. Fetch it from its source again."
+            )
         _refuse(RefusalReason.NO_PIXELS, "The object holds no pixel data")
     frames = get_number(ds, "NumberOfFrames") or 1
     if frames > 1:

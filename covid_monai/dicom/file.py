@@ -1,5 +1,6 @@
 """The one way to recognise and to open a DICOM file."""
 
+import os
 import zlib
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -89,7 +90,7 @@ def read_dicom(path: str | Path, *, stop_before_pixels: bool = False) -> FileDat
         _check_inflated_size(file)
         file.seek(0)
         ds = dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
-        if not ds or _is_cut_in_header(ds):
+        if not ds or _is_cut_in_header(ds, file):
             raise UnreadableImage("The DICOM file is truncated or damaged. Fetch it from its source again.")
     if not get_text(ds.file_meta, "TransferSyntaxUID"):
         implicit, little_endian = get_encoding(ds)
@@ -108,12 +109,20 @@ def single_file(path: Path) -> Path:
     return files[0]
 
 
-def _is_cut_in_header(ds: Dataset) -> bool:
-    """Tell whether a file ends inside an element before the pixel data; pydicom is silent about that."""
+def _is_cut_in_header(ds: Dataset, file: BinaryIO) -> bool:
+    """Tell whether a file ends inside an element before the pixel data; pydicom is silent about that.
+
+    It is too about less than 8 bytes behind the last element, which are a piece of the next.
+    """
     last = ds.get_item(list(ds.keys())[-1])
     if not isinstance(last, RawDataElement) or any(keyword in ds for keyword in PIXEL_KEYWORDS):
         return False
-    return last.length != _UNDEFINED_LENGTH and len(last.value or b"") < last.length
+    if last.length == _UNDEFINED_LENGTH:
+        return False
+    if len(last.value or b"") < last.length:
+        return True
+    deflated = get_text(ds.file_meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    return not deflated and 0 < file.seek(0, os.SEEK_END) - last.value_tell - last.length < 8
 
 
 def _starts_with_element(head: bytes, byte_order: Literal["little", "big"]) -> bool:
@@ -145,8 +154,10 @@ def _check_inflated_size(file: BinaryIO) -> None:
                     f"The deflated file inflates to more than {MAX_INFLATED_BYTES >> 20} MiB, the limit."
                 )
                 raise RefusedImage(RefusalReason.TOO_LARGE, message)
+        if not decompressor.eof:
+            raise zlib.error("it is cut")
     except zlib.error as error:
-        message = "The deflated part is damaged. Fetch the file from its source again."
+        message = f"The deflated part is damaged ({error}). Fetch the file from its source again."
         raise UnreadableImage(message) from error
 
 

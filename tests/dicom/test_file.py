@@ -3,6 +3,7 @@
 import io
 import shutil
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,14 @@ from dicom_helpers import make_ds, picture, save
 from hostile_files import deflate_bomb, deflated
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+)
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.datasets.collections import SOURCES
@@ -174,6 +182,26 @@ def test_all_readers_name_a_file_that_is_cut_in_its_header(folder, kept, start):
     taken, excluded = prepared(folder)
     assert not taken
     assert "truncated or damaged" in excluded["cut.dcm"]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_a_file_that_is_cut_anywhere_is_unreadable(tmp_path, syntax):
+    """Only a whole header without pixel data may be one by intention."""
+    ds = make_ds(picture(), BodyPartExamined="CHEST", WindowCenter="100", WindowWidth="200")
+    ds.file_meta.TransferSyntaxUID = syntax
+    path = tmp_path / "image.dcm"
+    whole = save(ds, path).read_bytes()
+    header = len(whole) - ds.Rows * ds.Columns
+    outcomes = Counter()
+    for kept in range(PREAMBLE, header + 3):
+        path.write_bytes(whole[:kept])
+        try:
+            read_radiograph(path)
+        except (UnreadableImage, RefusedImage) as error:
+            outcomes[getattr(error, "reason", "unreadable")] += 1
+    assert set(outcomes) == {"unreadable", RefusalReason.NO_PIXELS}
+    assert outcomes[RefusalReason.NO_PIXELS] == 3  # behind Pixel Representation, Window Center and Width
+    assert outcomes.total() == header + 3 - PREAMBLE
 
 
 @pytest.mark.parametrize("start", [0, PREAMBLE])
