@@ -21,7 +21,7 @@ from covid_monai.datasets.collections.base import (
     to_view,
 )
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, write_datalist
-from covid_monai.datasets.duplicates.label_conflicts import LabelConflicts
+from covid_monai.datasets.duplicates.label_conflicts import LabelConflicts, check_label_conflicts
 from covid_monai.datasets.duplicates.removal import remove_duplicates
 from covid_monai.datasets.selection import (
     check_no_class_lost,
@@ -96,6 +96,7 @@ def prepare(
             labels contradict each other and `label_conflicts` is `error`.
     """
     check_views(views)
+    check_label_conflicts(label_conflicts)
     check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
     records, excluded = _gather(sources, classes)
     roots = [path.absolute() if path.is_dir() else path.absolute().parent for _, path in sources]

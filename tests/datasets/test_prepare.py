@@ -113,10 +113,11 @@ def test_a_class_that_loses_all_its_images_is_an_error_that_says_why(tmp_path, m
 
 def test_wrong_wishes_fail_before_any_file_is_opened(folder, tmp_path, monkeypatch):
     monkeypatch.delattr("covid_monai.datasets.prepare.open_image")
-    for wish in ({"test_fraction": 20}, {"classes": parse_classes("normal,tuberculosis")}):
+    unknown = {"classes": parse_classes("normal,tuberculosis")}
+    for wish in ({"test_fraction": 20}, unknown, {"label_conflicts": "kep"}):
         with pytest.raises(
             ValueError,
-            match=r"test_fraction must be at least 0 .* it is 20|Unknown class .*'tuberculosis'",
+            match=r"test_fraction must be .* it is 20|Unknown class .*tuberculosis|Unknown treat.*kep",
         ):
             prepare([("folder", folder)], output=tmp_path / "list.json", **wish)
 

@@ -43,6 +43,18 @@ def test_header_and_empty_cells_are_as_agreed(tmp_path):
     assert rows[1] == ["a.png", "test", "p1", "", "", "", "", "0", "0.5", "0.5"]
 
 
+@pytest.mark.parametrize("patient", [0, "0", 0.0, False])
+def test_a_patient_that_counts_as_false_is_a_patient(tmp_path, patient):
+    write_predictions(tmp_path / "p.csv", [a_row(patient=patient)], ["normal", "covid"])
+    assert read_predictions(tmp_path / "p.csv").patients.tolist() == [str(patient)]
+
+
+@pytest.mark.parametrize("patient", [None, "", math.nan])
+def test_a_row_without_a_patient_is_an_error(tmp_path, patient):
+    with pytest.raises(ValueError, match=r"a\.png.* has no patient"):
+        write_predictions(tmp_path / "p.csv", [a_row(patient=patient)], ["normal", "covid"])
+
+
 def test_single_precision_survives(tmp_path):
     probabilities = np.array([1e-12, 1 - 1e-12], dtype=np.float32)
     write_predictions(tmp_path / "p.csv", [a_row(probabilities=probabilities)], ["normal", "covid"])
