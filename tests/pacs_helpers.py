@@ -13,9 +13,10 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
@@ -220,6 +221,82 @@ def read_body(handler):
         handler.rfile.readline()
     handler.rfile.readline()
     return b"".join(pieces)
+
+
+TODAY = f"{datetime.now().astimezone():%Y%m%d}"
+_KEYWORDS_BY_TAG = {
+    "0020000D": "StudyInstanceUID",
+    "0020000E": "SeriesInstanceUID",
+    "00080018": "SOPInstanceUID",
+    "00080016": "SOPClassUID",
+    "00080060": "Modality",
+    "00080020": "StudyDate",
+}
+
+
+def found_image(number, **values):
+    values = {
+        "StudyInstanceUID": f"1.1.{number}",
+        "SeriesInstanceUID": f"1.2.{number}",
+        "SOPInstanceUID": f"1.3.{number}",
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1",
+        "Modality": "CR",
+        "StudyDate": TODAY,
+        **values,
+    }
+    return {
+        tag: {"vr": "LO", "Value": [values[name]]}
+        for tag, name in _KEYWORDS_BY_TAG.items()
+        if values[name] is not None
+    }
+
+
+class SearchServer(ThreadingHTTPServer):
+    """Archive of images; `habits` say how its answers differ from what the standard asks."""
+
+    daemon_threads = True
+
+    def __init__(self, images, **habits):
+        super().__init__(("127.0.0.1", 0), _SearchHandler)
+        self.images, self.habits, self.queries = list(images), habits, []
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def page(self, query):
+        has = self.habits.get
+        found = self.images
+        if not has("ignores_date") and "StudyDate" in query:
+            first, _, last = query["StudyDate"].partition("-")
+            last = last or (first if "-" not in query["StudyDate"] else "9")
+            found = [one for one in found if first <= one["00080020"]["Value"][0] <= last]
+        if not has("ignores_modality") and "Modality" in query:
+            found = [one for one in found if one["00080060"]["Value"][0] == query["Modality"]]
+        offset, limit = int(query.get("offset", 0)), int(query.get("limit", 10**6))
+        if has("endless"):
+            return [found_image(offset + number) for number in range(limit)]
+        found = found[0 if has("ignores_offset") else offset :]
+        return found[: min(limit, has("cap", limit))] if not has("ignores_limit") else found
+
+
+class _SearchHandler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        self.server.queries.append(query)
+        page, has = self.server.page(query), self.server.habits.get
+        status = 200 if page else has("nothing", 200)
+        body = has("body") or (b"" if status == 204 else json.dumps(page).encode())
+        self.send_response(status)
+        self.send_header("Content-Type", has("kind", "application/dicom+json"))
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Warning", '299 archive: "There are additional results"')
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
 
 
 class _ProxyHandler(BaseHTTPRequestHandler):

@@ -3,13 +3,10 @@
 The archives are HTTP servers, and the worker's own client asks them.
 """
 
-import json
-import threading
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from pacs_helpers import SearchServer, found_image
 
 from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.failures import ArchiveFailure
@@ -19,81 +16,6 @@ from covid_monai.worker.rules import Rules
 from covid_monai.worker.search import ARCHIVE_DEFECTS, DicomWebSearch, search_begin
 from covid_monai.worker.settings import Archive
 
-TODAY = f"{datetime.now().astimezone():%Y%m%d}"
-KEYWORDS = {
-    "0020000D": "StudyInstanceUID",
-    "0020000E": "SeriesInstanceUID",
-    "00080018": "SOPInstanceUID",
-    "00080016": "SOPClassUID",
-    "00080060": "Modality",
-    "00080020": "StudyDate",
-}
-
-
-def image(number, **values):
-    values = {
-        "StudyInstanceUID": f"1.1.{number}",
-        "SeriesInstanceUID": f"1.2.{number}",
-        "SOPInstanceUID": f"1.3.{number}",
-        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1",
-        "Modality": "CR",
-        "StudyDate": TODAY,
-        **values,
-    }
-    return {
-        tag: {"vr": "LO", "Value": [values[name]]}
-        for tag, name in KEYWORDS.items()
-        if values[name] is not None
-    }
-
-
-class Server(ThreadingHTTPServer):
-    """Archive of images; `habits` say how its answers differ from what the standard asks."""
-
-    daemon_threads = True
-
-    def __init__(self, images, **habits):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.images, self.habits, self.queries = list(images), habits, []
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def page(self, query):
-        has = self.habits.get
-        found = self.images
-        if not has("ignores_date") and "StudyDate" in query:
-            first, _, last = query["StudyDate"].partition("-")
-            last = last or (first if "-" not in query["StudyDate"] else "9")
-            found = [one for one in found if first <= one["00080020"]["Value"][0] <= last]
-        if not has("ignores_modality") and "Modality" in query:
-            found = [one for one in found if one["00080060"]["Value"][0] == query["Modality"]]
-        offset, limit = int(query.get("offset", 0)), int(query.get("limit", 10**6))
-        if has("endless"):
-            return [image(offset + number) for number in range(limit)]
-        found = found[0 if has("ignores_offset") else offset :]
-        return found[: min(limit, has("cap", limit))] if not has("ignores_limit") else found
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        query = dict(parse_qsl(urlsplit(self.path).query))
-        self.server.queries.append(query)
-        page, has = self.server.page(query), self.server.habits.get
-        status = 200 if page else has("nothing", 200)
-        body = has("body") or (b"" if status == 204 else json.dumps(page).encode())
-        self.send_response(status)
-        self.send_header("Content-Type", has("kind", "application/dicom+json"))
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Warning", '299 archive: "There are additional results"')
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        pass
-
 
 @pytest.fixture
 def ask():
@@ -101,7 +23,7 @@ def ask():
     servers = []
 
     def run(images, rules=None, **habits):
-        servers.append(Server(images, **habits))
+        servers.append(SearchServer(images, **habits))
         archive = Archive(name="a", source="dicomweb", url=servers[-1].url, full_search_seconds=2)
         client = ArchiveClient(archive, max_object_bytes=1000)
         feed = DicomWebSearch(archive, client, Rules(**(rules or {"modalities": ["CR"]})))
@@ -140,7 +62,7 @@ def uids(numbers):
 def test_each_image_is_found_once_and_a_good_archive_is_not_accused(ask, count, habits):
     if not count and habits.get("nothing") == 404:
         pytest.skip("an empty archive that answers 404 is like a wrong address")
-    feed, found, server = ask(map(image, range(count)), **habits)
+    feed, found, server = ask(map(found_image, range(count)), **habits)
     assert found == uids(range(count))
     assert not feed.defects
     assert len(server.queries) < 12 + count // 5
@@ -148,14 +70,14 @@ def test_each_image_is_found_once_and_a_good_archive_is_not_accused(ask, count, 
 
 @pytest.mark.parametrize("count", [1, 3, 99, 100, 101, 250])
 def test_an_archive_that_ignores_offset_is_named_and_paging_ends(ask, count):
-    feed, found, server = ask(map(image, range(count)), ignores_offset=True)
+    feed, found, server = ask(map(found_image, range(count)), ignores_offset=True)
     assert found == uids(range(count))  # with a larger page where one page does not do
     assert feed.defects == {"offset_ignored"}
     assert len(server.queries) <= 10
 
 
 def test_an_archive_that_ignores_offset_and_caps_the_page_is_named_and_paging_ends(ask):
-    feed, found, server = ask(map(image, range(250)), ignores_offset=True, cap=100)
+    feed, found, server = ask(map(found_image, range(250)), ignores_offset=True, cap=100)
     assert found == uids(range(100))
     assert feed.defects == {"offset_ignored"}
     assert len(server.queries) <= 10
@@ -164,7 +86,7 @@ def test_an_archive_that_ignores_offset_and_caps_the_page_is_named_and_paging_en
 @pytest.mark.parametrize("count", [2, 101, 250])
 @pytest.mark.parametrize("more", [{}, {"ignores_offset": True}])
 def test_an_archive_that_ignores_limit_is_named(ask, count, more):
-    feed, found, server = ask(map(image, range(count)), ignores_limit=True, **more)
+    feed, found, server = ask(map(found_image, range(count)), ignores_limit=True, **more)
     assert found == uids(range(count))
     assert "limit_ignored" in feed.defects
     assert len(server.queries) <= 10
@@ -172,20 +94,22 @@ def test_an_archive_that_ignores_limit_is_named(ask, count, more):
 
 @pytest.mark.parametrize("tells", [True, False])
 def test_an_archive_that_ignores_the_study_date_is_named_and_old_studies_are_left_out(ask, tells):
-    old = [image(number, StudyDate="20190101" if tells else None) for number in range(5)]
-    feed, found, _ = ask([*old, *map(image, range(5, 8))], ignores_date=True)
+    old = [found_image(number, StudyDate="20190101" if tells else None) for number in range(5)]
+    feed, found, _ = ask([*old, *map(found_image, range(5, 8))], ignores_date=True)
     assert feed.defects == {"study_date_ignored"}
     assert found == uids(range(5, 8) if tells else range(8))  # without a date nobody can tell
 
 
 def test_an_archive_that_ignores_the_modality_is_named_and_others_are_left_out(ask):
-    feed, found, _ = ask([image(1), image(2, Modality="CT"), image(3, Modality=None)], ignores_modality=True)
+    feed, found, _ = ask(
+        [found_image(1), found_image(2, Modality="CT"), found_image(3, Modality=None)], ignores_modality=True
+    )
     assert feed.defects == {"modality_ignored"}
     assert found == uids((1, 3))
 
 
 def test_modalities_are_searched_one_by_one_and_a_pattern_all_together(ask):
-    images = [image(1), image(2, Modality="DX"), image(3, Modality="CT")]
+    images = [found_image(1), found_image(2, Modality="DX"), found_image(3, Modality="CT")]
     assert ask(images, {"modalities": ["DX", "CR"]})[1] == uids((2, 1))
     feed, _, server = ask(images, {"modalities": ["D*"]})
     assert "Modality" not in server.queries[-1]
@@ -194,7 +118,7 @@ def test_modalities_are_searched_one_by_one_and_a_pattern_all_together(ask):
 
 @pytest.mark.parametrize("missing", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
 def test_an_archive_that_leaves_uids_out_is_named(ask, missing):
-    feed, _, server = ask([image(number, **{missing: None}) for number in range(250)])
+    feed, _, server = ask([found_image(number, **{missing: None}) for number in range(250)])
     assert "uids_missing" in feed.defects
     assert len(server.queries) <= 10
 
@@ -211,12 +135,12 @@ def test_pages_that_shift_while_they_are_read_lose_nothing(ask):
 
     class Shifting(list):
         def __getitem__(self, where):
-            self.insert(0, image(1000 + len(self)))
+            self.insert(0, found_image(1000 + len(self)))
             return list(self)[where]
 
     feed, found, _ = ask([])
     feed.client.search = lambda _filters, _fields, *, limit, offset: shifting[offset : offset + limit][:limit]
-    shifting = Shifting(map(image, range(250)))
+    shifting = Shifting(map(found_image, range(250)))
     feed._next_full_search = 0.001
     found = found_by(feed)
     assert set(uids(range(250))) <= set(found)
@@ -247,7 +171,7 @@ def test_a_wrong_address_is_a_failure_and_not_an_empty_archive(ask):
 
 def test_between_full_searches_only_recent_studies_are_searched(ask):
     old = f"{datetime.now().astimezone() - timedelta(days=2):%Y%m%d}"
-    feed, found, server = ask([image(1), image(2, StudyDate=old)])
+    feed, found, server = ask([found_image(1), found_image(2, StudyDate=old)])
     assert found == uids((1, 2))
     first = server.queries[-1]["StudyDate"]
     assert first == f"{search_begin(feed.archive):%Y%m%d}-"
