@@ -1,7 +1,6 @@
 """A training run from its config: what it leaves behind, and that a killed one comes back bit for bit."""
 
 import filecmp
-import json
 import os
 import shutil
 import signal
@@ -16,16 +15,13 @@ import pytest
 import torch
 import yaml
 from ignite.engine import Events
-from monai.bundle import ConfigWorkflow
 
 from covid_monai.bundle import Bundle
 from covid_monai.core.errors import describe_error, exception_chain
 from covid_monai.datasets.datalist import read_datalist
-from covid_monai.evaluation.decisions.calibration import Calibration
-from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point
-from covid_monai.gate.gate import Gate
 from covid_monai.training.tracking import log_evaluation
 
+pytestmark = pytest.mark.usefixtures("store")
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundles" / "covid_cxr_classification" / "configs"
 # A network and images small enough for seconds; the same as conftest's `train`.
@@ -38,31 +34,6 @@ SMALL_RUN = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def store(tmp_path_factory) -> str:
-    """An MLflow store of this module's own, for this process and its children."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlruns.db'}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", uri)
-        yield uri
-
-
-@pytest.fixture(scope="module")
-def run(phantoms, train, tmp_path_factory) -> Path:
-    """A finished run, trained where the test split's images do not exist."""
-    folder = tmp_path_factory.mktemp("trained")
-    content = json.loads(phantoms.read_text())
-    images = folder / "images"
-    for split in ("training", "validation"):
-        for item in content[split]:
-            (images / item["image"]).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(phantoms.parent / item["image"], images / item["image"])
-    datalist = folder / "datalist.json"
-    datalist.write_text(json.dumps(content | {"root": str(images)}))
-    train(folder / "o'brien", datalist)  # the configs in it name it
-    return folder / "o'brien"
-
-
 def test_the_run_is_a_bundle_with_its_own_settings(run):
     bundle = Bundle(run)
     assert (bundle.network_name, bundle.image_size) == ("resnet10", 64)
@@ -70,41 +41,6 @@ def test_the_run_is_a_bundle_with_its_own_settings(run):
     network = bundle.load_network()
     assert network(torch.zeros(2, 1, 64, 64)).shape == (2, 3)
     assert bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == [64, 64]
-
-
-def test_the_operating_point_was_chosen_on_validation(run):
-    point = OperatingPoint.load(run / "models" / "operating_point.json")
-    data = read_datalist(run.parent / "datalist.json")
-    assert point.chosen_on["split"] == "validation"
-    assert point.chosen_on["n"] == len(data.splits["validation"])
-    assert point.chosen_on["datalist_digest"] == data.digest
-
-
-def test_the_calibration_was_fitted_on_validation_patients(run):
-    calibration = Calibration.load(run / "models" / "calibration.json")
-    data = read_datalist(run.parent / "datalist.json")
-    validation = data.splits["validation"]
-    assert calibration.chosen_on["split"] == "validation"
-    assert calibration.chosen_on["n"] == len(validation)
-    assert calibration.chosen_on["patients"] == len({record["patient"] for record in validation})
-    assert calibration.chosen_on["datalist_digest"] == data.digest
-
-
-def test_drift_is_measured_against_the_images_of_the_calibration(run):
-    bundle = Bundle(run)
-    origin, calibrated_on = bundle.score_reference.chosen_on, bundle.calibration.chosen_on
-    assert all(origin[key] == calibrated_on[key] for key in ("split", "n", "patients", "datalist_digest"))
-
-
-def test_the_thresholds_are_those_of_calibrated_probabilities(run):
-    bundle, data = Bundle(run), read_datalist(run.parent / "datalist.json")
-    network, records = bundle.load_network(), data.records("validation")
-    images = torch.stack([bundle.preprocessing({"image": r["image"]})["image"].as_tensor() for r in records])
-    with torch.no_grad():
-        own = torch.softmax(network(images).double(), dim=1).numpy()
-    labels = [record["label"] for record in records]
-    expected = choose_operating_point(labels, bundle.calibration.apply(own), bundle.class_names)
-    assert bundle.operating_point.thresholds == pytest.approx(expected.thresholds, abs=1e-4)
 
 
 def test_mlflow_holds_what_a_person_looks_for(run, store):
@@ -158,13 +94,6 @@ def test_an_evaluation_without_its_run_is_not_logged_and_makes_no_store(run, tmp
     assert not log_evaluation([], bundle_root=run, metrics={})
     assert not list(tmp_path.iterdir())
     assert not log_evaluation([], bundle_root=tmp_path, metrics={})
-
-
-def test_the_gate_belongs_to_the_weights(run):
-    gate = Gate.load(Bundle(run))
-    assert gate is not None
-    training = read_datalist(run.parent / "datalist.json").splits["training"]
-    assert gate.fitted_on["training_images"] == len(training)
 
 
 def test_the_resolved_config_shows_overrides_and_defaults(run, store):
@@ -384,22 +313,3 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(phantoms, tmp_path
 def _finish(command: list[str], **options) -> None:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, **options)
     assert result.returncode == 0, result.stderr[-3000:]
-
-
-@pytest.mark.slow
-def test_the_learning_rate_finder_writes_its_curve(phantoms, tmp_path):
-    workflow = ConfigWorkflow(
-        config_file=str(CONFIGS / "train.yaml"),
-        logging_file=False,
-        run_id="find_lr",
-        bundle_root=str(CONFIGS.parent),
-        datalist=str(phantoms),
-        output_dir=str(tmp_path),
-        cache_dir=str(tmp_path / "images"),
-        **SMALL_RUN,
-    )
-    workflow.initialize()
-    (rate,) = workflow.run()
-    assert 1e-6 < rate < 1.0
-    assert len((tmp_path / "learning_rates.csv").read_text().splitlines()) > 20
-    assert (tmp_path / "learning_rates.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,97 @@
+"""The tests mirror the package: the test of `covid_monai/a/b.py` is `tests/a/test_b.py`."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE, TESTS = ROOT / "covid_monai", ROOT / "tests"
+LINES = 60  # a shorter module may be tested through its callers
+# Tests of something larger than a module; tests of the repository itself (tests/*.py, tests/docs) need no entry.
+SCENARIOS = {
+    "app/test_memory.py": "memory that REST and the page share",
+    "cli/test_audit.py": "the command data audit, from images to its page",
+    "cli/test_shell.py": "what all commands share: help, completion, suggestions, --json",
+    "evaluation/report/test_report_browser.py": "the report in a browser",
+    "export/test_bundle_in_monai.py": "the exported bundle in MONAI's own tools",
+    "results/test_fuzz.py": "damaged and strange headers through readers, results and report",
+    "training/test_mlflow_ui.py": "MLflow's own page on a finished run",
+    "training/test_training.py": "whole trainings: train.yaml, resume, kill, divergence",
+    "worker/test_deployment.py": "unit, compose file and examples of deploy/worker",
+    "worker/test_hostile.py": "the worker on objects that are made to harm it",
+    "worker/test_orthanc.py": "the worker beside a real archive",
+}
+# Modules of more than `LINES` lines without a test of their own, with the test that runs them.
+ELSEWHERE = {
+    "api/openapi.py": "api/test_application.py",
+    "api/problems.py": "api/test_application.py",
+    "api/request_body.py": "api/test_application.py",
+    "api/routes.py": "api/test_application.py",
+    "api/schemas.py": "api/test_application.py",
+    "cli/app.py": "app/test_server.py",
+    "cli/bundle.py": "cli/test_shell.py",
+    "cli/deidentify.py": "deidentify/test_copies.py",
+    "cli/experiment.py": "experiments/test_study_run.py",
+    "cli/options.py": "cli/test_shell.py",
+    "cli/score_archive.py": "inference/test_ray_cluster.py",
+    "cli/serve.py": "api/test_server.py",
+    "cli/worker.py": "worker/test_orthanc.py",
+    "core/lazy_imports.py": "test_layers.py",
+    "core/vocabulary.py": "test_layers.py",  # words and two exceptions
+    "deidentify/cleaner.py": "deidentify/test_rules.py",
+    "deidentify/run_manifest.py": "deidentify/test_copies.py",
+    "experiments/pooled_results.py": "experiments/test_study_run.py",
+    "export/network_formats.py": "export/test_archive.py",
+    "inference/backends/openvino.py": "inference/test_backends.py",
+    "inference/output.py": "cli/test_predict.py",
+    "phantoms/anatomy.py": "phantoms/test_radiograph.py",
+    "phantoms/canvas.py": "phantoms/test_radiograph.py",
+    "results/dicom/codes.py": "results/dicom/test_structured_report.py",
+    "results/dicom/presentation_state.py": "results/dicom/test_result_objects.py",
+    "results/dicom/rendered_objects.py": "results/dicom/test_result_objects.py",
+    "results/dicom/result_series.py": "results/dicom/test_result_objects.py",
+    "results/dicom/source_radiograph.py": "results/dicom/test_result_objects.py",
+    "results/pdf/layout.py": "results/pdf/test_image_report.py",
+    "results/wording.py": "results/pdf/test_image_report.py",
+    "worker/check.py": "worker/test_orthanc.py",
+    "worker/context.py": "worker/test_orthanc.py",
+    "worker/service.py": "worker/test_orthanc.py",
+}
+
+
+def _modules() -> dict[str, int]:
+    found = (path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    return {path.relative_to(PACKAGE).as_posix(): len(path.read_text().splitlines()) for path in found}
+
+
+def _tests() -> set[str]:
+    return {path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py")}
+
+
+def _test_of(module: str) -> str:
+    folder, _, name = module.rpartition("/")
+    return f"{folder}/test_{name}"
+
+
+def test_every_test_has_the_name_of_a_module_or_folder_or_is_known_as_a_scenario():
+    named = {_test_of(module) for module in _modules()}
+    folders = (path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*") if path.is_dir())
+    named |= {_test_of(f"{folder}.py") for folder in folders}
+    inner = {test for test in _tests() if "/" in test and not test.startswith("docs/")}
+    unknown = sorted(inner - named - set(SCENARIOS))
+    assert not unknown, "These tests have the name of no module:\n" + "\n".join(unknown)
+
+
+def test_every_module_of_some_length_has_a_test_of_its_name():
+    missing = [
+        f"covid_monai/{module} ({lines} lines): write tests/{_test_of(module)}"
+        for module, lines in sorted(_modules().items())
+        if lines > LINES and _test_of(module) not in _tests() and module not in ELSEWHERE
+    ]
+    assert not missing, "These modules have no test of their name:\n" + "\n".join(missing)
+
+
+def test_the_lists_hold_nothing_that_is_gone_or_done():
+    modules, tests = _modules(), _tests()
+    assert set(SCENARIOS) <= tests
+    assert set(ELSEWHERE) <= set(modules)
+    assert set(ELSEWHERE.values()) <= tests
+    assert not [module for module in ELSEWHERE if _test_of(module) in tests]

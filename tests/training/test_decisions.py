@@ -1,0 +1,52 @@
+"""What a bundle decides by is fitted on the validation split, with the best weights."""
+
+import pytest
+import torch
+
+from covid_monai.bundle import Bundle
+from covid_monai.datasets.datalist import read_datalist
+from covid_monai.evaluation.decisions.calibration import Calibration
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point
+from covid_monai.gate.gate import Gate
+
+
+def test_the_operating_point_was_chosen_on_validation(run):
+    point = OperatingPoint.load(run / "models" / "operating_point.json")
+    data = read_datalist(run.parent / "datalist.json")
+    assert point.chosen_on["split"] == "validation"
+    assert point.chosen_on["n"] == len(data.splits["validation"])
+    assert point.chosen_on["datalist_digest"] == data.digest
+
+
+def test_the_calibration_was_fitted_on_validation_patients(run):
+    calibration = Calibration.load(run / "models" / "calibration.json")
+    data = read_datalist(run.parent / "datalist.json")
+    validation = data.splits["validation"]
+    assert calibration.chosen_on["split"] == "validation"
+    assert calibration.chosen_on["n"] == len(validation)
+    assert calibration.chosen_on["patients"] == len({record["patient"] for record in validation})
+    assert calibration.chosen_on["datalist_digest"] == data.digest
+
+
+def test_drift_is_measured_against_the_images_of_the_calibration(run):
+    bundle = Bundle(run)
+    origin, calibrated_on = bundle.score_reference.chosen_on, bundle.calibration.chosen_on
+    assert all(origin[key] == calibrated_on[key] for key in ("split", "n", "patients", "datalist_digest"))
+
+
+def test_the_thresholds_are_those_of_calibrated_probabilities(run):
+    bundle, data = Bundle(run), read_datalist(run.parent / "datalist.json")
+    network, records = bundle.load_network(), data.records("validation")
+    images = torch.stack([bundle.preprocessing({"image": r["image"]})["image"].as_tensor() for r in records])
+    with torch.no_grad():
+        own = torch.softmax(network(images).double(), dim=1).numpy()
+    labels = [record["label"] for record in records]
+    expected = choose_operating_point(labels, bundle.calibration.apply(own), bundle.class_names)
+    assert bundle.operating_point.thresholds == pytest.approx(expected.thresholds, abs=1e-4)
+
+
+def test_the_gate_belongs_to_the_weights(run):
+    gate = Gate.load(Bundle(run))
+    assert gate is not None
+    training = read_datalist(run.parent / "datalist.json").splits["training"]
+    assert gate.fitted_on["training_images"] == len(training)
