@@ -193,6 +193,29 @@ def test_where_every_image_has_two_labels_the_error_says_so(tmp_path):
         prepare([("csv", tmp_path)], output=tmp_path / "list.json")
 
 
+def test_a_dicom_folder_is_treated_as_a_table_of_images(tmp_path):
+    folder, lines = tmp_path / "dicom", ["AccessionNumber,label"]
+    for index in range(6):
+        ds = pydicom.dcmread(get_testdata_file("MR_small.dcm"))
+        ds.Modality, ds.SOPClassUID, ds.BodyPartExamined = "DX", "1.2.840.10008.5.1.4.1.1.1.1", "CHEST"
+        ds.file_meta.MediaStorageSOPClassUID, ds.AccessionNumber = ds.SOPClassUID, f"A{index // 2}"
+        ds.PatientID = str(index)
+        noise = np.random.default_rng(index).integers(0, 1000, (96, 96), dtype=np.uint16)
+        ds.Rows = ds.Columns = 256
+        ds.PixelData = np.kron(noise, np.ones((3, 3), np.uint16))[:256, :256].tobytes()
+        folder.mkdir(exist_ok=True)
+        ds.save_as(folder / f"{index}.dcm")
+    lines += ["A0,covid", "A1,normal", "A2,covid", "A2,Normal", "A1,normal "]
+    (folder / "labels.csv").write_text("\n".join(lines))
+    datalist = prepare([("dicom-folder", folder)], output=tmp_path / "list.json")
+    assert sorted(images(datalist)) == [f"{index}.dcm" for index in range(4)]
+    assert [conflict["group"] for conflict in datalist.label_conflicts] == ["4.dcm", "5.dcm"]
+    assert Counter(item["reason"] for item in datalist.excluded) == {
+        "contradicting labels: covid, normal": 2,
+        "the same file is listed before": 2,
+    }
+
+
 @pytest.mark.parametrize("line", ["0.png,COVID-19 ,p0", "./0.png,covid,", "11.png,normal,p11"])
 def test_a_file_listed_twice_with_one_label_counts_once(tmp_path, line):
     datalist = prepare(table_with(tmp_path, line), output=tmp_path / "list.json", label_conflicts="error")

@@ -92,7 +92,7 @@ def _read_dicom_folder(folder: Path) -> Iterator[Record | Excluded]:
         unused.discard(value)
         if not rows:
             yield Excluded(image, f"no label for {key} {value or '(empty)'} in labels.csv")
-        for row in rows:  # several where the table contradicts itself
+        for row in rows:
             patient = known_patient(row.get("patient")) or known_patient(header["PatientID"])
             facts = facts_of(header, view="ViewPosition", sex="PatientSex", age="PatientAge")
             facts |= {name: fact for name, fact in facts_of(row).items() if fact is not None}
@@ -111,7 +111,7 @@ def _split(row: dict[str, str], *, table: Path) -> Split | None:
 
 
 def _rows_by_key(table: Path) -> tuple[str, dict[str, list[dict[str, str]]]]:
-    """Return the key column and the rows by key, one for each label of the key."""
+    """Return the key column and the rows by key; a table may contradict or repeat itself."""
     rows = read_table(table, columns=("label",))
     header = list(rows[0]) if rows else []
     keys = [key for key in _KEYS if key in header]
@@ -119,11 +119,11 @@ def _rows_by_key(table: Path) -> tuple[str, dict[str, list[dict[str, str]]]]:
         raise ValueError(
             f"{table}: expected one column of {', '.join(_KEYS)}; found {', '.join(header) or 'no rows'}."
         )
-    rows_of: dict[str, dict[str, dict[str, str]]] = {}
+    rows_of: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         value = PurePosixPath(row["path"].replace("\\", "/")).as_posix() if keys == ["path"] else row[keys[0]]
-        rows_of.setdefault(value, {}).setdefault(to_class_name(row["label"]), row)
-    return keys[0], {value: list(of_label.values()) for value, of_label in rows_of.items()}
+        rows_of.setdefault(value, []).append(row)
+    return keys[0], rows_of
 
 
 def _header(image: Path) -> dict[str, str]:

@@ -95,7 +95,7 @@ def test_dicom_folder_matches_labels_by_key_and_headers_fill_in(tmp_path, key):
     assert reasons["labels.csv"] == f"labels.csv: no file with {key} missing"
 
 
-def test_dicom_folder_yields_a_file_with_two_labels_twice(tmp_path):
+def test_dicom_folder_yields_a_file_once_for_each_of_its_lines(tmp_path):
     dicom(tmp_path / "one.dcm", AccessionNumber="A1", PatientID="0")
     table = tmp_path / "labels.csv"
     table.write_text("AccessionNumber,label\nA1,covid\nA1, Normal\nA1,COVID-19\n")
@@ -103,6 +103,7 @@ def test_dicom_folder_yields_a_file_with_two_labels_twice(tmp_path):
     assert [(r.image.name, r.class_name, r.patient) for r in records] == [
         ("one.dcm", "covid", "0"),
         ("one.dcm", "normal", "0"),
+        ("one.dcm", "covid", "0"),
     ]
     assert not excluded
 
