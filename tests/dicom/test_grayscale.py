@@ -71,7 +71,9 @@ def stored_formats(draw):
     allocated = draw(st.sampled_from([8, 16]))
     stored = draw(st.integers(2, allocated))
     high_bit = draw(st.integers(stored - 1, allocated - 1))
-    cells = draw(st.lists(st.integers(0, 2**allocated - 1), min_size=8, max_size=8))
+    cells = np.array(draw(st.lists(st.integers(0, 2**allocated - 1), min_size=8, max_size=8)))
+    unused = 2**allocated - 1 - (2**stored - 1 << (high_bit + 1 - stored))
+    cells = cells & ~unused | draw(st.integers(0, 2**allocated - 1)) & unused  # the same in all cells
     return np.array(cells, f"u{allocated // 8}").reshape(2, 4), stored, high_bit, draw(st.booleans())
 
 

@@ -15,6 +15,7 @@ from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.dicom.elements import get_number, get_text
 from covid_monai.dicom.image_elements import correct_image_elements
+from covid_monai.dicom.pixels.cells import cut_out_stored_bits
 from covid_monai.dicom.pixels.codestream import (
     LITTLE_ENDIAN,
     RLE,
@@ -77,7 +78,8 @@ def decode_frame(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
     if is_codestream(ds):
         return _decode_codestream(ds)
     cells = _decode_rle(ds) if get_text(ds.file_meta, "TransferSyntaxUID") == RLE else _read_cells(ds)
-    return _as_rgb(_cut_out_stored_bits(_unsigned(cells), ds), ds), int(ds.BitsStored)
+    codes, bits = cut_out_stored_bits(_unsigned(cells), ds)
+    return _as_rgb(codes, ds), bits
 
 
 def complete_description(ds: Dataset) -> None:
@@ -226,19 +228,6 @@ def _check_length(ds: Dataset) -> None:
     if found < expected or found >= 2 * expected or wrong:
         message = f"Its pixel data have {found:,} bytes, but its header describes {expected:,}."
         raise UnreadableImage(f"{message} {_WAY_OUT}")
-
-
-def _cut_out_stored_bits(cells: NDArray[np.unsignedinteger], ds: Dataset) -> NDArray[np.unsignedinteger]:
-    """Return the stored bits of uncompressed or RLE cells."""
-    allocated, stored, high_bit = int(ds.BitsAllocated), int(ds.BitsStored), int(ds.HighBit)
-    shift, mask = high_bit + 1 - stored, 2**stored - 1
-    if not 0 <= shift <= allocated - stored:
-        bits = f"{stored} of {allocated} bits"
-        raise UnreadableImage(f"High Bit {high_bit} cannot hold {bits}. Export it again.")
-    if shift:
-        cells = np.right_shift(cells, shift, dtype=cells.dtype)
-    cells = cells & mask if cells.max() > mask else cells
-    return cells.astype(np.uint16) if cells.itemsize > 2 else cells
 
 
 def _as_rgb(samples: NDArray[Any], ds: Dataset) -> NDArray[Any]:
