@@ -203,7 +203,9 @@ def test_missing_weights_are_an_error(tmp_path):
 def test_output_that_is_no_number_is_an_error_and_no_class(tmp_path):
     bundle = small_bundle(tmp_path)
     network = bundle.build_network()
-    torch.nn.init.constant_(network.fc.bias, float("nan"))
+    # Weights that are not finite are refused at loading; these overflow when they are used.
+    torch.nn.init.constant_(network.fc.weight, 1e38)
+    torch.nn.init.constant_(network.fc.bias, 3e38)
     save_checkpoint(bundle.checkpoint(network), bundle.checkpoint_path)
     (prediction,) = Classifier(bundle.root, device="cpu").predict([write_png(tmp_path / "a.png")])
     assert (prediction.status, prediction.reason) == (Status.ERROR, "failed")
