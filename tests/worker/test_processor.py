@@ -56,12 +56,12 @@ class Scene:
         self.processor = BatchProcessor(ARCHIVE, self, self, context, RetryPolicy(limits, self.availability))
         self.queue.add("a", [_notice(number) for number in (1, 2, 3)], position=None)
 
-    def fetch(self, address, path):
+    def fetch(self, address, file):
         number = int(address.sop_instance_uid.rsplit(".", 1)[1])
         self.fetched.append(number)
         if number in self.faults:
             raise ArchiveFailure(self.faults[number], "as_planned")
-        path.write_bytes(b"image")
+        file.write(b"image")
 
     def check(self, _path):
         return SandboxResult(Status.OK)
