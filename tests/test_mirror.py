@@ -5,7 +5,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE, TESTS = ROOT / "covid_monai", ROOT / "tests"
 LINES = 60  # a shorter module may be tested through its callers
-# Tests of something larger than a module; tests of the repository itself (tests/*.py, tests/docs) need no entry.
+# Tests of something larger than a module; those of the repository (tests/*.py, tests/docs) need no entry.
 SCENARIOS = {
     "app/test_memory.py": "memory that REST and the page share",
     "cli/test_audit.py": "the command data audit, from images to its page",
@@ -51,7 +51,6 @@ ELSEWHERE = {
     "results/dicom/source_radiograph.py": "results/dicom/test_result_objects.py",
     "results/pdf/layout.py": "results/pdf/test_image_report.py",
     "results/wording.py": "results/pdf/test_image_report.py",
-    "worker/check.py": "worker/test_orthanc.py",
     "worker/context.py": "worker/test_orthanc.py",
     "worker/service.py": "worker/test_orthanc.py",
 }
