@@ -34,6 +34,11 @@ def lossless_jpeg(pixels, precision, *, rows=None):
     return b"\xff\xd8" + frame + table + b"\xff\xda" + word(8) + b"\1\1\0\1\0\0" + data + b"\xff\xd9"
 
 
+def deadly_jpeg(pixels):
+    """JPEG Lossless whose Huffman table is called another segment: GDCM ends its process."""
+    return lossless_jpeg(pixels, 8).replace(b"\xff\xc4\0\x24", b"\xff\1\0\x24", 1)
+
+
 def jpeg(pixels, **options):
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", **{"quality": 95, **options})

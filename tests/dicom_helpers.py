@@ -1,6 +1,7 @@
 """DICOM files that tests make, and how a refused one is told."""
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -8,6 +9,7 @@ from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr._concepts_dict import concepts
 from pydicom.sr._snomed_dict import mapping
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     generate_uid,
@@ -113,3 +115,43 @@ def standard_codes(cid, scheme):
             code = mapping["SCT"].get(value) if scheme == "SRT" else value
             if cid in cids and code:
                 yield code, meaning
+
+
+PREAMBLE = 132
+NAMES = {
+    "with preamble": "image.dcm",
+    "without preamble": "bare.dcm",
+    "implicit data set": "implicit.dcm",
+    "explicit data set": "explicit.dcm",
+    "big endian data set": "big.dcm",
+    "without suffix": "IM000001",
+    "odd suffix": "image.CR",
+    "last number of a UID": "1.2.840.99",
+    "without preamble and suffix": "IM000002",
+    "deflated": "deflated.dcm",
+    "deflated without preamble": "deflated.bin",
+    "JPEG 2000 without preamble": "j2k.raw",
+}
+
+
+def write_radiographs(folder):
+    """The same radiograph in every kind of file of `NAMES`; returns its data set."""
+    ds = make_ds(picture())
+    plain = save(ds, folder / "image.dcm").read_bytes()
+    for name in ("IM000001", "image.CR", "1.2.840.99"):
+        (folder / name).write_bytes(plain)
+    for name in ("bare.dcm", "IM000002"):
+        (folder / name).write_bytes(plain[PREAMBLE:])
+    bare = Dataset()
+    bare.update(ds)
+    pydicom.dcmwrite(folder / "implicit.dcm", bare, implicit_vr=True, little_endian=True)
+    pydicom.dcmwrite(folder / "explicit.dcm", bare, implicit_vr=False, little_endian=True)
+    words = np.frombuffer(ds.PixelData, np.uint16)  # two 8-bit samples each
+    bare["PixelData"] = pydicom.DataElement("PixelData", "OW", words.byteswap().tobytes())
+    pydicom.dcmwrite(folder / "big.dcm", bare, implicit_vr=False, little_endian=False)
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    deflated = save(ds, folder / "deflated.dcm").read_bytes()
+    (folder / "deflated.bin").write_bytes(deflated[PREAMBLE:])
+    ds.compress(JPEG2000Lossless, generate_instance_uid=False)
+    (folder / "j2k.raw").write_bytes(save(ds, folder / "j2k.raw").read_bytes()[PREAMBLE:])
+    return ds

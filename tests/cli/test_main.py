@@ -1,12 +1,21 @@
 """The program as a whole: help, version, mistakes and exit codes."""
 
+import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from codestreams import deadly_jpeg, lossless_jpeg, wrapped
+from dicom_helpers import NAMES, picture, save, write_radiographs
+from pydicom.uid import JPEGLosslessSV1
 
 import covid_monai
+from covid_monai.api.engine import Engine
+from covid_monai.api.uploads import Upload
+from covid_monai.inference.classifier import Classifier
+from covid_monai.readers.sandbox import DecodeSandbox
 
 
 def test_python_m_is_the_same_program():
@@ -91,3 +100,52 @@ def test_bundle_without_weights_says_how_to_get_some(run, bundle, images, tmp_pa
     assert "has no trained weights" in err
     assert "python -m monai.bundle run training" in err
     assert len([line for line in err.splitlines() if line.startswith("covid-monai:")]) == 1
+
+
+@pytest.fixture
+def family(tmp_path):
+    """A radiograph in every kind of DICOM file, and between them one whose decoder ends its process."""
+    folder = tmp_path / "family"
+    folder.mkdir()
+    write_radiographs(folder)
+    save(wrapped(deadly_jpeg(picture()), JPEGLosslessSV1, picture().shape), folder / "deadly.dcm")
+    lossless = wrapped(lossless_jpeg(picture(), 8), JPEGLosslessSV1, picture().shape)
+    save(lossless, folder / "lossless.dcm")
+    return folder
+
+
+def test_every_command_reads_the_same_files_and_outlives_a_decoder(run, bundle, family, tmp_path):
+    """What is right is that only the file of the deadly stream has no image, and that it is named so."""
+    names = {*NAMES.values(), "lossless.dcm"}
+    run("predict", "--bundle", bundle.root, family, "--output", tmp_path / "out.jsonl")
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    readable = {Path(one["file"]).name for one in records if one["reason"] != "unreadable"}
+    assert (readable, len(records)) == (names, len(names) + 1)
+    assert "ends its process" in next(one["detail"] for one in records if one["reason"] == "unreadable")
+
+    rows = [f"{path.name},{('normal', 'covid')[k % 2]}" for k, path in enumerate(sorted(family.iterdir()))]
+    (family / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    listed = tmp_path / "list.json"
+    code, *said = run("data", "prepare", "dicom-folder", family, "--output", listed, "--no-check-duplicates")
+    assert code == 0, said
+    excluded = {Path(one["image"]).name: one["reason"] for one in json.loads(listed.read_text())["excluded"]}
+    assert "ends its process" in excluded["deadly.dcm"]
+    others = [reason for name, reason in excluded.items() if name != "deadly.dcm"]  # copies of one image
+    assert not any("DICOM" in reason or "damaged" in reason for reason in others)
+    (family / "labels.csv").unlink()
+
+    key = ["--key-file", tmp_path / "key", "--new-key"]
+    run("data", "deidentify", *key, family, tmp_path / "copies")
+    report = json.loads((tmp_path / "copies" / "deidentification.json").read_text())
+    assert report["complete"]
+    assert not {"not_dicom", "unreadable"} & {each["reason"] for each in report["refused"]}
+
+    engine = Engine(Classifier(bundle.root))
+    sandbox = DecodeSandbox(seconds=60, memory_mib=1024, target_size=64)
+    for path in sorted(family.iterdir()):
+        verdict = sandbox.check(path)  # of the worker
+        (served,) = engine.predict([Upload(path.name, path.read_bytes())])
+        assert (verdict.reason == "unreadable") == (path.name == "deadly.dcm")
+        assert (served.reason == "unreadable") == (path.name == "deadly.dcm")
+    sandbox.close()
+    engine.close()

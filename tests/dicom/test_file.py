@@ -9,17 +9,15 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_helpers import make_ds, picture, save
+from dicom_helpers import NAMES, PREAMBLE, make_ds, picture, save, write_radiographs
 from hostile_files import deflate_bomb, deflated
 from PIL import Image
-from pydicom.dataset import Dataset
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
 )
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
@@ -35,44 +33,6 @@ from covid_monai.readers.viewer_image import read_for_viewer
 from covid_monai.results.dicom.source_radiograph import read_source
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's own, about files without header
-PREAMBLE = 132
-NAMES = {
-    "with preamble": "image.dcm",
-    "without preamble": "bare.dcm",
-    "implicit data set": "implicit.dcm",
-    "explicit data set": "explicit.dcm",
-    "big endian data set": "big.dcm",
-    "without suffix": "IM000001",
-    "odd suffix": "image.CR",
-    "last number of a UID": "1.2.840.99",
-    "without preamble and suffix": "IM000002",
-    "deflated": "deflated.dcm",
-    "deflated without preamble": "deflated.bin",
-    "JPEG 2000 without preamble": "j2k.raw",
-}
-
-
-def write_radiographs(folder):
-    """The same radiograph in every kind of file of `NAMES`; returns its data set."""
-    ds = make_ds(picture())
-    plain = save(ds, folder / "image.dcm").read_bytes()
-    for name in ("IM000001", "image.CR", "1.2.840.99"):
-        (folder / name).write_bytes(plain)
-    for name in ("bare.dcm", "IM000002"):
-        (folder / name).write_bytes(plain[PREAMBLE:])
-    bare = Dataset()
-    bare.update(ds)
-    pydicom.dcmwrite(folder / "implicit.dcm", bare, implicit_vr=True, little_endian=True)
-    pydicom.dcmwrite(folder / "explicit.dcm", bare, implicit_vr=False, little_endian=True)
-    words = np.frombuffer(ds.PixelData, np.uint16)  # two 8-bit samples each
-    bare["PixelData"] = pydicom.DataElement("PixelData", "OW", words.byteswap().tobytes())
-    pydicom.dcmwrite(folder / "big.dcm", bare, implicit_vr=False, little_endian=False)
-    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    deflated = save(ds, folder / "deflated.dcm").read_bytes()
-    (folder / "deflated.bin").write_bytes(deflated[PREAMBLE:])
-    ds.compress(JPEG2000Lossless, generate_instance_uid=False)
-    (folder / "j2k.raw").write_bytes(save(ds, folder / "j2k.raw").read_bytes()[PREAMBLE:])
-    return ds
 
 
 def not_dicom():
