@@ -30,7 +30,6 @@ ELSEWHERE = {
     "cli/bundle.py": "cli/test_shell.py",
     "cli/deidentify.py": "deidentify/test_copies.py",
     "cli/experiment.py": "experiments/test_study_run.py",
-    "cli/options.py": "cli/test_shell.py",
     "cli/score_archive.py": "inference/test_ray_cluster.py",
     "cli/serve.py": "api/test_server.py",
     "cli/worker.py": "worker/test_orthanc.py",

@@ -4,9 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle
+from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle, option
 from covid_monai.cli.serve import FetchSecondsOption, HostOption, MaxUploadOption, PortOption, run_announced
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
@@ -19,21 +17,10 @@ def app(
     host: HostOption = "127.0.0.1",
     port: PortOption = 8501,
     bundle: BundleOption = None,
-    compare: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Second bundle, to compare both on the same image.")
-    ] = None,
-    folder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder below which visitors may choose images.")
-    ] = None,
-    allow_urls: Annotated[
-        bool, typer.Option("--allow-urls", help="Let visitors name a URL, which this machine fetches.")
-    ] = False,
-    url_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HOST", help="With --allow-urls: host whose address may be private. Can be repeated."
-        ),
-    ] = None,
+    compare: Annotated[Path | None, option("app.compare")] = None,
+    folder: Annotated[Path | None, option("app.folder")] = None,
+    allow_urls: Annotated[bool, option("app.allow_urls", "--allow-urls")] = False,
+    url_host: Annotated[list[str] | None, option("app.url_host")] = None,
     fetch_seconds: FetchSecondsOption = 60,
     max_upload_mib: MaxUploadOption = 64,
     device: DeviceOption = None,

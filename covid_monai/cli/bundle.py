@@ -5,21 +5,24 @@ from typing import Annotated
 
 import typer
 
-from covid_monai.cli.options import BundleOption, JsonOption, find_bundle, print_json, reserve_stdout
+from covid_monai.cli.options import (
+    BundleOption,
+    JsonOption,
+    argument,
+    find_bundle,
+    option,
+    print_json,
+    reserve_stdout,
+)
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 app = typer.Typer(no_args_is_help=True, help="Check a bundle that was exported.")
 
 
 def export(
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for NAME-VERSION.zip.")],
+    output: Annotated[Path, option("export.output")],
     bundle: BundleOption = None,
-    images: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="PATH", help="Images to compare the exported networks on, beside twelve phantoms."
-        ),
-    ] = None,
+    images: Annotated[list[Path] | None, option("export.images")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a bundle as one zip: configs, weights, TorchScript, ONNX, model card, wheel, digests.
@@ -46,9 +49,7 @@ def export(
 
 @app.command()
 def verify(
-    path: Annotated[
-        Path, typer.Argument(metavar="DIR|ZIP", help="Archive of covid-monai export, or its unpacked folder.")
-    ],
+    path: Annotated[Path, argument("verify.path")],
     as_json: JsonOption = False,
 ) -> None:
     """Check that an exported bundle is complete and that its parts belong together.

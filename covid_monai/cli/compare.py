@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covid_monai.cli.options import JsonOption, complete_words, print_json, reserve_stdout
+from covid_monai.cli.options import JsonOption, argument, option, print_json, reserve_stdout
 from covid_monai.core.number_format import NOT_DEFINED, format_metric
 
 if TYPE_CHECKING:
@@ -15,25 +15,13 @@ if TYPE_CHECKING:
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="A", help="predictions.csv of one model.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="predictions.csv of the other model.")],
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Write the figures for a program, too.")
-    ] = None,
-    split: Annotated[
-        str,
-        typer.Option(help="Split to compare.", autocompletion=complete_words("validation", "test")),
-    ] = "test",
-    source: Annotated[
-        str | None,
-        typer.Option(help="Compare only the images of this collection or hospital.", show_default="all"),
-    ] = None,
-    resamples: Annotated[
-        int, typer.Option(min=100, help="Number of bootstrap resamples of the patients.")
-    ] = 2000,
-    seed: Annotated[
-        int, typer.Option(help="Seed of the resamples; the same seed gives the same figures.")
-    ] = 0,
+    first: Annotated[Path, argument("compare.first")],
+    second: Annotated[Path, argument("compare.second")],
+    output: Annotated[Path | None, option("compare.output")] = None,
+    split: Annotated[str, option("compare.split")] = "test",
+    source: Annotated[str | None, option("compare.source")] = None,
+    resamples: Annotated[int, option("compare.resamples", min=100)] = 2000,
+    seed: Annotated[int, option("compare.seed")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Compare two models on the same images: is one better, or may the difference be chance?

@@ -13,9 +13,11 @@ from covid_monai.cli.deidentify import deidentify
 from covid_monai.cli.options import (
     SHIPPED_BUNDLE,
     JsonOption,
+    argument,
     complete_lists,
     complete_sources,
     complete_words,
+    option,
     print_json,
     reserve_stdout,
 )
@@ -52,70 +54,22 @@ app = typer.Typer(
 app.command()(deidentify)
 
 
-SourcesArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="SOURCE ROOT... [SOURCE ROOT...]",
-        help="Name of a source, then its folder or folders. Further sources may follow.",
-        autocompletion=complete_sources,
-    ),
-]
-ValidationOrderOption = Annotated[
-    str,
-    typer.Option(
-        metavar="ORDER",
-        help="Choice of validation patients: random, or first (the lowest numbers outside test).",
-        autocompletion=complete_words("random", "first"),
-    ),
-]
-ClassesOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LIST",
-        help="Classes to keep, in the order of the labels; new=old+old merges classes.",
-        autocompletion=complete_lists(*DEFAULT_CLASS_NAMES),
-        show_default="all",
-    ),
-]
-ViewsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LIST",
-        help="Frontal views to keep, such as PA,AP.",
-        show_default="frontal and unknown",
-        autocompletion=complete_lists("PA", "AP", "AP SUPINE"),
-    ),
-]
-
-LabelConflictsOption = Annotated[
-    str,
-    typer.Option(
-        metavar="WHAT",
-        help="An image with more than one class: drop leaves it out, keep uses it as listed, error stops.",
-        autocompletion=complete_words("drop", "keep", "error"),
-    ),
-]
-
-
 @app.command()
 def prepare(
-    source_and_root: SourcesArgument,
-    output: Annotated[Path, typer.Option(metavar="FILE", help="Datalist to write.")],
-    validation_fraction: Annotated[
-        float, typer.Option(metavar="PART", help="Part of the patients outside test, from 0 to below 1.")
-    ] = 0.15,
-    test_fraction: Annotated[
-        float,
-        typer.Option(metavar="PART", help="Part of the patients. A source's own test split stays as it is."),
-    ] = 0.2,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-    validation_order: ValidationOrderOption = "random",
-    classes: ClassesOption = None,
-    views: ViewsOption = None,
-    check_duplicates: Annotated[
-        bool, typer.Option(help="Find the same image under two names, and keep it in one split.")
-    ] = True,
-    label_conflicts: LabelConflictsOption = "drop",
+    source_and_root: Annotated[list[str], argument("prepare.sources", autocompletion=complete_sources)],
+    output: Annotated[Path, option("prepare.output")],
+    validation_fraction: Annotated[float, option("prepare.validation_fraction")] = 0.15,
+    test_fraction: Annotated[float, option("prepare.test_fraction")] = 0.2,
+    seed: Annotated[int, option("prepare.seed")] = 0,
+    validation_order: Annotated[str, option("prepare.validation_order")] = "random",
+    classes: Annotated[
+        str | None, option("prepare.classes", autocompletion=complete_lists(*DEFAULT_CLASS_NAMES))
+    ] = None,
+    views: Annotated[
+        str | None, option("prepare.views", autocompletion=complete_lists("PA", "AP", "AP SUPINE"))
+    ] = None,
+    check_duplicates: Annotated[bool, option("prepare.check_duplicates")] = True,
+    label_conflicts: Annotated[str, option("prepare.label_conflicts")] = "drop",
     as_json: JsonOption = False,
 ) -> None:
     """Open every image once, find duplicates, split by patient, and write a datalist for training.
@@ -149,30 +103,14 @@ def prepare(
 
 @app.command()
 def phantom(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder to write. It must be new, empty, or hold phantoms.")
-    ],
-    patients: Annotated[int, typer.Option(help="Number of patients, a third of them in each class.")] = 120,
-    seed: Annotated[int, typer.Option(help="Seed of the drawing; the same seed gives the same files.")] = 0,
-    size: Annotated[int, typer.Option(help="Rows and columns of an image, in pixels.")] = 512,
-    image_format: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="Format of the images: dicom, jpeg, png or mixed.",
-            autocompletion=complete_words("dicom", "jpeg", "png", "mixed"),
-        ),
-    ] = "mixed",
-    ct: Annotated[bool, typer.Option(help="Draw six small CT volumes too.")] = True,
+    folder: Annotated[Path, argument("phantom.folder")],
+    patients: Annotated[int, option("phantom.patients")] = 120,
+    seed: Annotated[int, option("phantom.seed")] = 0,
+    size: Annotated[int, option("phantom.size")] = 512,
+    image_format: Annotated[str, option("phantom.image_format", "--format")] = "mixed",
+    ct: Annotated[bool, option("phantom.ct")] = True,
     marker: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CLASS",
-            help="Class whose images all get a bright square in a corner: a shortcut for an audit to find.",
-            autocompletion=complete_words(*DEFAULT_CLASS_NAMES),
-            show_default="none",
-        ),
+        str | None, option("phantom.marker", autocompletion=complete_words(*DEFAULT_CLASS_NAMES))
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -305,11 +243,8 @@ def _duplicate_sentences(datalist: "Datalist") -> list[str]:
     if conflicts:
         images = format_count(len(conflicts), "image")
         left_out = any(str(item["reason"]).startswith(CONFLICT) for item in datalist.excluded)
-        done = (
-            "left out. Correct the labels, or use them as listed with --label-conflicts keep"
-            if left_out
-            else "kept"
-        )
+        advice = "left out. Correct the labels, or use them as listed with --label-conflicts keep"
+        done = advice if left_out else "kept"
         sentences.append(f"Contradicting labels: {images} with more than one class, {done}:")
     for conflict in conflicts[:_CONFLICTS_SHOWN]:
         named = (f"{each['image']} ({each['class']})" for each in conflict["images"])
@@ -326,19 +261,10 @@ def _empty_split_sentences(datalist: "Datalist") -> list[str]:
 
 @app.command()
 def audit(
-    datalist: Annotated[
-        Path, typer.Argument(metavar="DATALIST", help="Datalist in MONAI's decathlon format.")
-    ],
-    output: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder to write audit.json and audit.html to.")
-    ],
-    dataset_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder of the images, if it is not the datalist's root."),
-    ] = None,
-    confounding: Annotated[
-        bool, typer.Option(help="Measure whether the label can be predicted without the lungs.")
-    ] = True,
+    datalist: Annotated[Path, argument("audit.datalist")],
+    output: Annotated[Path, option("audit.output")],
+    dataset_dir: Annotated[Path | None, option("audit.dataset_dir")] = None,
+    confounding: Annotated[bool, option("audit.confounding")] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Look for images and patients in two splits, for contradicting labels and for shortcuts.
@@ -375,9 +301,6 @@ def _confounding(datalist: "UncheckedDatalist", report: dict[str, Any]) -> dict[
     names += sorted({str(r["class"]) for r in labelled} - set(names))
     if len(names) < 2:
         return None
-    group_of = {image: {"group": group[0]} for group in report["duplicate_groups"] for image in group}
-    records = [
-        {**record, "label": names.index(record["class"]), **group_of.get(record["image"], {})}
-        for record in labelled
-    ]
+    groups = {image: {"group": group[0]} for group in report["duplicate_groups"] for image in group}
+    records = [{**r, "label": names.index(r["class"]), **groups.get(r["image"], {})} for r in labelled]
     return audit_confounding(records, names, root=datalist.root)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covid_monai.cli.options import JsonOption, complete_words, print_json, reserve_stdout
+from covid_monai.cli.options import JsonOption, argument, option, print_json, reserve_stdout
 from covid_monai.core.errors import unknown_choice
 from covid_monai.core.number_format import format_count
 
@@ -16,39 +16,14 @@ if TYPE_CHECKING:
 
 
 def deidentify(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="DICOM files, or folders of them.")],
-    output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="New folder, or the folder of an earlier run to complete.")
-    ],
-    key_file: Annotated[
-        Path,
-        typer.Option(metavar="FILE", help="Secret that makes pseudonyms, UIDs and the shifts of dates."),
-    ],
-    new_key: Annotated[
-        bool, typer.Option("--new-key", help="Create the key file with a random key.")
-    ] = False,
-    retain: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="OPTION",
-            autocompletion=complete_words("patient-characteristics", "device"),
-            help="Keep more: patient-characteristics (sex, age up to 89, size, weight) or device (serial "
-            "numbers, stations). May be given twice.",
-        ),
-    ] = None,
-    allow_burned_in: Annotated[
-        bool, typer.Option("--allow-burned-in", help="Copy images that declare an identity in their pixels.")
-    ] = False,
-    crosswalk: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Write old beside new names, for the hospital only.", show_default="none"
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of threads.", show_default="the number of processors"),
-    ] = None,
+    inputs: Annotated[list[Path], argument("deidentify.inputs")],
+    output: Annotated[Path, argument("deidentify.output")],
+    key_file: Annotated[Path, option("deidentify.key_file")],
+    new_key: Annotated[bool, option("deidentify.new_key", "--new-key")] = False,
+    retain: Annotated[list[str] | None, option("deidentify.retain")] = None,
+    allow_burned_in: Annotated[bool, option("deidentify.allow_burned_in", "--allow-burned-in")] = False,
+    crosswalk: Annotated[Path | None, option("deidentify.crosswalk")] = None,
+    workers: Annotated[int | None, option("deidentify.workers", min=1)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove identities from DICOM images by the Basic Profile of PS3.15 E; dates move, pixels stay.
@@ -91,11 +66,10 @@ def _check_outside(output: Path, secrets: dict[str, Path | None]) -> None:
 def _rules(retain: list[str]) -> "Rules":
     from covid_monai.deidentify.rules import Retain, Rules
 
-    known = [str(option) for option in Retain]
-    for option in retain:
-        if option not in known:
-            raise ValueError(f"--retain: {unknown_choice('option of the profile', option, known)}")
-    return Rules([Retain(option) for option in retain])
+    for name in retain:
+        if name not in list(Retain):
+            raise ValueError(f"--retain: {unknown_choice('option of the profile', name, Retain)}")
+    return Rules([Retain(name) for name in retain])
 
 
 def _print_manifest(manifest: dict[str, Any], output: Path, *, as_json: bool) -> None:

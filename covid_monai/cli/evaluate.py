@@ -13,21 +13,17 @@ from covid_monai.cli.options import (
     DeviceOption,
     JsonOption,
     find_bundle,
+    option,
     print_json,
     reserve_stdout,
 )
 
 
 def evaluate(
-    datalist: Annotated[
-        Path, typer.Option(metavar="FILE", help="From `covid-monai data prepare`; its test split is scored.")
-    ],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the three result files.")],
+    datalist: Annotated[Path, option("evaluate.datalist")],
+    output: Annotated[Path, option("evaluate.output")],
     bundle: BundleOption = None,
-    dataset_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Where the images lie now, if they have moved since `prepare`."),
-    ] = None,
+    dataset_dir: Annotated[Path | None, option("evaluate.dataset_dir")] = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:

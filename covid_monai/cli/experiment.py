@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from covid_monai.cli.options import SHIPPED_BUNDLE, JsonOption, print_json, reserve_stdout
+from covid_monai.cli.options import JsonOption, argument, option, print_json, reserve_stdout, shipped_bundle
 from covid_monai.core.errors import unknown_choice
 
 
@@ -15,24 +15,13 @@ def complete_setting(incomplete: str) -> list[str]:
 
 
 def experiment(
-    study: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Experiment, such as configs/experiments/s1.yaml.")
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(metavar="DIR", envvar="COVID_MONAI_DATA", help="Folder with the collections."),
-    ],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for datalists, runs and the result.")],
+    study: Annotated[Path, argument("experiment.study")],
+    data: Annotated[Path, option("experiment.data", envvar="COVID_MONAI_DATA")],
+    output: Annotated[Path, option("experiment.output")],
     settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Setting of train.yaml for every fold.",
-            autocompletion=complete_setting,
-        ),
+        list[str] | None, option("experiment.settings", "--set", autocompletion=complete_setting)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of folds and trainings.")] = 0,
+    seed: Annotated[int, option("experiment.seed")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Prepare the data, train every fold, score its test images, and write result.json and table.md.
@@ -65,15 +54,7 @@ def experiment(
 
 
 def _train_config() -> Path:
-    import covid_monai
-
-    checkout = Path(covid_monai.__file__).parent.parent
-    for root in (checkout, Path.cwd()):
-        if (root / SHIPPED_BUNDLE / "configs" / "train.yaml").is_file():
-            return root / SHIPPED_BUNDLE / "configs" / "train.yaml"
-    raise FileNotFoundError(
-        f"{SHIPPED_BUNDLE}/configs/train.yaml is missing here. Run this command in a clone of the repository."
-    )
+    return shipped_bundle() / "configs" / "train.yaml"
 
 
 def _setting_names(train_config: Path) -> list[str]:

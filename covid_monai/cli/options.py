@@ -3,8 +3,10 @@
 import glob
 import json
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +16,9 @@ import covid_monai
 from covid_monai.core.number_format import format_count
 
 SHIPPED_BUNDLE = Path("bundles") / "covid_cxr_classification"
+_WORDS: dict[str, dict[str, Any]] = tomllib.loads(
+    resources.files(__package__).joinpath("options.toml").read_text("utf-8")
+)
 Complete = Callable[[str], list[str]]
 
 
@@ -55,52 +60,47 @@ def complete_sources(incomplete: str) -> list[str]:
     return complete_words(*SOURCES)(incomplete)
 
 
-BundleOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--bundle",
-        metavar="DIR",
-        help="Bundle folder, or the output folder of a training run; for predict also an exported zip.",
-        show_default="the shipped bundle",
-        autocompletion=complete_bundles,
-    ),
-]
-ImagePaths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Image files, or folders of them.")]
-BatchSizeOption = Annotated[int, typer.Option(min=1, help="Number of images in a batch.")]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="cpu|cuda",
-        help="Device that computes the network.",
-        show_default="the GPU if there is one",
-        autocompletion=complete_words("cpu", "cuda"),
-    ),
-]
-BackendOption = Annotated[
-    str | None,
-    typer.Option(
-        "--backend",
-        metavar="NAME",
-        help="Library that computes the network: openvino, onnxruntime or torch.",
-        show_default="the first of these that is installed and runs on the device",
-        autocompletion=complete_words("openvino", "onnxruntime", "torch"),
-    ),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on the standard output, for programs.")
-]
+def option(key: str, *names: str, **settings: Any) -> Any:
+    """Return an option with the words of `options.toml` for a key such as "predict.output"."""
+    return typer.Option(..., *names, **_words(key), **settings)
+
+
+def argument(key: str, **settings: Any) -> Any:
+    """Return an argument with the words of `options.toml` for a key such as "verify.path"."""
+    return typer.Argument(**_words(key), **settings)
+
+
+def _words(key: str) -> dict[str, Any]:
+    command, name = key.split(".")
+    words = dict(_WORDS[command][name])
+    choices = words.pop("complete", None)
+    return words | ({"autocompletion": complete_words(*choices)} if choices else {})
+
+
+BundleOption = Annotated[Path | None, option("shared.bundle", "--bundle", autocompletion=complete_bundles)]
+ImagePaths = Annotated[list[Path], argument("shared.image_paths")]
+BatchSizeOption = Annotated[int, option("shared.batch_size", min=1)]
+DeviceOption = Annotated[str | None, option("shared.device")]
+BackendOption = Annotated[str | None, option("shared.backend", "--backend")]
+JsonOption = Annotated[bool, option("shared.json", "--json")]
+
+
+def shipped_bundle() -> Path:
+    """Return the shipped bundle, beside the package or in the current folder."""
+    checkout = Path(covid_monai.__file__).parent.parent
+    places = [root / SHIPPED_BUNDLE for root in (checkout, Path.cwd())]
+    for place in places:
+        if (place / "configs").is_dir():
+            return place
+    raise FileNotFoundError(
+        f"The shipped bundle is neither at {places[0]} nor at {places[1]}. Run the command in a clone of the "
+        "repository, or name a bundle with --bundle DIR if the command takes one."
+    )
 
 
 def find_bundle(folder: Path | None) -> Path:
-    """Return the given folder, else the shipped bundle, beside the package or in the current folder."""
-    checkout = Path(covid_monai.__file__).parent.parent
-    shipped = [root / SHIPPED_BUNDLE for root in (checkout, Path.cwd())]
-    folder = folder or next((place for place in shipped if (place / "configs").is_dir()), None)
-    if folder is None:
-        raise FileNotFoundError(
-            f"The shipped bundle is neither at {shipped[0]} nor at {shipped[1]}. Name a bundle with --bundle "
-            "DIR, or run this command in a clone of the repository."
-        )
+    """Return the given folder, else the shipped bundle."""
+    folder = folder or shipped_bundle()
     if not (folder / "configs" / "inference.yaml").is_file():
         raise FileNotFoundError(
             f"{folder} is not a bundle, because it has no configs/inference.yaml. Name the folder of a "

@@ -17,6 +17,7 @@ from covid_monai.cli.options import (
     ImagePaths,
     find_bundle,
     find_images,
+    option,
 )
 from covid_monai.cli.prediction_outputs import OutputSummary, check_outputs, with_dicom_objects, with_report
 from covid_monai.core.lazy_imports import import_monai_for_prediction
@@ -36,24 +37,15 @@ _LISTED_FAILURES = 20
 def predict(
     paths: ImagePaths,
     bundle: BundleOption = None,
-    output: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="FILE.jsonl or FILE.csv; - writes JSON Lines to the terminal."),
-    ] = None,
-    json_lines: Annotated[bool, typer.Option("--json", help="The same as --output -")] = False,
-    dicom_output: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write a DICOM report and heat map of each DICOM image to DIR."),
-    ] = None,
-    pdf: Annotated[bool, typer.Option("--pdf", help="With --dicom-output: write a PDF report too.")] = False,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.pdf", help="Write a PDF: one page for one image, a table for several."),
-    ] = None,
+    output: Annotated[str | None, option("predict.output")] = None,
+    json_lines: Annotated[bool, option("predict.json_lines", "--json")] = False,
+    dicom_output: Annotated[Path | None, option("predict.dicom_output")] = None,
+    pdf: Annotated[bool, option("predict.pdf", "--pdf")] = False,
+    report: Annotated[Path | None, option("predict.report")] = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
     batch_size: BatchSizeOption = 16,
-    workers: Annotated[int, typer.Option(min=1, help="Number of threads that read and preprocess.")] = 2,
+    workers: Annotated[int, option("predict.workers", min=1)] = 2,
 ) -> None:
     """Classify chest radiographs: DICOM, JPEG, PNG.
 

@@ -14,6 +14,7 @@ from covid_monai.cli.options import (
     JsonOption,
     find_bundle,
     find_images,
+    option,
     print_json,
     reserve_stdout,
 )
@@ -22,19 +23,10 @@ from covid_monai.core.vocabulary import RESEARCH_USE, Status
 
 def score_archive(
     paths: ImagePaths,
-    output: Annotated[
-        Path, typer.Option(metavar="FILE", help="FILE.jsonl; an interrupted run is continued.")
-    ],
+    output: Annotated[Path, option("score_archive.output")],
     bundle: BundleOption = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Address of a Ray cluster; auto: the cluster of this machine.",
-            show_default="a cluster on this machine, for this run",
-        ),
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Number of classifiers, each with a CPU or GPU.")] = 2,
+    address: Annotated[str | None, option("score_archive.address")] = None,
+    workers: Annotated[int, option("score_archive.workers", min=1)] = 2,
     device: DeviceOption = None,
     batch_size: BatchSizeOption = 16,
     as_json: JsonOption = False,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle
+from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle, option
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.vocabulary import RESEARCH_USE
@@ -19,12 +19,10 @@ _REACHABLE_BY_OTHERS = (
     "Warning: other machines can reach this service, and it has no login. Put a reverse proxy with TLS and "
     "authentication before it (docs/rest.md)."
 )
-HostOption = Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen at.")]
-PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
-MaxUploadOption = Annotated[int, typer.Option(min=1, help="Size of the largest file, in MiB.")]
-FetchSecondsOption = Annotated[
-    float, typer.Option(min=1, max=3600, help="Longest time to fetch one image, in seconds.")
-]
+HostOption = Annotated[str, option("serve.host")]
+PortOption = Annotated[int, option("serve.port", min=0, max=65535)]
+MaxUploadOption = Annotated[int, option("serve.max_upload", min=1)]
+FetchSecondsOption = Annotated[float, option("serve.fetch_seconds", min=1, max=3600)]
 
 
 def serve(
@@ -34,14 +32,9 @@ def serve(
     device: DeviceOption = None,
     backend: BackendOption = None,
     max_upload_mib: MaxUploadOption = 64,
-    max_files: Annotated[int, typer.Option(min=1, help="Largest number of images in one request.")] = 200,
-    max_requests: Annotated[int, typer.Option(min=1, help="Number of requests at the same time.")] = 64,
-    dicomweb_root: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL", help="DICOMweb service from which callers may name images. Can be repeated."
-        ),
-    ] = None,
+    max_files: Annotated[int, option("serve.max_files", min=1)] = 200,
+    max_requests: Annotated[int, option("serve.max_requests", min=1)] = 64,
+    dicomweb_root: Annotated[list[str] | None, option("serve.dicomweb_root")] = None,
     fetch_seconds: FetchSecondsOption = 60,
 ) -> None:
     """Answer programs over HTTP: images in, the records of `covid-monai predict --json` out.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covid_monai.cli.options import JsonOption, find_bundle, print_json, reserve_stdout
+from covid_monai.cli.options import JsonOption, argument, find_bundle, option, print_json, reserve_stdout
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.number_format import format_count
@@ -21,12 +21,10 @@ dead_letters = typer.Typer(
 )
 app.add_typer(dead_letters, name="dead-letters")
 
-_CONFIG = typer.Option("--config", metavar="FILE", help="Configuration of the worker.")
+_CONFIG = option("worker.config", "--config")
 ConfigOption = Annotated[Path, _CONFIG]
-Numbers = Annotated[
-    list[int] | None, typer.Argument(metavar="[JOB]...", help="Job numbers that `list` shows.")
-]
-AllOption = Annotated[bool, typer.Option("--all", help="Select all dead letters.")]
+Numbers = Annotated[list[int] | None, argument("worker.numbers")]
+AllOption = Annotated[bool, option("worker.all", "--all")]
 
 
 @app.callback()
