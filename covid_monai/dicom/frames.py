@@ -5,12 +5,11 @@ from collections.abc import Iterable, Iterator
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID
 
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.dicom.elements import get_number, get_text
-from covid_monai.dicom.pixels.codestream import split_frames
+from covid_monai.dicom.pixels.codestream import RLE, is_codestream, split_frames
 
 # Functional groups (PS3.3 C.7.6.16 and C.8.15.3) and those of their elements that are read. In a multi-frame
 # object such an element counts only in its group: beside the groups it would concern no frame in particular.
@@ -66,7 +65,7 @@ def frame_images(ds: Dataset) -> Iterator[Dataset]:
     if ds.get("PixelData") is None:
         raise RefusedImage(RefusalReason.NO_PIXELS, "The object holds no pixel data; an image was expected.")
     count = count_frames(ds)
-    encapsulated = UID(get_text(ds.file_meta, "TransferSyntaxUID")).is_encapsulated
+    encapsulated = is_codestream(ds) or get_text(ds.file_meta, "TransferSyntaxUID") == RLE
     size = 0 if encapsulated else _frame_bytes(ds)
     if len(ds.PixelData) < count * size:
         found = f"PixelData has {len(ds.PixelData)} of {count * size} bytes"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from covid_monai.core.errors import name_file_in_errors
-from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
+from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.dicom.elements import get_text
 from covid_monai.dicom.file import is_dicom, read_dicom
 from covid_monai.dicom.frames import frame_images
@@ -90,12 +90,10 @@ def _decode_slice(ds: Dataset, one: Slice) -> NDArray[np.float32]:
     """Decode one single-frame image to `[row, column]` in HU."""
     ds.update(one.header)
     ds.PhotometricInterpretation = "MONOCHROME2"  # it concerns the display only (PS3.3 C.7.6.3.1.2)
-    try:
+    with name_file_in_errors(Path(one.name)):
         codes, bits_stored = decode_pixels(ds)
         image_hu = look_up(hounsfield_table(ds, bits_stored=bits_stored), codes)
         check_highest(image_hu)
-    except RefusedImage as error:
-        raise RefusedImage(error.reason, f"{one.name}: {error.detail}") from error
     return image_hu
 
 
