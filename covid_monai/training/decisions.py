@@ -6,6 +6,7 @@ split with the best weights, and `datalist` is the datalist of the run.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,9 +69,16 @@ def fit_input_gate(bundle: Bundle, train_records: Sequence[dict], val_records: S
 
 @idist.one_rank_only()
 def log_next_command(bundle: Bundle, datalist: Datalist, *, auroc: float) -> None:
-    """Log the best epoch, its macro AUROC on validation, and the command that evaluates the run."""
-    epoch = torch.load(bundle.checkpoint_path, map_location="cpu", weights_only=True)["epoch"]
-    logger.info("Finished. The best epoch is %d, with a validation AUROC of %.3f.", epoch, auroc)
+    """Log the best epoch, whether it is better than guessing, and the command that evaluates the run."""
+    best = torch.load(bundle.checkpoint_path, map_location="cpu", weights_only=True)
+    guessing = math.log(len(bundle.class_names))
+    logger.info("Finished. The best epoch is %d, with a validation AUROC of %.3f.", best["epoch"], auroc)
+    if best["metric"] >= guessing:
+        logger.warning(
+            "The lowest validation loss is %.3g, and that of guessing is %.3g: the network has learned "
+            "nothing of use. Train for more epochs, or with another --learning_rate.",
+            *(best["metric"], guessing),
+        )
     logger.info("The run folder is a bundle. The next command evaluates it on the test split:")
     logger.info(
         "  covid-monai evaluate --bundle %s --datalist %s --output %s/evaluation",

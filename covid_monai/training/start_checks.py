@@ -62,6 +62,12 @@ def check_settings(resolved_ids: Mapping[str, Any], device: torch.device) -> Non
             "training would end without a validation and keep no weights. Choose a val_interval of at most "
             f"{settings['max_epochs']}."
         )
+    if not problems and 0 < settings.get("patience", 0) < settings.get("val_interval", 1):
+        problems.append(
+            f"patience is {settings['patience']} and val_interval is {settings['val_interval']}, so the "
+            "training would stop before its second validation. Choose a patience of at least val_interval, "
+            "or 0."
+        )
     if problems:
         raise ValueError(" ".join(problems))
 

@@ -1,5 +1,8 @@
 """What a bundle decides by is fitted on the validation split, with the best weights."""
 
+import logging
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -8,6 +11,7 @@ from covid_monai.datasets.datalist import read_datalist
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point
 from covid_monai.gate.gate import Gate
+from covid_monai.training.decisions import log_next_command
 
 
 def test_the_operating_point_was_chosen_on_validation(run):
@@ -50,3 +54,14 @@ def test_the_gate_belongs_to_the_weights(run):
     assert gate is not None
     training = read_datalist(run.parent / "datalist.json").splits["training"]
     assert gate.fitted_on["training_images"] == len(training)
+
+
+@pytest.mark.parametrize(("loss", "warned"), [(1.05, False), (1.2, True), (4000.0, True)])
+def test_a_run_that_is_no_better_than_guessing_says_so(tmp_path, caplog, monkeypatch, loss, warned):
+    bundle = SimpleNamespace(checkpoint_path=tmp_path / "model.pt", class_names=("a", "b", "c"), root="run")
+    torch.save({"epoch": 2, "metric": loss}, bundle.checkpoint_path)
+    with caplog.at_level("INFO", logger="covid_monai.training"):
+        monkeypatch.setattr(logging.getLogger("covid_monai"), "propagate", True)
+        log_next_command(bundle, SimpleNamespace(path="list.json"), auroc=0.7)
+    assert ("that of guessing is 1.1" in caplog.text) is warned
+    assert "covid-monai evaluate --bundle run --datalist list.json" in caplog.text

@@ -68,6 +68,13 @@ def test_a_training_without_a_validation_is_refused(epochs, interval):
         check(max_epochs=epochs, val_interval=interval)
 
 
+def test_a_training_that_would_stop_before_its_second_validation_is_refused():
+    with pytest.raises(ValueError, match=r"patience is 3 and val_interval is 4, .*second validation"):
+        check(patience=3, val_interval=4)
+    check(patience=4, val_interval=4)
+    check(patience=0, val_interval=4)
+
+
 def test_what_yaml_reads_as_a_word_is_explained():
     with pytest.raises(ValueError, match=r"learning_rate is '1e-3'\. Give a number above 0\. .*write 0\.001"):
         check(learning_rate="1e-3")
