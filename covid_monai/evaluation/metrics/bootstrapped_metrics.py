@@ -112,6 +112,7 @@ class _Resampled:
         bootstrap: PatientBootstrap,
     ) -> None:
         self.labels, self.decisions, self.bootstrap = labels, decisions, bootstrap
+        self.top = scores.argmax(axis=1)
         self.exact: list[str] = []
         self.draws, self.skipped = resampled_metrics(labels, decisions, scores, bootstrap)
         errors = squared_errors(labels, scores)
@@ -149,6 +150,10 @@ class _Resampled:
             return Interval(None, None, None)
         draws = self.draws["ece"][:, -1 if k is None else k]
         _, effective = self.bootstrap.patients_of(np.ones(len(self.labels), dtype=bool))
+        if k is None and effective > 1:
+            # Where few patients are classified wrongly, the error rests on them: it has a long upper tail.
+            _, wrong = self.bootstrap.patients_of(self.top != self.labels)
+            effective = min(effective, max(2 * wrong, 2.0))
         return biased_interval(value, draws, effective_patients=effective)
 
     def loss(self, metric: str, k: int | None, value: float | None) -> Interval:

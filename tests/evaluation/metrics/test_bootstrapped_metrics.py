@@ -170,10 +170,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     found = [coverage(400, process) for process in PROCESSES]
     pooled = {metric: np.mean([of[metric] for of in found]) for metric in found[0]}
     assert not {metric: share for metric, share in pooled.items() if not 0.925 <= share <= 0.98}
-    # Each process alone, three standard errors (3.3 points) allowed. The calibration error is the exception:
-    # 90 % of 1,000 trials where hardly any image of many alike ones is decided wrongly.
-    assert min(share for of in found for metric, share in of.items() if metric != "ece") >= 0.90
-    assert min(of["ece"] for of in found) >= 0.88
+    # Each process alone, three standard errors (3.3 points) allowed.
+    assert min(min(of.values()) for of in found) >= 0.90
 
 
 @pytest.mark.slow
