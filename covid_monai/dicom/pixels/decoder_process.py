@@ -22,6 +22,7 @@ from covid_monai.core.vocabulary import DecoderNotStarted, UnreadableImage
 CPU_SECONDS = 60  # of one frame; the largest radiographs take 10
 _MEMORY_BYTES = 6 << 30  # address space; the largest radiographs take 2 GiB
 _EXTENDED, _LOSSLESS = "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57"
+_WAY_OUT = "Fetch or export the file again."
 _READY = b"ready\n"
 _CHILDREN: dict[int, "SimpleQueue[subprocess.Popen[bytes]]"] = {}  # idle ones, by process: forks have none
 
@@ -52,8 +53,7 @@ def decode_apart(content: bytes, *, format_name: str, shape: tuple[int, ...], pr
         child.communicate()
         slow = child.returncode == -signal.SIGVTALRM
         problem = f"takes more than {CPU_SECONDS} s" if slow else "fails and ends its process"
-        way_out = "It is damaged or not supported: fetch it from its source again."
-        message = f"The decoder of its {format_name} stream {problem}. {way_out}"
+        message = f"The decoder of its {format_name} stream {problem}. {_WAY_OUT}"
         raise UnreadableImage(message) from error
     except BaseException:  # Ctrl-C: half an answer may be left in the pipe
         child.kill()
@@ -61,7 +61,7 @@ def decode_apart(content: bytes, *, format_name: str, shape: tuple[int, ...], pr
         raise
     idle.put(child)
     if isinstance(pixels, str):
-        raise UnreadableImage(f"Its {format_name} stream is damaged or not supported ({pixels}).")
+        raise UnreadableImage(f"Its {format_name} stream is damaged or not supported ({pixels}). {_WAY_OUT}")
     return pixels
 
 
