@@ -18,6 +18,7 @@ from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.failures import ArchiveFailure, Fault
 from covid_monai.readers.sandbox import DecodeSandbox
 from covid_monai.worker.context import WorkerContext
+from covid_monai.worker.monitoring import DECODER_FAILURE
 from covid_monai.worker.queue import Job
 from covid_monai.worker.retry import Action, RetryPolicy
 from covid_monai.worker.settings import Archive
@@ -50,6 +51,9 @@ class BatchProcessor:
             self._process(jobs)
         except _BatchStopped:
             self.retry_policy.availability.wait()
+        except DecoderNotStarted:
+            self._record_decoder(DECODER_FAILURE)
+            raise
         finally:
             self._files |= {self._file_of(job) for job in jobs}
             self._remove_files()  # never raises: the jobs must go back to the queue
@@ -91,6 +95,14 @@ class BatchProcessor:
                 return
             with self._failures_handled(job, "results"):
                 self._store_and_close(job, prediction)
+        self._record_decoder(None)
+
+    def _record_decoder(self, failure: str | None) -> None:
+        """Record whether images can be decoded; an idle thread does not know."""
+        name = self.archive.name
+        if self.context.failures.record(f"decoder of {name}", failure):
+            event = "decoder_failing" if failure else "decoder_works_again"
+            logger.log(logging.ERROR if failure else logging.INFO, event, extra={"archive": name})
 
     def _fetch(self, job: Job) -> bool:
         """Fetch an image; return whether that succeeded."""

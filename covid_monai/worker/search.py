@@ -16,6 +16,7 @@ from covid_monai.worker.rules import RULE_OF_ATTRIBUTE, Notice, Page, Rules
 from covid_monai.worker.settings import Archive
 
 ATTRIBUTES = ["ManufacturerModelName", *(name for name in RULE_OF_ATTRIBUTE if name != "RemoteAET")]
+_FIELDS = [*ATTRIBUTES, "StudyDate"]
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 PAGE = 100
 _LARGER_PAGE = 5000  # asked for where an archive shows no second page
@@ -82,9 +83,9 @@ class DicomWebSearch:
             ("study_date_ignored", {"StudyDate": _NO_STUDY_DATE}),
             ("modality_ignored", {**window, "Modality": _NO_MODALITY}),
         ):
-            if self.client.search(impossible, UIDS, limit=1, offset=0):
+            if self.client.search(impossible, _FIELDS, limit=1, offset=0):
                 self.defects.add(defect)
-        pages = [self.client.search(window, UIDS, limit=1, offset=offset) for offset in (0, 1, 0, 1)]
+        pages = [self.client.search(window, _FIELDS, limit=1, offset=offset) for offset in (0, 1, 0, 1)]
         if len(pages[0]) > 1:
             self.defects.add("limit_ignored")
         # Twice, because an image that comes between two searches moves the others.
@@ -100,10 +101,9 @@ class DicomWebSearch:
 
     def _search(self, filters: dict[str, str]) -> Iterator[list[Notice]]:
         """Yield the images that match, page by page, until a page is empty or brings nothing new."""
-        fields = [*ATTRIBUTES, "StudyDate"]
         seen: set[str] = set()
         limit, offset, first_page = PAGE, 0, 0
-        while items := self.client.search(filters, fields, limit=limit, offset=offset):
+        while items := self.client.search(filters, _FIELDS, limit=limit, offset=offset):
             if len(items) > limit:
                 self.defects.add("limit_ignored")
             new = [item for item in items if first_value(item, "SOPInstanceUID") not in seen]

@@ -111,15 +111,16 @@ class Service:
         while not self._stop.is_set():
             try:
                 step()
+                waits.record_success()
                 if failures.record(thread, None):
-                    waits.record_success()
-                    logger.info("machine_works_again")
+                    logger.info("storage_works_again")
+            except DecoderNotStarted:  # which the processor has told
+                waits.record_failure(DECODER_FAILURE)
+                waits.wait()
             except (sqlite3.OperationalError, OSError) as error:
-                is_decoder = isinstance(error, DecoderNotStarted)
-                reason = DECODER_FAILURE if is_decoder else type(error).__name__
-                if failures.record(thread, reason):
-                    logger.exception("decoder_failing" if is_decoder else "storage_failing")
-                waits.record_failure(reason)
+                if failures.record(thread, type(error).__name__):
+                    logger.exception("storage_failing")
+                waits.record_failure(type(error).__name__)
                 waits.wait()
             except Exception as error:
                 self._fatal_error = error

@@ -198,8 +198,11 @@ def test_a_decoder_that_cannot_start_costs_no_image(scene):
             scene.processor.process_batch()
     assert scene.waiting() == 3
     assert not list(scene.folder.rglob("*.dcm"))
+    assert scene.failures.of_decoder() == "decoder_cannot_start"
+    assert scene.failures.of_storage() is None
     del scene.check
     scene.steps(1)
+    assert scene.failures.of_decoder() is None
     assert {event[:2] for event in scene.events()} == {("answered", number) for number in (1, 2, 3)}
 
 
