@@ -58,8 +58,8 @@ class Slice:
         """Return the value of an element that must have `count` numbers."""
         numbers = get_numbers(self.header, keyword)
         if len(numbers) != count:
-            expected = f"{format_count(count, 'number')} {'was' if count == 1 else 'were'} expected."
-            message = f"{self.name}: {keyword} is missing or malformed; {expected}"
+            expected = format_count(count, "number")
+            message = f"{self.name}: {keyword} is missing or malformed. It needs {expected}."
             raise RefusedImage(RefusalReason.UNSOUND_GEOMETRY, message)
         return np.array(numbers)
 

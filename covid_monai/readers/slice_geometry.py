@@ -46,8 +46,7 @@ def stack_slices(slices: list[Slice]) -> tuple[list[Slice], Vectors]:
     """
     for keyword in _SAME:
         _check_same_text(slices, keyword)
-    for keyword in ("Rows", "Columns"):
-        _check_same(slices, keyword, 1, tolerance=0)
+    rows, columns = (int(*_check_same(slices, keyword, 1, tolerance=0)) for keyword in ("Rows", "Columns"))
     spacing = _check_same(slices, "PixelSpacing", 2, tolerance=_SAME_VALUE)
     if min(spacing) <= 0:
         value = get_text(slices[0].header, "PixelSpacing")
@@ -62,7 +61,6 @@ def stack_slices(slices: list[Slice]) -> tuple[list[Slice], Vectors]:
     step = _regular_step(slices, positions, normal) if len(slices) > 1 else normal * _thickness(slices[0])
     affine = np.eye(4)
     affine[:3] = np.stack([row * spacing[1], column * spacing[0], step, positions[0]], axis=1)
-    rows, columns = (int(slices[0].get_vector(keyword, 1)[0]) for keyword in ("Rows", "Columns"))
     check_grid((columns, rows, len(slices)), affine)
     return slices, affine
 
@@ -152,8 +150,8 @@ def _regular_step(slices: list[Slice], positions: Vectors, normal: Vectors) -> V
     pairs = [f"{one.name} and {other.name}" for one, other in pairwise(slices)]
     if steps.min() < 1e-3:
         k = int(steps.argmin())
-        found = f"{pairs[k]} have one position ({along[k]:.2f} mm). Remove the duplicate."
-        raise RefusedImage(RefusalReason.UNSOUND_GEOMETRY, found)
+        message = f"{pairs[k]} have one position ({along[k]:.2f} mm). Remove the duplicate."
+        raise RefusedImage(RefusalReason.UNSOUND_GEOMETRY, message)
     usual = float(np.median(steps))
     tolerance = max(_STEP_TOLERANCE * usual, min(_ROUNDING_MM, _ROUNDING_STEPS * usual)) + 1e-6
     uneven = np.flatnonzero(np.abs(steps - usual) > tolerance)
@@ -166,8 +164,6 @@ def _regular_step(slices: list[Slice], positions: Vectors, normal: Vectors) -> V
     step = (positions[-1] - positions[0]) / (len(slices) - 1)
     aside = np.linalg.norm(positions - (positions[0] + np.outer(np.arange(len(slices)), step)), axis=1)
     if aside.max() > tolerance:
-        _refuse(
-            slices[int(aside.argmax())],
-            f"ImagePositionPatient lies {aside.max():.2f} mm beside the line of the other slices",
-        )
+        found = f"ImagePositionPatient lies {aside.max():.2f} mm beside the line of the other slices"
+        _refuse(slices[int(aside.argmax())], found)
     return np.asarray(step)

@@ -102,7 +102,10 @@ def _canonical(
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Reorient to RAS, add the channel and describe the volume."""
     canonical = nib.as_closest_canonical(image)
-    volume = np.ascontiguousarray(canonical.get_fdata(dtype=np.float32))
+    turned = canonical.get_fdata(dtype=np.float32)
+    volume = np.empty(turned.shape, np.float32)
+    for y in range(volume.shape[1]):  # one plane at a time stays in the processor's cache
+        volume[:, y] = turned[:, y]
     return volume[np.newaxis], {
         "filename_or_obj": str(path),
         "original_channel_dim": 0,
