@@ -2,10 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
@@ -24,10 +26,9 @@ from covid_monai.phantoms.ct_volume import CT_SPACING_MM
 
 SUFFIXES = {"cr": ".dcm", "dx": ".dcm", "jpeg": ".jpg", "png": ".png", "png16": ".png"}
 SYNTHETIC = "Synthetic phantom, drawn by a computer program: not a patient, not for diagnosis"
-_STUDY_DATE, _STUDY_TIME = "20200101", "120000"  # fixed, so that the same seed gives the same bytes
+_ELEMENTS = yaml.safe_load(resources.files(__package__).joinpath("elements.yaml").read_text("utf-8"))
 _DETECTOR_MM = 350.0  # side of the square detector
 _BLACK, _WHITE = 200, 3800  # of 0 to 4095: a detector does not reach the ends of its range
-_HU_INTERCEPT = -1024
 _VIEW_CODES = {"PA": ("272479007", "Postero-anterior"), "AP": ("399348003", "Antero-posterior")}
 
 
@@ -61,44 +62,27 @@ def radiograph_dataset(
     if inverted:
         stored = 4095 - stored
     ds = _new_dataset(patient, sop_class, modality=modality, series=number, stored=stored)
-    ds.InstanceNumber = 1
-    ds.BodyPartExamined, ds.ViewPosition, ds.PatientOrientation = "CHEST", view, ["L", "F"]
+    ds.ViewPosition = view
     ds.ImagerPixelSpacing = [round(_DETECTOR_MM / count, 4) for count in image.shape]
     # PS3.3 C.11.2.1.2.1: the window [_BLACK, _WHITE] maps to [0, 1] with this centre and width.
     center, width = (_BLACK + _WHITE + 1) / 2, _WHITE - _BLACK + 1
     ds.WindowCenter, ds.WindowWidth = (4096 - center if inverted else center), width
     if inverted:
-        ds.PhotometricInterpretation = "MONOCHROME1"
-        # What the DX modules require beyond CR (PS3.3 C.8.11)
-        ds.PresentationIntentType = "FOR PRESENTATION"
-        ds.PresentationLUTShape = "INVERSE"
-        ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", 1
-        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = 0, 1, "US"
-        ds.ImageLaterality, ds.DetectorType, ds.PositionerType = "U", "DIRECT", None
         ds.AnatomicRegionSequence = [_code("51185008", "Chest")]
         ds.ViewCodeSequence = [_code(*_VIEW_CODES[view])]
         ds.ViewCodeSequence[0].ViewModifierCodeSequence = []
-        ds.AcquisitionContextSequence = []
     return ds
 
 
 def _ct_slice_dataset(
     slice_hu: NDArray[np.int16], patient: PhantomPatient, *, number: int, position_mm: list[float]
 ) -> FileDataset:
-    """Return a slice in HU as a DICOM object (PS3.3 A.3). Rows run to the back, columns to the left."""
-    stored = (slice_hu - _HU_INTERCEPT).astype(np.uint16)
+    stored = (slice_hu - _ELEMENTS["CT"]["RescaleIntercept"]).astype(np.uint16)
     ds = _new_dataset(patient, CTImageStorage, modality="CT", series=1, stored=stored)
-    ds.InstanceNumber, ds.AcquisitionNumber = number, 1
-    ds.BodyPartExamined, ds.PatientPosition = "CHEST", "HFS"
-    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = patient.uid("frame of reference"), None
-    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    ds.ImagePositionPatient = position_mm
+    ds.InstanceNumber, ds.ImagePositionPatient = number, position_mm
+    ds.FrameOfReferenceUID = patient.uid("frame of reference")
     width, height, depth = CT_SPACING_MM
     ds.PixelSpacing, ds.SliceThickness = [height, width], depth
-    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = _HU_INTERCEPT, 1, "HU"
-    ds.KVP = None
-    ds.WindowCenter, ds.WindowWidth = -600, 1500
-    ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "SYNTHETIC"]
     return ds
 
 
@@ -115,21 +99,13 @@ def _new_dataset(
     # The encoding goes to the constructor: pydicom 2.4 needs it there, and pydicom 3 takes it.
     ds = FileDataset("", {}, preamble=bytes(128), file_meta=meta, is_implicit_VR=False, is_little_endian=True)
     ds.SOPClassUID, ds.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
-    ds.PatientName, ds.PatientID = "Phantom^Synthetic", patient.patient_id
-    ds.PatientBirthDate, ds.PatientSex, ds.PatientAge = None, patient.sex, f"{patient.age:03d}Y"
+    for keyword, value in (_ELEMENTS["all"] | _ELEMENTS[modality]).items():
+        setattr(ds, keyword, value)
+    ds.Modality, ds.ImageComments, ds.DerivationDescription = modality, SYNTHETIC, SYNTHETIC
+    ds.PatientID, ds.PatientSex, ds.PatientAge = patient.patient_id, patient.sex, f"{patient.age:03d}Y"
     ds.StudyInstanceUID = patient.uid("study", modality)
     ds.SeriesInstanceUID, ds.SeriesNumber = patient.uid("series", modality, series), series
-    ds.StudyDate, ds.StudyTime, ds.AccessionNumber = _STUDY_DATE, _STUDY_TIME, None
-    ds.StudyID, ds.ReferringPhysicianName = "1", None
-    ds.StudyDescription = ds.SeriesDescription = "Synthetic chest phantom"
-    ds.ImageComments = ds.DerivationDescription = SYNTHETIC
-    ds.Modality, ds.Manufacturer, ds.ManufacturerModelName = modality, "covid-monai", "Synthetic phantom"
-    ds.BurnedInAnnotation, ds.LossyImageCompression = "NO", "00"
-    ds.ImageType = ["DERIVED", "PRIMARY", "", "SYNTHETIC"]
     ds.Rows, ds.Columns = stored.shape
-    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
-    ds.PixelRepresentation = 0
     ds.PixelData = np.ascontiguousarray(stored, dtype="<u2").tobytes()
     return ds
 
