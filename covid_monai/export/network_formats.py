@@ -22,6 +22,7 @@ from PIL import Image
 from covid_monai.bundle import Bundle
 from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.inference.backends.onnx_export import example_images, export_onnx, suppress_export_warnings
+from covid_monai.inference.decision import compute_probabilities
 from covid_monai.phantoms.radiograph import draw_radiograph
 from covid_monai.readers.image_files import readable_images
 
@@ -114,7 +115,7 @@ def load_onnx(path: Path) -> Network:
 
 @torch.inference_mode()
 def _predict(network: Network, images: torch.Tensor) -> NDArray[np.float64]:
-    return np.asarray(torch.softmax(torch.as_tensor(network(images)).double(), dim=1))
+    return compute_probabilities(np.asarray(network(images)), None)
 
 
 def load_parity_images(bundle: Bundle, folders: Sequence[Path] = ()) -> Iterator[torch.Tensor]:

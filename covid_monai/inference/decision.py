@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
@@ -18,9 +19,7 @@ def compute_probabilities(
     >>> compute_probabilities(np.zeros((1, 2), np.float32), None)
     array([[0.5, 0.5]])
     """
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    powers = np.exp(shifted)
-    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    probabilities: NDArray[np.float64] = softmax(logits.astype(np.float64), axis=1)
     return probabilities if calibration is None else calibration.apply(probabilities)
 
 
@@ -35,13 +34,8 @@ def make_decision(
 ) -> dict[str, Any]:
     """Decide the class at the operating point, or "uncertain" if the prediction set is not that class alone.
 
-    Args:
-        probabilities: Shape [K], calibrated.
-        operating_point: Thresholds, chosen on validation.
-        possible: Prediction set; None if the bundle stores no calibration: then nothing is uncertain.
-
-    Returns:
-        The `decision` of a `Prediction`.
+    `probabilities` [K] are calibrated. `possible` is the prediction set; None if the bundle stores no
+    calibration: then nothing is uncertain. The result is the `decision` of a `Prediction`.
     """
     (index,) = decide(probabilities[None], operating_point)
     chosen = operating_point.class_names[int(index)]

@@ -19,13 +19,8 @@ _TARGET_LAYERS = {"class_layers": "class_layers.relu", "layer4": "layer4", "_con
 class HeatmapGenerator:
     """Grad-CAM of one network, for any number of images.
 
-    It uses a copy of the network, so that hooks and frozen weights do not change the original.
-
-    Args:
-        network: Network from `covid_monai.networks.build_network`.
-
-    Raises:
-        ValueError: If the network is of another family.
+    It uses a copy of the network, so that hooks and frozen weights do not change the original. A network that
+    is not from `covid_monai.networks` is a `ValueError`.
 
     Reference: Selvaraju 2017, Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
     Localization, arXiv:1610.02391.
@@ -63,17 +58,12 @@ class HeatmapGenerator:
 
 @dataclass(frozen=True)
 class ImageWithHeatmap:
-    """An image and its heat map, which has another grid.
+    """An image and its heat map, which has another grid."""
 
-    Args:
-        image: Shape [H, W] in [0, 1], as a viewer displays the file.
-        heat: Shape [S, T] in [0, 1], on the grid of the network's input.
-        to_image: Shape [3, 3]: (row, column, 1) of a pixel of `heat` to (row, column, 1) of the image, both
-            counted from the centre of the first pixel.
-    """
-
-    image: NDArray[np.float32]
-    heat: NDArray[np.float32]
+    image: NDArray[np.float32]  # [H, W] in [0, 1], as a viewer displays the file
+    heat: NDArray[np.float32]  # [S, T] in [0, 1], on the grid of the network's input
+    # [3, 3]: (row, column, 1) of a pixel of `heat` to (row, column, 1) of the image, both counted from the
+    # centre of the first pixel.
     to_image: NDArray[np.float64]
 
 

@@ -49,15 +49,15 @@ def evaluate_heatmaps(
         seed: Seed for the choice of these images and for the random weights.
 
     Returns:
-        `layer`: layer that the maps come from. `grid`: rows and columns of the maps. `gallery`: one mapping
-        per image: `image`, `truth`, `decision` (names), `probability`, `right`, `picture` and `heatmap`
-        (data URIs). `saliency`: from `summarise_lung_share`. `randomisation`: from
+        `layer`: layer that the maps come from. `grid`: rows and columns of the maps. `gallery`: see
+        `_gallery_entry`. `saliency`: from `summarise_lung_share`. `randomisation`: from
         `summarise_randomisation`.
 
     Raises:
         ValueError: If the network has no Grad-CAM layer, or the predictions have no test rows.
     """
-    images = _Images(dataset, read_predictions(Path(predictions_csv)), operating_point, _device(network))
+    device = next(network.parameters()).device
+    images = _Images(dataset, read_predictions(Path(predictions_csv)), operating_point, device)
     heatmap = HeatmapGenerator(network)
     sample = _sample(images, per_class=images_per_class, seed=seed)
     cases = choose_cases(images.test, images.decisions)
@@ -92,21 +92,15 @@ class _Images:
         image = torch.as_tensor(self._dataset[int(self._rows[index])]["image"])
         return image[None].float().to(self.device)
 
-
-def _device(network: nn.Module) -> torch.device:
-    return next(network.parameters()).device
-
-
-def _image_and_heat(
-    images: _Images, heatmap: HeatmapGenerator, index: int
-) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Return the preprocessed image [H, W] and the heat map [H, W] of its decided class."""
-    image = images.image(index)
-    return image[0, 0].cpu().numpy(), heatmap(image, int(images.decisions[index]))[0]
+    def with_heat(self, index: int, heatmap: HeatmapGenerator) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Return the preprocessed image [H, W] and the heat map [H, W] of its decided class."""
+        image = self.image(index)
+        return image[0, 0].cpu().numpy(), heatmap(image, int(self.decisions[index]))[0]
 
 
 def _gallery_entry(images: _Images, heatmap: HeatmapGenerator, case: Case) -> dict[str, Any]:
-    image, heat = _image_and_heat(images, heatmap, case.index)
+    """Return names, probability and data URIs (`picture`, `heatmap`) of one image."""
+    image, heat = images.with_heat(case.index, heatmap)
     names = images.test.class_names
     return {
         "image": case.image,
@@ -132,7 +126,7 @@ def _sample(images: _Images, *, per_class: int, seed: int) -> list[int]:
 def _measure_shares(images: _Images, heatmap: HeatmapGenerator, sample: Sequence[int]) -> dict[str, Any]:
     shares, areas = [], []
     for index in with_progress(sample, "heat maps: share in the lungs"):
-        image, heat = _image_and_heat(images, heatmap, index)
+        image, heat = images.with_heat(index, heatmap)
         region = estimate_lung_region(image)
         shares.append(lung_share(heat, region))
         areas.append(float(region.mean()))
@@ -147,12 +141,11 @@ def _randomise(
 ) -> dict[str, Any]:
     """Compare maps of the trained network with those of the same network with random weights."""
     similarities, patients = [], []
-    others = [
-        HeatmapGenerator(with_random_weights(network, seed=seed + draw)) for draw in range(_RANDOM_NETWORKS)
-    ]
+    fresh = (with_random_weights(network, seed=seed + draw) for draw in range(_RANDOM_NETWORKS))
+    others = [HeatmapGenerator(each) for each in fresh]
     for index in with_progress(sample, "heat maps: random weights"):
-        _, trained = _image_and_heat(images, heatmap, index)
+        _, trained = images.with_heat(index, heatmap)
         for other in others:
-            similarities.append(similarity(trained, _image_and_heat(images, other, index)[1]))
+            similarities.append(similarity(trained, images.with_heat(index, other)[1]))
             patients.append(images.test.patients[index])
     return summarise_randomisation(similarities, patients, draws=_RANDOM_NETWORKS)

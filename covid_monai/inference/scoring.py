@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +18,14 @@ from covid_monai.evaluation.metrics.prediction_table import write_predictions
 from covid_monai.inference.decision import compute_probabilities
 
 
+@dataclass
 class PredictionTableWriter:
-    """Handler that writes `predictions.csv` when the evaluator has scored all records.
+    """Handler that writes `predictions.csv`, in one step, when the evaluator has scored all records."""
 
-    Args:
-        path: Path of `predictions.csv`, which is written in one step.
-        records: Records of the evaluator's loader, in its order, each with `split`.
-        class_names: Class names in the order of the logits.
-        calibration: Calibration of the bundle; None keeps the probabilities of the network.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        records: Sequence[dict],
-        class_names: Sequence[str],
-        calibration: Calibration | None = None,
-    ) -> None:
-        self.path = Path(path)
-        self.records = records
-        self.class_names = tuple(class_names)
-        self.calibration = calibration
+    path: str | Path  # of predictions.csv
+    records: Sequence[dict]  # of the evaluator's loader, in its order, each with `split`
+    class_names: Sequence[str]  # in the order of the logits
+    calibration: Calibration | None = None  # of the bundle; None keeps the probabilities of the network
 
     def attach(self, engine: Engine) -> None:
         """Add the handler to the evaluator."""
@@ -59,15 +46,11 @@ class PredictionTableWriter:
             {**record, "probabilities": row}
             for record, row in zip(self.records, probabilities.round(6).tolist(), strict=True)
         ]
-        write_predictions(self.path, rows, self.class_names)
+        write_predictions(Path(self.path), rows, tuple(self.class_names))
 
 
 class ScoringProgress:
-    """Handler that shows the progress of an evaluator, in images.
-
-    Args:
-        total: Number of images.
-    """
+    """Handler that shows the progress of an evaluator over `total` images."""
 
     def __init__(self, total: int) -> None:
         self.total = total

@@ -5,7 +5,7 @@ result far above chance proves that it reads the label from something else.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.progress import progress_bar
+from covid_monai.core.parallel import map_in_threads
 from covid_monai.datasets.datalist import patient_of
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
 from covid_monai.evaluation.shortcuts.shortcut_probes import (
@@ -94,14 +94,12 @@ def _batches(
     records: Sequence[dict[str, Any]], views: Callable[[str], torch.Tensor], *, batch_size: int, workers: int
 ) -> Iterator[torch.Tensor]:
     """Yield batches `[B, 3, C, S, S]`, one at a time in memory."""
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        progress_bar("scoring with the lungs hidden", len(records)) as bar,
-    ):
-        for start in range(0, len(records), batch_size):
-            paths = [record["image"] for record in records[start : start + batch_size]]
-            yield torch.stack(list(pool.map(views, paths)))
-            bar.advance(len(paths))
+    paths = [record["image"] for record in records]
+    prepared = map_in_threads(
+        views, paths, "scoring with the lungs hidden", total=len(paths), workers=workers
+    )
+    while batch := list(islice(prepared, batch_size)):
+        yield torch.stack(batch)
 
 
 @torch.inference_mode()
