@@ -16,7 +16,8 @@ from typing import NamedTuple, TypeVar
 from pydicom import dcmwrite
 from pydicom.dataset import FileDataset
 
-from covid_monai.api.uploads import Upload, in_memory, replace_name
+from covid_monai.api.uploads import Upload, in_memory
+from covid_monai.core.memory_file import replace_name
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.grad_cam import ImageWithHeatmap

@@ -1,7 +1,6 @@
 """Uploaded files in memory: their limits, the memory budget of the process, zip archives, memory files."""
 
 import gc
-import os
 import re
 import threading
 import time
@@ -9,12 +8,13 @@ import weakref
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from covid_monai.core.memory_file import memory_file
 from covid_monai.core.number_format import format_count
 
 if TYPE_CHECKING:
@@ -256,29 +256,9 @@ def plain_name(path: str) -> str:
     return printable[-255:] or "unnamed"
 
 
-@contextmanager
-def in_memory(upload: Upload) -> Iterator[Path]:
-    """Give an upload a path, for readers that need one; it lies on no disk, and ends with the block.
-
-    The path has no suffix: the content decides, as everywhere in `covid_monai.readers`. Other processes of
-    the same user may open it too.
-    """
-    descriptor = os.memfd_create("upload", os.MFD_CLOEXEC)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(upload.data)
-        file.flush()
-        yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
-
-
-def replace_name(detail: str | None, old: str, new: str) -> str | None:
-    """Replace the file name at the beginning of a reader's message.
-
-    >>> replace_name("7: the file is empty", "7", "image.dcm")
-    'image.dcm: the file is empty'
-    """
-    if detail is None or not detail.startswith(f"{old}: "):
-        return detail
-    return f"{new}: {detail.removeprefix(f'{old}: ')}"
+def in_memory(upload: Upload) -> AbstractContextManager[Path]:
+    """Give an upload a path, for readers that need one; it lies on no disk, and ends with the block."""
+    return memory_file(upload.data)
 
 
 def _mib(size: int) -> str:

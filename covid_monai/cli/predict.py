@@ -92,7 +92,7 @@ def _with_outputs(
 
     What the explanations need is loaded now, because the folder of an exported zip is deleted.
     """
-    predictions, made = classifier.predict(files), datetime.now().astimezone()
+    predictions, made = iter(classifier.predict(files)), datetime.now().astimezone()
     if dicom_output is not None:
         from covid_monai.results import ResultObjects
 

@@ -1,10 +1,11 @@
-"""Classification of image files: one `Prediction` per file, in order and in bounded memory."""
+"""Classification of images: one `Prediction` per image, in order and in bounded memory."""
 
 import logging
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
 from covid_monai.core.errors import exception_chain, first_line
+from covid_monai.core.memory_file import replace_name
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import DecoderNotStarted, RefusedImage, Status, UnreadableImage
 from covid_monai.dicom.view import check_view
@@ -25,6 +27,7 @@ from covid_monai.gate.gate import Gate
 from covid_monai.inference.backends import choose_backend, load_backend
 from covid_monai.inference.decision import compute_probabilities, find_prediction_set, make_decision
 from covid_monai.inference.grad_cam import HeatmapGenerator, ImageWithHeatmap, affine_to_image
+from covid_monai.inference.image_inputs import ImageInput, ImageLike, one_image, several_images
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
 
@@ -81,15 +84,30 @@ class Classifier:
         self._preprocessing = bundle.preprocessing
         self._batch_size, self._workers = batch_size, workers
 
-    def predict(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
-        """Classify image files, in the order given.
+    def predict(self, images: ImageLike | Iterable[ImageLike]) -> Iterable[Prediction]:
+        """Classify images, in the order given, one record for each.
 
-        At most two batches are in memory: while the network computes one, the next is read. No file stops
-        the others: a file that cannot be classified yields a record with the reason.
+        At most two batches are in memory: while the network computes one, the next is read. No image stops
+        the others: an image that cannot be classified yields a record with the reason.
 
         Args:
-            paths: DICOM, JPEG or PNG files.
+            images: One image, or an iterable of images. An image is a path of a DICOM, JPEG or PNG file; a
+                pydicom dataset, which gives what its file gives; or an array or tensor as it is displayed,
+                rows first and bone bright, `[H, W]` or `[1, H, W]`: uint8 or uint16, which give what a PNG
+                of these pixels gives, or floating-point numbers from 0 to 1. `[H, W, 3]` of uint8 is RGB.
+                A dataset or an array is called "dataset 0" or "array 0" in its record, by its position.
+
+        Returns:
+            A list of one record for one image, else an iterator over the records.
+
+        Raises:
+            TypeError: If anything is not an image. An iterator is checked while it is read.
         """
+        if (image := one_image(images)) is not None:
+            return list(self._predict(iter([image])))
+        return self._predict(several_images(images))
+
+    def _predict(self, images: Iterator[ImageInput]) -> Iterator[Prediction]:
         # Several files in parallel use the cores better than torch's own threads within one file. Setting
         # their number in one thread sets it for all later threads, so it is restored at the end. It is not
         # set for the torch backend, whose network would run on one core.
@@ -98,9 +116,8 @@ class Classifier:
         pool = ThreadPoolExecutor(self._workers, "preprocess", torch.set_num_threads, (threads_per_file,))
         ahead: deque[list[tuple[str, Future]]] = deque()
         try:
-            files_left = map(str, paths)
-            while files := list(islice(files_left, self._batch_size)):
-                ahead.append([(file, pool.submit(self._load, file)) for file in files])
+            while batch := list(islice(images, self._batch_size)):
+                ahead.append([(image.name, pool.submit(self._load, image)) for image in batch])
                 if len(ahead) > 1:
                     yield from self._classify(ahead.popleft())
             while ahead:
@@ -142,17 +159,24 @@ class Classifier:
         """Grad-CAM of the network in PyTorch, whatever the backend, because it needs gradients."""
         return HeatmapGenerator(self._bundle.load_network(self.device))
 
-    def _load(self, file: str) -> NDArray[np.float32] | Prediction:
+    def _load(self, source: ImageInput) -> NDArray[np.float32] | Prediction:
+        name_of_file = ""
         try:
-            # Absolute, because MONAI expands a leading "~", with which a file's name may start.
-            image = self._preprocessing({"image": os.path.abspath(file)})["image"]  # noqa: PTH100
+            with source.open() as path:
+                name_of_file = path.name
+                # Absolute, because MONAI expands a leading "~", with which a file's name may start.
+                image = self._preprocessing({"image": os.path.abspath(path)})["image"]  # noqa: PTH100
             check_view(image.meta)
             if self.gate is not None:
                 self.gate.check(image.as_tensor())
             pixels: NDArray[np.float32] = image.numpy()
             return pixels
         except Exception as error:  # noqa: BLE001  # a bad file of any kind must not stop the others
-            return self._failure(file, error)
+            failure = self._failure(source.name, error)
+            if source.is_file:
+                return failure
+            detail = replace_name(failure.detail, name_of_file, source.name)
+            return replace(failure, detail=detail if name_of_file else f"{source.name}: {detail}")
 
     def _classify(self, batch: list[tuple[str, Future]]) -> Iterator[Prediction]:
         loaded = [(file, future.result()) for file, future in batch]

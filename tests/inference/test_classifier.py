@@ -19,6 +19,7 @@ from covid_monai.datasets.prepare import open_image
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.inference.classifier import Classifier, choose_device
+from covid_monai.inference.image_inputs import ImageInput
 from covid_monai.readers import read_radiograph
 from covid_monai.readers.image_files import find_image_files
 
@@ -215,7 +216,7 @@ def test_output_that_is_no_number_is_an_error_and_no_class(tmp_path):
 def test_network_failure_on_one_image_spares_the_batch(bundle, tmp_path, monkeypatch):
     classifier = Classifier(bundle.root, device="cpu", batch_size=4)
     files = [write_png(tmp_path / f"{seed}.png", seed=seed) for seed in range(4)]
-    poison = classifier._load(str(files[2]))
+    poison = classifier._load(ImageInput(files[2], 2))
     logits = classifier._logits
 
     def failing(images):
