@@ -34,7 +34,7 @@ from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import Datalist, read_datalist
 from covid_monai.evaluation.metrics.paired_comparison import compare_predictions
 from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
-from covid_monai.networks import classifier_head, parameter_groups
+from covid_monai.networks.build import classifier_head, parameter_groups
 from covid_monai.training.batches import AutocastInferer, PrepareImageBatch
 from covid_monai.training.dataset import RadiographDataset, split_normalization
 from covid_monai.training.handlers import AverageWeights

@@ -90,7 +90,7 @@ class Bundle:
 
     @property
     def network_name(self) -> str:
-        """Name of the network, one of `covid_monai.networks.NETWORK_NAMES`."""
+        """Name of the network, one of `covid_monai.networks.build.NETWORK_NAMES`."""
         return str(self._parser["network_name"])
 
     @property

@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_outputs(dicom_output: Path | None, report: Path | None, *, pdf: bool, images: int) -> None:
-    """Refuse outputs that could not be written, before any image is read.
-
-    Raises:
-        ValueError: If the folder of the DICOM objects is a file, or `--pdf` is given without it; if the
-            report does not end in .pdf or is a folder, or there are too many images for it.
-        ImportError: If the extra is missing; the message names it.
-    """
+    """Refuse outputs that could not be written, before any image is read; name an extra that is missing."""
     if pdf and dicom_output is None:
         raise ValueError("--pdf needs --dicom-output DIR. Name the folder too.")
     if dicom_output is not None:
@@ -45,15 +39,10 @@ def check_outputs(dicom_output: Path | None, report: Path | None, *, pdf: bool, 
 
 @dataclass
 class OutputSummary:
-    """What became of the outputs beside the records.
+    """What became of the outputs beside the records."""
 
-    Args:
-        lines: What was written, for the end of the run.
-        failures: Sentences about outputs that could not be made or written; each makes the exit code 1.
-    """
-
-    lines: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)  # what was written, for the end of the run
+    failures: list[str] = field(default_factory=list)  # outputs that are missing; each makes the exit code 1
 
     def add_failure(self, file: str, missing: str, error: Exception) -> None:
         """Remember that an output is missing; the text of an unknown error may name the patient."""

@@ -33,25 +33,18 @@ class ProgressBar(NamedTuple):
 def progress_bar(description: str, total: int, *, unit: str = "images") -> Iterator[ProgressBar]:
     """Show a progress bar while the block runs; it disappears at the end.
 
-    Args:
-        description: Name of the work, such as "opening files".
-        total: Number of items.
-        unit: Name of the items, in the plural.
+    `description` names the work, such as "opening files", and `unit` its `total` items, in the plural.
     """
     # Imported here, because `covid-monai --help` does not need it.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        "{task.fields[speed]}",
-        TimeRemainingColumn(),
-    )
+    parts = (BarColumn(), MofNCompleteColumn(), "{task.fields[speed]}", TimeRemainingColumn())
     console = Console(stderr=True)
     watched = sys.stderr.isatty() and not console.is_dumb_terminal
-    with Progress(*columns, console=console, transient=True, disable=not watched) as progress:
+    with Progress(
+        "{task.description}", *parts, console=console, transient=True, disable=not watched
+    ) as progress:
         yield ProgressBar(progress, progress.add_task(description, total=total, speed=unit), unit)
 
 

@@ -52,15 +52,12 @@ class RefusalReason(StrEnum):
 class RefusedImage(ValueError):
     """A readable file that the classifier is not made for.
 
-    Args:
-        reason: Rule that refused the file.
-        detail: One sentence for a person: what was found, and what was expected.
+    `reason` is the rule that refused the file; `detail` tells a person what was found and what was expected.
     """
 
     def __init__(self, reason: RefusalReason, detail: str) -> None:
         super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
+        self.reason, self.detail = reason, detail
 
 
 class DecoderNotStarted(ChildProcessError):

@@ -52,10 +52,9 @@ def list_input_files(inputs: Sequence[Path], *, output: Path) -> list[Path]:
         if not path.is_file() and not path.is_dir():
             raise FileNotFoundError(f"Input {number} does not exist. Give a DICOM file or a folder.")
         source = path.resolve()
-        if source == target or source in target.parents or target in source.parents:
-            raise ValueError(
-                f"Input {number} and the output lie inside each other. Give an output folder elsewhere."
-            )
+        if source.is_relative_to(target) or target.is_relative_to(source):
+            problem = f"Input {number} and the output lie inside each other."
+            raise ValueError(f"{problem} Give an output folder elsewhere.")
         found += [path] if path.is_file() else _files_below(path, number)
     if not found:
         raise FileNotFoundError("The inputs hold no file. Give DICOM files, or folders that hold some.")
@@ -211,9 +210,8 @@ def _read(path: Path, *, stop_before_pixels: bool = False) -> FileDataset:
 
 def _files_below(folder: Path, number: int) -> Iterator[Path]:
     def refuse(_: OSError) -> None:
-        raise PermissionError(
-            f"A folder in input {number} cannot be opened. Give yourself permission to read it."
-        ) from None
+        problem = f"A folder in input {number} cannot be opened."
+        raise PermissionError(f"{problem} Give yourself permission to read it.") from None
 
     return files_below(folder, hidden=True, follow_links=False, on_error=refuse)
 

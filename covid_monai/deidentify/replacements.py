@@ -82,9 +82,8 @@ def find_patient(ds: Dataset) -> str:
 def load_key(path: Path) -> Pseudonyms:
     """Read a key file that only its owner may read."""
     if not path.is_file():
-        raise FileNotFoundError(
-            f"The key file {path} does not exist. Add --new-key to make one, once for all sites."
-        )
+        way_out = "Add --new-key to make one, once for all sites."
+        raise FileNotFoundError(f"The key file {path} does not exist. {way_out}")
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise PermissionError(f"Other users may read the key file {path}. Run: chmod 600 {path}")
     try:
@@ -92,10 +91,8 @@ def load_key(path: Path) -> Pseudonyms:
     except ValueError:
         key = b""
     if len(key) != _KEY_BYTES:  # the content itself stays out of the message
-        raise ValueError(
-            f"The key file {path} does not hold a key. Give a file that --new-key wrote: "
-            f"{2 * _KEY_BYTES} hexadecimal digits."
-        )
+        way_out = f"Give a file that --new-key wrote: {2 * _KEY_BYTES} hexadecimal digits."
+        raise ValueError(f"The key file {path} does not hold a key. {way_out}")
     return Pseudonyms(key)
 
 

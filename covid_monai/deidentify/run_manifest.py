@@ -72,8 +72,7 @@ class RunManifest:
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        self.folder, self.settings = folder, settings
-        self.path = folder / MANIFEST
+        self.folder, self.settings, self.path = folder, settings, folder / MANIFEST
         self.copies: dict[str, CopyRecord] = {}
 
     @contextmanager

@@ -1,9 +1,10 @@
 """The `study` part of an experiment's YAML: which images, which protocol, what was published."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,8 @@ def read_study(path: str | Path) -> Study:
         raise FileNotFoundError(f"The experiment {path} does not exist. Choose one of configs/experiments/.")
     content = ConfigParser.load_config_file(str(path)).get("study")
     if not isinstance(content, dict):
-        raise ValueError(
-            f"{path} has no `study`, so it is only an overlay for training. Give a file with `study`."
-        )
+        problem = f"{path} has no `study`, so it is only an overlay for training."
+        raise ValueError(f"{problem} Give a file with `study`.")
     known = set(Study.__dataclass_fields__) - {"path"}
     unknown, missing = set(content) - known, {"title", "sources", "protocol"} - set(content)
     if unknown or missing:
@@ -93,12 +93,10 @@ def select_images(items: Sequence[Item], rules: Sequence[Mapping[str, Any]]) -> 
 
 def _patients_in_turn(items: Sequence[Item]) -> list[Item]:
     """Return the first image of each patient, then the second of each, and so on, each by path."""
-    seen: Counter[str] = Counter()
-    turns = []
-    for item in sorted(items, key=lambda item: str(item["image"])):
-        turns.append((seen[item["patient"]], item))
-        seen[item["patient"]] += 1
-    return [item for _, item in sorted(turns, key=lambda pair: pair[0])]
+    turns: defaultdict[str, Iterator[int]] = defaultdict(count)
+    by_path = sorted(items, key=lambda item: str(item["image"]))
+    # `sorted` asks for each key once, in the order of the items.
+    return sorted(by_path, key=lambda item: next(turns[item["patient"]]))
 
 
 def _matches(item: Item, rule: Mapping[str, Any]) -> bool:

@@ -110,9 +110,8 @@ def _run_folds(
     waiting = [run for run in runs if not (run / "evaluation" / "predictions.csv").is_file()]
     started = time.perf_counter()
     for number, (run, datalist) in enumerate(zip(runs, folds.values(), strict=True), start=1):
-        left = "finished already"
-        if run in waiting:
-            left = _remaining_time(waiting.index(run), len(waiting), started)
+        done = waiting.index(run) if run in waiting else None
+        left = "finished already" if done is None else _remaining_time(done, len(waiting), started)
         logger.info("%s: fold %s (%d of %d), %s", folder.name, run.name, number, len(folds), left)
         if run in waiting:
             own = {"datalist": str(datalist), "output_dir": str(run), "resume": True}

@@ -37,17 +37,11 @@ _SOURCE_DATE_EPOCH = "315532800"  # 1980-01-01: files in the wheel carry no time
 
 
 def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequence[Path] = ()) -> Path:
-    """Write `NAME-VERSION.zip`, or nothing if an exported network differs from the checkpoint.
+    """Write `NAME-VERSION.zip` into the folder `output`, and return its path.
 
-    A clean checkout of the same commit, the same weights and installed packages give the same bytes.
-
-    Args:
-        bundle_dir: Bundle with trained weights.
-        output: Folder for the archive.
-        images: Folders or files of images to compare the networks on, beside twelve phantoms.
-
-    Returns:
-        Path of the archive.
+    Nothing is written if an exported network differs from the checkpoint on twelve phantoms or on `images`
+    (files or folders). A clean checkout of the same commit, the same weights and installed packages give the
+    same bytes.
 
     Raises:
         FileExistsError: `output` is a file, or holds an export of other weights under the same name.
@@ -168,11 +162,8 @@ def verify_bundle(path: str | Path) -> dict[str, Any]:
     Digests show damage, not the author: whoever changes a file can write its digest too. Weights are read
     without running code in them. `configs/*.yaml` are code, as in every MONAI bundle.
 
-    Args:
-        path: Archive of `covid-monai export`, or the folder that it was unpacked to.
-
-    Returns:
-        The archive's record (`export.json`), with the parity measured here.
+    `path` is the archive, or the folder that it was unpacked to. The result is the archive's record
+    (`export.json`), with the parity measured here.
 
     Raises:
         ArchiveError: Something is wrong; the message names everything that is.

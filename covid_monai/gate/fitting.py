@@ -26,10 +26,8 @@ def fit_gate(bundle: Bundle, train_records: Sequence[dict], val_records: Sequenc
     images. No outlier is needed. The pose comes from a logistic regression of training images that are
     turned and inverted on purpose, and mirrored, because a mirrored image is not refused.
 
-    Args:
-        bundle: Bundle with its final weights.
-        train_records: Records with `image` (path); at most `MAX_IMAGES` of them are used, drawn at random.
-        val_records: Records that set the limit, used in the same way.
+    The bundle has its final weights. Records have an `image` (path); at most `MAX_IMAGES` of each are used,
+    drawn at random.
 
     Reference: Lee 2018 (Mahalanobis distance against outliers); Ledoit and Wolf 2004.
     """
@@ -38,9 +36,7 @@ def fit_gate(bundle: Bundle, train_records: Sequence[dict], val_records: Sequenc
             "The input gate needs at least two training images and two validation images; there are "
             f"{len(train_records)} and {len(val_records)}. Prepare the datalist with more images."
         )
-    training, validation = (
-        describe_files(bundle, _draw(records)) for records in (train_records, val_records)
-    )
+    training, validation = (describe_files(bundle, _draw(each)) for each in (train_records, val_records))
     return _with_limit(_fit_statistics(bundle, training), validation, training_images=len(training))
 
 

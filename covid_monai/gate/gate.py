@@ -30,29 +30,17 @@ _PLAIN = ("distance_limit", "weights_sha256", "preprocessing_digest", "fitted_on
 
 @dataclass(frozen=True)
 class Gate:
-    """Statistics of a bundle's training images, and the limits beyond which an image gets no score.
+    """Statistics of a bundle's training images, and the limits beyond which an image gets no score."""
 
-    Args:
-        center: Mean of the descriptors (see `describe`), `[D]`.
-        scale: Standard deviation of the descriptors, `[D]`.
-        precision: Inverse covariance of the standardised descriptors, `[D, D]`.
-        distance_limit: Largest accepted distance; see `distance`.
-        pose_weights: Multinomial logistic regression on thumbnails, `[len(POSES), 16 * 16]`.
-        pose_bias: Intercepts of that regression, `[len(POSES)]`.
-        weights_sha256: Digest of the bundle's `model.pt`, whose training images these are.
-        preprocessing_digest: Digest of the bundle's preprocessing.
-        fitted_on: `training_images`, `validation_images` and `validation_refused`, the share of the latter
-            that the limits refuse.
-    """
-
-    center: Floats
-    scale: Floats
-    precision: Floats
-    distance_limit: float
-    pose_weights: Floats
-    pose_bias: Floats
-    weights_sha256: str
-    preprocessing_digest: str
+    center: Floats  # mean of the descriptors (see `describe`), [D]
+    scale: Floats  # standard deviation of the descriptors, [D]
+    precision: Floats  # inverse covariance of the standardised descriptors, [D, D]
+    distance_limit: float  # largest accepted distance; see `distance`
+    pose_weights: Floats  # multinomial logistic regression on thumbnails, [len(POSES), 16 * 16]
+    pose_bias: Floats  # intercepts of that regression, [len(POSES)]
+    weights_sha256: str  # of the bundle's `model.pt`, whose training images these are
+    preprocessing_digest: str  # of the bundle
+    # `training_images`, `validation_images`, and `validation_refused`: the share that the limits refuse
     fitted_on: dict[str, float]
 
     def distance(self, descriptors: Floats) -> Floats:
@@ -78,12 +66,11 @@ class Gate:
             pose = int(poses.argmax())
             turned_back = -image if pose == _INVERTED else torch.rot90(image, -pose, (1, 2))
             if self.distance(describe(turned_back)) <= self.distance_limit:
-                found = (
-                    f"The image seems to be {POSES[pose]} (probability {format_probability(poses[pose])})."
-                )
+                probability = format_probability(poses[pose])
+                found = f"The image seems to be {POSES[pose]} (probability {probability})."
                 if pose == _INVERTED:
-                    message = f"{found} Give an image with bright bone and dark air."
-                    raise RefusedImage(RefusalReason.INVERTED, message)
+                    way_out = "Give an image with bright bone and dark air."
+                    raise RefusedImage(RefusalReason.INVERTED, f"{found} {way_out}")
                 raise RefusedImage(RefusalReason.NOT_UPRIGHT, f"{found} Turn it upright.")
         if not upright or distance > self.distance_limit:
             raise RefusedImage(

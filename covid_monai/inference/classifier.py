@@ -127,21 +127,14 @@ class Classifier:
             torch.set_num_threads(threads)
 
     def load_explainer(self) -> None:
-        """Load what `explain` needs now and not for the first image, because the bundle may be deleted.
-
-        Raises:
-            ValueError: If the network has no layer for Grad-CAM.
-        """
+        """Load what `explain` needs now and not for the first image, because the bundle may be deleted."""
         self._heatmap  # noqa: B018
 
     def explain(self, path: str | Path, class_name: str) -> ImageWithHeatmap:
         """Compute the heat map of an image: where the evidence for a class lies.
 
-        The file is read again: whole images of two batches would not fit into memory.
-
-        Args:
-            path: File that `predict` has classified.
-            class_name: One of `class_names`.
+        `predict` has classified the file, which is read again: whole images of two batches would not fit
+        into memory.
 
         Raises:
             UnreadableImage: If the file cannot be read any more.

@@ -21,10 +21,8 @@ def check_output(output: str | Path) -> None:
     if str(output) == STDOUT:
         return
     if Path(output).suffix.lower() not in SUFFIXES:
-        raise ValueError(
-            f"{output} cannot be written: results are {' or '.join(SUFFIXES)} files. Name a file that ends "
-            "with one of these."
-        )
+        problem = f"{output} cannot be written: results are {' or '.join(SUFFIXES)} files."
+        raise ValueError(f"{problem} Name a file that ends with one of these.")
     if Path(output).is_dir():
         raise ValueError(f"{output} is a folder. Name a file in it.")
 
@@ -41,9 +39,8 @@ def open_output(output: str | Path, *, class_names: Sequence[str]) -> Iterator[W
     The file gets its name when the block ends without an error. Until then, and after an interruption,
     the finished lines are in `partial_path(output)`. Each line is on disk when the function returns.
 
-    Args:
-        output: File that ends with .jsonl or .csv, or "-" for JSON Lines on the standard output.
-        class_names: Classes for the columns of the CSV, in class order.
+    `output` ends with .jsonl or .csv, or is "-" for JSON Lines on the standard output. The class names, in
+    class order, become columns of the CSV.
     """
     check_output(output)
     if str(output) == STDOUT:

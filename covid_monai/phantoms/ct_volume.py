@@ -23,9 +23,6 @@ def draw_volume(class_name: str, *, seed: int) -> NDArray[np.int16]:
     Returns:
         Array [96, 96, 40] in HU, with `CT_SPACING_MM`; the axes point to the patient's right, front and head.
 
-    Raises:
-        ValueError: If `class_name` is not one of the three.
-
     >>> volume = draw_volume("normal", seed=1)
     >>> volume.shape, int(volume[0, 0, 0]) < -900
     ((96, 96, 40), True)

@@ -186,11 +186,9 @@ def _write_ct(staging: Path, *, root: Path, seed: int) -> None:
     rng = np.random.default_rng([seed, 1])
     staging.mkdir()
     records = []
-    for index, class_name in enumerate(DEFAULT_CLASS_NAMES * _CT_PER_CLASS):
-        patient = _draw_patient(rng, f"PHANTOM-CT-{index + 1:02d}")
-        volume_hu = draw_volume(class_name, seed=patient.seed)
-        image = Path(f"{patient.patient_id}.nii.gz")
-        write_volume(volume_hu, staging, patient)
-        records.append(_record(image, class_name, patient))
+    for number, class_name in enumerate(DEFAULT_CLASS_NAMES * _CT_PER_CLASS, start=1):
+        patient = _draw_patient(rng, f"PHANTOM-CT-{number:02d}")
+        write_volume(draw_volume(class_name, seed=patient.seed), staging, patient)
+        records.append(_record(Path(f"{patient.patient_id}.nii.gz"), class_name, patient))
     splits = split_by_patient(records, validation_fraction=0, test_fraction=0.5, seed=seed)
     _write_datalist(staging / "datalist.json", splits, root=root, images="CT volumes")

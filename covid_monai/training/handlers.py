@@ -20,7 +20,7 @@ from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from covid_monai.networks import backbone_parameters
+from covid_monai.networks.build import backbone_parameters
 from covid_monai.training.sampling import EpochSampler
 
 logger = logging.getLogger("covid_monai.training")

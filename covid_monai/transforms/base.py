@@ -37,11 +37,7 @@ def as_type_of(result: torch.Tensor, image: NdarrayOrTensor) -> NdarrayOrTensor:
 
 
 def require_float(image: NdarrayOrTensor, name: str) -> torch.Tensor:
-    """View `image` as a plain floating-point tensor, for the transform `name`.
-
-    Raises:
-        ValueError: `image` holds integers, whose scale is unknown here.
-    """
+    """View `image` as a plain floating-point tensor; integers, of unknown scale, are a `ValueError`."""
     tensor = as_plain_tensor(image)
     if not tensor.is_floating_point():
         raise ValueError(

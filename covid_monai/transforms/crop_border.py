@@ -4,13 +4,13 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
-from monai.config import KeysCollection, NdarrayOrTensor
+from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
-from monai.transforms import Crop, InvertibleTransform, MapTransform
+from monai.transforms import Crop, InvertibleTransform
 from monai.utils import TransformBackends
 from numpy.typing import NDArray
 
-from covid_monai.transforms.base import as_plain_tensor, as_type_of, require_float
+from covid_monai.transforms.base import EachKey, as_plain_tensor, as_type_of, require_float
 
 DARK_LEVEL = 0.1
 BRIGHT_LEVEL = 0.9
@@ -51,11 +51,7 @@ def find_image(image: NDArray[np.floating]) -> Box:
     frame are gone. Where that would remove more than `MAX_FRACTION` of a side in all, or leave less than
     `MIN_SIZE` pixels, there is no frame, and the box is the whole image.
 
-    Args:
-        image: `[H, W]`, intensities in [0, 1].
-
-    Returns:
-        Top, bottom, left and right of the image; bottom and right exclusive.
+    `image` is `[H, W]` with intensities in [0, 1].
 
     >>> framed = np.pad(np.full((80, 80), 0.5), ((10, 10), (0, 20)))
     >>> find_image(framed)
@@ -108,10 +104,7 @@ class CropBorder(InvertibleTransform):
         return as_type_of(as_plain_tensor(image)[(..., *slices)].contiguous(), image)
 
     def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
-        """Return the image inside its frame, `[C, h, w]`.
-
-        Args:
-            image: `[C, H, W]`, floating point, intensities in [0, 1]; the frame is the same in all channels.
+        """Return the image `[C, h, w]` inside its frame, which is the same in all channels.
 
         Raises:
             ValueError: `image` holds integers, or is not `[C, H, W]`.
@@ -123,19 +116,14 @@ class CropBorder(InvertibleTransform):
         return self.cropper.inverse(data)
 
 
-class CropBorderd(MapTransform, InvertibleTransform):
+class CropBorderd(EachKey, InvertibleTransform):
     """Dictionary version of `CropBorder`; the frame is found on the first key and cut off all of them.
 
-    Args:
-        keys: Keys of images of one height and width (a radiograph first, then its masks).
-        allow_missing_keys: Skip a missing key instead of raising `KeyError`.
+    The keys name images of one height and width: a radiograph first, then its masks. See also `EachKey`.
     """
 
-    backend = CropBorder.backend
-
-    def __init__(self, keys: KeysCollection, *, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transform = CropBorder()
+    array_class = CropBorder
+    transform: CropBorder
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of `data` with the images at `keys` cropped alike."""

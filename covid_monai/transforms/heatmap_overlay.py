@@ -21,11 +21,7 @@ def heatmap_colours(heatmap: ArrayLike) -> NDArray[np.float64]:
 
 
 def overlay_heatmap(
-    image: ArrayLike,
-    heatmap: ArrayLike,
-    *,
-    opacity: float = OPACITY,
-    colours: ArrayLike | None = None,
+    image: ArrayLike, heatmap: ArrayLike, *, opacity: float = OPACITY, colours: ArrayLike | None = None
 ) -> NDArray[np.uint8]:
     """Draw a heat map over a grey image; the hotter a place, the less of the image is visible there.
 

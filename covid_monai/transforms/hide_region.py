@@ -30,8 +30,7 @@ from covid_monai.core.errors import unknown_choice
 from covid_monai.transforms.base import EachKey, as_type_of, require_float
 
 REGIONS = ("lungs", "inside")
-# Half axes of the lungs' region as fractions of half the width and height; see `region_mask`.
-_LUNGS_HALF_AXES = (0.96, 0.88)
+_LUNGS_HALF_AXES = (0.96, 0.88)  # as fractions of half the width and height; see `region_mask`
 _LUNGS_EXPONENT = 4
 _BORDER = 1 / 16
 
@@ -63,9 +62,6 @@ class HideRegion(Transform):
 
     Args:
         region: See `region_mask`.
-
-    Raises:
-        ValueError: The region is unknown.
     """
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012  # MONAI's own attribute
@@ -75,11 +71,7 @@ class HideRegion(Transform):
         self.region = region
 
     def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
-        """Return a copy of a floating-point image `[C, H, W]` with the region filled.
-
-        Raises:
-            ValueError: `image` holds integers.
-        """
+        """Return a copy of a floating-point image `[C, H, W]` with the region filled."""
         filled = require_float(image, "HideRegion").clone()
         hidden = torch.from_numpy(region_mask(self.region, *filled.shape[-2:])).to(filled.device)
         # The mean of the visible part, not of the whole image: the mean of the lungs would reveal opacities.

@@ -37,9 +37,6 @@ def apply_lung_window(
     Returns:
         Same shape as `image_hu`, clipped to [0, 1].
 
-    Raises:
-        ValueError: `window_width` is 1 or less.
-
     Reference: DICOM PS3.3 C.11.2.1.2.1 (VOI LUT Function LINEAR).
 
     >>> apply_lung_window(np.array([-1400.0, -600.0, 200.0])).round(3)
@@ -99,16 +96,10 @@ class LungWindow(Transform):
             raise ValueError("windows is empty. Name at least one window.")
 
     def __call__(self, image_hu: NdarrayOrTensor) -> NdarrayOrTensor:
-        """Window the volume.
-
-        Args:
-            image_hu: `[1, X, Y, Z]` or `[1, H, W]`, in HU.
+        """Window a volume in HU, `[1, X, Y, Z]` or `[1, H, W]`; another number of channels is a `ValueError`.
 
         Returns:
             `[len(windows), ...]`, float32 in [0, 1], same type and metadata as `image_hu`.
-
-        Raises:
-            ValueError: `image_hu` does not have exactly one channel.
         """
         if image_hu.shape[0] != 1:
             raise ValueError(

@@ -34,9 +34,7 @@ def compute_percentiles(
     """
     ordered = np.sort(values.detach().cpu().numpy(), axis=None)  # NaN comes last
     if not float(ordered[-1]) - float(ordered[0]) <= np.finfo(np.float32).max:
-        raise ValueError(
-            "An image that holds NaN or infinite values cannot be rescaled. Check how it was read."
-        )
+        raise ValueError("An image with NaN or infinite values cannot be rescaled. Check how it was read.")
     if foreground_above is not None:
         foreground = ordered[np.searchsorted(ordered, foreground_above, side="right") :]
         ordered = foreground if len(foreground) >= 0.01 * len(ordered) else ordered
@@ -79,15 +77,10 @@ class PercentileRescale(Transform):
     ) -> None:
         if not 0 <= lower < upper <= 100:
             raise ValueError(f"Percentiles need 0 <= lower < upper <= 100, got lower={lower}, upper={upper}.")
-        self.lower = lower
-        self.upper = upper
-        self.foreground_above = foreground_above
+        self.lower, self.upper, self.foreground_above = lower, upper, foreground_above
 
     def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
-        """Rescale all channels together.
-
-        Args:
-            image: `[C, H, W]` or `[C, X, Y, Z]`, any intensities.
+        """Rescale all channels of `[C, H, W]` or `[C, X, Y, Z]` together.
 
         Returns:
             Same type, shape and metadata as `image`, within [0, 1]; same dtype if floating, else float32.

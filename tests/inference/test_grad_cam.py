@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from covid_monai.inference.grad_cam import HeatmapGenerator, target_layer, with_random_weights
-from covid_monai.networks import NETWORK_NAMES, build_network
+from covid_monai.networks.build import NETWORK_NAMES, build_network
 
 HEADS = {
     "resnet10": lambda network, features: network.fc(features.mean(dim=(2, 3))),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from covid_monai.networks import (
+from covid_monai.networks.build import (
     NETWORK_NAMES,
     backbone_parameters,
     build_network,

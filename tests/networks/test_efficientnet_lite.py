@@ -6,12 +6,8 @@ import pytest
 import skimage.data
 import torch
 
-from covid_monai.networks import (
-    build_network,
-    classifier_head,
-    efficientnet_lite,
-    load_pretrained,
-)
+from covid_monai.networks import build_network, efficientnet_lite, load_pretrained
+from covid_monai.networks.build import classifier_head
 
 
 def test_efficientnet_lite_with_its_published_weights_knows_a_cup_of_espresso():

@@ -3,13 +3,9 @@
 import pytest
 import torch
 
-from covid_monai.networks import (
-    IMAGENET_FILES,
-    build_network,
-    classifier_head,
-    efficientnet_lite,
-    load_pretrained,
-)
+from covid_monai.networks import build_network, efficientnet_lite, load_pretrained
+from covid_monai.networks.build import classifier_head
+from covid_monai.networks.pretrained import IMAGENET_FILES
 
 
 @pytest.mark.parametrize("name", ["densenet121", "resnet18"])
