@@ -48,10 +48,7 @@ def export(
 
 
 @app.command()
-def verify(
-    path: Annotated[Path, argument("verify.path")],
-    as_json: JsonOption = False,
-) -> None:
+def verify(path: Annotated[Path, argument("verify.path")], as_json: JsonOption = False) -> None:
     """Check that an exported bundle is complete and that its parts belong together.
 
     The command checks every digest, weights against preprocessing and classes, and the probabilities of

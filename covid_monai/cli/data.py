@@ -14,15 +14,13 @@ from covid_monai.cli.options import (
     SHIPPED_BUNDLE,
     JsonOption,
     argument,
-    complete_lists,
     complete_sources,
-    complete_words,
     option,
     print_json,
     reserve_stdout,
 )
 from covid_monai.core.number_format import format_count
-from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES, RESEARCH_USE
+from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.datasets.datalist import CONFLICT, COPY, SPLITS, group_of
 
 if TYPE_CHECKING:
@@ -62,12 +60,8 @@ def prepare(
     test_fraction: Annotated[float, option("prepare.test_fraction")] = 0.2,
     seed: Annotated[int, option("prepare.seed")] = 0,
     validation_order: Annotated[str, option("prepare.validation_order")] = "random",
-    classes: Annotated[
-        str | None, option("prepare.classes", autocompletion=complete_lists(*DEFAULT_CLASS_NAMES))
-    ] = None,
-    views: Annotated[
-        str | None, option("prepare.views", autocompletion=complete_lists("PA", "AP", "AP SUPINE"))
-    ] = None,
+    classes: Annotated[str | None, option("prepare.classes")] = None,
+    views: Annotated[str | None, option("prepare.views")] = None,
     check_duplicates: Annotated[bool, option("prepare.check_duplicates")] = True,
     label_conflicts: Annotated[str, option("prepare.label_conflicts")] = "drop",
     as_json: JsonOption = False,
@@ -109,9 +103,7 @@ def phantom(
     size: Annotated[int, option("phantom.size")] = 512,
     image_format: Annotated[str, option("phantom.image_format", "--format")] = "mixed",
     ct: Annotated[bool, option("phantom.ct")] = True,
-    marker: Annotated[
-        str | None, option("phantom.marker", autocompletion=complete_words(*DEFAULT_CLASS_NAMES))
-    ] = None,
+    marker: Annotated[str | None, option("phantom.marker")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw synthetic radiographs and CT volumes, to try the software without data of patients."""
@@ -214,9 +206,8 @@ def _tables(datalist: "Datalist") -> "list[Table]":
     table.add_row("all", "images", *(str(len(items)) for items in datalist.splits.values()))
     patients = [{item["patient"] for item in items} for items in datalist.splits.values()]
     table.add_row("", "patients", *(str(len(names)) for names in patients))
-    if not datalist.excluded:
+    if not (reasons := _count_reasons(datalist)):
         return [table]
-    reasons = _count_reasons(datalist)
     more = len(reasons) - _REASONS_SHOWN
     caption = f"{format_count(more, 'more reason')}. " if more > 0 else ""
     left_out = Table(

@@ -73,8 +73,10 @@ def argument(key: str, **settings: Any) -> Any:
 def _words(key: str) -> dict[str, Any]:
     command, name = key.split(".")
     words = dict(_WORDS[command][name])
-    choices = words.pop("complete", None)
-    return words | ({"autocompletion": complete_words(*choices)} if choices else {})
+    for kind, complete in (("complete", complete_words), ("complete_list", complete_lists)):
+        if kind in words:
+            words["autocompletion"] = complete(*words.pop(kind))
+    return words
 
 
 BundleOption = Annotated[Path | None, option("shared.bundle", "--bundle", autocompletion=complete_bundles)]

@@ -48,15 +48,14 @@ def compute_pooled_metrics(runs: Sequence[Path], subsets: Mapping[str, str] | No
 
 def join_test_rows(runs: Sequence[Path], path: Path) -> None:
     """Write the test rows of all folds into one predictions.csv, which `covid-monai compare` reads."""
-    joined = io.StringIO(newline="")
-    writer: csv.DictWriter | None = None
+    rows: list[dict[str, str]] = []
     for run in runs:
         with (run / "evaluation" / "predictions.csv").open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if writer is None:
-                writer = csv.DictWriter(joined, reader.fieldnames or ())
-                writer.writeheader()
-            writer.writerows(row for row in reader if row["split"] == "test")
+            rows += (row for row in csv.DictReader(file) if row["split"] == "test")
+    joined = io.StringIO(newline="")
+    writer = csv.DictWriter(joined, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
     write_text_atomically(path, joined.getvalue())
 
 
@@ -65,8 +64,8 @@ def _read_predictions(runs: Sequence[Path]) -> tuple[PredictionTable, NDArray[np
     for run in runs:
         rows = read_predictions(run / "evaluation" / "predictions.csv").split("test")
         point = Bundle(run).operating_point
-        parts.append(rows)
         likeliest = rows.probabilities.argmax(axis=1)
+        parts.append(rows)
         decisions.append(likeliest if point is None else decide(rows.probabilities, point))
     names = [column.name for column in fields(PredictionTable) if column.name != "class_names"]
     columns: Any = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}

@@ -48,11 +48,7 @@ def run_study(
         sources = [(name, Path(data_dir) / folder) for name, folder in study.sources]
         # The published experiments used contradicting images as their collections label them.
         everything = prepare(
-            sources,
-            output=path,
-            seed=seed,
-            validation_order=study.validation_order,
-            label_conflicts="keep",
+            sources, output=path, seed=seed, validation_order=study.validation_order, label_conflicts="keep"
         )
     folds = _write_folds(study, everything, output / "folds", seed=seed)
     variants = {}
