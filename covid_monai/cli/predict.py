@@ -1,8 +1,7 @@
 """`covid-monai predict`: one record per image file."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,7 @@ from covid_monai.cli.options import (
     find_images,
     option,
 )
-from covid_monai.cli.prediction_outputs import OutputSummary, check_outputs, with_dicom_objects, with_report
+from covid_monai.cli.prediction_outputs import OtherOutputs
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.number_format import format_metric
 from covid_monai.core.progress import with_progress
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from covid_monai.inference import Prediction
-    from covid_monai.inference.classifier import Classifier
 
 _LISTED_FAILURES = 20
 
@@ -56,7 +54,8 @@ def predict(
     """
     output = _choose_output(output, json_lines=json_lines)
     files = find_images(paths)
-    check_outputs(dicom_output, report, pdf=pdf, images=len(files))
+    others = OtherOutputs(dicom_output, report, pdf, images=len(files))
+    others.check()
     bundle_path = bundle if bundle is not None and bundle.is_file() else find_bundle(bundle)
 
     import_monai_for_prediction()
@@ -67,50 +66,23 @@ def predict(
         classifier = Classifier(
             folder, device=device, batch_size=batch_size, workers=workers, backend=backend
         )
-        summary = OutputSummary()
-        predictions = _with_outputs(classifier, files, dicom_output, report, summary, pdf=pdf)
+        predictions = others.write(iter(classifier.predict(files)), classifier)
     predictions = with_progress(predictions, "classifying", total=len(files))
     if output is None:
         outcomes = _print_table(predictions, classifier.class_names)
     else:
         outcomes = _write(predictions, output, classifier.class_names)
-    _print_summary(outcomes, output, summary)
-    if summary.failures or outcomes.total() > outcomes[str(Status.OK)]:
+    _print_summary(outcomes, output, others)
+    if others.failures or outcomes.total() > outcomes[str(Status.OK)]:
         raise typer.Exit(1)
 
 
-def _with_outputs(
-    classifier: "Classifier",
-    files: list[Path],
-    dicom_output: Path | None,
-    report: Path | None,
-    summary: OutputSummary,
-    *,
-    pdf: bool,
-) -> Iterator["Prediction"]:
-    """Predict the files, and write DICOM objects and a PDF report on the way.
-
-    What the explanations need is loaded now, because the folder of an exported zip is deleted.
-    """
-    predictions, made = iter(classifier.predict(files)), datetime.now().astimezone()
-    if dicom_output is not None:
-        from covid_monai.results import ResultObjects
-
-        results = ResultObjects(classifier, pdf=pdf)
-        predictions = with_dicom_objects(predictions, results, dicom_output, summary, made=made)
-    if report is not None:
-        if len(files) == 1:
-            classifier.load_explainer()
-        predictions = with_report(predictions, classifier, report, summary, images=len(files), made=made)
-    return predictions
-
-
-def _print_summary(outcomes: Counter[str], output: str | None, summary: OutputSummary) -> None:
+def _print_summary(outcomes: Counter[str], output: str | None, others: OtherOutputs) -> None:
     written = f" Written to {output}." if output not in (None, "-") else ""
     typer.echo(f"{outcome_counts(outcomes)}{written}", err=True)
     if output is not None:  # the table has this line as its caption
         typer.echo(RESEARCH_USE, err=True)
-    for line in [*map(_printable, summary.failures), *summary.lines]:
+    for line in [*map(_printable, others.failures), *others.lines]:
         typer.echo(line, err=True)
 
 

@@ -63,7 +63,7 @@ def at_one_time(monkeypatch):
         def now(cls, tz=None):
             return MADE.astimezone(tz)
 
-    monkeypatch.setattr("covid_monai.cli.predict.datetime", Stopped)
+    monkeypatch.setattr("covid_monai.cli.prediction_outputs.datetime", Stopped)
 
 
 @pytest.mark.usefixtures("at_one_time")
