@@ -2,7 +2,6 @@
 
 import gc
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.config_item import ConfigComponent
 from monai.utils.module import locate
 
@@ -22,7 +21,6 @@ from covid_monai.core.errors import TRACEBACK, describe_error, unknown_choice
 _READ_BY_NAME = {"imports", "initialize", "run", "training", "finalize", "find_lr", "study"} | {
     *("tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"),
 }
-_REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
 
 
 def composed_config(resolved_ids: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,14 +44,12 @@ def fill_in_values(config: Any, resolved_ids: Mapping[str, Any], *, item_id: str
     Plain are numbers, words, switches, empty values, and lists of these. All others stay as they are written:
     no record of a datalist comes in.
     """
-    if isinstance(config, dict):
-        return {
-            key: fill_in_values(config[key], resolved_ids, item_id=_below(item_id, key)) for key in config
+    if isinstance(config, dict | list):
+        filled = {
+            key: fill_in_values(value, resolved_ids, item_id=name)
+            for key, name, value in ReferenceResolver.iter_subconfigs(item_id, config)
         }
-    if isinstance(config, list):
-        return [
-            fill_in_values(value, resolved_ids, item_id=_below(item_id, i)) for i, value in enumerate(config)
-        ]
+        return filled if isinstance(config, dict) else [*filled.values()]
     if isinstance(config, str) and config[:1] in ("@", "$") and not item_id.startswith("imports"):
         value = resolved_ids.get(config[1:] if config[0] == "@" else item_id, config)
         return copy(value) if is_plain(value) else config
@@ -82,21 +78,32 @@ def check_names(resolved_ids: Mapping[str, Any], own: str | Path) -> None:
     if os.environ.get(TRACEBACK) is None and _is_monai_program():
         sys.excepthook = _one_line(sys.excepthook)
     config, known = composed_config(resolved_ids), ConfigParser.load_config_file(own)
-    used = {name.replace("#", "::") for text in _texts(config) for name in _REFERENCE.findall(text)}
-    problems = [*_unused_names(config, known, used), *_unknown_arguments(config), *_ignored_configs()]
+    items = list(_walk(config))
+    texts = (value for _, value in items if isinstance(value, str))
+    used = {name for text in texts for name in ReferenceResolver.match_refs_pattern(text)}
+    problems = [*_unused_names(config, known, used), *_unknown_arguments(items), *_ignored_configs()]
     if problems:
         raise ValueError(" ".join(problems))
+
+
+def _walk(config: Any, item_id: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the id and the value of everything in a config."""
+    yield item_id, config
+    if isinstance(config, dict | list):
+        for _, name, value in ReferenceResolver.iter_subconfigs(item_id, config):
+            yield from _walk(value, name)
 
 
 def _unused_names(
     section: Mapping[str, Any], known: Mapping[str, Any], used: set[str], *, item_id: str = ""
 ) -> Iterator[str]:
     """Name the keys of a section, and of the sections in it, that are not known and no reference leads to."""
-    read = {name for key in section if _is_read(name := _below(item_id, key), used)}
-    for key, value in section.items():
-        name = _below(item_id, key)
+    names = [name for _, name, _ in ReferenceResolver.iter_subconfigs(item_id, section)]
+    read = {name for name in names if _is_read(name, used)}
+    for key, name, value in ReferenceResolver.iter_subconfigs(item_id, section):
         if key not in known and name not in read and not _runs(value):
-            close = get_close_matches(name, read | {_below(item_id, other) for other in known}, n=1)
+            others = {other for _, other, _ in ReferenceResolver.iter_subconfigs(item_id, known)}
+            close = get_close_matches(name, read | others, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             yield f"The setting {name!r} is unknown: nothing in the config reads it.{hint}"
         elif isinstance(value, dict) and "_target_" not in value and name not in used | _READ_BY_NAME:
@@ -114,17 +121,14 @@ def _runs(value: Any) -> bool:
     return isinstance(value, list) and any(str(step).startswith("$") for step in value)
 
 
-def _unknown_arguments(config: Any, *, item_id: str = "") -> Iterator[str]:
+def _unknown_arguments(items: list[tuple[str, Any]]) -> Iterator[str]:
     """Name the arguments that the parts of a config do not have."""
-    if not isinstance(config, dict | list):
-        return
-    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
-        yield from _unknown_arguments(value, item_id=_below(item_id, key))
-    if isinstance(config, dict) and "_target_" in config:
-        parameters = _parameters(config, item_id)
-        for key in config:
-            if parameters and key not in parameters and not str(key).startswith("_"):
-                yield unknown_choice(f"setting of {item_id}", str(key), parameters)
+    for name, value in items:
+        if ConfigComponent.is_instantiable(value):
+            parameters = _parameters(value, name)
+            for key in value:
+                if parameters and key not in parameters and not str(key).startswith("_"):
+                    yield unknown_choice(f"setting of {name}", str(key), parameters)
 
 
 def _parameters(config: dict, item_id: str) -> list[str]:
@@ -135,9 +139,8 @@ def _parameters(config: dict, item_id: str) -> list[str]:
         parameters = signature(part).parameters.values()
     except (TypeError, ValueError):  # not found, which MONAI names, or written in C
         return []
-    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
-        return []
-    return [parameter.name for parameter in parameters]
+    takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
+    return [] if takes_any else [parameter.name for parameter in parameters]
 
 
 def _ignored_configs() -> Iterator[str]:
@@ -165,17 +168,3 @@ def _one_line(hook: Callable[..., Any]) -> Callable[..., None]:
             hook(kind, error, traceback)
 
     return explain
-
-
-def _texts(config: Any) -> Iterator[str]:
-    if isinstance(config, str):
-        # MONAI reads a reference in an expression, or as the whole of a value.
-        if config.startswith("$") or _REFERENCE.fullmatch(config):
-            yield config
-    elif isinstance(config, dict | list):
-        for value in config.values() if isinstance(config, dict) else config:
-            yield from _texts(value)
-
-
-def _below(item_id: str, key: object) -> str:
-    return f"{item_id}::{key}" if item_id else str(key)

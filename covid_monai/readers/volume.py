@@ -77,12 +77,7 @@ def _read_slices(slices: list[Slice]) -> NDArray[np.float32]:
                     volume[index] = _decode_slice(ds, slices[index])
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            for task in [pool.submit(read_file, file) for file in files]:
-                task.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        list(pool.map(read_file, files))  # an error drops the files that wait
     return volume
 
 

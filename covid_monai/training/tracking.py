@@ -55,7 +55,6 @@ class RunTracker(MLFlowHandler):
         folder: Run folder; its name is the name of the run.
         bundle: Bundle that is trained; its name is the name of the experiment.
         settings: Settings of the run, logged as parameters.
-        components: Name to object whose representation is logged, such as the list of transforms.
         datalist: Datalist of the run. Its counts are logged; the file, which names patients, is not.
         evaluator: Evaluator that has the validation metrics.
     """
@@ -63,7 +62,6 @@ class RunTracker(MLFlowHandler):
     folder: Path
     bundle: Bundle
     settings: RunSettings
-    components: Mapping[str, Any]
     datalist: Datalist
     evaluator: Any
 
@@ -152,8 +150,6 @@ class RunTracker(MLFlowHandler):
         self.client.log_inputs(run_id, [DatasetInput(data)])
         config = yaml.safe_dump(self.settings.config(), sort_keys=False, allow_unicode=True, width=120)
         self.client.log_text(run_id, config, "config/train_resolved.yaml")
-        components = "\n\n".join(f"{name}: {component!r}" for name, component in self.components.items())
-        self.client.log_text(run_id, components + "\n", "config/components.txt")
         self.client.log_text(run_id, _environment(), "environment.txt")
 
 

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle import save_checkpoint
-from covid_monai.bundle.bundle_zip import CHECKSUMS, write_checksums, write_zip
+from covid_monai.bundle.bundle_zip import CHECKSUMS, compute_sha256, write_checksums, write_zip
 from covid_monai.cli.main import app
 from covid_monai.export import export_bundle, verify_bundle
 from covid_monai.export.network_formats import load_parity_images
@@ -280,6 +280,20 @@ def _other_weights(folder, _):
     return _repacked(folder)
 
 
+def _not_finite(folder, _):
+    content = torch.load(folder / "models" / "model.pt", weights_only=True)
+    content["model"]["_fc.bias"][0] = torch.nan
+    torch.save(content, folder / "models" / "model.pt")
+    _change_json(folder / "export.json", weights_sha256=compute_sha256(folder / "models" / "model.pt"))
+    return _repacked(folder)
+
+
+def _not_finite_unpacked(folder, _):
+    path = _not_finite(folder, _)
+    path.unlink()
+    return folder
+
+
 def _put_in(folder, _):
     (folder / "models" / "other.pt").write_bytes(b"x")
     return folder
@@ -298,6 +312,8 @@ CORRUPTIONS = {
     _other_classes: "models/operating_point.json is for the classes normal, pneumonia, covid",
     _pickled_code: "model.pt is damaged, or no training of this project wrote it",
     _other_weights: "gate.npz was fitted for other weights",
+    _not_finite: "model.pt holds values that are infinite or not a number, in _fc.bias",
+    _not_finite_unpacked: "model.pt holds values that are infinite or not a number, in _fc.bias",
     _put_in: "models/other.pt was added",
 }
 
