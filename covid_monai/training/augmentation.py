@@ -37,7 +37,6 @@ class RandomCollimation:
     bright_probability: float
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_probabilities(self.probability, self.side_probability, self.bright_probability)
         if not 0 < self.max_fraction <= 0.25:
             raise ValueError(f"max_fraction is {self.max_fraction}. Choose a number in (0, 0.25].")
@@ -69,7 +68,6 @@ class RandomGamma:
     gamma: tuple[float, float]
 
     def __post_init__(self) -> None:
-        """Check the argument."""
         if not 0 < self.gamma[0] <= 1 <= self.gamma[1]:
             raise ValueError(f"gamma is {self.gamma}. Choose two numbers above 0 on either side of 1.")
 

@@ -59,8 +59,6 @@ class AutocastInferer(Inferer):
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Return logits `[N, num_classes]` for images `[N, C, H, W]`."""
-        if self.precision == "fp16" and inputs.device.type != "cuda":
-            raise ValueError("Precision fp16 needs CUDA. Choose bf16 or fp32 on this device.")
         enabled = self.precision != "fp32"
         with torch.autocast(inputs.device.type, dtype=PRECISIONS[self.precision], enabled=enabled):
             logits = network(inputs, *args, **kwargs)

@@ -67,7 +67,6 @@ class RadiographDataset(Dataset):
                 self._images = self._images[torch.arange(len(files))].to(device)
 
     def __len__(self) -> int:
-        """Count the images."""
         return len(self._labels)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:

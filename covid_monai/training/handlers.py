@@ -253,6 +253,7 @@ class Throughput:
         engine.state.metrics["data_wait_fraction"] = self._waited.value() / elapsed
 
 
+@dataclass(eq=False)
 class EpochReport:
     """Show a progress bar with the loss, and log one line per epoch with the most important metrics.
 
@@ -262,8 +263,7 @@ class EpochReport:
         evaluator: Evaluator whose metrics are logged.
     """
 
-    def __init__(self, evaluator: Any) -> None:
-        self.evaluator = evaluator
+    evaluator: Any
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer; list this handler after the validation handler."""

@@ -16,7 +16,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,24 +144,14 @@ class ImageCache:
 
     def write(self, images: Sequence[tuple[bytes, Tensor]]) -> None:
         """Write pixels `[1, S, S]` uint8 by their content to disk; on failure the cache stays as it was."""
-
-        def write_rows(numbers: list[int]) -> None:
-            with self.path.open("r+b") as file:
-                for (_, image), number in zip(images, numbers, strict=True):
-                    file.seek(number * self.size**2)
-                    file.write(image.numpy().data)
-                file.flush()
-                os.fsync(file.fileno())
-
-        self.enter([(content, checksum(content, image)) for content, image in images], write_rows)
-
-    def enter(self, images: Iterable[tuple[bytes, int]], write: Callable[[list[int]], None]) -> None:
-        """Enter contents with their checksums while `write` puts their pixels into the rows it gets.
-
-        If `write` fails, nothing is entered.
-        """
-        with self.lock():
-            write([self._database.execute(_ENTER, image).fetchall()[0][0] for image in images])
+        with self.lock(), self.path.open("r+b") as file:
+            for content, image in images:
+                entry = (content, checksum(content, image))
+                number = self._database.execute(_ENTER, entry).fetchall()[0][0]
+                file.seek(number * self.size**2)
+                file.write(image.numpy().data)
+            file.flush()
+            os.fsync(file.fileno())
 
     def decode(self, content: bytes, file: str, decode: Decode) -> Tensor:
         """Decode one image, and check its shape and that the content of the file is still the same."""
@@ -242,13 +232,11 @@ class CachedImages:
     decode: Decode
 
     def __post_init__(self) -> None:
-        """Map the rows into memory."""
         self._numbers = torch.tensor([row.number for row in self.rows], dtype=torch.long)
         self._unchecked = torch.ones(len(self.rows), dtype=torch.bool)
         self._map = self.cache.map(int(self._numbers.max()) + 1)
 
     def __len__(self) -> int:
-        """Count the images."""
         return len(self.files)
 
     def __getitem__(self, positions: Tensor) -> Tensor:

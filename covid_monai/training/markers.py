@@ -33,7 +33,6 @@ class RandomMarkers:
     size: tuple[float, float]
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_probabilities(self.probability)
         if isinstance(self.texts, str) or not self.texts or not all(self.texts):
             raise ValueError(f"texts is {self.texts!r}. Give a list of words that are not empty.")

@@ -44,9 +44,8 @@ class RunSettings:
 
     def config(self) -> dict[str, Any]:
         """Return the whole config, with the values of references and expressions where they are plain."""
-        return dict(fill_in_values(composed_config(self.resolved_ids), self.resolved_ids)) | dict(
-            self.digests
-        )
+        config = fill_in_values(composed_config(self.resolved_ids), self.resolved_ids)
+        return {**config, **self.digests}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -82,7 +81,6 @@ class RunFolder:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        """Check the folder and make it a bundle."""
         self.folder = Path(self.folder)
         self.last_path = self.folder / "models" / "last.pt"
         self.best_path = self.folder / "models" / "model.pt"
@@ -131,8 +129,7 @@ class RunFolder:
 
     def _parts(self, trainer: Any) -> dict[str, Any]:
         # MONAI makes the gradient scaler when the run starts.
-        scaler = {} if trainer.scaler is None else {"scaler": trainer.scaler}
-        return self.stateful | scaler
+        return self.stateful | ({"scaler": trainer.scaler} if trainer.scaler else {})
 
     def _check_folder(self) -> None:
         if self.folder.resolve() == self.bundle.root.resolve():

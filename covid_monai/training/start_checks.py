@@ -16,14 +16,14 @@ from covid_monai.training.dataset import CACHES
 from covid_monai.training.sampling import BALANCES
 
 logger = logging.getLogger("covid_monai.training")
-# Smallest value of a whole number; the second ones may also be null.
-_WHOLE = {
-    **dict.fromkeys(["max_epochs", "val_interval", "batch_size", "world_size"], 1),
+# Smallest value of a whole number.
+_MAY_BE_NULL = ("num_workers", "cpu_threads")
+_SMALLEST = {
+    **dict.fromkeys(["max_epochs", "val_interval", "batch_size", "world_size", *_MAY_BE_NULL], 1),
     **dict.fromkeys(["seed", "patience", "freeze_epochs", "rank"], 0),
     "image_size": 32,  # all networks halve the image five times
 }
 _NOT_NEGATIVE = ("weight_decay", "max_norm", "backbone_factor")
-_WHOLE_OR_NULL = {"num_workers": 1, "cpu_threads": 1}
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "learning_rate": ("above 0", lambda value: value > 0),
     **dict.fromkeys(_NOT_NEGATIVE, ("of 0 or more", lambda value: value >= 0)),
@@ -42,13 +42,11 @@ def check_settings(resolved_ids: Mapping[str, Any], device: torch.device) -> Non
     values = fill_in_values(composed_config(resolved_ids), resolved_ids)
     # What an overlay computes in an expression is known when it is used.
     settings = {name: value for name, value in values.items() if not str(value).startswith("$")}
-    problems = [
-        *(text for name, value in settings.items() if (text := _wrong_number(name, value))),
-        *(
-            unknown_choice(name, str(settings[name]), choices)
-            for name, choices in _CHOICES.items()
-            if settings.get(name, next(iter(choices))) not in choices
-        ),
+    problems = [text for name, value in settings.items() if (text := _wrong_number(name, value))]
+    problems += [
+        unknown_choice(name, str(settings[name]), choices)
+        for name, choices in _CHOICES.items()
+        if name in settings and settings[name] not in choices
     ]
     if str(settings.get("resume", False)).lower() not in ("true", "false"):
         problems.append(f"resume is {settings['resume']!r}. Write true or false.")
@@ -81,11 +79,10 @@ def _wrong_number(name: str, value: Any) -> str | None:
             return None
         hint = " YAML reads 1e-3 as a word: write 0.001." if re.fullmatch(r"\d+[eE]-?\d+", str(value)) else ""
         return f"{name} is {value!r}. Give a number {words}.{hint}"
-    smallest = (_WHOLE | _WHOLE_OR_NULL).get(name)
-    if smallest is None or (value is None and name in _WHOLE_OR_NULL):
+    if name not in _SMALLEST or (value is None and name in _MAY_BE_NULL):
         return None
-    right = is_number and isinstance(value, int) and value >= smallest
-    return None if right else f"{name} is {value!r}. Give a whole number of {smallest} or more."
+    right = is_number and isinstance(value, int) and value >= _SMALLEST[name]
+    return None if right else f"{name} is {value!r}. Give a whole number of {_SMALLEST[name]} or more."
 
 
 def check_records(

@@ -66,7 +66,6 @@ class RunTracker(MLFlowHandler):
     evaluator: Any
 
     def __post_init__(self) -> None:
-        """Open the store."""
         self.folder = Path(self.folder)
         if idist.get_rank() == 0:  # several processes would create the database at the same time
             super().__init__(experiment_name=self.bundle.name, run_name=self.folder.resolve().name)
@@ -134,19 +133,11 @@ class RunTracker(MLFlowHandler):
         return run
 
     def _log_settings(self, run_id: str) -> None:
-        values = self.settings.values()
-        counts = {
-            f"{split}/{name}": count
-            for split, classes in self.datalist.counts().items()
-            for name, count in classes.items()
-        }
-        self._log_params(values | counts)
-        data = Dataset(
-            name=self.datalist.path.stem,
-            digest=self.datalist.digest[:36],
-            source_type="local",
-            source=str(self.datalist.path.resolve()),
-        )
+        self._log_params(self.settings.values())
+        for split, counts in self.datalist.counts().items():
+            self._log_params({f"{split}/{name}": count for name, count in counts.items()})
+        path, digest = self.datalist.path, self.datalist.digest[:36]
+        data = Dataset(name=path.stem, digest=digest, source_type="local", source=str(path.resolve()))
         self.client.log_inputs(run_id, [DatasetInput(data)])
         config = yaml.safe_dump(self.settings.config(), sort_keys=False, allow_unicode=True, width=120)
         self.client.log_text(run_id, config, "config/train_resolved.yaml")
