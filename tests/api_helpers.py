@@ -20,11 +20,13 @@ from PIL import Image
 
 from covid_monai.api.application import create_api
 from covid_monai.api.problems import KINDS
-from covid_monai.api.server import address_of, listen
-from covid_monai.api.uploads import MemoryBudget
+from covid_monai.api.server import ServiceSettings, address_of, listen
+from covid_monai.api.uploads import MIB, Limits, MemoryBudget
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 COMMAND = Path(sys.executable).parent / "covid-monai"
+LIMITS = Limits(4 * MIB, max_files=5, max_total_bytes=6 * MIB, max_held_bytes=10 * MIB)
+SETTINGS = ServiceSettings(limits=LIMITS, body_seconds=2.0)
 
 
 @contextmanager

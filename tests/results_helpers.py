@@ -90,6 +90,17 @@ def clock(*, hours):
     return Later
 
 
+def fixed_clock(time):
+    """A class like `datetime` whose clock stands still."""
+
+    class Standing(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return time.astimezone(tz)
+
+    return Standing
+
+
 def run(*command, **options):
     """Standard output of a command that must succeed without a warning."""
     done = subprocess.run(list(map(str, command)), capture_output=True, timeout=120, check=True, **options)

@@ -21,11 +21,6 @@ SCENARIOS = {
 }
 # Modules of more than `LINES` lines without a test of their own, with the test that runs them.
 ELSEWHERE = {
-    "api/openapi.py": "api/test_application.py",
-    "api/problems.py": "api/test_application.py",
-    "api/request_body.py": "api/test_application.py",
-    "api/routes.py": "api/test_application.py",
-    "api/schemas.py": "api/test_application.py",
     "cli/app.py": "app/test_server.py",
     "cli/bundle.py": "cli/test_shell.py",
     "cli/deidentify.py": "deidentify/test_copies.py",
@@ -43,11 +38,6 @@ ELSEWHERE = {
     "inference/output.py": "cli/test_predict.py",
     "phantoms/anatomy.py": "phantoms/test_radiograph.py",
     "phantoms/canvas.py": "phantoms/test_radiograph.py",
-    "results/dicom/codes.py": "results/dicom/test_structured_report.py",
-    "results/dicom/presentation_state.py": "results/dicom/test_result_objects.py",
-    "results/dicom/rendered_objects.py": "results/dicom/test_result_objects.py",
-    "results/dicom/result_series.py": "results/dicom/test_result_objects.py",
-    "results/dicom/source_radiograph.py": "results/dicom/test_result_objects.py",
     "results/pdf/layout.py": "results/pdf/test_image_report.py",
     "results/wording.py": "results/pdf/test_image_report.py",
     "worker/context.py": "worker/test_orthanc.py",

@@ -3,6 +3,7 @@
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,13 +12,16 @@ import pytest
 from dicom_helpers import make_ds, picture, save
 from pacs_helpers import wait_until
 from PIL import Image
-from pydicom import dcmread
+from pydicom import dcmread, dcmwrite
+from results_helpers import MADE, fixed_clock
 
 from covid_monai.api.engine import Busy, Engine
 from covid_monai.api.uploads import (
     Upload,
 )
 from covid_monai.core.vocabulary import Status, UnreadableImage
+from covid_monai.results import ResultObjects
+from covid_monai.results.pdf.image_report import make_image_report
 
 
 @pytest.fixture(scope="module")
@@ -104,25 +108,50 @@ def test_one_caller_too_many_is_told_to_wait_and_a_place_comes_back(classifier, 
         engine.close()
 
 
-def test_results_of_an_upload_are_those_of_its_file(engine, images):
-    from covid_monai.results import ResultObjects
-
+def test_results_of_an_upload_are_those_of_its_file(engine, images, tmp_path, monkeypatch):
+    """Report, heat map and page as the service gives them, and all four objects, byte for byte."""
+    monkeypatch.setattr("covid_monai.api.engine.datetime", fixed_clock(MADE))
     image = next(upload for upload in uploads_of(images) if upload.name == "image.dcm")
     path = next(path for path in images if path.name == "image.dcm")
     (prediction,) = engine.predict([image])
     (of_file,) = engine.classifier.predict([path])
+    results = ResultObjects(engine.classifier, pdf=True)
+    expected = results.of(of_file, MADE)
+    assert [ds.Modality for ds in expected] == ["SR", "OT", "PR", "DOC"]
     for heatmap in (False, True):
-        before = datetime.now().astimezone().replace(microsecond=0)
         file = engine.dicom_object(image, prediction, heatmap=heatmap)
-        ds = dcmread(io.BytesIO(file.data))
-        made = datetime.strptime(ds.ContentDate + ds.ContentTime, "%Y%m%d%H%M%S").astimezone()
-        assert before <= made <= datetime.now().astimezone()
-        expected = ResultObjects(engine.classifier).of(of_file, made)
         assert file.name == f"{expected[heatmap].SOPInstanceUID}.dcm"
-        assert ds == expected[heatmap]
-    assert engine.pdf_report(image, prediction).startswith(b"%PDF")
+        assert dcmread(io.BytesIO(file.data)) == expected[heatmap]
+        assert file.data == bytes_of(expected[heatmap])
+    assert engine.pdf_report(image, prediction) == make_image_report(engine.classifier, of_file, made=MADE)
+
+    # No operation of the service gives the outlines, or the page as a DICOM object.
+    def make(place):
+        named = tmp_path / image.name  # the page shows the name
+        named.symlink_to(place)
+        return results.of(replace(prediction, file=str(named)), MADE)
+
+    found = engine.read(image, make)
+    assert [bytes_of(ds) for ds in found] == [bytes_of(ds) for ds in expected]
     assert engine.explain(image, "covid").image.shape == (200, 200)
     assert np.array_equal(engine.explain(image, "covid").heat, engine.classifier.explain(path, "covid").heat)
+
+
+def bytes_of(ds):
+    content = io.BytesIO()
+    dcmwrite(content, ds, enforce_file_format=True)
+    return content.getvalue()
+
+
+def test_results_have_the_time_of_their_making(engine, images):
+    image = next(upload for upload in uploads_of(images) if upload.name == "image.dcm")
+    (prediction,) = engine.predict([image])
+    for heatmap in (False, True):
+        before = datetime.now().astimezone().replace(microsecond=0)
+        ds = dcmread(io.BytesIO(engine.dicom_object(image, prediction, heatmap=heatmap).data))
+        made = datetime.strptime(ds.ContentDate + ds.ContentTime, "%Y%m%d%H%M%S").astimezone()
+        assert before <= made <= datetime.now().astimezone()
+    assert engine.pdf_report(image, prediction).startswith(b"%PDF")
 
 
 def test_what_has_no_result_objects_is_told_by_its_own_name(engine, images):

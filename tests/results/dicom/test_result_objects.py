@@ -8,15 +8,14 @@ from pathlib import Path
 import pydicom
 import pytest
 from dicom_helpers import make_ds, picture, save
-from PIL import Image
 from pydicom.data import get_testdata_file
-from results_helpers import MADE, NEEDS_DCIODVFY, classified, clock, complaints, refused, small_classifier
+from results_helpers import MADE, NEEDS_DCIODVFY, classified, complaints, refused, small_classifier
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
-from covid_monai.results import NoResultObjects, ObjectKind, ResultObjects, result_uids, write_results
+from covid_monai.results import NoResultObjects, ResultObjects, write_results
 
 pytestmark = pytest.mark.slow
 
@@ -26,29 +25,6 @@ CLASSES = {
     "1.2.840.10008.5.1.4.1.1.11.1": "PR",
     "1.2.840.10008.5.1.4.1.1.104.1": "DOC",
 }
-
-
-@pytest.fixture(scope="module")
-def results(classifier):
-    return ResultObjects(classifier, pdf=True)
-
-
-@pytest.fixture(scope="module")
-def images(phantoms):
-    """A CR and a DX (MONOCHROME1)."""
-    files = sorted((phantoms.parent / "images").glob("*.dcm"))
-    kinds = {pydicom.dcmread(path, stop_before_pixels=True).Modality: path for path in files}
-    return [kinds["CR"], kinds["DX"]]
-
-
-def stored(ds, folder, **elements):
-    """An image with other elements, as a file; None deletes."""
-    for keyword, value in elements.items():
-        if value is None:
-            delattr(ds, keyword)
-        else:
-            setattr(ds, keyword, value)
-    return save(ds, folder / "image.dcm")
 
 
 @NEEDS_DCIODVFY
@@ -108,65 +84,11 @@ def test_compressed_images_get_all_objects(results, classifier, tmp_path, syntax
     assert len(results.of(classified(classifier, save(ds, tmp_path / "image.dcm")), MADE)) == 4
 
 
-def test_a_lossy_image_gives_a_lossy_heat_map(results, classifier, tmp_path):
-    image = stored(make_ds(picture()), tmp_path, LossyImageCompression="01", LossyImageCompressionRatio="7.5")
-    heatmap = results.of(classified(classifier, image), MADE)[1]
-    assert (heatmap.LossyImageCompression, heatmap.LossyImageCompressionRatio) == ("01", 7.5)
-
-
-def test_a_image_stored_in_colour_has_no_presentation_state(results, classifier, tmp_path):
-    pixels = picture()[..., None].repeat(3, axis=2)
-    image = save(
-        make_ds(pixels, sop_class="1.2.840.10008.5.1.4.1.1.7", photometric="RGB"), tmp_path / "a.dcm"
-    )
-    assert [ds.Modality for ds in results.of(classified(classifier, image), MADE)] == ["SR", "OT", "DOC"]
-
-
-def test_each_kind_has_its_own_series_in_the_images_study(results, classifier, images):
-    source = pydicom.dcmread(images[0])
-    objects = results.of(classified(classifier, images[0]), MADE)
-    assert {ds.StudyInstanceUID for ds in objects} == {source.StudyInstanceUID}
-    series = {ds.SeriesInstanceUID for ds in objects}
-    assert len(series) == 4
-    assert source.SeriesInstanceUID not in series
-    assert len({ds.SeriesNumber for ds in objects}) == 4
-    for ds in objects:
-        assert ds.PatientID == source.PatientID
-        assert "research" in ds.SeriesDescription
-
-
-def test_uids_can_be_asked_for_before_anything_is_made(results, classifier, images):
-    source = pydicom.dcmread(images[0])
-    kinds = [ObjectKind.REPORT, ObjectKind.HEATMAP, ObjectKind.PRESENTATION_STATE, ObjectKind.PDF]
-    expected = [result_uids(source.SOPInstanceUID, results.model, kind) for kind in kinds]
-    objects = results.of(classified(classifier, images[0]), MADE)
-    assert expected == [(ds.SeriesInstanceUID, ds.SOPInstanceUID) for ds in objects]
-    assert all(pydicom.uid.UID(uid).is_valid for pair in expected for uid in pair)
-
-
-def test_every_part_of_the_model_changes_the_uids(results):
-    first = result_uids("1.2.3", results.model, ObjectKind.REPORT)
-    for key in results.model:
-        other = result_uids("1.2.3", results.model | {key: "another"}, ObjectKind.REPORT)
-        assert not set(first) & set(other), key
-    assert not set(first) & set(result_uids("1.2.4", results.model, ObjectKind.REPORT))
-
-
 def test_another_operating_point_is_another_model(tmp_path):
     one, other = small_classifier(tmp_path / "one"), small_classifier(tmp_path / "other")
     assert ResultObjects(one).model == ResultObjects(other).model
     other.operating_point.thresholds["covid"] = 0.9
     assert ResultObjects(one).model != ResultObjects(other).model
-
-
-def test_the_same_image_gives_the_same_bytes_an_hour_later(classifier, images, tmp_path, monkeypatch):
-    written = []
-    for folder in (tmp_path / "first", tmp_path / "second"):
-        monkeypatch.setattr("datetime.datetime", clock(hours=len(written)))  # highdicom reads it
-        objects = ResultObjects(classifier, pdf=True).of(classified(classifier, images[0]), MADE)
-        written.append({path.name: path.read_bytes() for path in write_results(objects, folder)})
-    assert written[0] == written[1]
-    assert len(written[0]) == 4
 
 
 def test_files_are_named_by_their_uid_and_replaced(results, classifier, images, tmp_path):
@@ -202,32 +124,6 @@ def test_the_readers_refuse_our_own_results(results, classifier, images, tmp_pat
         with pytest.raises(RefusedImage) as caught:
             read_radiograph(path)
         assert caught.value.reason in (RefusalReason.REPORT, RefusalReason.PRESENTATION_STATE)
-
-
-@pytest.mark.parametrize(
-    "keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"]
-)
-@pytest.mark.parametrize("value", [None, "", "1.2.x", "1..2", "1.2.840." + "9" * 60, "1.02.3"])
-def test_a_image_without_a_valid_uid_is_named(results, classifier, tmp_path, keyword, value):
-    ds = make_ds(picture())
-    if value is None:
-        delattr(ds, keyword)
-    else:
-        ds[keyword] = pydicom.DataElement(keyword, "UI", value, validation_mode=pydicom.config.IGNORE)
-    image = tmp_path / "image.dcm"
-    pydicom.dcmwrite(image, ds, implicit_vr=False, little_endian=True)
-    with pytest.raises(NoResultObjects, match=rf"image.dcm has no (valid )?{keyword}") as caught:
-        results.of(classified(classifier, image), MADE)
-    assert keyword in caught.value.cause
-    assert "Doe" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["image.jpg", "image.png"])
-def test_a_picture_that_is_not_dicom_is_named(results, classifier, tmp_path, name):
-    Image.fromarray(picture()).save(tmp_path / name)
-    with pytest.raises(NoResultObjects, match="not a DICOM file") as caught:
-        results.of(classified(classifier, tmp_path / name), MADE)
-    assert caught.value.cause == "not a DICOM file"
 
 
 def test_heat_map_and_page_can_be_left_out(classifier, images):
