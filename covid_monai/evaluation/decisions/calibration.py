@@ -17,7 +17,7 @@ Willett, Distribution-free inference with hierarchical data, arXiv:2306.06342 (s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -108,17 +108,6 @@ class Calibration(JsonRecord):
         """
         thresholds = np.array([self.conformal[name] for name in self.class_names])
         return self._checked(calibrated) >= thresholds
-
-    @classmethod
-    def _from_values(cls, values: Mapping[str, Any]) -> Self:
-        return cls(
-            tuple(map(str, values["class_names"])),
-            float(values["temperature"]),
-            {str(name): float(threshold) for name, threshold in values["conformal"].items()},
-            float(values["coverage"]),
-            dict(values["chosen_on"]),
-            tuple(map(str, values["notes"])),
-        )
 
     def _checked(self, probabilities: ArrayLike) -> Floats:
         scores = np.asarray(probabilities, dtype=np.float64)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,10 +10,7 @@ from covid_monai.core.atomic_files import write_text_atomically
 
 
 class JsonRecord:
-    """A dataclass that is stored as one JSON file.
-
-    A subclass says in `_from_values` how the values of the file become its fields.
-    """
+    """A dataclass that is stored as one JSON file."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for `json.dumps`."""
@@ -37,7 +34,11 @@ class JsonRecord:
 
     @classmethod
     def _from_values(cls, values: Mapping[str, Any]) -> Self:
-        raise NotImplementedError
+        """Make the record of its fields in the file, where each tuple is a list."""
+        found = {each.name: values[each.name] for each in fields(cls)}  # type: ignore[arg-type]
+        return cls(
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+        )
 
     def save(self, path: Path) -> None:
         """Write the record as JSON, in one step."""

@@ -9,7 +9,7 @@ with m, so it says little with fewer than 200 images.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -54,10 +54,6 @@ class ScoreReference(JsonRecord):
             name: _index(self.counts[name], _count(column, self.edges[name]))
             for name, column in zip(self.class_names, columns, strict=True)
         }
-
-    @classmethod
-    def _from_values(cls, values: Mapping[str, Any]) -> Self:
-        return cls(**{**values, "class_names": tuple(values["class_names"])})
 
 
 def fit_score_reference(

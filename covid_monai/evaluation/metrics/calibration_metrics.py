@@ -10,22 +10,18 @@ from covid_monai.evaluation.metrics.intervals import PatientBootstrap, share_wit
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 
 
-def reliability_bins(
-    rows: PredictionTable, *, resamples: int = 500, seed: int = 0
-) -> dict[str, list[dict[str, Any]]]:
+def reliability_bins(rows: PredictionTable, bootstrap: PatientBootstrap) -> dict[str, list[dict[str, Any]]]:
     """Compute the points of a reliability diagram: mean probability and frequency in ten bins, per class.
 
     Args:
         rows: Images with calibrated probabilities.
-        resamples: Number of resamples of the patients for the intervals.
-        seed: Seed of the resamples.
+        bootstrap: Resamples of their patients, for the intervals.
 
     Returns:
         Class name to bins of about equally many images, by rising probability: `predicted` (mean
         probability), `observed` (share of images of the class), `low`, `high` (95 % interval of `observed`),
         `n` (images). Images of equal probability share a bin, so there may be fewer than ten.
     """
-    bootstrap = PatientBootstrap(rows.patients, resamples=resamples, seed=seed)
     found: dict[str, list[dict[str, Any]]] = {}
     for k, name in enumerate(rows.class_names):
         bins, found[name] = equal_mass_bins(rows.probabilities[:, k]), []
@@ -38,16 +34,13 @@ def reliability_bins(
     return found
 
 
-def abstention(
-    rows: PredictionTable, sets: NDArray[np.bool_], *, resamples: int = 1000, seed: int = 0
-) -> dict[str, Any]:
+def abstention(rows: PredictionTable, sets: NDArray[np.bool_], bootstrap: PatientBootstrap) -> dict[str, Any]:
     """Compute how often prediction sets hold the true class, and how often they name one class.
 
     Args:
         rows: Images with their true classes.
         sets: Shape [N, K], from `Calibration.prediction_sets`.
-        resamples: Number of resamples of the patients for the intervals.
-        seed: Seed of the resamples.
+        bootstrap: Resamples of their patients, for the intervals.
 
     Returns:
         `coverage`, `single` (share of images with a set of one class), `accuracy_when_single`: each
@@ -56,8 +49,6 @@ def abstention(
     """
     sizes = sets.sum(axis=1)
     holds, single = sets[np.arange(len(rows)), rows.labels], sizes == 1
-
-    bootstrap = PatientBootstrap(rows.patients, resamples=resamples, seed=seed)
 
     def share(values: NDArray[np.bool_], among: NDArray[np.bool_] | None = None) -> dict[str, float | None]:
         return share_with_interval(values, bootstrap, among=among).to_json()

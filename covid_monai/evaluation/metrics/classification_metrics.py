@@ -140,31 +140,32 @@ def metrics_from_confusion(confusion: Floats, auroc: Floats, *, occurs: NDArray[
     true_negative = total - cases - decided + true_positive
     # Without cases of a class, its predictive values and F1 mean nothing, although 0 / n can be computed.
     meaning = np.where(occurs, 1.0, np.nan)
-    sensitivity = _ratio(true_positive, cases)
-    specificity = _ratio(true_negative, total - cases)
+    sensitivity = ratio_or_nan(true_positive, cases)
+    specificity = ratio_or_nan(true_negative, total - cases)
     per_class = {
         "auroc": auroc,
         "sensitivity": sensitivity,
         "specificity": specificity,
-        "ppv": _ratio(true_positive, decided) * meaning,
-        "npv": _ratio(true_negative, total - decided) * meaning,
-        "f1": _ratio(2 * true_positive, cases + decided) * meaning,
-        "lr_positive": _ratio(sensitivity, 1 - specificity),
-        "lr_negative": _ratio(1 - sensitivity, specificity),
+        "ppv": ratio_or_nan(true_positive, decided) * meaning,
+        "npv": ratio_or_nan(true_negative, total - decided) * meaning,
+        "f1": ratio_or_nan(2 * true_positive, cases + decided) * meaning,
+        "lr_positive": ratio_or_nan(sensitivity, 1 - specificity),
+        "lr_negative": ratio_or_nan(1 - sensitivity, specificity),
     }
-    accuracy = _ratio(true_positive.sum(axis=-1), total[..., 0])
-    by_chance = _ratio((cases * decided).sum(axis=-1), total[..., 0] ** 2)
+    accuracy = ratio_or_nan(true_positive.sum(axis=-1), total[..., 0])
+    by_chance = ratio_or_nan((cases * decided).sum(axis=-1), total[..., 0] ** 2)
     return {
         "auroc": macro(auroc, occurs),
         "balanced_accuracy": macro(sensitivity, occurs),
         "macro_f1": macro(per_class["f1"], occurs),
         "accuracy": accuracy,
-        "kappa": _ratio(accuracy - by_chance, 1 - by_chance),
+        "kappa": ratio_or_nan(accuracy - by_chance, 1 - by_chance),
         "per_class": per_class,
     }
 
 
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+def ratio_or_nan(numerator: Floats, denominator: Floats) -> Floats:
+    """Divide elementwise; NaN where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
 
 
@@ -217,7 +218,7 @@ def weighted_auroc(cases: Floats, others: Floats) -> Floats:
     array([1.])
     """
     below = np.cumsum(others, axis=1) - others / 2
-    return _ratio(np.einsum("bs,bs->b", cases, below), cases.sum(axis=1) * others.sum(axis=1))
+    return ratio_or_nan(np.einsum("bs,bs->b", cases, below), cases.sum(axis=1) * others.sum(axis=1))
 
 
 def weighted_average_precision(cases: Floats, others: Floats) -> Floats:
@@ -225,7 +226,7 @@ def weighted_average_precision(cases: Floats, others: Floats) -> Floats:
     found = np.cumsum(cases[:, ::-1], axis=1)
     called = found + np.cumsum(others[:, ::-1], axis=1)
     precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-    return _ratio(np.einsum("bs,bs->b", cases[:, ::-1], precision), cases.sum(axis=1))
+    return ratio_or_nan(np.einsum("bs,bs->b", cases[:, ::-1], precision), cases.sum(axis=1))
 
 
 def weighted_ece(

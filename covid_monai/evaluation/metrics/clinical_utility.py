@@ -73,12 +73,10 @@ def _after(ratio: Interval, odds: float) -> Interval:
 def decision_curve(
     labels: NDArray[np.int64],
     probabilities: Floats,
-    patients: NDArray[Any],
     k: int,
+    bootstrap: PatientBootstrap,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
-    resamples: int = 300,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Compute the net benefit of acting on class `k`, with 95 % percentile intervals over patients.
 
@@ -87,11 +85,9 @@ def decision_curve(
     Args:
         labels: Shape [N], true class indices.
         probabilities: Shape [N, K]; calibrated, because the threshold is a probability.
-        patients: Shape [N].
         k: Index of the class on which one would act.
+        bootstrap: Resamples of the patients of these images.
         thresholds: T probabilities between 0 and 1 from which one would act.
-        resamples: Number of resamples of the patients.
-        seed: Seed of the resamples.
 
     Returns:
         `threshold`, `model`, `low`, `high`, `treat_all`, `treat_none`: T numbers each, at the frequency of
@@ -101,7 +97,7 @@ def decision_curve(
         ValueError: If a threshold is not between 0 and 1.
 
     >>> labels, probabilities = np.array([0, 0, 0, 1]), np.array([[0.9, 0.1]] * 3 + [[0.2, 0.8]])
-    >>> curve = decision_curve(labels, probabilities, np.arange(4), 1, thresholds=[0.5])
+    >>> curve = decision_curve(labels, probabilities, 1, PatientBootstrap(range(4)), thresholds=[0.5])
     >>> curve["model"], curve["treat_all"]
     ([0.25], [-0.5])
     """
@@ -112,7 +108,6 @@ def decision_curve(
     is_case = labels == k
     # Contribution of each image [N, T]: 1 for a case that is found, minus the price for a false alarm.
     gain = (probabilities[:, [k]] >= cuts) * np.where(is_case[:, None], 1.0, -price)
-    bootstrap = PatientBootstrap(patients, resamples=resamples, seed=seed)
     draws = np.concatenate([w @ gain / w.sum(axis=1, keepdims=True) for w in bootstrap.image_weights()])
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
     share = is_case.mean()

@@ -40,6 +40,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
 
+from covid_monai.evaluation.metrics.classification_metrics import ratio_or_nan
 from covid_monai.evaluation.metrics.prediction_table import Floats
 
 CONFIDENCE = 0.95  # of every interval: reports say "95 % interval"
@@ -296,12 +297,8 @@ def share_with_interval(
         return Interval(None, None, None)
     hits, images = bootstrap.sums((shares * rows)[:, None]), bootstrap.sums(rows[:, None].astype(np.float64))
     blocks = [(weights @ hits, weights @ images) for weights in bootstrap.patient_weights()]
-    draws = np.concatenate([_ratio(*block)[:, 0] for block in blocks])
+    draws = np.concatenate([ratio_or_nan(*block)[:, 0] for block in blocks])
     return resampled_share(float(shares[rows].mean()), draws, *bootstrap.patients_of(rows))
-
-
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
 
 
 def _means_and_errors(weights: Floats, sums: Floats, images: Floats) -> tuple[Floats, Floats]:

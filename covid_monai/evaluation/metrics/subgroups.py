@@ -24,16 +24,13 @@ AGE_BANDS = ("under 18", "18 to 39", "40 to 64", "65 and over")
 NOT_RECORDED = "not recorded"
 
 
-def subgroup_table(
-    rows: PredictionTable, operating_point: OperatingPoint, *, resamples: int = 500, seed: int = 0
-) -> dict[str, Any]:
+def subgroup_table(rows: PredictionTable, operating_point: OperatingPoint, **settings: int) -> dict[str, Any]:
     """Compute metrics of every view, sex, age band and source.
 
     Args:
         rows: Images with their predictions.
         operating_point: Thresholds, the same for every subgroup.
-        resamples: Number of resamples of the patients for the intervals.
-        seed: Seed of the resamples.
+        settings: `resamples` and `seed` of the `PatientBootstrap` of each subgroup.
 
     Returns:
         `rule`: rule for `thin` (too few patients), in words. `rows`: per subgroup `by`, `name`, `images`,
@@ -41,18 +38,14 @@ def subgroup_table(
         (name to `auroc`, `sensitivity`, `specificity`), each `{"value", "low", "high"}`. Images without a
         value form a subgroup; a property that no image has is left out.
     """
-    known = {
-        "view": np.where(rows.views == "", NOT_RECORDED, rows.views),
-        "sex": np.where(rows.sexes == "", NOT_RECORDED, rows.sexes),
-        "age": age_bands(rows.ages),
-        "source": np.where(rows.sources == "", NOT_RECORDED, rows.sources),
-    }
     table = []
-    for by, names in known.items():
+    ages = age_bands(rows.ages)
+    for by, found in (("view", rows.views), ("sex", rows.sexes), ("age", ages), ("source", rows.sources)):
+        names = np.where(found == "", NOT_RECORDED, found)
         if set(names.tolist()) == {NOT_RECORDED}:
             continue
         for name in sorted(set(names.tolist()), key=_place):
-            cell = _cell(rows.where(names == name), operating_point, resamples=resamples, seed=seed)
+            cell = _cell(rows.where(names == name), operating_point, **settings)
             table.append({"by": by, "name": name, **cell})
     return {"rule": FEW_PATIENTS_RULE, "rows": table}
 

@@ -101,12 +101,7 @@ def _line(index: int) -> dict[str, Any]:
 def plot_reliability(
     curves: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str = "Reliability"
 ) -> Figure:
-    """Plot predicted against observed frequency.
-
-    Args:
-        curves: Result of `reliability_bins`; bins with an undefined value are left out.
-        title: Title.
-    """
+    """Plot predicted against observed frequency; bins of `reliability_bins` without a value are left out."""
     figure, axes = _figure(title)
     axes.plot([0, 1], [0, 1], label="perfect", **_CHANCE)
     for i, (label, all_bins) in enumerate(curves.items()):
@@ -122,14 +117,7 @@ def plot_reliability(
 
 
 def plot_decision_curve(curve: Mapping[str, Any], *, title: str = "Decision curve") -> Figure:
-    """Plot the net benefit of acting on the model against acting on all and on nobody.
-
-    Args:
-        curve: Result of `decision_curve`; None where undefined.
-        title: Title.
-
-    Reference: Vickers and Elkin, Decision curve analysis, Med Decis Making 2006;26:565-574.
-    """
+    """Plot the net benefit of acting on the model against acting on all and on nobody (`decision_curve`)."""
     keys = ("threshold", "model", "treat_all", "low", "high")
     t, model, treat_all, low, high = (_floats(curve[key]) for key in keys)
     top = max(0.05, np.nanmax(np.concatenate([model, treat_all])))
@@ -144,12 +132,7 @@ def plot_decision_curve(curve: Mapping[str, Any], *, title: str = "Decision curv
 
 
 def plot_predictive_values(rows: Sequence[Mapping[str, Any]], *, title: str = "Predictive values") -> Figure:
-    """Plot PPV and NPV at the operating point against the prevalence.
-
-    Args:
-        rows: Result of `predictive_values`; undefined values are None.
-        title: Title.
-    """
+    """Plot PPV and NPV at the operating point against the prevalence (result of `predictive_values`)."""
     x = _floats([row["prevalence"] for row in rows])
     ticks = [tick for tick in (0.001, 0.01, 0.1, 0.5) if x.min() <= tick <= x.max()]
     figure, axes = _figure(title, xscale="log", ylim=(-0.02, 1.02))
@@ -173,7 +156,7 @@ def plot_confusion_matrix(
         confusion: Shape [K, K], counts; rows are the truth, columns the decision. The colour shows the share
             of the row, so that rare classes are visible as well.
         class_names: K names.
-        title: Title, for example "Confusion matrix, test split".
+        title: First line of the title.
     """
     counts = np.asarray(confusion)
     totals = counts.sum(axis=1, keepdims=True)
@@ -205,9 +188,9 @@ def _floats(values: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def figure_to_png(figure: Figure, *, dpi: int = 150) -> bytes:
+def figure_to_png(figure: Figure) -> bytes:
     """Return the figure as a PNG file."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()

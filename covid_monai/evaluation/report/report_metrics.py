@@ -57,6 +57,7 @@ def compute_report_metrics(
     """
     _check(test, operating_point, calibration)
     settings: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    bootstrap = PatientBootstrap(test.patients, **settings)
     point = operating_point or choose_on_validation(validation)
     fitted = calibration or _fit(validation)
     evaluated = evaluate_rows(test, point, **settings)
@@ -70,14 +71,13 @@ def compute_report_metrics(
         "operating_point": point.to_json(),
         "operating_points": _operating_points(test, validation, point, **settings),
         "calibration": fitted and _calibration(calibrated, fitted, calibration is not None, **settings),
-        "abstention": fitted and _abstention(calibrated, fitted, **settings),
+        "abstention": fitted and _abstention(calibrated, fitted, bootstrap),
         "prevalence": {
             name: predictive_values(of_class["sensitivity"], of_class["specificity"])
             for name, of_class in evaluated["per_class"].items()
         },
         "decision_curve": {
-            c: decision_curve(calibrated.labels, calibrated.probabilities, calibrated.patients, k, **settings)
-            for k, c in found
+            c: decision_curve(test.labels, calibrated.probabilities, k, bootstrap) for k, c in found
         },
         "roc": {c: _roc(test.labels == k, test.probabilities[:, k]) for k, c in found},
         "subgroups": subgroup_table(test, point, **settings),
@@ -108,28 +108,18 @@ def choose_on_validation(validation: PredictionTable, datalist_digest: str | Non
     if len(validation) == 0:
         notes = ["There are no validation rows on which thresholds could be chosen."]
         return OperatingPoint.argmax(validation.class_names, notes=notes)
+    origin = {"patients": len(np.unique(validation.patients)), "datalist_digest": datalist_digest}
     return choose_operating_point(
         validation.labels,
         validation.probabilities,
         validation.class_names,
-        chosen_on={
-            "split": "validation",
-            "patients": len(np.unique(validation.patients)),
-            "datalist_digest": datalist_digest,
-        },
+        chosen_on={"split": "validation", **origin},
     )
 
 
-def _fit(validation: PredictionTable) -> Calibration | None:
-    if len(validation) == 0:
-        return None
-    return fit_calibration(
-        validation.labels,
-        validation.probabilities,
-        validation.patients,
-        validation.class_names,
-        chosen_on={"split": "validation"},
-    )
+def _fit(rows: PredictionTable) -> Calibration | None:
+    fitted_on = (rows.labels, rows.probabilities, rows.patients, rows.class_names)
+    return fit_calibration(*fitted_on, chosen_on={"split": "validation"}) if len(rows) else None
 
 
 def _operating_points(
@@ -187,17 +177,18 @@ def _calibration(
         "applied": applied,
         "before": metrics(replace(calibrated, probabilities=fitted.undo(calibrated.probabilities))),
         "after": metrics(calibrated),
-        "reliability": reliability_bins(calibrated, **settings),
+        "reliability": reliability_bins(calibrated, PatientBootstrap(calibrated.patients, **settings)),
     }
 
 
-def _abstention(calibrated: PredictionTable, fitted: Calibration, **settings: int) -> dict[str, Any]:
+def _abstention(
+    calibrated: PredictionTable, fitted: Calibration, bootstrap: PatientBootstrap
+) -> dict[str, Any]:
     sets = fitted.prediction_sets(calibrated.probabilities)
     right = calibrated.probabilities.argmax(axis=1) == calibrated.labels
-    of_all = share_with_interval(right, PatientBootstrap(calibrated.patients, **settings))
     return {
         "coverage_target": fitted.coverage,
         "thresholds": dict(fitted.conformal),
-        "accuracy_of_all": of_all.to_json(),
-        **abstention(calibrated, sets, **settings),
+        "accuracy_of_all": share_with_interval(right, bootstrap).to_json(),
+        **abstention(calibrated, sets, bootstrap),
     }

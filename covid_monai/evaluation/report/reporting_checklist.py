@@ -6,6 +6,7 @@ The items, their answers and the references stand in `reporting_checklist.yaml`.
 import platform
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -73,10 +74,8 @@ def checklist_facts(report: Mapping[str, Any], rows: PredictionTable) -> dict[st
 def _installed_packages() -> dict[str, str]:
     versions = {}
     for package in _PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return versions
 
 

@@ -46,12 +46,7 @@ _STRONG_ASSOCIATION = 0.5
 
 
 def audit_confounding(
-    records: Sequence[Item],
-    class_names: Sequence[str],
-    *,
-    root: str | Path | None = None,
-    workers: int | None = None,
-    seed: int = 0,
+    records: Sequence[Item], class_names: Sequence[str], *, root: Path = Path()
 ) -> dict[str, Any]:
     """Tabulate the label against properties that should not predict it, and let probes try to predict it.
 
@@ -60,8 +55,6 @@ def audit_confounding(
             `group`, `source`, `view`, `sex`, `age`.
         class_names: Names in the order of the labels.
         root: Folder that relative `image` paths start from; the current folder by default.
-        workers: Number of threads that open files; by default as many as Python chooses.
-        seed: Seed of folds and models.
 
     Returns:
         Plain values for JSON. `verdict`: one sentence. `shortcut`: True, False, or None where there are too
@@ -74,18 +67,17 @@ def audit_confounding(
     """
     if not records:
         raise ValueError("The datalist has no records, so there is nothing to audit.")
-    folder = Path(root) if root is not None else Path()
-    properties = read_all_properties([folder / item["image"] for item in records], workers=workers)
+    properties = read_all_properties([root / item["image"] for item in records])
     pairs = [(item, image) for item, image in zip(records, properties, strict=True) if image is not None]
     if not pairs:
         raise ValueError(
-            f"None of the {len(records)} images can be read; the first is {folder / records[0]['image']}. "
+            f"None of the {len(records)} images can be read; the first is {root / records[0]['image']}. "
             "Check the folder of the images."
         )
     items, images = [item for item, _ in pairs], [image for _, image in pairs]
     groups = connected_groups(items)
     tables = confounding_tables(items, images, groups, class_names)
-    probes = _probes(items, images, groups, class_names, seed=seed)
+    probes = _probes(items, images, groups, class_names)
     shortcut, verdict = _verdict(probes, tables)
     return {
         "verdict": verdict,
@@ -99,12 +91,7 @@ def audit_confounding(
 
 
 def _probes(
-    items: Sequence[Item],
-    images: Sequence[ImageProperties],
-    groups: Integers,
-    class_names: Sequence[str],
-    *,
-    seed: int,
+    items: Sequence[Item], images: Sequence[ImageProperties], groups: Integers, class_names: Sequence[str]
 ) -> list[dict[str, Any]]:
     labels = np.array([item["label"] for item in items], dtype=np.int64)
     whole = pixels(images)
@@ -116,10 +103,10 @@ def _probes(
     }
     found = []
     for name, question in _QUESTIONS.items():
-        model = property_model(seed) if name == "file" else None
-        result = cross_validated_auroc(features[name], labels, groups, class_names, seed=seed, model=model)
+        model = property_model() if name == "file" else None
+        result = cross_validated_auroc(features[name], labels, groups, class_names, model=model)
         found.append({"name": name, "question": question, **result})
-    return found + _source_probes(items, whole, labels, groups, class_names, seed=seed)
+    return found + _source_probes(items, whole, labels, groups, class_names)
 
 
 def _source_probes(
@@ -128,19 +115,17 @@ def _source_probes(
     labels: Integers,
     groups: Integers,
     class_names: Sequence[str],
-    *,
-    seed: int,
 ) -> list[dict[str, Any]]:
     """Predict the source from the image, and the label in each source after training on the others."""
     source_of = np.array([str(item.get("source") or "unknown") for item in items])
     names = sorted(set(source_of.tolist()))
     numbers = np.searchsorted(names, source_of)
-    predicted = cross_validated_auroc(whole, numbers.astype(np.int64), groups, names, seed=seed)
+    predicted = cross_validated_auroc(whole, numbers.astype(np.int64), groups, names)
     found = [{"name": "source", "question": "Can the source be predicted from the image?", **predicted}]
     for name in names:
         question = f"After training on all other sources, can the label be predicted for images of {name}?"
         result = (
-            transferred_auroc(whole, labels, groups, class_names, left_out=source_of == name, seed=seed)
+            transferred_auroc(whole, labels, groups, class_names, left_out=source_of == name)
             if len(names) > 1
             else no_auroc("there is only one source")
         )

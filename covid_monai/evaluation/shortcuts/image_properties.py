@@ -4,7 +4,6 @@ Every file is decoded once, JPEG at a reduced size, so that thousands of images 
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy.ndimage import laplace
 
-from covid_monai.core.progress import with_progress
+from covid_monai.core.parallel import map_in_threads
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 
 THUMBNAIL_SIZE = 64
@@ -49,33 +48,20 @@ class ImageProperties:
     sharpness: float
 
 
-def read_all_properties(
-    paths: Sequence[str | Path], *, workers: int | None = None
-) -> list[ImageProperties | None]:
-    """Read the properties of every file, in order; None for a file that cannot be read as one image.
-
-    Args:
-        paths: DICOM files, or any image that Pillow opens.
-        workers: Number of threads; by default as many as Python chooses.
-    """
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            results = pool.map(_properties_or_none, paths)
-            return list(with_progress(results, "reading image properties", total=len(paths)))
-        except BaseException:  # Ctrl-C too: the thousands of files that still wait must not be opened
-            pool.shutdown(cancel_futures=True)
-            raise
+def read_all_properties(paths: Sequence[Path]) -> list[ImageProperties | None]:
+    """Read the properties of every file, in order; None for a file that cannot be read as one image."""
+    return list(map_in_threads(_properties_or_none, paths, "reading image properties", total=len(paths)))
 
 
-def _properties_or_none(path: str | Path) -> ImageProperties | None:
+def _properties_or_none(path: Path) -> ImageProperties | None:
     try:
         return read_properties(path)
     except (RefusedImage, UnreadableImage):
         return None
 
 
-def read_properties(path: str | Path) -> ImageProperties:
-    """Read the properties of one file.
+def read_properties(path: Path) -> ImageProperties:
+    """Read the properties of one file: DICOM, or any image that Pillow opens.
 
     Colour images are converted to grey, because the audit must include images that the classifier refuses.
 
@@ -86,12 +72,12 @@ def read_properties(path: str | Path) -> ImageProperties:
     try:
         image = Image.open(path)
     except UnidentifiedImageError:
-        return _dicom_properties(Path(path))
+        return _dicom_properties(path)
     except (OSError, Image.DecompressionBombError) as error:
         raise UnreadableImage(f"{path} cannot be opened: {error}") from error
     try:
         with image:
-            return _raster_properties(image, Path(path))
+            return _raster_properties(image, path)
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, RefusedImage):
             raise

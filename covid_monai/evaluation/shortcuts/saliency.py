@@ -14,10 +14,10 @@ from skimage.metrics import structural_similarity
 from statsmodels.stats.weightstats import DescrStatsW
 
 from covid_monai.core.number_format import format_metric, format_percent
+from covid_monai.evaluation.metrics.intervals import CONFIDENCE
 
 # Above this rank correlation, the map of an untrained network resembles that of the trained one.
 SIMILAR = 0.5
-_CONFIDENCE = 0.95
 
 
 def lung_share(heatmap: ArrayLike, region: ArrayLike) -> float | None:
@@ -87,7 +87,7 @@ def mean_over_patients(values: NDArray[np.float64], patients: NDArray[Any]) -> d
     means = np.array([values[patients == who].mean() for who in np.unique(patients)])
     if len(means) < 2:
         return {"value": float(means[0]) if len(means) else None, "low": None, "high": None}
-    low, high = DescrStatsW(means).tconfint_mean(1 - _CONFIDENCE)
+    low, high = DescrStatsW(means).tconfint_mean(1 - CONFIDENCE)
     return {"value": float(means.mean()), "low": float(low), "high": float(high)}
 
 

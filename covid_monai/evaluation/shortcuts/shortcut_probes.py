@@ -66,7 +66,7 @@ def file_properties(properties: Sequence[ImageProperties]) -> Features:
     return np.array(rows, dtype=object)
 
 
-def picture_model(seed: int, *, images: int, features: int) -> Pipeline:
+def picture_model(*, images: int, features: int, seed: int = 0) -> Pipeline:
     """Make a model of principal components of the pixels and logistic regression."""
     components = max(1, min(_COMPONENTS, features, images // 2))
     return make_pipeline(
@@ -74,7 +74,7 @@ def picture_model(seed: int, *, images: int, features: int) -> Pipeline:
     )
 
 
-def property_model(seed: int) -> Pipeline:
+def property_model(seed: int = 0) -> Pipeline:
     """Make a model of boosted trees on `file_properties`, whose last two columns are words."""
     numbered = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     encode = make_column_transformer((numbered, [4, 5]), remainder="passthrough")
@@ -87,7 +87,7 @@ def cross_validated_auroc(
     groups: Integers,
     names: Sequence[str],
     *,
-    seed: int,
+    seed: int = 0,
     model: Pipeline | None = None,
 ) -> dict[str, Any]:
     """Compute the AUROC of a probe by cross-validation that keeps every patient in one fold.
@@ -112,7 +112,7 @@ def cross_validated_auroc(
     if (features[kept] == features[kept[0]]).all():
         return no_auroc("these properties are the same for all files")
     if model is None:
-        model = picture_model(seed, images=len(kept), features=features.shape[1])
+        model = picture_model(images=len(kept), features=features.shape[1], seed=seed)
     folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
     probabilities = cross_val_predict(
         model, features[kept], labels[kept], groups=groups[kept], cv=folds, method="predict_proba"
@@ -127,7 +127,7 @@ def transferred_auroc(
     names: Sequence[str],
     *,
     left_out: NDArray[np.bool_],
-    seed: int,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Compute the AUROC on images of one source after training on all others; see `cross_validated_auroc`.
 
@@ -141,7 +141,7 @@ def transferred_auroc(
             f"fewer than two classes have {FEWEST_PATIENTS} patients in this source and elsewhere"
         )
     train, test = rest & np.isin(labels, trained), left_out & np.isin(labels, tested)
-    model = picture_model(seed, images=int(train.sum()), features=features.shape[1])
+    model = picture_model(images=int(train.sum()), features=features.shape[1], seed=seed)
     found = model.fit(features[train], labels[train]).predict_proba(features[test])
     columns = found[:, np.searchsorted(trained, tested)] + 1e-9
     return _scored(

@@ -5,12 +5,13 @@ import pytest
 from evaluation_helpers import FEW, NAMES, predictions, rows
 
 from covid_monai.evaluation.metrics.calibration_metrics import abstention, reliability_bins
+from covid_monai.evaluation.metrics.intervals import PatientBootstrap
 
 
 def test_reliability_bins_hold_all_images():
     test = rows(200)
     for k, name in enumerate(NAMES):
-        bins = reliability_bins(test, **FEW)[name]
+        bins = reliability_bins(test, PatientBootstrap(test.patients, **FEW))[name]
         assert sum(b["n"] for b in bins) == 200
         assert [b["predicted"] for b in bins] == sorted(b["predicted"] for b in bins)
         observed = sum(b["n"] * b["observed"] for b in bins)
@@ -20,7 +21,9 @@ def test_reliability_bins_hold_all_images():
 def test_abstention_counts_sets():
     labels = [0, 0, 1, 1, 2, 2]
     sets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]], dtype=bool)
-    found = abstention(predictions(labels, np.full((6, 3), 1 / 3), range(6)), sets)
+    found = abstention(
+        predictions(labels, np.full((6, 3), 1 / 3), range(6)), sets, PatientBootstrap(range(6))
+    )
     assert found["coverage"]["value"] == pytest.approx(4 / 6)
     assert found["single"]["value"] == pytest.approx(4 / 6)
     assert found["accuracy_when_single"]["value"] == pytest.approx(3 / 4)

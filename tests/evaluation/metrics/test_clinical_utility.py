@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covid_monai.evaluation.metrics.clinical_utility import PREVALENCES, decision_curve, predictive_values
-from covid_monai.evaluation.metrics.intervals import Interval, ratio_interval
+from covid_monai.evaluation.metrics.intervals import Interval, PatientBootstrap, ratio_interval
 
 
 @settings(deadline=None, max_examples=50)
@@ -54,7 +54,8 @@ def test_prevalence_outside_0_to_1_is_refused():
 def test_decision_curve_is_counted_by_hand():
     labels = np.array([0, 0, 0, 1, 1])
     p = np.array([0.1, 0.3, 0.6, 0.4, 0.9])
-    curve = decision_curve(labels, np.column_stack([1 - p, p]), np.arange(5), 1, thresholds=[0.2, 0.5])
+    bootstrap = PatientBootstrap(np.arange(5))
+    curve = decision_curve(labels, np.column_stack([1 - p, p]), 1, bootstrap, thresholds=[0.2, 0.5])
     # At 0.2: both cases found, two false alarms at 1/4 each; at 0.5: one found, one false alarm at 1.
     assert curve["model"] == pytest.approx([(2 - 2 / 4) / 5, (1 - 1) / 5])
     assert curve["treat_all"] == pytest.approx([0.4 - 0.6 / 4, 0.4 - 0.6])
@@ -65,7 +66,7 @@ def test_decision_curve_is_counted_by_hand():
 def test_calling_everybody_is_treating_all():
     test = rows(60, names=("no", "yes"))
     everybody = np.tile([0.0, 1.0], (60, 1))
-    curve = decision_curve(test.labels, everybody, test.patients, 1, **FEW)
+    curve = decision_curve(test.labels, everybody, 1, PatientBootstrap(test.patients, **FEW))
     assert curve["model"] == pytest.approx(curve["treat_all"])
     # What treating all is worth depends on the share of cases, and that is a result of the sample.
     for low, value, high in zip(curve["low"], curve["treat_all"], curve["high"], strict=True):

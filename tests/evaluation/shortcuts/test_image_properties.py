@@ -30,7 +30,7 @@ def test_every_format_gives_the_same_thumbnail(image, tmp_path):
     Image.fromarray((65535 * image).round().astype(np.uint16)).save(tmp_path / "d.png")
     patient = PhantomPatient("PHANTOM-0001", sex="F", age=50, seed=1)
     radiograph_dataset(image, patient, number=1, view="PA", inverted=True).save_as(tmp_path / "e.dcm")
-    facts = read_all_properties(sorted(tmp_path.iterdir()), workers=1)
+    facts = read_all_properties(sorted(tmp_path.iterdir()))
     assert [(f.rows, f.columns) for f in facts] == [(512, 512)] * 5
     assert [f.file_type for f in facts] == ["JPEG", "JPEG", "PNG", "PNG", "DICOM"]
     assert [f.depth for f in facts] == [
@@ -89,7 +89,7 @@ def test_what_cannot_be_looked_at_is_none(image, tmp_path):
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:2000])
     (tmp_path / "words.txt").write_text("no picture")
     paths = [tmp_path / "cut.png", good, tmp_path / "words.txt", tmp_path / "missing.png"]
-    assert [fact is None for fact in read_all_properties(paths, workers=2)] == [True, False, True, True]
+    assert [fact is None for fact in read_all_properties(paths)] == [True, False, True, True]
     for path in (paths[0], paths[2], paths[3]):
         with pytest.raises(UnreadableImage, match=path.name):
             read_properties(path)
