@@ -95,9 +95,8 @@ def _print_manifest(manifest: dict[str, Any], output: Path, *, as_json: bool) ->
         table.add_row(f"{manifest['elements'][name]:,}", outcome)
     Console().print(table)
     if manifest["review"]:
-        typer.echo(
-            "Look at every image under review before you hand the folder on. The report has the paths."
-        )
+        advice = "Look at every image under review before you hand the folder on."
+        typer.echo(f"{advice} The report has the paths.")
     typer.echo(f"Report: {output / 'deidentification.json'}")
 
 

@@ -56,9 +56,8 @@ def evaluate_heatmaps(
     Raises:
         ValueError: If the network has no Grad-CAM layer, or the predictions have no test rows.
     """
-    device = next(network.parameters()).device
+    heatmap, device = HeatmapGenerator(network), next(network.parameters()).device
     images = _Images(dataset, read_predictions(Path(predictions_csv)), operating_point, device)
-    heatmap = HeatmapGenerator(network)
     sample = _sample(images, per_class=images_per_class, seed=seed)
     cases = choose_cases(images.test, images.decisions)
     gallery = [_gallery_entry(images, heatmap, case) for case in with_progress(cases, "heat maps: gallery")]
