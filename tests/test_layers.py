@@ -1,6 +1,7 @@
 """Lower folders never import higher ones, and the light ones stay light."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -124,3 +125,12 @@ main()
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert "1 file:" in result.stderr
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_child_processes_do_not_run_modules_of_the_working_directory():
+    """`python -m` and `-c` search it first, unless they are told not to: it may hold a json.py."""
+    started = re.compile(r"sys\.executable,\s*(\"[^\"]*\")")
+    first = {path.name: set(started.findall(path.read_text())) for path in PACKAGE.rglob("*.py")}
+    found = {name: options for name, options in first.items() if options}
+    assert set(found) == {"archive.py", "decoder_process.py", "network_formats.py"}
+    assert all(options == {'"-P"'} for options in found.values()), found

@@ -6,23 +6,22 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 from covid_monai.api.uploads import Upload, UploadError
 from covid_monai.app.session import ClassifiedImage
 from covid_monai.app.sources import ImageSource
 from covid_monai.core.number_format import format_count
-from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
+from covid_monai.core.vocabulary import Status
 from covid_monai.inference.output import csv_writer
 from covid_monai.inference.prediction import Prediction
-from covid_monai.readers import read_radiograph
-from covid_monai.results.rendering import encode_jpeg, render_image
+from covid_monai.results.rendering import make_thumbnail
 
 if TYPE_CHECKING:
     from covid_monai.api.engine import Engine
 
-THUMBNAIL_SIDE = 96  # pixels
+_thumbnail = partial(make_thumbnail, side=96)
 
 
 @dataclass
@@ -104,7 +103,7 @@ def classify(engine: "Engine", sources: Iterable[ImageSource]) -> Generator[Clas
         source, upload = loaded.popleft()
         # An unreadable file may have ended the process that read it: it is not read again in this one.
         readable = prediction.status is not Status.ERROR
-        yield ClassifiedImage(source, prediction, engine.read(upload, thumbnail) if readable else None)
+        yield ClassifiedImage(source, prediction, engine.read(upload, _thumbnail) if readable else None)
     yield from (image for _, image in failed)
 
 
@@ -119,12 +118,3 @@ def _failed(engine: "Engine", source: ImageSource, error: OSError | UploadError)
         detail=f"{source.name}: {detail}",
     )
     return ClassifiedImage(source, prediction)
-
-
-def thumbnail(path: Path) -> bytes | None:
-    """Draw the image as displayed, small, as JPEG; return None if the file has no single grey image."""
-    try:
-        image, _ = read_radiograph(path, target_size=THUMBNAIL_SIDE)
-    except (RefusedImage, UnreadableImage):
-        return None
-    return encode_jpeg(render_image(image[0], long_side=THUMBNAIL_SIDE))

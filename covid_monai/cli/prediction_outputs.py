@@ -101,12 +101,14 @@ class OtherOutputs:
         self, predictions: Iterator["Prediction"], classifier: "Classifier", path: Path
     ) -> Iterator["Prediction"]:
         """Yield the same predictions, and write the report at the end: a page for one image, else a table."""
+        from covid_monai.results.rendering import make_thumbnail
+
         seen: list[Prediction] = []
-        thumbnails: dict[str, bytes] = {}
+        thumbnails: dict[str, bytes | None] = {}
         for prediction in predictions:
             seen.append(prediction)
             if self.images > 1:
-                thumbnails |= _thumbnail(prediction.file)
+                thumbnails[prediction.file] = make_thumbnail(prediction.file)
             yield prediction
         try:
             from covid_monai.results.pdf.batch_report import make_batch_report
@@ -129,15 +131,3 @@ class OtherOutputs:
         known = isinstance(error, (OSError, UnreadableImage, RefusedImage))
         cause = str(error).rstrip(".") if known else type(error).__name__
         self.failures.append(f"{file}: {missing} ({cause}). Its record is written, and so are other images.")
-
-
-def _thumbnail(file: str) -> dict[str, bytes]:
-    """Return the thumbnail by its file; nothing if the image cannot be read."""
-    from covid_monai.readers import read_radiograph
-    from covid_monai.results.rendering import THUMBNAIL_SIDE, render_thumbnail
-
-    try:
-        (image,), _ = read_radiograph(file, target_size=THUMBNAIL_SIDE)
-    except (UnreadableImage, RefusedImage):
-        return {}
-    return {file: render_thumbnail(image)}

@@ -151,12 +151,8 @@ def apply_modality(stored: Values, ds: Dataset) -> Values:
     return stored * (get_number(ds, "RescaleSlope") or 1.0) + (get_number(ds, "RescaleIntercept") or 0.0)
 
 
-def apply_voi(modality: Values, ds: Dataset) -> Values | None:
-    """Apply the first VOI LUT, else the window (PS3.3 C.11.2), scaled by its output range to [0, 1].
-
-    Returns:
-        Values in [0, 1]. None where the file gives neither, or an invalid window.
-    """
+def _apply_voi(modality: Values, ds: Dataset) -> Values | None:
+    """Apply the first VOI LUT, else the window (PS3.3 C.11.2), to [0, 1]; None if there is no valid one."""
     table = find_lookup_table(ds, "VOILUTSequence", inputs=modality)
     if table is not None:
         return table.apply(modality) / table.top
@@ -250,7 +246,7 @@ def is_inverse(ds: Dataset) -> bool:
 
 def _scale(modality: Values, ds: Dataset, *, counts: NDArray[np.integer], bits_stored: int) -> Values:
     """Scale modality values to [0, 1] by the file's VOI, its full range or percentiles, in this order."""
-    table = apply_voi(modality, ds)
+    table = _apply_voi(modality, ds)
     if bits_stored <= FULL_RANGE_BITS:
         span = float(np.ptp(modality)) or 1.0
         return (modality - modality.min()) / span if table is None else table

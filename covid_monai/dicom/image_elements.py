@@ -18,6 +18,7 @@ from pydicom.tag import BaseTag
 
 from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.dicom.elements import get_encoding, get_number, get_text
+from covid_monai.dicom.pixels.colour import has_equal_channels
 
 # Defined terms (PS3.3 C.7.6.3.1.2, C.11.6.1.2, C.11.2.1.3).
 _TERMS = {
@@ -155,7 +156,7 @@ def _find_planar_configuration(ds: Dataset) -> int:
     if ds["PixelData"].is_undefined_length or bits not in (8, 16) or len(ds.PixelData) < 3 * size * bits // 8:
         return 0
     samples = np.frombuffer(ds.PixelData, f"u{bits // 8}", 3 * size)
-    for configuration, (red, green, blue) in enumerate((samples.reshape(-1, 3).T, samples.reshape(3, -1))):
-        if np.array_equal(red, green) and np.array_equal(green, blue):
+    for configuration, pixels in enumerate((samples.reshape(-1, 3), samples.reshape(3, -1).T)):
+        if has_equal_channels(pixels):
             return configuration
     raise UnreadableImage(f"Planar Configuration is missing from a colour image. {_WAY_OUT}")

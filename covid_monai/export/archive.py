@@ -123,7 +123,7 @@ def build_wheel(folder: Path) -> None:
         for path in map(tree.joinpath, _SOURCES):
             copy = partial(shutil.copytree, ignore=_NO_CACHES) if path.is_dir() else shutil.copy2
             copy(path, Path(temporary) / path.name)
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+        command = [sys.executable, "-P", "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
         command += ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder), temporary]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": _SOURCE_DATE_EPOCH}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, umask=0o022)  # noqa: S603

@@ -44,7 +44,7 @@ def write_formats(bundle: Bundle) -> None:
 
     A new Python process does this, because TorchScript numbers its types by what a process compiled before.
     """
-    command = [sys.executable, "-m", __name__, str(bundle.root)]
+    command = [sys.executable, "-P", "-m", __name__, str(bundle.root)]
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
     if done.returncode:
         raise RuntimeError(

@@ -7,19 +7,17 @@ gets a new one. A file that the child has read within its limits is then read ag
 import json
 import math
 import os
-import resource
-import select
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from covid_monai.core.vocabulary import DecoderNotStarted, RefusedImage, Status, UnreadableImage
+from covid_monai.dicom.pixels.decoder_process import end_child, is_readable, open_answers, start_child
 
 _PYTHON_AND_NUMPY_MIB = 512  # address space of the child before it reads anything
-_START_SECONDS = 120.0  # longest time until the child can read
 
 
 class SandboxResult(NamedTuple):
@@ -44,7 +42,7 @@ class DecodeSandbox:
         self._seconds = seconds
         self._memory_mib = memory_mib
         self._target_size = target_size
-        self._child: subprocess.Popen[str] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
     def check(self, path: Path) -> SandboxResult:
@@ -58,14 +56,14 @@ class DecodeSandbox:
             assert child.stdin is not None
             assert child.stdout is not None
             try:
-                child.stdin.write(f"{path}\n")
+                child.stdin.write(os.fsencode(path) + b"\n")
                 child.stdin.flush()
-                if not select.select([child.stdout], [], [], self._seconds)[0]:
+                if not is_readable(child.stdout, self._seconds):
                     detail = f"Reading the file takes more than {self._seconds:g} s."
                     return self._failed("too_slow", detail)
                 answer = child.stdout.readline()
             except BrokenPipeError:
-                answer = ""
+                answer = b""
             if not answer:
                 return self._failed("decoder_crashed", "Reading the file ends the process that reads it.")
             status, reason, detail = json.loads(answer)
@@ -77,33 +75,15 @@ class DecodeSandbox:
         self._end()
         return SandboxResult(Status.ERROR, reason, detail)
 
-    def _running_child(self) -> "subprocess.Popen[str]":
+    def _running_child(self) -> "subprocess.Popen[bytes]":
         if self._child is None or self._child.poll() is not None:
-            # One thread each: the address space of idle threads' stacks counts, too.
-            environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
             limits = (self._memory_mib, math.ceil(self._seconds) + 1, self._target_size or 0)
-            command = [sys.executable, "-m", "covid_monai.readers.sandbox", *map(str, limits)]
-            try:
-                self._child = subprocess.Popen(  # noqa: S603
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-                    start_new_session=True,  # Ctrl-C in a terminal is for the parent
-                )  # fmt: skip
-            except OSError as error:
-                raise DecoderNotStarted(
-                    f"The decode process cannot be started ({error.strerror})."
-                ) from error
-            answers = self._child.stdout
-            assert answers is not None
-            # Ready: the start of the child does not count as the file's time.
-            if not select.select([answers], [], [], _START_SECONDS)[0] or not answers.readline():
-                self._end()
-                raise DecoderNotStarted("The decode process ends or blocks before it reads any file.")
+            self._child = start_child(__name__, *map(str, limits))
         return self._child
 
     def _end(self) -> None:
         if self._child is not None:
-            self._child.kill()
-            self._child.communicate()
+            end_child(self._child)
             self._child = None
 
     def close(self) -> None:
@@ -138,15 +118,12 @@ def _serve(memory_mib: int, seconds: int, target_size: int) -> None:
     import covid_monai.readers.radiograph  # noqa: F401 (loaded before the time of the first file starts)
 
     warnings.simplefilter("ignore")
-    limit = (memory_mib + _PYTHON_AND_NUMPY_MIB) << 20
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the patient's image
-    answers: Any = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # decoders print to the standard output at times
-    print("ready", file=answers, flush=True)
-    for line in sys.stdin:
+    answers = open_answers((memory_mib + _PYTHON_AND_NUMPY_MIB) << 20)
+    for line in sys.stdin.buffer:
         signal.alarm(seconds)  # ends a child whose parent was killed meanwhile
-        print(json.dumps(_try_to_read(line.rstrip("\n"), target_size)), file=answers, flush=True)
+        answer = _try_to_read(os.fsdecode(line.rstrip(b"\n")), target_size)
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
         signal.alarm(0)
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from covid_monai.core.vocabulary import RESEARCH_USE
+from covid_monai.core.vocabulary import RESEARCH_USE, RefusedImage, UnreadableImage
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
+from covid_monai.readers import read_radiograph
 from covid_monai.results import wording
 from covid_monai.transforms.heatmap_overlay import overlay_heatmap
 
@@ -34,9 +35,13 @@ def render_image(image: NDArray[np.float32], *, long_side: int = LONG_SIDE) -> R
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def render_thumbnail(image: NDArray[np.float32]) -> bytes:
-    """Render the image [H, W] in [0, 1] as a small JPEG file for a row of a table."""
-    return encode_jpeg(render_image(image, long_side=THUMBNAIL_SIDE))
+def make_thumbnail(path: str | Path, *, side: int = THUMBNAIL_SIDE) -> bytes | None:
+    """Draw an image as displayed as a small JPEG file; None if the file holds no single grey image."""
+    try:
+        (image,), _ = read_radiograph(path, target_size=side)
+    except (RefusedImage, UnreadableImage):
+        return None
+    return encode_jpeg(render_image(image, long_side=side))
 
 
 def render_overlay(explained: ImageWithHeatmap) -> RgbImage:

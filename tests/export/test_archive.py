@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 import torch
 import yaml
+from hostile_files import plant_modules
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -40,7 +41,11 @@ def archive(tmp_path_factory):
     torch.jit.trace(
         torch.nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 1, 1)
     )  # what was compiled before must not show
-    return export_bundle(SHIPPED, tmp_path_factory.mktemp("export"))
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    plant_modules(elsewhere)  # none of the processes that are started may run them
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(elsewhere)
+        return export_bundle(SHIPPED, tmp_path_factory.mktemp("export"))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 from dicom_helpers import make_ds, picture, save
-from hostile_files import huge_header, nested, truncated
+from hostile_files import huge_header, nested, plant_modules, truncated
 from pydicom.uid import JPEG2000Lossless
 
 from covid_monai.core.vocabulary import DecoderNotStarted, Status
@@ -59,13 +59,22 @@ def test_an_image_that_takes_too_long_or_crashes_ends_only_the_child(tmp_path):
         one.close()
 
 
+def test_modules_beside_the_images_are_not_run(monkeypatch, tmp_path):
+    image = save(make_ds(picture()), tmp_path / "image.dcm")
+    plant_modules(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    sandbox = DecodeSandbox(seconds=20, memory_mib=1024)
+    assert sandbox.check(image).status is Status.OK
+    sandbox.close()
+
+
 @pytest.mark.parametrize("executable", ["/no/such/python", "/bin/false"])
 def test_a_child_that_cannot_start_is_no_verdict_about_the_file(tmp_path, monkeypatch, executable):
     image = save(make_ds(picture()), tmp_path / "image.dcm")
     sandbox = DecodeSandbox(seconds=20, memory_mib=1024)
     with monkeypatch.context() as broken:
         broken.setattr("sys.executable", executable)
-        with pytest.raises(DecoderNotStarted, match=r"decode process (cannot be started|ends or blocks)"):
+        with pytest.raises(DecoderNotStarted, match=r"decodes images (cannot be started|ends or blocks)"):
             sandbox.check(image)
     assert sandbox.check(image).status is Status.OK  # as soon as a child can start
     sandbox.close()

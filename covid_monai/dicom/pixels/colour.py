@@ -15,6 +15,11 @@ _SAMPLES_PER_SIDE = 256
 _LIT = 0.1  # darker pixels show no hue
 
 
+def has_equal_channels(pixels: NDArray[np.integer]) -> bool:
+    """Tell whether the three samples of every pixel `[..., 3]` are equal: it is grey."""
+    return all(np.array_equal(pixels[..., 0], pixels[..., k]) for k in (1, 2))
+
+
 def grey_from_rgb(rgb: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
     """Turn a colour image that is really grey into one channel.
 
@@ -32,9 +37,9 @@ def grey_from_rgb(rgb: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedintege
     array([200, 200], dtype=uint8)
     """
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    if np.array_equal(red, green) and np.array_equal(green, blue):
+    if has_equal_channels(rgb):
         return red.copy()
-    off_tint, tint = measure_colour(rgb)
+    off_tint, tint = _measure_colour(rgb)
     if off_tint > MAX_OFF_TINT_FRACTION or tint > MAX_TINT:
         measured = f"{format_percent(off_tint, 0)} of it has other hues, saturation {format_percent(tint, 0)}"
         message = f"This is a colour image ({measured}); a grey radiograph was expected."
@@ -44,13 +49,10 @@ def grey_from_rgb(rgb: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedintege
     return ((total + np.uint32(0x8000)) >> np.uint32(16)).astype(rgb.dtype)
 
 
-def measure_colour(rgb: NDArray[np.unsignedinteger]) -> tuple[float, float]:
-    """Measure how far an image is from grey seen through one tint, on a sample of its pixels.
+def _measure_colour(rgb: NDArray[np.unsignedinteger]) -> tuple[float, float]:
+    """Return the fraction of pixels that the image's own tint does not explain, and the mean saturation.
 
     A tint multiplies: it changes each pixel's chroma in proportion to its brightness.
-
-    Returns:
-        Fraction of pixels that the image's own tint does not explain, and mean saturation; in [0, 1].
     """
     step_rows, step_columns = (max(1, size // _SAMPLES_PER_SIDE) for size in rgb.shape[:2])
     sample = rgb[::step_rows, ::step_columns] / np.float32(np.iinfo(rgb.dtype).max)

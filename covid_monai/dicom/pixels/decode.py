@@ -25,7 +25,7 @@ from covid_monai.dicom.pixels.codestream import (
     read_codestream,
     split_frames,
 )
-from covid_monai.dicom.pixels.colour import grey_from_rgb
+from covid_monai.dicom.pixels.colour import grey_from_rgb, has_equal_channels
 from covid_monai.dicom.pixels.decoder_process import decode_apart
 
 try:
@@ -170,9 +170,8 @@ def _decode_rle(ds: Dataset) -> NDArray[np.unsignedinteger]:
 
 def _shape(ds: Dataset) -> tuple[int, ...]:
     """Return rows and columns, and samples where there are several."""
-    return (int(ds.Rows), int(ds.Columns), int(ds.SamplesPerPixel))[
-        : 2 if int(ds.SamplesPerPixel) == 1 else 3
-    ]
+    shape = (int(ds.Rows), int(ds.Columns), int(ds.SamplesPerPixel))
+    return shape[:2] if shape[2] == 1 else shape
 
 
 def _read_cells(ds: Dataset) -> NDArray[np.integer]:
@@ -196,21 +195,10 @@ def _read_cells(ds: Dataset) -> NDArray[np.integer]:
 
 def _check_planes(pixels: NDArray[np.integer], *, by_plane: bool) -> None:
     """Check that three channels are not one image in the order that Planar Configuration denies."""
-    if _is_grey(pixels):
-        return
-    written = np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if by_plane else pixels)
-    other = (
-        written.reshape(pixels.shape)
-        if by_plane
-        else np.moveaxis(written.reshape(3, *pixels.shape[:2]), 0, -1)
-    )
-    if _is_grey(other):
+    other = np.moveaxis(pixels, -1, 0).reshape(-1, 3) if by_plane else pixels.reshape(3, -1).T
+    if not has_equal_channels(pixels) and has_equal_channels(other):
         message = f"Its samples are not in the order of Planar Configuration {int(by_plane)}."
         raise UnreadableImage(f"{message} {_WAY_OUT}")
-
-
-def _is_grey(pixels: NDArray[np.integer]) -> bool:
-    return all(np.array_equal(pixels[..., 0], pixels[..., k]) for k in (1, 2))
 
 
 def _check_length(ds: Dataset) -> None:

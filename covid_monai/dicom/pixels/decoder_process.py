@@ -8,11 +8,12 @@ import json
 import math
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ CPU_SECONDS = 60  # of one frame; the largest radiographs take 10
 _MEMORY_BYTES = 6 << 30  # address space; the largest radiographs take 2 GiB
 _EXTENDED, _LOSSLESS = "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57"
 _WAY_OUT = "Fetch or export the file again."
+_START_SECONDS = 120.0  # longest time until a child is ready
 _READY = b"ready\n"
 _CHILDREN: dict[int, "SimpleQueue[subprocess.Popen[bytes]]"] = {}  # idle ones, by process: forks have none
 
@@ -44,20 +46,18 @@ def decode_apart(content: bytes, *, format_name: str, shape: tuple[int, ...], pr
         DecoderNotStarted: The child cannot be started.
     """
     idle = _CHILDREN.setdefault(os.getpid(), SimpleQueue())
-    child = _idle_child(idle) or _start()
+    child = _idle_child(idle) or start_child(__name__)
     request = {"format": format_name, "shape": shape, "precision": precision, "length": len(content)}
     try:
         pixels = _ask(child, request, content)
     except (OSError, ValueError) as error:  # a broken pipe, or an answer that ends early
-        child.kill()
-        child.communicate()
+        end_child(child)
         slow = child.returncode == -signal.SIGVTALRM
         problem = f"takes more than {CPU_SECONDS} s" if slow else "fails and ends its process"
         message = f"The decoder of its {format_name} stream {problem}. {_WAY_OUT}"
         raise UnreadableImage(message) from error
     except BaseException:  # Ctrl-C: half an answer may be left in the pipe
-        child.kill()
-        child.communicate()
+        end_child(child)
         raise
     idle.put(child)
     if isinstance(pixels, str):
@@ -75,25 +75,44 @@ def _idle_child(idle: "SimpleQueue[subprocess.Popen[bytes]]") -> "subprocess.Pop
             return child
 
 
-def _start() -> "subprocess.Popen[bytes]":
-    # One thread each: images are decoded in parallel.
+def start_child(module: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    """Start `python -m module`, which calls `open_answers` before it reads requests on its standard input.
+
+    Raises:
+        DecoderNotStarted: There is no child, for example because memory or processes have run out.
+    """
+    # One thread each: images are decoded in parallel, and idle threads' stacks count as address space.
     environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
     way_out = "Free memory or processes of this machine, and try again."
     try:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "covid_monai.dicom.pixels.decoder_process"],
+        # -P: modules that lie in the working directory, beside the images, are not run.
+        child = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
             start_new_session=True,  # Ctrl-C in a terminal is for the parent
         )  # fmt: skip
     except OSError as error:
-        problem = f"The process that decodes compressed images cannot be started ({error.strerror})."
+        problem = f"The process that decodes images cannot be started ({error.strerror})."
         raise DecoderNotStarted(f"{problem} {way_out}") from error
     assert child.stdout is not None
-    if child.stdout.readline() != _READY:
-        child.kill()
-        child.communicate()
-        raise DecoderNotStarted(f"The process that decodes compressed images ends at its start. {way_out}")
+    # Ready: the start does not count as the first image's time.
+    if not is_readable(child.stdout, _START_SECONDS) or child.stdout.readline() != _READY:
+        end_child(child)
+        raise DecoderNotStarted(f"The process that decodes images ends or blocks at its start. {way_out}")
     return child
+
+
+def is_readable(pipe: IO[bytes], seconds: float) -> bool:
+    """Wait until a pipe has content or is closed; return whether that was in time."""
+    poll = select.poll()  # not `select.select`, which takes the first 1,024 files of a process only
+    poll.register(pipe, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def end_child(child: "subprocess.Popen[bytes]") -> None:
+    """Kill a child and wait for its end."""
+    child.kill()
+    child.communicate()
 
 
 def _ask(child: "subprocess.Popen[bytes]", request: dict[str, Any], content: bytes) -> NDArray[Any] | str:
@@ -157,17 +176,22 @@ def _decode_with_gdcm(content: bytes, *, syntax: str, shape: tuple[int, ...], pr
     return np.frombuffer(buffer.encode("utf-8", "surrogateescape"), f"<u{bits // 8}").reshape(shape)
 
 
-def _serve() -> None:
-    """Answer requests on the standard input until it closes, which it does when the parent dies."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if soft == resource.RLIM_INFINITY or soft > _MEMORY_BYTES:
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, hard))
+def open_answers(memory_bytes: int) -> BinaryIO:
+    """Limit this process to an address space, and return the pipe for its answers once it is ready."""
+    inherited = [n for n in resource.getrlimit(resource.RLIMIT_AS) if n != resource.RLIM_INFINITY]
+    limit = min([memory_bytes, *inherited])
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the patient's image
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # decoders print to the standard output at times
     answers.write(_READY)
     answers.flush()
-    requests = sys.stdin.buffer
+    return answers
+
+
+def _serve() -> None:
+    """Answer requests on the standard input until it closes, which it does when the parent dies."""
+    answers, requests = open_answers(_MEMORY_BYTES), sys.stdin.buffer
     for line in requests:
         request = json.loads(line)
         content, shape = requests.read(request["length"]), tuple(request["shape"])

@@ -44,14 +44,10 @@ def class_concept(class_name: str) -> CodedConcept:
     return private_concept(f"C-{_code_stem(class_name)}", class_label(class_name))
 
 
-def probability_concept(class_name: str) -> CodedConcept:
-    """Return the name of the measurement of a class's probability."""
-    return private_concept(f"P-{_code_stem(class_name)}", f"Probability of {class_label(class_name)}"[:64])
-
-
-def threshold_concept(class_name: str) -> CodedConcept:
-    """Return the name of the measurement of a class's threshold."""
-    return private_concept(f"T-{_code_stem(class_name)}", f"Threshold of {class_label(class_name)}"[:64])
+def measurement_concept(quantity: str, class_name: str) -> CodedConcept:
+    """Return the name of a measurement of a class; `quantity` is "Probability" or "Threshold"."""
+    meaning = f"{quantity} of {class_label(class_name)}"[:64]
+    return private_concept(f"{quantity[0]}-{_code_stem(class_name)}", meaning)
 
 
 def refusal_concept(reason: str) -> CodedConcept:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -68,34 +68,31 @@ class ResultObjects:
         if prediction.status is Status.ERROR or prediction.reason in NOT_A_RADIOGRAPH:
             return []
         source = read_source(prediction.file)
-        objects = [make_structured_report(prediction, self._series(source, ObjectKind.REPORT, made))]
+        series = {kind: ResultSeries(source, kind, self.model, made) for kind in ObjectKind}
+        objects = [make_structured_report(prediction, series[ObjectKind.REPORT])]
         if prediction.ok and (self._heatmap or self._pdf):
-            objects += self._images(prediction, source, made)
+            objects += self._images(prediction, source, series)
         return objects
 
     def _images(
-        self, prediction: Prediction, source: SourceRadiograph, made: datetime
+        self, prediction: Prediction, source: SourceRadiograph, series: Mapping[ObjectKind, ResultSeries]
     ) -> Iterator[FileDataset]:
         correct_image_elements(source.ds)  # for the presentation state
         explained = self._classifier.explain(prediction.file, explained_class(prediction))
         if self._heatmap:
             rendered = render_heatmap_with_legend(explained, prediction)
-            yield make_secondary_capture(rendered, self._series(source, ObjectKind.HEATMAP, made))
+            yield make_secondary_capture(rendered, series[ObjectKind.HEATMAP])
             if may_have_presentation_state(source.ds):
-                series = self._series(source, ObjectKind.PRESENTATION_STATE, made)
-                yield make_presentation_state(explained, prediction, series)
+                yield make_presentation_state(explained, prediction, series[ObjectKind.PRESENTATION_STATE])
         if self._pdf:
             content = make_page(
                 prediction,
                 captioned_images(prediction, explained),
                 header_facts(source.ds),
-                made=made,
+                made=series[ObjectKind.PDF].made,
                 uid=source.reference.SOPInstanceUID,
             )
-            yield encapsulate_pdf(content, self._series(source, ObjectKind.PDF, made))
-
-    def _series(self, source: SourceRadiograph, kind: ObjectKind, made: datetime) -> ResultSeries:
-        return ResultSeries(source, kind, self.model, made)
+            yield encapsulate_pdf(content, series[ObjectKind.PDF])
 
 
 def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:

@@ -90,12 +90,10 @@ def _algorithm(model: Mapping[str, str]) -> sr.AlgorithmIdentification:
 def _measurements(prediction: Prediction) -> Iterator[sr.Measurement]:
     """Yield probabilities, then thresholds, each with its class."""
     thresholds = (prediction.decision or {}).get("thresholds", {})
-    for name_of, values in (
-        (concepts.probability_concept, prediction.probabilities or {}),
-        (concepts.threshold_concept, thresholds),
-    ):
+    for quantity, values in {"Probability": prediction.probabilities or {}, "Threshold": thresholds}.items():
         for class_name, value in values.items():
-            measurement = sr.Measurement(name_of(class_name), round(value, 6), codes.UCUM.NoUnits)
+            name = concepts.measurement_concept(quantity, class_name)
+            measurement = sr.Measurement(name, round(value, 6), codes.UCUM.NoUnits)
             # Not "Finding": a program that searches for findings must find one, not every class.
             concept, modifier = concepts.class_concept(class_name), sr.RelationshipTypeValues.HAS_CONCEPT_MOD
             measurement[0].ContentSequence = [sr.CodeContentItem(concepts.CLASS, concept, modifier)]

@@ -21,7 +21,7 @@ _ROW_HEIGHT = 15  # mm at least, for the image
 
 def make_batch_report(
     predictions: Sequence[Prediction],
-    thumbnails: Mapping[str, bytes] | None,
+    thumbnails: Mapping[str, bytes | None],
     model: Mapping[str, str],
     title: str,
     *,
@@ -62,7 +62,7 @@ def make_batch_report(
     pages.add_table([("Result", "Images"), *_counts(predictions)], (150, 30), text_align=("LEFT", "RIGHT"))
     pages.add_fine_print(_fine_print(predictions, model))
     rows = [
-        (str(number), _thumbnail((thumbnails or {}).get(each.file)), name, *_outcome(each))
+        (str(number), _thumbnail(thumbnails.get(each.file)), name, *_outcome(each))
         for number, (name, each) in enumerate(zip(names, predictions, strict=True), 1)
     ]
     pages.add_table(

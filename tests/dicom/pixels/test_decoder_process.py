@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from codestreams import SYNTAXES, deadly_jpeg, jpeg2000, jpeg_ls, lossless_jpeg, wrapped
 from dicom_helpers import picture
+from hostile_files import plant_modules
 
 from covid_monai.core.vocabulary import DecoderNotStarted, UnreadableImage
 from covid_monai.dicom.pixels import decoder_process
@@ -60,8 +61,10 @@ def test_a_decoder_that_aborts_costs_one_image():
 
 
 def test_a_child_that_is_killed_costs_at_most_the_image_in_hand(monkeypatch):
-    pixels, children, start = picture(), [], decoder_process._start
-    monkeypatch.setattr(decoder_process, "_start", lambda: children.append(start()) or children[-1])
+    pixels, children, start = picture(), [], decoder_process.start_child
+    monkeypatch.setattr(
+        decoder_process, "start_child", lambda name: children.append(start(name)) or children[-1]
+    )
     lossless(pixels)
     children[0].kill()  # while it waits
     children[0].wait()
@@ -77,7 +80,7 @@ def test_a_child_that_is_killed_costs_at_most_the_image_in_hand(monkeypatch):
 def test_a_decoder_that_computes_for_too_long_is_ended(monkeypatch):
     loop = "import sys, signal; print('ready', flush=True); sys.stdin.buffer.readline();"
     loop += "signal.setitimer(signal.ITIMER_VIRTUAL, 0.2)\nwhile True: pass"
-    monkeypatch.setattr(decoder_process, "_start", lambda: _child(loop))
+    monkeypatch.setattr(decoder_process, "start_child", lambda _: _child(loop))
     begin = time.monotonic()
     with pytest.raises(UnreadableImage, match="takes more than 60 s"):
         lossless(picture())
@@ -94,6 +97,12 @@ def test_a_child_that_cannot_start_is_no_fault_of_the_image(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(DecoderNotStarted):
         lossless(picture())
+
+
+def test_modules_beside_the_images_are_not_run(monkeypatch, tmp_path):
+    plant_modules(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(lossless(picture()), picture())
 
 
 def test_threads_decode_at_the_same_time():

@@ -20,7 +20,7 @@ from results_helpers import (
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
 from covid_monai.inference.prediction import Prediction
 from covid_monai.results import ResultObjects, write_results
-from covid_monai.results.dicom.codes import class_concept, probability_concept
+from covid_monai.results.dicom.codes import class_concept, measurement_concept
 
 PROBABILITIES = {"normal": 0.01, "pneumonia": 0.02, "covid": 0.97}
 
@@ -135,5 +135,5 @@ def test_class_names_of_ones_own_get_private_codes(results, classifier, image, t
     _, group = group_of(written(results, prediction, tmp_path))
     assert group.finding_type.scheme_designator == "99COVIDMONAI"
     assert group.finding_type.meaning == "U+043DU+043EU+0440U+043CU+0430"
-    assert len({probability_concept(name).value for name in names}) == 3
+    assert len({measurement_concept("Probability", name).value for name in names}) == 3
     assert [measurement.value for measurement in group.get_measurements()] == [0.2, 0.5, 0.3]

@@ -10,7 +10,7 @@ from results_helpers import MADE, NEEDS_POPPLER, THRESHOLDS, classified, refused
 
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.results.pdf.batch_report import LARGEST_BATCH, make_batch_report
-from covid_monai.results.rendering import render_thumbnail
+from covid_monai.results.rendering import encode_jpeg, render_image
 
 pytestmark = NEEDS_POPPLER
 
@@ -24,7 +24,7 @@ def batch(classifier, count):
         lambda file: refused(classifier, file),
     )
     predictions = [kinds[i % len(kinds)](f"images/{i:03}.dcm") for i in range(count)]
-    small = render_thumbnail(picture().astype("float32") / 255)
+    small = encode_jpeg(render_image(picture().astype("float32") / 255, long_side=192))
     return predictions, {each.file: small for each in predictions if each.ok}
 
 
@@ -70,14 +70,14 @@ def test_a_batch_needs_no_pictures_and_no_prediction(classifier, tmp_path):
     predictions, _ = batch(classifier, 3)
     for some in (predictions, []):
         assert f"Images {len(some)} " in text_of(
-            make_batch_report(some, None, classifier.model, "None", made=MADE), tmp_path
+            make_batch_report(some, {}, classifier.model, "None", made=MADE), tmp_path
         )
 
 
 def test_a_batch_too_large_to_read_is_refused(classifier):
     predictions, _ = batch(classifier, LARGEST_BATCH + 1)
     with pytest.raises(ValueError, match=f"too many for one PDF report. Choose {LARGEST_BATCH} at most"):
-        make_batch_report(predictions, None, classifier.model, "Too many", made=MADE)
+        make_batch_report(predictions, {}, classifier.model, "Too many", made=MADE)
 
 
 LETTERS = st.characters(categories=("L", "N", "P", "S", "Zs", "Cc", "Cs", "Co", "Mn"))
@@ -90,7 +90,7 @@ FEW = settings(max_examples=5)  # a document each
 @given(names=st.lists(st.text(LETTERS, min_size=1, max_size=300), min_size=5, max_size=9))
 def test_any_file_name_can_stand_in_a_batch(classifier, names):
     predictions = [refused(classifier, name) for name in names]
-    assert make_batch_report(predictions, None, classifier.model, names[0], made=MADE).startswith(b"%PDF")
+    assert make_batch_report(predictions, {}, classifier.model, names[0], made=MADE).startswith(b"%PDF")
 
 
 @pytest.mark.slow
