@@ -99,7 +99,7 @@ def test_any_file_name_can_stand_in_a_batch(classifier, names):
 def test_file_names_are_read_back_from_the_document(classifier, tmp_path_factory, names):
     folder = tmp_path_factory.mktemp("pages")
     document = make_batch_report(
-        [refused(classifier, name) for name in names], None, classifier.model, "Names", made=MADE
+        [refused(classifier, name) for name in names], {}, classifier.model, "Names", made=MADE
     )
     words = text_of(document, folder).split()
     assert set(names) <= set(words)
