@@ -17,6 +17,8 @@ _PADDING_BELOW_HU = -1500.0
 _MAX_HU = 32767.0  # metal ends at 30,710 on the extended scale; negative values read as unsigned lie above
 _LUNG_HU = (-1200.0, -500.0)  # air and aerated lung
 _MIN_LUNG_SHARE = 0.001
+# Between padding and noisy air lies nothing, but the lung where an intercept was subtracted twice.
+_EMPTY_HU, _MAX_EMPTY_SHARE = (-1990.0, -1300.0), 0.03
 
 
 def hounsfield_table(ds: Dataset, *, bits_stored: int) -> Values:
@@ -70,14 +72,24 @@ def check_highest(values_hu: NDArray[np.float32]) -> None:
 
 
 def check_has_air(values_hu: NDArray[np.float32]) -> None:
-    """Refuse as NOT_HOUNSFIELD a volume without air or lung: its values are shifted, or of another kind."""
-    low, high = _LUNG_HU
-    share = np.count_nonzero((values_hu >= low) & (values_hu < high)) / values_hu.size
-    if share < _MIN_LUNG_SHARE:
+    """Refuse as NOT_HOUNSFIELD a volume whose air and lung lie elsewhere: it is shifted, or of another kind.
+
+    The lowest value does not count: it may be padding, which has any value.
+    """
+    (low, high), lowest = _LUNG_HU, values_hu.min()
+    if _share(values_hu, max(low, np.nextafter(lowest, np.inf)), high) < _MIN_LUNG_SHARE:
         _refuse(
             f"Hardly any value lies between {low:.0f} and {high:.0f}, where air and lung are (the lowest is "
-            f"{values_hu.min():.0f}): values may be shifted by 1024, or are no Hounsfield units"
+            f"{lowest:.0f}): values may be shifted by 1024, or are no Hounsfield units"
         )
+    low, high = _EMPTY_HU
+    if _share(values_hu, low, high) > _MAX_EMPTY_SHARE:
+        found = f"Many values lie between {low:.0f} and {high:.0f}, below air"
+        _refuse(f"{found}: 1024 may have been subtracted twice")
+
+
+def _share(values: NDArray[np.float32], low: float, high: float) -> float:
+    return np.count_nonzero((values >= low) & (values < high)) / values.size
 
 
 def _refuse(problem: str) -> NoReturn:

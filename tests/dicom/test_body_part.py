@@ -71,6 +71,7 @@ OTHER_WORDS = [
     *("rachis dorsal", "rachis thoracique", "colonne thoracique", "columna torácica", "columna dorsal"),
     *("colonna toracica", "coluna torácica", "thoracale wervelzuil", "kręgosłup piersiowy"),
     *("omurga", "胸椎"),
+    *("DORSOLUMBAR", "Thorax knöchern", "Thoraxskelett", "torace osseo"),
     *("RIBS", "RIBS LEFT", "Rippen", "knöcherner Hemithorax"),
     *("knöcherner Thorax", "côtes", "gril costal"),
     *(

@@ -48,6 +48,7 @@ OTHER_VIEWS = [
         "AXIAL",
         "CORONAL",
     ),
+    *("LOBL", "ROBL", "LDECUB", "RDECUB", "PROF", "L-R", "R->L", "LATERALVIEW", "OAI"),
     *("AP LLD", "PA RLD", "AP LAT DECUB", "LATERAL DECUBITUS"),
     *("DECUBITUS", "LLDECUB", "decúbito lateral"),
     *(
@@ -98,6 +99,7 @@ OTHER_HINTS = [
         "Thorax profil",
     ),
     *("TORAX PERFIL", "torace LL", "X-Thorax dwars"),
+    *("Thorax sida", "Lungor sida", "Keuhkot sivu", "CHEST RAO", "Ngực nghiêng", "stranski posnetek"),
     *("klatka piersiowa boczna", "CHEST LATERAL DECUBITUS"),
 ]
 FRONTAL_VIEWS = [
@@ -131,6 +133,7 @@ SILENT_VIEWS = [
     *("décubitus dorsal", "decúbito dorsal", "LATERALITY"),
 ]
 SILENT_HINTS = [
+    *("胸部正侧位", "SIDA", "Suspected SIDA, PA"),  # both views; AIDS in Romance languages
     *(
         "PA AND LATERAL",
         "CHEST PA/LAT",

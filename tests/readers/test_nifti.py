@@ -115,6 +115,20 @@ def test_a_shift_is_seen_beside_padding_and_through_noise(tmp_path):
     assert refused(write(tmp_path / "ct.nii", shifted), "Hardly any value") is NO_HU
 
 
+def test_a_shift_is_seen_where_padding_looks_like_air(tmp_path):
+    shifted = HU + 1024
+    shifted[:2] = -1024
+    assert refused(write(tmp_path / "ct.nii", shifted), "the lowest is -1024") is NO_HU
+
+
+@pytest.mark.parametrize("shift", [1000, 1024])
+def test_an_intercept_that_was_subtracted_twice(tmp_path, shift):
+    chest = np.random.default_rng(1).normal(-800, 80, HU.shape).astype(np.int16)
+    chest[10:] += 840  # tissue beside the lung
+    check(write(tmp_path / "right.nii", chest), chest)
+    assert refused(write(tmp_path / "ct.nii", chest - shift), "subtracted twice") is NO_HU
+
+
 @pytest.mark.parametrize("padding", [-2000, -2048, -3024, -32768])
 def test_padding_becomes_air(tmp_path, padding):
     hu, expected = HU.copy(), HU.copy()
