@@ -1,16 +1,13 @@
 """Removal of uniform frames: black or white surrounds of a scan, collimator edges."""
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import numpy as np
 from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
-from monai.transforms import Crop, InvertibleTransform
+from monai.transforms import Crop, Transform
 from monai.utils import TransformBackends
 from numpy.typing import NDArray
 
-from covid_monai.transforms.base import EachKey, as_plain_tensor, as_type_of, require_float
+from covid_monai.transforms.base import EachKey, as_type_of, require_float
 
 DARK_LEVEL = 0.1
 BRIGHT_LEVEL = 0.9
@@ -69,7 +66,7 @@ def find_image(image: NDArray[np.floating]) -> Box:
     return box if removed <= MAX_FRACTION else whole
 
 
-class CropBorder(InvertibleTransform):
+class CropBorder(Transform):
     """Cut off uniform dark or bright frames and straight collimator edges of a radiograph.
 
     The cut is conservative, because lost lung is worse than a kept frame. A line of pixels is cut only if
@@ -80,28 +77,10 @@ class CropBorder(InvertibleTransform):
     MONAI's `CropForeground` takes the box of all pixels above a threshold instead: one bright speck in the
     frame stops it, white frames stay, and lung darker than the threshold is lost at the edge.
 
-    On a `MetaTensor` the affine follows the crop, and `inverse` pads back to the size before it.
+    On a `MetaTensor` the affine follows the crop.
     """
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012  # MONAI's own attribute
-
-    def __init__(self) -> None:
-        self.cropper = Crop()
-
-    def find_slices(self, image: NdarrayOrTensor) -> tuple[slice, slice]:
-        """Return the rows and columns inside the frame; see `__call__`."""
-        tensor = require_float(image, "CropBorder")
-        if tensor.ndim != 3:
-            raise ValueError(f"CropBorder needs a [C, H, W] image but got shape {tuple(tensor.shape)}.")
-        grey = tensor.float().mean(dim=0).cpu().numpy()
-        top, bottom, left, right = find_image(grey)
-        return slice(top, bottom), slice(left, right)
-
-    def crop(self, image: NdarrayOrTensor, slices: tuple[slice, slice]) -> NdarrayOrTensor:
-        """Cut `slices` out of `image`, as a copy that does not keep the whole image in memory."""
-        if isinstance(image, MetaTensor):
-            return self.cropper(image, slices).contiguous()
-        return as_type_of(as_plain_tensor(image)[(..., *slices)].contiguous(), image)
 
     def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
         """Return the image `[C, h, w]` inside its frame, which is the same in all channels.
@@ -109,34 +88,18 @@ class CropBorder(InvertibleTransform):
         Raises:
             ValueError: `image` holds integers, or is not `[C, H, W]`.
         """
-        return self.crop(image, self.find_slices(image))
+        tensor = require_float(image, "CropBorder")
+        if tensor.ndim != 3:
+            raise ValueError(f"CropBorder needs a [C, H, W] image but got shape {tuple(tensor.shape)}.")
+        top, bottom, left, right = find_image(tensor.float().mean(dim=0).cpu().numpy())
+        inside = slice(top, bottom), slice(left, right)
+        # Contiguous, because a view would keep the whole image in memory.
+        if isinstance(image, MetaTensor):
+            return Crop()(image, inside).contiguous()
+        return as_type_of(tensor[(..., *inside)].contiguous(), image)
 
-    def inverse(self, data: MetaTensor) -> MetaTensor:
-        """Pad a cropped `MetaTensor` with zeros to the size before the crop."""
-        return self.cropper.inverse(data)
 
-
-class CropBorderd(EachKey, InvertibleTransform):
-    """Dictionary version of `CropBorder`; the frame is found on the first key and cut off all of them.
-
-    The keys name images of one height and width: a radiograph first, then its masks. See also `EachKey`.
-    """
+class CropBorderd(EachKey):
+    """Dictionary version of `CropBorder`; see also `EachKey`."""
 
     array_class = CropBorder
-    transform: CropBorder
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of `data` with the images at `keys` cropped alike."""
-        output = dict(data)
-        present = list(self.key_iterator(output))
-        sizes = {key: tuple(output[key].shape[-2:]) for key in present}
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"CropBorderd needs images of one size but got {sizes}. Crop them one by one.")
-        if present:
-            slices = self.transform.find_slices(output[present[0]])
-            output |= {key: self.transform.crop(output[key], slices) for key in present}
-        return output
-
-    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of `data` with the `MetaTensor` at each key padded back."""
-        return {**data, **{key: self.transform.inverse(data[key]) for key in self.key_iterator(dict(data))}}
