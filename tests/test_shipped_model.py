@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+import covid_monai
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.config_editing import SHIPPED_SECTION
+from covid_monai.bundle.shipped import find_bundle
 from covid_monai.core.number_format import format_interval, format_metric
 from covid_monai.inference.classifier import Classifier
 
@@ -30,6 +32,16 @@ def test_everything_that_belongs_to_the_weights_is_there_and_small():
     assert bundle.operating_point
     assert set(bundle.operating_point.sensitivity_thresholds) == set(bundle.class_names)
     assert sum(path.stat().st_size for path in (BUNDLE / "models").iterdir()) < MAX_BYTES
+
+
+def test_classifier_without_a_name_is_the_shipped_bundle_that_predict_uses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    classifier = covid_monai.Classifier()
+    assert isinstance(classifier, Classifier)
+    assert find_bundle() == BUNDLE
+    assert classifier.model["weights_sha256"] == Bundle(BUNDLE).identity["weights_sha256"]
+    with pytest.raises(AttributeError, match="has no attribute 'classifier'"):
+        covid_monai.classifier  # noqa: B018
 
 
 def test_model_card_names_the_very_data_that_the_thresholds_were_chosen_on():

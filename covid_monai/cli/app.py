@@ -4,7 +4,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle, option
+from covid_monai.bundle.shipped import find_bundle
+from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, option
 from covid_monai.cli.serve import FetchSecondsOption, HostOption, MaxUploadOption, PortOption, run_announced
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction

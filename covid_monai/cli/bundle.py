@@ -5,15 +5,8 @@ from typing import Annotated
 
 import typer
 
-from covid_monai.cli.options import (
-    BundleOption,
-    JsonOption,
-    argument,
-    find_bundle,
-    option,
-    print_json,
-    reserve_stdout,
-)
+from covid_monai.bundle.shipped import find_bundle
+from covid_monai.cli.options import BundleOption, JsonOption, argument, option, print_json, reserve_stdout
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 app = typer.Typer(no_args_is_help=True, help="Check a bundle that was exported.")

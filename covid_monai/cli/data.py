@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from covid_monai.bundle.shipped import SHIPPED_BUNDLE
 from covid_monai.cli.deidentify import deidentify
-from covid_monai.cli.options import (
-    SHIPPED_BUNDLE,
-    JsonOption,
-    argument,
-    complete_sources,
-    option,
-    print_json,
-    reserve_stdout,
-)
+from covid_monai.cli.options import JsonOption, argument, complete_sources, option, print_json, reserve_stdout
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.datasets.datalist import CONFLICT, COPY, SPLITS, group_of

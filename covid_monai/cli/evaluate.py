@@ -8,15 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from covid_monai.cli.options import (
-    BundleOption,
-    DeviceOption,
-    JsonOption,
-    find_bundle,
-    option,
-    print_json,
-    reserve_stdout,
-)
+from covid_monai.bundle.shipped import find_bundle
+from covid_monai.cli.options import BundleOption, DeviceOption, JsonOption, option, print_json, reserve_stdout
 
 
 def evaluate(

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from covid_monai.cli.options import JsonOption, argument, option, print_json, reserve_stdout, shipped_bundle
+from covid_monai.bundle.shipped import shipped_bundle
+from covid_monai.cli.options import JsonOption, argument, option, print_json, reserve_stdout
 from covid_monai.core.errors import unknown_choice
 
 

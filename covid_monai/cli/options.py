@@ -12,10 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-import covid_monai
 from covid_monai.core.number_format import format_count
 
-SHIPPED_BUNDLE = Path("bundles") / "covid_cxr_classification"
 _WORDS: dict[str, dict[str, Any]] = tomllib.loads(
     resources.files(__package__).joinpath("options.toml").read_text("utf-8")
 )
@@ -85,36 +83,6 @@ BatchSizeOption = Annotated[int, option("shared.batch_size", min=1)]
 DeviceOption = Annotated[str | None, option("shared.device")]
 BackendOption = Annotated[str | None, option("shared.backend", "--backend")]
 JsonOption = Annotated[bool, option("shared.json", "--json")]
-
-
-def shipped_bundle() -> Path:
-    """Return the shipped bundle, beside the package or in the current folder."""
-    checkout = Path(covid_monai.__file__).parent.parent
-    places = [root / SHIPPED_BUNDLE for root in (checkout, Path.cwd())]
-    for place in places:
-        if (place / "configs").is_dir():
-            return place
-    raise FileNotFoundError(
-        f"The shipped bundle is neither at {places[0]} nor at {places[1]}. Run the command in a clone of the "
-        "repository, or name a bundle with --bundle DIR if the command takes one."
-    )
-
-
-def find_bundle(folder: Path | None) -> Path:
-    """Return the given folder, else the shipped bundle."""
-    folder = folder or shipped_bundle()
-    if not (folder / "configs" / "inference.yaml").is_file():
-        raise FileNotFoundError(
-            f"{folder} is not a bundle, because it has no configs/inference.yaml. Name the folder of a "
-            "bundle, or the --output_dir of a training run."
-        )
-    if not (folder / "models" / "model.pt").is_file():
-        raise FileNotFoundError(
-            f"{folder} has no trained weights (models/model.pt). Train it with `python -m monai.bundle run "
-            f"training --config_file {folder}/configs/train.yaml ...`, or give --bundle the --output_dir of "
-            "a finished run."
-        )
-    return folder
 
 
 def find_images(paths: list[Path]) -> list[Path]:

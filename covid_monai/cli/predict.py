@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from covid_monai.bundle.shipped import find_bundle
 from covid_monai.cli import outcome_counts
 from covid_monai.cli.options import (
     BackendOption,
@@ -14,7 +15,6 @@ from covid_monai.cli.options import (
     BundleOption,
     DeviceOption,
     ImagePaths,
-    find_bundle,
     find_images,
     option,
 )

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from covid_monai.bundle.shipped import find_bundle
 from covid_monai.cli import outcome_counts
 from covid_monai.cli.options import (
     BatchSizeOption,
@@ -12,7 +13,6 @@ from covid_monai.cli.options import (
     DeviceOption,
     ImagePaths,
     JsonOption,
-    find_bundle,
     find_images,
     option,
     print_json,

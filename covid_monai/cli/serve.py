@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, find_bundle, option
+from covid_monai.bundle.shipped import find_bundle
+from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, option
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.vocabulary import RESEARCH_USE

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covid_monai.cli.options import JsonOption, argument, find_bundle, option, print_json, reserve_stdout
+from covid_monai.bundle.shipped import find_bundle
+from covid_monai.cli.options import JsonOption, argument, option, print_json, reserve_stdout
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.number_format import format_count
@@ -66,7 +67,7 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
 
     results = []
     with reserve_stdout(as_json):
-        for result in run_checks(settings, find_bundle):
+        for result in run_checks(settings):
             results.append(result)
             if not as_json:  # print it now: an archive that does not answer takes its time
                 typer.echo(f"{result.level:5} {result.text}")

@@ -13,9 +13,11 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
+from covid_monai.bundle.shipped import find_bundle
 from covid_monai.core.errors import exception_chain, first_line
 from covid_monai.core.memory_file import replace_name
 from covid_monai.core.number_format import format_count
@@ -39,7 +41,7 @@ class Classifier:
     """Network and preprocessing of a bundle, loaded once for any number of images.
 
     Args:
-        bundle_dir: Folder of the bundle.
+        bundle_dir: Folder of the bundle; None is the shipped one, as for `covid-monai predict`.
         device: "cpu", "cuda", "cuda:1"...; None chooses the GPU if there is one.
         batch_size: Number of images in a batch of the network. It also fixes which images form a batch, so
             that a repeated run gives the same numbers with torch too; see `backends`.
@@ -56,7 +58,7 @@ class Classifier:
 
     def __init__(
         self,
-        bundle_dir: str | Path,
+        bundle_dir: str | Path | None = None,
         *,
         device: str | None = None,
         batch_size: int = 16,
@@ -65,7 +67,7 @@ class Classifier:
     ) -> None:
         if batch_size < 1 or workers < 1:
             raise ValueError(f"batch_size and workers must be 1 or more, not {batch_size} and {workers}.")
-        self._bundle = bundle = Bundle(bundle_dir)
+        self._bundle = bundle = Bundle(find_bundle(bundle_dir))
         self.class_names = bundle.class_names
         self.image_size = bundle.image_size
         cpu_only = device is None and backend not in (None, "torch")
@@ -130,35 +132,42 @@ class Classifier:
         """Load what `explain` needs now and not for the first image, because the bundle may be deleted."""
         self._heatmap  # noqa: B018
 
-    def explain(self, path: str | Path, class_name: str) -> ImageWithHeatmap:
+    def explain(self, image: ImageLike, class_name: str) -> ImageWithHeatmap:
         """Compute the heat map of an image: where the evidence for a class lies.
 
-        `predict` has classified the file, which is read again: whole images of two batches would not fit
-        into memory.
+        `predict` has classified the image, as a path, an array or a dataset. A file is read again: whole
+        images of two batches would not fit into memory.
 
         Raises:
-            UnreadableImage: If the file cannot be read any more.
+            TypeError: If it is not one image.
+            UnreadableImage: If it cannot be read, or not any more.
             ValueError: If the network has no layer for Grad-CAM.
         """
-        # The whole image: the preprocessing reads no more than the network needs.
-        radiograph, meta = read_radiograph(path)
-        image = self._preprocessing({"image": os.path.abspath(path)})["image"]  # noqa: PTH100
-        batch = image.as_tensor()[None].to(self.device)
+        (source,) = several_images([image])
+        with source.open() as path:
+            # The whole image: the preprocessing reads no more than the network needs.
+            radiograph, meta = read_radiograph(path)
+            preprocessed = self._preprocess(path)
+        batch = preprocessed.as_tensor()[None].to(self.device)
         (heat,) = self._heatmap(batch, self.class_names.index(class_name))
-        return ImageWithHeatmap(radiograph[0], heat, affine_to_image(meta["affine"], image))
+        return ImageWithHeatmap(radiograph[0], heat, affine_to_image(meta["affine"], preprocessed))
 
     @cached_property
     def _heatmap(self) -> HeatmapGenerator:
         """Grad-CAM of the network in PyTorch, whatever the backend, because it needs gradients."""
         return HeatmapGenerator(self._bundle.load_network(self.device))
 
+    def _preprocess(self, path: Path) -> MetaTensor:
+        # Absolute, because MONAI expands a leading "~", with which a file's name may start.
+        image: MetaTensor = self._preprocessing({"image": os.path.abspath(path)})["image"]  # noqa: PTH100
+        return image
+
     def _load(self, source: ImageInput) -> NDArray[np.float32] | Prediction:
         name_of_file = ""
         try:
             with source.open() as path:
                 name_of_file = path.name
-                # Absolute, because MONAI expands a leading "~", with which a file's name may start.
-                image = self._preprocessing({"image": os.path.abspath(path)})["image"]  # noqa: PTH100
+                image = self._preprocess(path)
             check_view(image.meta)
             if self.gate is not None:
                 self.gate.check(image.as_tensor())

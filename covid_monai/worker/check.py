@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from pathlib import Path
 import requests
 from pydicom.uid import UID
 
+from covid_monai.bundle.shipped import find_bundle
 from covid_monai.core.errors import first_line
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
@@ -68,18 +69,15 @@ class CheckResult:
 _ok, _note, _fail = (partial(CheckResult, level) for level in ("ok", "note", "FAIL"))
 
 
-def run_checks(settings: Settings, find_bundle: Callable[[Path | None], Path]) -> Iterator[CheckResult]:
-    """Try what the service will need, one thing after another; nothing that exists is changed.
-
-    `find_bundle` returns the folder of the bundle that the configuration names.
-    """
-    yield _check_bundle(settings, find_bundle)
+def run_checks(settings: Settings) -> Iterator[CheckResult]:
+    """Try what the service will need, one thing after another; nothing that exists is changed."""
+    yield _check_bundle(settings)
     yield from _check_folders(settings)
     for archive in settings.archives:
         yield from _check_archive(settings, archive)
 
 
-def _check_bundle(settings: Settings, find_bundle: Callable[[Path | None], Path]) -> CheckResult:
+def _check_bundle(settings: Settings) -> CheckResult:
     from covid_monai.worker.context import Model
 
     try:

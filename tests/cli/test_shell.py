@@ -10,8 +10,8 @@ import pytest
 import typer
 import yaml
 
+from covid_monai.bundle.shipped import SHIPPED_BUNDLE
 from covid_monai.cli.main import app
-from covid_monai.cli.options import SHIPPED_BUNDLE
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 from covid_monai.datasets.collections import SOURCES
 from covid_monai.datasets.datalist import SPLITS

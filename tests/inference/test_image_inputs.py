@@ -143,6 +143,20 @@ def test_a_dataset_gives_what_its_file_gives_and_no_name_of_a_patient(classifier
     assert ds.to_json() == before
 
 
+@pytest.mark.parametrize("suffix", ["png", "dcm"])
+def test_the_heat_map_of_an_array_or_a_dataset_is_that_of_its_file(classifier, png, grey, tmp_path, suffix):
+    path, content = png, grey
+    if suffix == "dcm":
+        path = save(make_ds(picture(200, 160)), tmp_path / "image.dcm")
+        content = dcmread(path)
+    expected = classifier.explain(path, classifier.class_names[0])
+    explained = classifier.explain(content, classifier.class_names[0])
+    for field in ("image", "heat", "to_image"):
+        np.testing.assert_array_equal(getattr(explained, field), getattr(expected, field))
+    with pytest.raises(TypeError, match="Give a path"):
+        classifier.explain(b"image.png", classifier.class_names[0])
+
+
 def test_a_dataset_without_file_meta_and_refused_ones_keep_their_reasons(classifier, tmp_path):
     made = make_ds(picture(200, 160))
     (expected,) = classifier.predict(save(make_ds(picture(200, 160)), tmp_path / "image.dcm"))

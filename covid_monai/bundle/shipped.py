@@ -1,0 +1,39 @@
+"""The bundle that is used where none is named."""
+
+from pathlib import Path
+
+SHIPPED_BUNDLE = Path("bundles") / "covid_cxr_classification"
+
+
+def shipped_bundle() -> Path:
+    """Return the shipped bundle, beside the package or in the current folder."""
+    checkout = Path(__file__).parents[2]
+    places = [root / SHIPPED_BUNDLE for root in (checkout, Path.cwd())]
+    for place in places:
+        if (place / "configs").is_dir():
+            return place
+    raise FileNotFoundError(
+        f"The shipped bundle is neither at {places[0]} nor at {places[1]}. Run the command in a clone of the "
+        "repository, or name a bundle: --bundle DIR if the command takes one, Classifier(DIR) in Python."
+    )
+
+
+def find_bundle(folder: str | Path | None = None) -> Path:
+    """Return the given folder, else the shipped bundle.
+
+    Raises:
+        FileNotFoundError: If there is no bundle, or it has no weights.
+    """
+    folder = shipped_bundle() if folder is None else Path(folder)
+    if not (folder / "configs" / "inference.yaml").is_file():
+        raise FileNotFoundError(
+            f"{folder} is not a bundle, because it has no configs/inference.yaml. Name the folder of a "
+            "bundle, or the --output_dir of a training run."
+        )
+    if not (folder / "models" / "model.pt").is_file():
+        raise FileNotFoundError(
+            f"{folder} has no trained weights (models/model.pt). Train it with `python -m monai.bundle run "
+            f"training --config_file {folder}/configs/train.yaml ...`, or give --bundle the --output_dir of "
+            "a finished run."
+        )
+    return folder
