@@ -4,8 +4,10 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
+from importlib import resources
 from urllib.parse import urlsplit
 
+import yaml
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import Headers, MutableHeaders
@@ -25,36 +27,16 @@ from covid_monai.core.vocabulary import RESEARCH_USE
 logger = logging.getLogger(__name__)
 
 _PATHS = ("/v1/", "/health", "/docs", "/openapi.json", "/problems/")
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "X-Research-Use": RESEARCH_USE,
-}
-# FastAPI's documentation page starts Swagger UI by a script inside the page.
-_DOCS_POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
+_HEADERS: dict[str, dict[str, str]] = yaml.safe_load(
+    resources.files(__package__).joinpath("headers.yaml").read_text("utf-8")
 )
-_DOCS_HEADERS = _HEADERS | {"Content-Security-Policy": _DOCS_POLICY}
-del _DOCS_HEADERS["Cache-Control"]
+for _area in ("service", "docs"):
+    _HEADERS[_area]["X-Research-Use"] = RESEARCH_USE
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def create_api(
-    engine: Engine,
-    settings: ServiceSettings,
-    budget: MemoryBudget,
-    *,
-    page_headers: Mapping[str, str] | None = None,
-) -> FastAPI:
-    """Create the application: /v1/predict, /v1/report, /v1/model, /health, /docs, /openapi.json.
-
-    `page_headers` are the headers of answers on all other paths, which belong to the page.
-    """
+def create_api(engine: Engine, settings: ServiceSettings, budget: MemoryBudget) -> FastAPI:
+    """Create the application: /v1/predict, /v1/report, /v1/model, /health, /docs, /openapi.json."""
     api = FastAPIOffline(
         title=openapi.TITLE,
         version=__version__,
@@ -68,7 +50,7 @@ def create_api(
     api.include_router(router)
     for error in REQUEST_ERRORS:
         api.add_exception_handler(error, on_error)
-    api.add_middleware(Guard, loopback=settings.loopback, page_headers=page_headers or {})
+    api.add_middleware(Guard, loopback=settings.loopback)
     api.openapi = lambda: openapi.describe(api)  # type: ignore[method-assign]  # as FastAPI's documentation says
     return api
 
@@ -101,10 +83,8 @@ class Guard:
     127.0.0.1 (DNS rebinding) gets nothing.
     """
 
-    def __init__(self, app: ASGIApp, *, loopback: bool, page_headers: Mapping[str, str]) -> None:
-        self._app = app
-        self._loopback = loopback
-        self._page_headers = page_headers
+    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
+        self._app, self._loopback = app, loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -115,11 +95,11 @@ class Guard:
         elif scope["type"] == "http" and scope["path"].startswith(_PATHS):
             await self._serve(scope, receive, send)
         else:
-            await self._app(scope, receive, partial(_send, send, self._page_headers))
+            await self._app(scope, receive, partial(_send, send, _HEADERS["page"]))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         begin, status = time.monotonic(), 0
-        headers = _DOCS_HEADERS if scope["path"].startswith("/docs") else _HEADERS
+        headers = _HEADERS["docs" if scope["path"].startswith("/docs") else "service"]
 
         async def send_guarded(message: Message) -> None:
             nonlocal status

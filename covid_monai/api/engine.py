@@ -16,8 +16,8 @@ from typing import NamedTuple, TypeVar
 from pydicom import dcmwrite
 from pydicom.dataset import FileDataset
 
-from covid_monai.api.uploads import Upload, in_memory
-from covid_monai.core.memory_file import replace_name
+from covid_monai.api.uploads import Upload
+from covid_monai.core.memory_file import memory_file, replace_name
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.grad_cam import ImageWithHeatmap
@@ -57,10 +57,9 @@ class Engine:
     """Makes one classifier safe for many threads; uploads stay in memory.
 
     Every upload is first read in a child process with limits: a decoder that crashes does not end the
-    service. Everything that needs the network runs in one
-    thread. A single image goes at once when that thread is free. Images that wait go together, also those of
-    different callers. A caller with many images has one batch of them waiting at a time, so that others are
-    not delayed by all of them.
+    service. Everything that needs the network runs in one thread. A single image goes at once when that
+    thread is free. Images that wait go together, also those of different callers. A caller with many images
+    has one batch of them waiting at a time, so that others are not delayed by all of them.
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class Engine:
         *,
         batch_size: int = 8,
         max_callers: int = 64,
-        decode_seconds: float = 30.0,
+        decode_seconds: float = 30,
     ) -> None:
         self.classifier = classifier
         self.max_callers = max_callers
@@ -171,7 +170,7 @@ class Engine:
         future: Future[Prediction] = Future()
         sandbox = self._free_sandboxes.get()
         try:
-            with in_memory(upload) as path:
+            with memory_file(upload.data) as path:
                 status, reason, detail = sandbox.check(path)
         finally:
             self._free_sandboxes.put(sandbox)
@@ -195,7 +194,7 @@ class Engine:
             return
         try:
             with ExitStack() as stack:
-                paths = [stack.enter_context(in_memory(job.upload)) for job in jobs]
+                paths = [stack.enter_context(memory_file(job.upload.data)) for job in jobs]
                 for job, path, found in zip(jobs, paths, self.classifier.predict(paths), strict=True):
                     job.future.set_result(_with_name(found, path, job.upload))
         except BaseException as error:  # noqa: BLE001  # callers that wait must get every error
@@ -207,7 +206,7 @@ class Engine:
         """Call a function in the network's thread; let its errors name the upload."""
 
         def call() -> Result:
-            with in_memory(upload) as path:
+            with memory_file(upload.data) as path:
                 try:
                     return function(path)
                 except ValueError as error:
@@ -219,7 +218,7 @@ class Engine:
 
     def read(self, upload: Upload, function: Callable[[Path], Result]) -> Result:
         """Call a function that decodes an upload; as many at once as there are cores, because of memory."""
-        with self._decoding, in_memory(upload) as path:
+        with self._decoding, memory_file(upload.data) as path:
             return function(path)
 
 

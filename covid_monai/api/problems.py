@@ -3,8 +3,10 @@
 import traceback
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from importlib import resources
 from typing import Any, NamedTuple
 
+import yaml
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -28,61 +30,10 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "malformed": Kind(
-        400,
-        "The body cannot be read",
-        "The body does not match its Content-Type, or it is incomplete. Send it again.",
-    ),
-    "address-not-allowed": Kind(
-        403,
-        "The address is not allowed",
-        "The service fetches images only from the DICOMweb roots that it was started with.",
-    ),
-    "too-slow": Kind(
-        408, "The body took too long", "Send the files in smaller parts, or use a faster connection."
-    ),
-    "no-result": Kind(
-        409,
-        "This image has no such result",
-        "The image was refused, could not be read, or is not a DICOM image. The detail says which.",
-    ),
-    "too-large": Kind(
-        413, "The request is too large", "GET /v1/model names the limits. Send fewer or smaller files."
-    ),
-    "unsupported-type": Kind(
-        415,
-        "The type of the body is not supported",
-        "The header Accept-Post names the types that are supported.",
-    ),
-    "other-host": Kind(
-        421,
-        "The request is for another host",
-        "A service on loopback answers to localhost and 127.0.0.1 only, so that no web page can reach it.",
-    ),
-    "invalid": Kind(
-        422, "The request is not valid", "`errors` names each invalid field and says what is wrong with it."
-    ),
-    "unexpected": Kind(
-        500, "Unexpected failure", "This is a fault of the service. Its log has the place. Please report it."
-    ),
-    "not-installed": Kind(
-        501, "Not installed here", "This answer needs an extra of the package. The detail names it."
-    ),
-    "archive": Kind(
-        502,
-        "The archive did not give the image",
-        "The detail has the reason in one word; docs/pacs.md explains it.",
-    ),
-    "archive-too-slow": Kind(
-        504,
-        "The archive did not give the image in time",
-        "Try again later, or ask the administrator to raise --fetch-seconds.",
-    ),
-    "busy": Kind(
-        503,
-        "Busy",
-        "The service handles as much as it can at once. Try again after the seconds in Retry-After.",
-    ),
+    name: Kind(**kind)
+    for name, kind in yaml.safe_load(
+        resources.files(__package__).joinpath("problems.yaml").read_text("utf-8")
+    ).items()
 }
 
 

@@ -1,4 +1,4 @@
-"""Uploaded files in memory: their limits, the memory budget of the process, zip archives, memory files."""
+"""Uploaded files in memory: their limits, the memory budget of the process, zip archives."""
 
 import gc
 import re
@@ -8,13 +8,12 @@ import weakref
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from covid_monai.core.memory_file import memory_file
 from covid_monai.core.number_format import format_count
 
 if TYPE_CHECKING:
@@ -254,11 +253,6 @@ def plain_name(path: str) -> str:
     last = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
     printable = "".join(letter if letter.isprintable() else " " for letter in last).strip()
     return printable[-255:] or "unnamed"
-
-
-def in_memory(upload: Upload) -> AbstractContextManager[Path]:
-    """Give an upload a path, for readers that need one; it lies on no disk, and ends with the block."""
-    return memory_file(upload.data)
 
 
 def _mib(size: int) -> str:

@@ -19,17 +19,6 @@ from covid_monai.app.widgets.elements import text
 from covid_monai.core.vocabulary import RESEARCH_USE
 
 _SECONDS_TO_RETURN = 5.0  # a visitor who is away longer has left: their images are removed
-# Vue compiles its templates in the browser, which needs 'unsafe-eval'; NiceGUI starts with inline scripts.
-_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'"
-)
-_HEADERS = {
-    "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 _CSS = (Path(__file__).parent / "static" / "page.css").read_text(encoding="utf-8")
 _TABS = {
     "Image": ("image", ImageTab),
@@ -42,7 +31,7 @@ _TABS = {
 def create_app(context: AppContext, *, loopback: bool) -> FastAPI:
     """Create the application: the page at /, and the REST service beside it, with one memory budget."""
     settings = ServiceSettings(limits=context.limits, loopback=loopback)
-    app = create_api(context.model.engine, settings, context.budget, page_headers=_HEADERS)
+    app = create_api(context.model.engine, settings, context.budget)
     heatmap_viewer.add_route(app)
     for model in context.models.values():  # read once, before the event loop has visitors that wait
         evaluation_of(model)

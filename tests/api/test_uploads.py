@@ -16,7 +16,6 @@ from covid_monai.api.uploads import (
     OutOfMemoryBudget,
     Upload,
     UploadError,
-    in_memory,
     plain_name,
     unpack_all,
 )
@@ -136,14 +135,6 @@ def test_a_plain_name_can_be_shown_and_sent(path):
     assert name.isprintable()
     assert not set(name) & set("/\\")
     name.encode("utf-8")
-
-
-@given(st.binary(max_size=5000))
-def test_an_upload_in_memory_has_a_path_and_no_disk(content):
-    with in_memory(Upload("a", content)) as path:
-        assert path.read_bytes() == path.read_bytes() == content
-        assert str(path.readlink()).startswith("/memfd:")
-    assert not path.is_symlink()  # closed, so the memory is free again
 
 
 def test_memory_is_free_again_when_nobody_refers_to_an_upload():

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prediction_helpers import MODEL, NAMES, REFUSED, prediction
 
-from covid_monai.api.uploads import Limits, MemoryBudget, Upload, in_memory
+from covid_monai.api.uploads import Limits, MemoryBudget, Upload
 from covid_monai.app.batch import Batch, classify
 from covid_monai.app.session import ClassifiedImage
 from covid_monai.app.sources import ServerFile
+from covid_monai.core.memory_file import memory_file
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference.output import open_output
 
@@ -27,7 +28,7 @@ class ReadsAhead:
         self._ahead, self.closed = ahead, False
 
     def read(self, upload, function):
-        with in_memory(upload) as path:
+        with memory_file(upload.data) as path:
             return function(path)
 
     def predict(self, uploads):

@@ -15,7 +15,7 @@ from covid_monai.app.session import AppContext, ClassifiedImage, ServedModel, ex
 from covid_monai.app.sources import ImageSource, images_in
 from covid_monai.app.widgets import elements
 from covid_monai.app.widgets.dropzone import Dropzone, FilesDropped
-from covid_monai.app.widgets.elements import button, folder_choice, warn
+from covid_monai.app.widgets.elements import Download, button, download_button, folder_choice, wait_for, warn
 from covid_monai.app.widgets.result import (
     download_card,
     outcome_label,
@@ -80,8 +80,8 @@ class BatchTab:
             with ui.row().classes("filters"):
                 self._words = ui.label().props("role=status").classes("number")
                 self._cancel_button = button("Cancel", "stop").on_click(self._cancel)
-                self._csv_button = button("CSV", "download").on_click(self._download_csv)
-                self._pdf_button = button("PDF", "picture_as_pdf").on_click(self._download_pdf)
+                self._csv_button = download_button("CSV", "download", self._csv)
+                self._pdf_button = download_button("PDF", "picture_as_pdf", self._pdf)
             self._bar = ui.linear_progress(0, show_value=False).props("aria-label=Progress")
             self._counts = ui.row().classes("counts")
 
@@ -160,16 +160,11 @@ class BatchTab:
             for style, count in styles.most_common():
                 outcome_label(style._replace(words=f"{count} {style.words}"))
 
-    def _download_csv(self) -> None:
-        ui.download.content(self._batch.to_csv(self._class_names), "covid-monai.csv", "text/csv")
+    def _csv(self) -> Download:
+        return self._batch.to_csv(self._class_names), "covid-monai.csv", "text/csv"
 
-    async def _download_pdf(self) -> None:
-        self._pdf_button.props("loading")
-        try:
-            pdf = await to_thread.run_sync(self._batch.to_pdf, self._engine.classifier.model)
-        finally:
-            self._pdf_button.props(remove="loading")
-        ui.download.content(pdf, "covid-monai.pdf", "application/pdf")
+    def _pdf(self) -> Download:
+        return self._batch.to_pdf(self._engine.classifier.model), "covid-monai.pdf", "application/pdf"
 
 
 def progress_text(batch: Batch) -> str:
@@ -303,7 +298,6 @@ class ImageDialog:
             download_card(self._model, upload, prediction)
 
     async def _show_heatmap(self, image: ClassifiedImage) -> None:
-        waiting = ui.spinner(size="3em")
         class_name = explained_class(image.prediction)
 
         def make_views() -> list[str]:
@@ -312,14 +306,12 @@ class ImageDialog:
             return [elements.data_uri(view) for view in views]
 
         try:
-            views = await to_thread.run_sync(make_views)
+            image_view, heat_view = await wait_for(make_views)
         except (Busy, ValueError, OSError) as error:
             _show_error("The heat map cannot be drawn.", error)
             return
-        finally:
-            waiting.delete()
-        elements.picture(views[0], "Image as displayed")
-        elements.picture(views[1], f"Heat map (Grad-CAM): evidence for {class_label(class_name)}")
+        elements.picture(image_view, "Image as displayed")
+        elements.picture(heat_view, f"Heat map (Grad-CAM): evidence for {class_label(class_name)}")
 
 
 def _show_error(words: str, error: Exception) -> None:

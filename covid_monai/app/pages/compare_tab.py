@@ -1,7 +1,6 @@
 """The compare tab: two models classify the same image."""
 
 import asyncio
-from typing import Any
 
 import numpy as np
 from anyio import to_thread
@@ -12,7 +11,7 @@ from covid_monai.api.uploads import Upload
 from covid_monai.app.session import AppContext, ServedModel, explain, predict_one
 from covid_monai.app.widgets import elements
 from covid_monai.app.widgets.dropzone import Dropzone, FilesDropped
-from covid_monai.app.widgets.elements import warn
+from covid_monai.app.widgets.elements import wait_for, warn
 from covid_monai.app.widgets.result import show_result
 from covid_monai.core.number_format import format_probability
 from covid_monai.inference.grad_cam import ImageWithHeatmap
@@ -77,7 +76,7 @@ class CompareTab:
         if not (first.ok or second.ok):
             return
         with elements.card("Probabilities"):
-            elements.table(["Class", *_ORDER, "Difference"], _table_rows(first, second))
+            elements.table(["Class", *_ORDER, "Difference"], probability_rows(first, second))
         if classes := shared_classes(first, second):
             _show_heatmaps(self._models, upload, classes, explained_class(first))
 
@@ -94,14 +93,11 @@ def _show_heatmaps(models: list[ServedModel], upload: Upload, classes: list[str]
         class_name = choice.value
         pictures.clear()
         with pictures:
-            waiting = ui.spinner(size="3em")
             try:
-                *both, difference = await to_thread.run_sync(make_views, class_name)
+                *both, difference = await wait_for(make_views, class_name)
             except (Busy, ValueError) as error:
                 ui.label(f"The heat maps cannot be drawn. {error}").props("role=alert")
                 return
-            finally:
-                waiting.delete()
             if class_name != choice.value:
                 return  # the visitor has chosen another class, which is being drawn
             for order, view in zip(_ORDER, both, strict=True):
@@ -133,16 +129,15 @@ def agreement(first: Prediction, second: Prediction) -> str:
     return f"The models do not agree. First: {words[0]}. Second: {words[1]}."
 
 
-def probability_rows(first: Prediction, second: Prediction) -> list[dict[str, Any]]:
-    """Return one row per class that either model knows, in the first model's order."""
+def probability_rows(first: Prediction, second: Prediction) -> list[list[str]]:
+    """Return class, both probabilities and their difference for each class that either model knows."""
     a, b = first.probabilities or {}, second.probabilities or {}
     return [
-        {
-            "class_name": name,
-            "first": a.get(name),
-            "second": b.get(name),
-            "difference": b[name] - a[name] if name in a and name in b else None,
-        }
+        [
+            class_label(name),
+            *(format_probability(of[name]) if name in of else "-" for of in (a, b)),
+            f"{100 * (b[name] - a[name]):+.1f} points" if name in a and name in b else "-",
+        ]
         for name in {**a, **b}
     ]
 
@@ -161,14 +156,3 @@ def difference_picture(first: ImageWithHeatmap, second: ImageWithHeatmap) -> Rgb
     difference = resample_heat(first, image.shape) - resample_heat(second, image.shape)
     colours = np.where(difference[..., None] > 0, FIRST_HOTTER, SECOND_HOTTER) / 255
     return overlay_heatmap(image, np.abs(difference), colours=colours)
-
-
-def _table_rows(first: Prediction, second: Prediction) -> list[list[str]]:
-    return [
-        [
-            class_label(row["class_name"]),
-            *("-" if row[key] is None else format_probability(row[key]) for key in ("first", "second")),
-            "-" if row["difference"] is None else f"{100 * row['difference']:+.1f} points",
-        ]
-        for row in probability_rows(first, second)
-    ]

@@ -1,22 +1,26 @@
 """Page elements that several tabs use: headings, cards, buttons, messages, tables, pictures, ROC curves."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from anyio import to_thread
 from jinja2 import Environment, FileSystemLoader
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
+from covid_monai.api.engine import Busy
 from covid_monai.app.evaluation import Figure
 from covid_monai.app.sources import folders_below
 from covid_monai.core.number_format import format_probability
-from covid_monai.core.vocabulary import RESEARCH_USE
+from covid_monai.core.vocabulary import RESEARCH_USE, UnreadableImage
+from covid_monai.results.dicom.source_radiograph import NoResultObjects
 from covid_monai.results.rendering import RgbImage, encode_jpeg
 from covid_monai.results.wording import class_label
 
+Result = TypeVar("Result")
+Download = tuple[bytes, str, str]  # content, file name, media type
 _STATIC = FileSystemLoader(Path(__file__).parents[1] / "static")
 _TEMPLATES = Environment(loader=_STATIC, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 _TEMPLATES.filters |= {"class_label": class_label, "probability": format_probability}
@@ -79,6 +83,31 @@ def dialog_head(dialog: ui.dialog, title: str) -> TextElement:
         ui.button(icon="close", on_click=dialog.close).props("flat round aria-label=Close")
     ui.label(RESEARCH_USE).classes("small dim")
     return words
+
+
+async def wait_for(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Show a spinner while a function runs in a thread; return its result."""
+    waiting = ui.spinner(size="3em").props("aria-label=Working")
+    try:
+        return await to_thread.run_sync(function, *arguments)
+    finally:
+        waiting.delete()
+
+
+def download_button(words: str, icon: str, make: Callable[[], Download]) -> ui.button:
+    """Show a button that makes a file in a thread, and gives it to the visitor."""
+
+    async def save() -> None:
+        shown.props("loading")
+        try:
+            ui.download.content(*await to_thread.run_sync(make))
+        except (Busy, NoResultObjects, UnreadableImage) as error:
+            warn(str(error))
+        finally:
+            shown.props(remove="loading")
+
+    shown = button(words, icon).on_click(save)
+    return shown
 
 
 def picture(source: str, caption: str) -> None:

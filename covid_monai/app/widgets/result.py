@@ -1,23 +1,17 @@
 """A result in words, icon and colour (never the colour alone), and the files to download for it."""
 
-import asyncio
 import hashlib
 import json
-from collections.abc import Callable
 from typing import NamedTuple
 
 from nicegui import ui
 
-from covid_monai.api.engine import Busy
 from covid_monai.api.uploads import Upload
 from covid_monai.app.session import ServedModel
-from covid_monai.app.widgets.elements import button, card, warn
-from covid_monai.core.vocabulary import NORMAL, Status, UnreadableImage
+from covid_monai.app.widgets.elements import Download, card, download_button
+from covid_monai.core.vocabulary import NORMAL, Status
 from covid_monai.inference.prediction import UNCERTAIN, Prediction
-from covid_monai.results.dicom.source_radiograph import NoResultObjects
 from covid_monai.results.wording import class_label
-
-Download = tuple[str, bytes, str]  # file name, content, media type
 
 
 class OutcomeStyle(NamedTuple):
@@ -116,45 +110,31 @@ def download_card(model: ServedModel, upload: Upload, prediction: Prediction) ->
         (b"\xff\xd8\xff", b"\x89PNG")
     )
 
-    def stem() -> str:
-        """Name that differs between images, and contains no name of a patient."""
-        return f"covid-monai-{hashlib.sha256(upload.data).hexdigest()[:10]}"
-
-    def pdf_report() -> Download:
-        return f"{stem()}.pdf", model.engine.pdf_report(upload, prediction), "application/pdf"
+    def named(content: bytes, suffix: str) -> Download:
+        """Give a file a name that differs between images, and contains no name of a patient."""
+        digest = hashlib.sha256(upload.data).hexdigest()[:10]
+        return content, f"covid-monai-{digest}.{suffix}", f"application/{suffix}"
 
     def json_record() -> Download:
-        text = json.dumps(prediction.to_json(), indent=2, ensure_ascii=False)
-        return f"{stem()}.json", text.encode(), "application/json"
+        return named(json.dumps(prediction.to_json(), indent=2, ensure_ascii=False).encode(), "json")
 
     def dicom_object(*, heatmap: bool) -> Download:
         made = model.engine.dicom_object(upload, prediction, heatmap=heatmap)
-        return made.name, made.data, "application/dicom"
+        return made.data, made.name, "application/dicom"
 
     with card("Downloads"):
         with ui.row().classes("downloads"):
-            _button("PDF report", "picture_as_pdf", pdf_report)
-            _button("JSON", "data_object", json_record)
+            make_pdf = model.engine.pdf_report
+            download_button(
+                "PDF report", "picture_as_pdf", lambda: named(make_pdf(upload, prediction), "pdf")
+            )
+            download_button("JSON", "data_object", json_record)
             if is_dicom:
-                _button("DICOM SR", "description", lambda: dicom_object(heatmap=False))
+                download_button("DICOM SR", "description", lambda: dicom_object(heatmap=False))
             if is_dicom and prediction.ok:
-                _button("Secondary Capture", "image", lambda: dicom_object(heatmap=True))
+                download_button("Secondary Capture", "image", lambda: dicom_object(heatmap=True))
         if not is_dicom:
             words = (
                 "DICOM SR and Secondary Capture belong to a study, so they are made for DICOM images only."
             )
             ui.label(words).classes("dim small")
-
-
-def _button(words: str, icon: str, make: Callable[[], Download]) -> None:
-    async def save() -> None:
-        shown.props("loading")
-        try:
-            name, data, media_type = await asyncio.to_thread(make)
-            ui.download.content(data, name, media_type)
-        except (Busy, NoResultObjects, UnreadableImage) as error:
-            warn(str(error))
-        finally:
-            shown.props(remove="loading")
-
-    shown = button(words, icon).on_click(save)

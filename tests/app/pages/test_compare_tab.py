@@ -41,9 +41,11 @@ def test_difference_is_coloured_by_who_is_hotter_and_is_the_image_where_they_agr
 
 def test_two_answers_are_compared_class_by_class_and_in_words():
     other = prediction(normal=0.75, decided="normal", probabilities={"normal": 0.75, "flu": 0.25})
-    rows = {row["class_name"]: row for row in probability_rows(prediction(), other)}
-    assert rows["normal"]["difference"] == pytest.approx(0.5)
-    assert rows["covid"]["second"] is rows["covid"]["difference"] is rows["flu"]["first"] is None
+    rows = {row[0]: row[1:] for row in probability_rows(prediction(), other)}
+    other_label = next(name for name in rows if name.lower() == "flu")
+    assert rows["Normal"][2] == "+50.0 points"
+    assert rows["COVID-19"][1:] == ["-", "-"]
+    assert [rows[other_label][column] for column in (0, 2)] == ["-", "-"]
     assert shared_classes(prediction(), other) == ["normal"]
     assert agreement(prediction(), prediction(normal=0.1)) == "Both models say the same: COVID-19."
     assert agreement(prediction(), other) == "The models do not agree. First: COVID-19. Second: Normal."
