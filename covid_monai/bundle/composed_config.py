@@ -98,9 +98,9 @@ def _unused_names(
     section: Mapping[str, Any], known: Mapping[str, Any], used: set[str], *, item_id: str = ""
 ) -> Iterator[str]:
     """Name the keys of a section, and of the sections in it, that are not known and no reference leads to."""
-    names = [name for _, name, _ in ReferenceResolver.iter_subconfigs(item_id, section)]
-    read = {name for name in names if _is_read(name, used)}
-    for key, name, value in ReferenceResolver.iter_subconfigs(item_id, section):
+    items = list(ReferenceResolver.iter_subconfigs(item_id, section))
+    read = {name for _, name, _ in items if _is_read(name, used)}
+    for key, name, value in items:
         if key not in known and name not in read and not _runs(value):
             others = {other for _, other, _ in ReferenceResolver.iter_subconfigs(item_id, known)}
             close = get_close_matches(name, read | others, n=1)

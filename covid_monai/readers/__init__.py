@@ -19,6 +19,5 @@ __all__ = ["RadiographReader", "VolumeReader", "read_radiograph", "read_volume"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(
-        import_module(f"{__name__}.{'volume' if name == 'read_volume' else 'monai_readers'}"), name
-    )
+    module = "volume" if name == "read_volume" else "monai_readers"
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -1,6 +1,7 @@
 """The readers as MONAI's `LoadImage` and `LoadImaged` use them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ class _DeferredReader(ImageReader):
     file in their own way, transposed and without the grayscale pipeline. It lets exceptions of `get_data`
     through.
     """
+
+    read_path: Callable[[Path], tuple[NDArray[np.float32], dict[str, Any]]]  # one image with its metadata
 
     def verify_suffix(self, _filename: Paths) -> bool:
         """Accept every name, because the content decides."""
@@ -46,10 +49,6 @@ class _DeferredReader(ImageReader):
             )
         return self.read_path(Path(img[0]))
 
-    def read_path(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Read one image with its metadata."""
-        raise NotImplementedError
-
 
 class RadiographReader(_DeferredReader):
     """Reads one chest radiograph (DICOM, JPEG, PNG); see `read_radiograph`.
@@ -63,11 +62,7 @@ class RadiographReader(_DeferredReader):
     """
 
     def __init__(self, target_size: int | None = None) -> None:
-        self.target_size = target_size
-
-    def read_path(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Read a radiograph: `[1, H, W]` in [0, 1] and its metadata."""
-        return read_radiograph(path, target_size=self.target_size)
+        self.read_path = partial(read_radiograph, target_size=target_size)
 
 
 class VolumeReader(_DeferredReader):
@@ -78,10 +73,6 @@ class VolumeReader(_DeferredReader):
     """
 
     def __init__(self, series_uid: str = "") -> None:
-        self.series_uid = series_uid
-
-    def read_path(self, path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Read a volume: `[1, X, Y, Z]` in HU, RAS, and its metadata."""
         from covid_monai.readers.volume import read_volume  # needs nibabel, which radiographs do not
 
-        return read_volume(path, series_uid=self.series_uid)
+        self.read_path = partial(read_volume, series_uid=series_uid)

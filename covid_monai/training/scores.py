@@ -1,7 +1,6 @@
 """The metrics of the validation split after each epoch, as one Ignite metric."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from ignite.engine import Engine
@@ -52,17 +51,11 @@ class ClassificationScores(Metric):
         metrics = compute_metrics(
             self.labels, self.probabilities.argmax(axis=1), self.probabilities, self.class_names
         )
-        return {name: value for name, value in _flat(metrics) if value is not None}
+        values = {metric: metrics[metric] for metric in ("auroc", "balanced_accuracy")}
+        for metric in ("auroc", "sensitivity", "specificity"):
+            values |= {f"{metric}_{name}": own[metric] for name, own in metrics["per_class"].items()}
+        return {name: value for name, value in values.items() if value is not None}
 
     def completed(self, engine: Engine, _name: str) -> None:
         """Write each metric into the engine's metrics under its own name."""
         engine.state.metrics.update(self.compute())
-
-
-def _flat(metrics: dict[str, Any]) -> list[tuple[str, float | None]]:
-    per_class = [
-        (f"{metric}_{name}", values[metric])
-        for metric in ("auroc", "sensitivity", "specificity")
-        for name, values in metrics["per_class"].items()
-    ]
-    return [(metric, metrics[metric]) for metric in ("auroc", "balanced_accuracy")] + per_class
