@@ -1,5 +1,7 @@
 """Coded concepts: standard codes where there are some, private ones that differ from each other."""
 
+from functools import partial
+
 import pytest
 from pydicom.sr.codedict import codes
 
@@ -7,9 +9,14 @@ from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES, RefusalReason
 from covid_monai.results.dicom.codes import (
     PRIVATE_SCHEME,
     class_concept,
-    probability_concept,
+    measurement_concept,
     refusal_concept,
-    threshold_concept,
+)
+
+CONCEPTS = (
+    class_concept,
+    partial(measurement_concept, "Probability"),
+    partial(measurement_concept, "Threshold"),
 )
 
 
@@ -27,7 +34,7 @@ OWN = ("abnormal", "норма", "a class with a very long name that goes on and
 
 
 @pytest.mark.parametrize("name", [*DEFAULT_CLASS_NAMES, *OWN, "a/b", "x" * 14, "x" * 15, ""])
-@pytest.mark.parametrize("concept", [class_concept, probability_concept, threshold_concept])
+@pytest.mark.parametrize("concept", CONCEPTS)
 def test_values_and_meanings_fit_into_their_elements(concept, name):
     """PS3.3 8.8: Code Value is SH (16 characters), Code Meaning is LO (64), both of ASCII here."""
     found = concept(name)
@@ -38,7 +45,7 @@ def test_values_and_meanings_fit_into_their_elements(concept, name):
 
 def test_names_that_look_alike_in_ascii_get_different_codes():
     names = [*OWN, "норма ", OWN[2] + "!", "a/b", "a-b", "x" * 14, "x" * 15]
-    for concept in (class_concept, probability_concept, threshold_concept):
+    for concept in CONCEPTS:
         assert len({concept(name).value for name in names}) == len(names)
 
 
@@ -46,8 +53,9 @@ def test_code_values_are_readable_where_the_name_allows_it():
     assert (class_concept("abnormal").value, class_concept("abnormal").meaning) == ("C-ABNORMAL", "abnormal")
     assert class_concept("abnormal").scheme_designator == PRIVATE_SCHEME
     assert class_concept("covid").scheme_designator == "SCT"
-    assert (probability_concept("covid").value, threshold_concept("covid").value) == ("P-COVID", "T-COVID")
-    assert threshold_concept("covid").meaning == "Threshold of COVID-19"
+    probability, threshold = (measurement_concept(name, "covid") for name in ("Probability", "Threshold"))
+    assert (probability.value, threshold.value) == ("P-COVID", "T-COVID")
+    assert threshold.meaning == "Threshold of COVID-19"
 
 
 @pytest.mark.parametrize("reason", RefusalReason)
