@@ -86,8 +86,7 @@ def _graphics(
     note = pr.GraphicLayer(_NOTE_LAYER, 1, display_color=CIELabColor.from_string("yellow"))
     layers, annotations = [note], [_note(prediction, image, note)]
     for order, (level, name, colour) in enumerate(LEVELS, 2):
-        curves = trace_outlines(explained, level)
-        if curves:
+        if curves := trace_outlines(explained, level):
             words = f"{format_percent(level, 0)} of the strongest evidence"
             layers.append(pr.GraphicLayer(name, order, words, display_color=CIELabColor.from_string(colour)))
             drawn = [pr.GraphicObject("POLYLINE", curve, units="PIXEL") for curve in curves]

@@ -88,8 +88,7 @@ def _add_lossy_history(image: Dataset, ds: Dataset) -> None:
         image.LossyImageCompression = "00"
         return
     image.LossyImageCompression = "01"
-    ratios = get_numbers(ds, "LossyImageCompressionRatio")
-    if ratios:
+    if ratios := get_numbers(ds, "LossyImageCompressionRatio"):
         image.LossyImageCompressionRatio = ratios
     method = get_text(ds, "LossyImageCompressionMethod")
     if method in ("ISO_10918_1", "ISO_14495_1", "ISO_15444_1"):

@@ -34,8 +34,7 @@ def copy_study_attributes(ds: Dataset) -> Dataset:
     elements of `ds` must not be decoded yet.
     """
     shared = Dataset()
-    character_set = _character_set(ds)
-    if character_set:
+    if character_set := _character_set(ds):
         shared.SpecificCharacterSet = character_set
     for keyword in (*IDENTITY, *DESCRIPTION):
         _copy(ds, keyword, shared, strict=keyword not in IDENTITY)
@@ -57,8 +56,7 @@ def _copy(source: Dataset, keyword: str, target: Dataset, *, strict: bool) -> No
             found = list(source[tag].value)
         except Exception:  # noqa: BLE001  # pydicom parses sequences on access, and a damaged one raises many types
             return
-        items = [copied for item in found if (copied := _item(item))]
-        if items:
+        if items := [copied for item in found if (copied := _item(item))]:
             setattr(target, keyword, items)
         return
     element = source.get_item(tag)
@@ -101,8 +99,7 @@ def _is_legal(ds: Dataset, tag: BaseTag, vr: str) -> bool:
 def _character_set(ds: Dataset) -> list[str]:
     """Return Specific Character Set in the standard's spelling; empty if it is absent or unknown."""
     value = ds.get("SpecificCharacterSet") or ""
-    names = []
-    for name in [value] if isinstance(value, str) else value:
-        spelled = re.sub(r"^ISO[ _-]2022[ _-]IR[ _-]", "ISO 2022 IR ", name)  # consoles write ISO_2022_IR_87
-        names.append(re.sub(r"^ISO[ _-]IR[ _-]", "ISO_IR ", spelled))  # or ISO-IR 100
+    names = [value] if isinstance(value, str) else value
+    names = [re.sub(r"^ISO[ _-]2022[ _-]IR[ _-]", "ISO 2022 IR ", name) for name in names]  # ISO_2022_IR_87
+    names = [re.sub(r"^ISO[ _-]IR[ _-]", "ISO_IR ", name) for name in names]  # consoles write ISO-IR 100
     return names if any(names) and all(name in python_encoding for name in names) else []
