@@ -66,11 +66,9 @@ def prepare(
     Sources that are public collections: kermany, ieee8023, covid19-image-dataset, darkcovidnet, covid-cxnet,
     radiography, coronahack. data/README.md describes them.
     """
-    from covid_monai.datasets.duplicates.label_conflicts import check_label_conflicts
     from covid_monai.datasets.prepare import parse_sources
     from covid_monai.datasets.prepare import prepare as prepare_datalist
     from covid_monai.datasets.selection import parse_classes
-    from covid_monai.datasets.split import check_order
 
     with reserve_stdout(as_json):
         datalist = prepare_datalist(
@@ -79,11 +77,11 @@ def prepare(
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
             seed=seed,
-            validation_order=check_order(validation_order),
+            validation_order=validation_order,
             classes=parse_classes(classes) if classes else None,
             views=[view.strip() for view in views.split(",")] if views else None,
             check_duplicates=check_duplicates,
-            label_conflicts=check_label_conflicts(label_conflicts),
+            label_conflicts=label_conflicts,
         )
     _print_summary(datalist, as_json=as_json)
 

@@ -1,6 +1,6 @@
 """Messages for people, made from exceptions and from words that nothing here has."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -58,6 +58,12 @@ def unknown_choice(kind: str, name: str, choices: Iterable[str]) -> str:
     close = get_close_matches(name, choices, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"Unknown {kind} {name!r}.{hint} Choose one of: {', '.join(choices)}."
+
+
+def check_choice(kind: str, name: str, choices: Collection[str]) -> None:
+    """Raise `ValueError` with the message of `unknown_choice` for a name that is not among the choices."""
+    if name not in choices:
+        raise ValueError(unknown_choice(kind, name, choices))
 
 
 def first_line(error: BaseException, *, limit: int = 400) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from covid_monai.core.atomic_files import replace_atomically
-from covid_monai.core.errors import unknown_choice
+from covid_monai.core.errors import check_choice
 from covid_monai.core.number_format import format_count
 from covid_monai.datasets.collections.base import known_patient, known_text
 
@@ -56,8 +56,7 @@ class Datalist:
             ValueError: If the split is unknown or has no records.
             FileNotFoundError: If the folder or an image is missing.
         """
-        if split not in SPLITS:
-            raise ValueError(unknown_choice("split", split, SPLITS))
+        check_choice("split", split, SPLITS)
         if not self.splits[split]:
             raise ValueError(f"{self.path}: the split {split} has no records. {self.remedy_for_empty(split)}")
         folder = Path(dataset_dir).absolute() if dataset_dir else self.root

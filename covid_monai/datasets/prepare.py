@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from covid_monai.core.errors import unknown_choice
+from covid_monai.core.errors import check_choice, unknown_choice
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.collections import SOURCES
@@ -21,8 +21,7 @@ from covid_monai.datasets.collections.base import (
     to_view,
 )
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, write_datalist
-from covid_monai.datasets.duplicates.label_conflicts import LabelConflicts, check_label_conflicts
-from covid_monai.datasets.duplicates.removal import remove_duplicates
+from covid_monai.datasets.duplicates.removal import TREATMENTS, remove_duplicates
 from covid_monai.datasets.selection import (
     check_no_class_lost,
     check_views,
@@ -30,7 +29,7 @@ from covid_monai.datasets.selection import (
     keep_views,
     order_classes,
 )
-from covid_monai.datasets.split import ValidationOrder, check_fractions, split_by_patient
+from covid_monai.datasets.split import VALIDATION_ORDERS, check_fractions, split_by_patient
 
 
 def parse_sources(words: Sequence[str]) -> list[tuple[str, Path]]:
@@ -72,11 +71,11 @@ def prepare(
     validation_fraction: float = 0.15,
     test_fraction: float = 0.2,
     seed: int = 0,
-    validation_order: ValidationOrder = "random",
+    validation_order: str = "random",
     classes: Mapping[str, str] | None = None,
     views: Sequence[str] | None = None,
     check_duplicates: bool = True,
-    label_conflicts: LabelConflicts = "drop",
+    label_conflicts: str = "drop",
 ) -> Datalist:
     """Merge sources into one datalist.
 
@@ -96,7 +95,8 @@ def prepare(
             labels contradict each other and `label_conflicts` is `error`.
     """
     check_views(views)
-    check_label_conflicts(label_conflicts)
+    check_choice("treatment of label conflicts", label_conflicts, TREATMENTS)
+    check_choice("validation order", validation_order, VALIDATION_ORDERS)
     check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
     records, excluded = _gather(sources, classes)
     roots = [path.absolute() if path.is_dir() else path.absolute().parent for _, path in sources]
@@ -148,8 +148,7 @@ def _gather(
     listed: dict[object, list[Record]] = {}
     excluded: list[Excluded] = []
     for name, root in sources:
-        if name not in SOURCES:
-            raise ValueError(unknown_choice("source", name, SOURCES))
+        check_choice("source", name, SOURCES)
         for found in SOURCES[name].records(Path(root).absolute()):
             if isinstance(found, Excluded):
                 excluded.append(found)

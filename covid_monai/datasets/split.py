@@ -10,12 +10,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
-from covid_monai.core.errors import unknown_choice
+from covid_monai.core.errors import check_choice
 from covid_monai.datasets.collections.base import Excluded, Record, Split
 
-ValidationOrder = Literal["random", "first"]
+VALIDATION_ORDERS = ("random", "first")
 _Order = Callable[[str], Any]  # sort key of a patient's name
 
 
@@ -36,20 +36,13 @@ def check_fractions(**fractions: float) -> None:
             raise ValueError(f"{name} must be at least 0 and less than 1, but it is {fraction}.")
 
 
-def check_order(text: str) -> ValidationOrder:
-    """Return `text` as the order of validation patients, or raise `ValueError`."""
-    if text not in get_args(ValidationOrder):
-        raise ValueError(unknown_choice("validation order", text, get_args(ValidationOrder)))
-    return cast(ValidationOrder, text)
-
-
 def split_by_patient(
     records: Iterable[Record],
     *,
     validation_fraction: float,
     test_fraction: float,
     seed: int,
-    validation_order: ValidationOrder = "random",
+    validation_order: str = "random",
 ) -> Splits:
     """Assign every patient to one of the three splits.
 
@@ -72,7 +65,7 @@ def split_by_patient(
         ValueError: If a fraction is outside [0, 1), a record has no patient, or the order is unknown.
     """
     check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
-    check_order(validation_order)
+    check_choice("validation order", validation_order, VALIDATION_ORDERS)
     patients: dict[str, list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda record: str(record.image)):
         if record.patient is None:

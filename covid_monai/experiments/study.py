@@ -10,9 +10,9 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from covid_monai.core.errors import unknown_choice
+from covid_monai.core.errors import check_choice, unknown_choice
 from covid_monai.datasets.datalist import Item
-from covid_monai.datasets.split import ValidationOrder, check_order
+from covid_monai.datasets.split import VALIDATION_ORDERS
 
 PROTOCOLS = ("official_test", "folds", "leave_one_patient_out", "leave_one_source_out")
 _RULE_KEYS = {"source", "class", "view", "image", "as", "at_most"}
@@ -29,7 +29,7 @@ class Study:
     take: tuple[Mapping[str, Any], ...] = ()  # rules, see `select_images`; empty takes every image
     classes: tuple[str, ...] = ()  # in the order of their labels; empty takes those of the rules
     folds: int = 5  # of the protocol `folds`
-    validation_order: ValidationOrder = "random"  # of the protocol `official_test`, see `split_by_patient`
+    validation_order: str = "random"  # of the protocol `official_test`, see `split_by_patient`
     # Settings of train.yaml for each name, such as two networks; each variant is run.
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"default": {}})
     # Pattern of image paths for each name: test images to report on their own, too.
@@ -61,7 +61,7 @@ def read_study(path: str | Path) -> Study:
         )
     if content["protocol"] not in PROTOCOLS:
         raise ValueError(f"{path}: {unknown_choice('protocol', content['protocol'], PROTOCOLS)}")
-    check_order(content.get("validation_order", "random"))
+    check_choice("validation order", content.get("validation_order", "random"), VALIDATION_ORDERS)
     for rule in content.get("take", ()):
         if not set(rule) <= _RULE_KEYS:
             raise ValueError(

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from covid_monai.core.errors import unknown_choice
+from covid_monai.core.errors import check_choice
 from covid_monai.core.vocabulary import COVID, DEFAULT_CLASS_NAMES, PNEUMONIA
 
 CT_SPACING_MM = (3.5, 3.5, 5.0)
@@ -27,8 +27,7 @@ def draw_volume(class_name: str, *, seed: int) -> NDArray[np.int16]:
     >>> volume.shape, int(volume[0, 0, 0]) < -900
     ((96, 96, 40), True)
     """
-    if class_name not in DEFAULT_CLASS_NAMES:
-        raise ValueError(unknown_choice("class", class_name, DEFAULT_CLASS_NAMES))
+    check_choice("class", class_name, DEFAULT_CLASS_NAMES)
     rng = np.random.default_rng([seed, 0])
     x, y, z = _coordinates_mm(scale=rng.uniform(0.95, 1.08))
     lungs = _lungs(x, y, z)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from covid_monai.core.errors import unknown_choice
+from covid_monai.core.errors import check_choice
 from covid_monai.core.progress import with_progress
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 from covid_monai.datasets.collections.base import Record
@@ -99,10 +99,9 @@ def _check_options(*, patients: int, image_format: str, planted_marker: str | No
         raise ValueError(
             f"{patients} patients are too few for 3 splits of 3 classes. Choose {fewest} patients or more."
         )
-    if image_format not in IMAGE_FORMATS:
-        raise ValueError(unknown_choice("image format", image_format, IMAGE_FORMATS))
-    if planted_marker is not None and planted_marker not in DEFAULT_CLASS_NAMES:
-        raise ValueError(unknown_choice("class", planted_marker, DEFAULT_CLASS_NAMES))
+    check_choice("image format", image_format, IMAGE_FORMATS)
+    if planted_marker is not None:
+        check_choice("class", planted_marker, DEFAULT_CLASS_NAMES)
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -10,7 +10,7 @@ The images exist to prove that a pipeline works. They teach nothing about patien
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_monai.core.errors import unknown_choice
+from covid_monai.core.errors import check_choice
 from covid_monai.core.vocabulary import COVID, DEFAULT_CLASS_NAMES, PNEUMONIA
 from covid_monai.phantoms import anatomy
 from covid_monai.phantoms.anatomy import SIDES, Habitus
@@ -36,8 +36,7 @@ def draw_radiograph(
     >>> image.shape, image.dtype.name, bool(image.min() >= 0 and image.max() <= 1)
     ((128, 128), 'float32', True)
     """
-    if class_name not in DEFAULT_CLASS_NAMES:
-        raise ValueError(unknown_choice("class", class_name, DEFAULT_CLASS_NAMES))
+    check_choice("class", class_name, DEFAULT_CLASS_NAMES)
     if size < _MINIMUM_SIZE:
         raise ValueError(
             f"A phantom of {size} pixels is too small. Choose a size of {_MINIMUM_SIZE} or more."

@@ -9,7 +9,7 @@ from monai.engines import PrepareBatch
 from monai.inferers import Inferer
 from torch import Tensor
 
-from covid_monai.core.errors import unknown_choice
+from covid_monai.core.errors import check_choice
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -53,8 +53,7 @@ class AutocastInferer(Inferer):
     """
 
     def __init__(self, precision: str = "fp32") -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(unknown_choice("precision", precision, PRECISIONS))
+        check_choice("precision", precision, PRECISIONS)
         self.precision = precision
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:

@@ -26,7 +26,7 @@ from monai.transforms import Transform
 from monai.utils import TransformBackends
 from numpy.typing import NDArray
 
-from covid_monai.core.errors import unknown_choice
+from covid_monai.core.errors import check_choice
 from covid_monai.transforms.base import EachKey, as_type_of, require_float
 
 REGIONS = ("lungs", "inside")
@@ -45,8 +45,7 @@ def region_mask(region: str, height: int, width: int) -> NDArray[np.bool_]:
     >>> int(region_mask("inside", 32, 32).sum())
     784
     """
-    if region not in REGIONS:
-        raise ValueError(unknown_choice("region", region, REGIONS))
+    check_choice("region", region, REGIONS)
     x = np.abs(2 * (np.arange(width) + 0.5) / width - 1)
     y = np.abs(2 * (np.arange(height) + 0.5) / height - 1)[:, np.newaxis]
     if region == "inside":

@@ -15,7 +15,7 @@ from covid_monai.cli.main import app
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 from covid_monai.datasets.collections import SOURCES
 from covid_monai.datasets.datalist import SPLITS
-from covid_monai.datasets.split import ValidationOrder
+from covid_monai.datasets.split import VALIDATION_ORDERS
 from covid_monai.deidentify.rules import Retain
 from covid_monai.inference.backends import BACKENDS
 from covid_monai.phantoms.dataset import IMAGE_FORMATS
@@ -79,7 +79,7 @@ def completed(*words, monkeypatch, capsys, cwd=ROOT):
         (("data", "prepare", ""), set(SOURCES)),
         (("data", "prepare", "--classes", ""), set(DEFAULT_CLASS_NAMES)),
         (("data", "prepare", "--classes", "normal,p"), {"normal,pneumonia"}),
-        (("data", "prepare", "--validation-order", ""), set(ValidationOrder.__args__)),
+        (("data", "prepare", "--validation-order", ""), set(VALIDATION_ORDERS)),
         (("data", "phantom", "--format", ""), set(IMAGE_FORMATS)),
         (("data", "deidentify", "--retain", ""), set(map(str, Retain))),
         (("compare", "--split", ""), set(SPLITS) - {"training"}),

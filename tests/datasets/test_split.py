@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covid_monai.datasets.collections.base import Record
-from covid_monai.datasets.split import Splits, check_order, split_by_patient
+from covid_monai.datasets.split import Splits, split_by_patient
 
 PARTS = ("training", "validation", "test")
 
@@ -166,7 +166,7 @@ def test_validation_of_the_first_numbers_in_every_source_and_class():
 
 def test_unknown_validation_order_is_named():
     with pytest.raises(ValueError, match=r"Unknown validation order 'last'\. Choose one of: random, first"):
-        check_order("last")
+        split_by_patient([], validation_fraction=0, test_fraction=0, seed=0, validation_order="last")
 
 
 @pytest.mark.parametrize("fractions", [(1.0, 0.2), (-0.1, 0.2), (0.1, 1.5)])

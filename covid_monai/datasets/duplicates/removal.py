@@ -1,14 +1,17 @@
-"""Removal of exact copies from the records, and groups for the images that remain of one image."""
+"""Removal of exact copies and of images with contradicting labels, and groups for the images that remain."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from covid_monai.core.number_format import format_count
 from covid_monai.datasets.collections.base import Excluded, Record, relative_to
-from covid_monai.datasets.datalist import COPY
-from covid_monai.datasets.duplicates.label_conflicts import LabelConflicts, settle_label_conflicts
+from covid_monai.datasets.datalist import CONFLICT, COPY
 from covid_monai.datasets.grouping import link_shared_images, name_patients
+
+TREATMENTS = ("drop", "keep", "error")  # of images with contradicting labels
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Distinct:
 
 
 def remove_duplicates(
-    records: Sequence[Record], *, root: Path, compare_pixels: bool, treatment: LabelConflicts
+    records: Sequence[Record], *, root: Path, compare_pixels: bool, treatment: str
 ) -> Distinct:
     """Join the patients who share an image, settle contradicting labels, drop exact copies, and name groups.
 
@@ -50,6 +53,52 @@ def remove_duplicates(
 def name_groups(groups: Iterable[Sequence[Path]], *, root: Path) -> dict[Path, str]:
     """Return the name of each file's group: the first file of the group, as the datalist writes it."""
     return {image: relative_to(group[0], root) for group in groups for image in group}
+
+
+def settle_label_conflicts(
+    records: Sequence[Record], group_of: Mapping[Path, str], *, root: Path, treatment: str
+) -> tuple[list[Record], list[Excluded], list[dict[str, Any]]]:
+    """Find the images with more than one class, and leave them out, keep them as they are listed, or stop.
+
+    Nobody can know which label is right, so all files of such an image are left out by default. A patient
+    whose images of two days have two classes is no conflict.
+
+    Args:
+        records: One record per file, each with its `repeated` ones.
+        group_of: Name of the group of each file that has copies.
+        root: Folder from which paths are named.
+        treatment: One of `TREATMENTS`.
+
+    Returns:
+        The records to use; those left out; per conflict `group` and `images` (`image`, `class`, `source`).
+
+    Raises:
+        ValueError: If there is a conflict and `treatment` is `error`; the message names the first one.
+    """
+    members: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        name = group_of.get(record.image, relative_to(record.image, root))
+        members[name] += [record, *record.repeated]
+    conflicts: list[dict[str, Any]] = []
+    reasons: dict[Path, str] = {}
+    for name, alike in sorted(members.items()):
+        classes = sorted({record.class_name for record in alike})
+        if len(classes) > 1:
+            reasons |= {record.image: f"{CONFLICT}: {', '.join(classes)}" for record in alike}
+            listed = [(relative_to(record.image, root), record.class_name, record.source) for record in alike]
+            named = [dict(zip(("image", "class", "source"), each, strict=True)) for each in listed]
+            conflicts.append({"group": name, "images": named})
+    if treatment == "error" and conflicts:
+        images = ", ".join(f"{each['image']} ({each['class']})" for each in conflicts[0]["images"])
+        raise ValueError(
+            f"{format_count(len(conflicts), 'image has', 'images have')} contradicting labels; the first is "
+            f"listed as {images}. Correct the labels, or leave such images out with --label-conflicts drop."
+        )
+    if treatment != "drop":
+        return list(records), [], conflicts
+    kept = [record for record in records if record.image not in reasons]
+    gone = [Excluded(r.image, reasons[r.image]) for r in records if r.image in reasons]
+    return kept, gone, conflicts
 
 
 def drop_copies(

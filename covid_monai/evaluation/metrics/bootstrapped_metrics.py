@@ -48,14 +48,7 @@ def metrics_with_intervals(
 ) -> dict[str, Any]:
     """Compute the metrics of `compute_metrics`, each with its interval over resampled patients.
 
-    Args:
-        labels: Shape [N], true class indices.
-        decisions: Shape [N], decided class indices.
-        probabilities: Shape [N, K].
-        patients: Shape [N], patient of each image.
-        class_names: K names.
-        resamples: Number of resamples of the patients.
-        seed: Seed of the resamples.
+    `compute_metrics` and `PatientBootstrap` explain the arguments.
 
     Returns:
         Keys of `compute_metrics`, each metric as `{"value", "low", "high"}`, and `bootstrap` with the

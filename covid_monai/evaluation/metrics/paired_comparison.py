@@ -22,7 +22,7 @@ from covid_monai.evaluation.metrics.bootstrapped_metrics import (
     resampled_metrics,
 )
 from covid_monai.evaluation.metrics.classification_metrics import HEADLINE_METRICS
-from covid_monai.evaluation.metrics.intervals import CONFIDENCE, PatientBootstrap
+from covid_monai.evaluation.metrics.intervals import CONFIDENCE, Interval, PatientBootstrap
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 
 
@@ -67,7 +67,7 @@ def compare_predictions(
         )
         own = evaluate_rows(rows, point, resamples=resamples, seed=seed)
         of_classes = {f"auroc ({name})": of_class["auroc"] for name, of_class in own["per_class"].items()}
-        values.append({metric: own[metric] for metric in HEADLINE_METRICS} | of_classes)
+        values.append(own | of_classes)
     effective = {
         name: bootstrap.patients_of(images_behind(metric, k, one.labels, decisions, bootstrap))[1]
         for name, (metric, k) in _metrics(one.class_names).items()
@@ -155,17 +155,13 @@ def _difference(
     first: float | None, second: float | None, draws: NDArray[np.float64], *, freedom: float
 ) -> dict[str, Any]:
     """Compute Student's interval from the bootstrap's standard error, with its p value."""
-    nothing: dict[str, Any] = {"difference": {"value": None, "low": None, "high": None}, "p_value": None}
+    difference = None if first is None or second is None else second - first
     defined = draws[~np.isnan(draws)]
-    if first is None or second is None:
-        return nothing
-    difference = second - first
-    nothing["difference"] = {"value": difference, "low": None, "high": None}
     error = float(defined.std(ddof=1)) if len(defined) > 1 else 0.0
-    if freedom <= 0 or 2 * len(defined) < len(draws) or error < 1e-12:
-        return nothing
+    if difference is None or freedom <= 0 or 2 * len(defined) < len(draws) or error < 1e-12:
+        return {"difference": Interval(difference, None, None).to_json(), "p_value": None}
     freedom = max(freedom, 1.0)
     reach = error * student.ppf((1 + CONFIDENCE) / 2, freedom)
-    low, high = max(-1.0, difference - reach), min(1.0, difference + reach)
+    interval = Interval(difference, max(-1.0, difference - reach), min(1.0, difference + reach))
     p_value = float(2 * student.sf(abs(difference) / error, freedom))
-    return {"difference": {"value": difference, "low": float(low), "high": float(high)}, "p_value": p_value}
+    return {"difference": interval.to_json(), "p_value": p_value}

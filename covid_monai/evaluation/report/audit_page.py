@@ -2,7 +2,8 @@
 
 import io
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,7 @@ def _sections(report: Mapping[str, Any], records: Sequence[Item]) -> list[Item]:
         return {"title": title, "meaning": meaning, "number": len(groups), "rows": rows}
 
     leaks = [
-        (f"{leak['kind']} {leak['name']}", [image["image"] for image in leak["paths"]])
-        for leak in report["leaks"]
+        (f"{leak['kind']} {leak['name']}", [i["image"] for i in leak["paths"]]) for leak in report["leaks"]
     ]
     conflicts = [("", conflict["paths"]) for conflict in report["label_conflicts"]]
     duplicates = [("", group) for group in report["duplicate_groups"]]
@@ -79,20 +79,12 @@ def _sections(report: Mapping[str, Any], records: Sequence[Item]) -> list[Item]:
 
 def _row(records: Sequence[Item], root: Path) -> Item:
     """Return the images that are shown of a group, one of each split before the second of any."""
-    seen: Counter[str] = Counter()
-    turns = []
-    for record in records:
-        turns.append(seen[record["split"]])
-        seen[record["split"]] += 1
-    order = sorted(range(len(records)), key=turns.__getitem__)[:_IMAGES_SHOWN]
+    in_turn: dict[str, Iterator[int]] = defaultdict(count)
+    turns = [(next(in_turn[record["split"]]), record) for record in records]
+    chosen = [record for _, record in sorted(turns, key=lambda turn: turn[0])[:_IMAGES_SHOWN]]
     shown = [
-        {
-            "image": records[i]["image"],
-            "split": records[i]["split"],
-            "class": records[i]["class"] or "no label",
-            "source": _thumbnail(root / records[i]["image"]),
-        }
-        for i in order
+        {**record, "class": record["class"] or "no label", "source": _thumbnail(root / record["image"])}
+        for record in chosen
     ]
     return {"more": len(records) - len(shown), "images": shown}
 

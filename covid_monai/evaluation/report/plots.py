@@ -36,7 +36,7 @@ def plot_roc(
         probabilities: Shape [N, K].
         class_names: K names.
         decisions: Shape [N]; if given, a dot marks sensitivity and specificity of these decisions.
-        title: Title, for example "ROC, test split".
+        title: Title of the figure.
     """
     figure, axes = _figure(title)
     axes.plot([0, 1], [0, 1], label="chance (AUROC 0.5)", **_CHANCE)

@@ -136,10 +136,8 @@ def _shortcuts(
 def _without_pictures(report: dict[str, Any]) -> dict[str, Any]:
     if report["explanation"] is None:
         return report
-    gallery = [
-        {key: value for key, value in case.items() if key not in _PICTURES}
-        for case in report["explanation"]["gallery"]
-    ]
+    cases = report["explanation"]["gallery"]
+    gallery = [{key: value for key, value in case.items() if key not in _PICTURES} for case in cases]
     return report | {"explanation": report["explanation"] | {"gallery": gallery}}
 
 

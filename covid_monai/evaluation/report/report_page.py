@@ -41,15 +41,12 @@ def render_page(report: Mapping[str, Any], test: PredictionTable, decisions: Arr
 def _figures(report: Mapping[str, Any], test: PredictionTable, decisions: ArrayLike) -> dict[str, str]:
     """Draw every figure: its name in the template to its data URI."""
     names = test.class_names
-    curves = (test.labels, test.probabilities, names)
+    curves, confusion = (test.labels, test.probabilities, names), report["test"]["confusion_matrix"]
+    recall_title = "Precision-recall, test split"
     drawn = {
-        "confusion": plots.plot_confusion_matrix(
-            report["test"]["confusion_matrix"], names, title="Confusion matrix, test split"
-        ),
+        "confusion": plots.plot_confusion_matrix(confusion, names, title="Confusion matrix, test split"),
         "roc": plots.plot_roc(*curves, decisions=decisions, title="ROC, test split"),
-        "precision_recall": plots.plot_precision_recall(
-            *curves, decisions=decisions, title="Precision-recall, test split"
-        ),
+        "precision_recall": plots.plot_precision_recall(*curves, decisions=decisions, title=recall_title),
     }
     if report["calibration"]:
         bins = report["calibration"]["reliability"]

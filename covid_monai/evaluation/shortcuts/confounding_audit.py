@@ -68,7 +68,8 @@ def audit_confounding(
     if not records:
         raise ValueError("The datalist has no records, so there is nothing to audit.")
     properties = read_all_properties([root / item["image"] for item in records])
-    pairs = [(item, image) for item, image in zip(records, properties, strict=True) if image is not None]
+    opened = list(zip(records, properties, strict=True))
+    pairs = [(item, image) for item, image in opened if image is not None]
     if not pairs:
         raise ValueError(
             f"None of the {len(records)} images can be read; the first is {root / records[0]['image']}. "
@@ -79,15 +80,8 @@ def audit_confounding(
     tables = confounding_tables(items, images, groups, class_names)
     probes = _probes(items, images, groups, class_names)
     shortcut, verdict = _verdict(probes, tables)
-    return {
-        "verdict": verdict,
-        "shortcut": shortcut,
-        "tables": tables,
-        "probes": probes,
-        "unreadable": [
-            str(item["image"]) for item, image in zip(records, properties, strict=True) if image is None
-        ],
-    }
+    found = {"verdict": verdict, "shortcut": shortcut, "tables": tables, "probes": probes}
+    return found | {"unreadable": [str(item["image"]) for item, image in opened if image is None]}
 
 
 def _probes(

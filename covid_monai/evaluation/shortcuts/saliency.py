@@ -58,23 +58,20 @@ def summarise_lung_share(
     """
     found = np.array([np.nan if share is None else share for share in shares], dtype=np.float64)
     covered, decided, who = np.asarray(areas, dtype=np.float64), np.asarray(decisions), np.asarray(patients)
-    groups = [("all images", np.ones(len(found), dtype=bool))]
-    groups += [(name, decided == k) for k, name in enumerate(class_names)]
-    rows = []
-    for name, chosen in groups:
-        shown = chosen & ~np.isnan(found)
-        rows.append(
-            {
-                "name": name,
-                "images": int(chosen.sum()),
-                "patients": len(np.unique(who[chosen])),
-                "empty": int(np.sum(chosen & np.isnan(found))),
-                "share": mean_over_patients(found[shown], who[shown]),
-                "region": float(covered[shown].mean()) if shown.any() else None,
-            }
-        )
-    shown = ~np.isnan(found)
-    beyond = mean_over_patients(found[shown] - covered[shown], who[shown])
+    known = ~np.isnan(found)
+    groups = {"all images": np.ones(len(found), dtype=bool)}
+    rows = [
+        {
+            "name": name,
+            "images": int(chosen.sum()),
+            "patients": len(np.unique(who[chosen])),
+            "empty": int(np.sum(chosen & ~known)),
+            "share": mean_over_patients(found[chosen & known], who[chosen & known]),
+            "region": float(covered[chosen & known].mean()) if (chosen & known).any() else None,
+        }
+        for name, chosen in (groups | {name: decided == k for k, name in enumerate(class_names)}).items()
+    ]
+    beyond = mean_over_patients(found[known] - covered[known], who[known])
     return {"rows": rows, "beyond_chance": beyond, "sentence": _share_sentence(rows[0], beyond)}
 
 
@@ -143,15 +140,15 @@ def _share_sentence(row: dict[str, Any], beyond: dict[str, float | None]) -> str
     if row["share"]["value"] is None or row["region"] is None:
         return "Every heat map is empty, so it is unknown where the network looks."
     share, region = format_percent(row["share"]["value"], 0), format_percent(row["region"], 0)
-    start = f"{share} of the heat maps' weight lies in the lung region, which covers {region} of the image"
     low, high = beyond["low"], beyond["high"]
     if low is None or high is None:
-        return f"{start}. One patient is too few to compare that with chance."
-    if low <= 0 <= high:
-        return f"{start}. That is no more than chance would give."
-    if high < 0:
-        return f"{start}. That is less than chance would give: the network does not look at the lungs."
-    return f"{start}. That is more than chance would give."
+        judged = "One patient is too few to compare that with chance."
+    elif high < 0:
+        judged = "That is less than chance would give: the network does not look at the lungs."
+    else:
+        judged = f"That is {'more' if low > 0 else 'no more'} than chance would give."
+    covers = f"the lung region, which covers {region} of the image"
+    return f"{share} of the heat maps' weight lies in {covers}. {judged}"
 
 
 def _randomisation_sentence(result: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.errors import unknown_choice
+from covid_monai.core.errors import check_choice
 
 Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -36,8 +36,7 @@ def choose_backend(name: str | None, device: torch.device) -> str:
     if name is None:
         usable = BACKENDS if device.type == "cpu" else ("torch",)
         return next(backend for backend in usable if all(map(find_spec, _PACKAGES[backend])))
-    if name not in BACKENDS:
-        raise ValueError(unknown_choice("backend", name, BACKENDS))
+    check_choice("backend", name, BACKENDS)
     if name != "torch" and device.type != "cpu":
         raise ValueError(f"Backend {name!r} does not run on {device.type}. Choose torch, or the device cpu.")
     return name
