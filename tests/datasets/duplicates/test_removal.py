@@ -92,7 +92,7 @@ def test_no_split_divides_a_group_and_a_published_test_stays(records, data):
     assert {r.image: r.patient for r in backwards} == {r.image: r.patient for r in linked}
 
 
-RECORDS = [
+LABELLED = [
     image("a.png"),
     image("b.png", "normal", "b"),
     image("c.png"),
@@ -111,7 +111,7 @@ COPIES = {
 }
 
 
-def settle(treatment="drop", records=RECORDS):
+def settle(treatment="drop", records=LABELLED):
     return settle_label_conflicts(records, GROUPS, root=ROOT, treatment=treatment)
 
 
@@ -127,7 +127,7 @@ def test_all_copies_of_an_image_with_two_classes_are_left_out_and_named():
 
 def test_a_file_listed_again_with_another_class_is_a_conflict_of_all_its_copies():
     again = {"d.png": image("d.png", "pneumonia", "t"), "e.png": image("e.png", "normal")}
-    listed = [replace(r, repeated=(again[r.image.name],)) if r.image.name in again else r for r in RECORDS]
+    listed = [replace(r, repeated=(again[r.image.name],)) if r.image.name in again else r for r in LABELLED]
     kept, excluded, conflicts = settle(records=listed)
     assert [conflict["group"] for conflict in conflicts] == ["a.png", "c.png"]
     assert [tuple(each.values()) for each in conflicts[1]["images"]] == [
@@ -141,13 +141,13 @@ def test_a_file_listed_again_with_another_class_is_a_conflict_of_all_its_copies(
 
 def test_the_user_decides_otherwise():
     kept, excluded, conflicts = settle(treatment="keep")
-    assert kept == RECORDS
+    assert kept == LABELLED
     assert not excluded
     assert conflicts == [COPIES]
     with pytest.raises(
         ValueError, match=r"1 image has contradicting labels.*a.png \(covid\), b.png \(normal\)"
     ):
         settle(treatment="error")
-    assert settle(treatment="error", records=RECORDS[2:])[0] == RECORDS[2:]
+    assert settle(treatment="error", records=LABELLED[2:])[0] == LABELLED[2:]
     with pytest.raises(ValueError, match=r"Unknown treatment of label conflicts 'kep'.*drop, keep, error"):
         prepare([], output="list.json", label_conflicts="kep")
