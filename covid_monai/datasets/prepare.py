@@ -12,13 +12,12 @@ from covid_monai.core.parallel import map_in_threads
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.collections import SOURCES
 from covid_monai.datasets.collections.base import (
+    HEADER_FACTS,
     Excluded,
     Record,
+    facts_of,
     known_patient,
     relative_to,
-    to_age,
-    to_sex,
-    to_view,
 )
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, write_datalist
 from covid_monai.datasets.duplicates.removal import TREATMENTS, remove_duplicates
@@ -197,13 +196,9 @@ def open_image(record: Record) -> Record | Excluded:
         return Excluded(record.image, f"{error.reason}: {error.detail}")
     except (UnreadableImage, OSError) as error:
         return Excluded(record.image, f"unreadable: {error}")
-    return replace(
-        record,
-        patient=record.patient or known_patient(metadata.get("PatientID")),
-        view=record.view or to_view(metadata.get("ViewPosition")),
-        sex=record.sex or to_sex(metadata.get("PatientSex")),
-        age=record.age if record.age is not None else to_age(metadata.get("PatientAge")),
-    )
+    patient = record.patient or known_patient(metadata.get("PatientID"))
+    listed = {key: getattr(record, key) for key in HEADER_FACTS if getattr(record, key) is not None}
+    return replace(record, patient=patient, **(facts_of(metadata, **HEADER_FACTS) | listed))
 
 
 def _describe(sources: Sequence[tuple[str, Path]], *, items: Sequence[Item]) -> dict[str, Any]:

@@ -199,6 +199,10 @@ def _decode_table(path: Path) -> str:
     return text
 
 
+# Names of the same columns in a DICOM header.
+HEADER_FACTS = {"view": "ViewPosition", "sex": "PatientSex", "age": "PatientAge"}
+
+
 def facts_of(
     row: Mapping[str, str], *, view: str = "view", sex: str = "sex", age: str = "age"
 ) -> dict[str, Any]:

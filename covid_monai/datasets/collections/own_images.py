@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.collections.base import (
+    HEADER_FACTS,
     SPLIT_NAMES,
     Excluded,
     Record,
@@ -25,7 +26,7 @@ _FOLDER_LAYOUT = "one sub-folder per class with images in it, optionally under t
 _CSV_LAYOUT = "labels.csv (or name a CSV file) with columns image,label[,patient][,split][,view][,sex][,age]"
 _KEYS = ("SOPInstanceUID", "AccessionNumber", "path")
 _DICOM_LAYOUT = f"DICOM files at any depth and labels.csv with columns label and one of {', '.join(_KEYS)}"
-_ELEMENTS = ("SOPInstanceUID", "AccessionNumber", "PatientID", "PatientSex", "PatientAge", "ViewPosition")
+_ELEMENTS = ("SOPInstanceUID", "AccessionNumber", "PatientID", *HEADER_FACTS.values())
 
 
 def _read_folder(root: Path) -> Iterator[Record]:
@@ -94,7 +95,7 @@ def _read_dicom_folder(folder: Path) -> Iterator[Record | Excluded]:
             yield Excluded(image, f"no label for {key} {value or '(empty)'} in labels.csv")
         for row in rows:
             patient = known_patient(row.get("patient")) or known_patient(header["PatientID"])
-            facts = facts_of(header, view="ViewPosition", sex="PatientSex", age="PatientAge")
+            facts = facts_of(header, **HEADER_FACTS)
             facts |= {name: fact for name, fact in facts_of(row).items() if fact is not None}
             split = _split(row, table=table)
             yield Record(image, to_class_name(row["label"]), patient=patient, split=split, **facts)

@@ -206,8 +206,7 @@ def _conformal_notes(cases: Mapping[str, int], coverage: float) -> list[str]:
 def _at_temperature(probabilities: Floats, temperature: float) -> Floats:
     """Return probabilities [N, K] as if their logits had been divided by `temperature`."""
     logits = np.log(np.maximum(probabilities, _SMALLEST))
-    calibrated: Floats = softmax(logits / temperature, axis=1)
-    return calibrated
+    return np.asarray(softmax(logits / temperature, axis=1))
 
 
 def _fit_temperature(labels: NDArray[np.int64], probabilities: Floats, n_patients: int) -> float:

@@ -207,8 +207,7 @@ def call(probabilities: ArrayLike, operating_point: OperatingPoint, class_name: 
         known = ", ".join(operating_point.sensitivity_thresholds) or "no class"
         raise ValueError(f"The operating point has sensitivity thresholds for {known}, not for {class_name}.")
     column = operating_point.class_names.index(class_name)
-    positive: NDArray[np.bool_] = np.asarray(probabilities, dtype=np.float64)[:, column] >= threshold
-    return positive
+    return np.asarray(np.asarray(probabilities, dtype=np.float64)[:, column] >= threshold)
 
 
 def youden_threshold(is_case: NDArray[np.bool_], scores: Floats) -> float | None:
@@ -241,8 +240,7 @@ def _roc_curve(is_case: NDArray[np.bool_], scores: Floats, **options: bool) -> t
 
 def _smooth_cdf(values: Floats, at: Floats) -> Floats:
     width = max(values.std(), _NARROWEST) * len(values) ** -0.2
-    smooth: Floats = ndtr((at[:, None] - values) / width).mean(axis=1)
-    return smooth
+    return np.asarray(ndtr((at[:, None] - values) / width).mean(axis=1))
 
 
 def sensitivity_threshold(is_case: NDArray[np.bool_], scores: Floats, target: float) -> float:

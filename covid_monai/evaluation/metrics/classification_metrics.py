@@ -171,8 +171,7 @@ def ratio_or_nan(numerator: Floats, denominator: Floats) -> Floats:
 
 def macro(values: Floats, occurs: NDArray[np.bool_]) -> Floats:
     """Return the mean over the classes [K] that occur; NaN where the value of one of them is undefined."""
-    mean: Floats = values[..., occurs].mean(axis=-1)
-    return mean
+    return np.asarray(values[..., occurs].mean(axis=-1))
 
 
 def _none_if_nan(value: float | np.floating[Any]) -> float | None:
@@ -185,8 +184,7 @@ def weighted_confusion(
 ) -> Floats:
     """Compute confusion matrices [B, K, K] of images under weights [B, N]; rows are the truth."""
     cells = np.eye(n_classes * n_classes)[labels * n_classes + decisions]
-    confusion: Floats = (weights @ cells).reshape(-1, n_classes, n_classes)
-    return confusion
+    return np.asarray(weights @ cells).reshape(-1, n_classes, n_classes)
 
 
 def ranked(scores: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -246,8 +244,7 @@ def weighted_ece(
     Reference: Nguyen and O'Connor, Posterior calibration and exploratory analysis, EMNLP 2015.
     """
     members = np.eye(bins.max() + 1)[bins] * (outcomes - probabilities)[:, None]
-    errors: Floats = np.abs(weights @ members).sum(axis=1) / weights.sum(axis=1)
-    return errors
+    return np.asarray(np.abs(weights @ members).sum(axis=1) / weights.sum(axis=1))
 
 
 def equal_mass_bins(probabilities: Floats) -> NDArray[np.int64]:

@@ -79,8 +79,7 @@ def overlay_uri(image: ArrayLike, heatmap: ArrayLike, region: ArrayLike) -> str:
 
 def _stretched(image: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(image, dtype=np.float64)
-    stretched: NDArray[np.float64] = (values - values.min()) / (np.ptp(values) or 1)
-    return stretched
+    return np.asarray((values - values.min()) / (np.ptp(values) or 1))
 
 
 def _jpeg_uri(pixels: NDArray[np.uint8], *, region: NDArray[np.bool_] | None = None) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy.ndimage import laplace
 
+from covid_monai.core.errors import name_file_in_errors
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 
@@ -69,19 +70,13 @@ def read_properties(path: Path) -> ImageProperties:
         RefusedImage: If the file is a DICOM object that is not one chest radiograph.
         UnreadableImage: If the file is missing, damaged, or in a format that is not read.
     """
-    try:
-        image = Image.open(path)
-    except UnidentifiedImageError:
-        return _dicom_properties(path)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"{path} cannot be opened: {error}") from error
-    try:
+    with name_file_in_errors(path):
+        try:
+            image = Image.open(path)
+        except UnidentifiedImageError:
+            return _dicom_properties(path)
         with image:
             return _raster_properties(image, path)
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, RefusedImage):
-            raise
-        raise UnreadableImage(f"{path} cannot be decoded: {error}") from error
 
 
 def _raster_properties(image: Image.Image, path: Path) -> ImageProperties:
