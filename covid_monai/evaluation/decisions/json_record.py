@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_origin
 
 from covid_monai.core.atomic_files import write_text_atomically
 
@@ -34,11 +34,9 @@ class JsonRecord:
 
     @classmethod
     def _from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Make the record of its fields in the file, where each tuple is a list."""
-        found = {each.name: values[each.name] for each in fields(cls)}  # type: ignore[arg-type]
-        return cls(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-        )
+        """Make each field of its value in the file, which has a list for a tuple."""
+        kinds: dict[str, Any] = {each.name: get_origin(each.type) or each.type for each in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{name: kind(values[name]) for name, kind in kinds.items()})
 
     def save(self, path: Path) -> None:
         """Write the record as JSON, in one step."""

@@ -89,15 +89,9 @@ class OperatingPoint(JsonRecord):
 
     @classmethod
     def _from_values(cls, values: Mapping[str, Any]) -> Self:
-        by_sensitivity = values.get("sensitivity_thresholds", {}).items()
-        return cls(
-            str(values["rule"]),
-            {str(name): float(values["thresholds"][name]) for name in values["class_names"]},
-            dict(values["chosen_on"]),
-            tuple(map(str, values["notes"])),
-            float(values.get("sensitivity_target", SENSITIVITY_TARGET)),
-            {str(name): float(threshold) for name, threshold in by_sensitivity},
-        )
+        later = {"sensitivity_target": SENSITIVITY_TARGET, "sensitivity_thresholds": {}}  # not in older files
+        in_class_order = {name: float(values["thresholds"][name]) for name in values["class_names"]}
+        return super()._from_values({**later, **values, "thresholds": in_class_order})
 
 
 def choose_operating_point(
