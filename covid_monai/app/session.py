@@ -72,11 +72,6 @@ class ClassifiedImage:
     thumbnail: bytes | None = None  # small JPEG for a table, see `covid_monai.app.batch`
 
     @property
-    def name(self) -> str:
-        """Name of the file."""
-        return self.source.name
-
-    @property
     def can_be_displayed(self) -> bool:
         """Whether its pixels were read."""
         return self.prediction.ok or self.prediction.reason in _DISPLAYED_ALTHOUGH_REFUSED

@@ -1,7 +1,6 @@
 """Bytes as a file that lies on no disk, for readers that need a path."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,17 +8,11 @@ from pathlib import Path
 
 @contextmanager
 def memory_file(content: bytes) -> Iterator[Path]:
-    """Give bytes a path, which ends with the block; on systems other than Linux, a temporary file.
+    """Give bytes a path, which ends with the block.
 
     The path has no suffix: the content decides, as everywhere in `covid_monai.readers`. Other processes of
     the same user may open it too.
     """
-    if not hasattr(os, "memfd_create"):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "image"
-            path.write_bytes(content)
-            yield path
-        return
     descriptor = os.memfd_create("image", os.MFD_CLOEXEC)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

@@ -74,8 +74,9 @@ class Classifier:
         self.device = choose_device("cpu" if cpu_only else device)
         self.operating_point = _check_classes(bundle.operating_point, bundle.operating_point_path, bundle)
         self.calibration = _check_classes(bundle.calibration, bundle.calibration_path, bundle)
+        cores = len(os.sched_getaffinity(0))  # that this process may use
         name = choose_backend(backend, self.device)
-        self._logits = load_backend(name, bundle, device=self.device, parallel=min(batch_size, _cores()))
+        self._logits = load_backend(name, bundle, device=self.device, parallel=min(batch_size, cores))
         self.model = bundle.identity | {"backend": name}
         self.gate = Gate.load(bundle)
         if self.gate is None:
@@ -236,11 +237,6 @@ class Classifier:
             ):
                 reason, detail = "failed", f"{type(ours).__name__}: {detail}"
         return Prediction(file=file, status=status, model=self.model, reason=reason, detail=detail)
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_classes(part: FittedPart, path: Path, bundle: Bundle) -> FittedPart:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from covid_monai.core.memory_file import memory_file
 from covid_monai.core.vocabulary import UnreadableImage
 
 ImageLike = str | os.PathLike[Any] | NDArray[Any] | torch.Tensor | Dataset
-_IMAGE_TYPES = (str, os.PathLike, np.ndarray, torch.Tensor, Dataset)
+_IMAGE_TYPES = (str, os.PathLike, torch.Tensor, Dataset)  # and arrays of numbers
 _ACCEPTED = "Give a path, an array of pixels or a pydicom dataset, or a list of these."
 _TOLERANCE = 1e-4  # of a value outside [0, 1], as interpolation leaves it
 
@@ -60,9 +60,7 @@ class ImageInput:
 
 def one_image(images: object) -> ImageInput | None:
     """Return the input if it is one image and not several; an array of texts is several paths."""
-    if isinstance(images, _IMAGE_TYPES) and not _is_array_of_objects(images):
-        return ImageInput(images, 0)
-    return None
+    return ImageInput(images, 0) if _is_image(images) else None
 
 
 def several_images(images: object) -> Iterator[ImageInput]:
@@ -76,20 +74,20 @@ def several_images(images: object) -> Iterator[ImageInput]:
         images, Iterable
     ):
         raise TypeError(f"{_type_name(images)} is not an image. {_ACCEPTED}")
-    if isinstance(images, Sequence | np.ndarray):
-        images = [_checked(image, number) for number, image in enumerate(images)]
-        return iter(images)
-    return (_checked(image, number) for number, image in enumerate(images))
+    found = (_checked(image, number) for number, image in enumerate(images))
+    return iter(list(found)) if isinstance(images, Sequence | np.ndarray) else found
 
 
 def _checked(image: object, position: int) -> ImageInput:
-    if not isinstance(image, _IMAGE_TYPES) or _is_array_of_objects(image):
+    if not _is_image(image):
         raise TypeError(f"Item {position} is not an image but {_type_name(image)}. {_ACCEPTED}")
     return ImageInput(image, position)
 
 
-def _is_array_of_objects(image: object) -> bool:
-    return isinstance(image, np.ndarray) and image.dtype.kind not in "buifc"
+def _is_image(value: object) -> TypeGuard[ImageLike]:
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "buifc"
+    return isinstance(value, _IMAGE_TYPES)
 
 
 def _type_name(value: object) -> str:

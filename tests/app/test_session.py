@@ -23,4 +23,4 @@ def test_a_visitor_keeps_so_many_images_and_may_remove_some(limits):
         asyncio.run(session.add(Upload("3.png", bytes(10))))
     session.remove(first)
     asyncio.run(session.add(Upload("3.png", bytes(10))))
-    assert [image.name for image in session] == ["2.png", "3.png"]
+    assert [image.source.name for image in session] == ["2.png", "3.png"]

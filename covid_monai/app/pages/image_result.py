@@ -17,7 +17,7 @@ from covid_monai.app.evaluation import (
     why_no_figures,
 )
 from covid_monai.app.session import ClassifiedImage, ServedModel, explain, read_view
-from covid_monai.app.widgets.elements import card, roc_svg, show_template, text, warn
+from covid_monai.app.widgets.elements import card, roc_figure, show_template, warn
 from covid_monai.app.widgets.heatmap_viewer import HeatmapViewer
 from covid_monai.app.widgets.result import (
     OutcomeStyle,
@@ -137,7 +137,7 @@ class ImageResult:
         if view is None:
             ui.label("The image cannot be displayed. The result is not affected.")
             return
-        viewer = HeatmapViewer(view, label=f"Image {image.name}")
+        viewer = HeatmapViewer(view, label=f"Image {image.source.name}")
         if image.prediction.ok:
             await self._heatmap(image, viewer)
 
@@ -166,7 +166,7 @@ class ImageResult:
 def announcement(image: ClassifiedImage, style: OutcomeStyle) -> str:
     """Return the sentence that a screen reader reads when a result has come."""
     reason = "" if image.prediction.ok else reason_text(image.prediction)
-    return f"{image.name}: {style.words}." + (f" {reason}" if reason else "")
+    return f"{image.source.name}: {style.words}." + (f" {reason}" if reason else "")
 
 
 def _outcome_card(style: OutcomeStyle, sentence: str, prediction: Prediction) -> None:
@@ -325,7 +325,6 @@ def _roc(evaluation: StoredEvaluation, rates: Mapping[str, Figure], class_name: 
     auroc: Figure = evaluation.per_class[class_name]["auroc"]
     area = f"{format_metric(auroc['value'])} ({format_interval(auroc)})"
     title = f"ROC curve of {class_label(class_name)} with the operating point; AUROC {area}"
+    caption = f"AUROC {area}. The dot is this operating point."
     point = (rates["sensitivity"], rates["specificity"])
-    with ui.element("figure").classes("roc-box"):
-        ui.html(roc_svg(evaluation.rocs.get(class_name, []), point, title=title), sanitize=False)
-        text("figcaption", f"AUROC {area}. The dot is this operating point.").classes("small dim")
+    roc_figure(evaluation.rocs.get(class_name, []), point, title=title, caption=caption)

@@ -188,10 +188,10 @@ class ImageList:
             button = ui.element("button").classes("image-button").props("type=button")
             button.on("click", lambda: self._select(image))
             with button:
-                ui.label(image.name).classes("image-name")
+                ui.label(image.source.name).classes("image-name")
                 outcome = ui.element("span")
             remove = ui.button(icon="close", on_click=lambda: self._remove(image))
-            remove.props("flat dense round size=sm").props["aria-label"] = f"Remove {image.name}"
+            remove.props("flat dense round size=sm").props["aria-label"] = f"Remove {image.source.name}"
         return _Entry(element, button, outcome)
 
     def _mark(self, image: ClassifiedImage, entry: _Entry, *, current: bool) -> None:

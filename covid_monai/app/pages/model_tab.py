@@ -203,10 +203,8 @@ def _show_rocs(evaluation: StoredEvaluation) -> None:
             title = (
                 f"ROC curve of {class_label(name)} against the other classes; the dot is the operating point"
             )
-            with ui.element("figure").classes("roc-box"):
-                point = figures["sensitivity"], figures["specificity"]
-                ui.html(elements.roc_svg(curve, point, title=title), sanitize=False)
-                elements.text("figcaption", title).classes("dim small")
+            point = figures["sensitivity"], figures["specificity"]
+            elements.roc_figure(curve, point, title=title, caption=title)
 
 
 def _open_report(model: ServedModel, report: str) -> None:

@@ -39,6 +39,15 @@ def roc_svg(curve: list[tuple[float, float]], point: tuple[Figure, Figure] | Non
     return _TEMPLATES.get_template("roc.svg.j2").render(curve=curve, point=point, title=title)
 
 
+def roc_figure(
+    curve: list[tuple[float, float]], point: tuple[Figure, Figure], *, title: str, caption: str
+) -> None:
+    """Show a ROC curve with a caption below it; see `roc_svg`."""
+    with ui.element("figure").classes("roc-box"):
+        ui.html(roc_svg(curve, point, title=title), sanitize=False)
+        text("figcaption", caption).classes("dim small")
+
+
 def text(tag: str, words: str) -> TextElement:
     """Show words in an element of this tag."""
     return TextElement(tag=tag, text=words)

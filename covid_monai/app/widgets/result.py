@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from importlib import resources
 from typing import NamedTuple
 
+import yaml
 from nicegui import ui
 
 from covid_monai.api.uploads import Upload
@@ -15,57 +17,40 @@ from covid_monai.results.wording import class_label
 
 
 class OutcomeStyle(NamedTuple):
-    """How one outcome is displayed."""
+    """How one outcome is displayed; outcomes.yaml explains the fields."""
 
-    kind: str  # normal, finding, not-called, uncertain, refused or error; the CSS class is outcome-KIND
-    words: str  # one or two, the same wherever the outcome is displayed
-    icon: str  # name of a Material icon
+    kind: str
+    words: str
+    icon: str
     meaning: str
 
 
-REFUSED = OutcomeStyle(
-    "refused", "Refused", "block", "The image was not classified. It is not called normal. See the reason."
-)
-ERROR = OutcomeStyle(
-    "error", "Error", "broken_image", "The file could not be read or computed. It was not classified."
-)
-_CLASS_MEANING = "This is a class of the model, not a diagnosis."
+_STYLES = {
+    kind: OutcomeStyle(kind, **style)
+    for kind, style in yaml.safe_load(
+        resources.files(__package__).joinpath("outcomes.yaml").read_text("utf-8")
+    ).items()
+}
+LEGEND = tuple(style for kind, style in _STYLES.items() if kind != "not-called")
 
 
 def outcome_style(prediction: Prediction) -> OutcomeStyle:
     """Return how a prediction is displayed, at the bundle's own operating point."""
-    if prediction.status is Status.REFUSED:
-        return REFUSED
-    if prediction.status is Status.ERROR:
-        return ERROR
+    if prediction.status is not Status.OK:
+        return _STYLES[prediction.status]
     return class_style(str((prediction.decision or {}).get("class", prediction.predicted_class)))
 
 
 def class_style(decided: str) -> OutcomeStyle:
     """Return how a decision is displayed."""
-    if decided == UNCERTAIN:
-        meaning = "The model does not decide: several classes fit, or none does."
-        return OutcomeStyle("uncertain", "Uncertain", "help", meaning)
-    if decided == NORMAL:
-        meaning = "The model calls the image normal. This does not exclude diseases that it does not know."
-        return OutcomeStyle("normal", "Normal", "check_circle", meaning)
-    return OutcomeStyle("finding", class_label(decided), "warning", _CLASS_MEANING)
+    if decided in (NORMAL, UNCERTAIN):
+        return _STYLES[decided]
+    return _STYLES["finding"]._replace(words=class_label(decided))
 
 
 def not_called_style(class_name: str) -> OutcomeStyle:
     """Return how an image below the threshold is displayed, at an operating point for one class."""
-    words = f"Not called {class_label(class_name)}"
-    meaning = "The probability is below the threshold. This says nothing about the other classes."
-    return OutcomeStyle("not-called", words, "remove_circle", meaning)
-
-
-LEGEND = (
-    class_style(NORMAL),
-    OutcomeStyle("finding", "Pneumonia, COVID-19 …", "warning", _CLASS_MEANING),
-    class_style(UNCERTAIN),
-    REFUSED,
-    ERROR,
-)
+    return _STYLES["not-called"]._replace(words=f"Not called {class_label(class_name)}")
 
 
 def outcome_label(style: OutcomeStyle, *, large: bool = False) -> ui.element:
