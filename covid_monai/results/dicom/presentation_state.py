@@ -48,15 +48,15 @@ def make_presentation_state(
     image.Rows, image.Columns = explained.image.shape
     image.SamplesPerPixel = 1
     layers, annotations = _graphics(explained, prediction, image)
-    shape = "INVERSE" if is_inverse(source.ds) else "IDENTITY"
+    shape, voi = "INVERSE" if is_inverse(source.ds) else "IDENTITY", _voi(source.ds)
     state = pr.GrayscaleSoftcopyPresentationState(
         referenced_images=[image],
         content_label="HEAT MAP",
         content_description="Outlines of a Grad-CAM heat map",
         graphic_layers=layers,
         graphic_annotations=annotations,
-        modality_lut_transformation=_modality(source.ds),
-        voi_lut_transformations=_voi(source.ds),
+        modality_lut_transformation=_modality(source.ds, has_voi=voi is not None),
+        voi_lut_transformations=voi,
         presentation_lut_transformation=PresentationLUTTransformation(presentation_lut_shape=shape),
         **series.arguments(),
     )
@@ -107,10 +107,12 @@ def _note(prediction: Prediction, image: Dataset, layer: pr.GraphicLayer) -> pr.
     return pr.GraphicAnnotation([image], layer, text_objects=[written])
 
 
-def _modality(ds: Dataset) -> ModalityLUTTransformation:
+def _modality(ds: Dataset, *, has_voi: bool) -> ModalityLUTTransformation:
     table = find_lookup_table(ds, "ModalityLUTSequence", inputs=_stored_values(ds))
     if table is not None:
-        lut = ModalityLUT("US", 0, table.entries.astype(np.uint16))
+        # Tables have 8 or 16 bits (PS3.3 C.11.1.1.1), and without a VOI viewers show all of that range.
+        entries = table.entries if has_voi else (table.entries / table.top * 65535).round()
+        lut = ModalityLUT("US", 0, entries.astype(np.uint16))
         return ModalityLUTTransformation(modality_lut=_with_first_mapped(lut, table.first_mapped))
     return ModalityLUTTransformation(
         rescale_intercept=get_number(ds, "RescaleIntercept") or 0.0,

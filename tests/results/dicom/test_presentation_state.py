@@ -141,10 +141,25 @@ def test_tables_are_copied_with_their_first_input_value(state_of, first):
     table = np.linspace(0, 200, 256).round().astype(int)
     source.ModalityLUTSequence = [lut_item(table, first=first)]
     source.ModalityLUTSequence[0].ModalityLUTType = "US"
+    source.WindowCenter, source.WindowWidth = "100", "200"
     (item,) = state_of(source).ModalityLUTSequence
     count, mapped, _ = item.LUTDescriptor
     assert (count, mapped) == (256, first)
     assert np.frombuffer(item.LUTData, np.uint16).tolist() == table.tolist()
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_without_a_window_a_modality_table_fills_its_range(state_of, bits):
+    source = make_ds(picture())
+    source.ModalityLUTSequence = [lut_item(np.linspace(0, 2**bits - 1, 256), bits=bits)]
+    source.ModalityLUTSequence[0].ModalityLUTType = "US"
+    state = state_of(source)
+    assert "SoftcopyVOILUTSequence" not in state
+    (item,) = state.ModalityLUTSequence
+    assert list(item.LUTDescriptor) == [256, 0, 16]
+    data = np.frombuffer(item.LUTData, np.uint16)
+    np.testing.assert_allclose(data, np.linspace(0, 65535, 256), atol=257)
+    assert data[-1] == 65535
 
 
 def test_a_voi_table_is_stretched_to_16_bits(state_of):
