@@ -220,18 +220,18 @@ def _members(archive: zipfile.ZipFile, limits: Limits, budget: MemoryBudget) -> 
     for entry in members:
         if entry.compress_type not in _METHODS:
             raise NotImplementedError(f"compression method {entry.compress_type}")
-        with archive.open(entry) as file, budget.arrival() as arrival:
-            yield read_counted(file, plain_name(entry.filename), limits, arrival)
+        with archive.open(entry) as file:
+            yield read_counted(file, plain_name(entry.filename), limits, budget)
 
 
-def read_counted(file: "SupportsRead[bytes]", name: str, limits: Limits, arrival: Arrival) -> Upload:
+def read_counted(file: "SupportsRead[bytes]", name: str, limits: Limits, budget: MemoryBudget) -> Upload:
     """Read a file to its end, and count every piece: what it or its container says of its size may be false.
 
     Raises:
         UploadError: If it exceeds the limit for one file, or the memory budget.
     """
     # BytesIO gives its bytes away without a second copy, and `with` frees them before an error is handled.
-    with BytesIO() as content:
+    with budget.arrival() as arrival, BytesIO() as content:
         while piece := file.read(_CHUNK):
             arrival.add(len(piece))
             content.write(piece)

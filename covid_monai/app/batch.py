@@ -82,29 +82,26 @@ class Batch:
 
 def classify(engine: "Engine", sources: Iterable[ImageSource]) -> Generator[ClassifiedImage, None, None]:
     """Classify images in their order, and draw a thumbnail of each; close the generator to stop."""
-    loaded: deque[tuple[ImageSource, Upload]] = deque()
-    failed: deque[tuple[int, ClassifiedImage]] = deque()  # each with its position
+    waiting: deque[tuple[ImageSource, Upload] | ClassifiedImage] = deque()  # the latter could not be loaded
 
     def uploads() -> Iterator[Upload]:
-        for position, source in enumerate(sources):
+        for source in sources:
             try:
-                loaded.append((source, source.load()))
+                upload = source.load()
             except (OSError, UploadError) as error:
-                failed.append((position, _failed(engine, source, error)))
+                waiting.append(_failed(engine, source, error))
             else:
-                yield loaded[-1][1]
+                waiting.append((source, upload))
+                yield upload
 
-    done = 0
     for prediction in engine.predict(uploads()):
-        while failed and failed[0][0] == done:
-            done += 1
-            yield failed.popleft()[1]
-        done += 1
-        source, upload = loaded.popleft()
+        while isinstance(first := waiting.popleft(), ClassifiedImage):
+            yield first
+        source, upload = first
         # An unreadable file may have ended the process that read it: it is not read again in this one.
         readable = prediction.status is not Status.ERROR
         yield ClassifiedImage(source, prediction, engine.read(upload, _thumbnail) if readable else None)
-    yield from (image for _, image in failed)
+    yield from (image for image in waiting if isinstance(image, ClassifiedImage))
 
 
 def _failed(engine: "Engine", source: ImageSource, error: OSError | UploadError) -> ClassifiedImage:

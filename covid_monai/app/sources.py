@@ -41,8 +41,8 @@ class ServerFile:
     def load(self) -> Upload:
         """Read the file; it counts for as long as anybody refers to the upload."""
         self.limits.check_file(self.name, self.path.stat().st_size)
-        with self.path.open("rb") as file, self.budget.arrival() as arrival:
-            return read_counted(file, self.name, self.limits, arrival)
+        with self.path.open("rb") as file:
+            return read_counted(file, self.name, self.limits, self.budget)
 
 
 ImageSource = Upload | ServerFile
@@ -103,8 +103,7 @@ def fetch(
                 raise FetchError(f"{parts.hostname} answered with status {answer.status}, not with a file.")
             name = unquote(parts.path.rsplit("/", 1)[-1]) or "image"
             limits.check_file(name, int(answer.getheader("Content-Length") or 0))
-            with budget.arrival() as arrival:
-                return read_counted(answer, name, limits, arrival)
+            return read_counted(answer, name, limits, budget)
         except TimeoutError as error:
             raise _too_slow(parts, deadline) from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:

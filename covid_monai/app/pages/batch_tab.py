@@ -176,9 +176,8 @@ def progress_text(batch: Batch) -> str:
     done = f"{len(batch.images)} of {format_count(batch.total, 'image')}"
     if not batch.running:
         ended = "Cancelled: " if batch.cancelled and len(batch.images) < batch.total else ""
-        if not batch.images:
-            return f"{ended}{done}"
-        return f"{ended}{done} in {len(batch.images) / batch.images_per_second:.1f} s"
+        took = f" in {len(batch.images) / batch.images_per_second:.1f} s" if batch.images else ""
+        return f"{ended}{done}{took}"
     if batch.seconds_left is None:
         return done
     return f"{done}, {batch.images_per_second:.1f} images/s, about {batch.seconds_left:.0f} s left"
