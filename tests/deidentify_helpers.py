@@ -5,10 +5,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from dicom_helpers import make_ds, picture
+import pydicom
+from dicom_helpers import make_ds, picture, save
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as table
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
+from pydicom.data import get_testdata_file
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -136,3 +138,24 @@ def tree(folder):
 
 def copies(folder):
     return sorted(Path(folder).rglob("*.dcm"))
+
+
+def write_export(folder):
+    """A hospital's export: names in the paths, no suffixes, a DICOMDIR, three images of two patients."""
+    place = folder / "Zamenhof Ludwik" / "HOSP-4711"
+    place.mkdir(parents=True)
+    save(image(), place / "IM000001")
+    save(image(StudyDate="20200311"), place / "IM000002")
+    save(image(PatientID="HOSP-4712", PatientName="Curie^Maria"), place / "Curie")
+    (place / "DICOMDIR").write_bytes(Path(get_testdata_file("DICOMDIR")).read_bytes())
+    return folder / "Zamenhof Ludwik"
+
+
+def deidentified(ds, folder, *options):
+    """The bytes of the copy of one dataset, and the copy as pydicom reads it."""
+    (folder / "in").mkdir()
+    ds.save_as(folder / "in" / "x", enforce_file_format=True)
+    result = command("--key-file", key_file(folder), *options, folder / "in", folder / "out")
+    assert result.exit_code == 0, result.output
+    [path] = copies(folder / "out")
+    return path.read_bytes(), pydicom.dcmread(path)

@@ -228,18 +228,6 @@ def test_a_failure_leaves_the_standard_output_empty(run, tmp_path):
     assert "no.json" in err
 
 
-def test_what_a_library_prints_does_not_get_between(run, tmp_path, monkeypatch):
-    def talkative(_path):
-        print("a library's greeting")
-        return {"name": "x", "version": "1"}
-
-    monkeypatch.setattr("covid_monai.export.verify_bundle", talkative)
-    code, out, err = run("bundle", "verify", tmp_path, "--json")
-    assert code == 0
-    assert json.loads(out) == {"name": "x", "version": "1"}
-    assert "greeting" in err
-
-
 def test_the_documentation_names_every_command_with_json():
     page = (ROOT / "docs" / "command-line.md").read_text()
     having = {

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -22,7 +21,6 @@ from pydicom.uid import JPEG2000Lossless, generate_uid
 from typer.testing import CliRunner
 
 from covid_monai.cli.main import app
-from covid_monai.deidentify.rules import _table
 from covid_monai.phantoms.dataset import write_phantoms
 from covid_monai.readers import read_radiograph
 
@@ -33,25 +31,6 @@ _CLASS = "1.2.840.10008.5.1.4.1.1."
 
 def report_of(folder):
     return json.loads((folder / REPORT).read_text())
-
-
-def run_main(*arguments):
-    """In a process of its own, as a person sees it."""
-    code = "from covid_monai.cli.main import main; main()"
-    line = [sys.executable, "-c", code, "data", "deidentify", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120)
-
-
-@pytest.fixture
-def export(tmp_path):
-    """A hospital's export: names in the paths, no suffixes, a DICOMDIR, three images of two patients."""
-    folder = tmp_path / "Zamenhof Ludwik" / "HOSP-4711"
-    folder.mkdir(parents=True)
-    save(image(), folder / "IM000001")
-    save(image(StudyDate="20200311"), folder / "IM000002")
-    save(image(PatientID="HOSP-4712", PatientName="Curie^Maria"), folder / "Curie")
-    (folder / "DICOMDIR").write_bytes(Path(get_testdata_file("DICOMDIR")).read_bytes())
-    return tmp_path / "Zamenhof Ludwik"
 
 
 def test_an_export_becomes_copies_without_identity(tmp_path, export):
@@ -87,18 +66,6 @@ def test_two_sites_with_one_key_agree_and_with_two_keys_do_not(tmp_path, export)
     assert not {path for path in a if path in c and path != REPORT}
 
 
-def test_a_second_run_does_what_is_missing_and_gives_the_same_bytes(tmp_path, export):
-    out = tmp_path / "out"
-    command("--key-file", key_file(tmp_path), export, out)
-    before = tree(out)
-    gone, *kept = copies(out)
-    gone.unlink()
-    written = {path: path.stat().st_mtime_ns for path in kept}
-    assert command("--key-file", key_file(tmp_path), export, out).exit_code == 0
-    assert tree(out) == before
-    assert {path: path.stat().st_mtime_ns for path in kept} == written
-
-
 @pytest.mark.slow
 def test_a_run_that_was_killed_is_completed_by_the_next(tmp_path):
     write_phantoms(tmp_path / "in", patients=60, size=256, image_format="dicom", ct=False)
@@ -125,113 +92,6 @@ def test_a_run_that_was_killed_is_completed_by_the_next(tmp_path):
     assert tree(out) == tree(tmp_path / "whole")
     redone = [path for path, when in found.items() if path.stat().st_mtime_ns != when]
     assert len(redone) <= 1  # the one between its name and its line in the journal
-
-
-@pytest.mark.parametrize(
-    ("options", "word"),
-    [(["--key-file", "2"], "another key"), (["--key-file", "1", "--retain", "device"], "another options")],
-)
-def test_a_folder_of_another_run_is_refused(tmp_path, export, options, word):
-    command("--key-file", key_file(tmp_path), export, tmp_path / "out")
-    before = tree(tmp_path / "out")
-    options[1] = key_file(tmp_path, digit=options[1])
-    with pytest.raises(ValueError, match=word):
-        command(*options, export, tmp_path / "out")
-    assert tree(tmp_path / "out") == before
-
-
-def test_wrong_usage_ends_with_code_2_and_names_no_input(tmp_path, export):
-    key, out = key_file(tmp_path), tmp_path / "out"
-    full = tmp_path / "full"
-    full.mkdir()
-    (full / "thesis.txt").write_text("mine")
-    cases = {
-        "Input 1": [tmp_path / "Zamenhof Ludovic", out],
-        "not empty": [export, full],
-        "inside each other": [export, export / "out"],
-        "Choose one of: patient-characteristics, device": ["--retain", "everything", export, out],
-    }
-    for word, arguments in cases.items():
-        with pytest.raises((ValueError, FileNotFoundError), match=word) as caught:
-            command("--key-file", key, *arguments)
-        assert "Zamenhof" not in str(caught.value)
-    result = run_main("--key-file", key, *cases["Input 1"])
-    assert result.returncode == 2
-    assert "Input 1" in result.stderr
-    assert "Zamenhof" not in result.stderr
-    assert not out.exists()
-    assert not (export / "out").exists()
-
-
-def test_inputs_without_a_file_are_an_error_before_a_key_is_made(run, tmp_path):
-    (tmp_path / "export").mkdir()
-    key = tmp_path / "new.key"
-    code, _, err = run(
-        "data", "deidentify", "--key-file", key, "--new-key", tmp_path / "export", tmp_path / "out"
-    )
-    assert code == 2
-    assert "The inputs hold no file" in err
-    assert not key.exists()
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_key_is_made_once_for_its_owner_alone_and_never_in_the_output(tmp_path, export):
-    key = tmp_path / "new.key"
-    with pytest.raises(FileNotFoundError, match="--new-key"):
-        command("--key-file", key, export, tmp_path / "out")
-    result = command("--key-file", key, "--new-key", export, tmp_path / "out")
-    assert result.exit_code == 0
-    assert "never beside the data" in result.output
-    assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    assert key.read_text().strip() not in result.output + (tmp_path / "out" / REPORT).read_text()
-    with pytest.raises(FileExistsError):
-        command("--key-file", key, "--new-key", export, tmp_path / "other")
-    told = command("--key-file", key, export, tmp_path / "out", "--json")  # nothing left to do
-    assert json.loads(told.stdout) == json.loads((tmp_path / "out" / REPORT).read_text())
-    key.chmod(0o644)
-    with pytest.raises(PermissionError, match="chmod 600"):
-        command("--key-file", key, export, tmp_path / "out")
-    key.chmod(0o600)
-    key.write_text("secret")
-    with pytest.raises(ValueError, match="hexadecimal") as caught:
-        command("--key-file", key, export, tmp_path / "out")
-    assert "secret" not in str(caught.value)
-    with pytest.raises(ValueError, match="leaves the hospital"):
-        command("--key-file", tmp_path / "out" / "k", "--new-key", export, tmp_path / "out")
-
-
-def test_a_missing_extra_is_named_before_a_key_is_made(run, tmp_path, export, monkeypatch):
-    _table.cache_clear()
-    for name in [name for name in sys.modules if name.startswith("dicomanonymizer")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "dicomanonymizer", None)
-    key = tmp_path / "new.key"
-    code, _, err = run("data", "deidentify", "--key-file", key, "--new-key", export, tmp_path / "out")
-    assert code == 2
-    assert "pip install 'covid-monai[deidentify]'" in err
-    assert not key.exists()
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_crosswalk_leads_back_and_is_for_its_owner_alone(tmp_path, export):
-    table = tmp_path / "crosswalk.csv"
-    key = key_file(tmp_path)
-    command("--key-file", key, "--crosswalk", table, export, tmp_path / "out")
-    assert stat.S_IMODE(table.stat().st_mode) == 0o600
-    rows = list(csv.DictReader(table.open()))
-    assert len(rows) == 4
-    for row in rows:
-        if row["new_path"]:
-            old, new = pydicom.dcmread(row["old_path"]), pydicom.dcmread(tmp_path / "out" / row["new_path"])
-            assert (row["old_instance_uid"], row["new_instance_uid"]) == (
-                old.SOPInstanceUID,
-                new.SOPInstanceUID,
-            )
-            assert (row["old_patient_id"], row["new_patient_id"]) == (old.PatientID, new.PatientID)
-            shift = np.datetime64(_iso(old.StudyDate)) - np.datetime64(_iso(new.StudyDate))
-            assert shift.astype(int) == int(row["shift_days"])
-    command("--key-file", key, "--crosswalk", table, export / "HOSP-4711" / "Curie", tmp_path / "out")
-    assert len(list(csv.DictReader(table.open()))) == 4
 
 
 def _nested(depth, *, undefined):

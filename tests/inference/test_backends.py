@@ -4,46 +4,18 @@ import json
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from backend_helpers import CPU, SHIPPED, expected, load, network_inputs, small_bundle
 from PIL import Image
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle import CheckpointError, save_checkpoint
-from covid_monai.inference.backends import choose_backend, load_backend
+from covid_monai.inference.backends import choose_backend
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.decision import compute_probabilities
-
-SHIPPED = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"
-CPU = torch.device("cpu")
-
-
-def small_bundle(folder: Path, *, seed: int = 0) -> Bundle:
-    torch.manual_seed(seed)
-    bundle = Bundle(SHIPPED, image_size=64, network_name="resnet10").copy_to(folder)
-    save_checkpoint(bundle.checkpoint(bundle.build_network()), bundle.checkpoint_path)
-    return bundle
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return small_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-def load(name, bundle):
-    return load_backend(name, bundle, device=CPU, parallel=2)
-
-
-def network_inputs(number=5, size=64):
-    return np.random.default_rng(0).normal(size=(number, 1, size, size)).astype(np.float32)
-
-
-def expected(bundle, batch):
-    with torch.no_grad():
-        return bundle.load_network()(torch.from_numpy(batch)).numpy()
 
 
 @pytest.mark.parametrize("name", ["torch", "openvino", pytest.param("onnxruntime", marks=pytest.mark.slow)])
@@ -60,24 +32,6 @@ def test_no_backend_takes_weights_that_are_not_finite(name, tmp_path):
     save_checkpoint(bundle.checkpoint(network), bundle.checkpoint_path)
     with pytest.raises(CheckpointError, match=r"not a number, in fc\.weight"):
         load(name, bundle)
-
-
-def test_other_images_of_a_batch_change_nothing(bundle):
-    network = load("openvino", bundle)
-    together = network(network_inputs())
-    np.testing.assert_array_equal(
-        np.concatenate([network(image[None]) for image in network_inputs()]), together
-    )
-    np.testing.assert_array_equal(network(network_inputs()[::-1].copy()), together[::-1])
-
-
-def test_a_network_is_converted_once_and_nobody_is_told(bundle, empty_cache, monkeypatch):
-    first = load("openvino", bundle)(network_inputs())
-    assert "openvino_telemetry" not in sys.modules
-    (kept,) = (empty_cache / "networks").iterdir()
-    monkeypatch.setattr(Bundle, "load_network", lambda *_: pytest.fail("converted again"))
-    np.testing.assert_array_equal(load("openvino", bundle)(network_inputs()), first)
-    assert [kept] == list((empty_cache / "networks").iterdir())
 
 
 @pytest.mark.slow

@@ -1,0 +1,131 @@
+"""Results of all folds together: each fold decided by its own thresholds, and the table."""
+
+import csv
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score
+
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint
+from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
+from covid_monai.experiments import pooled_results
+from covid_monai.experiments.pooled_results import compute_pooled_metrics, format_table, join_test_rows
+
+NAMES = ("normal", "covid")
+
+
+class Fold:
+    """A bundle of a fold: only its operating point counts here."""
+
+    points: dict = {}  # noqa: RUF012  # by the folder's name; set by each test
+
+    def __init__(self, folder):
+        self.operating_point = self.points.get(folder.name)
+
+
+@pytest.fixture
+def folds(tmp_path, monkeypatch):
+    """Two folds of forty test images, and validation images that must not count."""
+    monkeypatch.setattr(pooled_results, "Bundle", Fold)
+    monkeypatch.setattr(Fold, "points", {})
+    rng = np.random.default_rng(0)
+    for fold in ("00", "01"):
+        rows = []
+        for number in range(60):
+            covid = float(np.round(rng.uniform(0.01, 0.99), 3))
+            rows.append(
+                {
+                    **{"image": f"{fold}/{number}.png", "split": "test" if number < 40 else "validation"},
+                    **{"patient": f"{fold} {number // 2}", "label": int(rng.random() < covid)},
+                    "probabilities": [1 - covid, covid],
+                }
+            )
+        write_predictions(tmp_path / fold / "evaluation" / "predictions.csv", rows, NAMES)
+    return [tmp_path / "00", tmp_path / "01"]
+
+
+def rows_of(folds):
+    return [read_predictions(fold / "evaluation" / "predictions.csv").split("test") for fold in folds]
+
+
+def test_without_thresholds_the_most_probable_class_is_decided(folds):
+    result = compute_pooled_metrics(folds)
+    labels = np.concatenate([rows.labels for rows in rows_of(folds)])
+    likeliest = np.concatenate([rows.probabilities.argmax(axis=1) for rows in rows_of(folds)])
+    assert result["n"] == 80
+    assert result["bootstrap"]["patients"] == 40
+    assert result["accuracy"]["value"] == pytest.approx(accuracy_score(labels, likeliest))
+    assert result["subsets"] == {}
+
+
+def test_each_fold_is_decided_by_its_own_thresholds(folds, monkeypatch):
+    strict = OperatingPoint("all covid", {"normal": 1.0, "covid": 1e-6})
+    monkeypatch.setattr(Fold, "points", {"01": strict})
+    first, second = rows_of(folds)
+    decided = np.concatenate([first.probabilities.argmax(axis=1), np.ones(40, int)])
+    labels = np.concatenate([first.labels, second.labels])
+    assert compute_pooled_metrics(folds)["accuracy"]["value"] == pytest.approx(
+        accuracy_score(labels, decided)
+    )
+
+
+def test_a_subset_is_counted_alone_and_an_empty_one_is_named(folds):
+    result = compute_pooled_metrics(folds, {"first": "00/*", "one": "*/1.png"})
+    rows = rows_of(folds)[0]
+    found = result["subsets"]["first"]
+    assert (found["n"], found["patients"], result["subsets"]["one"]["n"]) == (40, 20, 2)
+    assert found["accuracy"]["value"] == pytest.approx(
+        accuracy_score(rows.labels, rows.probabilities.argmax(axis=1))
+    )
+    with pytest.raises(ValueError, match=r"'none' is empty: no test image matches x\*\. Change"):
+        compute_pooled_metrics(folds, {"none": "x*"})
+
+
+def test_joined_rows_are_the_test_rows_of_all_folds_in_order(folds, tmp_path):
+    join_test_rows(folds, tmp_path / "out" / "predictions.csv")
+    joined = read_predictions(tmp_path / "out" / "predictions.csv")
+    assert joined.images.tolist() == [name for rows in rows_of(folds) for name in rows.images]
+    assert np.array_equal(joined.probabilities, np.concatenate([r.probabilities for r in rows_of(folds)]))
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        assert {row["split"] for row in csv.DictReader(file)} == {"test"}
+
+
+def metric(value, low=None, high=None):
+    return {"value": value, "low": low, "high": high}
+
+
+RESULT = {
+    "title": "T",
+    "protocol": "folds",
+    "published": {"sensitivity/covid": 0.9, "specificity": 0.8, "where": "Journal, table 2"},
+    "differs": ["grouped by patient", "other images"],
+    "variants": {
+        name: {
+            "n": 72,
+            "bootstrap": {"patients": 60},
+            "accuracy": metric(0.5, 0.4, 0.6),
+            "auroc": metric(None),
+            "per_class": {"covid": {"sensitivity": metric(0.7)}},
+            "subsets": {"small": {"n": 9, "accuracy": metric(0.25, 0.1, 0.4)}},
+        }
+        for name in ("default", "other")
+    },
+}
+
+
+def test_a_table_has_published_metrics_first_and_what_differs_last():
+    assert format_table(RESULT).splitlines() == [
+        *("### T", "", "| metric | published | ours, default | ours, other |", "|---|---|---|---|"),
+        "| sensitivity/covid | 0.9 | 0.700 | 0.700 |",
+        "| accuracy |  | 0.500 [0.400 to 0.600] | 0.500 [0.400 to 0.600] |",
+        "| accuracy, small (9 images) | | 0.250 [0.100 to 0.400] | 0.250 [0.100 to 0.400] |",
+        *("", "Ours: 72 test images of 60 patients, protocol folds. Published: Journal, table 2."),
+        *("", "- grouped by patient", "- other images"),
+    ]
+
+
+def test_a_table_of_one_variant_without_publication_says_so():
+    alone = RESULT | {"published": {}, "variants": {"default": RESULT["variants"]["default"]}}
+    lines = format_table(alone).splitlines()
+    assert lines[2] == "| metric | published | ours |"
+    assert "Published: not published." in format_table(alone)
