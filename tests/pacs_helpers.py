@@ -259,6 +259,7 @@ class SearchServer(ThreadingHTTPServer):
     def __init__(self, images, **habits):
         super().__init__(("127.0.0.1", 0), _SearchHandler)
         self.images, self.habits, self.queries = list(images), habits, []
+        self.older = []  # days of the searches for studies
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
@@ -284,7 +285,10 @@ class SearchServer(ThreadingHTTPServer):
 class _SearchHandler(BaseHTTPRequestHandler):
     def do_GET(self):
         query = dict(parse_qsl(urlsplit(self.path).query))
-        self.server.queries.append(query)
+        if urlsplit(self.path).path == "/studies":
+            self.server.older.append(query["StudyDate"])
+        else:
+            self.server.queries.append(query)
         page, has = self.server.page(query), self.server.habits.get
         status = 200 if page else has("nothing", 200)
         body = has("body") or (b"" if status == 204 else json.dumps(page).encode())

@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from covid_monai.api.engine import Busy
 from covid_monai.api.schemas import FieldProblem, Problem
 from covid_monai.api.uploads import LimitExceeded, OutOfMemoryBudget, UploadError
-from covid_monai.core.vocabulary import RESEARCH_USE
+from covid_monai.core.vocabulary import RESEARCH_USE, DecoderNotStarted
 
 MEDIA_TYPE = "application/problem+json"
-_MEMORY_SECONDS = 5  # until another try makes sense when the memory budget is used up
+_MEMORY_SECONDS = 5  # until another try makes sense when memory or processes are used up
 
 
 class Kind(NamedTuple):
@@ -93,8 +93,9 @@ def as_problem(error: Exception) -> HTTPException:
             return error
         case Busy():
             return ProblemError("busy", str(error), headers={"Retry-After": str(error.retry_after)})
-        case OutOfMemoryBudget():
-            return ProblemError("busy", str(error), headers={"Retry-After": str(_MEMORY_SECONDS)})
+        case OutOfMemoryBudget() | DecoderNotStarted():
+            kind = "busy" if isinstance(error, OutOfMemoryBudget) else "decoder"
+            return ProblemError(kind, str(error), headers={"Retry-After": str(_MEMORY_SECONDS)})
         case LimitExceeded():
             return ProblemError("too-large", str(error))
         case UploadError():
@@ -113,4 +114,4 @@ async def on_error(_: Request, error: Exception) -> JSONResponse:
     return answer(as_problem(error))
 
 
-REQUEST_ERRORS = (HTTPException, Busy, UploadError, RequestValidationError, ImportError)
+REQUEST_ERRORS = (HTTPException, Busy, DecoderNotStarted, UploadError, RequestValidationError, ImportError)

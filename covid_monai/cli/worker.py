@@ -143,7 +143,6 @@ def drop(config: ConfigOption, numbers: Numbers = None, everything: AllOption = 
 
 def _settings(config: Path) -> "Settings":
     with require_extra("worker"):
-        import dicomweb_client  # noqa: F401
         import prometheus_client  # noqa: F401
         import python_multipart  # noqa: F401
 

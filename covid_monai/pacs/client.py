@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 import requests
-from dicomweb_client.web import DICOMwebClient
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 from requests.adapters import HTTPAdapter
@@ -154,10 +153,6 @@ class ArchiveClient:
         self.connection = connection
         self.session = ArchiveSession(connection)
         self._max_object_bytes = max_object_bytes
-        self._dicomweb = DICOMwebClient(
-            connection.dicomweb_root, session=self.session, timeout=connection.timeout_seconds
-        )
-        self._dicomweb.set_http_retry_params(retry=False)  # the caller decides when to try again
 
     def fetch(self, address: InstanceAddress, file: BinaryIO) -> None:
         """Write an instance to an open file as the archive has stored it (WADO-RS).
@@ -194,29 +189,40 @@ class ArchiveClient:
                 raise ArchiveFailure(Fault.UNCLEAR, "not_found_after_storing")
 
     def _finds(self, ds: Dataset) -> bool:
+        path = f"/studies/{ds.StudyInstanceUID}/series/{ds.SeriesInstanceUID}/instances"
         with classify_failures(storing=True):
-            found = self._dicomweb.search_for_instances(
-                str(ds.StudyInstanceUID),
-                str(ds.SeriesInstanceUID),
-                search_filters={"SOPInstanceUID": str(ds.SOPInstanceUID)},
-            )
-        return any(first_value(item, "SOPInstanceUID") == ds.SOPInstanceUID for item in found)
+            found = self._query(path, SOPInstanceUID=str(ds.SOPInstanceUID))
+            return any(first_value(item, "SOPInstanceUID") == ds.SOPInstanceUID for item in found)
 
     def get_json(self, path: str, **parameters: str | int) -> DicomJson:
         """Return an answer of Orthanc's own API, at a path below the address of Orthanc."""
         with classify_failures():
-            answer: DicomJson = self._get(path, **parameters).json()
+            answer: DicomJson = self._get(self.connection.url + path, parameters).json()
             return answer
 
     def get_text(self, path: str) -> str:
         """Return an answer of Orthanc's own API that is plain text."""
         with classify_failures():
-            return self._get(path).text
+            return self._get(self.connection.url + path, {}).text
 
-    def _get(self, path: str, **parameters: str | int) -> requests.Response:
-        response = self.session.get(f"{self.connection.url}{path}", params=parameters)
+    def _get(self, url: str, parameters: dict[str, Any], *, accept: str = "*/*") -> requests.Response:
+        response = self.session.get(url, params=parameters, headers={"Accept": accept})
         response.raise_for_status()
         return response
+
+    def _query(self, path: str, **parameters: Any) -> list[DicomJson]:
+        """Return what a search (QIDO-RS) finds; an answer without a body is an empty list (204)."""
+        url = self.connection.dicomweb_root + path
+        response = self._get(url, parameters, accept="application/dicom+json")
+        found: list[DicomJson] = response.json() if response.content else []
+        if not isinstance(found, list):
+            raise TypeError("not a list")
+        return found
+
+    def count_studies(self, study_date: str, *, limit: int) -> int:
+        """Return how many studies of some days there are, at most `limit`."""
+        with classify_failures():
+            return len(self._query("/studies", StudyDate=study_date, limit=limit))
 
     def search(
         self, filters: dict[str, str], fields: Sequence[str], *, limit: int, offset: int
@@ -224,10 +230,9 @@ class ArchiveClient:
         """Return one page of the instances that a search finds (QIDO-RS), at most `limit` behind `offset`."""
         try:
             with classify_failures():
-                found: list[DicomJson] = self._dicomweb.search_for_instances(
-                    search_filters=filters, fields=fields, limit=limit, offset=offset
+                return self._query(
+                    "/instances", **filters, includefield=list(fields), limit=limit, offset=offset
                 )
-                return found
         except ArchiveFailure as failure:
             if failure.reason != "http_404" or not (filters or offset):
                 raise

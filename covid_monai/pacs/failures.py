@@ -2,14 +2,13 @@
 
 import random
 import threading
+from collections import Counter
 from enum import StrEnum
 
 import requests
 from urllib3.exceptions import MaxRetryError
 
 _FIRST_WAIT_S = 1.0
-# Status codes about the one object that was asked for or sent.
-_OBJECT_STATUS = frozenset({400, 404, 406, 409, 410, 411, 413, 414, 415, 416, 422})
 # Status codes about the archive, or about our access to it.
 _ARCHIVE_STATUS = frozenset({401, 402, 403, 407, 408, 421, 425, 429, 502, 503, 504, 507, 509})
 
@@ -37,17 +36,14 @@ class ArchiveFailure(Exception):
 def classify_error(error: requests.RequestException, *, storing: bool = False) -> ArchiveFailure:
     """Say whose fault a failed request is; the text of the error holds UIDs and is not passed on.
 
-    While results are being sent (`storing`), 404 is about the service, and no status is about one object:
-    results are all alike, and an archive that knows better says so in its answer (`storing.py`).
+    No status is about one object for certain: an archive whose storage is not mounted answers 404 for every
+    image. While results are being sent (`storing`), 404 is about the service.
     """
     if error.response is None:
         return ArchiveFailure(_fault_without_answer(error), type(error).__name__)
     status = error.response.status_code
-    if status in _ARCHIVE_STATUS or (storing and status in (404, 410)):
-        fault = Fault.ARCHIVE
-    else:
-        fault = Fault.OBJECT if status in _OBJECT_STATUS and not storing else Fault.UNCLEAR
-    return ArchiveFailure(fault, f"http_{status}")
+    is_archive = status in _ARCHIVE_STATUS or (storing and status in (404, 410))
+    return ArchiveFailure(Fault.ARCHIVE if is_archive else Fault.UNCLEAR, f"http_{status}")
 
 
 def _fault_without_answer(error: requests.RequestException) -> Fault:
@@ -72,33 +68,37 @@ def full_jitter(failures: int, *, longest_s: float) -> float:
 
 
 class Availability:
-    """Record of whether an archive answers; several threads may share it. `stop` ends a wait."""
+    """Record of whether an archive answers, by stage; several threads may share it. `stop` ends a wait."""
 
     def __init__(self, *, longest_wait_s: float, stop: threading.Event) -> None:
         self._longest_wait_s = longest_wait_s
         self._stop = stop
         self._lock = threading.Lock()
-        self._failures = 0
-        self.failure_reason: str | None = None
+        self._failures: Counter[str] = Counter()  # in a row, by stage
+        self._reasons: dict[str, str] = {}  # of the last failure, by stage
 
     @property
-    def is_up(self) -> bool:
-        """Whether the last request succeeded."""
-        return self.failure_reason is None
+    def failure_reason(self) -> str | None:
+        """Why the last request of a stage failed; None if that of every stage succeeded."""
+        return next(iter(list(self._reasons.values())), None)
 
-    def record_success(self) -> bool:
-        """Record a success; return whether the archive was unavailable before."""
+    def record_success(self, *stages: str) -> bool:
+        """Record a success; return whether one of the stages failed before."""
         with self._lock:
-            was_down, self.failure_reason, self._failures = self.failure_reason is not None, None, 0
-        return was_down
+            were_down = self._reasons.keys() & set(stages)
+            for stage in were_down:
+                del self._reasons[stage], self._failures[stage]
+        return bool(were_down)
 
-    def record_failure(self, reason: str) -> bool:
+    def record_failure(self, stage: str, reason: str) -> bool:
         """Record a failure; return whether its reason is a new one, which is worth a log line."""
         with self._lock:
-            is_new, self.failure_reason = self.failure_reason != reason, reason
-            self._failures += 1
+            is_new, self._reasons[stage] = self._reasons.get(stage) != reason, reason
+            self._failures[stage] += 1
         return is_new
 
     def wait(self) -> None:
         """Wait before the next try, or until the service stops."""
-        self._stop.wait(full_jitter(max(1, self._failures), longest_s=self._longest_wait_s))
+        with self._lock:
+            failures = max(self._failures.values(), default=1)
+        self._stop.wait(full_jitter(failures, longest_s=self._longest_wait_s))

@@ -98,8 +98,8 @@ class MultipartReader:
 def write_first_part(pieces: Iterable[bytes], content_type: str, file: BinaryIO) -> None:
     """Write the object in an answer of WADO-RS (PS3.18 section 8.6.1.2) to an open file.
 
-    dicomweb-client would parse the object in this process. A file is first checked in a process with limits,
-    so the bytes go to disk without being looked at. Some archives send `application/dicom` without multipart.
+    A file is first checked in a process with limits, so the bytes go to disk without being looked at. Some
+    archives send `application/dicom` without multipart.
 
     Raises:
         MalformedMultipart: If the answer has no part, or stops before its end.

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydicom import Dataset
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.vocabulary import Status
+from covid_monai.core.vocabulary import DecoderNotStarted, Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
 from covid_monai.pacs.failures import ArchiveFailure, Fault
@@ -70,6 +70,7 @@ class Model:
 
         Raises:
             ArchiveFailure: If they cannot be made, for example because the image has no UIDs to refer to.
+            MemoryError, OSError: If memory, processes, files or the disk of this machine have run out.
         """
         if prediction.status is Status.REFUSED and not self._report_refused:
             return []
@@ -77,6 +78,8 @@ class Model:
             with self._lock:
                 return list(self._results.of(prediction, made))
         except Exception as error:  # one bad object, whatever is wrong with it, must not stop the others
+            if isinstance(error, MemoryError | DecoderNotStarted) or getattr(error, "errno", None):
+                raise  # with an errno, an OSError comes from the system and not from a reader of images
             raise ArchiveFailure(Fault.OBJECT, f"no_results_{type(error).__name__}") from error
 
 

@@ -17,14 +17,16 @@ from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault
 from covid_monai.worker.context import WorkerContext
 from covid_monai.worker.queue import BEGINNING
 from covid_monai.worker.rules import OWN_RESULT, Notice, Page, Rules
-from covid_monai.worker.search import ATTRIBUTES, PAGE, UIDS, DicomWebSearch
+from covid_monai.worker.search import ATTRIBUTES, OLDER, PAGE, UIDS, DicomWebSearch
 from covid_monai.worker.settings import Archive
 
 logger = logging.getLogger(__name__)
 
 _CHANGE_TYPES = {"new_instance": "NewInstance", "stable_series": "StableSeries"}
-_MAX_TRIES = 3  # requests for one object's attributes before it is skipped
+_MAX_TRIES = 3  # failures to read one object, while others succeed, before it is skipped
 _SINCE = "since "  # a position before the first contact: this, and the time when the worker first started
+_BEFORE_START = "before_start"
+_NAMED_AT_START = {_BEFORE_START, OLDER}  # what is skipped because of `start` and `days`
 _CLOCK_MARGIN_S = 2  # Orthanc tells whole seconds, and Python takes a moment to start
 _CLOCK = "%Y%m%dT%H%M%S"  # of Orthanc, in UTC
 
@@ -36,7 +38,8 @@ class OrthancChangeFeed:
     archive: Archive
     client: ArchiveClient
     rules: Rules
-    failures: dict[str, int] = field(default_factory=dict)  # by path
+    failures: dict[str, list[int]] = field(default_factory=dict)  # by path: tries, and successes at the last
+    successes: int = 0  # objects that were read
     defects: set[str] = field(default_factory=set)  # keys of `ARCHIVE_DEFECTS` that the answers have shown
     skipped: Counter[str] = field(default_factory=Counter)  # images that get no answer by design, by reason
     repeats = False
@@ -53,7 +56,7 @@ class OrthancChangeFeed:
                 yield [], BEGINNING
                 return
             news = [change for change in changes if change["ChangeType"] == kind]
-            yield [notice for change in news for notice in self._notices(change)], str(last)
+            yield list(self._notices_of(news)), str(last)
 
     def _changes(self, position: str) -> Iterator[tuple[list[dict[str, Any]], int]]:
         """Yield the changes since `position`, page by page, with the number of the last one."""
@@ -76,7 +79,7 @@ class OrthancChangeFeed:
         moment = datetime.fromtimestamp(started + self._clock_difference() - _CLOCK_MARGIN_S, UTC)
         last = int(self.client.get_json("/changes?last")["Last"])
         first = bisect_left(range(last), f"{moment:{_CLOCK}}", key=self._date_after)
-        self.skipped["before_start"] = self._count_before(str(first))
+        self.skipped[_BEFORE_START] = self._count_before(str(first))
         return str(first)
 
     def _clock_difference(self) -> float:
@@ -99,13 +102,23 @@ class OrthancChangeFeed:
             return max(0, count - len([1 for change in changes if change["ChangeType"] == "NewInstance"]))
         return 0
 
-    def _notices(self, change: dict[str, Any]) -> Iterator[Notice]:
-        if self.archive.event == "new_instance":
-            instances = [change["ID"]]
-        else:
-            series = self._get(f"/series/{change['ID']}")
-            instances = series["Instances"] if series else []
-        yield from filter(None, map(self._notice, instances))
+    def _notices_of(self, changes: Sequence[dict[str, Any]]) -> Iterator[Notice]:
+        """Yield the notices of a page; a failure is raised at its end: the other objects may succeed."""
+        last_failure = None
+        for change in changes:
+            try:
+                instances = [change["ID"]]
+                if self.archive.event == "stable_series":
+                    instances = (self._get(f"/series/{change['ID']}") or {}).get("Instances", [])
+                for notice in filter(None, map(self._notice, instances)):
+                    self.successes += 1
+                    yield notice
+            except ArchiveFailure as failure:
+                if failure.fault is Fault.ARCHIVE:
+                    raise
+                last_failure = failure
+        if last_failure:
+            raise last_failure
 
     def _notice(self, instance: str) -> Notice | None:
         """Judge by Orthanc's index first: most objects of an archive need no further request."""
@@ -119,15 +132,30 @@ class OrthancChangeFeed:
         if refusal:
             main_tags = (self._get(f"/instances/{instance}") or {}).get("MainDicomTags", {})
             return Notice(InstanceAddress("", "", _text(main_tags.get("SOPInstanceUID"))), refusal)
-        tags = self._get(f"/instances/{instance}/simplified-tags")
+        tags = self._tags(instance)
         if tags is None:
             return None
-        attributes |= {keyword: _text(tags.get(keyword)) for keyword in ATTRIBUTES}
-        address = InstanceAddress(*(_text(tags.get(keyword)) for keyword in UIDS))
-        return self.rules.judge(address, attributes)
+        address = InstanceAddress(*(tags.pop(keyword, "") for keyword in UIDS))
+        return self.rules.judge(address, attributes | tags)
+
+    def _tags(self, instance: str) -> dict[str, str] | None:
+        """Return the values of an object; without its file only those of Orthanc's index, None if it is gone.
+
+        A storage that is not mounted must cost no image: fetching it will tell whether its file is lost.
+        """
+        names, path = (*ATTRIBUTES, *UIDS), f"/instances/{instance}"
+        try:
+            found = self.client.get_json(f"{path}/simplified-tags")
+            return {name: _text(found.get(name)) for name in names}
+        except ArchiveFailure as failure:
+            if failure.fault is Fault.ARCHIVE:
+                raise
+        levels = [self._get(path + level) for level in ("", "/series", "/study")]
+        found = {name: value for level in levels if level for name, value in level["MainDicomTags"].items()}
+        return {name: _text(found[name]) for name in names if name in found} if all(levels) else None
 
     def _get(self, path: str) -> dict[str, Any] | None:
-        """Return Orthanc's answer; None if the object is gone, or fails after several tries."""
+        """Return Orthanc's answer; None if the object is gone, or fails while others succeed."""
         try:
             return self.client.get_json(path)
         except ArchiveFailure as failure:
@@ -136,8 +164,10 @@ class OrthancChangeFeed:
                 return None
             if failure.fault is Fault.ARCHIVE:
                 raise
-            self.failures[path] = self.failures.get(path, 0) + 1
-            if self.failures[path] < _MAX_TRIES:
+            tries, successes = self.failures.get(path, (0, self.successes - 1))
+            if self.successes > successes:
+                self.failures[path] = [tries + 1, self.successes]
+            if self.failures[path][0] < _MAX_TRIES:
                 raise
             del self.failures[path]
             self.skipped["attributes_unreadable"] += 1
@@ -166,11 +196,8 @@ class FeedWatcher:
     feed: Feed
     context: WorkerContext
     has_jobs: threading.Event  # set when there are new jobs
-
-    def __post_init__(self) -> None:
-        self._told: set[str] = set()  # defects that the log has named
-        longest_wait_s = self.context.settings.limits.longest_wait_seconds
-        self.availability = Availability(longest_wait_s=longest_wait_s, stop=self.context.stop)
+    availability: Availability
+    _told: set[str] = field(default_factory=set)  # defects that the log has named
 
     def watch(self) -> None:
         """Read the feed once, then wait; the wait is longer while the archive is unavailable."""
@@ -185,21 +212,24 @@ class FeedWatcher:
             self._tell()
         except ArchiveFailure as failure:
             self.context.metrics.failures.labels(name, "watch", failure.fault).inc()
-            if self.availability.record_failure(failure.reason):
+            if self.availability.record_failure("watch", failure.reason):
                 fields = {"archive": name, "stage": "watch", "reason": failure.reason}
                 logger.warning("archive_unavailable", extra=fields)
             self.availability.wait()
             return
-        if self.availability.record_success():
+        if self.availability.record_success("watch"):
             logger.info("archive_available_again", extra={"archive": name, "stage": "watch"})
         self.context.stop.wait(self.archive.poll_seconds)
 
     def remember_start(self, started: float) -> None:
-        """Store when the worker was first started, in seconds since 1970, until the feed has been reached.
+        """Log the rules, and store when the worker was first started, in seconds since 1970.
 
+        The time is kept until the feed has been reached.
         Images that come before that, however late, are answered also with `start: now`.
         """
         queue, name = self.context.queue, self.archive.name
+        rules = self.feed.rules.model_dump()
+        logger.info("images_selected", extra={"archive": name, "rules": rules})
         if not self.feed.repeats and queue.position(name) is None:
             queue.add(
                 name, (), position=BEGINNING if self.archive.start == "beginning" else f"{_SINCE}{started}"
@@ -211,9 +241,9 @@ class FeedWatcher:
         for defect in sorted(self.feed.defects - self._told):
             logger.warning("archive_defect", extra={"archive": name, "reason": defect})
         self._told |= self.feed.defects
-        if "before_start" in self.feed.skipped:
-            fields = {"reason": "before_start", "count": self.feed.skipped["before_start"]}
-            logger.info("images_skipped", extra={"archive": name, **fields})
+        for reason in sorted(_NAMED_AT_START & self.feed.skipped.keys()):
+            fields = {"archive": name, "reason": reason, "count": self.feed.skipped[reason]}
+            logger.info("images_skipped", extra=fields)
         while self.feed.skipped:
             reason, count = self.feed.skipped.popitem()
             self.context.metrics.skipped.labels(name, reason).inc(count)

@@ -54,6 +54,10 @@ class BatchProcessor:
         except DecoderNotStarted:
             self._record_decoder(DECODER_FAILURE)
             raise
+        except MemoryError:  # this image may always need too much: its start counts, as after a crash
+            self.context.queue.put_back(list(self._unfinished.values()), starts_count=True)
+            self._unfinished.clear()
+            raise
         finally:
             self._files |= {self._file_of(job) for job in jobs}
             self._remove_files()  # never raises: the jobs must go back to the queue
@@ -188,7 +192,7 @@ class BatchProcessor:
         }
         if not action.stops_batch:
             logger.warning("image_failed", extra=fields)
-        elif self.retry_policy.record_outage(stage, failure.reason):
+        elif self.retry_policy.availability.record_failure(stage, failure.reason):
             logger.warning("archive_unavailable", extra=fields)
         if action is Action.GIVE_UP:
             self._give_up(job, failure.reason)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from covid_monai.pacs.connection import InstanceAddress
-from covid_monai.worker.rules import Notice
+from covid_monai.worker.rules import OWN_RESULT, Notice
 
 BEGINNING = "0"
 _SINGLE_AFTER_STARTS = 3
@@ -149,18 +149,18 @@ class JobQueue:
         return rows[0][0] if rows else None
 
     def select_unknown(self, archive: str, notices: Sequence[Notice]) -> list[Notice]:
-        """Return the notices of objects that are neither in the queue nor our own results, each once."""
+        """Return the notices of objects that are not in the queue, each once; our own results are refused."""
         with self._lock:
             found = {
-                notice.address.sop_instance_uid: notice
+                uid: replace(notice, refusal=OWN_RESULT) if self._has("result", archive, uid) else notice
                 for notice in notices
-                if not self._is_known(archive, notice.address.sop_instance_uid)
+                if not self._has("job", archive, uid := notice.address.sop_instance_uid)
             }
         return list(found.values())
 
-    def _is_known(self, archive: str, instance: str) -> bool:
-        query = "SELECT 1 FROM {} WHERE archive=? AND instance=?"
-        return any(self._read(query.format(table), archive, instance) for table in ("job", "result"))
+    def _has(self, table: str, archive: str, instance: str) -> bool:
+        query = f"SELECT 1 FROM {table} WHERE archive=? AND instance=?"  # noqa: S608 (no text from outside)
+        return bool(self._read(query, archive, instance))
 
     def add(self, archive: str, notices: Sequence[Notice], *, position: str | None) -> None:
         """Add jobs, and the position in the change feed behind them, in one transaction.
@@ -211,19 +211,22 @@ class JobQueue:
     def count_finished_since_first_start(self, job: Job) -> int:
         """Return how many other images of the archive were finished since work on this job first began."""
         query = (
-            "SELECT count(*) FROM job WHERE archive=? AND state IN ('done', 'refused') "
+            "SELECT count(*) FROM job WHERE archive=? AND state IN ('done', 'refused') AND starts>0 "
             "AND finished>(SELECT first_start FROM job WHERE number=?)"
         )
         ((count,),) = self._read(query, job.archive, job.number)
         return int(count)
 
-    def put_back(self, jobs: Sequence[Job]) -> None:
-        """Return jobs to the queue as they were: the archive is unavailable, or the service stops."""
+    def put_back(self, jobs: Sequence[Job], *, starts_count: bool = False) -> None:
+        """Return jobs to the queue: the archive is unavailable, or the service stops.
+
+        They are as they were, unless their starts count.
+        """
         with self._lock:
             self._running -= {job.number for job in jobs}
             with self._transaction() as database:
-                update = "UPDATE job SET starts=max(starts-1, 0) WHERE number=?"
-                database.executemany(update, [(job.number,) for job in jobs])
+                update = "UPDATE job SET starts=max(starts-?, 0) WHERE number=?"
+                database.executemany(update, [(not starts_count, job.number) for job in jobs])
 
     def add_results(self, job: Job, sop_instance_uids: Sequence[str], made: datetime) -> None:
         """Remember which objects are our own results, and when they were made, before they are sent.

@@ -44,7 +44,6 @@ class RetryPolicy:
         self._limits = limits
         self.availability = availability
         self._lock = threading.Lock()
-        self._failed_stage: str | None = None  # of the failure that `availability` holds
         self._successes: Counter[str] = Counter()  # by stage
         self._successes_at_failure: dict[tuple[int, str], int] = {}  # by number of the job, and stage
 
@@ -54,13 +53,8 @@ class RetryPolicy:
             return Action.WAIT_FOR_ARCHIVE
         if failure.fault is Fault.UNCLEAR and not self._others_succeed(job, stage):
             return Action.DEFER
-        is_last = job.attempts + 1 >= self._limits.attempts and self.availability.is_up
+        is_last = job.attempts + 1 >= self._limits.attempts and self.availability.failure_reason is None
         return Action.GIVE_UP if is_last else Action.RETRY
-
-    def record_outage(self, stage: str, reason: str) -> bool:
-        """Record that the archive may be at fault; return whether the reason is a new one."""
-        self._failed_stage = stage
-        return self.availability.record_failure(reason)
 
     def wait_s(self, job: Job, action: Action) -> float:
         """Return a random time before the next try of the image, in seconds; it grows with its attempts."""
@@ -81,11 +75,11 @@ class RetryPolicy:
             self._successes.update(stages)
             for stage in ("fetch", "results"):
                 self._successes_at_failure.pop((job.number, stage), None)
-        return self._failed_stage in stages and self.availability.record_success()
+        return self.availability.record_success(*stages)
 
     def _others_succeed(self, job: Job, stage: str) -> bool:
         """Return whether the archive works, and another image succeeded since this job last failed."""
         with self._lock:
             before = self._successes_at_failure.get((job.number, stage))
             self._successes_at_failure[job.number, stage] = now = self._successes[stage]
-            return before is not None and now > before and self.availability.is_up
+            return before is not None and now > before and self.availability.failure_reason is None

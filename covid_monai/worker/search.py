@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ ATTRIBUTES = ["ManufacturerModelName", *(name for name in RULE_OF_ATTRIBUTE if n
 _FIELDS = [*ATTRIBUTES, "StudyDate"]
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 PAGE = 100
+OLDER = "older_than_days"
 _LARGER_PAGE = 5000  # asked for where an archive shows no second page
 _LARGEST_SEARCH = 100_000  # images; a search that finds more is not read to its end
 _RECENT = timedelta(hours=12)  # the archive may be in another time zone
@@ -52,7 +53,7 @@ class DicomWebSearch:
     client: ArchiveClient
     rules: Rules
     defects: set[str] = field(default_factory=set)  # keys of `ARCHIVE_DEFECTS` that the answers have shown
-    skipped: Counter[str] = field(default_factory=Counter)  # a search has no image that it skips by design
+    skipped: Counter[str] = field(default_factory=Counter)  # studies that are not asked for
     repeats = True
     _next_full_search: float = 0.0  # time.monotonic()
 
@@ -74,6 +75,8 @@ class DicomWebSearch:
         for filters in self._filters(first_day):
             yield from ((page, None) for page in self._search(filters))
         if is_full:
+            if self._next_full_search == 0:
+                self._count_older()
             self._next_full_search = time.monotonic() + self.archive.seconds_between_full_searches
 
     def probe(self) -> None:
@@ -91,6 +94,13 @@ class DicomWebSearch:
         # Twice, because an image that comes between two searches moves the others.
         if pages[0] and all(_instances(page) == _instances(pages[0]) for page in pages):
             self.defects.add("offset_ignored")
+
+    def _count_older(self) -> None:
+        """Count the studies before the first day, as many as one answer tells."""
+        if "study_date_ignored" not in self.defects:
+            last_day = search_begin(self.archive) - timedelta(days=1)
+            with suppress(ArchiveFailure):  # some archives refuse so large a search
+                self.skipped[OLDER] = self.client.count_studies(f"-{last_day:%Y%m%d}", limit=_LARGER_PAGE)
 
     def _filters(self, first_day: date) -> list[dict[str, str]]:
         days = {"StudyDate": f"{first_day:%Y%m%d}-"}
@@ -118,31 +128,32 @@ class DicomWebSearch:
                 limit, offset = _LARGER_PAGE, 0  # there may be more, which no second page will show
                 continue
             seen |= _instances(items)
-            yield [self._notice(item) for item in new if self._matches(item, filters)]
+            yield list(filter(None, (self._notice(item, filters) for item in new)))
             offset += len(items)
             if offset >= _LARGEST_SEARCH:
                 self.defects.add("no_end")
                 return
 
-    def _matches(self, item: dict[str, Any], filters: dict[str, str]) -> bool:
-        """Return whether an image fits the filters as far as the answer tells."""
-        study_date = first_value(item, "StudyDate").replace(".", "")  # with dots before DICOM 3.0
-        if re.fullmatch(r"\d{8}", study_date) and study_date < filters["StudyDate"].rstrip("-"):
-            self.defects.add("study_date_ignored")
-            return False
-        modality = first_value(item, "Modality").strip().upper()
-        if modality and modality != filters.get("Modality", modality).upper():
-            self.defects.add("modality_ignored")
-            return False
-        return True
+    def _notice(self, item: dict[str, Any], filters: dict[str, str]) -> Notice | None:
+        """Return the notice of an image; one that the archive should not have returned is refused.
 
-    def _notice(self, item: dict[str, Any]) -> Notice:
+        It is None if a full search will find the image, but this search has not asked for its day.
+        """
         # An attribute that the archive does not return is not judged here; the classifier reads it later.
         attributes = {name: first_value(item, name) for name in ATTRIBUTES if tag_of(name) in item}
         uids = [first_value(item, name) for name in UIDS]
         if not all(uids):
             self.defects.add("uids_missing")
-        return self.rules.judge(InstanceAddress(*uids), attributes)
+        modality = attributes.get("Modality", "").strip().upper()
+        if modality and modality != filters.get("Modality", modality).upper():
+            self.defects.add("modality_ignored")
+        notice = self.rules.judge(InstanceAddress(*uids), attributes)
+        study_date = first_value(item, "StudyDate").replace(".", "")  # with dots before DICOM 3.0
+        if not re.fullmatch(r"\d{8}", study_date) or study_date >= filters["StudyDate"].rstrip("-"):
+            return notice
+        self.defects.add("study_date_ignored")
+        is_older = study_date < f"{search_begin(self.archive):%Y%m%d}"
+        return replace(notice, refusal=OLDER) if is_older else None
 
 
 def search_begin(archive: Archive) -> date:

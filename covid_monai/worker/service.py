@@ -58,7 +58,7 @@ class Service:
         registry = _registry()
         self._context = self._make_context(registry, bundle_dir)
         self._sandboxes: list[DecodeSandbox] = []
-        self._availabilities: dict[str, list[Availability]] = {}
+        self._availabilities: dict[str, Availability] = {}
         self._threads = [thread for archive in settings.archives for thread in self._make_threads(archive)]
         registry.register(StateCollector(self._state, self._context.drift))
         host, port = str(settings.monitoring.host), settings.monitoring.port
@@ -84,17 +84,17 @@ class Service:
         feed_class = OrthancChangeFeed if archive.source == "orthanc" else DicomWebSearch
         feed = feed_class(archive, client, self._settings.rules_of(archive))
         has_jobs = threading.Event()
-        watcher = FeedWatcher(archive, feed, context, has_jobs)
+        availability = Availability(longest_wait_s=limits.longest_wait_seconds, stop=self._stop)
+        watcher = FeedWatcher(archive, feed, context, has_jobs, availability)
         watcher.remember_start(self._started)
         sandbox = DecodeSandbox(
             seconds=limits.decode_seconds,
             memory_mib=limits.decode_memory_mib,
             target_size=context.model.image_size,
         )
-        availability = Availability(longest_wait_s=limits.longest_wait_seconds, stop=self._stop)
         retry_policy = RetryPolicy(limits, availability)
         self._sandboxes.append(sandbox)
-        self._availabilities[archive.name] = [watcher.availability, availability]
+        self._availabilities[archive.name] = availability
         steps: dict[str, Callable[[], None]] = {f"watch-{archive.name}": watcher.watch}
         for number in range(archive.connections):
             processor = BatchProcessor(archive, client, sandbox, context, retry_policy)
@@ -111,16 +111,16 @@ class Service:
         while not self._stop.is_set():
             try:
                 step()
-                waits.record_success()
+                waits.record_success(thread)
                 if failures.record(thread, None):
                     logger.info("storage_works_again")
             except DecoderNotStarted:  # which the processor has told
-                waits.record_failure(DECODER_FAILURE)
+                waits.record_failure(thread, DECODER_FAILURE)
                 waits.wait()
-            except (sqlite3.OperationalError, OSError) as error:
+            except (sqlite3.OperationalError, OSError, MemoryError) as error:
                 if failures.record(thread, type(error).__name__):
                     logger.exception("storage_failing")
-                waits.record_failure(type(error).__name__)
+                waits.record_failure(thread, type(error).__name__)
                 waits.wait()
             except Exception as error:
                 self._fatal_error = error
@@ -183,20 +183,17 @@ class Service:
             "queue_jobs": {name: waiting.get(name, 0) for name in names},
             "dead_letters": {name: dead.get(name, 0) for name in names},
             "oldest_job_seconds": {name: max(0.0, now - oldest.get(name, now)) for name in names},
-            "archive_up": {name: float(self._failure_of(name) is None) for name in names},
+            "archive_up": {
+                name: float(one.failure_reason is None) for name, one in self._availabilities.items()
+            },
             "storage_failing": {"": float(failures.of_storage() is not None)},
             "decoder_failing": {"": float(failures.of_decoder() is not None)},
         }
 
-    def _failure_of(self, archive: str) -> str | None:
-        """Return the reason why an archive is unavailable; None if it is available."""
-        reasons = (availability.failure_reason for availability in self._availabilities[archive])
-        return next(filter(None, reasons), None)
-
     def _health(self) -> tuple[bool, dict[str, Any]]:
         """Return whether the service works, and details; an unavailable archive is no reason to restart."""
         ended = [thread.name for thread in self._threads if not thread.is_alive()]
-        failures = {name: self._failure_of(name) for name in self._availabilities}
+        failures = {name: one.failure_reason for name, one in self._availabilities.items()}
         storage, decoder = self._context.failures.of_storage(), self._context.failures.of_decoder()
         is_healthy = not (ended or storage or decoder)
         status = "failing" if not is_healthy else "degraded" if any(failures.values()) else "ok"

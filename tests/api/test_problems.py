@@ -24,7 +24,8 @@ from covid_monai.api.problems import (
 )
 from covid_monai.api.uploads import LimitExceeded, OutOfMemoryBudget, UploadError
 from covid_monai.core.json_log import JsonFormatter
-from covid_monai.core.vocabulary import RESEARCH_USE
+from covid_monai.core.vocabulary import RESEARCH_USE, DecoderNotStarted
+from covid_monai.readers.sandbox import DecodeSandbox
 
 
 def test_what_the_framework_refuses_is_a_problem_too(service):
@@ -140,3 +141,19 @@ def test_every_kind_has_a_status_of_http_and_complete_sentences(kind):
     assert 400 <= HTTPStatus(KINDS[kind].status) < 600
     assert KINDS[kind].meaning.endswith(".")
     assert not KINDS[kind].title.endswith(".")
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/report"])
+def test_a_decoder_that_cannot_start_is_the_machines_failure_and_not_the_images(
+    service, image, monkeypatch, path
+):
+    def check(*_):
+        raise DecoderNotStarted("The decode process cannot be started.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(DecodeSandbox, "check", check)
+        answer = post(service, path, files={"files": image.open("rb")})
+        problem(answer, "decoder")
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+    assert post(service, path, files={"files": image.open("rb")}).ok

@@ -85,8 +85,7 @@ def test_a_slow_answer_ends_at_the_time_limit(server, tmp_path):
     ("status", "fault"),
     [
         *((status, Fault.ARCHIVE) for status in (401, 403, 408, 429, 502, 503, 504, 507)),
-        *((status, Fault.OBJECT) for status in (400, 404, 406, 410, 415)),
-        (500, Fault.UNCLEAR),
+        *((status, Fault.UNCLEAR) for status in (400, 404, 406, 410, 415, 500)),
         (302, Fault.ARCHIVE),  # credentials and images go nowhere else
     ],
 )

@@ -16,7 +16,7 @@ def test_404_is_the_archives_fault_when_results_are_sent():
     response = requests.Response()
     response.status_code = 404
     error = requests.HTTPError(response=response)
-    assert classify_error(error).fault is Fault.OBJECT
+    assert classify_error(error).fault is Fault.UNCLEAR
     assert classify_error(error, storing=True).fault is Fault.ARCHIVE
 
 
@@ -27,7 +27,11 @@ def test_a_wait_is_random_and_bounded(failures, longest):
 
 def test_a_success_ends_a_failure_and_each_change_is_reported_once():
     availability = Availability(longest_wait_s=1, stop=threading.Event())
-    assert [availability.record_failure("x"), availability.record_failure("x")] == [True, False]
-    assert not availability.is_up
-    assert [availability.record_success(), availability.record_success()] == [True, False]
-    assert availability.is_up
+    record = availability.record_failure
+    assert [record("fetch", "x"), record("fetch", "x"), record("watch", "x")] == [True, False, True]
+    assert availability.failure_reason == "x"
+    assert not availability.record_success("results")  # which has not failed
+    assert [availability.record_success("fetch"), availability.record_success("fetch")] == [True, False]
+    assert availability.failure_reason == "x"  # the stage "watch" still fails
+    assert availability.record_success("watch")
+    assert availability.failure_reason is None

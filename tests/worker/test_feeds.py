@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from covid_monai.pacs.failures import ArchiveFailure, Fault
+from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault
 from covid_monai.worker.audit import AuditTrail
 from covid_monai.worker.feeds import FeedWatcher, OrthancChangeFeed
 from covid_monai.worker.monitoring import Metrics
@@ -64,9 +64,14 @@ def context(tmp_path):
     found.queue.close()
 
 
+def watcher_of(feed, context, archive=ARCHIVE, *, has_jobs=None):
+    availability = Availability(longest_wait_s=0.1, stop=context.stop)
+    return FeedWatcher(archive, feed, context, has_jobs or threading.Event(), availability)
+
+
 def test_a_change_becomes_a_job_and_the_position_moves(context):
     has_jobs = threading.Event()
-    watcher = FeedWatcher(ARCHIVE, change_feed(), context, has_jobs)
+    watcher = watcher_of(change_feed(), context, has_jobs=has_jobs)
     watcher.watch()  # finds the beginning of the feed
     watcher.watch()
     assert context.queue.position("a") == "7"
@@ -77,19 +82,64 @@ def test_a_change_becomes_a_job_and_the_position_moves(context):
 @pytest.mark.parametrize("answer", [{}, [], {"Last": "seven"}, {"Last": 7, "Changes": [{}]}])
 def test_a_change_feed_of_another_shape_is_the_archives_failure_and_not_the_end(context, answer):
     context.queue.add("a", (), position="5")
-    watcher = FeedWatcher(ARCHIVE, change_feed(**{"/changes": answer}), context, threading.Event())
+    watcher = watcher_of(change_feed(**{"/changes": answer}), context)
     watcher.watch()
     assert watcher.availability.failure_reason == "unexpected_answer"
     assert context.queue.position("a") == "5"
 
 
-def test_an_object_whose_attributes_cannot_be_read_is_skipped_after_three_requests():
-    failure = ArchiveFailure(Fault.UNCLEAR, "http_500")
-    feed = change_feed(**{"/instances/x/simplified-tags": failure})
-    for _ in range(2):
-        with pytest.raises(ArchiveFailure):
-            list(feed.pages("5"))
+def two_objects(**answers):
+    """A feed of the objects x and y; y can be read."""
+    changes = [{"ChangeType": "NewInstance", "ID": name} for name in "xy"]
+    others = {
+        "/changes": {"Changes": changes, "Last": 7, "Done": True},
+        "/instances/y/metadata?expand": {},
+        "/instances/y/simplified-tags": {**TAGS, "SOPInstanceUID": "1.5"},
+    }
+    return change_feed(**others, **answers)
+
+
+def passes(feed, count):
+    """Notices of the passes that come to an end; None for those that fail."""
+    for _ in range(count):
+        try:
+            yield [notice.address.sop_instance_uid for page, _ in feed.pages("5") for notice in page]
+        except ArchiveFailure:
+            yield None
+
+
+@pytest.mark.parametrize("status", ["http_500", "http_400"])
+def test_an_object_whose_index_cannot_be_read_is_skipped_after_three_failures_beside_a_success(status):
+    failure = {"/instances/x/metadata?expand": ArchiveFailure(Fault.UNCLEAR, status)}
+    feed = two_objects(**failure)
+    assert list(passes(feed, 3)) == [None, None, ["1.5"]]
+    assert feed.skipped["attributes_unreadable"] == 1
+
+
+def test_an_archive_that_can_read_no_object_skips_none():
+    feed = change_feed(**{"/instances/x/metadata?expand": ArchiveFailure(Fault.UNCLEAR, "http_500")})
+    assert list(passes(feed, 10)) == [None] * 10
+    assert not feed.skipped
+
+
+@pytest.mark.parametrize("status", ["http_404", "http_500"])
+def test_an_object_without_its_file_is_judged_by_the_index(status):
+    """As Orthanc answers while its storage is not mounted: fetching will tell whether the file is lost."""
+    tags = {
+        "/instances/x/simplified-tags": ArchiveFailure(Fault.UNCLEAR, status),
+        "/instances/x/series": {"MainDicomTags": {"SeriesInstanceUID": "1.3", "Modality": "CR"}},
+        "/instances/x/study": {"MainDicomTags": {"StudyInstanceUID": "1.2", "PatientName": "No^One"}},
+    }
+    ((notices, _),) = change_feed(**tags).pages("5")
+    assert [(notice.address.path, notice.refusal) for notice in notices] == [
+        ("/studies/1.2/series/1.3/instances/1.4", None)
+    ]
+    tags["/instances/x/series"]["MainDicomTags"]["Modality"] = "CT"
+    assert next(change_feed(**tags).pages("5"))[0][0].refusal == "modalities"
+    tags["/instances/x/study"] = ArchiveFailure(Fault.UNCLEAR, "http_404")
+    feed = change_feed(**tags)
     assert list(feed.pages("5")) == [([], "7")]
+    assert feed.skipped["gone"] == 1
 
 
 def test_an_object_that_is_gone_is_skipped_at_once():
@@ -169,9 +219,7 @@ def test_an_empty_archive_and_one_that_hides_its_clock_and_size_have_a_beginning
 
 
 def test_the_start_is_remembered_until_the_archive_is_reached(context):
-    watcher = FeedWatcher(
-        ARCHIVE.model_copy(update={"start": "now"}), change_feed(), context, threading.Event()
-    )
+    watcher = watcher_of(change_feed(), context, ARCHIVE.model_copy(update={"start": "now"}))
     watcher.remember_start(1000.0)
     watcher.remember_start(2000.0)  # started again before the archive was reached
     assert context.queue.position("a") == "since 1000.0"
@@ -185,24 +233,24 @@ def test_what_is_skipped_is_counted_and_named(context, caplog):
     client = Feed(100)
     feed = OrthancChangeFeed(ARCHIVE.model_copy(update={"start": "now"}), client, Rules())
     context.queue.add("a", (), position=f"since {client.at(51)}")
-    FeedWatcher(ARCHIVE, feed, context, threading.Event()).watch()
+    watcher_of(feed, context).watch()
     (record,) = [record for record in caplog.records if record.msg == "images_skipped"]
     assert (record.reason, record.count) == ("before_start", 23)  # changes 2, 4... 46
     assert context.metrics.skipped.labels("a", "before_start")._value.get() == 23
     own = {"/instances/x/simplified-tags": {**TAGS, "ManufacturerModelName": "covid-monai results"}}
-    FeedWatcher(ARCHIVE, change_feed(**own), context, threading.Event()).watch()
+    watcher_of(change_feed(**own), context).watch()
     gone = {"/instances/x/metadata?expand": ArchiveFailure(Fault.OBJECT, "http_404")}
     context.queue.add("a", (), position="0")
-    FeedWatcher(ARCHIVE, change_feed(**gone), context, threading.Event()).watch()
+    watcher_of(change_feed(**gone), context).watch()
     assert context.metrics.skipped.labels("a", "gone")._value.get() == 1
 
 
 def test_a_change_feed_that_does_not_go_on_ends_and_is_named(context, caplog):
     stuck = {"Changes": [{"ChangeType": "NewInstance", "ID": "x"}], "Last": 7, "Done": False}
     context.queue.add("a", (), position="6")
-    watcher = FeedWatcher(ARCHIVE, change_feed(**{"/changes": stuck}), context, threading.Event())
+    watcher = watcher_of(change_feed(**{"/changes": stuck}), context)
     for _ in range(3):
         watcher.watch()
     named = [record.reason for record in caplog.records if record.msg == "archive_defect"]
     assert named == ["changes_repeated"]  # once
-    assert watcher.availability.is_up
+    assert watcher.availability.failure_reason is None

@@ -1,5 +1,6 @@
 """Processing of a batch: which failures count, which jobs go back to the queue, and what a stop leaves."""
 
+import errno
 import json
 import sqlite3
 import threading
@@ -20,7 +21,7 @@ from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault
 from covid_monai.readers.sandbox import SandboxResult
 from covid_monai.results import ResultObjects, write_results
 from covid_monai.worker.audit import AuditTrail
-from covid_monai.worker.context import WorkerContext
+from covid_monai.worker.context import Model, WorkerContext
 from covid_monai.worker.monitoring import Metrics, ScoreDrift
 from covid_monai.worker.processor import BatchProcessor
 from covid_monai.worker.queue import JobQueue
@@ -140,12 +141,12 @@ def test_an_unavailable_archive_costs_no_attempt(scene):
     scene.faults = dict.fromkeys((1, 2, 3), Fault.ARCHIVE)
     scene.steps(8)
     assert scene.waiting() == 3
-    assert not scene.availability.is_up
+    assert scene.availability.failure_reason
     assert set(scene.fetched) == {1}  # in order: the first tells that the archive is down
     scene.faults = {}
     scene.steps(1)
     assert [event[:2] for event in scene.events()] == [("answered", number) for number in (1, 2, 3)]
-    assert scene.availability.is_up
+    assert scene.availability.failure_reason is None
 
 
 @pytest.mark.slow
@@ -185,7 +186,7 @@ def test_an_archive_that_cannot_store_costs_no_image_although_others_are_refused
     scene.steps(6)
     assert scene.waiting() == 0
     assert scene.queue.dead_letters() == []
-    assert scene.availability.is_up
+    assert scene.availability.failure_reason is None
 
 
 def test_a_decoder_that_cannot_start_costs_no_image(scene):
@@ -204,6 +205,37 @@ def test_a_decoder_that_cannot_start_costs_no_image(scene):
     scene.steps(1)
     assert scene.failures.of_decoder() is None
     assert {event[:2] for event in scene.events()} == {("answered", number) for number in (1, 2, 3)}
+
+
+class _SomeObjects(Model):
+    """The worker's model, whose maker of results fails."""
+
+    def __init__(self, error):
+        self._results, self._lock, self._report_refused = self, threading.Lock(), False
+        self.of = lambda *_: (_ for _ in ()).throw(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), DecoderNotStarted("none"), OSError(errno.ENOSPC, "full"), OSError(errno.EMFILE, "open")],
+)
+def test_results_that_this_machine_cannot_make_cost_no_image(scene, error):
+    scene.make_results = _SomeObjects(error).make_results
+    for _ in range(5):
+        with pytest.raises(type(error)):
+            scene.processor.process_batch()
+    assert scene.waiting() == 3
+    assert not scene.queue.dead_letters()
+    del scene.make_results
+    scene.steps(3)
+    assert {event[:2] for event in scene.events()} == {("answered", number) for number in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("error", [ValueError("UID"), OSError("image file is truncated")])
+def test_results_that_an_image_does_not_allow_are_its_own_failure(scene, error):
+    scene.make_results = _SomeObjects(error).make_results
+    scene.steps(3)
+    assert {event for event, *_ in scene.events()} == {"dead_letter"}
 
 
 @pytest.mark.parametrize("error", [PermissionError, IsADirectoryError, OSError])

@@ -12,7 +12,7 @@ import pytest
 
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.worker.queue import JobQueue, QueueError, lock_state_dir, queue_path, set_queue_aside
-from covid_monai.worker.rules import Notice
+from covid_monai.worker.rules import OWN_RESULT, Notice
 
 MADE = datetime(2026, 11, 30, 15, 4, 5, 678, tzinfo=timezone(timedelta(hours=-3)))
 
@@ -71,7 +71,7 @@ def test_a_job_waits_again_after_the_process_was_killed(tmp_path):
     code = (
         "import os, sys; from pathlib import Path; from covid_monai.worker.queue import JobQueue\n"
         "from covid_monai.pacs.connection import InstanceAddress\n"
-        "from covid_monai.worker.rules import Notice\n"
+        "from covid_monai.worker.rules import OWN_RESULT, Notice\n"
         "queue = JobQueue(Path(sys.argv[1]))\n"
         "queue.add('a', [Notice(InstanceAddress('1', '1', '1'))], position='5')\n"
         "assert queue.claim('a', 5); os.kill(os.getpid(), 9)"
@@ -104,6 +104,8 @@ def test_a_job_that_is_put_back_loses_no_attempt(queue):
         queue.put_back([job])
     (job,) = queue.claim("a", 1)
     assert (job.starts, job.attempts) == (1, 0)
+    queue.put_back([job], starts_count=True)
+    assert queue.claim("a", 1)[0].starts == 2
 
 
 def test_dead_letters_are_listed_retried_or_dropped(queue):
@@ -122,7 +124,11 @@ def test_our_own_results_never_become_jobs(queue):
     add(queue, 1)
     (job,) = queue.claim("a", 1)
     queue.add_results(job, ["1.4.77"], MADE)
+    (result,) = queue.select_unknown("a", notices(77))
+    assert result.refusal == OWN_RESULT  # which is counted
+    queue.add("a", [result], position=None)
     assert queue.select_unknown("a", notices(77)) == []
+    assert queue.claim("a", 1) == []
 
 
 def test_a_job_keeps_the_time_when_its_results_were_made(queue):

@@ -55,12 +55,12 @@ def test_an_unclear_failure_is_the_images_fault_if_another_image_succeeds_betwee
 def test_an_image_without_results_does_not_prove_that_the_archive_can_store(policy):
     failure = ArchiveFailure(Fault.UNCLEAR, "store_failed_0110")
     assert policy.decide(job(1), "results", failure) is Action.DEFER
-    policy.record_outage("results", failure.reason)
+    policy.availability.record_failure("results", failure.reason)
     assert not policy.record_finished(job(2), "fetch")  # refused: fetched, but nothing was stored
     assert policy.availability.failure_reason == "store_failed_0110"
     assert policy.decide(job(1), "results", failure) is Action.DEFER
     assert policy.record_finished(job(3), "fetch", "results")
-    assert policy.availability.is_up
+    assert policy.availability.failure_reason is None
     assert policy.decide(job(1), "results", failure) is Action.RETRY
 
 
@@ -68,8 +68,17 @@ def test_while_the_archive_is_unavailable_no_failure_makes_a_dead_letter(policy)
     unclear = ArchiveFailure(Fault.UNCLEAR, "reason")
     policy.decide(job(1), "fetch", unclear)
     policy.record_finished(job(2), "fetch", "results")
-    policy.record_outage("results", "http_503")
+    policy.availability.record_failure("results", "http_503")
     assert policy.decide(job(1), "fetch", unclear) is Action.DEFER
     assert (
-        policy.decide(job(3, attempts=9), "fetch", ArchiveFailure(Fault.OBJECT, "http_404")) is Action.RETRY
+        policy.decide(job(3, attempts=9), "fetch", ArchiveFailure(Fault.OBJECT, "too_large")) is Action.RETRY
     )
+
+
+def test_while_the_change_feed_fails_no_failure_makes_a_dead_letter(policy):
+    unreadable = ArchiveFailure(Fault.OBJECT, "unreadable")
+    policy.availability.record_failure("watch", "http_503")
+    policy.record_finished(job(2), "fetch", "results")  # which says nothing about the feed
+    assert policy.decide(job(1, attempts=9), "results", unreadable) is Action.RETRY
+    policy.availability.record_success("watch")
+    assert policy.decide(job(1, attempts=9), "results", unreadable) is Action.GIVE_UP

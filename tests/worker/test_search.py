@@ -39,7 +39,7 @@ def found_by(feed):
     pages = feed.pages(None)
     found = []
     while page := next_page(pages):
-        found += [notice.address.sop_instance_uid for notice in page[0]]
+        found += [notice.address.sop_instance_uid for notice in page[0] if not notice.refusal]
     return found
 
 
@@ -98,6 +98,18 @@ def test_an_archive_that_ignores_the_study_date_is_named_and_old_studies_are_lef
     feed, found, _ = ask([*old, *map(found_image, range(5, 8))], ignores_date=True)
     assert feed.defects == {"study_date_ignored"}
     assert found == uids(range(5, 8) if tells else range(8))  # without a date nobody can tell
+    feed._next_full_search = 1e-9
+    refused = [notice.refusal for page, _ in feed.pages(None) for notice in page if notice.refusal]
+    assert refused == ["older_than_days"] * (5 if tells else 0)  # each is counted
+
+
+def test_older_studies_are_counted_once_as_far_as_one_answer_tells(ask):
+    feed, found, server = ask([found_image(number, StudyDate="20190101") for number in range(7)], cap=5)
+    assert found == []
+    assert feed.skipped == {"older_than_days": 5}
+    assert server.older == [f"-{search_begin(feed.archive) - timedelta(days=1):%Y%m%d}"]
+    found_by(feed)
+    assert len(server.older) == 1
 
 
 def test_an_archive_that_ignores_the_modality_is_named_and_others_are_left_out(ask):
