@@ -127,6 +127,8 @@ def _print_summary(datalist: "Datalist", *, as_json: bool) -> None:
     for sentence in (*_duplicate_sentences(datalist), *_empty_split_sentences(datalist)):
         console.print(sentence, markup=False, highlight=False)
     typer.echo(f"Datalist: {datalist.path}")
+    if not (datalist.splits["training"] and datalist.splits["validation"]):
+        return  # a training would be refused
     train = SHIPPED_BUNDLE / "configs" / "train.yaml"
     run = datalist.path.parent.name if datalist.path.stem == "datalist" else datalist.path.stem
     typer.echo(

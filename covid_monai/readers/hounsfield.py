@@ -68,7 +68,10 @@ def fill_padding(values_hu: Values) -> Values:
 def check_highest(values_hu: NDArray[np.float32]) -> None:
     """Refuse as NOT_HOUNSFIELD values above the range of CT: negative ones that were read as unsigned."""
     if values_hu.max() > _MAX_HU:
-        _refuse(f"The highest value is {values_hu.max():.0f}, as of negative values stored as unsigned")
+        _refuse(
+            f"The highest value is {values_hu.max():.0f}, as of negative values stored as unsigned. Save the "
+            "volume with signed values"
+        )
 
 
 def check_has_air(values_hu: NDArray[np.float32]) -> None:

@@ -52,6 +52,7 @@ def test_prepare_says_that_one_patient_makes_no_validation_and_no_test(tmp_path)
             f"The split {split} is empty. All 8 images are of one patient, whom no split divides."
             in result.output
         )
+    assert "Next:" not in result.output  # the training would be refused
 
 
 @pytest.mark.parametrize("treatment", ["error", "kep"])
