@@ -18,13 +18,13 @@ _MAX_HU = 32767.0  # metal ends at 30,710 on the extended scale; negative values
 _LUNG_HU = (-1200.0, -500.0)  # air and aerated lung
 _MIN_LUNG_SHARE = 0.001
 # Between padding and noisy air lies nothing, but the lung where an intercept was subtracted twice.
-_EMPTY_HU, _MAX_EMPTY_SHARE = (-1990.0, -1300.0), 0.03
+_EMPTY_HU, _MAX_EMPTY_SHARE = (-1990.0, -1300.0), 0.08
 
 
 def hounsfield_table(ds: Dataset, *, bits_stored: int) -> Values:
     """Return the Hounsfield units of every value that `bits_stored` bits can hold, by its bit pattern.
 
-    Padding becomes air.
+    Pixel Padding Value becomes air.
 
     Raises:
         RefusedImage: NOT_HOUNSFIELD, if Rescale Slope or Intercept is missing (PS3.3 C.8.2.1 asks for both),
@@ -49,7 +49,7 @@ def hounsfield_table(ds: Dataset, *, bits_stored: int) -> Values:
             "negative value for air and lung"
         )
     table[find_padding(stored, ds)] = AIR_HU
-    return fill_padding(table)
+    return table
 
 
 def _get_rescale(ds: Dataset, keyword: str) -> float:
@@ -59,7 +59,7 @@ def _get_rescale(ds: Dataset, keyword: str) -> float:
     return value
 
 
-def fill_padding(values_hu: Values) -> Values:
+def fill_padding(values_hu: NDArray[np.float32]) -> NDArray[np.float32]:
     """Set values below every tissue to air, in place."""
     values_hu[values_hu < _PADDING_BELOW_HU] = AIR_HU
     return values_hu
@@ -75,24 +75,27 @@ def check_highest(values_hu: NDArray[np.float32]) -> None:
 
 
 def check_has_air(values_hu: NDArray[np.float32]) -> None:
-    """Refuse as NOT_HOUNSFIELD a volume whose air and lung lie elsewhere: it is shifted, or of another kind.
-
-    The lowest value does not count: it may be padding, which has any value.
-    """
-    (low, high), lowest = _LUNG_HU, values_hu.min()
-    if _share(values_hu, max(low, np.nextafter(lowest, np.inf)), high) < _MIN_LUNG_SHARE:
+    """Refuse as NOT_HOUNSFIELD a volume without air or lung: its values are shifted, or of another kind."""
+    low, high = _LUNG_HU
+    if _share(values_hu, low, high) < _MIN_LUNG_SHARE:
         _refuse(
             f"Hardly any value lies between {low:.0f} and {high:.0f}, where air and lung are (the lowest is "
-            f"{lowest:.0f}): values may be shifted by 1024, or are no Hounsfield units"
+            f"{values_hu.min():.0f}): values may be shifted by 1024, or are no Hounsfield units"
         )
+
+
+def check_not_below_air(values_hu: NDArray[np.float32]) -> None:
+    """Refuse as NOT_HOUNSFIELD a volume whose lung lies below air."""
     low, high = _EMPTY_HU
     if _share(values_hu, low, high) > _MAX_EMPTY_SHARE:
         found = f"Many values lie between {low:.0f} and {high:.0f}, below air"
         _refuse(f"{found}: 1024 may have been subtracted twice")
 
 
-def _share(values: NDArray[np.float32], low: float, high: float) -> float:
-    return np.count_nonzero((values >= low) & (values < high)) / values.size
+def _share(values_hu: NDArray[np.float32], low: float, high: float) -> float:
+    """Return the share of values in a range, without the lowest one: it may be padding of any value."""
+    above = np.nextafter(values_hu.min(), np.float32(np.inf))
+    return np.count_nonzero((values_hu >= max(low, above)) & (values_hu < high)) / values_hu.size
 
 
 def _refuse(problem: str) -> NoReturn:

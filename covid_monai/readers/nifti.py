@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
-from covid_monai.readers.hounsfield import AIR_HU, check_has_air, check_highest, fill_padding
+from covid_monai.readers.hounsfield import (
+    AIR_HU,
+    check_has_air,
+    check_highest,
+    check_not_below_air,
+    fill_padding,
+)
 from covid_monai.readers.slice_geometry import check_grid
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -50,6 +56,7 @@ def read_nifti(path: Path) -> nib.Nifti1Image:
         raise RefusedImage(RefusalReason.NOT_HOUNSFIELD, message)
     check_highest(volume)
     check_has_air(volume)
+    check_not_below_air(volume)
     return nib.Nifti1Image(fill_padding(volume), affine)
 
 

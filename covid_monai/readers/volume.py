@@ -20,7 +20,12 @@ from covid_monai.dicom.frames import frame_images
 from covid_monai.dicom.grayscale import look_up
 from covid_monai.dicom.pixels.decode import decode_pixels
 from covid_monai.readers import nifti
-from covid_monai.readers.hounsfield import check_highest, hounsfield_table
+from covid_monai.readers.hounsfield import (
+    check_highest,
+    check_not_below_air,
+    fill_padding,
+    hounsfield_table,
+)
 from covid_monai.readers.series import IDENTIFIERS, Slice, find_slices
 from covid_monai.readers.slice_geometry import stack_slices
 
@@ -78,7 +83,8 @@ def _read_slices(slices: list[Slice]) -> NDArray[np.float32]:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(read_file, files))  # an error drops the files that wait
-    return volume
+    check_not_below_air(volume)
+    return fill_padding(volume)
 
 
 def _decode_slice(ds: Dataset, one: Slice) -> NDArray[np.float32]:

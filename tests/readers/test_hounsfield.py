@@ -155,6 +155,14 @@ def test_padding_becomes_air(tmp_path, stored, signed, elements):
     check_volume(write_slices(slices, tmp_path / "series"), expected)
 
 
+def test_hounsfield_units_that_get_an_intercept_once_more(tmp_path):
+    slices = stored_as(HU, bits=16, signed=True, intercept=0)
+    check_volume(write_slices(slices, tmp_path / "right"), HU)
+    for ds in slices:
+        ds.RescaleIntercept = "-1024"
+    refused(write_slices(slices, tmp_path / "series"), "series: Many values", "subtracted twice")
+
+
 def test_values_outside_the_body_that_are_no_padding_stay(tmp_path):
     hu = np.where(HU < -900, -1400, HU)
     check_volume(write_slices(stored_as(hu, bits=16, signed=True, intercept=0), tmp_path / "series"), hu)
