@@ -18,7 +18,7 @@ from covid_monai.pacs.connection import ArchiveConnection, CredentialsError, Ins
 from covid_monai.pacs.deadline import Deadline
 from covid_monai.pacs.failures import ArchiveFailure, Fault, classify_error
 from covid_monai.pacs.multipart import MalformedMultipart, write_first_part
-from covid_monai.pacs.storing import STORE_HEADERS, check_stored, store_message
+from covid_monai.pacs.storing import STORE_HEADERS, check_stored, file_of, store_message
 
 # As stored: transcoding costs the archive time, and crashes some archives (Orthanc 1.10 with JPEG 2000).
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -171,7 +171,9 @@ class ArchiveClient:
         """Store objects of one study (STOW-RS); it is a failure if one of them is not stored."""
         url = f"{self.connection.dicomweb_root}/studies/{objects[0].StudyInstanceUID}"
         with classify_failures(storing=True):
-            response = self.session.post(url, data=store_message(objects), headers=STORE_HEADERS)
+            response = self.session.post(
+                url, data=store_message(map(file_of, objects)), headers=STORE_HEADERS
+            )
         check_stored(response, [str(ds.SOPInstanceUID) for ds in objects])
 
     def confirm(

@@ -1,6 +1,6 @@
 """Store transaction (STOW-RS, PS3.18 section 10.5): the message that is sent, and what its answer means."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -37,16 +37,17 @@ Values = dict[str, str]  # first value of each element in an item, by tag
 Item = tuple[str, Values]  # tag of the sequence, and its item
 
 
-def store_message(objects: Sequence[Dataset]) -> bytes:
-    """Return the body of a request that stores objects."""
-    message = BytesIO()
-    for ds in objects:
-        part = BytesIO()
-        dcmwrite(part, ds)
-        message.write(f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode())
-        message.write(part.getvalue() + b"\r\n")
-    message.write(f"--{_BOUNDARY}--\r\n".encode())
-    return message.getvalue()
+def store_message(files: Iterable[bytes]) -> bytes:
+    """Return the body of a request that stores DICOM files."""
+    head = f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    return b"".join([*(head + file + b"\r\n" for file in files), f"--{_BOUNDARY}--\r\n".encode()])
+
+
+def file_of(ds: Dataset) -> bytes:
+    """Return the bytes of an object as a DICOM file."""
+    file = BytesIO()
+    dcmwrite(file, ds)
+    return file.getvalue()
 
 
 def check_stored(response: requests.Response, sop_instance_uids: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from covid_monai.dicom.file import read_dicom
 from covid_monai.pacs.client import ArchiveClient, classify_failures
 from covid_monai.pacs.connection import CredentialsError
 from covid_monai.pacs.failures import ArchiveFailure
+from covid_monai.pacs.storing import STORE_HEADERS, store_message
 from covid_monai.readers.sandbox import DecodeSandbox
 from covid_monai.worker.feeds import next_page
 from covid_monai.worker.queue import JobQueue, queue_path
@@ -33,13 +34,7 @@ _SPARE_BYTES = _GIB  # for the queue and the audit trail
 _ALL_DAYS = 40_000  # more than a century
 _MAX_IMAGES = 5  # fetched to see their transfer syntaxes
 # Not a DICOM object: an archive that lets us store refuses it for that; any other archive refuses us.
-_NO_OBJECT = (
-    b"--x\r\nContent-Type: application/dicom\r\n\r\nnot a DICOM object: covid-monai worker check\r\n--x--\r\n"
-)
-_NO_OBJECT_HEADERS = {
-    "Content-Type": 'multipart/related; type="application/dicom"; boundary=x',
-    "Accept": "application/dicom+json",
-}
+_NO_OBJECT = store_message([b"not a DICOM object: covid-monai worker check"])
 _ENCRYPTED_OR_LOCAL = re.compile(r"https:|http://(localhost|127(\.\d+){3}|\[::1\])([:/]|$)", re.IGNORECASE)
 _NO_SERVICE = "there is no such service at this address. Check url and dicomweb_url"
 _EXPLANATIONS = {
@@ -275,7 +270,7 @@ def _check_storing(client: ArchiveClient, name: str) -> CheckResult:
     """Send a body that cannot be stored; how the archive refuses it shows whether we may store."""
     try:
         url = f"{client.connection.dicomweb_root}/studies"
-        status = client.session.post(url, data=_NO_OBJECT, headers=_NO_OBJECT_HEADERS).status_code
+        status = client.session.post(url, data=_NO_OBJECT, headers=STORE_HEADERS).status_code
         reason = f"http_{status}"
     except requests.RequestException as error:
         status, reason = 599, type(error).__name__

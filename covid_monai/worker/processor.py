@@ -123,9 +123,7 @@ class BatchProcessor:
 
     def _store_and_close(self, job: Job, prediction: Prediction) -> None:
         """Store the results, confirm them, write the audit line, and only then close the job."""
-        if str(prediction.detail).startswith(
-            DecoderNotStarted.__name__
-        ):  # `failed`, and no fault of the image
+        if str(prediction.detail).startswith(DecoderNotStarted.__name__):  # no fault of the image
             raise DecoderNotStarted(prediction.detail)
         if prediction.status is Status.ERROR:
             raise ArchiveFailure(Fault.OBJECT, str(prediction.reason))

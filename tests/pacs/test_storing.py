@@ -16,7 +16,7 @@ from pydicom.filebase import DicomBytesIO
 
 from covid_monai.pacs.failures import ArchiveFailure, Fault
 from covid_monai.pacs.multipart import MultipartReader
-from covid_monai.pacs.storing import STORE_HEADERS, check_stored, store_message
+from covid_monai.pacs.storing import STORE_HEADERS, check_stored, file_of, store_message
 
 SENT = ["1.1", "1.2"]
 XML = """<?xml version="1.0" encoding="UTF-8"?>
@@ -161,7 +161,7 @@ def test_a_message_holds_each_object_in_a_part_of_its_own():
     for ds in sent:
         ds.preamble = bytes(128)
     reader = MultipartReader(STORE_HEADERS["Content-Type"], open_part)
-    reader.write(store_message(sent))
+    reader.write(store_message(map(file_of, sent)))
     reader.close()
     assert [headers[b"content-type"] for headers, _ in parts] == [b"application/dicom"] * 2
     received = [dcmread(DicomBytesIO(bytes(content))).SOPInstanceUID for _, content in parts]

@@ -352,6 +352,45 @@ def test_an_archive_with_a_full_disk_costs_no_image(small_storage, started, tmp_
         proxy.close()
 
 
+def test_an_archive_without_its_storage_costs_no_image(orthanc, started, tmp_path):
+    """The index answers, and no file can be read, as when a disk is not mounted."""
+    orthanc.send(images(tmp_path / "images", 4))
+    orthanc.stop()  # it keeps files in memory
+    storage, unmounted = orthanc.folder / "storage", tmp_path / "unmounted"
+    unmounted.mkdir()
+    folders = [path for path in storage.iterdir() if path.is_dir()]
+    for path in folders:
+        path.rename(unmounted / path.name)
+    orthanc.start()
+    worker = started(of(orthanc), limits={"attempts": 2, "longest_wait_seconds": 1})
+    wait_until(lambda: worker.metric("failures_total") >= 20, seconds=60, what="tries")
+    assert (worker.metric("queue_jobs"), worker.metric("dead_letters")) == (4, 0)
+    assert worker.metric("skipped_total") == 0
+    for path in folders:
+        shutil.copytree(unmounted / path.name, path, dirs_exist_ok=True)
+    wait_for_answers(orthanc, 4, seconds=90)
+    wait_until(lambda: worker.metric("queue_jobs") == 0, seconds=60)
+    assert worker.metric("dead_letters") == 0
+
+
+def test_files_that_cannot_be_removed_keep_no_image_from_its_answer(orthanc, started, tmp_path):
+    worker = started(of(orthanc))
+    spool = worker.state / "spool"
+    if subprocess.run(["chattr", "+a", spool], check=False).returncode:
+        pytest.skip("an append-only folder needs root and a file system that has them")
+    try:
+        orthanc.send(images(tmp_path / "images", 4))
+        wait_for_answers(orthanc, 4, seconds=90)
+        wait_until(lambda: worker.metric("queue_jobs") == 0, seconds=60)
+        assert len(list(spool.iterdir())) == 4
+        assert worker.health()["storage_failure"] == "PermissionError"
+        assert worker.metric("storage_failing") == 1
+    finally:
+        subprocess.run(["chattr", "-a", spool], check=True)
+    wait_until(lambda: worker.health()["status"] == "ok", seconds=30)
+    assert list(spool.iterdir()) == []
+
+
 XML_0110 = b"""<?xml version="1.0"?><NativeDicomModel xmlns="http://dicom.nema.org/PS3.19/models/NativeDICOM">
 <DicomAttribute tag="00081198" vr="SQ" keyword="FailedSOPSequence"><Item number="1">
 <DicomAttribute tag="00081197" vr="US" keyword="FailureReason"><Value number="1">272</Value>
