@@ -73,13 +73,17 @@ def check_url(url: str) -> str:
 Url = Annotated[str, AfterValidator(check_url)]
 
 
-class ArchiveConnection(BaseModel):
+class Section(BaseModel):
+    """Settings of which every key is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ArchiveConnection(Section):
     """How to reach an archive, and how to prove who asks.
 
     Give at most one of the four sources of a secret; a password needs a `username`, too.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")  # label in messages, logs and metrics
     url: Url

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import StringConstraints
 from pydicom import uid
 
 from covid_monai.core.vocabulary import RESULT_DEVICE
-from covid_monai.pacs.connection import InstanceAddress
+from covid_monai.pacs.connection import InstanceAddress, Section
 
 RULE_OF_ATTRIBUTE = {  # DICOM keyword to the key of `Rules`
     "SOPClassUID": "sop_classes",
@@ -27,14 +27,12 @@ OWN_RESULT = "own_result"
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
 
 
-class Rules(BaseModel):
+class Rules(Section):
     """An image is selected if every list that is not empty holds its value.
 
     Upper and lower case are the same, and `*` stands for any text. `RULE_OF_ATTRIBUTE` names the attribute
     of each list.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     modalities: tuple[Pattern, ...] = ("CR", "DX")
     sop_classes: tuple[Pattern, ...] = (

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError, model_validator
+from pydantic import Field, IPvAnyAddress, ValidationError, model_validator
 
 from covid_monai.core.errors import unknown_choice
-from covid_monai.pacs.connection import ArchiveConnection, Url
+from covid_monai.pacs.connection import ArchiveConnection, Section, Url
 from covid_monai.worker.queue import queue_path
 from covid_monai.worker.rules import Rules
 
@@ -27,10 +27,6 @@ _MESSAGES = {  # instead of pydantic's own
 
 class SettingsError(ValueError):
     """The configuration cannot be used; the message names file, key and allowed values."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Archive(ArchiveConnection):
@@ -72,14 +68,14 @@ class Archive(ArchiveConnection):
         return self.dicomweb_url or (f"{self.url}/dicom-web" if self.source == "orthanc" else self.url)
 
 
-class Audit(_Section):
+class Audit(Section):
     """Audit trail."""
 
     file: Path | None = None
     identifiers: Literal["hashed", "plain"] = "hashed"
 
 
-class Results(_Section):
+class Results(Section):
     """Objects that are stored for a classified image, beside the structured report."""
 
     heatmap: bool = True
@@ -87,7 +83,7 @@ class Results(_Section):
     report_refused: bool = False
 
 
-class Limits(_Section):
+class Limits(Section):
     """Limits on size, time and number of tries."""
 
     object_mib: int = Field(default=256, ge=1, le=4096)
@@ -99,14 +95,14 @@ class Limits(_Section):
     keep_days: int = Field(default=90, ge=1, le=36500)
 
 
-class Monitoring(_Section):
+class Monitoring(Section):
     """Address of metrics and health; beyond loopback, a proxy must authenticate callers."""
 
     host: IPvAnyAddress = IPv4Address("127.0.0.1")
     port: int = Field(default=9108, ge=0, le=65535)
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration."""
 
     bundle: Path | None = None
@@ -168,7 +164,7 @@ class Settings(_Section):
         return self.state_dir / "spool"
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {
+_SECTIONS: dict[str, type[Section]] = {
     "archives": Archive,
     "audit": Audit,
     "limits": Limits,
