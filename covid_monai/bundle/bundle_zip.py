@@ -15,7 +15,7 @@ from covid_monai.core.atomic_files import replace_atomically, write_text_atomica
 CHECKSUMS = "SHA256SUMS"  # in the format of coreutils: `sha256sum -c SHA256SUMS` reads it
 _MAX_BYTES = 4 * 2**30  # unpacked; a bundle has tens of megabytes
 _USED = ("configs/", "models/")  # a bundle reads every file that it finds there
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
 
 
 class ArchiveError(ValueError):
@@ -78,7 +78,7 @@ def write_zip(folder: Path, path: Path) -> None:
     """Pack a folder under its own name, completely or not at all. The same files give the same bytes."""
     with replace_atomically(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in [*_list_files(folder), *(path.name for path in folder.glob(CHECKSUMS))]:
-            entry = zipfile.ZipInfo(f"{folder.name}/{name}", date_time=_EPOCH)
+            entry = zipfile.ZipInfo(f"{folder.name}/{name}", date_time=EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
             archive.writestr(entry, (folder / name).read_bytes(), compresslevel=6)

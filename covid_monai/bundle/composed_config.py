@@ -1,9 +1,10 @@
 """The config of a run as MONAI has put it together: YAML file, overlays, command line."""
 
 import gc
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from difflib import get_close_matches
 from inspect import Parameter, signature
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from monai.bundle import ConfigParser, ReferenceResolver
+from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver
 from monai.bundle.config_item import ConfigComponent
 from monai.utils.module import locate
 
@@ -21,6 +22,16 @@ from covid_monai.core.errors import TRACEBACK, describe_error, unknown_choice
 _READ_BY_NAME = {"imports", "initialize", "run", "training", "finalize", "find_lr", "study"} | {
     *("tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"),
 }
+
+
+def run_workflow(configs: Sequence[str | Path], *, workflow_type: str, settings: Mapping[str, Any]) -> None:
+    """Run a config with its overlays and settings; `workflow_type` is "train" or "infer"."""
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it tells of each config file
+    files = [str(path) for path in configs]
+    workflow = ConfigWorkflow(config_file=files, workflow_type=workflow_type, **settings)
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
 
 
 def composed_config(resolved_ids: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`covid-monai evaluate`: the bundle's evaluate.yaml on a datalist, and its summary."""
 
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +35,12 @@ def evaluate(
     if dataset_dir is not None:
         overrides["dataset_dir"] = dataset_dir.absolute()
     with reserve_stdout(as_json):
-        _run(config, {key: _as_value(path) for key, path in overrides.items()}, device=device)
+        from covid_monai.bundle.composed_config import run_workflow
+        from covid_monai.inference.classifier import choose_device
+
+        settings = {key: _as_value(path) for key, path in overrides.items()}
+        settings["device"] = f"$torch.device('{choose_device(device)}')"
+        run_workflow([config], workflow_type="infer", settings=settings)
     metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     if as_json:
         print_json(metrics)
@@ -64,19 +68,6 @@ def _as_value(path: Path) -> str:
     from covid_monai.bundle.config_editing import quote_for_expression
 
     return "$" + quote_for_expression(str(path))
-
-
-def _run(config: Path, overrides: dict[str, str], *, device: str | None) -> None:
-    from monai.bundle import ConfigWorkflow
-
-    from covid_monai.inference.classifier import choose_device
-
-    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it tells of each config file
-    chosen = f"$torch.device('{choose_device(device)}')"
-    workflow = ConfigWorkflow(config_file=str(config), workflow_type="infer", device=chosen, **overrides)
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
 
 
 def _print_summary(metrics: Mapping[str, Any], output: Path) -> None:

@@ -11,6 +11,8 @@ import logging
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 EVENT_LOGGERS = ("covid_monai.worker", "covid_monai.api", "covid_monai.pacs", __name__)
@@ -50,6 +52,18 @@ def log_as_json() -> None:
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("pydicom").setLevel(logging.ERROR)  # warns of oddities in every other real file
     threading.excepthook = _log_thread_exception
+
+
+@contextmanager
+def log_level(name: str, level: int) -> Iterator[None]:
+    """Set the level of a logger for the block."""
+    logger = logging.getLogger(name)
+    previous = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(previous)
 
 
 def _log_thread_exception(arguments: threading.ExceptHookArgs) -> None:

@@ -6,7 +6,6 @@ Headers alone decide which inputs get a copy and under which identifiers, before
 import filecmp
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydicom.uid import MediaStorageDirectoryStorage, UID_dictionary
 
 from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.core.errors import exception_chain
+from covid_monai.core.json_log import log_level
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.deidentify.cleaner import clean_dataset
@@ -85,7 +85,8 @@ def deidentify_files(
     }
     plan = partial(plan_copy, pseudonyms=pseudonyms, allow_burned_in=allow_burned_in)
     write = partial(_write_copy, output=output, rules=rules, pseudonyms=pseudonyms)
-    with _silent_pydicom(), RunManifest(output, settings).locked() as manifest:
+    # Without pydicom's messages, because they quote values.
+    with log_level("pydicom", logging.CRITICAL + 1), RunManifest(output, settings).locked() as manifest:
         planned = map_in_threads(
             plan, enumerate(files, start=1), "reading headers", total=len(files), workers=workers
         )
@@ -221,15 +222,3 @@ def _same_content(one: Path, other: Path) -> bool:
         return filecmp.cmp(one, other, shallow=False)
     except OSError:  # its message would name the file
         return False
-
-
-@contextmanager
-def _silent_pydicom() -> Iterator[None]:
-    """Suppress pydicom's messages in the block, because they quote values."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
-
+from covid_monai.bundle.composed_config import run_workflow
 from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.core.number_format import format_count
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, read_datalist, write_datalist
@@ -111,7 +110,7 @@ def _run_folds(
         logger.info("%s: fold %s (%d of %d), %s", folder.name, run.name, number, len(folds), left)
         if run in waiting:
             own = {"datalist": str(datalist), "output_dir": str(run), "resume": True}
-            _run_workflow(configs, workflow_type="train", settings={**settings, **own})
+            run_workflow(configs, workflow_type="train", settings={**settings, **own})
             _score(run, datalist)
     return runs
 
@@ -128,18 +127,4 @@ def _score(run: Path, datalist: Path) -> None:
     paths = {"bundle_root": str(run), "datalist": str(datalist), "output_dir": str(run / "evaluation")}
     # The key `run` of evaluate.yaml would also write a report.
     settings = {**paths, "run": ["$@evaluator.run()"]}
-    _run_workflow([run / "configs" / "evaluate.yaml"], workflow_type="infer", settings=settings)
-
-
-def _run_workflow(configs: Sequence[str | Path], *, workflow_type: str, settings: Mapping[str, Any]) -> None:
-    folder = Path(configs[0]).parent
-    workflow = ConfigWorkflow(
-        config_file=[str(path) for path in configs],
-        meta_file=str(folder / "metadata.json"),
-        logging_file=str(folder / "logging.conf"),
-        workflow_type=workflow_type,
-        **settings,
-    )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    run_workflow([run / "configs" / "evaluate.yaml"], workflow_type="infer", settings=settings)

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from covid_monai.bundle import Bundle
+from covid_monai.bundle.bundle_zip import EPOCH
 from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 from covid_monai.inference.backends.onnx_export import example_images, export_onnx, suppress_export_warnings
 from covid_monai.inference.decision import compute_probabilities
 from covid_monai.phantoms.radiograph import draw_radiograph
@@ -30,9 +32,7 @@ Network = Callable[[torch.Tensor], torch.Tensor | NDArray[np.float32]]  # [N, 1,
 TORCHSCRIPT, ONNX = "model.ts", "model.onnx"
 TOLERANCE = 1e-4  # of a probability, in float32
 _PHANTOMS = 12
-_CLASSES = ("normal", "pneumonia", "covid")
 _BATCH = 16
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class ParityError(ValueError):
@@ -76,7 +76,7 @@ def write_torchscript(bundle: Bundle, path: Path) -> None:
             for name in old.namelist():
                 # Debug records hold the paths, and the serialization id is made from them.
                 if not name.endswith((".debug_pkl", "/.data/serialization_id")):
-                    new.writestr(zipfile.ZipInfo(name, date_time=_EPOCH), old.read(name))
+                    new.writestr(zipfile.ZipInfo(name, date_time=EPOCH), old.read(name))
 
 
 def check_parity(bundle: Bundle, folders: Sequence[Path] = ()) -> tuple[int, dict[str, float]]:
@@ -123,7 +123,7 @@ def load_parity_images(bundle: Bundle, folders: Sequence[Path] = ()) -> Iterator
     with TemporaryDirectory() as name:
         records = [{"image": f"{name}/{number}.png"} for number in range(_PHANTOMS)]
         for number, record in enumerate(records):
-            image = draw_radiograph(_CLASSES[number % len(_CLASSES)], seed=number, size=256)
+            image = draw_radiograph(DEFAULT_CLASS_NAMES[number % 3], seed=number, size=256)
             Image.fromarray((image * 255).astype(np.uint8)).save(record["image"])
         records += [record for folder in folders for record in readable_images(folder)]
         for batch in DataLoader(Dataset(records, bundle.preprocessing), batch_size=_BATCH):

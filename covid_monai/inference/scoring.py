@@ -1,7 +1,6 @@
-"""Scoring of a datalist by an evaluator: its records, `predictions.csv`, and a progress bar."""
+"""Scoring of a datalist by an evaluator: its records and `predictions.csv`."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.progress import progress_bar
 from covid_monai.datasets.datalist import Datalist
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.metrics.prediction_table import write_predictions
@@ -34,10 +32,10 @@ class PredictionTableWriter:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _start(self) -> None:
-        self._logits: list[Tensor] = []
+        self._logits: list[Tensor] = []  # [N, K] of each batch
 
-    def _keep(self, engine: Engine) -> None:
-        self._logits.append(_logits(engine).cpu())
+    def _keep(self, engine: Any) -> None:
+        self._logits.append(engine.state.output["pred"].cpu())
 
     def _write(self) -> None:
         probabilities = compute_probabilities(torch.cat(self._logits).numpy(), self.calibration)
@@ -47,38 +45,6 @@ class PredictionTableWriter:
             for record, row in zip(self.records, probabilities.round(6).tolist(), strict=True)
         ]
         write_predictions(Path(self.path), rows, tuple(self.class_names))
-
-
-class ScoringProgress:
-    """Handler that shows the progress of an evaluator over `total` images."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self._open = ExitStack()
-
-    def attach(self, engine: Engine) -> None:
-        """Add the handler to the evaluator."""
-        engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
-        engine.add_event_handler(Events.COMPLETED, self._open.close)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
-
-    def _start(self) -> None:
-        self._bar = self._open.enter_context(progress_bar("scoring", self.total))
-
-    def _advance(self, engine: Engine) -> None:
-        self._bar.advance(len(_logits(engine)))
-
-    def _fail(self, _engine: Engine, error: BaseException) -> None:
-        self._open.close()
-        raise error  # a handler of this event must raise the error again
-
-
-def _logits(engine: Engine) -> Tensor:
-    """Return the logits [N, K] of the evaluator's last batch."""
-    output: Any = engine.state.output
-    logits: Tensor = output["pred"]
-    return logits
 
 
 def evaluation_records(

@@ -38,7 +38,9 @@ def test_phantoms_prepare_evaluate(run, bundle, tmp_path, monkeypatch):
     assert "Balanced accuracy" in out
     assert "\x1b" not in out + err
 
-    monkeypatch.setattr("covid_monai.cli.evaluate._run", lambda *_, **__: print("scored before"))
+    monkeypatch.setattr(
+        "covid_monai.bundle.composed_config.run_workflow", lambda *_, **__: print("scored before")
+    )
     options = ("--datalist", phantoms / "datalist.json", "--output", results, "--json")
     code, out, err = run("evaluate", "--bundle", bundle.root, *options)
     assert code == 0

@@ -10,6 +10,7 @@ import torch
 from monai.networks.utils import convert_to_onnx
 
 from covid_monai.bundle import Bundle
+from covid_monai.core.json_log import log_level
 
 
 def export_onnx(bundle: Bundle) -> bytes:
@@ -44,12 +45,6 @@ def example_images(bundle: Bundle) -> torch.Tensor:
 @contextmanager
 def suppress_export_warnings() -> Iterator[None]:
     """Suppress the warnings that TorchScript is deprecated (MONAI Label loads it) and torchvision missing."""
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), log_level("torch.onnx", logging.ERROR):
         warnings.simplefilter("ignore")
-        exporter.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            exporter.setLevel(level)
+        yield

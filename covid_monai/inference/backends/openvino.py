@@ -18,7 +18,9 @@ from covid_monai.inference.backends.network_cache import Parts, get_or_convert
 
 def load(bundle: Bundle, *, parallel: int) -> Backend:
     """Load the network as `load_backend` describes; each image is computed alone, several in parallel."""
-    openvino = _import_openvino()
+    # Without its converter, which sends usage statistics and changes the logging.
+    with require_extra("fast"), hide_modules("openvino.tools.ovc"):
+        import openvino
     key = {
         "form": "openvino",
         "network": bundle.network_digest,
@@ -51,14 +53,6 @@ def load(bundle: Bundle, *, parallel: int) -> Backend:
     return logits
 
 
-def _import_openvino() -> Any:
-    """Import OpenVINO without its converter, which sends usage statistics and changes the logging."""
-    with require_extra("fast"), hide_modules("openvino.tools.ovc"):
-        import openvino
-
-    return openvino
-
-
 def _store(request: Any, target: tuple[list[Any], int]) -> None:
     rows, index = target
     rows[index] = request.get_output_tensor(0).data[0].copy()
@@ -66,7 +60,7 @@ def _store(request: Any, target: tuple[list[Any], int]) -> None:
 
 def _convert(bundle: Bundle) -> Parts:
     """Convert the network with OpenVINO's front end, without `openvino.convert_model`."""
-    openvino = _import_openvino()
+    from openvino import serialize
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -77,5 +71,5 @@ def _convert(bundle: Bundle) -> Parts:
         decoder = TorchScriptPythonDecoder(bundle.load_network(), example_input=example_images(bundle))
         model = front_end.convert(front_end.load(decoder))
         paths = Path(name) / "model.xml", Path(name) / "model.bin"
-        openvino.serialize(model, *paths)
+        serialize(model, *paths)
         return {path.name: path.read_bytes() for path in paths}
