@@ -48,15 +48,13 @@ def progress_bar(description: str, total: int, *, unit: str = "images") -> Itera
         yield ProgressBar(progress, progress.add_task(description, total=total, speed=unit), unit)
 
 
-def with_progress(
-    items: Iterable[_Item], description: str, *, total: int | None = None, unit: str = "images"
-) -> Iterator[_Item]:
+def with_progress(items: Iterable[_Item], description: str, *, total: int | None = None) -> Iterator[_Item]:
     """Yield the items, and count each in a `progress_bar` once the caller asks for the next one.
 
     Without `total` the length of `items` counts.
     """
     total = len(cast("Sized", items)) if total is None else total
-    with progress_bar(description, total, unit=unit) as progress:
+    with progress_bar(description, total) as progress:
         for item in items:
             yield item
             progress.advance()

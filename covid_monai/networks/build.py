@@ -7,16 +7,14 @@ from typing import Any, cast
 from monai.networks import nets
 from torch import nn
 
-from covid_monai.core.errors import unknown_choice
+from covid_monai.core.errors import check_choice
 from covid_monai.networks import efficientnet_lite
 
-_DENSENETS: dict[str, Callable[..., nn.Module]] = {
-    f"densenet{layers}": getattr(nets, f"DenseNet{layers}") for layers in (121, 169, 201, 264)
-}
-_RESNETS: dict[str, Callable[..., nn.Module]] = {
-    name: getattr(nets, name) for name in (f"resnet{layers}" for layers in (10, 18, 34, 50, 101, 152))
-}
-NETWORK_NAMES = (*_DENSENETS, *_RESNETS, efficientnet_lite.NAME)
+NETWORK_NAMES = (
+    *(f"densenet{layers}" for layers in (121, 169, 201, 264)),
+    *(f"resnet{layers}" for layers in (10, 18, 34, 50, 101, 152)),
+    efficientnet_lite.NAME,
+)
 
 
 def build_network(name: str = "densenet121", *, num_classes: int, in_channels: int = 1) -> nn.Module:
@@ -37,19 +35,19 @@ def build_network(name: str = "densenet121", *, num_classes: int, in_channels: i
     >>> build_network("resnet18", num_classes=3)(torch.zeros(1, 1, 64, 64)).shape
     torch.Size([1, 3])
     """
-    if name in _DENSENETS:
-        return _DENSENETS[name](spatial_dims=2, in_channels=in_channels, out_channels=num_classes)
-    if name in _RESNETS:
-        return _RESNETS[name](
-            spatial_dims=2,
-            n_input_channels=in_channels,
-            num_classes=num_classes,
-            conv1_t_stride=2,
-            bias_downsample=False,
-        )
+    check_choice("network", name, NETWORK_NAMES)
     if name == efficientnet_lite.NAME:
         return efficientnet_lite.build(num_classes=num_classes, in_channels=in_channels)
-    raise ValueError(unknown_choice("network", name, NETWORK_NAMES))
+    build: Callable[..., nn.Module] = getattr(nets, name)
+    if name.startswith("densenet"):
+        return build(spatial_dims=2, in_channels=in_channels, out_channels=num_classes)
+    return build(
+        spatial_dims=2,
+        n_input_channels=in_channels,
+        num_classes=num_classes,
+        conv1_t_stride=2,
+        bias_downsample=False,
+    )
 
 
 def classifier_head(network: nn.Module) -> nn.Linear:

@@ -21,14 +21,13 @@ def heatmap_colours(heatmap: ArrayLike) -> NDArray[np.float64]:
 
 
 def overlay_heatmap(
-    image: ArrayLike, heatmap: ArrayLike, *, opacity: float = OPACITY, colours: ArrayLike | None = None
+    image: ArrayLike, heatmap: ArrayLike, *, colours: ArrayLike | None = None
 ) -> NDArray[np.uint8]:
     """Draw a heat map over a grey image; the hotter a place, the less of the image is visible there.
 
     Args:
         image: Shape [H, W], in [0, 1] from black to white.
         heatmap: Shape [H, W], in [0, 1]; values outside are clipped.
-        opacity: Opacity of a place with heat 1, from 0 to 1.
         colours: Red, green and blue in [0, 1] of each pixel, shape [H, W, 3]; by default those of
             `heatmap_colours`.
 
@@ -40,6 +39,6 @@ def overlay_heatmap(
     """
     heat = np.clip(np.asarray(heatmap, dtype=np.float64), 0, 1)
     painted = heatmap_colours(heat) if colours is None else np.asarray(colours, dtype=np.float64)
-    weight = opacity * heat[..., None]
+    weight = OPACITY * heat[..., None]
     blended = np.asarray(image, dtype=np.float64)[..., None] * (1 - weight) + painted * weight
     return (blended * 255).round().astype(np.uint8)
