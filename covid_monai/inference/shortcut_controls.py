@@ -28,6 +28,8 @@ from covid_monai.evaluation.shortcuts.shortcut_probes import (
 from covid_monai.transforms.hide_region import HideRegion
 
 AS_IT_IS, LUNGS_HIDDEN, BORDER_ONLY = INPUTS = ("as it is", "lungs hidden", "border only")
+_BATCH = 32  # images at a time, each in three versions
+_THREADS = 2  # that read and preprocess
 
 
 def shortcut_controls(
@@ -36,8 +38,6 @@ def shortcut_controls(
     *,
     network: nn.Module | None = None,
     device: torch.device | str = "cpu",
-    batch_size: int = 32,
-    workers: int = 2,
 ) -> dict[str, Any]:
     """Score images unchanged, with the lungs hidden, and with only the border visible.
 
@@ -49,8 +49,6 @@ def shortcut_controls(
         records: Records of the test split: `image` (absolute path), `label`, `patient`.
         network: Network in evaluation mode on `device`; by default the bundle's weights are loaded.
         device: Device of the network.
-        batch_size: Number of images in a batch, each in three versions.
-        workers: Number of threads that read and preprocess.
 
     Returns:
         Values for JSON: `sentence`, `shortcut` (True, False, or None if there are too few cases) and `rows`:
@@ -62,9 +60,8 @@ def shortcut_controls(
     """
     if not records:
         raise ValueError("There are no images to score. Give a datalist with a test split.")
-    views = _view_maker(bundle.preprocessing)
     network = bundle.load_network(device) if network is None else network
-    batches = _batches(records, views, batch_size=batch_size, workers=workers)
+    batches = _batches(records, _view_maker(bundle.preprocessing))
     probabilities = np.concatenate([_probabilities(network, batch, device) for batch in batches], axis=1)
     rows = [
         {"input": name, **_auroc(records, scores, bundle.class_names)}
@@ -91,14 +88,14 @@ def _view_maker(preprocessing: Compose) -> Callable[[str], torch.Tensor]:
 
 
 def _batches(
-    records: Sequence[dict[str, Any]], views: Callable[[str], torch.Tensor], *, batch_size: int, workers: int
+    records: Sequence[dict[str, Any]], views: Callable[[str], torch.Tensor]
 ) -> Iterator[torch.Tensor]:
     """Yield batches `[B, 3, C, S, S]`, one at a time in memory."""
     paths = [record["image"] for record in records]
     prepared = map_in_threads(
-        views, paths, "scoring with the lungs hidden", total=len(paths), workers=workers
+        views, paths, "scoring with the lungs hidden", total=len(paths), workers=_THREADS
     )
-    while batch := list(islice(prepared, batch_size)):
+    while batch := list(islice(prepared, _BATCH)):
         yield torch.stack(batch)
 
 

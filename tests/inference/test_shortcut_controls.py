@@ -53,7 +53,7 @@ def test_model_that_reads_the_marker_is_caught(bundle, marked_images):
 
 def test_model_that_reads_the_lungs_is_not(bundle, marked_images):
     lung = Reader(slice(24, 44), slice(8, 20))
-    found = shortcut_controls(bundle, marked_images, network=lung, batch_size=7, workers=1)
+    found = shortcut_controls(bundle, marked_images, network=lung)
     as_it_is, hidden, border = found["rows"]
     assert as_it_is["per_class"]["covid"]["low"] > 0.5, "here it sees the disease"
     assert hidden["per_class"]["covid"]["low"] < 0.5
