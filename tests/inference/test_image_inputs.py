@@ -178,7 +178,7 @@ def test_a_dataset_without_file_meta_and_refused_ones_keep_their_reasons(classif
         *([None], [b"image.jpg"], ["image.jpg", 3], [["image.jpg"]], [[0.5, 0.5]], [{"image": "a"}]),
         *(np.array([None]), [np.array(["a.png"])], [Image.new("L", (9, 9))], Image.new("L", (9, 9))),
     ],
-    ids=str,
+    ids=lambda wrong: type(wrong).__name__,  # the same in every process that collects the tests
 )
 def test_anything_else_is_a_type_error_at_once_that_says_what_to_give(classifier, wrong):
     with pytest.raises(TypeError, match="Give a path, an array of pixels or a pydicom dataset"):
