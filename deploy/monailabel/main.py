@@ -166,7 +166,7 @@ class UncertaintyScoring(ScoringMethod):
         """Write `uncertainty` into the information of each image."""
         images = {datastore.get_image_uri(image): image for image in datastore.get_unlabeled_images()}
         scored = 0
-        for prediction in Classifier(self.path).predict(images):
+        for prediction in Classifier(self.path).predict(list(images)):
             value = entropy(list(prediction.probabilities.values())) if prediction.ok else -1.0
             datastore.update_image_info(images[prediction.file], {UNCERTAINTY: value})
             scored += prediction.ok

@@ -85,7 +85,7 @@ def test_the_state_counts_what_waits_and_what_was_given_up(service):
 def test_an_unavailable_archive_degrades_and_does_not_fail_the_service(service, monkeypatch):
     monkeypatch.setattr(service, "_threads", [])
     assert service._health()[1]["status"] == "ok"
-    service._availabilities["b"][1].record_failure("http_503")
+    service._availabilities["b"].record_failure("store", "http_503")
     healthy, details = service._health()
     assert (healthy, details["status"]) == (True, "degraded")
     assert details["archives"] == {
