@@ -29,11 +29,11 @@ def hide_modules(*names: str) -> Iterator[None]:
     A module that is imported in the block works without them until the process ends. So this is only for
     processes that do nothing else afterwards.
 
-    >>> with hide_modules("mailbox"):
-    ...     import mailbox
+    >>> with hide_modules("tabnanny"):
+    ...     import tabnanny
     Traceback (most recent call last):
-    ModuleNotFoundError: import of mailbox halted; None in sys.modules
-    >>> import mailbox
+    ModuleNotFoundError: import of tabnanny halted; None in sys.modules
+    >>> import tabnanny
     """
     hidden = [name for name in names if name not in sys.modules]
     # None is Python's documented way to make an import fail.
