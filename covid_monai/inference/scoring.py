@@ -1,6 +1,7 @@
 """Scoring of a datalist by an evaluator: its records and `predictions.csv`."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,15 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from covid_monai.bundle import Bundle
+from covid_monai.core.errors import exception_chain, first_line
+from covid_monai.core.parallel import map_in_threads
+from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.datalist import Datalist
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.metrics.prediction_table import write_predictions
 from covid_monai.inference.decision import compute_probabilities
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -63,3 +69,37 @@ def evaluation_records(
         )
     splits = [split for split in ("validation", "test") if datalist.splits[split] or split == "test"]
     return [{**record, "split": split} for split in splits for record in datalist.records(split, dataset_dir)]
+
+
+def usable_records(records: Sequence[dict], preprocessing: Callable[[dict], dict]) -> list[dict]:
+    """Return the records whose images can be read; the log names the others with the reason.
+
+    One image that cannot be read thus stops no other. The report says how many are not counted.
+
+    Args:
+        records: Records of `evaluation_records`.
+        preprocessing: Preprocessing of the bundle, which reads `image`.
+
+    Raises:
+        ValueError: If no test image can be read.
+    """
+
+    def problem(record: dict) -> str | None:
+        try:
+            preprocessing({"image": record["image"]})
+        except RuntimeError as error:  # MONAI wraps what its reader raises
+            ours = [c for c in exception_chain(error) if isinstance(c, RefusedImage | UnreadableImage)]
+            if not ours:
+                raise
+            return first_line(ours[0])
+        return None
+
+    problems = list(map_in_threads(problem, records, "Reading images", total=len(records)))
+    for record, found in zip(records, problems, strict=True):
+        if found is not None:
+            logger.warning("%s is not counted: %s", record["image"], found)
+    usable = [record for record, found in zip(records, problems, strict=True) if found is None]
+    if not any(record["split"] == "test" for record in usable):
+        found = next(found for found in problems if found is not None)
+        raise ValueError(f"No image of the test split can be read. The first problem: {found}")
+    return usable

@@ -27,10 +27,17 @@ def test_phantoms_prepare_evaluate(run, bundle, tmp_path, monkeypatch):
     assert "Left out: 1 file" in out
     assert len(json.loads(merged.read_text())["excluded"]) == 1
 
+    broken = phantoms / datalist["test"][0]["image"]
+    broken.write_bytes(b"no image")
     code, out, err = run(
         *("evaluate", "--bundle", bundle.root, "--datalist", phantoms / "datalist.json", "--output", results)
     )
     assert code == 0, err
+    assert f"{broken} is not counted: " in out
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert metrics["data"]["images_not_counted"] == 1
+    assert metrics["data"]["splits"]["test"]["images"] == len(datalist["test"]) - 1
+    assert metrics["verdict"]["limits"][0] in " ".join(out.split())
     assert sorted(path.name for path in results.iterdir()) == [
         *("metrics.json", "predictions.csv", "report.html")
     ]

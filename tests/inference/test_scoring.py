@@ -6,9 +6,10 @@ import torch
 from ignite.engine import Engine
 from scipy.special import softmax
 
+from covid_monai.core.vocabulary import DecoderNotStarted, RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.metrics.prediction_table import read_predictions
-from covid_monai.inference.scoring import PredictionTableWriter
+from covid_monai.inference.scoring import PredictionTableWriter, usable_records
 
 NAMES = ("no", "yes")
 
@@ -29,3 +30,34 @@ def test_probabilities_are_those_of_the_divided_logits(tmp_path, temperature):
     written = read_predictions(tmp_path / "predictions.csv").probabilities
     expected = softmax(logits.double().numpy() / (temperature or 1.0), axis=1)
     np.testing.assert_allclose(written, expected, atol=1e-6)
+
+
+def reads(**errors):
+    """A preprocessing that fails for some images, as MONAI lets it fail."""
+
+    def read(item):
+        if item["image"] in errors:
+            raise RuntimeError("applying transform") from errors[item["image"]]
+        return item
+
+    return read
+
+
+def test_images_that_cannot_be_read_stop_no_other(caplog):
+    records = [
+        {"image": name, "split": split}
+        for name, split in zip("abcd", ("test", "test", "validation", "test"), strict=True)
+    ]
+    failing = reads(b=UnreadableImage("b is cut"), c=RefusedImage(RefusalReason.NOT_CHEST, "c is a hand"))
+    assert [record["image"] for record in usable_records(records, failing)] == ["a", "d"]
+    assert caplog.messages == ["b is not counted: b is cut", "c is not counted: c is a hand"]
+    assert usable_records(records, reads()) == records
+
+
+def test_what_is_no_images_fault_and_a_test_without_an_image_are_errors():
+    records = [{"image": "a", "split": "test"}, {"image": "b", "split": "validation"}]
+    with pytest.raises(ValueError, match=r"No image of the test split can be read.*a is cut"):
+        usable_records(records, reads(a=UnreadableImage("a is cut")))
+    for error in (DecoderNotStarted("no memory"), KeyError("a fault of ours")):
+        with pytest.raises(RuntimeError):
+            usable_records(records, reads(b=error))

@@ -21,6 +21,7 @@ from covid_monai.evaluation.report.reporting_checklist import fill_checklist
 
 # Pictures of the gallery are for the page only; metrics.json holds numbers and names.
 _PICTURES = ("picture", "heatmap")
+_OF_DATA = ("datalist", "datalist_digest", "images_not_counted")
 
 
 def write_report(
@@ -42,7 +43,8 @@ def write_report(
         operating_point: Thresholds to apply unchanged; None chooses them on the validation rows, and
             without such rows the most probable class is the decision.
         provenance: Origin: `model` (mapping of name, version, checkpoint digest and the like), `datalist`,
-            `datalist_digest`; other keys, such as the command, are kept under `run`.
+            `datalist_digest`, `images_not_counted` (listed images that could not be read); other keys, such
+            as the command, are kept under `run`.
         calibration: Calibration of the bundle, which the predictions went through; None if it stores none.
         explanation: Heat maps, as `covid_monai.inference.heatmap_evaluation.evaluate_heatmaps` returns them.
         shortcut_controls: Results of the model on images without lungs: `sentence`, `shortcut` (bool or
@@ -70,7 +72,7 @@ def write_report(
         )
     evaluated = compute_report_metrics(test, validation, operating_point=point, calibration=calibration)
     decisions = decide(test.probabilities, point)
-    result, limits = report_sentences(test, validation, evaluated["test"], point, datalist_digest=digest)
+    result, limits = report_sentences(test, validation, evaluated["test"], point, provenance=provenance)
     report = {
         "verdict": {
             "result": result,
@@ -84,7 +86,7 @@ def write_report(
         "shortcut_controls": shortcut_controls,
         "confounding": confounding,
         "model": provenance.get("model", {}),
-        "run": {k: v for k, v in provenance.items() if k not in ("model", "datalist", "datalist_digest")},
+        "run": {key: value for key, value in provenance.items() if key not in ("model", *_OF_DATA)},
         "notice": RESEARCH_USE,
     }
     report = _json_ready(report | {"reporting_checklist": fill_checklist(report, predictions)})
@@ -117,8 +119,7 @@ def describe_data(predictions: PredictionTable, provenance: Mapping[str, Any]) -
             "classes": {c: _counts(rows.where(rows.labels == k)) for k, c in enumerate(rows.class_names)},
         }
     return {
-        "datalist": provenance.get("datalist"),
-        "datalist_digest": provenance.get("datalist_digest"),
+        **{key: provenance.get(key) for key in _OF_DATA},
         "class_names": list(predictions.class_names),
         "splits": splits,
     }

@@ -21,9 +21,12 @@ def report_sentences(
     metrics: Mapping[str, Any],
     operating_point: OperatingPoint,
     *,
-    datalist_digest: str | None,
+    provenance: Mapping[str, Any],
 ) -> tuple[str, list[str]]:
-    """Return the result, and what a reader must know before believing it, the most serious limit first."""
+    """Return the result, and what a reader must know before believing it, the most serious limit first.
+
+    `provenance` is that of `write_report`.
+    """
     classes = [_class_facts(test, k) for k in range(len(test.class_names)) if k in test.labels]
     text = render_template(
         "report_sentences.txt.j2",
@@ -36,7 +39,8 @@ def report_sentences(
         in_both_splits=len(np.intersect1d(test.patients, validation.patients)),
         point=operating_point,
         argmax_rule=ARGMAX_RULE,
-        datalist_digest=datalist_digest,
+        datalist_digest=provenance.get("datalist_digest"),
+        not_counted=provenance.get("images_not_counted"),
         few=[f"{each['name']} {each['patients']}" for each in classes if each["patients"] < FEW_PATIENTS],
         few_patients=FEW_PATIENTS,
         miscalibrated=MISCALIBRATED,

@@ -10,10 +10,10 @@ from covid_monai.evaluation.report.report_metrics import compute_report_metrics
 from covid_monai.evaluation.report.report_sentences import FEW_PATIENTS, report_sentences
 
 
-def sentences_of(test, validation, *, datalist_digest=None):
+def sentences_of(test, validation, **provenance):
     point = OperatingPoint.argmax(test.class_names)
     metrics = compute_report_metrics(test, validation, operating_point=point, resamples=20)["test"]
-    return report_sentences(test, validation, metrics, point, datalist_digest=datalist_digest)
+    return report_sentences(test, validation, metrics, point, provenance=provenance)
 
 
 def test_result_names_images_patients_and_both_metrics():
@@ -24,6 +24,17 @@ def test_result_names_images_patients_and_both_metrics():
     assert "balanced accuracy 0." in result
     assert limits[-1].startswith("Predictive values (PPV, NPV) hold only")
     assert all(sentence == sentence.strip() and sentence.endswith(".") for sentence in (result, *limits))
+
+
+def test_images_that_could_not_be_read_are_the_first_limit():
+    for number, words in (
+        (1, "1 image of the datalist could not be read and is not counted. Correct or replace it"),
+        (3, "3 images of the datalist could not be read and are not counted. Correct or replace them"),
+    ):
+        _, limits = sentences_of(rows(60), rows(60), images_not_counted=number)
+        assert limits[0].startswith(words)
+    _, limits = sentences_of(rows(60), rows(60), images_not_counted=0)
+    assert "could not be read" not in " ".join(limits)
 
 
 def test_limits_name_source_shared_patients_and_small_classes():
