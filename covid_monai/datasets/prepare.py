@@ -100,13 +100,9 @@ def prepare(
     records, excluded = _gather(sources, classes)
     roots = [path.absolute() if path.is_dir() else path.absolute().parent for _, path in sources]
     root = Path(os.path.commonpath([*roots, *(record.image.parent for record in records)]))
-    wanted, other_classes = keep_classes(records, classes)
-    # A missing class is an error now, not after minutes of opening files.
-    order_classes([listed for record in wanted for listed in (record, *record.repeated)], classes)
-    opened, unreadable = _open_all(wanted)
-    kept, other_views = keep_views(opened, views)  # after opening, because a DICOM header may have the view
+    wanted, kept, left_out = _open_wanted(records, classes, views)
     distinct = remove_duplicates(kept, root=root, compare_pixels=check_duplicates, treatment=label_conflicts)
-    check_no_class_lost(wanted, distinct.records, [*unreadable, *other_views, *distinct.excluded])
+    check_no_class_lost(wanted, distinct.records, [*left_out, *distinct.excluded])
     class_names = order_classes(distinct.records, classes)
     splits = split_by_patient(
         distinct.records,
@@ -122,7 +118,8 @@ def prepare(
         ]
         for split in SPLITS
     }
-    excluded += [*other_classes, *unreadable, *other_views, *distinct.excluded, *splits.excluded]
+    excluded += [*left_out, *distinct.excluded, *splits.excluded]
+    names = ", ".join(dict.fromkeys(name for name, _ in sources))
     return write_datalist(
         output,
         class_names=class_names,
@@ -131,9 +128,20 @@ def prepare(
         sources=_describe(sources, items=[item for part in items.values() for item in part]),
         excluded=[{"image": relative_to(each.image, root), "reason": each.reason} for each in excluded],
         label_conflicts=distinct.label_conflicts,
-        description=f"{', '.join(dict.fromkeys(name for name, _ in sources))}; split by patient, "
-        f"seed {seed}, validation {validation_order}",
+        description=f"{names}; split by patient, seed {seed}, validation {validation_order}",
     )
+
+
+def _open_wanted(
+    records: list[Record], classes: Mapping[str, str] | None, views: Sequence[str] | None
+) -> tuple[list[Record], list[Record], list[Excluded]]:
+    """Return the records of the classes, those of them that can be used, and what is left out."""
+    wanted, other_classes = keep_classes(records, classes)
+    # A missing class is an error now, not after minutes of opening files.
+    order_classes([listed for record in wanted for listed in (record, *record.repeated)], classes)
+    opened, unreadable = _open_all(wanted)
+    kept, other_views = keep_views(opened, views)  # after opening, because a DICOM header may have the view
+    return wanted, kept, [*other_classes, *unreadable, *other_views]
 
 
 def _gather(
