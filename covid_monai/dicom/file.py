@@ -63,7 +63,7 @@ def check_is_dicom(head: bytes, *, formats: str) -> None:
     if not head:
         raise NotDicom("The file is empty. Fetch it from its source again.")
     if not is_dicom(head):
-        raise NotDicom(f"This is not a {formats} file.")
+        raise NotDicom(f"This is not a {formats} file. Convert it, or unpack it if it is an archive.")
 
 
 def read_dicom(path: str | Path, *, stop_before_pixels: bool = False) -> FileDataset:

@@ -96,7 +96,10 @@ def test_what_went_wrong_is_told_beside_a_file_of_results(run, bundle, images, t
     code, out, err = run("predict", "--bundle", bundle.root, "--output", tmp_path / "out.csv", images)
     assert (code, out) == (1, "")
     told = [line for line in err.splitlines() if ": error: unreadable: " in line]
-    assert told[0] == f"{images / 'b.jpg'}: error: unreadable: This is not a DICOM, JPEG or PNG file."
+    assert told[0] == (
+        f"{images / 'b.jpg'}: error: unreadable: This is not a DICOM, JPEG or PNG file. "
+        "Convert it, or unpack it if it is an archive."
+    )
     assert len(told) == 20
     assert f"11 more were refused or failed. The reasons are in {tmp_path / 'out.csv'}." in err
 

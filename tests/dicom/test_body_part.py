@@ -45,6 +45,7 @@ CHEST_WORDS = [
     *("Klatka piersiowa", "GÖĞÜS", "akciğer", "toraks", "borstkas"),
     *("longen", "pecho", "peito", "poitrine"),
     *("THX", "CXR", "PCHEST", "CHEST1", "THORACIC", "Lunge", "胸部", "흉부", "грудная клетка", "hrudník"),
+    *("صدر", "חזה", "צילום בית החזה", "صدر وبطن"),
     *("SHOULDER/CHEST", "Thorax und Rippen", "CHEST, LUMBAR SPINE", "BABYGRAM", "UNKNOWN", ""),
 ]
 OTHER_WORDS = [
@@ -71,6 +72,7 @@ OTHER_WORDS = [
     *("rachis dorsal", "rachis thoracique", "colonne thoracique", "columna torácica", "columna dorsal"),
     *("colonna toracica", "coluna torácica", "thoracale wervelzuil", "kręgosłup piersiowy"),
     *("omurga", "胸椎"),
+    *("КОЛЕНО", "коленный сустав", "плечо", "بطن", "العمود الفقري", "כתף", "עמוד שדרה", "ברך", "צלעות"),
     *("DORSOLUMBAR", "Thorax knöchern", "Thoraxskelett", "torace osseo"),
     *("RIBS", "RIBS LEFT", "Rippen", "knöcherner Hemithorax"),
     *("knöcherner Thorax", "côtes", "gril costal"),

@@ -101,6 +101,7 @@ OTHER_HINTS = [
     *("TORAX PERFIL", "torace LL", "X-Thorax dwars"),
     *("Thorax sida", "Lungor sida", "Keuhkot sivu", "CHEST RAO", "Ngực nghiêng", "stranski posnetek"),
     *("klatka piersiowa boczna", "CHEST LATERAL DECUBITUS"),
+    *("صدر جانبي", "חזה צידי", "חזה אלכסוני"),
 ]
 FRONTAL_VIEWS = [
     *("PA", "AP", "FRONTAL", "ANTEROPOSTERIOR", "postero-anterior"),

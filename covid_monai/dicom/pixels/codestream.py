@@ -96,7 +96,7 @@ def split_frames(ds: Dataset) -> list[bytes]:
     Raises:
         UnreadableImage: There is no fragment, or another number of frames than the header says.
     """
-    fragments = list(_fragments(ds.PixelData))[1:]  # the first item is the offset table
+    fragments = list(_fragments(ds.PixelData or b""))[1:]  # the first item is the offset table
     frames: list[list[bytes]] = []
     for fragment in fragments:
         if fragment.startswith(_STARTS) or _starts_rle(fragment) or not frames:

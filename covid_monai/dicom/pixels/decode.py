@@ -92,6 +92,8 @@ def complete_description(ds: Dataset) -> None:
     """
     if "PixelData" not in ds:
         raise UnreadableImage("It has no pixels, or floating-point numbers; whole numbers were expected.")
+    if not ds.PixelData:  # None, if the element has no bytes
+        raise UnreadableImage("Its PixelData is empty. Fetch or export the file again.")
     correct_image_elements(ds)
     bits_allocated, bits_stored = int(ds.BitsAllocated), int(ds.BitsStored)
     if not 1 <= bits_stored <= min(bits_allocated, 16) or bits_allocated > 32:

@@ -90,7 +90,7 @@ def test_dicom_folder_matches_labels_by_key_and_headers_fill_in(tmp_path, key):
         Record(tmp_path / "x/one", "normal", "dicom-folder", "P1", view="PA", sex="F", age=33.0)
     ]
     reasons = {item.image.name: item.reason for item in excluded}
-    assert reasons["notes.dcm"] == "This is not a DICOM file."
+    assert reasons["notes.dcm"] == "This is not a DICOM file. Convert it, or unpack it if it is an archive."
     assert reasons["two.dcm"].startswith(f"no label for {key}")
     assert reasons["labels.csv"] == f"labels.csv: no file with {key} missing"
 

@@ -102,6 +102,19 @@ def test_uncompressed_pixels_of_another_length_than_their_header(tmp_path, chang
         read_radiograph(save(ds, tmp_path / "image.dcm"))
 
 
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless])
+def test_an_element_without_bytes_is_named(tmp_path, syntax):
+    ds = make_ds(picture())
+    if syntax != ExplicitVRLittleEndian:
+        ds.compress(syntax)
+    path = save(ds, tmp_path / "empty.dcm")
+    content = path.read_bytes()
+    header = content.rindex(b"\xe0\x7f\x10\x00O") + 8  # tag, VR and reserved bytes; the length follows
+    path.write_bytes(content[:header] + bytes(4))
+    with pytest.raises(UnreadableImage, match="Its PixelData is empty"):
+        read_radiograph(path)
+
+
 @pytest.mark.parametrize("padding", [b"\0", bytes(2), bytes(3000), b"\1\2\3"])
 def test_padding_behind_the_pixels_is_no_error(tmp_path, padding):
     ds = make_ds(picture())
