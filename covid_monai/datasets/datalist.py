@@ -79,8 +79,8 @@ class Datalist:
         if len({item["patient"] for item in everything}) == 1:
             images = format_count(len(everything), "image is", "images are")
             return f"All {images} of one patient, whom no split divides. Add images of other patients."
-        fraction = f" and a --{split}-fraction above 0" if split != "training" else ""
-        return f"Make the datalist again with `covid-monai data prepare`, more patients{fraction}."
+        fraction = f", or with a larger --{split}-fraction" if split != "training" else ""
+        return f"Make the datalist again with `covid-monai data prepare` with more patients{fraction}."
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of images by split and class, including zeros."""

@@ -284,7 +284,7 @@ def test_images_of_one_patient_alone_are_told_from_a_fraction_that_is_too_small(
     with pytest.raises(ValueError, match=r"All 12 images are of one patient.*Add images of other patients"):
         datalist.records("validation")
     two = prepare(table_with(tmp_path), output=tmp_path / "two.json", test_fraction=0, check_duplicates=False)
-    with pytest.raises(ValueError, match="a --test-fraction above 0"):
+    with pytest.raises(ValueError, match="with a larger --test-fraction"):
         two.records("test")
 
 

@@ -162,15 +162,7 @@ def read_table(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str
     except csv.Error as error:
         where = f"{path}, line {reader.line_num}"
         raise ValueError(f"{where}: the quotes or line ends are damaged ({error}). Save it again.") from error
-    missing = [name for name in columns if name not in header]
-    if missing:
-        noun = "column" if len(missing) == 1 else "columns"
-        raise ValueError(
-            f"{path}: expected the {noun} {', '.join(missing)}; found {', '.join(header) or 'none'}."
-        )
-    twice = sorted({name for name in header if name and header.count(name) > 1})
-    if twice:
-        raise ValueError(f"{path}: the column {twice[0]} occurs twice. Remove or rename one of them.")
+    _check_header(path, header, columns)
     rows = []
     for number, cells in lines:
         if any(cells[len(header) :]):
@@ -180,7 +172,21 @@ def read_table(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str
             )
         if any(cells) and cells != header:  # tables that were joined repeat the header
             rows.append({name: cell for name, cell in zip_longest(header, cells, fillvalue="") if name})
+    if not rows:
+        raise ValueError(f"{path}: the table has no row below its header. Add one for each image.")
     return rows
+
+
+def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    missing = [name for name in columns if name not in header]
+    if missing:
+        noun = "column" if len(missing) == 1 else "columns"
+        raise ValueError(
+            f"{path}: expected the {noun} {', '.join(missing)}; found {', '.join(header) or 'none'}."
+        )
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path}: the column {twice[0]} occurs twice. Remove or rename one of them.")
 
 
 def _decode_table(path: Path) -> str:

@@ -77,6 +77,7 @@ def test_a_table_is_read_as_programs_write_it(tmp_path, content):
         (b"", r"t\.csv: expected the columns image, label; found none"),
         (b"\n\n", r"t\.csv: expected the columns image, label; found none"),
         (b"image\na.png\n", r"t\.csv: expected the column label; found image"),
+        (b"image,label\n\n", r"t\.csv: the table has no row below its header"),
         (b"a.png,covid\n", r"t\.csv: expected the columns image, label; found a\.png, covid"),
         (b"image,label,label\na.png,covid,normal\n", r"t\.csv: the column label occurs twice"),
         (b"image,label\na.png,covid\nb,c.png,normal\n", r"t\.csv, line 3: expected 2 cells, found 3"),
