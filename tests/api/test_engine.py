@@ -16,19 +16,10 @@ from pydicom import dcmread, dcmwrite
 from results_helpers import MADE, fixed_clock
 
 from covid_monai.api.engine import Busy, Engine
-from covid_monai.api.uploads import (
-    Upload,
-)
+from covid_monai.api.uploads import Upload
 from covid_monai.core.vocabulary import Status, UnreadableImage
 from covid_monai.results import ResultObjects
 from covid_monai.results.pdf.image_report import make_image_report
-
-
-@pytest.fixture(scope="module")
-def engine(classifier):
-    engine = Engine(classifier, max_callers=40)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")

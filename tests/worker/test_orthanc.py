@@ -12,7 +12,9 @@ import subprocess
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
+from dicom_helpers import lut_item
 from pacs_helpers import (
     NEEDS_ORTHANC,
     SC,
@@ -86,6 +88,29 @@ def test_results_are_in_the_study_within_seconds_and_a_second_run_adds_none(orth
     wait_until(lambda: worker.metric("answered_total") == len(sent), seconds=90)
     assert {found["ID"] for found in orthanc.results()} == before
     worker.assert_names_nobody(worker.metrics(), str(worker.health()))
+
+
+def test_tables_with_a_negative_first_input_stop_no_result(orthanc, started, tmp_path):
+    worker = started(of(orthanc))
+    sent = images(tmp_path / "images", 3)
+    for path, keyword in zip(sent, ("VOILUTSequence", "ModalityLUTSequence"), strict=False):
+        ds = dcmread(path)
+        half = 2 ** (int(ds.BitsStored) - 1)
+        ds.PixelData = (ds.pixel_array.astype(int) - half).astype(np.int16).tobytes()
+        ds.BitsAllocated, ds.PixelRepresentation = 16, 1
+        for dropped in ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept", "RescaleType"):
+            ds.pop(dropped, None)
+        setattr(ds, keyword, [lut_item(np.arange(2 * half), first=-half, bits=int(ds.BitsStored))])
+        ds[keyword][0].ModalityLUTType = "US"
+        ds.save_as(path)
+    orthanc.send(sent)
+    wait_for_answers(orthanc, len(sent), seconds=90)
+    wait_until(lambda: worker.metric("answered_total") == len(sent), seconds=60)
+    assert worker.stop() == 0
+    assert queue_of(worker).dead_letters() == []
+    by_source = Counter(source for _, source in answers(orthanc, tmp_path).elements())
+    assert len(set(by_source.values())) == 1, "as many objects of each image"
+    assert_valid(orthanc, tmp_path)
 
 
 def assert_found_by_findscu(orthanc, study):
