@@ -9,7 +9,7 @@ from covid_monai.dicom.elements import get_text
 from covid_monai.dicom.header_terms import (
     Finding,
     Terms,
-    contradiction,
+    describe_contradiction,
     get_code_string,
     get_items,
     judge_code,
@@ -35,7 +35,7 @@ def check_body_part(ds: Dataset) -> None:
     Raises:
         RefusedImage: With the deciding element and its term.
     """
-    found = contradiction(list(_of_image(ds)) or _of_study(ds))
+    found = describe_contradiction(list(_of_image(ds)) or _of_study(ds))
     if found:
         raise RefusedImage(RefusalReason.NOT_CHEST, f"{found}; a chest was expected.")
 

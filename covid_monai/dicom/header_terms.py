@@ -118,7 +118,7 @@ def judge_code(
     return judge_text(element, get_text(item, "CodeMeaning"))
 
 
-def contradiction(findings: Sequence[Finding]) -> str | None:
+def describe_contradiction(findings: Sequence[Finding]) -> str | None:
     """Return what speaks against an image, and what contradicts that; None if nothing speaks against it."""
     against = next((finding for finding in findings if not finding.fits), None)
     if against is None:

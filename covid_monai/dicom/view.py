@@ -12,7 +12,7 @@ from covid_monai.dicom.elements import get_text
 from covid_monai.dicom.header_terms import (
     Finding,
     Terms,
-    contradiction,
+    describe_contradiction,
     get_code_string,
     get_items,
     judge_code,
@@ -59,7 +59,7 @@ def find_other_view(ds: Dataset) -> str:
             found for word in _TABLE["hints"] for found in _judge(word, get_text(ds, word), in_code=False)
         )
         findings = list(islice(hints, 1))
-    return contradiction(findings) or ""
+    return describe_contradiction(findings) or ""
 
 
 def is_other_view(text: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from covid_monai.core.vocabulary import DecoderNotStarted, RefusedImage, Status, UnreadableImage
-from covid_monai.dicom.pixels.decoder_process import end_child, is_readable, open_answers, start_child
+from covid_monai.dicom.pixels.decoder_process import end_child, open_answers, start_child, wait_until_readable
 
 _PYTHON_AND_NUMPY_MIB = 512  # address space of the child before it reads anything
 
@@ -58,7 +58,7 @@ class DecodeSandbox:
             try:
                 child.stdin.write(os.fsencode(path) + b"\n")
                 child.stdin.flush()
-                if not is_readable(child.stdout, self._seconds):
+                if not wait_until_readable(child.stdout, self._seconds):
                     detail = f"Reading the file takes more than {self._seconds:g} s."
                     return self._failed("too_slow", detail)
                 answer = child.stdout.readline()

@@ -162,7 +162,7 @@ def test_what_could_not_be_read_in_time_is_not_read_again_for_its_page(classifie
 
     monkeypatch.setattr("covid_monai.results.pdf.image_report.read_radiograph", read)
     # However short the time is, a busy machine may answer before it is asked whether it has.
-    monkeypatch.setattr("covid_monai.readers.sandbox.is_readable", lambda *_: False)
+    monkeypatch.setattr("covid_monai.readers.sandbox.wait_until_readable", lambda *_: False)
     engine = Engine(classifier, decode_seconds=1)
     try:
         image = uploads_of(images)[0]

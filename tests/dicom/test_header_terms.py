@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covid_monai.core.vocabulary import RefusalReason
-from covid_monai.dicom.header_terms import Finding, Terms, contradiction, find_code, plain_words
+from covid_monai.dicom.header_terms import Finding, Terms, describe_contradiction, find_code, plain_words
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,6 @@ def test_codes_of_both_snomed_systems(value, scheme, name):
 
 def test_a_contradiction_names_both_elements():
     chest, skull = Finding("A", "CHEST", fits=True), Finding("B", "SKULL", fits=False)
-    assert contradiction([]) is contradiction([chest]) is None
-    assert contradiction([skull]) == "B names SKULL"
-    assert contradiction([chest, skull]) == "B names SKULL, although A names CHEST"
+    assert describe_contradiction([]) is describe_contradiction([chest]) is None
+    assert describe_contradiction([skull]) == "B names SKULL"
+    assert describe_contradiction([chest, skull]) == "B names SKULL, although A names CHEST"

@@ -96,13 +96,13 @@ def start_child(module: str, *arguments: str) -> "subprocess.Popen[bytes]":
         raise DecoderNotStarted(f"{problem} {way_out}") from error
     assert child.stdout is not None
     # Ready: the start does not count as the first image's time.
-    if not is_readable(child.stdout, _START_SECONDS) or child.stdout.readline() != _READY:
+    if not wait_until_readable(child.stdout, _START_SECONDS) or child.stdout.readline() != _READY:
         end_child(child)
         raise DecoderNotStarted(f"The process that decodes images ends or blocks at its start. {way_out}")
     return child
 
 
-def is_readable(pipe: IO[bytes], seconds: float) -> bool:
+def wait_until_readable(pipe: IO[bytes], seconds: float) -> bool:
     """Wait until a pipe has content or is closed; return whether that was in time."""
     poll = select.poll()  # not `select.select`, which takes the first 1,024 files of a process only
     poll.register(pipe, select.POLLIN)
