@@ -17,7 +17,7 @@ from torch import nn
 
 from covid_monai.bundle import config_editing
 from covid_monai.bundle.bundle_zip import compute_sha256, verify_checksums
-from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.core.atomic_files import make_private_folder, replace_atomically
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.decisions.score_reference import ScoreReference
@@ -232,6 +232,7 @@ class Bundle:
         The output of a training run is thus a bundle itself, whatever classes, size and network it used.
         """
         folder = Path(folder)
+        make_private_folder(folder)
         self.copy_files(folder)
         settings = {key: self._parser[key] for key in ("image_size", "network_name")}
         # Training takes the classes from its datalist.

@@ -76,7 +76,7 @@ def read_checksums(path: Path, *, archive: Path | None = None) -> dict[str, str]
 
 def write_zip(folder: Path, path: Path) -> None:
     """Pack a folder under its own name, completely or not at all. The same files give the same bytes."""
-    with replace_atomically(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with replace_atomically(path, shared=True) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in [*_list_files(folder), *(path.name for path in folder.glob(CHECKSUMS))]:
             entry = zipfile.ZipInfo(f"{folder.name}/{name}", date_time=EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED

@@ -1,20 +1,46 @@
-"""Files that appear whole or not at all, whenever the process dies."""
+"""Files that appear whole or not at all, and that only their owner can read.
+
+Most outputs can hold identifiers of patients. Therefore the files and folders that this package makes
+belong to their owner alone (modes 0600 and 0700), unless a file is made to be shared. Modes of existing
+folders stay as they are.
+"""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+
+PRIVATE_FILE = 0o600
+_PRIVATE_FOLDER = 0o700
+_SHARED_FILE = 0o666  # less the umask, as for any other program
+
+open_private = partial(os.open, mode=PRIVATE_FILE)
+"""`opener` of `open` for files that are written bit by bit; an existing file keeps its mode."""
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder and its missing parents, which only the owner can enter."""
+    for folder in (*reversed(path.parents), path):  # mkdir gives its mode to the last folder only
+        if not folder.is_dir():
+            folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
 
 
 @contextmanager
-def replace_atomically(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`. Move it to `path` after the block; delete it if the block fails.
+def replace_atomically(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """Give a temporary file beside `path`. Move it to `path` after the block; delete it if the block fails.
 
-    A missing folder is created.
+    The file is empty and has its mode, so that nobody else can read it at any moment. A missing folder is
+    made. For a `shared` file the umask decides who can read the file and a folder that is made for it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if shared:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    else:
+        make_private_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # a killed process with the same number has left it
     try:
+        temporary.touch(mode=_SHARED_FILE if shared else PRIVATE_FILE, exist_ok=False)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())  # the name must not outlive a power cut without its content

@@ -13,11 +13,11 @@ import secrets
 import stat
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import partial
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from covid_monai.core.atomic_files import make_private_folder, open_private
 from covid_monai.dicom.elements import get_text
 
 _KEY_BYTES = 32
@@ -98,11 +98,11 @@ def load_key(path: Path) -> Pseudonyms:
 
 def create_key(path: Path) -> Pseudonyms:
     """Write a new random key with mode 0600, never over an existing file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     key = secrets.token_bytes(_KEY_BYTES)
     if path.exists():
         raise FileExistsError(f"The key file {path} exists already. Omit --new-key to use it.")
-    with open(path, "x", encoding="ascii", opener=partial(os.open, mode=0o600)) as file:
+    with open(path, "x", encoding="ascii", opener=open_private) as file:
         file.write(key.hex() + "\n")
         file.flush()
         os.fsync(file.fileno())

@@ -10,7 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, TextIO
 
-from covid_monai.core.atomic_files import replace_atomically, write_text_atomically
+from covid_monai.core.atomic_files import (
+    make_private_folder,
+    open_private,
+    replace_atomically,
+    write_text_atomically,
+)
 from covid_monai.deidentify.rules import DECISIONS
 
 MANIFEST = "deidentification.json"
@@ -84,9 +89,10 @@ class RunManifest:
                 another run is writing to it.
         """
         self._check_folder()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.folder)
         self._lines: TextIO
-        with (self.folder / _UNFINISHED).open("a+", encoding="ascii") as self._lines:
+        unfinished = self.folder / _UNFINISHED
+        with open(unfinished, "a+", encoding="ascii", opener=open_private) as self._lines:
             try:
                 fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -174,9 +180,10 @@ def write_crosswalk(path: Path, files: Iterable[InputFile]) -> None:
     for each in files:
         row = {"input": str(each.number), "old_path": str(each.source), "new_path": each.path}
         rows[row["old_path"]] = {**row, "refused": str(each.refused or ""), **each.identifiers}
-    with replace_atomically(path) as temporary:
-        temporary.touch(mode=0o600)
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.DictWriter(file, _CROSSWALK_COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows.values())
+    with (
+        replace_atomically(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, _CROSSWALK_COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows.values())

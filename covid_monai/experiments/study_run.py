@@ -80,7 +80,6 @@ def _write_folds(study: Study, datalist: Datalist, folder: Path, *, seed: int) -
         folds = [("test", {split: [item for item in items if item["split"] == split] for split in SPLITS})]
     else:
         folds = list(make_folds(items, protocol=study.protocol, folds=study.folds, seed=seed))
-    folder.mkdir(parents=True, exist_ok=True)
     for name, fold in folds:
         write_datalist(
             folder / f"{name}.json",

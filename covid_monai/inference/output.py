@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from covid_monai.core.atomic_files import make_private_folder, open_private
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.inference.prediction import Prediction
 
@@ -47,9 +48,11 @@ def open_output(output: str | Path, *, class_names: Sequence[str]) -> Iterator[W
         yield _json_lines(sys.stdout)
         return
     partial = partial_path(output)
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(partial.parent)
+    partial.unlink(missing_ok=True)  # others may be allowed to read it
     # A file name on disk may contain bytes that are not text; the result must still be valid UTF-8.
-    with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1) as file:
+    utf_8: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    with open(partial, "w", buffering=1, opener=open_private, **utf_8) as file:
         csv_file = Path(output).suffix.lower() == ".csv"
         yield csv_writer(file, class_names) if csv_file else _json_lines(file)
     partial.replace(output)

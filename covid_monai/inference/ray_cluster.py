@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from covid_monai.bundle import Bundle
+from covid_monai.core.atomic_files import make_private_folder, open_private
 from covid_monai.core.errors import require_extra
 from covid_monai.core.progress import with_progress
 from covid_monai.core.vocabulary import Status
@@ -47,9 +48,9 @@ def classify_on_cluster(
     partial = Path(f"{output}.partial")
     outcomes, done = _read_partial(partial, model)
     waiting = [file for file in map(str, files) if file not in done]
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(partial.parent)
     settings = {"bundle_dir": str(bundle_dir.absolute()), "device": device, "batch_size": batch_size}
-    with _cluster(address, workers), partial.open("a", encoding="utf-8") as file:
+    with _cluster(address, workers), open(partial, "a", encoding="utf-8", opener=open_private) as file:
         lines = _classify(waiting, settings, model, workers=workers) if waiting else iter(())
         for line in with_progress(lines, "classifying", total=len(waiting)):
             file.write(line + "\n")

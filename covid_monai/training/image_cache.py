@@ -25,6 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from covid_monai.core.atomic_files import PRIVATE_FILE, make_private_folder
 from covid_monai.core.parallel import map_in_threads
 
 logger = logging.getLogger(__name__)
@@ -76,13 +77,13 @@ class ImageCache:
     def __init__(self, folder: str | Path, *, size: int) -> None:
         self.folder = Path(folder)
         self.size = size
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        self.path = self.folder / "images.u8"
-        self.path.touch()
+        make_private_folder(self.folder)
+        self.path, index = self.folder / "images.u8", self.folder / "index.sqlite"
+        for file in (self.path, index):
+            file.touch(mode=PRIVATE_FILE)  # SQLite gives its journals the mode of the database
         with self._explain_errors():
             self._database = sqlite3.connect(
-                self.folder / "index.sqlite",
+                index,
                 isolation_level=None,
                 timeout=_LOCK_TIMEOUT_S,
                 check_same_thread=False,

@@ -12,12 +12,11 @@ import os
 import secrets
 import threading
 from datetime import UTC, datetime
-from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.core.atomic_files import make_private_folder, open_private, write_text_atomically
 from covid_monai.pacs.connection import InstanceAddress, is_uid
 
 KEY_FILE = "audit.key"
@@ -26,9 +25,7 @@ _HASH_LETTERS = 32  # 128 bits
 
 def _read_key(path: Path) -> bytes:
     if not path.exists():
-        with replace_atomically(path) as temporary:
-            temporary.touch(mode=0o600)  # before it has content: nobody else can read it at any moment
-            temporary.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
+        write_text_atomically(path, secrets.token_hex(32) + "\n")
     key = path.read_text(encoding="ascii").strip().encode()
     if len(key) < 32:
         raise ValueError(f"{path} holds no key. Restore it from a backup, or remove it to get a new key.")
@@ -57,8 +54,8 @@ class AuditTrail:
         return hmac.new(self._key, uid.encode(), hashlib.sha256).hexdigest()[:_HASH_LETTERS]
 
     def _open(self) -> FileIO:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        return open(self._path, "ab", buffering=0, opener=partial(os.open, mode=0o640))
+        make_private_folder(self._path.parent)
+        return open(self._path, "ab", buffering=0, opener=open_private)
 
     def write(self, event: str, address: InstanceAddress, **values: Any) -> None:
         """Append one line; it is on disk when this returns.

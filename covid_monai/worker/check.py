@@ -14,6 +14,7 @@ import requests
 from pydicom.uid import UID
 
 from covid_monai.bundle.shipped import find_bundle
+from covid_monai.core.atomic_files import make_private_folder
 from covid_monai.core.errors import first_line
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
@@ -91,7 +92,7 @@ def _check_bundle(settings: Settings) -> CheckResult:
 def _check_folders(settings: Settings) -> Iterator[CheckResult]:
     folder = settings.state_dir
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(folder)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 16))
             file.flush()

@@ -12,6 +12,7 @@ from pathlib import Path
 from prometheus_client import Histogram
 from pydicom import Dataset
 
+from covid_monai.core.atomic_files import open_private
 from covid_monai.core.vocabulary import DecoderNotStarted, Status
 from covid_monai.inference.prediction import Prediction
 from covid_monai.pacs.client import ArchiveClient
@@ -116,7 +117,7 @@ class BatchProcessor:
             self._give_up(job, "ends_the_service")
             return False
         with self._failures_handled(job, "fetch"):
-            with self._file_of(job).open("wb") as file:
+            with open(self._file_of(job), "wb", opener=open_private) as file:
                 self.client.fetch(job.address, file)
             return True
         return False

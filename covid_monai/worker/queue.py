@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from covid_monai.core.atomic_files import PRIVATE_FILE, make_private_folder, open_private
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.worker.rules import OWN_RESULT, Notice
 
@@ -52,8 +53,8 @@ def lock_state_dir(state_dir: Path) -> Iterator[None]:
 
     The kernel ends the lock however the process ends.
     """
-    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (state_dir / "lock").open("w") as file:
+    make_private_folder(state_dir)
+    with open(state_dir / "lock", "w", opener=open_private) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -100,10 +101,11 @@ class JobQueue:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(state_dir)
         self.path = queue_path(state_dir)
         self._running: set[int] = set()
         self._lock = threading.RLock()  # hold it if what was read must still be true when it is written
+        self.path.touch(mode=PRIVATE_FILE)  # SQLite gives its journals the mode of the database
         try:
             self._database = sqlite3.connect(
                 self.path, check_same_thread=False, isolation_level="IMMEDIATE", timeout=20

@@ -14,6 +14,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, disable_created_metrics
 
+from covid_monai.core.atomic_files import make_private_folder
 from covid_monai.core.vocabulary import DecoderNotStarted
 from covid_monai.pacs.client import ArchiveClient
 from covid_monai.pacs.failures import Availability
@@ -210,7 +211,7 @@ class Service:
 
 def _empty_spool(folder: Path) -> None:
     """Remove the images that a killed process left, and nothing else; make the folder if it is missing."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_folder(folder)
     left = []
     for file in folder.glob("*.dcm"):
         try:

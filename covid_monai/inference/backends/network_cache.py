@@ -58,7 +58,6 @@ def _read(path: Path) -> Parts:
 
 
 def _write(path: Path, parts: Parts) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with replace_atomically(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, content)
