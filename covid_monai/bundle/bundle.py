@@ -18,6 +18,7 @@ from torch import nn
 from covid_monai.bundle import config_editing
 from covid_monai.bundle.bundle_zip import compute_sha256, verify_checksums
 from covid_monai.core.atomic_files import make_private_folder, replace_atomically
+from covid_monai.core.vocabulary import check_class_names
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.decisions.score_reference import ScoreReference
@@ -80,8 +81,9 @@ class Bundle:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Class names in the order of the network's outputs."""
-        return tuple(self._parser["class_names"])
+        """Class names in the order of the network's outputs; `ValueError` as of `check_class_names`."""
+        where = f"{self.root / 'configs' / 'inference.yaml'}: class_names"
+        return check_class_names(self._parser["class_names"], where=where)
 
     @property
     def image_size(self) -> int:

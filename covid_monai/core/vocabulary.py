@@ -3,12 +3,16 @@
 This module imports nothing heavy, so that every module may import it.
 """
 
+import unicodedata
+from collections.abc import Iterable
 from enum import StrEnum
 
 NORMAL = "normal"
 PNEUMONIA = "pneumonia"
 COVID = "covid"
 DEFAULT_CLASS_NAMES = (NORMAL, PNEUMONIA, COVID)
+_CLASS_SIGNS = " _-+/()."  # allowed in a class name beside letters, their accents, and digits
+_LONGEST_CLASS_NAME = 64  # of a Long String in DICOM, such as the meaning of a code
 
 RESEARCH_USE = "Research software, not a medical device: not for diagnosis or treatment."
 # Manufacturer's Model Name of our own DICOM objects; the readers refuse objects with it.
@@ -66,3 +70,54 @@ class DecoderNotStarted(ChildProcessError):
 
 class UnreadableImage(ValueError):
     """A file that is missing, damaged, truncated, or in a format that is not read."""
+
+
+def check_class_names(
+    names: Iterable[object], *, where: str, remedy: str = "Rename the class."
+) -> tuple[str, ...]:
+    """Return class names in the composed form of Unicode (NFC), and refuse everything that is not a name.
+
+    Class names stand in the configs of a bundle, where MONAI takes `$`, `@`, `%` and `#` for code, and in
+    tables, reports and DICOM objects. A name has letters, digits, spaces and `_-+/().`, up to 64 in all.
+
+    Args:
+        names: Class names as a table, a datalist or a config holds them.
+        where: File or setting that holds them, for the message.
+        remedy: Way out, for the message.
+
+    Raises:
+        ValueError: A name is no text, is empty, is too long, has other characters, or occurs twice.
+
+    >>> check_class_names(["COVID-19", "le\u0301gère", "肺炎"], where="datalist.json")
+    ('COVID-19', 'légère', '肺炎')
+    """
+    checked: list[str] = []
+    for name in names:
+        normal = unicodedata.normalize("NFC", name) if isinstance(name, str) else ""
+        problem = _problem_of_class_name(normal) if isinstance(name, str) else "is not text"
+        if not problem and normal in checked:
+            problem = "occurs twice"
+        if problem:
+            shown = repr(name) if len(repr(name)) <= _LONGEST_CLASS_NAME else f"{repr(name)[:40]}…"
+            raise ValueError(f"{where}: the class name {shown} {problem}. {remedy}")
+        checked.append(normal)
+    return tuple(checked)
+
+
+def _problem_of_class_name(name: str) -> str:
+    """Return what is wrong with a class name as the end of a sentence; an empty text if nothing is."""
+    strange = next((sign for sign in name if not _may_be_in_class_name(sign)), None)
+    if strange is not None:
+        return f"contains {strange!r}. Only letters, digits, spaces and {_CLASS_SIGNS.strip()} are allowed"
+    if not any(sign.isalnum() for sign in name):
+        return "has no letter and no digit"
+    if name != name.strip():
+        return "begins or ends with a space"
+    if len(name) > _LONGEST_CLASS_NAME:
+        return f"has {len(name)} characters. At most {_LONGEST_CLASS_NAME} are allowed"
+    return ""
+
+
+def _may_be_in_class_name(sign: str) -> bool:
+    category = unicodedata.category(sign)  # Lu, Ll, ... letters; Mn, Mc: accents and vowel signs; Nd: digits
+    return sign in _CLASS_SIGNS or category[0] == "L" or category in ("Mn", "Mc", "Nd")

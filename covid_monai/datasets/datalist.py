@@ -11,6 +11,7 @@ from typing import Any
 from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.core.errors import check_choice
 from covid_monai.core.number_format import format_count
+from covid_monai.core.vocabulary import check_class_names
 from covid_monai.datasets.collections.base import known_patient, known_text
 
 _REMEDY = "Name the folder of the images with --dataset_dir."
@@ -98,8 +99,8 @@ def read_datalist(path: str | Path) -> Datalist:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it is not JSON, lacks keys, has a label outside `labels`, an image with two labels, or
-            a patient or a duplicate group in two splits.
+        ValueError: If it is not JSON, lacks keys, has a class name that `check_class_names` refuses, a label
+            outside `labels`, an image with two labels, or a patient or a duplicate group in two splits.
     """
     path = Path(path).absolute()
     content = load_json(path)
@@ -140,12 +141,11 @@ def load_json(path: Path) -> dict[str, Any]:
 def _class_names(labels: object, *, path: Path) -> tuple[str, ...]:
     if not isinstance(labels, dict) or sorted(labels) != sorted(str(index) for index in range(len(labels))):
         raise ValueError(f'{path}: expected labels like {{"0": "normal", "1": "covid"}}; found {labels!r}.')
-    names = tuple(str(labels[str(index)]) for index in range(len(labels)))
-    if len(set(names)) != len(names) or len(names) < 2:
-        raise ValueError(
-            f"{path}: expected at least two different labels; found {', '.join(names) or 'none'}."
-        )
-    return names
+    names = (labels[str(index)] for index in range(len(labels)))
+    checked = check_class_names(names, where=f"{path}: labels", remedy="Rename it in the datalist.")
+    if len(checked) < 2:
+        raise ValueError(f"{path}: expected at least two labels; found {', '.join(checked) or 'none'}.")
+    return checked
 
 
 def _items(items: object, *, split: str, classes: int, path: Path) -> tuple[Item, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from covid_monai.core.errors import unknown_choice
-from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES, RefusalReason
+from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES, RefusalReason, check_class_names
 from covid_monai.datasets.collections.base import Excluded, Record
 
 
@@ -103,12 +103,16 @@ def order_classes(records: Sequence[Record], classes: Mapping[str, str] | None) 
     """Return the classes in the order of their labels: as in `classes`, else ours first, then others by name.
 
     Raises:
-        ValueError: If a wanted class has no image, or there are fewer than two classes.
+        ValueError: If a wanted class has no image, there are fewer than two classes, or `check_class_names`
+            refuses a name.
     """
-    found = {record.class_name for record in records}
+    found = {record.class_name: record for record in reversed(records)}
+    for name, record in found.items():
+        where, remedy = f"{record.image} (source {record.source})", "or with --classes NEW=OLD"
+        check_class_names([name], where=where, remedy=f"Rename the class in its table or folder, {remedy}.")
     if classes is None:
         known = [name for name in DEFAULT_CLASS_NAMES if name in found]
-        names = (*known, *sorted(found - set(known)))
+        names = (*known, *sorted(found.keys() - set(known)))
     else:
         names = tuple(dict.fromkeys(classes.values()))
     absent = ", ".join(name for name in names if name not in found)

@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+from copy import deepcopy
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from monai.bundle import ConfigParser
 
 from covid_monai.core.vocabulary import (
     DEFAULT_CLASS_NAMES,
@@ -14,7 +18,11 @@ from covid_monai.core.vocabulary import (
     RefusedImage,
     Status,
     UnreadableImage,
+    check_class_names,
 )
+
+# The last two look like a dollar sign and an at sign.
+STRANGE = "$@%#:;,'\"`~!^&*=|\\<>[]{}?\t\n\r\0\x1b\x7f\xa0\u200b\u202e\ud800\uff04\uff20"
 
 
 def test_words_that_others_store_are_those_of_the_documentation():
@@ -52,3 +60,46 @@ def test_the_vocabulary_imports_nothing_heavy():
     heavy = ["numpy", "torch", "monai", "pydicom", "PIL", "typer"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("normal", "COVID-19", "non-COVID", "A/B (c) +1.0", "viral_pneumonia", "1", "légère", "肺炎"),
+        *("निमोनिया", "ปอดบวม", "Пневмония", "التهاب", "x" * 64),
+    ],
+)
+def test_names_of_every_language_are_class_names(name):
+    assert check_class_names(["other", name], where="here") == ("other", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        *((f"a{sign}b", "contains") for sign in STRANGE),
+        ("$__import__('os').system('x')", "contains '\\$'"),
+        ("", "has no letter"),
+        ("   ", "has no letter"),
+        ("../..", "has no letter"),
+        (" covid", "begins or ends with a space"),
+        ("x" * 65, "has 65 characters"),
+        (None, "is not text"),
+        (1, "is not text"),
+        (["covid"], "is not text"),
+        ({"_target_": "os.system"}, "is not text"),
+        ("other", "occurs twice"),
+    ],
+)
+def test_any_other_class_name_is_refused_with_its_place_the_cause_and_the_way_out(name, problem):
+    with pytest.raises(ValueError, match=rf"(?s)^labels.csv: the class name .*{problem}.* Rename it\.$"):
+        check_class_names(["other", name], where="labels.csv", remedy="Rename it.")
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_monai_takes_an_accepted_class_name_for_nothing_but_text(name):
+    try:
+        (checked,) = check_class_names([name], where="here")
+    except ValueError:
+        return
+    config = {"names": [checked], "_meta_": {"channel_def": {"0": checked}}, "alone": checked}
+    assert ConfigParser(deepcopy(config)).get_parsed_content("") == config

@@ -121,8 +121,11 @@ def test_digest_follows_the_data_and_not_its_order_or_place(path, tmp_path):
     [
         ({"labels": None}, "expected labels like"),
         ({"labels": {"0": "normal", "2": "covid"}}, "expected labels like"),
-        ({"labels": {"0": "covid", "1": "covid"}}, "at least two different labels"),
-        ({"labels": {"0": "covid"}}, "at least two different labels"),
+        ({"labels": {"0": "covid", "1": "covid"}}, "labels: the class name 'covid' occurs twice"),
+        ({"labels": {"0": "le\u0301gère", "1": "légère"}}, "occurs twice. Rename it in the datalist."),
+        ({"labels": {"0": "covid"}}, "at least two labels"),
+        ({"labels": {"0": "normal", "1": "$open('x','w')"}}, "labels: the class name .* contains '\\$'"),
+        ({"labels": {"0": "normal", "1": None}}, "labels: the class name None is not text"),
         ({"training": {}}, "training is not a list"),
         ({"training": [{"image": "x.png"}]}, r"training\[0\]: expected image and label"),
         ({"training": [item("x.png", 2, "p")]}, "label 2 of x.png is not one of 0 to 1"),

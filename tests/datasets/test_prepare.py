@@ -1,6 +1,7 @@
 """From folders to a datalist: every file opened, everything accounted for, nothing half done."""
 
 import _thread
+import csv
 import json
 import re
 import signal
@@ -12,11 +13,12 @@ import numpy as np
 import pydicom
 import pytest
 from dataset_helpers import write_copies, write_image
+from dicom_helpers import make_ds, save
 from PIL import Image
 from pydicom.data import get_testdata_file
 
 from covid_monai.datasets.collections import SOURCES
-from covid_monai.datasets.collections.base import Excluded, Record
+from covid_monai.datasets.collections.base import Excluded, Record, to_class_name
 from covid_monai.datasets.datalist import SPLITS, read_datalist
 from covid_monai.datasets.prepare import parse_sources, prepare
 from covid_monai.datasets.selection import parse_classes
@@ -427,6 +429,30 @@ def test_real_files_that_are_no_chest_images_are_refused_by_name(real_data, tmp_
     datalist = prepare([("csv", tmp_path)], output=tmp_path / "list.json")
     assert sum(name.endswith("RG1_J2KI.dcm") for name in images(datalist)) == 1
     assert {Path(item["image"]).name for item in datalist.excluded} == set(names[1:])
+
+
+@pytest.mark.parametrize("source", ["folder", "csv", "dicom-folder"])
+@pytest.mark.parametrize(
+    "name", ["$open('x','w')", "%x.yaml", "@data", "a#b", "<b>", "\u202ecovid", "x" * 65]
+)
+def test_a_class_that_is_no_name_is_refused_with_its_image_and_can_be_renamed(tmp_path, source, name):
+    key, suffix = {"folder": ("", "png"), "csv": ("image", "png"), "dicom-folder": ("path", "dcm")}[source]
+    classes = [("normal", name)[number % 2] for number in range(6)]
+    images = [f"{label if source == 'folder' else 'all'}/{n}.{suffix}" for n, label in enumerate(classes)]
+    for number, image in enumerate(images):
+        picture = write_image((tmp_path / "root" / image).with_suffix(".png"), seed=number)
+        if suffix == "dcm":
+            save(make_ds(np.asarray(Image.open(picture))), tmp_path / "root" / image)
+            picture.unlink()
+    with (tmp_path / "root" / "labels.csv").open("w", newline="", encoding="utf-8") as table:
+        csv.writer(table).writerows([[key, "label"], *zip(images, classes, strict=True)])
+    sources, output = [(source, tmp_path / "root")], tmp_path / "datalist.json"
+    advice = "Rename the class in its table or folder, or with --classes NEW=OLD."
+    with pytest.raises(ValueError, match=rf"1.{suffix} .source {source}.: the class name .*{advice}"):
+        prepare(sources, output=output)
+    assert not output.exists()
+    renamed = {"normal": "normal", to_class_name(name): "other"}
+    assert prepare(sources, output=output, classes=renamed).class_names == ("normal", "other")
 
 
 def test_source_words_on_the_command_line():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
+from unicodedata import normalize
 
 from covid_monai.core.vocabulary import COVID, NORMAL, PNEUMONIA
 
@@ -226,7 +227,8 @@ def to_class_name(text: str) -> str:
     >>> [to_class_name(text) for text in ("NORMAL", "Covid-19", "Viral Pneumonia", "Lung Cyst")]
     ['normal', 'covid', 'pneumonia', 'lung_cyst']
     """
-    name = re.sub(r"[\s_-]+", "_", text.strip().lower()).strip("_")
+    # Composed, because the folders of some systems have accents apart from their letters.
+    name = re.sub(r"[\s_-]+", "_", normalize("NFC", text).strip().lower()).strip("_")
     return _CLASS_OF_NAME.get(name, name)
 
 
