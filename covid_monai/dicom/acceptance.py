@@ -15,6 +15,7 @@ from covid_monai.dicom.elements import get_number, get_text
 MIN_SIDE = 64
 MAX_ASPECT = 4.0
 MAX_PIXELS = 80_000_000  # largest detectors: 20 million; Pillow's own bound is 89 million
+MAX_DECODED_BYTES = 2 * MAX_PIXELS  # as many pixels of 16 bits; fewer of colour
 
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _PREFIX = "1.2.840.10008.5.1.4.1.1."
@@ -51,18 +52,34 @@ def check_radiograph(ds: Dataset) -> None:
     check_body_part(ds)
     rows, columns = get_number(ds, "Rows"), get_number(ds, "Columns")
     if rows is not None and columns is not None:
-        check_image_size(int(rows), int(columns))
+        check_image_size(int(rows), int(columns), bytes_per_pixel=_decoded_bytes(ds))
 
 
-def check_image_size(rows: int, columns: int) -> None:
+def _decoded_bytes(ds: Dataset) -> int:
+    """Return the bytes of a decoded pixel; a palette turns one sample into three of up to 16 bits."""
+    if get_text(ds, "PhotometricInterpretation") == "PALETTE COLOR":
+        return 6
+    bits = (get_number(ds, "BitsAllocated") or 16) * (get_number(ds, "SamplesPerPixel") or 1)
+    return max(1, int(bits) // 8)
+
+
+def check_image_size(rows: int, columns: int, *, bytes_per_pixel: int = 2) -> None:
     """Refuse sizes that no chest radiograph has, or that would exhaust memory; call it before decoding.
+
+    Args:
+        rows: Rows of the whole image.
+        columns: Columns of the whole image.
+        bytes_per_pixel: Bytes of a decoded pixel, all samples together.
 
     Raises:
         RefusedImage: TOO_LARGE, TOO_SMALL or NOT_PROJECTION (a strip).
     """
     size = f"The image has {columns} x {rows} pixels"
-    if rows * columns > MAX_PIXELS:
-        _refuse(RefusalReason.TOO_LARGE, size, expected=f"an image of at most {MAX_PIXELS:,} pixels")
+    most = MAX_DECODED_BYTES // max(2, bytes_per_pixel)
+    if rows * columns > most:
+        of_bytes = f" of {bytes_per_pixel} bytes" if bytes_per_pixel > 2 else ""
+        expected = f"an image of at most {most:,} such pixels"
+        _refuse(RefusalReason.TOO_LARGE, size + of_bytes, expected=expected)
     if min(rows, columns) < MIN_SIDE:
         _refuse(RefusalReason.TOO_SMALL, size, expected=f"a short side of at least {MIN_SIDE}")
     if max(rows, columns) > MAX_ASPECT * min(rows, columns):

@@ -1,17 +1,26 @@
 """JPEG and PNG radiographs, read with Pillow."""
 
+import mmap
+import re
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from covid_monai.core.vocabulary import RefusalReason, RefusedImage
-from covid_monai.dicom.acceptance import check_image_size
+from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
+from covid_monai.dicom.acceptance import MAX_PIXELS, check_image_size
 from covid_monai.dicom.grayscale import check_not_blank, count_codes, look_up, stretch_percentiles
 from covid_monai.dicom.pixels.colour import grey_from_rgb
 from covid_monai.dicom.pixels.downscaling import OVERSAMPLING, downscale
 
+# Bytes of a decoded pixel of grey; Pillow keeps all other modes in four.
+_GREY_BYTES = {"1": 1, "L": 1, "I;16": 2}
+_COLOUR_BYTES = 4
+_STRIP_PIXELS = 1 << 22
+_MAX_EXIF_BYTES = 1 << 16  # a segment of JPEG holds no more; PNG has no bound of its own
+_MAX_SCANNED_PIXELS = 10 * MAX_PIXELS  # encoders write 10 to 20 scans; embedded thumbnails count too
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
@@ -36,7 +45,8 @@ def read_raster(path: Path, *, target_size: int | None = None) -> tuple[NDArray[
         `[H, W]` in [0, 1], and rows and columns of the whole image.
 
     Raises:
-        RefusedImage: TOO_LARGE or TOO_SMALL before decoding; COLOUR, MULTI_FRAME or BLANK.
+        RefusedImage: TOO_LARGE (see `MAX_DECODED_BYTES`) or TOO_SMALL before decoding; COLOUR, MULTI_FRAME
+            or BLANK.
         Exception: Pillow's, of many types, for damaged files.
     """
     try:
@@ -49,36 +59,71 @@ def read_raster(path: Path, *, target_size: int | None = None) -> tuple[NDArray[
 
 
 def _read(path: Path, target_size: int | None) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    pixels, full_size = _decode(path, target_size)
+    return _scale(pixels if pixels.ndim == 2 else grey_from_rgb(pixels)), full_size
+
+
+def _decode(path: Path, target_size: int | None) -> tuple[NDArray[np.unsignedinteger], tuple[int, int]]:
+    """Return samples, uint8 or uint16, `[H, W]` or `[H, W, 3]`; and rows and columns of the whole image."""
     try:
         image = Image.open(path, formats=("JPEG", "PNG"))
     except Image.DecompressionBombError as error:
         message = "The image has too many pixels to read it safely."
         raise RefusedImage(RefusalReason.TOO_LARGE, message) from error
     with image:
-        check_image_size(image.height, image.width)
-        if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
-            message = "This is an animated PNG; a single image was expected."
-            raise RefusedImage(RefusalReason.MULTI_FRAME, message)
+        _check_before_decoding(image, path)
         columns, rows = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation) in range(5, 9)
         if target_size is not None:  # at most an eighth, in powers of two; nothing happens to PNG
             image.draft(None, (OVERSAMPLING * target_size, OVERSAMPLING * target_size))
-        grey = _to_grey(ImageOps.exif_transpose(image))
-        turned = image.getexif().get(ExifTags.Base.Orientation) in range(5, 9)
-    return _scale(grey), (columns, rows) if turned else (rows, columns)
+        ImageOps.exif_transpose(image, in_place=True)
+        return _samples(image), (columns, rows) if turned else (rows, columns)
 
 
-def _to_grey(image: Image.Image) -> NDArray[np.unsignedinteger]:
-    """Reduce any mode that Pillow gives to one channel, uint8 or uint16."""
+def _check_before_decoding(image: Image.Image, path: Path) -> None:
+    """Refuse a file that is small on disk and takes much memory or time to decode."""
+    is_grey = image.mode in _GREY_BYTES and "transparency" not in image.info
+    check_image_size(
+        image.height, image.width, bytes_per_pixel=_GREY_BYTES[image.mode] if is_grey else _COLOUR_BYTES
+    )
+    if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+        message = "This is an animated PNG; a single image was expected."
+        raise RefusedImage(RefusalReason.MULTI_FRAME, message)
+    # One tag after another may name the whole block as its value.
+    if len(image.info.get("exif", b"")) > _MAX_EXIF_BYTES:
+        raise UnreadableImage("The image has more than 64 KiB of EXIF data. Save it again without them.")
+    most = _MAX_SCANNED_PIXELS // (image.height * image.width)
+    if image.format != "PNG" and _has_more_scans(path, most):
+        raise UnreadableImage(
+            f"The JPEG image has more than {most} scans, which take too long to decode. Save it again."
+        )
+
+
+def _has_more_scans(path: Path, most: int) -> bool:
+    """Tell whether a JPEG file has more than `most` scans; each goes through all coefficients again.
+
+    The marker of a scan does not occur in compressed data (ITU-T T.81, B.1.1.5).
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return next(islice(re.finditer(rb"\xff\xda", content), most, None), None) is not None
+
+
+def _samples(image: Image.Image) -> NDArray[np.unsignedinteger]:
+    """Return any mode that Pillow gives as grey, or as RGB with transparency laid over black."""
     if image.mode.startswith("I"):  # 16-bit grey: "I;16", in older Pillow "I"
-        return np.asarray(np.clip(np.asarray(image), 0, 65535), np.uint16)
-    if image.mode == "1":
-        image = image.convert("L")
-    if image.mode == "L" and "transparency" not in image.info:
-        return np.asarray(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return grey_from_rgb(np.asarray(image.convert("RGB")))
+        pixels = np.asarray(image)
+        return pixels if pixels.dtype == np.uint16 else np.clip(pixels, 0, 65535).astype(np.uint16)
+    if image.mode in _GREY_BYTES and "transparency" not in image.info:
+        return np.asarray(image if image.mode == "L" else image.convert("L"))
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    step = max(1, _STRIP_PIXELS // image.width)  # a copy of the whole image would take 4 bytes a pixel
+    for top in range(0, image.height, step):
+        strip = image.crop((0, top, image.width, min(top + step, image.height)))
+        if image.has_transparency_data:
+            black = Image.new("RGBA", strip.size, (0, 0, 0, 255))
+            strip = Image.alpha_composite(black, strip.convert("RGBA"))
+        rgb[top : top + step] = np.asarray(strip.convert("RGB"))
+    return rgb
 
 
 def _scale(grey: NDArray[np.unsignedinteger]) -> NDArray[np.float32]:

@@ -1,8 +1,16 @@
 """JPEG and PNG radiographs: every mode, orientation, colour and damage."""
 
+import contextlib
+import io
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zlib
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.readers import read_radiograph
@@ -97,6 +105,117 @@ def test_too_many_pixels_are_refused_by_the_header(tmp_path, side):
     # Of one bit: small as a file, and never decoded. Pillow itself gives up above 179 million pixels.
     Image.new("1", (side, side)).save(tmp_path / "image.png")
     assert refusal(tmp_path / "image.png") is RefusalReason.TOO_LARGE
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(side, colour, depth, *, interlaced=False, more=()):
+    """A PNG file that is all header; one row of its pixels is there."""
+    header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, interlaced)
+    palette = [(b"PLTE", bytes(range(256)) * 3)] if colour == 3 else []
+    chunks = [(b"IHDR", header), *palette, *more, (b"IDAT", zlib.compress(bytes(8 * side))), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+
+
+TRANSPARENT = {0: [(b"tRNS", b"\0\1")], 2: [(b"tRNS", bytes(6))], 3: [(b"tRNS", b"\0\1")]}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("colour", [0, 2, 3, 4, 6, "0t", "2t", "3t"])
+def test_what_a_png_takes_when_decoded_decides_by_its_header(tmp_path, monkeypatch, colour, interlaced):
+    def decode(*_):
+        pytest.fail("it was decoded")
+
+    monkeypatch.setattr(Image.Image, "load", decode)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
+    kind, more = (int(colour[0]), TRANSPARENT[int(colour[0])]) if isinstance(colour, str) else (colour, ())
+    side = 8945 if colour == 0 else 6330  # just above 80 million pixels of grey, 40 million of all others
+    for depth in (8,) if kind == 3 else (8, 16):
+        (tmp_path / "image.png").write_bytes(png(side, kind, depth, interlaced=interlaced, more=more))
+        assert refusal(tmp_path / "image.png") is RefusalReason.TOO_LARGE
+    (tmp_path / "image.png").write_bytes(png(8940, 6, 8))
+    assert refusal(tmp_path / "image.png") is RefusalReason.TOO_LARGE
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_what_a_jpeg_takes_when_decoded_decides_by_its_header(tmp_path, mode):
+    file = io.BytesIO()
+    Image.new(mode, (64, 64)).save(file, "JPEG")
+    head = bytearray(file.getvalue())
+    at = head.index(b"\xff\xc0") + 5
+    head[at : at + 4] = struct.pack(">HH", 8940, 8940)
+    (tmp_path / "image.jpg").write_bytes(head)
+    assert refusal(tmp_path / "image.jpg") is RefusalReason.TOO_LARGE
+
+
+PEAK = """import resource, sys
+from covid_monai.readers.radiograph import read_radiograph
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+read_radiograph(sys.argv[1])
+print(peak() - before)"""
+
+
+@pytest.mark.slow
+def test_the_largest_image_with_transparency_is_read_in_bounded_memory(tmp_path):
+    pixels = np.zeros((6320, 6320, 4), np.uint8)
+    pixels[...] = (np.arange(6320) % 200)[:, None, None]
+    pixels[..., 2] -= pixels[..., 2] // 20  # a tint: all three samples are weighted
+    pixels[..., 3] = 200
+    Image.fromarray(pixels).save(tmp_path / "image.png", compress_level=1)
+    command = [sys.executable, "-c", PEAK, tmp_path / "image.png"]
+    assert float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) < 420  # MiB
+
+
+def many_scans(count):
+    """A small progressive JPEG whose last scan is repeated."""
+    file = io.BytesIO()
+    Image.fromarray(picture(640, 640)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * (count - data.count(b"\xff\xda")) + data[-2:]
+
+
+def test_a_jpeg_of_many_scans_is_not_decoded(tmp_path):
+    most = 800_000_000 // 640**2
+    (tmp_path / "image.jpg").write_bytes(many_scans(20))
+    assert read_radiograph(tmp_path / "image.jpg")[0].shape == (1, 640, 640)
+    (tmp_path / "image.jpg").write_bytes(many_scans(most + 1))
+    with pytest.raises(UnreadableImage, match=r"image\.jpg.*scans.*Save it again"):
+        read_radiograph(tmp_path / "image.jpg")
+
+
+def test_ancillary_chunks_that_inflate_are_not_kept(tmp_path):
+    bomb = zlib.compress(bytes(200 << 20))
+    for kind, head in ((b"zTXt", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0"), (b"iCCP", b"a\0\0")):
+        (tmp_path / "image.png").write_bytes(png(100, 0, 8, more=[(kind, head + bomb)]))
+        peak = tracemalloc_peak(tmp_path / "image.png")
+        assert peak < 10 << 20, kind
+
+
+def tracemalloc_peak(path):
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(RefusedImage, UnreadableImage):
+            read_radiograph(path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_exif_tags_that_share_one_large_value_are_not_read(tmp_path):
+    size = 1 << 20
+    entries = [struct.pack("<HHII", tag, 7, size, 0) for tag in range(2000)]
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    tiff = b"II*\0\x08\0\0\0" + directory
+    exif = [(b"eXIf", tiff + bytes(size))]
+    (tmp_path / "image.png").write_bytes(png(100, 0, 8, more=exif))
+    with pytest.raises(UnreadableImage, match="EXIF"):
+        read_radiograph(tmp_path / "image.png")
+    assert tracemalloc_peak(tmp_path / "image.png") < 10 << 20
 
 
 def test_blank_and_animated(tmp_path):

@@ -36,17 +36,18 @@ def grey_from_rgb(rgb: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedintege
     >>> grey_from_rgb(np.full((2, 2, 3), 200, np.uint8))[0]
     array([200, 200], dtype=uint8)
     """
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     if has_equal_channels(rgb):
-        return red.copy()
+        return rgb[..., 0].copy()
     off_tint, tint = _measure_colour(rgb)
     if off_tint > MAX_OFF_TINT_FRACTION or tint > MAX_TINT:
         measured = f"{format_percent(off_tint, 0)} of it has other hues, saturation {format_percent(tint, 0)}"
         message = f"This is a colour image ({measured}); a grey radiograph was expected."
         raise RefusedImage(RefusalReason.COLOUR, message)
-    weights = (np.uint32(19595), np.uint32(38470), np.uint32(7471))  # sum to 65536: fits 32 bits for uint16
-    total = sum(c.astype(np.uint32) * w for c, w in zip((red, green, blue), weights, strict=True))
-    return ((total + np.uint32(0x8000)) >> np.uint32(16)).astype(rgb.dtype)
+    weights = np.array((19595, 38470, 7471), np.uint32)  # sum to 65536: fits 32 bits for uint16
+    grey = np.empty(rgb.shape[:2], rgb.dtype)
+    for row, samples in zip(grey, rgb, strict=True):  # the whole image would take 12 bytes a pixel
+        row[:] = (samples @ weights + np.uint32(0x8000)) >> np.uint32(16)
+    return grey
 
 
 def _measure_colour(rgb: NDArray[np.unsignedinteger]) -> tuple[float, float]:
