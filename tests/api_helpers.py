@@ -20,7 +20,7 @@ from PIL import Image
 
 from covid_monai.api.application import create_api
 from covid_monai.api.problems import KINDS
-from covid_monai.api.server import ServiceSettings, address_of, listen
+from covid_monai.api.server import ServiceSettings, address_of, listen, server_config
 from covid_monai.api.uploads import MIB, Limits, MemoryBudget
 from covid_monai.core.vocabulary import RESEARCH_USE
 
@@ -32,7 +32,7 @@ SETTINGS = ServiceSettings(limits=LIMITS, body_seconds=2.0)
 @contextmanager
 def serving(app):
     """Serve an application in a thread; gives the address."""
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+    server = uvicorn.Server(server_config(app))
     with listen("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

@@ -22,6 +22,7 @@ A file that is refused or cannot be read gets a record with its reason, and the 
 Such a file never stops the others, and it is never "normal". Problems with the request itself are
 `application/problem+json` (RFC 9457).
 """
+NO_KEY: dict[str, Any] = {"security": []}
 _PREFIX = "#/components/schemas/"
 _FILE = {"type": "string", "format": "binary"}
 
@@ -45,15 +46,27 @@ def request_body(*, single: bool) -> dict[str, Any]:
 def problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
     """Describe the `responses` of an operation that may end in these problems."""
     content = {MEDIA_TYPE: {"schema": _reference(Problem)}}
-    return {KINDS[kind].status: {"description": KINDS[kind].title, "content": content} for kind in kinds}
+    titles: dict[int | str, list[str]] = {}
+    for kind in kinds:
+        titles.setdefault(KINDS[kind].status, []).append(KINDS[kind].title)
+    return {status: {"description": ". ".join(found), "content": content} for status, found in titles.items()}
 
 
-def describe(api: FastAPI) -> dict[str, Any]:
-    """Return FastAPI's description with the schemas that `request_body` and `problems` refer to."""
+def describe(api: FastAPI, *, needs_key: bool) -> dict[str, Any]:
+    """Return FastAPI's description with the schemas that `request_body` and `problems` refer to.
+
+    Args:
+        api: The application.
+        needs_key: Whether operations need an API key, all but those that are described with `NO_KEY`.
+    """
     description = FastAPI.openapi(api)
     models = [(model, "validation") for model in (Problem, Reference, DicomJsonInstance)]
     _, schemas = models_json_schema(models, ref_template=_PREFIX + "{model}")  # type: ignore[arg-type]
     description["components"]["schemas"] |= schemas["$defs"]
+    if needs_key:
+        schemes = {scheme: {"type": "http", "scheme": scheme} for scheme in ("bearer", "basic")}
+        description["components"]["securitySchemes"] = schemes
+        description["security"] = [{scheme: []} for scheme in schemes]
     return description
 
 

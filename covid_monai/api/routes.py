@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from covid_monai import __version__
 from covid_monai.api.engine import Engine
-from covid_monai.api.openapi import problems, request_body
+from covid_monai.api.openapi import NO_KEY, problems, request_body
 from covid_monai.api.problems import KINDS, ProblemError, invalid
 from covid_monai.api.request_body import Fetch, body_of_type, read_body
 from covid_monai.api.schemas import (
@@ -28,9 +28,11 @@ from covid_monai.api.uploads import MemoryBudget, Upload, unpack_all
 from covid_monai.inference.prediction import Prediction
 
 Result = TypeVar("Result")
+_PUBLIC_PROBLEMS = ("bad-host", "other-host", "other-origin")
+_ACCESS_PROBLEMS = (*_PUBLIC_PROBLEMS, "no-key", "too-many-requests")
 _BODY_PROBLEMS = (
-    *("malformed", "address-not-allowed", "too-slow", "too-large", "unsupported-type", "other-host"),
-    *("invalid", "unexpected", "archive", "archive-too-slow", "busy"),
+    *("malformed", "address-not-allowed", "too-slow", "too-large", "unsupported-type", *_ACCESS_PROBLEMS),
+    *("invalid", "unexpected", "archive", "archive-too-slow", "busy", "decoder"),
 )
 _BINARY = {"type": "string", "format": "binary"}
 
@@ -115,7 +117,6 @@ def _context(request: Request) -> ApiContext:
 
 Context = Annotated[ApiContext, Depends(_context)]
 router = APIRouter()
-_OTHER_HOST = problems("other-host")
 _REPORT_TYPES = {kind: {"schema": _BINARY} for kind in ("application/pdf", "application/dicom")}
 
 
@@ -148,7 +149,7 @@ async def report(request: Request, context: Context, form: ReportForm = ReportFo
     return await context.in_thread(context.report, upload, form)
 
 
-@router.get("/v1/model", responses=_OTHER_HOST, tags=["service"])
+@router.get("/v1/model", responses=problems(*_ACCESS_PROBLEMS), tags=["service"])
 async def model(context: Context) -> ModelAnswer:
     """Describe the model, how it decides, and the limits of a request."""
     classifier = context.engine.classifier
@@ -166,13 +167,18 @@ async def model(context: Context) -> ModelAnswer:
     )
 
 
-@router.get("/health", responses=_OTHER_HOST, tags=["service"])
+@router.get("/health", responses=problems(*_PUBLIC_PROBLEMS), openapi_extra=NO_KEY, tags=["service"])
 async def live() -> Health:
     """Tell that the process answers."""
     return Health(status="live")
 
 
-@router.get("/health/ready", responses={503: {"model": Health}, **_OTHER_HOST}, tags=["service"])
+@router.get(
+    "/health/ready",
+    responses={503: {"model": Health}, **problems(*_PUBLIC_PROBLEMS)},
+    openapi_extra=NO_KEY,
+    tags=["service"],
+)
 async def ready(context: Context, response: Response) -> Health:
     """Tell whether one more request would be served now; the status is 503 if not."""
     if context.engine.has_place():

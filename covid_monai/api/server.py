@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import gc
-import ipaddress
 import signal
 import socket
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 import uvicorn
 from fastapi import FastAPI
 
+from covid_monai.api.access import Access
 from covid_monai.api.uploads import MIB, Limits
 
 _STOP_SECONDS = 20
@@ -26,7 +26,7 @@ class ServiceSettings:
     body_seconds: float = 120.0  # for one body to arrive
     fetch_seconds: float = FETCH_SECONDS  # for one image from an archive
     dicomweb_roots: tuple[str, ...] = ()  # images may be fetched from these; empty switches fetching off
-    loopback: bool = True  # whether it listens on loopback, and answers only to the names of loopback
+    access: Access = field(default_factory=Access)
 
     def __post_init__(self) -> None:
         if self.dicomweb_roots:  # checked here, before a model is loaded
@@ -34,18 +34,6 @@ class ServiceSettings:
 
             for root in self.dicomweb_roots:
                 connection_to(root, seconds=self.fetch_seconds)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address or name can be reached from this machine only.
-
-    >>> is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0"), is_loopback("pacs.example")
-    (True, True, False, False)
-    """
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -77,6 +65,19 @@ def _return_freed_memory() -> None:
         ctypes.CDLL(None).mallopt(m_mmap_threshold, MIB)
 
 
+def server_config(app: FastAPI) -> uvicorn.Config:
+    """Return the settings of the web server."""
+    return uvicorn.Config(
+        app,
+        log_config=None,  # `covid_monai.core.json_log` has configured the log
+        access_log=False,  # `guard.Guard` writes a line that names nobody
+        server_header=False,
+        proxy_headers=False,  # anybody on this machine could name any client in X-Forwarded-For
+        limit_concurrency=_MAX_CONNECTIONS,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+
+
 def run(app: FastAPI, listening: socket.socket) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way then have 20 seconds to finish.
 
@@ -86,15 +87,7 @@ def run(app: FastAPI, listening: socket.socket) -> None:
     # `MemoryBudget` collects garbage when memory is short. Without the loaded modules to search, this takes
     # microseconds instead of 0.15 s.
     gc.freeze()
-    config = uvicorn.Config(
-        app,
-        log_config=None,  # `covid_monai.core.json_log` has configured the log
-        access_log=False,  # `application.Guard` writes a line that names nobody
-        server_header=False,
-        limit_concurrency=_MAX_CONNECTIONS,
-        timeout_graceful_shutdown=_STOP_SECONDS,
-    )
     # uvicorn raises the signal again when it has ended, which would make an ordered stop look like a crash.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listening])
+    uvicorn.Server(server_config(app)).run(sockets=[listening])

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from fastapi import FastAPI
-from nicegui import ui
+from nicegui import core, ui
 from nicegui.events import KeyEventArguments
 
+from covid_monai.api.access import Access
 from covid_monai.api.application import create_api
 from covid_monai.api.server import ServiceSettings
 from covid_monai.app.evaluation import evaluation_of
@@ -28,11 +29,12 @@ _TABS = {
 }
 
 
-def create_app(context: AppContext, *, loopback: bool) -> FastAPI:
+def create_app(context: AppContext, access: Access) -> FastAPI:
     """Create the application: the page at /, and the REST service beside it, with one memory budget."""
-    settings = ServiceSettings(limits=context.limits, loopback=loopback)
+    settings = ServiceSettings(limits=context.limits, access=access)
     app = create_api(context.model.engine, settings, context.budget)
     heatmap_viewer.add_route(app)
+    core.sio.eio.cors_allowed_origins = []  # no header allows another origin anything; `Guard` checks origins
     for model in context.models.values():  # read once, before the event loop has visitors that wait
         evaluation_of(model)
         model_card(model.bundle)

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from covid_monai.bundle.shipped import find_bundle
 from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, option
-from covid_monai.cli.serve import FetchSecondsOption, HostOption, MaxUploadOption, PortOption, run_announced
+from covid_monai.cli.serve import (
+    ApiKeyFileOption,
+    FetchSecondsOption,
+    HostOption,
+    MaxUploadOption,
+    PortOption,
+    PublicUrlOption,
+    RequestsPerMinuteOption,
+    read_access,
+    run_announced,
+)
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 
@@ -26,11 +36,14 @@ def app(
     max_upload_mib: MaxUploadOption = 64,
     device: DeviceOption = None,
     backend: BackendOption = None,
+    public_url: PublicUrlOption = None,
+    api_key_file: ApiKeyFileOption = None,
+    requests_per_minute: RequestsPerMinuteOption = None,
 ) -> None:
     """Show the page in the browser: images, probabilities, decision, heat map, reports.
 
-    Uploads stay in memory. The page has no login: everybody who can reach the address can use it. Programs
-    find the service of `covid-monai serve` at the same address.
+    Uploads stay in memory. Without --api-key-file, everybody who can reach the address can use the page.
+    Programs find the service of `covid-monai serve` at the same address.
 
     Exit code: 0 after Ctrl-C, 2 for wrong usage.
     """
@@ -43,12 +56,13 @@ def app(
     with require_extra("app"):
         import nicegui  # noqa: F401
 
-    from covid_monai.api.server import is_loopback, listen
+    from covid_monai.api.server import listen
     from covid_monai.api.uploads import Limits
     from covid_monai.app.server import create_app
     from covid_monai.app.session import AppContext
     from covid_monai.core.json_log import log_as_json
 
+    access = read_access(host, public_url, api_key_file, requests_per_minute)
     with listen(host, port) as listening, ExitStack() as stack:
         models: dict[str, ServedModel] = {}
         for place in folders:
@@ -58,9 +72,9 @@ def app(
         hosts = frozenset(url_host or ())
         context = AppContext(models, limits, folder and folder.resolve(), allow_urls, hosts, fetch_seconds)
         log_as_json()
-        page = create_app(context, loopback=is_loopback(host))
+        page = create_app(context, access)
         words = "Open {0} in a browser; Ctrl-C ends the page. Programs: {0}/docs."
-        run_announced(page, listening, words, loopback=is_loopback(host))
+        run_announced(page, listening, words, access)
 
 
 def _load(

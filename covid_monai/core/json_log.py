@@ -19,7 +19,7 @@ EVENT_LOGGERS = ("covid_monai.worker", "covid_monai.api", "covid_monai.pacs", __
 # Fields that a caller may give in the argument `extra`.
 FIELDS = (
     *("archive", "job", "instance", "reason", "stage", "count", "seconds", "position", "address", "signal"),
-    *("psi", "method", "route", "status", "rules"),
+    *("psi", "method", "route", "status", "rules", "caller"),
 )
 
 

@@ -13,6 +13,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from covid_monai.api.access import Access
 from covid_monai.api.engine import Engine
 from covid_monai.api.uploads import MIB, Limits
 from covid_monai.app.server import create_app
@@ -28,7 +29,7 @@ def test_rest_and_page_share_one_memory_budget(classifier):
     limits = Limits(2 * MIB, max_total_bytes=2 * MIB, max_held_bytes=3 * MIB)
     context = AppContext({"model": ServedModel("model", Bundle(SHIPPED), engine)}, limits)
     head = f"Content-Type: application/dicom\r\nContent-Length: {2 * MIB}"
-    with serving(create_app(context, loopback=True)) as url:
+    with serving(create_app(context, Access())) as url:
 
         def drop(size):
             path = re.search(r"/_covid_monai/[0-9a-f-]{36}/\d+", requests.get(url, timeout=60).text)[0]

@@ -4,18 +4,20 @@ import sys
 
 import pytest
 
+from covid_monai.api.access import Access
+
 
 @pytest.fixture
 def started(run, bundle, monkeypatch):
     """Run the command up to the moment when it would serve; gives its outcome and what was to be served."""
     served = {}
 
-    def create(context, *, loopback):
-        served.update(context=context, loopback=loopback)
+    def create(context, access):
+        served.update(context=context, access=access)
         return "page"
 
-    def announce(page, listening, words, *, loopback):
-        served.update(page=page, port=listening.getsockname()[1], words=words, announced=loopback)
+    def announce(page, listening, words, access):
+        served.update(page=page, port=listening.getsockname()[1], words=words, announced=access)
 
     monkeypatch.setattr("covid_monai.app.server.create_app", create)
     monkeypatch.setattr("covid_monai.cli.app.run_announced", announce)
@@ -32,7 +34,7 @@ def test_the_page_gets_one_model_and_is_reached_from_this_machine_only(started, 
     assert code == 0
     assert list(context.models) == [f"{bundle.name} {bundle.metadata['version']}"]
     assert context.model.bundle.root == bundle.root
-    assert (served["page"], served["loopback"], served["announced"]) == ("page", True, True)
+    assert (served["page"], served["access"], served["announced"]) == ("page", Access(), Access())
     assert served["port"] > 0
     assert "{0}/docs" in served["words"]
     assert (context.folder, context.allow_urls, context.url_hosts) == (None, False, frozenset())
@@ -46,7 +48,7 @@ def test_limits_folder_and_addresses_are_those_that_were_given(started, tmp_path
     assert context.folder == tmp_path.resolve()
     assert (context.allow_urls, context.url_hosts) == (True, {"pacs.example", "b.example"})
     assert (context.limits.max_file_bytes, context.fetch_seconds) == (3 << 20, 7)
-    assert served["loopback"] is False
+    assert served["access"] == served["announced"] == Access(loopback=False)
 
 
 def test_two_models_of_one_name_are_told_apart_by_their_folders(started, bundle):

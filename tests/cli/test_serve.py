@@ -4,9 +4,12 @@ import sys
 
 import pytest
 
+from covid_monai.api.access import Access, ApiKeys
 from covid_monai.api.server import listen
 from covid_monai.cli.serve import run_announced
 from covid_monai.core.vocabulary import RESEARCH_USE
+
+KEY = "0123456789abcdef-planted"
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def test_the_service_is_for_this_machine_and_fetches_nothing_by_default(started)
     assert out.startswith("Serving at http://127.0.0.1:")
     assert RESEARCH_USE in out
     assert "Warning" not in err
-    assert (settings.loopback, settings.dicomweb_roots) == (True, ())
+    assert (settings.access, settings.dicomweb_roots) == (Access(), ())
     assert (settings.limits.max_file_bytes, settings.limits.max_files) == (64 << 20, 200)
     assert served["engine"].max_callers == 64
     assert not served["engine"].has_place() or served["budget"].held == 0
@@ -59,6 +62,9 @@ def test_limits_and_roots_are_those_that_were_given(started):
         (("--max-files", "0"), "--max-files"),
         (("--fetch-seconds", "0"), "--fetch-seconds"),
         (("--host", "192.0.2.1"), "--host"),
+        (("--public-url", "https://images.example/covid"), "without a path"),
+        (("--api-key-file", "no-such-file"), "no-such-file"),
+        (("--requests-per-minute", "0"), "--requests-per-minute"),
     ],
 )
 def test_wrong_usage_is_told_before_the_model_is_loaded(started, monkeypatch, options, words):
@@ -76,14 +82,44 @@ def test_the_missing_extra_is_named(started, monkeypatch, package):
     assert "pip install 'covid-monai[service]'" in err
 
 
-@pytest.mark.parametrize("loopback", [True, False])
-def test_who_can_be_reached_by_others_is_warned(monkeypatch, capsys, loopback):
+def test_names_keys_and_the_rate_are_those_that_were_given(started, tmp_path):
+    keys = tmp_path / "keys"
+    keys.touch(mode=0o600)
+    keys.write_text(f"ward: {KEY}\n")
+    options = ("--api-key-file", keys, "--requests-per-minute", 5, "--public-url", "https://a.example")
+    (code, _, err), served = started(*options)
+    assert (code, served) == (2, {})
+    assert KEY not in err
+    keys.write_text(f"ward:{KEY}\n")
+    (code, _, _), served = started(*options, "--public-url", "http://b.example:81/")
+    access = served["settings"].access
+    assert code == 0
+    assert access.loopback
+    assert access.public_urls == ("https://a.example", "http://b.example:81/")
+    assert access.requests_per_minute == 5
+    assert access.keys.name_of(f"Bearer {KEY}") == "ward"
+
+
+@pytest.mark.parametrize(
+    ("access", "words"),
+    [
+        (Access(), ""),
+        (Access(loopback=False), "Warning: other machines can reach this service, and it has no login."),
+        (
+            Access(loopback=False, keys=ApiKeys({"ward": KEY})),
+            "Warning: other machines can reach this service, and images and API keys travel unencrypted.",
+        ),
+    ],
+    ids=["loopback", "no-key", "key"],
+)
+def test_who_can_be_reached_by_others_is_warned(monkeypatch, capsys, access, words):
     served = []
     monkeypatch.setattr("covid_monai.api.server.run", lambda *arguments: served.append(arguments))
     with listen("127.0.0.1", 0) as listening:
-        run_announced("app", listening, "Open {0}; {0}/docs.", loopback=loopback)
+        run_announced("app", listening, "Open {0}; {0}/docs.", access)
         port = listening.getsockname()[1]
         assert served == [("app", listening)]
     out, err = capsys.readouterr()
     assert out == f"Open http://127.0.0.1:{port}; http://127.0.0.1:{port}/docs. {RESEARCH_USE}\n"
-    assert ("other machines can reach this service, and it has no login" in err) is not loopback
+    assert err.startswith(words)
+    assert bool(err) is bool(words)

@@ -2,7 +2,13 @@
 
 import pytest
 
-from covid_monai.core.request_origin import host_name, is_foreign_page, is_loopback_name, joined_headers
+from covid_monai.core.request_origin import (
+    host_name,
+    is_foreign_page,
+    is_loopback_name,
+    joined_headers,
+    normal_origin,
+)
 
 LOOPBACK = ("localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:8501", "127.9.9.9", "[::1]", "[::1]:65535")
 ELSEWHERE = (
@@ -68,14 +74,17 @@ def test_no_other_host_is_taken_for_loopback(host):
         {"sec-fetch-site": "same-origin"},
         {"origin": "http://localhost:8501"},
         {"origin": "HTTP://LOCALHOST:8501", "sec-fetch-site": "same-origin"},
-        {"origin": "https://localhost:8501"},  # a proxy in front of us speaks TLS
-        {"host": "pacs.example", "origin": "https://pacs.example"},
-        {"host": "pacs.example:443", "origin": "https://pacs.example"},
+        {"host": "pacs.example", "origin": "http://pacs.example"},
+        {"host": "pacs.example", "origin": "https://images.example"},  # a proxy in front of us speaks TLS
+        {"host": "pacs.example", "origin": "https://IMAGES.example:443"},
+        {"host": "[0:0::1]:80", "origin": "http://[::1]"},
         {"host": "[::1]:80", "origin": "http://[::1]"},
     ],
 )
 def test_programs_and_our_own_pages_are_not_foreign(headers):
-    assert not is_foreign_page({"host": "localhost:8501"} | headers)
+    assert not is_foreign_page(
+        {"host": "localhost:8501"} | headers, {normal_origin("https://images.example")}
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,6 +98,7 @@ def test_programs_and_our_own_pages_are_not_foreign(headers):
                 *("http://localhost", "http://localhost:8501.evil.example", "http://evil@localhost:8501"),
                 *("file://", "chrome-extension://abc", "ws://localhost:8501", "http://localhost:8501/"),
                 *("http://localhost:8501,http://evil.example", "http://[::1", "localhost:8501"),
+                *("https://localhost:8501", "http://images.example", "https://images.example:8501"),
             )
         ),
         {"origin": "http://localhost:8501", "sec-fetch-site": "cross-site"},
@@ -96,7 +106,7 @@ def test_programs_and_our_own_pages_are_not_foreign(headers):
     ],
 )
 def test_pages_of_other_origins_are_foreign(headers):
-    assert is_foreign_page({"host": "localhost:8501"} | headers)
+    assert is_foreign_page({"host": "localhost:8501"} | headers, {normal_origin("https://images.example")})
 
 
 def test_several_values_of_one_header_are_all_seen():
