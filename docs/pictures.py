@@ -52,6 +52,7 @@ def make_run() -> None:
     if not (run / "models" / "calibration.json").exists():
         configs = f"['{BUNDLE}/configs/train.yaml','configs/experiments/demo.yaml']"
         settings = ["--output_dir", str(run), "--cache_dir", str(WORK / "cache"), "--max_epochs", "24"]
+        settings += ["--run_name", RUN_NAME]
         call("monai.bundle", "run", "training", "--config_file", configs, *datalist, *settings)
     if not (run / "evaluation" / "report.html").exists():
         call("covid_monai", "evaluate", "--bundle", str(run), *datalist, "--output", str(run / "evaluation"))

@@ -4,9 +4,22 @@ import numpy as np
 from scipy.special import softmax
 
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
+from covid_monai.evaluation.report.gallery import image_uri, overlay_uri
+from covid_monai.evaluation.shortcuts.saliency import summarise_lung_share, summarise_randomisation
 
 NAMES = ("normal", "pneumonia", "covid")
 FEW = {"resamples": 100}
+PROVENANCE = {
+    "model": {"name": "covid_cxr_classification", "version": "0.1.0"},
+    "datalist": "datalist.json",
+    "datalist_digest": "sha256:aa",
+    "command": "covid-monai evaluate",
+}
+CONTROLS = {
+    "sentence": "With the lungs hidden it still reaches AUROC 0.91: it does not need them.",
+    "shortcut": True,
+    "rows": [{"input": "lungs hidden", "auroc": {"value": 0.91, "low": 0.85, "high": 0.95}}],
+}
 
 
 def rows(n, *, names=NAMES, split="test", seed=0, sharpness=1.5):
@@ -38,3 +51,35 @@ def predictions(labels, probabilities, patients):
     ages = np.full(n, np.nan)
     texts = (images, splits, np.asarray(patients).astype(str), empty, empty, empty)
     return PredictionTable(NAMES, *texts, ages, np.asarray(labels), np.asarray(probabilities))
+
+
+def make_rows(split, n, *, names=NAMES, source=lambda _label, i: f"hospital {i % 2}", seed=0, patient=None):
+    """Yield rows of `predictions.csv` with the texts that a reader knows."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        label = i % len(names)
+        weights = np.exp(2 * rng.normal(size=len(names)) + 4 * np.eye(len(names))[label])
+        yield {
+            "image": f"{split}/{i}.png",
+            "split": split,
+            "patient": patient or f"{split}-{i // len(names)}",
+            "source": source(label, i // len(names)),
+            "label": label,
+            "probabilities": weights / weights.sum(),
+        }
+
+
+def make_explanation(names=NAMES):
+    """Heat maps as `evaluate_heatmaps` returns them, with one wrong case in the gallery."""
+    image, heat = np.linspace(0, 1, 4096).reshape(64, 64), np.eye(64)
+    region = heat > -1
+    shares, patients = [0.4, 0.6, 0.7, 0.5], list("abcd")
+    case = {"image": "folder/very/long/path/image.png", "truth": names[0], "decision": names[1]}
+    case |= {"probability": 0.9, "right": False, "picture": image_uri(image)}
+    return {
+        "layer": "layer4",
+        "grid": [4, 4],
+        "gallery": [case | {"heatmap": overlay_uri(image, heat, region)}],
+        "saliency": summarise_lung_share(shares, [0.4] * 4, [0, 0, 1, 1], patients, names),
+        "randomisation": summarise_randomisation([None, (0.1, 0.2), (0.0, 0.1)], list("abc"), draws=1),
+    }

@@ -17,6 +17,7 @@ def evaluate(
     bundle: BundleOption = None,
     dataset_dir: Annotated[Path | None, option("evaluate.dataset_dir")] = None,
     device: DeviceOption = None,
+    log_images: Annotated[bool, option("evaluate.log_images")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score a bundle on the test split of a datalist.
@@ -46,19 +47,28 @@ def evaluate(
         print_json(metrics)
     else:
         _print_summary(metrics, output)
-    _log(metrics["test"], output, folder)
+    _log(metrics, output, bundle=folder, with_names=log_images)
 
 
-def _log(test: Mapping[str, Any], output: Path, bundle: Path) -> None:
+def _log(metrics: dict[str, Any], output: Path, *, bundle: Path, with_names: bool) -> None:
     """Put the report into the MLflow run of the training, where there is one."""
     from covid_monai.evaluation.metrics.classification_metrics import HEADLINE_METRICS
+    from covid_monai.evaluation.metrics.prediction_table import read_predictions
+    from covid_monai.evaluation.report.report_without_names import remove_names
 
     try:
-        from covid_monai.training.tracking import log_evaluation
+        from covid_monai.training.tracking import log_evaluation, read_run_id
     except ImportError:  # mlflow comes with the extra `train`
         return
+    if read_run_id(bundle) is None:
+        return
+    if with_names:
+        page = (output / "report.html").read_text(encoding="utf-8")
+    else:
+        metrics, page = remove_names(metrics, read_predictions(output / "predictions.csv"))
+    files = {"report.html": page, "metrics.json": json.dumps(metrics, indent=2, ensure_ascii=False)}
+    test = metrics["test"]
     values = {name: test[name]["value"] for name in HEADLINE_METRICS if test[name]["value"] is not None}
-    files = [output / "report.html", output / "metrics.json"]  # predictions.csv names patients
     if log_evaluation(files, bundle_root=bundle, metrics=values):
         typer.echo("MLflow: report and metrics are in the run of the training", err=True)
 

@@ -109,6 +109,7 @@ def _run_folds(
         logger.info("%s: fold %s (%d of %d), %s", folder.name, run.name, number, len(folds), left)
         if run in waiting:
             own = {"datalist": str(datalist), "output_dir": str(run), "resume": True}
+            own["run_name"] = f"{folder.name}, fold {run.name}"
             run_workflow(configs, workflow_type="train", settings={**settings, **own})
             _score(run, datalist)
     return runs

@@ -1,6 +1,7 @@
 """The folder of one training run: a bundle with the best weights, and the state to continue from."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from covid_monai.bundle.bundle import save_checkpoint
 from covid_monai.bundle.composed_config import composed_config, fill_in_values, is_plain
 
 logger = logging.getLogger(__name__)
+_NOT_LOGGED = "(not logged)"
+_PUBLIC = (None, "imagenet")  # values of settings that otherwise hold a path
+_PATH_IN_EXPRESSION = re.compile(r"""(["'])[^"']*[/\\].*?\1""")
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class RunSettings:
             parser resolves an id when it is used for the first time.
         digests: Digests of what the settings only name, such as the datalist.
         may_differ: Ids that a resumed run need not share with its first part.
+        not_logged: Ids of paths, which can name a person.
     """
 
     resolved_ids: Mapping[str, Any]
     digests: Mapping[str, str]
     may_differ: Sequence[str]
+    not_logged: Sequence[str]
 
     def values(self) -> dict[str, Any]:
         """Return all settings that are numbers, words, switches, empty, or lists of these."""
@@ -42,10 +48,36 @@ class RunSettings:
         """Return the settings that a resumed run must share with its first part."""
         return {key: value for key, value in self.values().items() if key not in self.may_differ}
 
-    def config(self) -> dict[str, Any]:
-        """Return the whole config, with the values of references and expressions where they are plain."""
-        config = fill_in_values(composed_config(self.resolved_ids), self.resolved_ids)
-        return {**config, **self.digests}
+    def logged_values(self) -> dict[str, Any]:
+        """Return the settings that cannot name a person: all but paths."""
+        return self._without_paths(self.values())
+
+    def logged_config(self) -> dict[str, Any]:
+        """Return the whole config without paths and records.
+
+        References and expressions are replaced by their values where these are plain.
+        """
+        plain = {key: value for key, value in self.resolved_ids.items() if is_plain(value)}
+        config = fill_in_values(composed_config(self.resolved_ids), self._without_paths(plain))
+        return {key: self._hide_paths(value, key) for key, value in config.items()} | dict(self.digests)
+
+    def _without_paths(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in values.items() if self._hide_paths(value, key) == value}
+
+    def _hide_paths(self, value: Any, item_id: str = "") -> Any:
+        """Replace each text that is a path; whatever holds a separator counts as one, except a class name."""
+        if item_id in self.not_logged:
+            return value if value in _PUBLIC else _NOT_LOGGED
+        if isinstance(value, dict):
+            is_record = not value.keys().isdisjoint(("image", "patient")) and "_target_" not in value
+            return _NOT_LOGGED if is_record else {key: self._hide_paths(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self._hide_paths(each) for each in value]
+        if not isinstance(value, str) or value in self.resolved_ids.get("class_names", ()):
+            return value
+        is_expression = value.startswith("$")
+        is_path = _PATH_IN_EXPRESSION.search(value) if is_expression else "/" in value or "\\" in value
+        return _NOT_LOGGED if is_path else value
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

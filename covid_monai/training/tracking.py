@@ -1,6 +1,7 @@
 """One MLflow run per training: settings, data, curves, figures, weights, environment.
 
-The only module that imports mlflow.
+Nothing that is logged names a patient, a file or a folder, because many people may read the store. The only
+module that imports mlflow.
 """
 
 import atexit
@@ -8,7 +9,8 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -26,6 +28,7 @@ from monai.handlers import MLFlowHandler
 from sklearn.metrics import confusion_matrix
 
 from covid_monai.bundle import Bundle
+from covid_monai.core.atomic_files import PRIVATE_FILE, make_private_folder
 from covid_monai.core.errors import first_line
 from covid_monai.core.sigint import defer_sigint
 from covid_monai.core.vocabulary import RESEARCH_USE
@@ -52,11 +55,12 @@ class RunTracker(MLFlowHandler):
     `log_results` has not closed when the process ends is marked as failed. Only the first process logs.
 
     Args:
-        folder: Run folder; its name is the name of the run.
+        folder: Run folder, which keeps the id of the run.
         bundle: Bundle that is trained; its name is the name of the experiment.
-        settings: Settings of the run, logged as parameters.
-        datalist: Datalist of the run. Its counts are logged; the file, which names patients, is not.
+        settings: Settings of the run; those that are no path are logged as parameters.
+        datalist: Datalist of the run. Its counts and digest are logged; its path and records are not.
         evaluator: Evaluator that has the validation metrics.
+        name: Name of the run in MLflow; None takes the time of its start.
     """
 
     folder: Path
@@ -64,11 +68,14 @@ class RunTracker(MLFlowHandler):
     settings: RunSettings
     datalist: Datalist
     evaluator: Any
+    name: str | None = None
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
         if idist.get_rank() == 0:  # several processes would create the database at the same time
-            super().__init__(experiment_name=self.bundle.name, run_name=self.folder.resolve().name)
+            _make_private_store()
+            name = self.name or time.strftime("%Y-%m-%d %H:%M:%S")
+            super().__init__(experiment_name=self.bundle.name, run_name=str(name))
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer; list this handler after those that restore and save the run."""
@@ -133,13 +140,13 @@ class RunTracker(MLFlowHandler):
         return run
 
     def _log_settings(self, run_id: str) -> None:
-        self._log_params(self.settings.values())
+        self._log_params(self.settings.logged_values())
         for split, counts in self.datalist.counts().items():
             self._log_params({f"{split}/{name}": count for name, count in counts.items()})
-        path, digest = self.datalist.path, self.datalist.digest[:36]
-        data = Dataset(name=path.stem, digest=digest, source_type="local", source=str(path.resolve()))
+        digest = self.datalist.digest[:36]
+        data = Dataset(name="datalist", digest=digest, source_type="local", source="(not logged)")
         self.client.log_inputs(run_id, [DatasetInput(data)])
-        config = yaml.safe_dump(self.settings.config(), sort_keys=False, allow_unicode=True, width=120)
+        config = yaml.safe_dump(self.settings.logged_config(), sort_keys=False, allow_unicode=True, width=120)
         self.client.log_text(run_id, config, "config/train_resolved.yaml")
         self.client.log_text(run_id, _environment(), "environment.txt")
 
@@ -171,24 +178,23 @@ def log_results(bundle: Bundle, scores: ClassificationScores, metrics: Mapping[s
     del _unfinished[run_id]
 
 
-def log_evaluation(files: Sequence[Path], *, bundle_root: Path, metrics: Mapping[str, float]) -> bool:
-    """Add files (`evaluation/`) and metrics (`test/...`) to the MLflow run that trained the bundle.
+def log_evaluation(texts: Mapping[str, str], *, bundle_root: Path, metrics: Mapping[str, float]) -> bool:
+    """Add files (`evaluation/NAME`) and metrics (`test/...`) to the MLflow run that trained the bundle.
 
-    The files must not name patients. Return whether the store has the run; a bundle without it is no error.
+    The files are given by their content, and hold names and images of patients only if the user asks for
+    them. Return whether the store has the run; a bundle without it is no error.
     """
-    run_id = read_run_id(bundle_root)
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_STORE
+    run_id, file = read_run_id(bundle_root), _store_file()
     # A query would make an empty database where there is none.
-    missing_store = uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file()
-    if run_id is None or missing_store:
+    if run_id is None or (file is not None and not file.is_file()):
         return False
-    client = mlflow.MlflowClient(uri)
+    client = mlflow.MlflowClient(_store_uri())
     try:
         client.get_run(run_id)
     except mlflow.MlflowException:
         return False
-    for file in files:
-        client.log_artifact(run_id, str(file), "evaluation")
+    for name, text in texts.items():
+        client.log_text(run_id, text, f"evaluation/{name}")
     for name, value in metrics.items():
         client.log_metric(run_id, f"test/{name}", value)
     return True
@@ -198,6 +204,23 @@ def read_run_id(folder: Path) -> str | None:
     """Return the id of the MLflow run of a run folder; None if it has none."""
     path = folder / _RUN_ID_FILE
     return path.read_text().strip() if path.is_file() else None
+
+
+def _store_uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_STORE
+
+
+def _store_file() -> Path | None:
+    """Return the database of a local store; None for a server."""
+    uri = _store_uri()
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _make_private_store() -> None:
+    """Make database and artifact folder of a local store, so that only the owner can read them."""
+    if file := _store_file():
+        make_private_folder(file.parent / "mlruns")  # where MONAI's handler keeps the artifacts
+        file.touch(mode=PRIVATE_FILE)
 
 
 @atexit.register

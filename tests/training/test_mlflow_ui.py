@@ -27,7 +27,7 @@ def tracked(tmp_path_factory, phantoms, train) -> str:
     uri = f"sqlite:///{folder / 'mlruns.db'}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", uri)
-        train(folder / "first-run", phantoms, max_epochs=3)
+        train(folder / "run", phantoms, max_epochs=3, run_name="first-run")
     return uri
 
 

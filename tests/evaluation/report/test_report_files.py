@@ -9,61 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluation_helpers import CONTROLS, NAMES, PROVENANCE, make_explanation, make_rows
 from sklearn.metrics import roc_auc_score
 
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point, decide
 from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
-from covid_monai.evaluation.report.gallery import image_uri, overlay_uri
 from covid_monai.evaluation.report.report_files import write_report
-from covid_monai.evaluation.shortcuts.saliency import summarise_lung_share, summarise_randomisation
 
-NAMES = ("normal", "pneumonia", "covid")
-PROVENANCE = {
-    "model": {"name": "covid_cxr_classification", "version": "0.1.0"},
-    "datalist": "datalist.json",
-    "datalist_digest": "sha256:aa",
-    "command": "covid-monai evaluate",
-}
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
-def make_rows(split, n, *, names=NAMES, source=lambda _label, i: f"hospital {i % 2}", seed=0, patient=None):
-    rng = np.random.default_rng(seed)
-    for i in range(n):
-        label = i % len(names)
-        weights = np.exp(2 * rng.normal(size=len(names)) + 4 * np.eye(len(names))[label])
-        yield {
-            "image": f"{split}/{i}.png",
-            "split": split,
-            "patient": patient or f"{split}-{i // len(names)}",
-            "source": source(label, i // len(names)),
-            "label": label,
-            "probabilities": weights / weights.sum(),
-        }
-
-
-CONTROLS = {
-    "sentence": "With the lungs hidden it still reaches AUROC 0.91: it does not need them.",
-    "shortcut": True,
-    "rows": [{"input": "lungs hidden", "auroc": {"value": 0.91, "low": 0.85, "high": 0.95}}],
-}
 CONFOUNDING = {"verdict": "No shortcut was found in the data.", "shortcut": False}
-
-
-def make_explanation(names=NAMES):
-    image, heat = np.linspace(0, 1, 4096).reshape(64, 64), np.eye(64)
-    region = heat > -1
-    shares, patients = [0.4, 0.6, 0.7, 0.5], list("abcd")
-    case = {"image": "folder/very/long/path/image.png", "truth": names[0], "decision": names[1]}
-    case |= {"probability": 0.9, "right": False, "picture": image_uri(image)}
-    return {
-        "layer": "layer4",
-        "grid": [4, 4],
-        "gallery": [case | {"heatmap": overlay_uri(image, heat, region)}],
-        "saliency": summarise_lung_share(shares, [0.4] * 4, [0, 0, 1, 1], patients, names),
-        "randomisation": summarise_randomisation([None, (0.1, 0.2), (0.0, 0.1)], list("abc"), draws=1),
-    }
 
 
 def make_report(folder, rows, *, names=NAMES, operating_point=None, provenance=PROVENANCE, **checks):
