@@ -11,6 +11,7 @@ from covid_monai.cli.options import JsonOption, argument, option, print_json, re
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.number_format import format_count
+from covid_monai.core.tables import quote_cell
 
 if TYPE_CHECKING:
     from covid_monai.worker.queue import JobQueue
@@ -123,7 +124,7 @@ def list_dead_letters(config: ConfigOption, as_json: JsonOption = False) -> None
         return
     for letter in letters:
         letter["tries"] = format_count(letter["tries"], "try", "tries")
-        typer.echo("\t".join(map(str, letter.values())))
+        typer.echo("\t".join(str(quote_cell(value)) for value in letter.values()))
     typer.echo(f"{format_count(len(letters), 'dead letter', 'dead letters')}.", err=True)
 
 

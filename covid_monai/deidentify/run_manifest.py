@@ -1,6 +1,5 @@
 """Records of a run, in words that hold no identity, and the crosswalk for the hospital only."""
 
-import csv
 import fcntl
 import json
 from collections import Counter
@@ -10,12 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, TextIO
 
-from covid_monai.core.atomic_files import (
-    make_private_folder,
-    open_private,
-    replace_atomically,
-    write_text_atomically,
-)
+from covid_monai.core.atomic_files import make_private_folder, open_private, write_text_atomically
+from covid_monai.core.tables import read_rows, write_table
 from covid_monai.deidentify.rules import DECISIONS
 
 MANIFEST = "deidentification.json"
@@ -176,14 +171,14 @@ def write_crosswalk(path: Path, files: Iterable[InputFile]) -> None:
     rows = {}
     if path.exists():
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = {row["old_path"]: row for row in csv.DictReader(file)}
+            header, *lines = [cells for _, cells in read_rows(file, path=path)] or [[]]
+        rows = {row["old_path"]: row for cells in lines if (row := dict(zip(header, cells, strict=False)))}
     for each in files:
         row = {"input": str(each.number), "old_path": str(each.source), "new_path": each.path}
         rows[row["old_path"]] = {**row, "refused": str(each.refused or ""), **each.identifiers}
-    with (
-        replace_atomically(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, _CROSSWALK_COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows.values())
+    write_table(path, _CROSSWALK_COLUMNS, map(_cells, rows.values()))
+
+
+def _cells(row: Mapping[str, str]) -> Iterator[object]:
+    days = row.get("shift_days")  # a number, whose minus sign begins no formula
+    return map({**row, "shift_days": int(days) if days else None}.get, _CROSSWALK_COLUMNS)

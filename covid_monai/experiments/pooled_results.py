@@ -1,7 +1,5 @@
 """Results of a study: metrics of the test images of all folds together, and their table."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from fnmatch import fnmatch
@@ -12,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.atomic_files import write_text_atomically
+from covid_monai.core.tables import read_rows, write_table
 from covid_monai.evaluation.decisions.operating_point import decide
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable, read_predictions
@@ -48,15 +46,14 @@ def compute_pooled_metrics(runs: Sequence[Path], subsets: Mapping[str, str] | No
 
 def join_test_rows(runs: Sequence[Path], path: Path) -> None:
     """Write the test rows of all folds into one predictions.csv, which `covid-monai compare` reads."""
-    rows: list[dict[str, str]] = []
+    header: list[str] = []
+    rows: list[list[str]] = []
     for run in runs:
-        with (run / "evaluation" / "predictions.csv").open(encoding="utf-8", newline="") as file:
-            rows += (row for row in csv.DictReader(file) if row["split"] == "test")
-    joined = io.StringIO(newline="")
-    writer = csv.DictWriter(joined, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text_atomically(path, joined.getvalue())
+        table = run / "evaluation" / "predictions.csv"
+        with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            (_, header), *lines = read_rows(file, path=table)
+        rows += (cells for _, cells in lines if cells[header.index("split")] == "test")
+    write_table(path, header, rows)
 
 
 def _read_predictions(runs: Sequence[Path]) -> tuple[PredictionTable, NDArray[np.int64]]:

@@ -1,6 +1,5 @@
 """Predictions as JSON Lines or CSV, each written as soon as it is known."""
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from covid_monai.core.atomic_files import make_private_folder, open_private
+from covid_monai.core.tables import table_writer
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.inference.prediction import Prediction
 
@@ -74,8 +74,8 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
     prediction set are joined by "|"; an empty set is "none", because an empty field means no set at all.
     """
     model_columns = ("name", "version", "weights_sha256", "preprocessing_digest", "backend")
-    rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(
+    write_row = table_writer(file)
+    write_row(
         [
             *("file", "status", "reason", "predicted_class", "decision"),
             *(f"p_{name}" for name in class_names),
@@ -88,7 +88,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
     def write(prediction: Prediction) -> None:
         probabilities, decision = prediction.probabilities or {}, prediction.decision or {}
         thresholds, possible = decision.get("thresholds", {}), prediction.prediction_set
-        rows.writerow(
+        write_row(
             [
                 *(prediction.file, str(prediction.status), prediction.reason),
                 *(prediction.predicted_class, decision.get("class")),

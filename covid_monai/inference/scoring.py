@@ -13,6 +13,7 @@ from torch import Tensor
 from covid_monai.bundle import Bundle
 from covid_monai.core.errors import exception_chain, first_line
 from covid_monai.core.parallel import map_in_threads
+from covid_monai.core.tables import write_table
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.datalist import Datalist
 from covid_monai.evaluation.decisions.calibration import Calibration
@@ -20,6 +21,27 @@ from covid_monai.evaluation.metrics.prediction_table import write_predictions
 from covid_monai.inference.decision import compute_probabilities
 
 logger = logging.getLogger(__name__)
+
+
+class ProbabilityTable:
+    """Saver for MONAI's `ClassificationSaver`: rows of file name and probabilities, no header.
+
+    MONAI's own saver writes names as they are, so that a comma or a formula in one spoils the table.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Take the path of the table."""
+        self._path = Path(path)
+        self._rows: list[list[object]] = []
+
+    def save_batch(self, batch_data: Tensor, meta_data: dict[str, list[str]]) -> None:
+        """Keep the probabilities [N, K] and the names of N images."""
+        names = meta_data["filename_or_obj"]
+        self._rows += ([name, *row.tolist()] for name, row in zip(names, batch_data, strict=True))
+
+    def finalize(self) -> None:
+        """Write the table in one step."""
+        write_table(self._path, (), self._rows)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from monai.optimizers import LearningRateFinder
@@ -11,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.core.tables import write_table
 from covid_monai.training.batches import PRECISIONS, PrepareImageBatch
 
 logger = logging.getLogger("covid_monai.training")
@@ -52,9 +52,8 @@ def find_learning_rate(
         raise ValueError(
             "The loss diverged at once, so that no learning rate can be found. Check the images and labels."
         )
-    with replace_atomically(Path(output_dir) / "learning_rates.csv") as path:
-        table, header = np.c_[rates, losses], "learning_rate,loss"
-        np.savetxt(path, table, fmt="%.9g", delimiter=",", header=header, comments="")
+    curve = zip(rates, losses, strict=True)
+    write_table(Path(output_dir) / "learning_rates.csv", ("learning_rate", "loss"), curve)
     figure = Figure(figsize=(6, 4), layout="constrained")
     finder.plot(ax=figure.add_subplot())
     with replace_atomically(Path(output_dir) / "learning_rates.png") as path:

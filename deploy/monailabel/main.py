@@ -5,7 +5,6 @@ A label file in JSON sets a class, `{"label": "covid"}`. It is saved for an imag
 Research software, not a medical device: not for diagnosis or treatment.
 """
 
-import csv
 import json
 import math
 import shutil
@@ -29,6 +28,7 @@ from monailabel.utils.others.generic import device_list
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle_zip import CHECKSUMS
 from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.core.tables import write_table
 from covid_monai.datasets.prepare import prepare
 from covid_monai.export.archive import RECORD
 from covid_monai.export.network_formats import ONNX, TORCHSCRIPT
@@ -130,8 +130,7 @@ def write_labels(path: Path, datalist: Sequence[dict[str, str]], class_names: Se
             ) from error
     if not rows:
         raise ValueError("No image has a label. Save some labels with the tag `final` first.")
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("image", "label"), *rows])
+    write_table(path, ("image", "label"), rows)
 
 
 def serve_trained_weights(trained: Bundle, served: Bundle, *, previous: Path) -> None:

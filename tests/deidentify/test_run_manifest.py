@@ -76,6 +76,16 @@ def test_the_crosswalk_leads_back_and_is_for_its_owner_alone(tmp_path, export):
     assert len(list(csv.DictReader(table.open()))) == 4
 
 
+def test_a_formula_in_a_crosswalk_is_text_to_a_spreadsheet_and_its_row_is_found_again(tmp_path):
+    table, source = tmp_path / "crosswalk.csv", Path("=HYPERLINK(1).dcm")
+    identifiers = {"old_patient_id": "@SUM(1)", "new_patient_id": "P", "shift_days": "-12"}
+    for _ in range(2):
+        write_crosswalk(table, [InputFile(1, source, identifiers, "P/1.dcm")])
+    (row,) = csv.DictReader(table.open())
+    assert (row["old_path"], row["old_patient_id"]) == ("'=HYPERLINK(1).dcm", "'@SUM(1)")
+    assert row["shift_days"] == "-12"  # a number, with which a spreadsheet may calculate
+
+
 SETTINGS = {"key_id": "k", "profile": "basic", "options": []}
 COPY = CopyRecord("P/S/E/a.dcm", ("derived",), {"private": 1, "removed": 2}, True)
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -72,6 +73,18 @@ def test_a_row_has_the_values_of_the_record():
     assert (refused["reason"], refused["detail"]) == ("blank", "b.png: line one\nline two")
     empty = ("predicted_class", "decision", "p_normal", "threshold_covid", "prediction_set")
     assert not any(refused[name] for name in empty)
+
+
+def test_a_formula_in_any_text_of_a_record_is_text_to_a_spreadsheet():
+    attack = "=cmd|' /C calc'!A0"
+    model, decision = dict.fromkeys(MODEL, attack), {**OK.decision, "class": attack, "reason": f"a;{attack}"}
+    file = io.StringIO(newline="")
+    texts = dict.fromkeys(("file", "predicted_class", "reason", "detail"), attack)
+    probabilities = {attack: 0.5, "covid": 0.5}
+    record = replace(OK, prediction_set=[attack], model=model, decision=decision, probabilities=probabilities)
+    csv_writer(file, (attack, "covid"))(replace(record, **texts))
+    rows = csv.reader(io.StringIO(file.getvalue(), newline=""))
+    assert not [cell for row in rows for cell in row if cell.startswith("=") or ";=" in cell]
 
 
 @pytest.mark.parametrize(("possible", "cell"), [(None, ""), ([], "none"), (["covid"], "covid")])

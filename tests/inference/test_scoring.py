@@ -1,15 +1,18 @@
 """`predictions.csv` of an evaluation: calibrated, and with the digits of `predict`."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.handlers import ClassificationSaver
 from scipy.special import softmax
 
 from covid_monai.core.vocabulary import DecoderNotStarted, RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.metrics.prediction_table import read_predictions
-from covid_monai.inference.scoring import PredictionTableWriter, usable_records
+from covid_monai.inference.scoring import PredictionTableWriter, ProbabilityTable, usable_records
 
 NAMES = ("no", "yes")
 
@@ -41,6 +44,18 @@ def reads(**errors):
         return item
 
     return read
+
+
+def test_names_in_the_table_of_monai_are_cells_and_no_formulas(tmp_path):
+    table = ProbabilityTable(str(tmp_path / "new" / "predictions.csv"))
+    saver = ClassificationSaver(
+        saver=table, batch_transform=lambda batch: batch, output_transform=lambda output: output
+    )
+    engine = Engine(lambda _, batch: torch.tensor([[0.25, 0.75]] * len(batch)))
+    saver.attach(engine)
+    engine.run([[{"filename_or_obj": "=1,2.png"}, {"filename_or_obj": "b.png"}]], max_epochs=1)
+    rows = list(csv.reader((tmp_path / "new" / "predictions.csv").open(newline="")))
+    assert rows == [["'=1,2.png", "0.25", "0.75"], ["b.png", "0.25", "0.75"]]
 
 
 def test_images_that_cannot_be_read_stop_no_other(caplog):

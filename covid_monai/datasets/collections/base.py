@@ -5,7 +5,6 @@ view, sex and age from a row of a table. docs/add-dataset.md has an example.
 """
 
 import codecs
-import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from unicodedata import normalize
 
+from covid_monai.core.tables import read_rows
 from covid_monai.core.vocabulary import COVID, NORMAL, PNEUMONIA
 
 Split = Literal["training", "validation", "test"]
@@ -156,13 +156,8 @@ def read_table(path: Path, *, columns: Sequence[str] = ()) -> list[dict[str, str
     text = _decode_table(path)
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)  # the comma where there is none
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except csv.Error as error:
-        where = f"{path}, line {reader.line_num}"
-        raise ValueError(f"{where}: the quotes or line ends are damaged ({error}). Save it again.") from error
+    lines = read_rows(io.StringIO(text, newline=""), path=path, delimiter=delimiter, strip=True)
+    header = next(lines, (0, []))[1]
     _check_header(path, header, columns)
     rows = []
     for number, cells in lines:

@@ -1,7 +1,5 @@
 """The table `predictions.csv`: one row per image, the interface between the network and the report."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -10,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.core.errors import unknown_choice
+from covid_monai.core.tables import read_rows, write_table
 
 Floats = NDArray[np.float64]
 
@@ -86,24 +84,19 @@ def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]], class_names
     Raises:
         ValueError: If a row lacks a required value or has another number of probabilities.
     """
-    text = io.StringIO()
-    writer = csv.writer(text)  # line ends as in RFC 4180
-    writer.writerow([*LEADING_COLUMNS, *(f"p_{name}" for name in class_names)])
-    for row in rows:
-        writer.writerow(_cells(row, len(class_names)))
-    write_text_atomically(Path(path), text.getvalue())
+    header = [*LEADING_COLUMNS, *(f"p_{name}" for name in class_names)]
+    write_table(Path(path), header, (_cells(row, len(class_names)) for row in rows))
 
 
-def _cells(row: Mapping[str, Any], n_classes: int) -> list[str]:
+def _cells(row: Mapping[str, Any], n_classes: int) -> list[object]:
     missing = [key for key in _REQUIRED if _is_missing(row.get(key))]
     if missing:
         raise ValueError(f"The prediction of {row.get('image', 'an image')!r} has no {', '.join(missing)}.")
     probabilities = [float(p) for p in row["probabilities"]]
     if len(probabilities) != n_classes:
         raise ValueError(f"{row['image']!r} has {len(probabilities)} probabilities for {n_classes} classes.")
-    leading = ["" if _is_missing(row.get(key)) else str(row[key]) for key in LEADING_COLUMNS[:-1]]
-    # repr of a float is the shortest text from which the same number can be read.
-    return [*leading, str(int(row["label"])), *map(repr, probabilities)]
+    leading = [None if _is_missing(row.get(key)) else row[key] for key in LEADING_COLUMNS[:-1]]
+    return [*leading, int(row["label"]), *probabilities]
 
 
 def _is_missing(value: Any) -> bool:
@@ -124,12 +117,9 @@ def read_predictions(path: Path) -> PredictionTable:
         raise FileNotFoundError(f"{path} does not exist. Run `covid-monai evaluate` first.")
     # A spreadsheet adds a byte order mark when it saves the file again.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            class_names = _class_names(next(reader, []), path)
-            rows = [_parse_row(cells, class_names, f"{path}, line {reader.line_num}") for cells in reader]
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num}: this is not a CSV file ({error}).") from error
+        lines = read_rows(file, path=path)
+        class_names = _class_names(next(lines, (0, []))[1], path)
+        rows = [_parse_row(cells, class_names, f"{path}, line {number}") for number, cells in lines]
     if not rows:
         raise ValueError(f"{path} has a header but no predictions.")
     return _assemble(rows, class_names)

@@ -35,6 +35,16 @@ def test_what_is_written_reads_back_exactly(tmp_path_factory, image, patient, so
     assert (math.isnan(read.ages[0]) and age is None) or read.ages[0] == age
 
 
+@pytest.mark.parametrize("attack", ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\uff1d1", "a;=1", "'=1"])
+def test_a_formula_in_a_name_is_text_to_a_spreadsheet_and_reads_back(tmp_path, attack):
+    row = a_row(image=attack, patient=attack, source=attack, view=attack, sex=attack)
+    write_predictions(tmp_path / "p.csv", [row], ["normal", attack])
+    cells = [c for line in csv.reader((tmp_path / "p.csv").open(newline=""), delimiter=";") for c in line]
+    assert not [cell for cell in cells if cell[0] in "=+-@\t\uff1d"]
+    read = read_predictions(tmp_path / "p.csv")
+    assert {read.images[0], read.patients[0], read.sources[0], read.class_names[1]} == {attack}
+
+
 def test_header_and_empty_cells_are_as_agreed(tmp_path):
     write_predictions(tmp_path / "new" / "p.csv", [a_row(view=None, age=math.nan)], ["normal", "covid"])
     with (tmp_path / "new" / "p.csv").open(newline="") as file:
@@ -105,7 +115,7 @@ def test_file_saved_again_by_a_spreadsheet_is_read(tmp_path):
         (HEADER + ROW.replace("0.25,0.75", "-0.5,1.5"), "must lie in"),
         (HEADER + ROW.replace("0.75", "high"), "probability 'high' is not a number"),
         (HEADER + ROW.replace("61", "sixty"), "age 'sixty' is not a number"),
-        (HEADER + '"a.png', "not a CSV file"),
+        (HEADER + '"a.png', "quotes or line ends are damaged"),
     ],
 )
 def test_malformed_file_is_named_with_its_fault(tmp_path, text, complaint):
