@@ -15,7 +15,8 @@ _CLASS_SIGNS = " _-+/()."  # allowed in a class name beside letters, their accen
 _LONGEST_CLASS_NAME = 64  # of a Long String in DICOM, such as the meaning of a code
 
 RESEARCH_USE = "Research software, not a medical device: not for diagnosis or treatment."
-# Manufacturer's Model Name of our own DICOM objects; the readers refuse objects with it.
+# Manufacturer's Model Name of our own DICOM objects. Anybody can write it, so
+# `dicom.own_results` recognises them by their UIDs.
 RESULT_DEVICE = "covid-monai results"
 
 

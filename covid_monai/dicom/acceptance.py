@@ -8,9 +8,10 @@ from typing import NoReturn
 
 from pydicom.dataset import Dataset
 
-from covid_monai.core.vocabulary import RESULT_DEVICE, RefusalReason, RefusedImage, UnreadableImage
+from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.dicom.body_part import check_body_part
 from covid_monai.dicom.elements import get_number, get_text
+from covid_monai.dicom.own_results import has_own_uids, is_processed_picture
 
 MIN_SIDE = 64
 MAX_ASPECT = 4.0
@@ -20,6 +21,7 @@ MAX_DECODED_BYTES = 2 * MAX_PIXELS  # as many pixels of 16 bits; fewer of colour
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _PREFIX = "1.2.840.10008.5.1.4.1.1."
 _DICOMDIR = "1.2.840.10008.1.3.10"
+_SECONDARY_CAPTURE = f"{_PREFIX}7."
 _PRESENTATION_STATES = (f"{_PREFIX}11.",)
 _REPORTS = (f"{_PREFIX}88.", f"{_PREFIX}104.")
 # Computed Radiography; Digital X-Ray for presentation and for processing; Secondary Capture; Multi-frame
@@ -103,8 +105,10 @@ def _check_kind(ds: Dataset) -> None:
         _refuse(RefusalReason.PRESENTATION_STATE, "This is a presentation state")
     if sop_class.startswith(_REPORTS) or modality in ("SR", "KO", "DOC"):
         _refuse(RefusalReason.REPORT, "This is a report or an encapsulated document")
-    if get_text(ds, "ManufacturerModelName") == RESULT_DEVICE:  # else a heat map could be taken for an image
+    if has_own_uids(get_text(ds, "SeriesInstanceUID"), get_text(ds, "SOPInstanceUID")):
         _refuse(RefusalReason.REPORT, "This is a result of covid-monai")
+    if f"{sop_class}.".startswith(_SECONDARY_CAPTURE) and is_processed_picture(ds):  # such as a heat map
+        _refuse(RefusalReason.REPORT, "This is a picture that was made from another image")
     if sop_class == _DICOMDIR or "DirectoryRecordSequence" in ds:
         _refuse(RefusalReason.NO_PIXELS, "This is a DICOMDIR, which only lists files")
     if modality not in _PROJECTION_MODALITIES or (sop_class and sop_class not in _PROJECTION_CLASSES):

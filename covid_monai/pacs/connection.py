@@ -58,6 +58,9 @@ class InstanceAddress:
         return f"{series}/instances/{self.sop_instance_uid}"
 
 
+UNKNOWN_ADDRESS = InstanceAddress("", "", "")
+
+
 def check_url(url: str) -> str:
     """Return the root address of a service without its last slash, or raise `ValueError` if it is not one."""
     parts = urlsplit(url)

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import threading
 from datetime import UTC, datetime
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from covid_monai.core.atomic_files import make_private_folder, open_private, write_text_atomically
-from covid_monai.pacs.connection import InstanceAddress, is_uid
+from covid_monai.pacs.connection import UNKNOWN_ADDRESS, InstanceAddress, is_uid
 
 KEY_FILE = "audit.key"
+_ORTHANC_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{8}){4}")
 _HASH_LETTERS = 32  # 128 bits
 
 
@@ -47,8 +49,13 @@ class AuditTrail:
 
     def format_uid(self, uid: str) -> str | None:
         """Return the UID or its hash; None if the text is not a UID, because it can then be anything."""
-        if not is_uid(uid):
-            return None
+        return self._protect(uid) if is_uid(uid) else None
+
+    def format_orthanc_id(self, text: str) -> str | None:
+        """Return Orthanc's identifier of an object, or its hash; None if the text is not one."""
+        return self._protect(text) if _ORTHANC_ID.fullmatch(text) else None
+
+    def _protect(self, uid: str) -> str:
         if self._key is None:
             return uid
         return hmac.new(self._key, uid.encode(), hashlib.sha256).hexdigest()[:_HASH_LETTERS]
@@ -57,7 +64,7 @@ class AuditTrail:
         make_private_folder(self._path.parent)
         return open(self._path, "ab", buffering=0, opener=open_private)
 
-    def write(self, event: str, address: InstanceAddress, **values: Any) -> None:
+    def write(self, event: str, address: InstanceAddress = UNKNOWN_ADDRESS, **values: Any) -> None:
         """Append one line; it is on disk when this returns.
 
         A value of None is left out. Never give text of the object itself.

@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,12 +11,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from covid_monai.pacs.client import ArchiveClient, classify_failures
-from covid_monai.pacs.connection import InstanceAddress
+from covid_monai.pacs.connection import UNKNOWN_ADDRESS, InstanceAddress
 from covid_monai.pacs.failures import ArchiveFailure, Availability, Fault
 from covid_monai.worker.context import WorkerContext
 from covid_monai.worker.queue import BEGINNING
-from covid_monai.worker.rules import OWN_RESULT, Notice, Page, Rules
-from covid_monai.worker.search import ATTRIBUTES, OLDER, PAGE, UIDS, DicomWebSearch
+from covid_monai.worker.rules import (
+    ATTRIBUTES_UNREADABLE,
+    BEFORE_START,
+    GONE,
+    KNOWN,
+    SKIPPED,
+    Notice,
+    Page,
+    Rules,
+)
+from covid_monai.worker.search import ATTRIBUTES, PAGE, UIDS, DicomWebSearch
 from covid_monai.worker.settings import Archive
 
 logger = logging.getLogger(__name__)
@@ -25,10 +33,13 @@ logger = logging.getLogger(__name__)
 _CHANGE_TYPES = {"new_instance": "NewInstance", "stable_series": "StableSeries"}
 _MAX_TRIES = 3  # failures to read one object, while others succeed, before it is skipped
 _SINCE = "since "  # a position before the first contact: this, and the time when the worker first started
-_BEFORE_START = "before_start"
-_NAMED_AT_START = {_BEFORE_START, OLDER}  # what is skipped because of `start` and `days`
 _CLOCK_MARGIN_S = 2  # Orthanc tells whole seconds, and Python takes a moment to start
 _CLOCK = "%Y%m%dT%H%M%S"  # of Orthanc, in UTC
+_MOST_REMEMBERED = 100_000  # UIDs of objects that the archive has reported again
+
+
+class _Skipped(Exception):
+    """An object is passed over; the text is the reason."""
 
 
 @dataclass
@@ -41,13 +52,14 @@ class OrthancChangeFeed:
     failures: dict[str, list[int]] = field(default_factory=dict)  # by path: tries, and successes at the last
     successes: int = 0  # objects that were read
     defects: set[str] = field(default_factory=set)  # keys of `ARCHIVE_DEFECTS` that the answers have shown
-    skipped: Counter[str] = field(default_factory=Counter)  # images that get no answer by design, by reason
     repeats = False
 
     def pages(self, position: str | None) -> Iterator[Page]:
         """Yield the notices since `position` in the order of the feed, page by page."""
         if position is None or position.startswith(_SINCE):
-            yield [], self._first_position(position)
+            first = self._first_position(position)
+            before = self._count_before(first)
+            yield [Notice(UNKNOWN_ADDRESS, BEFORE_START, count=before)] if before else [], first
             return
         kind = _CHANGE_TYPES[self.archive.event]
         for changes, last in self._changes(position):
@@ -78,9 +90,7 @@ class OrthancChangeFeed:
         started = float(position.removeprefix(_SINCE)) if position else time.time()
         moment = datetime.fromtimestamp(started + self._clock_difference() - _CLOCK_MARGIN_S, UTC)
         last = int(self.client.get_json("/changes?last")["Last"])
-        first = bisect_left(range(last), f"{moment:{_CLOCK}}", key=self._date_after)
-        self.skipped[_BEFORE_START] = self._count_before(str(first))
-        return str(first)
+        return str(bisect_left(range(last), f"{moment:{_CLOCK}}", key=self._date_after))
 
     def _clock_difference(self) -> float:
         """Return by how many seconds Orthanc's clock is ahead of ours; 0 if it does not tell."""
@@ -96,6 +106,8 @@ class OrthancChangeFeed:
 
     def _count_before(self, position: str) -> int:
         """Return how many objects Orthanc held when the feed was at a position; 0 if it does not tell."""
+        if position == BEGINNING:
+            return 0
         with suppress(ArchiveFailure):
             count = int(self.client.get_json("/statistics")["CountInstances"])
             changes = (change for page, _ in self._changes(position) for change in page)
@@ -109,10 +121,10 @@ class OrthancChangeFeed:
             try:
                 instances = [change["ID"]]
                 if self.archive.event == "stable_series":
-                    instances = (self._get(f"/series/{change['ID']}") or {}).get("Instances", [])
-                for notice in filter(None, map(self._notice, instances)):
-                    self.successes += 1
-                    yield notice
+                    instances = self._get(f"/series/{change['ID']}")["Instances"]
+                yield from map(self._notice, instances)
+            except _Skipped as reason:
+                yield Notice(UNKNOWN_ADDRESS, str(reason), orthanc_id=str(change["ID"]))
             except ArchiveFailure as failure:
                 if failure.fault is Fault.ARCHIVE:
                     raise
@@ -120,26 +132,30 @@ class OrthancChangeFeed:
         if last_failure:
             raise last_failure
 
-    def _notice(self, instance: str) -> Notice | None:
+    def _notice(self, instance: str) -> Notice:
+        try:
+            notice = self._judge(instance)
+        except _Skipped as reason:
+            return Notice(UNKNOWN_ADDRESS, str(reason), orthanc_id=str(instance))
+        self.successes += 1
+        return notice
+
+    def _judge(self, instance: str) -> Notice:
         """Judge by Orthanc's index first: most objects of an archive need no further request."""
         index = self._get(f"/instances/{instance}/metadata?expand")
-        if index is None:
-            return None
         attributes = {"RemoteAET": index.get("RemoteAET", "")}
         if "SopClassUid" in index:
             attributes["SOPClassUID"] = index["SopClassUid"]
         refusal = self.rules.refusal(attributes)
         if refusal:
-            main_tags = (self._get(f"/instances/{instance}") or {}).get("MainDicomTags", {})
+            main_tags = self._get(f"/instances/{instance}").get("MainDicomTags", {})
             return Notice(InstanceAddress("", "", _text(main_tags.get("SOPInstanceUID"))), refusal)
         tags = self._tags(instance)
-        if tags is None:
-            return None
         address = InstanceAddress(*(tags.pop(keyword, "") for keyword in UIDS))
         return self.rules.judge(address, attributes | tags)
 
-    def _tags(self, instance: str) -> dict[str, str] | None:
-        """Return the values of an object; without its file only those of Orthanc's index, None if it is gone.
+    def _tags(self, instance: str) -> dict[str, str]:
+        """Return the values of an object; without its file only those of Orthanc's index.
 
         A storage that is not mounted must cost no image: fetching it will tell whether its file is lost.
         """
@@ -151,17 +167,16 @@ class OrthancChangeFeed:
             if failure.fault is Fault.ARCHIVE:
                 raise
         levels = [self._get(path + level) for level in ("", "/series", "/study")]
-        found = {name: value for level in levels if level for name, value in level["MainDicomTags"].items()}
-        return {name: _text(found[name]) for name in names if name in found} if all(levels) else None
+        found = {name: value for level in levels for name, value in level["MainDicomTags"].items()}
+        return {name: _text(found[name]) for name in names if name in found}
 
-    def _get(self, path: str) -> dict[str, Any] | None:
-        """Return Orthanc's answer; None if the object is gone, or fails while others succeed."""
+    def _get(self, path: str) -> dict[str, Any]:
+        """Return Orthanc's answer; `_Skipped` if the object is gone, or fails while others succeed."""
         try:
             return self.client.get_json(path)
         except ArchiveFailure as failure:
             if failure.reason == "http_404":
-                self.skipped["gone"] += 1
-                return None
+                raise _Skipped(GONE) from failure
             if failure.fault is Fault.ARCHIVE:
                 raise
             tries, successes = self.failures.get(path, (0, self.successes - 1))
@@ -170,9 +185,8 @@ class OrthancChangeFeed:
             if self.failures[path][0] < _MAX_TRIES:
                 raise
             del self.failures[path]
-            self.skipped["attributes_unreadable"] += 1
             logger.error("object_skipped", extra={"archive": self.archive.name, "reason": failure.reason})
-            return None
+            raise _Skipped(ATTRIBUTES_UNREADABLE) from failure
 
 
 Feed = OrthancChangeFeed | DicomWebSearch
@@ -197,7 +211,8 @@ class FeedWatcher:
     context: WorkerContext
     has_jobs: threading.Event  # set when there are new jobs
     availability: Availability
-    _told: set[str] = field(default_factory=set)  # defects that the log has named
+    _told: set[str] = field(default_factory=set)  # defects that log and audit trail have named
+    _reported_again: set[str] = field(default_factory=set)  # UIDs of known objects, which got their line
 
     def watch(self) -> None:
         """Read the feed once, then wait; the wait is longer while the archive is unavailable."""
@@ -206,10 +221,10 @@ class FeedWatcher:
             pages = self.feed.pages(self.context.queue.position(name))
             while page := next_page(pages):
                 self._add_jobs(*page)
-                self._tell()
+                self._tell_defects()
                 if self.context.stop.is_set():
                     return
-            self._tell()
+            self._tell_defects()
         except ArchiveFailure as failure:
             self.context.metrics.failures.labels(name, "watch", failure.fault).inc()
             if self.availability.record_failure("watch", failure.reason):
@@ -222,47 +237,68 @@ class FeedWatcher:
         self.context.stop.wait(self.archive.poll_seconds)
 
     def remember_start(self, started: float) -> None:
-        """Log the rules, and store when the worker was first started, in seconds since 1970.
+        """Tell the rules, and store when the worker was first started, in seconds since 1970.
 
+        What a search does not ask for gets no line of its own. The line with the rules tells of it.
         The time is kept until the feed has been reached.
         Images that come before that, however late, are answered also with `start: now`.
         """
         queue, name = self.context.queue, self.archive.name
         rules = self.feed.rules.model_dump()
         logger.info("images_selected", extra={"archive": name, "rules": rules})
+        window = {"days": self.archive.days} if self.feed.repeats else {"start": self.archive.start}
+        self.context.audit.write("images_selected", archive=name, rules=rules, **window)
         if not self.feed.repeats and queue.position(name) is None:
             queue.add(
                 name, (), position=BEGINNING if self.archive.start == "beginning" else f"{_SINCE}{started}"
             )
 
-    def _tell(self) -> None:
-        """Put into log and metrics what is wrong with the archive, and what is skipped by design."""
-        name = self.archive.name
+    def _tell_defects(self) -> None:
+        """Say once what is wrong with the archive: images may be missed."""
         for defect in sorted(self.feed.defects - self._told):
+            name = self.archive.name
+            self.context.audit.write("archive_defect", archive=name, reason=defect)
             logger.warning("archive_defect", extra={"archive": name, "reason": defect})
-        self._told |= self.feed.defects
-        for reason in sorted(_NAMED_AT_START & self.feed.skipped.keys()):
-            fields = {"archive": name, "reason": reason, "count": self.feed.skipped[reason]}
-            logger.info("images_skipped", extra=fields)
-        while self.feed.skipped:
-            reason, count = self.feed.skipped.popitem()
-            self.context.metrics.skipped.labels(name, reason).inc(count)
+            self._told.add(defect)
 
     def _add_jobs(self, notices: Sequence[Notice], position: str | None) -> None:
         """Audit the refusals first, then store jobs and position in one transaction: nothing is missed."""
         name = self.archive.name
-        new = self.context.queue.select_unknown(name, notices)
+        found = self.context.queue.recognise(name, notices)
+        new = [notice for notice in found if notice.refusal != KNOWN or self._is_reported_again(notice)]
         for notice in new:
-            if notice.refusal == OWN_RESULT:
-                self.feed.skipped[OWN_RESULT] += 1
-            elif notice.refusal:
-                self.context.metrics.refused.labels(name, notice.refusal).inc()
-                fields = {"archive": name, "by": "rules", "reason": notice.refusal}
-                self.context.audit.write("refused", notice.address, **fields)
+            if notice.refusal:
+                self._record_refusal(notice, notice.refusal)
         jobs = [notice for notice in new if not notice.refusal]
-        stored = new if self.feed.repeats else jobs
+        stored = [notice for notice in new if notice.count is None] if self.feed.repeats else jobs
         if stored or position != self.context.queue.position(name):
             self.context.queue.add(name, stored, position=position)
         if jobs:
             logger.info("images_found", extra={"archive": name, "count": len(jobs)})
             self.has_jobs.set()
+
+    def _is_reported_again(self, notice: Notice) -> bool:
+        """Return whether a change feed reports a known object again: it may have been replaced.
+
+        A search reports each object again and again, which is no news.
+        """
+        uid = notice.address.sop_instance_uid
+        if self.feed.repeats or uid in self._reported_again:
+            return False
+        if len(self._reported_again) >= _MOST_REMEMBERED:
+            self._reported_again.clear()
+        self._reported_again.add(uid)
+        return True
+
+    def _record_refusal(self, notice: Notice, reason: str) -> None:
+        name, audit, count = self.archive.name, self.context.audit, notice.count
+        if reason in SKIPPED:
+            self.context.metrics.skipped.labels(name, reason).inc(count or 1)
+            orthanc_id = audit.format_orthanc_id(notice.orthanc_id or "")
+            fields = {"archive": name, "reason": reason, "count": count}
+            audit.write("skipped", notice.address, orthanc_id=orthanc_id, **fields)
+            if count:
+                logger.info("images_skipped", extra=fields)
+        else:
+            self.context.metrics.refused.labels(name, reason).inc()
+            audit.write("refused", notice.address, archive=name, by="rules", reason=reason)

@@ -18,7 +18,7 @@ from typing import Any
 
 from covid_monai.core.atomic_files import PRIVATE_FILE, make_private_folder, open_private
 from covid_monai.pacs.connection import InstanceAddress
-from covid_monai.worker.rules import OWN_RESULT, Notice
+from covid_monai.worker.rules import KNOWN, OWN_RESULT, Notice
 
 BEGINNING = "0"
 _SINGLE_AFTER_STARTS = 3
@@ -150,15 +150,24 @@ class JobQueue:
         rows = self._read("SELECT position FROM position WHERE archive=?", archive)
         return rows[0][0] if rows else None
 
-    def select_unknown(self, archive: str, notices: Sequence[Notice]) -> list[Notice]:
-        """Return the notices of objects that are not in the queue, each once; our own results are refused."""
+    def recognise(self, archive: str, notices: Sequence[Notice]) -> list[Notice]:
+        """Return the notices; those of our own results and of objects that the queue holds are refused.
+
+        Of two notices of one object the second is refused. Objects of Orthanc whose UIDs are unknown, and
+        numbers of objects, are not compared.
+        """
+        found, seen = [], set()
         with self._lock:
-            found = {
-                uid: replace(notice, refusal=OWN_RESULT) if self._has("result", archive, uid) else notice
-                for notice in notices
-                if not self._has("job", archive, uid := notice.address.sop_instance_uid)
-            }
-        return list(found.values())
+            for notice in notices:
+                uid = notice.address.sop_instance_uid
+                is_one = notice.count is None and notice.orthanc_id is None
+                if uid in seen or (is_one and self._has("job", archive, uid)):
+                    notice = replace(notice, refusal=KNOWN)
+                elif self._has("result", archive, uid):
+                    notice = replace(notice, refusal=OWN_RESULT)
+                seen |= {uid} - {""}
+                found.append(notice)
+        return found
 
     def _has(self, table: str, archive: str, instance: str) -> bool:
         query = f"SELECT 1 FROM {table} WHERE archive=? AND instance=?"  # noqa: S608 (no text from outside)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import StringConstraints
 from pydicom import uid
 
-from covid_monai.core.vocabulary import RESULT_DEVICE
+from covid_monai.dicom.own_results import has_own_uids
 from covid_monai.pacs.connection import InstanceAddress, Section
 
 RULE_OF_ATTRIBUTE = {  # DICOM keyword to the key of `Rules`
@@ -22,7 +22,14 @@ RULE_OF_ATTRIBUTE = {  # DICOM keyword to the key of `Rules`
 # Type 2 or 3 attributes, which consoles often leave empty: `missing` says what that means.
 _OFTEN_EMPTY = ("BodyPartExamined", "ViewPosition", "StationName", "InstitutionName")
 
+# Reasons why an object is passed over whatever the rules say.
 OWN_RESULT = "own_result"
+KNOWN = "known"
+GONE = "gone"
+ATTRIBUTES_UNREADABLE = "attributes_unreadable"
+BEFORE_START = "before_start"
+OLDER = "older_than_days"
+SKIPPED = frozenset((OWN_RESULT, KNOWN, GONE, ATTRIBUTES_UNREADABLE, BEFORE_START, OLDER))
 
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
 
@@ -58,8 +65,6 @@ class Rules(Section):
         >>> Rules().refusal({"Modality": "DX", "ViewPosition": ""}) is None
         True
         """
-        if attributes.get("ManufacturerModelName") == RESULT_DEVICE:
-            return OWN_RESULT
         for keyword, key in RULE_OF_ATTRIBUTE.items():
             allowed = getattr(self, key)
             if not allowed or keyword not in attributes:
@@ -74,16 +79,21 @@ class Rules(Section):
 
     def judge(self, address: InstanceAddress, attributes: dict[str, str]) -> "Notice":
         """Return the notice of an object; one with a malformed UID is refused, whatever else it says."""
-        refusal = self.refusal(attributes) if address.is_well_formed else "malformed_uid"
-        return Notice(address, refusal)
+        if not address.is_well_formed:
+            return Notice(address, "malformed_uid")
+        if has_own_uids(address.series_instance_uid, address.sop_instance_uid):
+            return Notice(address, OWN_RESULT)
+        return Notice(address, self.refusal(attributes))
 
 
 @dataclass(frozen=True)
 class Notice:
-    """News of one object in an archive."""
+    """News of one object in an archive, or of several that are passed over and cannot be named."""
 
     address: InstanceAddress
-    refusal: str | None = None  # why the rules do not select it; None if they do
+    refusal: str | None = None  # why it is not selected; None if the rules select it
+    orthanc_id: str | None = None  # of an object whose UIDs are unknown
+    count: int | None = None  # number of objects, if they are several
 
 
 Page = tuple[list[Notice], str | None]  # notices, and the position in the feed behind them

@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -10,16 +9,15 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from covid_monai.pacs.client import ArchiveClient, first_value, tag_of
-from covid_monai.pacs.connection import InstanceAddress
+from covid_monai.pacs.connection import UNKNOWN_ADDRESS, InstanceAddress
 from covid_monai.pacs.failures import ArchiveFailure
-from covid_monai.worker.rules import RULE_OF_ATTRIBUTE, Notice, Page, Rules
+from covid_monai.worker.rules import OLDER, RULE_OF_ATTRIBUTE, Notice, Page, Rules
 from covid_monai.worker.settings import Archive
 
-ATTRIBUTES = ["ManufacturerModelName", *(name for name in RULE_OF_ATTRIBUTE if name != "RemoteAET")]
+ATTRIBUTES = [name for name in RULE_OF_ATTRIBUTE if name != "RemoteAET"]
 _FIELDS = [*ATTRIBUTES, "StudyDate"]
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 PAGE = 100
-OLDER = "older_than_days"
 _LARGER_PAGE = 5000  # asked for where an archive shows no second page
 _LARGEST_SEARCH = 100_000  # images; a search that finds more is not read to its end
 _RECENT = timedelta(hours=12)  # the archive may be in another time zone
@@ -53,7 +51,6 @@ class DicomWebSearch:
     client: ArchiveClient
     rules: Rules
     defects: set[str] = field(default_factory=set)  # keys of `ARCHIVE_DEFECTS` that the answers have shown
-    skipped: Counter[str] = field(default_factory=Counter)  # studies that are not asked for
     repeats = True
     _next_full_search: float = 0.0  # time.monotonic()
 
@@ -75,8 +72,8 @@ class DicomWebSearch:
         for filters in self._filters(first_day):
             yield from ((page, None) for page in self._search(filters))
         if is_full:
-            if self._next_full_search == 0:
-                self._count_older()
+            if self._next_full_search == 0 and (older := self._count_older()):
+                yield [Notice(UNKNOWN_ADDRESS, OLDER, count=older)], None
             self._next_full_search = time.monotonic() + self.archive.seconds_between_full_searches
 
     def probe(self) -> None:
@@ -95,12 +92,13 @@ class DicomWebSearch:
         if pages[0] and all(_instances(page) == _instances(pages[0]) for page in pages):
             self.defects.add("offset_ignored")
 
-    def _count_older(self) -> None:
-        """Count the studies before the first day, as many as one answer tells."""
+    def _count_older(self) -> int:
+        """Return the number of studies before the first day, as far as one answer tells."""
         if "study_date_ignored" not in self.defects:
             last_day = search_begin(self.archive) - timedelta(days=1)
             with suppress(ArchiveFailure):  # some archives refuse so large a search
-                self.skipped[OLDER] = self.client.count_studies(f"-{last_day:%Y%m%d}", limit=_LARGER_PAGE)
+                return self.client.count_studies(f"-{last_day:%Y%m%d}", limit=_LARGER_PAGE)
+        return 0
 
     def _filters(self, first_day: date) -> list[dict[str, str]]:
         days = {"StudyDate": f"{first_day:%Y%m%d}-"}

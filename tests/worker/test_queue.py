@@ -12,13 +12,17 @@ import pytest
 
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.worker.queue import JobQueue, QueueError, lock_state_dir, queue_path, set_queue_aside
-from covid_monai.worker.rules import OWN_RESULT, Notice
+from covid_monai.worker.rules import KNOWN, OWN_RESULT, Notice
 
 MADE = datetime(2026, 11, 30, 15, 4, 5, 678, tzinfo=timezone(timedelta(hours=-3)))
 
 
 def notices(*numbers):
     return [Notice(InstanceAddress("1.2", "1.3", f"1.4.{number}")) for number in numbers]
+
+
+def unknown(queue, archive, found):
+    return [notice for notice in queue.recognise(archive, found) if notice.refusal != KNOWN]
 
 
 def add(queue, *numbers, archive="a", position=None):
@@ -36,7 +40,8 @@ def test_two_notices_of_one_image_make_one_job(queue):
     add(queue, 1, 2)
     add(queue, 2, 3)
     assert [job.address.sop_instance_uid for job in queue.claim("a", 10)] == ["1.4.1", "1.4.2", "1.4.3"]
-    assert queue.select_unknown("a", notices(3, 4, 4)) == notices(4)
+    assert unknown(queue, "a", notices(3, 4, 4)) == notices(4)
+    assert [notice.refusal for notice in queue.recognise("a", notices(3, 4, 4))] == [KNOWN, None, KNOWN]
     add(queue, 1, archive="b")
     assert queue.count("waiting") == {"a": 3, "b": 1}
 
@@ -71,7 +76,7 @@ def test_a_job_waits_again_after_the_process_was_killed(tmp_path):
     code = (
         "import os, sys; from pathlib import Path; from covid_monai.worker.queue import JobQueue\n"
         "from covid_monai.pacs.connection import InstanceAddress\n"
-        "from covid_monai.worker.rules import OWN_RESULT, Notice\n"
+        "from covid_monai.worker.rules import KNOWN, OWN_RESULT, Notice\n"
         "queue = JobQueue(Path(sys.argv[1]))\n"
         "queue.add('a', [Notice(InstanceAddress('1', '1', '1'))], position='5')\n"
         "assert queue.claim('a', 5); os.kill(os.getpid(), 9)"
@@ -117,17 +122,17 @@ def test_dead_letters_are_listed_retried_or_dropped(queue):
     assert queue.drop_dead_letters([2]) == [2]
     assert [job.attempts for job in queue.claim("a", 5)] == [0]
     assert queue.dead_letters() == []
-    assert queue.select_unknown("a", notices(2)) == []  # dropped, not forgotten: a search would find it again
+    assert unknown(queue, "a", notices(2)) == []  # dropped, not forgotten: a search would find it again
 
 
 def test_our_own_results_never_become_jobs(queue):
     add(queue, 1)
     (job,) = queue.claim("a", 1)
     queue.add_results(job, ["1.4.77"], MADE)
-    (result,) = queue.select_unknown("a", notices(77))
+    (result,) = unknown(queue, "a", notices(77))
     assert result.refusal == OWN_RESULT  # which is counted
     queue.add("a", [result], position=None)
-    assert queue.select_unknown("a", notices(77)) == []
+    assert unknown(queue, "a", notices(77)) == []
     assert queue.claim("a", 1) == []
 
 
@@ -153,7 +158,7 @@ def test_finished_jobs_are_forgotten_in_time_and_dead_letters_are_not(queue):
     assert queue.latest_probabilities(5) == [[0.2, 0.8]]
     queue.forget(before=time.time() + 1)
     assert [job.number for job in queue.dead_letters()] == [dead.number]
-    assert queue.select_unknown("a", notices(1, 2, 3, 77)) == notices(1, 77)
+    assert unknown(queue, "a", notices(1, 2, 3, 77)) == notices(1, 77)
 
 
 def test_probabilities_come_back_in_order(queue):

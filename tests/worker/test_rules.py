@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covid_monai.dicom.own_results import own_instance_uid
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.worker.rules import Rules
 
@@ -18,7 +19,6 @@ from covid_monai.worker.rules import Rules
         ({"Modality": "DX", "ViewPosition": "LL"}, "views"),
         ({"Modality": "DX", "BodyPartExamined": "KNEE"}, "body_parts"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.33"}, "sop_classes"),
-        ({"Modality": "CR", "ManufacturerModelName": "covid-monai results"}, "own_result"),
     ],
 )
 def test_the_default_rules_take_frontal_chest_images(attributes, refusal):
@@ -31,6 +31,14 @@ def test_rules_may_name_senders_stations_and_what_a_missing_value_means():
     assert rules.refusal({"RemoteAET": "DX1", "StationName": "ROOM1"}) == "ae_titles"
     assert rules.refusal({"RemoteAET": "", "StationName": "ROOM1"}) == "ae_titles"
     assert rules.refusal({"StationName": ""}) == "stations"
+
+
+def test_our_own_results_are_recognised_by_their_uids_whatever_the_rules_say():
+    rules = Rules(modalities=["*"], sop_classes=["*"])
+    own = InstanceAddress("1.2", "1.3", own_instance_uid("1.3"))
+    assert rules.judge(own, {"Modality": "CR"}).refusal == "own_result"
+    stranger = InstanceAddress("1.2", "1.3", "1.4")
+    assert rules.judge(stranger, {"ManufacturerModelName": "covid-monai results"}).refusal is None
 
 
 @given(st.text(max_size=80))

@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from covid_monai import __version__
 from covid_monai.core.vocabulary import RESULT_DEVICE
 from covid_monai.dicom.elements import get_text
+from covid_monai.dicom.own_results import own_instance_uid
 from covid_monai.results.dicom.source_radiograph import SourceRadiograph
 
 MANUFACTURER = "covid-monai"
@@ -66,8 +67,8 @@ def result_uids(source_sop_instance_uid: str, model: Mapping[str, str], kind: Ob
     False
     """
     origin = ["covid-monai result", __version__, source_sop_instance_uid, dict(model), kind]
-    sources = (json.dumps([*origin, level], sort_keys=True) for level in ("series", "instance"))
-    return ResultUIDs(*(str(generate_uid(entropy_srcs=[source])) for source in sources))
+    series = str(generate_uid(entropy_srcs=[json.dumps(origin, sort_keys=True)]))
+    return ResultUIDs(series, own_instance_uid(series))
 
 
 @dataclass(frozen=True)

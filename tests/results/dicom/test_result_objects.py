@@ -8,10 +8,13 @@ from pathlib import Path
 import pydicom
 import pytest
 from dicom_helpers import make_ds, picture, save
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.uid import generate_uid
 from results_helpers import MADE, NEEDS_DCIODVFY, classified, complaints, refused, small_classifier
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
+from covid_monai.dicom.own_results import has_own_uids
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
@@ -121,6 +124,13 @@ def test_an_error_has_no_objects(results, classifier):
 
 def test_the_readers_refuse_our_own_results(results, classifier, images, tmp_path):
     for path in write_results(results.of(classified(classifier, images[0]), MADE), tmp_path):
+        with pytest.raises(RefusedImage) as caught:
+            read_radiograph(path)
+        assert caught.value.reason in (RefusalReason.REPORT, RefusalReason.PRESENTATION_STATE)
+        ds = dcmread(path)
+        assert has_own_uids(ds.SeriesInstanceUID, ds.SOPInstanceUID)
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()  # as de-identified
+        ds.save_as(path)
         with pytest.raises(RefusedImage) as caught:
             read_radiograph(path)
         assert caught.value.reason in (RefusalReason.REPORT, RefusalReason.PRESENTATION_STATE)
