@@ -6,15 +6,19 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import pytest
 from pacs_helpers import (
     IDENTITY,
     NEEDS_ORTHANC,
     ROOT,
+    SC,
+    SR,
     Orthanc,
     Proxy,
     Worker,
+    free_port,
     images,
     of,
     queue_of,
@@ -22,6 +26,9 @@ from pacs_helpers import (
     wait_until,
 )
 from pydicom import dcmread
+from pydicom.uid import generate_uid
+
+from covid_monai.pacs.storing import STORE_HEADERS, file_of, store_message
 
 pytestmark = [pytest.mark.slow, NEEDS_ORTHANC]
 DEPLOY = ROOT / "deploy" / "worker"
@@ -147,22 +154,55 @@ def test_a_stop_during_a_fetch_takes_no_longer_than_stop_seconds(orthanc, starte
     proxy.close()
 
 
-def test_the_routing_rule_forwards_results_only(tmp_path):
-    pacs = Orthanc(tmp_path / "pacs", DicomAet="PACS")
-    example = json.loads((DEPLOY / "orthanc.json").read_text())
-    example["DicomModalities"]["pacs"] |= {"Host": "127.0.0.1", "Port": pacs.dimse}
-    rule = str(DEPLOY / "forward.lua")
-    kept = {key: example[key] for key in ("DicomModalities", "OverwriteInstances", "DicomWeb")}
-    orthanc = Orthanc(tmp_path / "orthanc", LuaScripts=[rule], **kept)
-    image, result = images(tmp_path / "images", 2)
-    ds = dcmread(result)
+def stow(orthanc, ds):
+    """Store an object by DICOMweb, as the worker does."""
+    request = urllib.request.Request(
+        f"{orthanc.url}/dicom-web/studies", data=store_message([file_of(ds)]), headers=STORE_HEADERS
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        assert response.status == 200
+
+
+def claiming(path, sop_class=None):
+    """An object that claims to be a result of ours, under a new UID."""
+    ds = dcmread(path)
     ds.ManufacturerModelName = "covid-monai results"
-    ds.save_as(result)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class or ds.SOPClassUID
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    return ds
+
+
+def test_the_routing_rule_forwards_what_the_worker_stores_and_nothing_else(tmp_path):
+    """Each of two archives forwards to the other: what claims to be a result comes by every way."""
+    example = json.loads((DEPLOY / "orthanc.json").read_text())
+    kept = {key: example[key] for key in ("OverwriteInstances", "DicomWeb")}
+    rule = str(DEPLOY / "forward.lua")
+    port = free_port()  # of the first archive, which starts last
+    back = {"pacs": {"AET": "ORTHANC", "Host": "127.0.0.1", "Port": port}}
+    pacs = Orthanc(tmp_path / "pacs", DicomAet="PACS", LuaScripts=[rule], DicomModalities=back, **kept)
+    there = {"pacs": {"AET": "PACS", "Host": "127.0.0.1", "Port": pacs.dimse}}
+    orthanc = Orthanc(tmp_path / "orthanc", LuaScripts=[rule], DicomModalities=there, DicomPort=port, **kept)
+    orthanc.dimse = port
+    (image,) = images(tmp_path / "images", 1)
+    by_dimse = [claiming(image), claiming(image, SC), claiming(image, SR)]
+    files = [tmp_path / f"{number}.dcm" for number in range(len(by_dimse))]
+    for ds, path in zip(by_dimse, files, strict=True):
+        ds.save_as(path)
+    result = claiming(image, SC)
     try:
-        orthanc.send([image, result])
+        orthanc.send([image, *files])
+        orthanc.get("/instances", data=file_of(claiming(image, SC)), method="POST")
+        stow(orthanc, claiming(image))  # an image, although it claims to be a result
+        unclaimed = claiming(image, SC)
+        unclaimed.ManufacturerModelName = "Scanner'); os.execute('touch x"
+        stow(orthanc, unclaimed)
+        stow(orthanc, result)
         wait_until(lambda: pacs.get("/instances"), seconds=30, what="a forwarded result")
-        assert len(orthanc.get("/jobs")) == 1  # the image has caused none
-        assert [found["MainDicomTags"]["SOPInstanceUID"] for found in pacs.find()] == [str(ds.SOPInstanceUID)]
+        pacs.get("/modalities/pacs/store", data=json.dumps(pacs.get("/instances")).encode(), method="POST")
+        assert len(orthanc.get("/instances")) == 8
+        assert len(orthanc.get("/jobs")) == 1
+        uids = [found["MainDicomTags"]["SOPInstanceUID"] for found in pacs.find()]
+        assert uids == [str(result.SOPInstanceUID)]
     finally:
         orthanc.stop()
         pacs.stop()

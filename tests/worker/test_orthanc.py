@@ -90,6 +90,41 @@ def test_results_are_in_the_study_within_seconds_and_a_second_run_adds_none(orth
     worker.assert_names_nobody(worker.metrics(), str(worker.health()))
 
 
+def test_each_object_of_the_archive_has_an_audit_line_and_only_results_are_known_by_their_uids(
+    orthanc, started, tmp_path
+):
+    """With rules that take everything, and once more with a worker that has forgotten all."""
+    everything = {"modalities": ["*"], "sop_classes": ["*"], "body_parts": [], "views": []}
+    audit = {"file": str(tmp_path / "audit.jsonl"), "identifiers": "plain"}
+    worker = started(of(orthanc), rules=everything, audit=audit)
+    (stranger,) = images(tmp_path / "images", 1)
+    ds = dcmread(stranger)
+    ds.ManufacturerModelName = "covid-monai results"
+    ds.save_as(stranger)
+    orthanc.send([stranger, *ineligible(tmp_path / "others")])
+
+    def events():
+        lines = map(json.loads, (tmp_path / "audit.jsonl").read_text().splitlines())
+        return {line["instance"]: (line["event"], line.get("reason")) for line in lines if "instance" in line}
+
+    def uids_in_archive():
+        return {found["MainDicomTags"]["SOPInstanceUID"] for found in orthanc.find()}
+
+    wait_until(lambda: len(orthanc.results()) > 1 and set(events()) == uids_in_archive(), seconds=120)
+    assert events()[str(ds.SOPInstanceUID)] == ("answered", None)
+    results = uids_in_archive() - set(uids([stranger, *(tmp_path / "others").iterdir()]))
+    assert results
+    assert {events()[uid] for uid in results} == {("skipped", "own_result")}
+    assert worker.stop() == 0
+    shutil.rmtree(worker.state)
+    (tmp_path / "audit.jsonl").unlink()
+    worker.start()
+    wait_until(lambda: set(events()) == uids_in_archive(), seconds=120)
+    assert {events()[uid] for uid in results} == {("skipped", "own_result")}
+    assert worker.stop() == 0
+    assert len(events()) == len(results) + 5  # the stranger's image and the four others
+
+
 def test_tables_with_a_negative_first_input_stop_no_result(orthanc, started, tmp_path):
     worker = started(of(orthanc))
     sent = images(tmp_path / "images", 3)
