@@ -236,10 +236,11 @@ class Bundle:
         folder = Path(folder)
         make_private_folder(folder)
         self.copy_files(folder)
-        settings = {key: self._parser[key] for key in ("image_size", "network_name")}
+        network_name = config_editing.quote_data(self.network_name)
+        settings: dict[str, Any] = {"image_size": self.image_size, "network_name": network_name}
         # Training takes the classes from its datalist.
         config_editing.set_settings(folder / "configs" / "train.yaml", settings)
-        settings["class_names"] = self._parser["class_names"]
+        settings["class_names"] = [*self.class_names]
         config_editing.set_settings(folder / "configs" / "inference.yaml", settings)
         config_editing.set_network_format(
             folder / "configs" / "metadata.json", image_size=self.image_size, class_names=self.class_names

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
@@ -16,6 +15,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver
 from monai.bundle.config_item import ConfigComponent
 from monai.utils.module import locate
 
+from covid_monai.bundle.config_editing import quote_data
 from covid_monai.core.errors import TRACEBACK, describe_error, unknown_choice
 
 # What MONAI or a command of ours reads by name, without a reference in the config.
@@ -24,10 +24,24 @@ _READ_BY_NAME = {"imports", "initialize", "run", "training", "finalize", "find_l
 }
 
 
-def run_workflow(configs: Sequence[str | Path], *, workflow_type: str, settings: Mapping[str, Any]) -> None:
-    """Run a config with its overlays and settings; `workflow_type` is "train" or "infer"."""
+def run_workflow(
+    configs: Sequence[str | Path],
+    *,
+    workflow_type: str,
+    data: Mapping[str, Any],
+    changes: Mapping[str, Any] | None = None,
+) -> None:
+    """Run a config.
+
+    Args:
+        configs: Config file and its overlays.
+        workflow_type: "train" or "infer".
+        data: Values of settings, such as paths. They arrive as they are: no text is evaluated.
+        changes: Further config, as in an overlay: it is code like the config files.
+    """
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it tells of each config file
     files = [str(path) for path in configs]
+    settings = {**(changes or {}), **{key: quote_data(value) for key, value in data.items()}}
     workflow = ConfigWorkflow(config_file=files, workflow_type=workflow_type, **settings)
     workflow.initialize()
     workflow.run()
@@ -53,7 +67,7 @@ def fill_in_values(config: Any, resolved_ids: Mapping[str, Any], *, item_id: str
     """Replace the references and `$` expressions of a config whose values are plain by these values.
 
     Plain are numbers, words, switches, empty values, and lists of these. All others stay as they are written:
-    no record of a datalist comes in.
+    no record of a datalist comes in. A text that looks like code is quoted, so that it is none in the result.
     """
     if isinstance(config, dict | list):
         filled = {
@@ -63,7 +77,7 @@ def fill_in_values(config: Any, resolved_ids: Mapping[str, Any], *, item_id: str
         return filled if isinstance(config, dict) else [*filled.values()]
     if isinstance(config, str) and config[:1] in ("@", "$") and not item_id.startswith("imports"):
         value = resolved_ids.get(config[1:] if config[0] == "@" else item_id, config)
-        return copy(value) if is_plain(value) else config
+        return config if value is config or not is_plain(value) else quote_data(value)
     return config if is_plain(config) else str(config)
 
 

@@ -1,9 +1,13 @@
-"""Edits in the files of a copied bundle: its settings, its metadata, its own folder, its model card."""
+"""Edits in the files of a copied bundle: its settings, its metadata, its own folder, its model card.
+
+Data, such as paths and class names, are written so that no parser takes them for code.
+"""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -44,7 +48,7 @@ def set_bundle_root(folder: Path, root: str) -> None:
     """Make the configs in `folder` use the bundle in `root` where they do not run in its folder."""
     for path in (folder / "configs").glob("*.yaml"):
         expression = yaml.safe_load(path.read_text(encoding="utf-8")).get("bundle_root", "")
-        here, separator, _ = expression.rpartition(" else ")
+        here, separator, _ = expression.partition(" else ")  # the first: a folder may be called "a else b"
         if separator:
             set_settings(path, {"bundle_root": f"{here}{separator}{quote_for_expression(root)}"})
 
@@ -58,6 +62,28 @@ def quote_for_expression(text: str) -> str:
     "'runs/o\\U00000027brien \\U000000231'"
     """
     return "'" + re.sub(r"[^\w/. -]", lambda letter: f"\\U{ord(letter[0]):08x}", text) + "'"
+
+
+def quote_data(value: Any) -> Any:
+    r"""Return a value of a config that MONAI's parser reads as this value, whatever text it holds.
+
+    MONAI evaluates a text after "$", replaces "@name" and "%file" by what they name, and "#" by "::". Paths
+    become text. Objects of other types, which MONAI passes on as they are, stay.
+
+    Raises:
+        ValueError: The value holds a mapping, whose keys MONAI would interpret.
+
+    >>> quote_data([1, "a b", "$x"])
+    [1, 'a b', "$'\\U00000024x'"]
+    """
+    if isinstance(value, dict):
+        raise ValueError(f"{value} is a part of a config, not a value. Write it into a config file.")
+    if isinstance(value, list | tuple):
+        return [*map(quote_data, value)]
+    if isinstance(value, str | Path):
+        text = str(value)
+        return "$" + quote_for_expression(text) if re.search("[$@%#]", text) else text
+    return value
 
 
 def remove_shipped_section(path: Path) -> None:

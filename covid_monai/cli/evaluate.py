@@ -32,16 +32,14 @@ def evaluate(
             raise FileNotFoundError(f"{file} does not exist.")
     if dataset_dir is not None and not dataset_dir.is_dir():
         raise FileNotFoundError(f"--dataset-dir {dataset_dir} is not a folder.")
-    overrides = {"bundle_root": folder, "datalist": datalist.absolute(), "output_dir": output.absolute()}
+    paths = {"bundle_root": folder, "datalist": datalist.absolute(), "output_dir": output.absolute()}
     if dataset_dir is not None:
-        overrides["dataset_dir"] = dataset_dir.absolute()
+        paths["dataset_dir"] = dataset_dir.absolute()
     with reserve_stdout(as_json):
         from covid_monai.bundle.composed_config import run_workflow
         from covid_monai.inference.classifier import choose_device
 
-        settings = {key: _as_value(path) for key, path in overrides.items()}
-        settings["device"] = f"$torch.device('{choose_device(device)}')"
-        run_workflow([config], workflow_type="infer", settings=settings)
+        run_workflow([config], workflow_type="infer", data={**paths, "device": choose_device(device)})
     metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     if as_json:
         print_json(metrics)
@@ -71,13 +69,6 @@ def _log(metrics: dict[str, Any], output: Path, *, bundle: Path, with_names: boo
     values = {name: test[name]["value"] for name in HEADLINE_METRICS if test[name]["value"] is not None}
     if log_evaluation(files, bundle_root=bundle, metrics=values):
         typer.echo("MLflow: report and metrics are in the run of the training", err=True)
-
-
-def _as_value(path: Path) -> str:
-    """A path as MONAI's ConfigParser keeps it: in plain text it would turn "#" into "::"."""
-    from covid_monai.bundle.config_editing import quote_for_expression
-
-    return "$" + quote_for_expression(str(path))
 
 
 def _print_summary(metrics: Mapping[str, Any], output: Path) -> None:

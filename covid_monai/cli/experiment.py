@@ -68,6 +68,8 @@ def _setting_names(train_config: Path) -> list[str]:
 def _parse_settings(words: list[str], known: list[str]) -> dict[str, Any]:
     import yaml
 
+    from covid_monai.bundle.config_editing import quote_data
+
     pairs = [word.partition("=") for word in words]
     for name, equals, _ in pairs:
         if not equals or not name:
@@ -75,4 +77,6 @@ def _parse_settings(words: list[str], known: list[str]) -> dict[str, Any]:
         # Other names are parts of a section, such as loss#weight.
         if name.isidentifier() and name not in known:
             raise ValueError(f"--set: {unknown_choice('train.yaml setting', name, known)}")
-    return {name: yaml.safe_load(value) for name, _, value in pairs}
+    settings = {name: yaml.safe_load(value) for name, _, value in pairs}
+    quote_data([*settings.values()])  # refuses a part of a config now, not when the data are prepared
+    return settings

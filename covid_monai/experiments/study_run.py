@@ -52,8 +52,8 @@ def run_study(
     folds = _write_folds(study, everything, output / "folds", seed=seed)
     variants = {}
     for name, overrides in study.variants.items():
-        configs, own = [train_config, study.path], {**overrides, **(settings or {}), "seed": seed}
-        runs = _run_folds(folds, output / name, configs, own)
+        configs, own = [train_config, study.path], {**(settings or {}), "seed": seed}
+        runs = _run_folds(folds, output / name, configs, overrides, own)
         join_test_rows(runs, output / name / "predictions.csv")
         variants[name] = compute_pooled_metrics(runs, study.subsets)
     keys = ("title", "protocol", "published", "differs")
@@ -97,7 +97,11 @@ def _without_study_keys(item: Item) -> Item:
 
 
 def _run_folds(
-    folds: Mapping[str, Path], folder: Path, configs: Sequence[str | Path], settings: Mapping[str, Any]
+    folds: Mapping[str, Path],
+    folder: Path,
+    configs: Sequence[str | Path],
+    variant: Mapping[str, Any],
+    settings: Mapping[str, Any],
 ) -> list[Path]:
     """Train and score the folds that are not finished, and return the folder of each fold's run."""
     runs = [folder / name for name in folds]
@@ -108,9 +112,9 @@ def _run_folds(
         left = "finished already" if done is None else _remaining_time(done, len(waiting), started)
         logger.info("%s: fold %s (%d of %d), %s", folder.name, run.name, number, len(folds), left)
         if run in waiting:
-            own = {"datalist": str(datalist), "output_dir": str(run), "resume": True}
+            own = {**settings, "datalist": datalist, "output_dir": run, "resume": True}
             own["run_name"] = f"{folder.name}, fold {run.name}"
-            run_workflow(configs, workflow_type="train", settings={**settings, **own})
+            run_workflow(configs, workflow_type="train", data=own, changes=variant)
             _score(run, datalist)
     return runs
 
@@ -124,7 +128,6 @@ def _remaining_time(done: int, folds: int, started: float) -> str:
 
 def _score(run: Path, datalist: Path) -> None:
     """Write the fold's predictions.csv, without a report."""
-    paths = {"bundle_root": str(run), "datalist": str(datalist), "output_dir": str(run / "evaluation")}
-    # The key `run` of evaluate.yaml would also write a report.
-    settings = {**paths, "run": ["$@evaluator.run()"]}
-    run_workflow([run / "configs" / "evaluate.yaml"], workflow_type="infer", settings=settings)
+    paths = {"bundle_root": run, "datalist": datalist, "output_dir": run / "evaluation"}
+    score = {"run": ["$@evaluator.run()"]}  # the key `run` of evaluate.yaml would also write a report
+    run_workflow([run / "configs" / "evaluate.yaml"], workflow_type="infer", data=paths, changes=score)

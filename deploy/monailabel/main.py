@@ -15,7 +15,6 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
@@ -27,6 +26,7 @@ from monailabel.utils.others.generic import device_list
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle_zip import CHECKSUMS
+from covid_monai.bundle.composed_config import run_workflow
 from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.core.tables import write_table
 from covid_monai.datasets.prepare import prepare
@@ -85,25 +85,18 @@ class ClassificationTrainTask(BundleTrainTask):
             validation_fraction=float(options["val_split"]),
             test_fraction=0.0,
         )
-        configs = bundle.root / "configs"
-        workflow = ConfigWorkflow(
-            workflow_type="train",
-            config_file=str(configs / "train.yaml"),
-            meta_file=str(configs / "metadata.json"),
-            logging_file=str(configs / "logging.conf"),
-            bundle_root=str(bundle.root),
-            device=f"$torch.device('{choose_device(request.get('device'))}')",
-            datalist=str(run / "datalist.json"),
-            output_dir=str(run / run.name),
-            network_name=bundle.network_name,
-            image_size=bundle.image_size,
-            max_epochs=int(options["max_epochs"]),
-            pretrained=str(bundle.checkpoint_path) if options["pretrained"] else None,
-            freeze_epochs=0,
-        )
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+        settings = {
+            "bundle_root": bundle.root,
+            "device": choose_device(request.get("device")),
+            "datalist": run / "datalist.json",
+            "output_dir": run / run.name,
+            "network_name": bundle.network_name,
+            "image_size": bundle.image_size,
+            "max_epochs": int(options["max_epochs"]),
+            "pretrained": bundle.checkpoint_path if options["pretrained"] else None,
+            "freeze_epochs": 0,
+        }
+        run_workflow([bundle.root / "configs" / "train.yaml"], workflow_type="train", data=settings)
         if options["update_model"]:
             serve_trained_weights(Bundle(run / run.name), bundle, previous=run / "replaced")
         images = {split: len(items) for split, items in data.splits.items()}

@@ -1,5 +1,6 @@
 """The config that a run is made of, and names in it that nothing reads."""
 
+import json
 import subprocess
 import sys
 from copy import deepcopy
@@ -7,9 +8,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hostile_text import texts
+from hypothesis import given
+from hypothesis import strategies as st
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from covid_monai.bundle.composed_config import check_names, composed_config, fill_in_values
+from covid_monai.bundle.composed_config import (
+    check_names,
+    composed_config,
+    fill_in_values,
+    run_workflow,
+)
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification" / "configs"
 CONFIG = {
@@ -57,6 +66,34 @@ def test_values_stand_for_references_and_expressions_and_no_record_comes_in():
     assert "patient" not in str(filled).replace(str([CONFIG["records"]])[1:-1], "")
     assert parser["part"]["lr"] == "@rate"  # the config itself is as it was
     assert "&" not in yaml.safe_dump(filled)
+
+
+@given(text=texts, names=st.lists(texts, max_size=3))
+def test_a_text_that_looks_like_code_is_none_in_the_filled_config(text, names):
+    parser = parser_of(rate="$text", names="$all_names", section={}, run=["$@part"])
+    parser.globals |= {"text": text, "all_names": names}  # in an expression MONAI would read "@" and "#"
+    ids = resolve(parser)
+    filled = fill_in_values(parser.config, ids)
+    again = ConfigParser({"rate": filled["rate"], "part": filled["part"]}).get_parsed_content("part")
+    assert (again["lr"], again["names"]) == (text, names)
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory):
+    """A config that writes its settings into a file."""
+    folder = tmp_path_factory.mktemp("echo")
+    config = {"imports": ["$import json"], "out": None, "value": None, "values": None, "more": None}
+    run = "$open(@out, 'w').write(json.dumps([@value, @values, @more, str(@value) + '!']))"
+    (folder / "echo.yaml").write_text(yaml.safe_dump({**config, "run": [run]}))
+    return folder / "echo.yaml"
+
+
+@given(text=texts, values=st.lists(texts | st.integers(), max_size=3))
+def test_data_of_a_run_arrive_as_they_are_and_changes_are_config(echo, text, values):
+    out = echo.parent / "$open('x','w') @value #1 %x.json"
+    data = {"out": out, "value": text, "values": values}
+    run_workflow([echo], workflow_type="infer", data=data, changes={"more": "$1 + 1", "value": "$1 / 0"})
+    assert json.loads(out.read_text()) == [text, values, 2, f"{text}!"]
 
 
 def check(parser, tmp_path):

@@ -77,6 +77,7 @@ def test_a_setting_is_read_as_yaml(experiment, word, expected):
     [
         ("max_epochs", "give NAME=VALUE, such as max_epochs=1"),
         ("=1", "give NAME=VALUE"),
+        ("cache_dir={_target_: os.system, command: x}", "is a part of a config, not a value"),
         ("max_epoch=1", "Did you mean 'max_epochs'?"),
     ],
 )
