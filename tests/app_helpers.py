@@ -56,7 +56,7 @@ class Server:
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
-        with urllib.request.urlopen(self.url, timeout=SECONDS) as answer:
+        with urllib.request.urlopen(f"{self.url}/health", timeout=SECONDS) as answer:
             return RESEARCH_USE.encode() in answer.read()
 
     def upload_path(self) -> str:
@@ -80,6 +80,8 @@ class Page:
         for flag in (
             *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            # A name that leads to this machine although it is not its own; and our own proxy with TLS.
+            *("--host-resolver-rules=MAP *.example 127.0.0.1", "--ignore-certificate-errors"),
             f"--user-data-dir={profile}",
         ):
             options.add_argument(flag)

@@ -30,7 +30,8 @@ _LINKED_PATHS = frozenset({"/", "/docs"})  # a link on another site may lead to 
 _OPEN_PATHS = frozenset(
     {"/health", "/health/ready", *(f"/problems/{kind}" for kind in KINDS)}
 )  # without a key
-_CHALLENGES = 'Bearer realm="covid-monai", Basic realm="covid-monai", charset="UTF-8"'
+# For browsers. Chromium reads only the first of several challenges in a header.
+_CHALLENGE = 'Basic realm="covid-monai", charset="UTF-8"'
 _KEY_LINE = re.compile(r"([A-Za-z0-9._-]{1,64}):([A-Za-z0-9._~+/=-]{20,})")
 _USED_BY_OTHERS = 0o027  # group: write; all others: anything
 _MAX_CALLERS = 1000  # whose requests are counted
@@ -204,7 +205,7 @@ class Access:
                 "no-key",
                 "Send a valid API key in the header Authorization: Bearer KEY. In a browser, the user is the "
                 "name of the key, and the password is the key.",
-                headers={"WWW-Authenticate": _CHALLENGES},
+                headers={"WWW-Authenticate": _CHALLENGE},
             )
         return caller
 

@@ -138,7 +138,7 @@ def test_only_health_and_the_pages_of_problems_are_open_without_a_key():
     for path in ("/problems/", "/problems/x", "/problems/no-key/..", "//health", "/_nicegui_ws/socket.io/"):
         assert refused_as(access, path=path).kind == "no-key"
     assert access.check(scope(authorization=f"Bearer {KEYS['ward']}")) == "ward"
-    assert refused_as(access).headers["WWW-Authenticate"].startswith("Bearer ")
+    assert refused_as(access).headers["WWW-Authenticate"].startswith("Basic ")
 
 
 # -- requests per minute -------------------------------------------------------------------------------------

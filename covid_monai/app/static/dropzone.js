@@ -52,6 +52,10 @@ export default {
           },
           body: file,
         });
+        if (answer.status === 429) {
+          await new Promise((resolve) => setTimeout(resolve, 1000 * answer.headers.get("Retry-After")));
+          return await this.post(file, first);
+        }
         return answer.ok ? "" : (await answer.json()).detail || answer.statusText;
       } catch {
         return "The file could not be read, or the connection was lost. Try again.";
