@@ -44,7 +44,7 @@ class OutOfMemoryBudget(UploadError):
 class Upload:
     """One file in memory; its name may name a patient and belongs in no log."""
 
-    name: str  # as the caller gave it, without any folder
+    name: str  # as the caller gave it, without folders; of an archive, the address; see also `ServerFile`
     data: bytes
 
     def load(self) -> "Upload":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from covid_monai.api.server import FETCH_SECONDS
 from covid_monai.api.uploads import MIB, LimitExceeded, Limits, MemoryBudget, Upload
 from covid_monai.app.sources import ImageSource
+from covid_monai.app.url_fetch import UrlFetcher
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusalReason
 from covid_monai.inference.grad_cam import ImageWithHeatmap
@@ -56,6 +57,11 @@ class AppContext:
     def budget(self) -> MemoryBudget:
         """Memory budget of all users of the process."""
         return MemoryBudget(self.limits.max_held_bytes)
+
+    @cached_property
+    def fetcher(self) -> UrlFetcher:
+        """Fetches files for all visitors."""
+        return UrlFetcher(self.limits, self.budget, self.url_hosts, seconds=self.fetch_seconds)
 
     @property
     def model(self) -> ServedModel:

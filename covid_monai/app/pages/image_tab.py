@@ -12,7 +12,8 @@ from covid_monai.api.uploads import LimitExceeded, Upload, UploadError, unpack_a
 from covid_monai.app.evaluation import choices, evaluation_of
 from covid_monai.app.pages.image_result import ImageResult, ResultSettings, announcement
 from covid_monai.app.session import AppContext, ClassifiedImage, ImageSession
-from covid_monai.app.sources import EXAMPLES, FetchError, fetch, images_in
+from covid_monai.app.sources import EXAMPLES, images_in
+from covid_monai.app.url_fetch import FetchError
 from covid_monai.app.widgets.dropzone import Dropzone
 from covid_monai.app.widgets.elements import folder_choice, warn
 from covid_monai.app.widgets.result import OutcomeStyle, legend, outcome_label
@@ -31,6 +32,7 @@ class ImageTab:
         self._result = ImageResult(context.model, settings, evaluation_of(context.model), self._show_list)
         self._selected: ClassifiedImage | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._fetching = False
         self._sources = self._place_sources()
         self._live = ui.label().classes("sr-only").props("role=status aria-live=polite")
         self._working = ui.spinner(size="lg").props("aria-label=Working").classes("working")
@@ -78,17 +80,19 @@ class ImageTab:
             ui.button("Add its images", on_click=lambda: self._add_from(load)).props("outline no-caps")
 
     def _place_url(self) -> None:
-        context = self._context
-
-        def load() -> Iterable[Upload]:
-            hosts, seconds = context.url_hosts, context.fetch_seconds
-            yield fetch(field.value or "", context.limits, context.budget, hosts, seconds=seconds)
-
         async def add() -> None:
+            if self._fetching:  # the button says so, but a visitor's browser may be any program
+                return
+            self._fetching = True
             button.props("loading")
             try:
-                await self._add_from(load)
+                upload = await self._context.fetcher.fetch(field.value or "")
+            except (FetchError, UploadError) as error:
+                warn(str(error))
+            else:
+                await self._add_from(lambda: [upload])
             finally:
+                self._fetching = False
                 button.props(remove="loading")
 
         ui.label("Or a URL, which the server fetches").classes("small source-title")
@@ -103,7 +107,7 @@ class ImageTab:
             uploads = await asyncio.to_thread(
                 lambda: list(unpack_all(load(), context.limits, context.budget))
             )
-        except (FetchError, UploadError) as error:
+        except UploadError as error:
             warn(str(error))
         except OSError as error:
             warn(f"The file cannot be read ({error.strerror}). Try again, or choose another one.")
