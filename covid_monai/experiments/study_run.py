@@ -52,7 +52,9 @@ def run_study(
     folds = _write_folds(study, everything, output / "folds", seed=seed)
     variants = {}
     for name, overrides in study.variants.items():
-        configs, own = [train_config, study.path], {**(settings or {}), "seed": seed}
+        # The bundle of train.yaml, from whatever folder the command is run.
+        root = Path(train_config).absolute().parents[1]
+        configs, own = [train_config, study.path], {"bundle_root": root, **(settings or {}), "seed": seed}
         runs = _run_folds(folds, output / name, configs, overrides, own)
         join_test_rows(runs, output / name / "predictions.csv")
         variants[name] = compute_pooled_metrics(runs, study.subsets)

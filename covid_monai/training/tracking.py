@@ -7,6 +7,7 @@ module that imports mlflow.
 import atexit
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -100,7 +101,7 @@ class RunTracker(MLFlowHandler):
         state = self.evaluator.state
         # After an epoch without validation the evaluator still holds the metrics of an earlier epoch.
         current = state.metrics if state.epoch == engine.state.epoch else {}
-        val = {f"val/{name}": value for name, value in current.items()}
+        val = {_to_key(f"val/{name}"): value for name, value in current.items()}
         self._log_metrics({**train, **val, "train/learning_rate": max(rates)}, step=engine.state.epoch)
 
     def fail(self, engine: Engine, error: BaseException) -> None:
@@ -142,7 +143,7 @@ class RunTracker(MLFlowHandler):
     def _log_settings(self, run_id: str) -> None:
         self._log_params(self.settings.logged_values())
         for split, counts in self.datalist.counts().items():
-            self._log_params({f"{split}/{name}": count for name, count in counts.items()})
+            self._log_params({_to_key(f"{split}/{name}"): count for name, count in counts.items()})
         digest = self.datalist.digest[:36]
         data = Dataset(name="datalist", digest=digest, source_type="local", source="(not logged)")
         self.client.log_inputs(run_id, [DatasetInput(data)])
@@ -173,7 +174,7 @@ def log_results(bundle: Bundle, scores: ClassificationScores, metrics: Mapping[s
         if path.is_file():
             client.log_artifact(run_id, str(path), "models" if path.stem == "model" else path.stem)
     for name, value in metrics.items():
-        client.log_metric(run_id, f"val_best/{name}", value)
+        client.log_metric(run_id, _to_key(f"val_best/{name}"), value)
     client.set_terminated(run_id)
     del _unfinished[run_id]
 
@@ -241,6 +242,15 @@ def _terminate(run_id: str, client: mlflow.MlflowClient, error: BaseException | 
         client.set_terminated(run_id, status)
     except mlflow.MlflowException as store_error:
         logger.warning("The MLflow run cannot be marked as %s: %s", status, first_line(store_error))
+
+
+def _to_key(name: str) -> str:
+    """Return a name with a class in it as MLflow allows it: other characters as their number.
+
+    >>> _to_key("val/auroc/non-COVID"), _to_key("training/PCR+"), _to_key("training/a/./b")
+    ('val/auroc/non-COVID', 'training/PCR_2b_', 'training/a/_2e_/b')
+    """
+    return re.sub(r"[^\w ./-]|(?<=/)[./]|/$", lambda sign: f"_{ord(sign[0]):x}_", name)
 
 
 def _git_commit() -> str:
