@@ -5,6 +5,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from nicegui import core, ui
 from nicegui.events import KeyEventArguments
+from starlette.middleware import Middleware
 
 from covid_monai.api.access import Access
 from covid_monai.api.application import create_api
@@ -15,6 +16,7 @@ from covid_monai.app.pages.compare_tab import CompareTab
 from covid_monai.app.pages.image_tab import ImageTab
 from covid_monai.app.pages.model_tab import build_model_tab, model_card
 from covid_monai.app.session import AppContext
+from covid_monai.app.visitor_limit import VisitorLimit
 from covid_monai.app.widgets import heatmap_viewer
 from covid_monai.app.widgets.elements import text
 from covid_monai.core.vocabulary import RESEARCH_USE
@@ -34,6 +36,7 @@ def create_app(context: AppContext, access: Access) -> FastAPI:
     settings = ServiceSettings(limits=context.limits, access=access)
     app = create_api(context.model.engine, settings, context.budget)
     heatmap_viewer.add_route(app)
+    app.user_middleware.append(Middleware(VisitorLimit))  # inside of `Guard`
     core.sio.eio.cors_allowed_origins = []  # no header allows another origin anything; `Guard` checks origins
     for model in context.models.values():  # read once, before the event loop has visitors that wait
         evaluation_of(model)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from app_helpers import Page, Server, until
 from dicom_helpers import make_ds, picture, save
+from nicegui.testing.general import nicegui_reset_globals
 from PIL import Image
 from pydicom import dcmread
 from results_helpers import SHIPPED, small_classifier
@@ -71,6 +72,13 @@ def page(server, browser) -> Page:
     browser.driver.get_log("performance")
     browser.open(server.url)
     return browser
+
+
+@pytest.fixture
+def new_nicegui():
+    """NiceGUI as in a new process: it starts once only."""
+    with nicegui_reset_globals():
+        yield
 
 
 @pytest.fixture

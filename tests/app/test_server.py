@@ -24,6 +24,7 @@ from covid_monai.core.vocabulary import RESEARCH_USE
 DICOM = {"Content-Type": "application/dicom"}
 
 
+@pytest.mark.usefixtures("new_nicegui")
 def test_rest_and_page_share_one_memory_budget(classifier):
     engine = Engine(classifier)
     limits = Limits(2 * MIB, max_total_bytes=2 * MIB, max_held_bytes=3 * MIB)
