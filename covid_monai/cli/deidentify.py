@@ -106,6 +106,10 @@ def _outcomes(manifest: dict[str, Any]) -> Iterator[tuple[int, str]]:
     yield counts["inputs"], "inputs"
     yield counts["copies"], f"copies ({patients}, {format_count(counts['studies'], 'study', 'studies')})"
     yield counts["copies_without_patient_id"], "copies without PatientID: each study counts as one patient"
+    yield (
+        counts["copies_with_rewritten_pixel_data"],
+        "copies with pixel data written anew: the same pixels, nothing beside them",
+    )
     yield counts["repeats"], "repeats of another input"
     yield counts["directories"], "DICOMDIR, left out"
     refused = Counter((each["reason"], each["detail"]) for each in manifest["refused"])

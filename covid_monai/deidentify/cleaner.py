@@ -3,16 +3,17 @@
 Elements that are kept are never decoded: their bytes are written as they were, in any character set.
 """
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 
+from pydicom.charset import python_encoding
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID_dictionary
-from pydicom.valuerep import STR_VR
+from pydicom.valuerep import STR_VR, format_number_as_ds
 
 from covid_monai.deidentify.replacements import (
     Pseudonyms,
@@ -22,25 +23,44 @@ from covid_monai.deidentify.replacements import (
     shift_date,
     shift_datetime,
 )
-from covid_monai.deidentify.rules import DECISIONS, Action, Rules, get_vr
-from covid_monai.deidentify.run_manifest import Refused
+from covid_monai.deidentify.rules import (
+    DECISIONS,
+    PIXEL_TAGS,
+    SEGMENTED_TABLES,
+    TABLES,
+    Action,
+    Rules,
+    get_vr,
+)
+from covid_monai.deidentify.run_manifest import Refused, Review
+from covid_monai.deidentify.values import (
+    count_values,
+    encode_numbers,
+    is_value_of,
+    most_values,
+    number_reads_like_text,
+    reads_like_text,
+)
+from covid_monai.dicom.elements import get_numbers
 
 _MAX_DEPTH = 32  # the deepest IODs need about ten
 _METHOD = "covid-monai, DICOM PS3.15 Table E.1-1"
 _DUMMY_TEXT = "REMOVED"
 _DUMMIES = DECISIONS["dummies"]  # by VR
-_LONGEST_NUMBER = 4  # bytes of a number whose VR the file does not know
-_NUMBER = re.compile(rb"[0-9+\-.eE \\\0]*")
+_CHARACTER_SET = Tag("SpecificCharacterSet")
+_LONGEST_DS = 16  # characters (PS3.5 6.2)
+_MAX_ENTRIES = 65536  # of a table, written as 0
 
 
-def clean_dataset(ds: Dataset, rules: Rules, pseudonyms: Pseudonyms) -> Counter[str]:
+def clean_dataset(ds: Dataset, rules: Rules, pseudonyms: Pseudonyms) -> tuple[Counter[str], set[Review]]:
     """Clean a dataset in place, and write its pseudonym and the method of de-identification into it.
 
-    Returns the numbers of elements that were removed (`private` ones, other `removed` ones) or `changed`.
-    Raises `Refused` if the sequences are nested too deep.
+    Returns the numbers of elements that were removed (`private` ones, other `removed` ones) or `changed`, and
+    why a person must look at those that stay. Pixel data are left to `pixel_cleaning`. Raises `Refused` if
+    the sequences are nested too deep.
     """
     patient = find_patient(ds)
-    cleaner = _Cleaner(rules, pseudonyms, pseudonyms.shift_days(patient), Counter())
+    cleaner = _Cleaner(rules, pseudonyms, pseudonyms.shift_days(patient), Counter(), set())
     cleaner.clean(ds)
     ds.PatientID = ds.PatientName = pseudonyms.patient(patient)
     ds.PatientIdentityRemoved = "YES"
@@ -49,7 +69,7 @@ def clean_dataset(ds: Dataset, rules: Rules, pseudonyms: Pseudonyms) -> Counter[
     for item, code in zip(ds.DeidentificationMethodCodeSequence, rules.codes, strict=True):
         item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code[:3]
     ds.LongitudinalTemporalInformationModified = "MODIFIED"
-    return cleaner.counts
+    return cleaner.counts, cleaner.review
 
 
 @dataclass
@@ -60,22 +80,61 @@ class _Cleaner:
     pseudonyms: Pseudonyms
     days: int
     counts: Counter[str]
+    review: set[Review]
 
     def clean(self, ds: Dataset, *, depth: int = 0) -> None:
         if depth > _MAX_DEPTH:
             raise Refused("nesting")
         for tag in list(ds.keys()):
             action = self.rules.action(tag)
-            if action is Action.REMOVE or (action is Action.KEEP and _holds_hidden_text(ds, tag)):
+            if action is Action.KEEP and get_vr(tag) != "SQ":
+                if (tag in PIXEL_TAGS and not depth) or self._keep(ds, tag):
+                    continue
+                action = Action.REMOVE
+            if action is Action.REMOVE:
                 del ds[tag]
                 self.counts["private" if tag.is_private else "removed"] += 1
             elif get_vr(tag) == "SQ":
                 self._clean_sequence(ds, tag, action, depth=depth)
-            elif action is Action.KEEP:
-                _set_vr(ds, tag)
             else:
                 ds[tag] = DataElement(tag, get_vr(tag).split(" or ")[0], self._new_value(ds, tag, action))
                 self.counts["changed"] += 1
+
+    def _keep(self, ds: Dataset, tag: BaseTag) -> bool:
+        """Tell whether an element holds nothing but values of its VR, as many as its multiplicity allows."""
+        vr, content = _find_vr(ds, tag), _get_bytes(ds, tag)
+        if tag in TABLES or tag in SEGMENTED_TABLES:
+            return vr in ("US", "SS", "OW") and self._keep_table(ds, tag, vr, content)
+        if not is_value_of(vr, content) or count_values(vr, content) > most_values(tag):
+            return False
+        values = [value.strip(b" \0").decode("latin-1") for value in content.split(b"\\")]
+        if tag == _CHARACTER_SET and not python_encoding.keys() >= set(values):
+            return False
+        if vr not in STR_VR and number_reads_like_text(content):
+            self.review.add("text_in_numbers")
+        if vr == "DS" and max(map(len, values)) > _LONGEST_DS:
+            values = [format_number_as_ds(float(value)) if value else "" for value in values]
+            ds[tag] = DataElement(tag, vr, values)
+            self.counts["changed"] += 1
+        else:
+            _set_vr(ds, tag, vr)
+        return True
+
+    def _keep_table(self, ds: Dataset, tag: BaseTag, vr: str, content: bytes) -> bool:
+        """Cut a lookup table behind its last entry (PS3.3 C.11.1.1, C.7.6.3.1.5)."""
+        descriptor = get_numbers(ds, keyword_for_tag(TABLES[tag])) if tag in TABLES else []
+        entries = int(descriptor[0]) % _MAX_ENTRIES or _MAX_ENTRIES if descriptor else 0
+        if len(content) > 2 * entries > 0:
+            content = content[: 2 * entries]
+            ds[tag] = DataElement(tag, "OW", content)
+            self.counts["changed"] += 1
+        else:
+            _set_vr(ds, tag, vr)
+        if len(content) not in (2 * entries, entries + entries % 2):  # of two bytes, or of one
+            self.review.add("table_not_checked")
+        if reads_like_text(content, shortest=6, turns=3):
+            self.review.add("text_in_numbers")
+        return True
 
     def _clean_sequence(self, ds: Dataset, tag: BaseTag, action: Action, *, depth: int) -> None:
         items = _get_items(ds, tag)
@@ -95,6 +154,8 @@ class _Cleaner:
         if action is Action.DUMMY and vr != "UI":
             return _DUMMIES.get(vr, _DUMMY_TEXT)
         values = _get_texts(ds, tag)
+        if len(values) > most_values(tag):
+            return None
         if action is Action.AGE:
             return [coarsen_age(value) for value in values]
         if vr == "UI":
@@ -124,22 +185,21 @@ def _get_texts(ds: Dataset, tag: BaseTag) -> list[str]:
 
 def _get_bytes(ds: Dataset, tag: BaseTag) -> bytes:
     element = ds.get_item(tag)
-    if isinstance(element, RawDataElement):
-        return element.value or b""
     value = element.value
+    if isinstance(element, RawDataElement) or isinstance(value, bytes):
+        return bytes(value or b"")
     values = value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
+    if element.VR not in STR_VR:
+        return encode_numbers(element.VR, [each for each in values if each is not None])
     return "\\".join("" if each is None else str(each) for each in values).encode("utf-8", "surrogateescape")
 
 
-def _holds_hidden_text(ds: Dataset, tag: BaseTag) -> bool:
-    """Tell whether an element holds text although the dictionary knows only numbers or bytes there."""
-    known = get_vr(tag)
-    declared = ds.get_item(tag).VR or known
-    if known in ("DS", "IS"):
-        return _NUMBER.fullmatch(_get_bytes(ds, tag)) is None
-    if known in STR_VR or known == "SQ" or declared in known.split(" or "):
-        return False
-    return declared in STR_VR or (declared == "UN" and len(_get_bytes(ds, tag)) > _LONGEST_NUMBER)
+def _find_vr(ds: Dataset, tag: BaseTag) -> str:
+    """Return the VR by which to read an element; "" if it is declared as something else than it can be."""
+    known, declared = get_vr(tag).split(" or "), ds.get_item(tag).VR
+    if declared in known:
+        return str(declared)
+    return known[0] if declared in (None, "UN") or (declared in STR_VR and known[0] in STR_VR) else ""
 
 
 def _replace_texts(ds: Dataset) -> None:
@@ -153,9 +213,8 @@ def _replace_texts(ds: Dataset) -> None:
             ds[tag] = DataElement(tag, vr, _DUMMIES.get(vr, _DUMMY_TEXT))
 
 
-def _set_vr(ds: Dataset, tag: BaseTag) -> None:
-    """Set the VR of an element from a part in implicit VR: some files mix both encodings."""
+def _set_vr(ds: Dataset, tag: BaseTag, vr: str) -> None:
+    """Set the VR of an element that has another, or none: some files mix both encodings."""
     element = ds.get_item(tag)
-    if element.VR is None:
-        vr = get_vr(tag)
-        ds[tag] = ds[tag] if " or " in vr else element._replace(VR=vr)
+    if vr != element.VR and isinstance(element, RawDataElement):
+        ds[tag] = ds[tag] if " or " in get_vr(tag) else element._replace(VR=vr)

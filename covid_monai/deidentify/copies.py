@@ -21,6 +21,7 @@ from covid_monai.core.json_log import log_level
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.deidentify.cleaner import clean_dataset
+from covid_monai.deidentify.pixel_cleaning import clean_pixels
 from covid_monai.deidentify.pixel_review import find_review_reasons
 from covid_monai.deidentify.replacements import Pseudonyms, find_patient
 from covid_monai.deidentify.rules import DECISIONS, EDITION, Rules
@@ -117,21 +118,23 @@ def _write_copy(
     try:
         ds = read_image(each.source)
         patient_known = bool(get_text(ds, "PatientID"))
-        counts = clean_dataset(ds, rules, pseudonyms)
+        counts, review = clean_dataset(ds, rules, pseudonyms)
+        rewritten, found = clean_pixels(ds)
+        counts["pixels_rewritten"] += rewritten
         meta = FileMetaDataset()  # of the original it keeps only the encoding (PS3.10 7.1)
         meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
         meta.TransferSyntaxUID = ds.file_meta.TransferSyntaxUID
         ds.file_meta, ds.preamble = meta, bytes(128)
         with replace_atomically(output / each.path) as temporary:
             pydicom.dcmwrite(temporary, ds, enforce_file_format=True)
-            review = find_review_reasons(ds)  # inside the block: a truncated image leaves no copy
+            reasons = sorted({*find_review_reasons(ds), *review, *found})
     except Refused as refusal:
         return refusal.reason
     except RecursionError:
         return "nesting"
     except Exception:  # noqa: BLE001  # one file must not end the run, and pydicom's message may quote a name
         return "failed"
-    return CopyRecord(each.path, review, dict(counts), patient_known)
+    return CopyRecord(each.path, tuple(reasons), dict(counts), patient_known)
 
 
 def plan_copy(numbered: tuple[int, Path], *, pseudonyms: Pseudonyms, allow_burned_in: bool) -> InputFile:
@@ -195,6 +198,8 @@ def _check_header(ds: FileDataset, *, allow_burned_in: bool) -> None:
         raise Refused(DECISIONS["refused_modalities"][modality])
     if sop_class not in UID_dictionary:
         raise Refused("unknown_class")
+    if UID_dictionary.get(ds.file_meta.TransferSyntaxUID, ("", ""))[1] != "Transfer Syntax":
+        raise Refused("unknown_syntax")
     if get_text(ds, "BurnedInAnnotation").upper() == "YES" and not allow_burned_in:
         raise Refused("burned_in")
 

@@ -24,7 +24,7 @@ _KEY_BYTES = 32
 _MIN_SHIFT_DAYS, _SHIFT_CHOICES = 365, 3288  # one to ten years back: no date of the result lies in the future
 _DATE = re.compile(r"(\d{4})\.?(\d\d)\.?(\d\d)")  # with points: ACR-NEMA, PS3.5 6.2
 _DATETIME = re.compile(r"(\d{4})(\d\d)?(\d\d)?((?:\d\d){1,3}(?:\.\d{1,6})?)?(?:[+-]\d{4})?")
-_TIME = re.compile(r"\d\d(:?\d\d(:?\d\d(\.\d{1,6})?)?)?")
+_TIME = re.compile(r"([01]\d|2[0-3])(:?[0-5]\d(:?([0-5]\d|60)(\.\d{1,6})?)?)?")
 _AGE = re.compile(r"(\d{3})([DWMY])")
 _PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.1775, "D": 365.2425}
 _MAX_AGE_YEARS = 89  # 45 CFR 164.514(b)(2)(i)(C): older people are so few that an age points at them
@@ -132,6 +132,8 @@ def shift_datetime(value: str, days: int) -> str:
     if match is None:
         return ""
     year, month, day, rest = match.groups()
+    if rest and not is_time(rest):
+        return ""
     try:
         moved = date(int(year), int(month or 1), int(day or 1)) - timedelta(days=days)
     except (ValueError, OverflowError):  # 31 February, or before the year 1
@@ -143,7 +145,7 @@ def shift_datetime(value: str, days: int) -> str:
 def is_time(value: str) -> bool:
     """Tell whether a TM value is a time of day and nothing else.
 
-    >>> is_time("123000.25"), is_time("12"), is_time("noon")
+    >>> is_time("123000.25"), is_time("12"), is_time("195912")
     (True, True, False)
     """
     return _TIME.fullmatch(value.strip(" \0")) is not None

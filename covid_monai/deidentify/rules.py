@@ -15,6 +15,7 @@ from pydicom.sr.coding import Code
 from pydicom.tag import BaseTag, Tag
 
 from covid_monai.core.errors import require_extra
+from covid_monai.dicom.acceptance import PIXEL_KEYWORDS
 
 EDITION = "2026c"
 
@@ -49,9 +50,19 @@ RETAIN_CODES: Mapping[Retain, Code] = {
 DECISIONS = yaml.safe_load(resources.files(__package__).joinpath("rules.yaml").read_text("utf-8"))
 _TEMPORAL = ("DA", "DT", "TM")
 _TEXT_BEYOND_TABLE = ("AE", "LT", "PN", "ST", "UR", "UT")
-_BYTES = ("OB", "OD", "OF", "OL", "OV", "OW", "UN", "OB or OW")
+_BYTES = {"OB", "OD", "OF", "OL", "OV", "OW", "UN"}
 _PATIENT_AND_VISIT_GROUPS = (0x0010, 0x0032, 0x0038, 0x4008)
-_PIXEL_GROUPS = (0x0028, 0x7FE0)
+_GROUPS_OF_NO_IMAGE = (0x0000, 0x0002, 0x0004, 0x7FE0)  # commands, file meta, directory; 7FE0 but the pixels
+PIXEL_TAGS = tuple(map(Tag, PIXEL_KEYWORDS))
+# Tables of numbers, with the element that says how many they are.
+TABLES = {Tag("LUTData"): Tag("LUTDescriptor")} | {
+    Tag(f"{colour}PaletteColorLookupTableData"): Tag(f"{colour}PaletteColorLookupTableDescriptor")
+    for colour in ("Red", "Green", "Blue", "Alpha")
+}
+SEGMENTED_TABLES = tuple(
+    Tag(f"Segmented{colour}PaletteColorLookupTableData") for colour in ("Red", "Green", "Blue", "Alpha")
+)
+_KEPT_BYTES = (*PIXEL_TAGS, *TABLES, *SEGMENTED_TABLES)
 
 
 class Rules:
@@ -91,10 +102,12 @@ def get_vr(tag: BaseTag) -> str:
 def _action_beyond_table(tag: BaseTag) -> Action:
     """Return the action of an attribute that the table does not name: remove what may hold an identity."""
     vr = get_vr(tag)
+    if tag in _KEPT_BYTES:
+        return Action.KEEP
     unknown = not vr or tag.is_private or tag.element == 0  # a group length
-    free = vr in _TEXT_BEYOND_TABLE or vr in _TEMPORAL or (vr in _BYTES and tag.group not in _PIXEL_GROUPS)
+    free = vr in _TEXT_BEYOND_TABLE or vr in _TEMPORAL or not _BYTES.isdisjoint(vr.split(" or "))
     graphics = tag.group >> 8 in (0x50, 0x60)  # curves and overlays, whole
-    if unknown or free or graphics or tag.group in _PATIENT_AND_VISIT_GROUPS:
+    if unknown or free or graphics or tag.group in (*_PATIENT_AND_VISIT_GROUPS, *_GROUPS_OF_NO_IMAGE):
         return Action.REMOVE
     if vr == "UI":
         return Action.NEW_UID

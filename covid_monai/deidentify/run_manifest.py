@@ -23,13 +23,13 @@ _CROSSWALK_COLUMNS = (
 # Why a file has no de-identified copy; each reason has a sentence in rules.yaml.
 Reason = Literal[
     "not_dicom", "unreadable", "truncated", "no_uids", "nesting", "report", "presentation", "unknown_class",
-    "no_image", "burned_in", "conflict", "failed",
+    "no_image", "burned_in", "conflict", "unknown_syntax", "failed",
 ]  # fmt: skip
 # Why a person must look at a de-identified image before it is handed on.
 Review = Literal[
     "burned_in_declared", "text_like_marks", "screen_or_capture", "derived", "photograph",
-    "pixels_not_checked", "only_first_frame_checked", "unused_bits", "bytes_after_pixels",
-    "comment_in_compressed_stream",
+    "pixels_not_checked", "only_first_frame_checked", "unused_bits", "pixels_not_cleaned",
+    "text_in_numbers", "table_not_checked",
 ]  # fmt: skip
 
 
@@ -60,8 +60,10 @@ class CopyRecord:
     """A copy in the output folder."""
 
     path: str  # Posix path from the output folder, made of new identifiers only
-    review: tuple[Review, ...]  # reasons to look at its pixels
-    counts: dict[str, int]  # of elements, by what was done with them
+    review: tuple[Review, ...]  # reasons to look at it
+    counts: dict[
+        str, int
+    ]  # of elements, by what was done with them, and whether its pixel data were rewritten
     patient_known: bool  # whether the original has a PatientID
 
 
@@ -121,6 +123,7 @@ class RunManifest:
                 "studies": len({copy.path.split("/")[1] for copy in copies}),
                 "copies_without_patient_id": sum(not copy.patient_known for copy in copies),
                 "copies_to_review": sum(bool(copy.review) for copy in copies),
+                "copies_with_rewritten_pixel_data": elements["pixels_rewritten"],
                 **counts,
                 "refused": len(refused),
             },

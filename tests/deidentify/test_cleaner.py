@@ -150,7 +150,7 @@ PSEUDONYMS = Pseudonyms(bytes(32))
 
 
 def cleaned(ds):
-    counts = clean_dataset(ds, Rules(), PSEUDONYMS)
+    counts, _ = clean_dataset(ds, Rules(), PSEUDONYMS)
     return ds, counts
 
 

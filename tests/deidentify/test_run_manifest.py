@@ -101,12 +101,13 @@ def test_a_manifest_counts_copies_patients_elements_and_refusals(tmp_path):
     with RunManifest(tmp_path / "out", SETTINGS).locked() as manifest:
         assert json.loads(manifest.path.read_text())["complete"] is False
         written(manifest, COPY)
-        written(manifest, replace(COPY, path="P/T/E/b.dcm", review=(), patient_known=False))
+        counts = {**COPY.counts, "pixels_rewritten": 1}
+        written(manifest, replace(COPY, path="P/T/E/b.dcm", review=(), counts=counts, patient_known=False))
         content = manifest.write({3: "not_dicom", 1: "no_image"}, complete=True, inputs=4)
     assert json.loads(manifest.path.read_text()) == json.loads(json.dumps(content))
     assert content["counts"] == {
         **{"copies": 2, "patients": 1, "studies": 2, "copies_without_patient_id": 1},
-        **{"copies_to_review": 1, "inputs": 4, "refused": 2},
+        **{"copies_to_review": 1, "copies_with_rewritten_pixel_data": 1, "inputs": 4, "refused": 2},
     }
     assert content["elements"] == {"private": 2, "removed": 4, "changed": 0}
     assert [(each["input"], each["reason"]) for each in content["refused"]] == [

@@ -18,8 +18,8 @@ RLE = "1.2.840.10008.1.2.5"
 LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
 _WITHOUT_CODESTREAM = (RLE, *LITTLE_ENDIAN, "1.2.840.10008.1.2.2")
 _ITEM = b"\xfe\xff\x00\xe0"  # tag of a fragment (PS3.5 A.4), which 4 bytes of length follow
-_J2K, _JP2 = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"
-_STARTS = (b"\xff\xd8\xff", _J2K, _JP2)
+J2K, JP2 = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"
+_STARTS = (b"\xff\xd8\xff", J2K, JP2)
 _RLE_SEGMENTS = tuple(bytes([n]) for n in range(1, 16))
 _SAME_SAMPLES = 0x11  # sampling factors of a JPEG component that has as many samples as the image
 _FRAME_HEADERS = [m for m in (*range(0xC0, 0xD0), 0xF7) if m not in (0xC4, 0xC8, 0xCC)]  # tables, reserved
@@ -143,9 +143,9 @@ def _facts(columns: int, rows: int, samples: int, signed: bool | None) -> tuple[
 
 
 def _parse(content: bytes) -> Codestream:
-    if content.startswith(_JP2):
-        content = _unpack_jp2(content)
-    if content.startswith(_J2K) and len(content) > 44:
+    if content.startswith(JP2):
+        content = unpack_jp2(content)
+    if content.startswith(J2K) and len(content) > 44:
         return _parse_jpeg2000(content)
     if content.startswith(b"\xff\xd8"):
         return _parse_jpeg(content)
@@ -166,7 +166,7 @@ def _parse_jpeg2000(content: bytes) -> Codestream:
     )  # fmt: skip
 
 
-def _unpack_jp2(content: bytes) -> bytes:
+def unpack_jp2(content: bytes) -> bytes:
     """Return the codestream of a JP2 file (ISO/IEC 15444-1 annex I), which occurs against the standard."""
     position = 0
     while position + 8 <= len(content):

@@ -77,7 +77,8 @@ def decode_frame(ds: Dataset) -> tuple[NDArray[np.unsignedinteger], int]:
     complete_description(ds)
     if is_codestream(ds):
         return _decode_codestream(ds)
-    cells = _decode_rle(ds) if get_text(ds.file_meta, "TransferSyntaxUID") == RLE else _read_cells(ds)
+    rle = get_text(ds.file_meta, "TransferSyntaxUID") == RLE
+    cells = decode_rle_frame(split_frames(ds)[0], ds) if rle else _read_cells(ds)
     codes, bits = cut_out_stored_bits(_unsigned(cells), ds)
     return _as_rgb(codes, ds), bits
 
@@ -160,9 +161,9 @@ def _decode_jpeg(stream: Codestream, *, as_rgb: bool) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def _decode_rle(ds: Dataset) -> NDArray[np.unsignedinteger]:
-    """Decode RLE to whole cells `[H, W]` or `[H, W, 3]` (PS3.5 annex G)."""
-    (frame, *_), samples, bits = split_frames(ds), int(ds.SamplesPerPixel), int(ds.BitsAllocated)
+def decode_rle_frame(frame: bytes, ds: Dataset) -> NDArray[np.unsignedinteger]:
+    """Decode a frame of RLE to whole cells `[H, W]` or `[H, W, 3]` (PS3.5 annex G)."""
+    samples, bits = int(ds.SamplesPerPixel), int(ds.BitsAllocated)
     segments, expected = int.from_bytes(frame[:4], "little"), samples * bits // 8
     if segments != expected:
         found = f"{format_count(segments, 'segment')}; its header needs {expected} ({samples} x {bits} bits)"
