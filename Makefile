@@ -1,4 +1,5 @@
-# `make help` lists what there is. Everything runs in .venv, with the pins of constraints.txt.
+# `make help` lists what there is. Everything runs in .venv, with the pins of constraints.txt. On Linux with Python
+# 3.11 on x86-64 each file must have a hash of requirements.lock or torch-cpu.lock, which `make lock` writes.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 BUNDLE := bundles/covid_cxr_classification
@@ -10,21 +11,27 @@ export MLFLOW_TRACKING_URI ?= sqlite:///mlruns.db
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_LABEL := $(if $(shell command -v nvidia-smi 2>/dev/null),,$(if $(filter Linux,$(shell uname -s)),+cpu))
 
+ON_LOCKED_PLATFORM := $(shell $(PYTHON) -c "import sys, sysconfig; sysconfig.get_platform() == 'linux-x86_64' and sys.version_info[:2] == (3, 11) and print('yes')")
+PIP_INSTALL := pip install --quiet --disable-pip-version-check
+PIP_INSTALL_HASHED := $(PIP_INSTALL) --no-deps --require-hashes
+INSTALL_TORCH := $(if $(and $(ON_LOCKED_PLATFORM),$(TORCH_LABEL)),$(PIP_INSTALL_HASHED) --requirement torch-cpu.lock,$(PIP_INSTALL) "torch==$(TORCH_VERSION)$(TORCH_LABEL)")
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick bench lint format docs docs-serve pictures mlflow monailabel monailabel-environment clean
+.PHONY: lock audit-packages help setup demo test test-quick bench lint format docs docs-serve pictures mlflow monailabel monailabel-environment clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: .venv/.installed  ## Create .venv with everything pinned (CPU build of torch where there is no GPU)
 
-.venv/.installed: constraints.txt pyproject.toml
+.venv/.installed: constraints.txt requirements.lock torch-cpu.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	@echo "Installing torch==$(TORCH_VERSION)$(TORCH_LABEL) and the pinned packages into .venv (2 to 4 minutes)..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check "torch==$(TORCH_VERSION)$(TORCH_LABEL)" || \
-	  { echo "No build torch==$(TORCH_VERSION)$(TORCH_LABEL) was found. Look up the index of CPU builds under 'Get Started' at pytorch.org, then: make setup PIP_EXTRA_INDEX_URL=THAT_ADDRESS"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@$(BIN)/$(INSTALL_TORCH) || \
+	  { echo "No build torch==$(TORCH_VERSION)$(TORCH_LABEL) was found, or it is not the file that torch-cpu.lock names. Look up the index of CPU builds under 'Get Started' at pytorch.org, then: make setup PIP_EXTRA_INDEX_URL=THAT_ADDRESS"; exit 1; }
+	$(if $(ON_LOCKED_PLATFORM),$(BIN)/$(PIP_INSTALL_HASHED) --only-binary :all: --requirement requirements.lock)
+	$(BIN)/$(PIP_INSTALL) $(if $(ON_LOCKED_PLATFORM),--no-deps --no-build-isolation --editable .,--constraint constraints.txt --editable ".[dev]")
 	@touch $@
 
 demo: setup  ## Phantoms, training, evaluation and a prediction in a few minutes, from a fresh clone
@@ -57,6 +64,28 @@ lint: setup  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# uv and pip-audit have an environment of their own: what checks the pins is not among them.
+TOOLS := build/tools
+$(TOOLS)/.installed:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/$(PIP_INSTALL) uv==0.13.9 pip-audit==2.10.1
+	@touch $@
+
+# Without torch, whose plain wheel asks for CUDA. The worker's list holds what its image needs and no more.
+LOCK := $(TOOLS)/bin/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11.7
+lock: $(TOOLS)/.installed  ## Write the lock files: every pin with the hashes of all its files
+	grep -v '^torch==' constraints.txt | $(LOCK) --no-deps --output-file requirements.lock -
+	echo torch > $(TOOLS)/excluded.txt
+	printf 'covid-monai[fast,worker] @ .\nsetuptools\n' | $(LOCK) --constraint constraints.txt --excludes $(TOOLS)/excluded.txt \
+	  --no-emit-package covid-monai --output-file deploy/worker/requirements.lock -
+	grep -v '^torch==' deploy/monailabel/requirements.txt | $(LOCK) --no-deps --output-file deploy/monailabel/requirements.lock -
+	rm -f $(TOOLS)/torch-*.whl
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --dest $(TOOLS) "torch==$(TORCH_VERSION)+cpu"
+	{ echo 'torch==$(TORCH_VERSION)+cpu \'; $(BIN)/pip hash $(TOOLS)/torch-*.whl | sed -n 's/^--hash/    --hash/p'; } > torch-cpu.lock
+
+audit-packages: $(TOOLS)/.installed  ## Ask a database of vulnerabilities about every pin (needs the network)
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" .ci/audit_packages constraints.txt deploy/monailabel/requirements.txt
+
 format: setup  ## Let ruff put the code in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -80,12 +109,11 @@ PORT ?= 8000
 # The list is complete, and its own requirements contradict each other (pydicom-seg: numpy 1), hence --no-deps.
 # MONAI Label asks for torchvision, which has no CPU build to fetch by pip: its Python part is enough, without the
 # module that registers compiled operators. sam2 is left out: the server starts without it.
-$(MONAILABEL)/.installed: deploy/monailabel/requirements.txt
+$(MONAILABEL)/.installed: deploy/monailabel/requirements.lock
 	$(PYTHON) -m venv $(MONAILABEL)
 	@echo "Installing MONAI Label into $(MONAILABEL) (3 to 6 minutes)..."
-	$(MONAILABEL)/bin/pip install --quiet --disable-pip-version-check "torch==$(TORCH_VERSION)$(TORCH_LABEL)"
-	$(MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
-	$(MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --no-deps monailabel==0.8.5 torchvision==0.28.0
+	$(MONAILABEL)/bin/$(INSTALL_TORCH)
+	$(MONAILABEL)/bin/$(PIP_INSTALL_HASHED) --requirement $<
 	$(if $(TORCH_LABEL),: > $$(echo $(MONAILABEL)/lib/python*/site-packages/torchvision)/_meta_registrations.py)
 	@touch $@
 

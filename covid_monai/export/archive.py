@@ -8,9 +8,8 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,14 +22,13 @@ from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.core.errors import first_line
 from covid_monai.core.progress import progress_bar
 from covid_monai.export.network_formats import ONNX, TOLERANCE, TORCHSCRIPT, check_parity, write_formats
+from covid_monai.export.packages import find_required_packages, list_pins, write_sbom
 from covid_monai.inference.classifier import Classifier
 
 logger = logging.getLogger(__name__)
 
 RECORD = "export.json"
 WHEELS = "wheels"
-# `python -m monai.bundle run` parses its command line with fire, which MONAI does not require.
-_REQUIRED = ("covid-monai", "fire", "onnxruntime")
 _SOURCES = ("covid_monai", "pyproject.toml", "LICENSE", "README.md")
 _NO_CACHES = shutil.ignore_patterns("__pycache__")
 _SOURCE_DATE_EPOCH = "315532800"  # 1980-01-01: files in the wheel carry no time of their own
@@ -71,7 +69,7 @@ def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequenc
         logger.info("Largest differences of a probability on %d images: %s", count, differences)
         start(f"building the wheel of covid_monai {covid_monai.__version__}")
         build_wheel(bundle.root / WHEELS)
-        pins = "".join(f"{pin}\n" for pin in list_pins())
+        pins = "".join(f"{pin}\n" for pin in list_pins(find_required_packages()))
         write_text_atomically(bundle.root / WHEELS / "requirements.txt", pins)
         record = {
             **bundle.identity,
@@ -81,6 +79,7 @@ def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequenc
             "parity": {"images": count, "tolerance": TOLERANCE},
         }
         write_text_atomically(bundle.root / RECORD, json.dumps(record, indent=2) + "\n")
+        write_sbom(bundle.root, source.name, source.metadata["version"])
         write_checksums(bundle.root)
         write_zip(bundle.root, path)
     return path
@@ -132,28 +131,6 @@ def build_wheel(folder: Path) -> None:
             "The wheel of covid_monai cannot be built. Install the extra export and try again: "
             f"{done.stderr.strip()[-500:]}"
         )
-
-
-def list_pins() -> list[str]:
-    """Return what prediction needs besides our wheel, each with the version that is installed here.
-
-    >>> any(pin.startswith("monai==") for pin in list_pins())
-    True
-    """
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    found: dict[str, str] = {}
-    waiting, base = list(_REQUIRED), {"extra": ""}
-    while waiting:
-        name = canonicalize_name(waiting.pop())
-        if name not in found:
-            with suppress(PackageNotFoundError):
-                found[name] = version(name).partition("+")[0]  # a CPU build is pinned like any other
-                needed = map(Requirement, requires(name) or ())
-                waiting += [item.name for item in needed if not item.marker or item.marker.evaluate(base)]
-    found.pop("covid-monai", None)
-    return [f"{name}=={number}" for name, number in sorted(found.items())]
 
 
 def verify_bundle(path: str | Path) -> dict[str, Any]:

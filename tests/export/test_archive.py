@@ -47,6 +47,10 @@ def test_archive_is_whole_and_other_tools_agree_on_its_digests(archive, folder):
     assert record == verify_bundle(folder)
     assert max(record["parity"]["max_abs_difference"].values()) <= 1e-4
     assert record["weights_sha256"] == Bundle(SHIPPED).identity["weights_sha256"]
+    materials = json.loads((folder / "sbom.cdx.json").read_text())["components"]
+    pins = {f"{item['name']}=={item['version']}" for item in materials if "purl" in item}
+    assert pins == set((folder / "wheels" / "requirements.txt").read_text().split())
+    assert {"models/model.pt", "models/model.ts", "models/model.onnx"} < {item["name"] for item in materials}
     contract = json.loads((folder / "configs" / "metadata.json").read_text())["preprocessing"]
     assert contract["digest"] == Bundle(SHIPPED).preprocessing_digest
     assert contract["steps"][0]["_target_"] == "LoadImaged"

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from pacs_helpers import (
@@ -59,7 +60,7 @@ def test_the_image_is_built_from_what_the_package_needs(tmp_path):
             case ["COPY", *sources, target]:
                 for source in sources:
                     copy_of = shutil.copytree if (ROOT / source).is_dir() else shutil.copy2
-                    copy_of(ROOT / source, tmp_path / (target if target != "./" else source))
+                    copy_of(ROOT / source, tmp_path / (target if target != "./" else Path(source).name))
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, tmp_path, "--wheel-dir", tmp_path / "wheels"], check=True, timeout=120)
     assert list((tmp_path / "wheels").glob("covid_monai-*.whl"))
