@@ -58,13 +58,14 @@ def normal_origin(origin: str) -> str | None:
     """Return an origin in the form that can be compared; None if it is not one of http or https.
 
     >>> normal_origin("HTTPS://PACS.example"), normal_origin("http://[0::1]:8080"), normal_origin("null")
-    ('https://pacs.example:443', 'http://::1:8080', None)
+    ('https://pacs.example:443', 'http://[::1]:8080', None)
     """
     scheme, _, authority = origin.lower().partition("://")
     found = _parse(authority)
     if scheme not in _DEFAULT_PORTS or found is None:
         return None
     name, port = found
+    name = f"[{name}]" if ":" in name else name
     return f"{scheme}://{name}:{_DEFAULT_PORTS[scheme] if port is None else port}"
 
 

@@ -218,12 +218,14 @@ def test_a_rate_is_of_a_key_or_else_of_an_address():
 
 
 def test_a_service_on_loopback_has_the_names_of_loopback_and_those_that_were_given():
-    access = Access(public_urls=("https://images.example", "http://10.0.0.9:8080/"))
+    access = Access(public_urls=("https://images.example", "http://10.0.0.9:8080/", "http://[FD00::1]:8080"))
     for host in ("localhost", "127.0.0.1:1", "127.0.0.5", "[::1]:1", "images.example", "IMAGES.example:443"):
         access.check(scope(host=host))
     for host in ("evil.example", "10.0.0.1", "0.0.0.0", "x.images.example", "images.example.evil", "[::2]"):
         assert refused_as(access, host=host).kind == "other-host"
-    access.check(scope(host="10.0.0.9:8080"))
+    for host in ("10.0.0.9:8080", "[fd00::1]:8080"):
+        access.check(scope(host=host, origin=f"http://{host}"))
+    assert refused_as(access, host="[fd00::2]:8080").kind == "other-host"
 
 
 def test_a_service_for_others_has_every_address_and_its_own_name(monkeypatch):

@@ -192,6 +192,22 @@ def test_a_name_that_is_made_to_lead_here_gets_nothing(browser, server):
 
 
 @browser_test
+def test_without_tls_too_a_page_of_another_origin_gets_nothing(browser, stranger, tmp_path):
+    running = Server(tmp_path, "--public-url", "http://images.example")
+    try:
+        # Browsers send Sec-Fetch-Site only over TLS and to this machine: here they do neither.
+        target = f"http://images.example:{running.port}"
+        browser.open(target)
+        until(lambda: _transport(browser) == "websocket", "a socket")
+        for host in ("127.0.0.1", "evil.example"):
+            browser.driver.get(f"http://{host}:{stranger}/")
+            assert attack(browser, target) == set()
+        assert not predictions(running)
+    finally:
+        running.stop()
+
+
+@browser_test
 def test_a_form_in_the_window_itself_is_refused(browser, server, stranger):
     browser.driver.get(f"http://localhost:{stranger}/")
     browser.driver.execute_script(
