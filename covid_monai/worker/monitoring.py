@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
+from covid_monai.core.request_origin import host_name, is_foreign_page, is_loopback_name
 from covid_monai.evaluation.decisions.score_reference import ScoreReference
 
 DRIFT_WINDOW = 500  # number of latest answers that are compared with the reference
@@ -136,6 +137,21 @@ class StateCollector(Collector):
             yield gauge
 
 
+def _refusal(environ: WSGIEnvironment, *, own_address: str) -> str | None:
+    """Return why a request is not answered: DNS rebinding, or a web page of another origin."""
+    headers = {
+        name.removeprefix("HTTP_").replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    name = host_name(headers.get("host", ""))
+    if not is_loopback_name(name) and is_loopback_name(own_address):
+        return "These metrics are for this machine. Ask for them at http://127.0.0.1."
+    if name is None or is_foreign_page(headers):
+        return "No web page of another origin gets an answer."
+    return None
+
+
 class _RequestHandler(WSGIRequestHandler):
     timeout = 10  # seconds for a caller that sends nothing
 
@@ -156,6 +172,9 @@ class MonitoringServer:
         metrics: WSGIApplication = make_wsgi_app(registry)
 
         def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            if refusal := _refusal(environ, own_address=host):
+                start_response("403 Forbidden", [("Content-Type", "text/plain")])
+                return [refusal.encode() + b"\n"]
             if environ["PATH_INFO"] == "/metrics":
                 return metrics(environ, start_response)
             if environ["PATH_INFO"] == "/healthz":

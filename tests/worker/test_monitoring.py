@@ -1,5 +1,6 @@
 """Metrics and health: what they show, and that nothing else is served."""
 
+import http.client
 import json
 import socket
 import urllib.error
@@ -37,6 +38,63 @@ def test_metrics_and_health_are_served_and_nothing_else():
             get(path)
         assert caught.value.code == code
     server.close()
+
+
+@pytest.fixture
+def ask():
+    """Ask a server that listens on an address, with headers of one's own; the status, and the body."""
+    servers = {}
+
+    def run(path, *headers, listens="127.0.0.1"):
+        if listens not in servers:
+            settings = {"registry": CollectorRegistry(), "get_health": lambda: (True, {"a": 1})}
+            servers[listens] = MonitoringServer(listens, 0, **settings)
+        port = servers[listens].url.rpartition(":")[2]
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
+        connection.putrequest("GET", path, skip_host=True)
+        for name, value in headers:
+            connection.putheader(name, value.format(port=port))
+        connection.endheaders()
+        answer = connection.getresponse()
+        found = answer.status, answer.read()
+        connection.close()
+        return found
+
+    yield run
+    for server in servers.values():
+        server.close()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *([("Host", host)] for host in ("evil.example:{port}", "localhost.evil.example", "0.0.0.0:{port}")),
+        *([("Host", host)] for host in ("", "[::1", "a@localhost", "localhost,evil.example", "192.0.2.1")),
+        [],
+        [("Host", "localhost"), ("Host", "evil.example")],
+        [("Host", "localhost:{port}"), ("Origin", "http://evil.example")],
+        [("Host", "localhost:{port}"), ("Origin", "null")],
+        [("Host", "localhost:{port}"), ("Sec-Fetch-Site", "cross-site")],
+        [("Host", "localhost:{port}"), ("Sec-Fetch-Site", "same-site")],
+    ],
+)
+def test_other_names_and_pages_of_other_origins_get_no_answer(ask, headers):
+    for path in ("/metrics", "/healthz", "/", "/metrics?x", "//metrics"):
+        status, body = ask(path, *headers)
+        assert status == 403
+        assert b"covid_monai" not in body
+        assert b'"a"' not in body
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "[::1]:{port}", "127.0.0.1"])
+def test_prometheus_on_this_machine_gets_an_answer(ask, host):
+    assert ask("/healthz", ("Host", host)) == (200, b'{"a": 1}\n')
+
+
+def test_beyond_loopback_any_name_is_answered_and_no_page_of_another_origin(ask):
+    name = ("Host", "worker.hospital.example:9108")
+    assert ask("/healthz", name, listens="0.0.0.0")[0] == 200
+    assert ask("/healthz", name, ("Origin", "http://evil.example"), listens="0.0.0.0")[0] == 403
 
 
 def test_drift_is_shown_once_there_are_enough_answers():
