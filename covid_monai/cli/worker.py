@@ -68,7 +68,7 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
 
     results = []
     with reserve_stdout(as_json):
-        for result in run_checks(settings):
+        for result in run_checks(settings, config):
             results.append(result)
             if not as_json:  # print it now: an archive that does not answer takes its time
                 typer.echo(f"{result.level:5} {result.text}")
@@ -131,14 +131,14 @@ def list_dead_letters(config: ConfigOption, as_json: JsonOption = False) -> None
 @dead_letters.command()
 def retry(config: ConfigOption, numbers: Numbers = None, everything: AllOption = False) -> None:
     """Put dead letters back into the queue. A running worker processes them within seconds."""
-    queue, selected = _select(config, numbers, everything=everything)
+    queue, selected = _select(config, numbers, everything=everything, event="retried")
     _report(selected, queue.retry_dead_letters(selected), "put back into the queue")
 
 
 @dead_letters.command()
 def drop(config: ConfigOption, numbers: Numbers = None, everything: AllOption = False) -> None:
     """Close dead letters for good. These images get no result."""
-    queue, selected = _select(config, numbers, everything=everything)
+    queue, selected = _select(config, numbers, everything=everything, event="dropped")
     _report(selected, queue.drop_dead_letters(selected), "dropped")
 
 
@@ -160,11 +160,22 @@ def _queue(settings: "Settings") -> "JobQueue":
     return JobQueue(settings.state_dir)
 
 
-def _select(config: Path, numbers: list[int] | None, *, everything: bool) -> tuple["JobQueue", list[int]]:
-    queue = _queue(_settings(config))
+def _select(
+    config: Path, numbers: list[int] | None, *, everything: bool, event: str
+) -> tuple["JobQueue", list[int]]:
+    """Return the queue and the numbers; the audit trail tells first what will happen to each dead letter."""
+    from covid_monai.worker.audit import AuditTrail
+
+    settings = _settings(config)
+    queue = _queue(settings)
     if bool(numbers) == everything:
         raise ValueError("Give either --all, or the job numbers that `dead-letters list` shows.")
-    return queue, [job.number for job in queue.dead_letters()] if everything else list(numbers or ())
+    letters = {job.number: job for job in queue.dead_letters()}
+    selected = list(letters) if everything else list(numbers or ())
+    audit = AuditTrail(settings.audit_file, settings.audit.identifiers, settings.state_dir)
+    for job in (letters[number] for number in dict.fromkeys(selected) if number in letters):
+        audit.write(event, job.address, archive=job.archive, job=job.number, reason=job.reason)
+    return queue, selected
 
 
 def _report(selected: list[int], changed: list[int], what: str) -> None:

@@ -20,11 +20,12 @@ from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusedImage, Status, UnreadableImage
 from covid_monai.dicom.file import read_dicom
 from covid_monai.pacs.client import ArchiveClient, classify_failures
-from covid_monai.pacs.connection import CredentialsError
+from covid_monai.pacs.connection import CredentialsError, is_uid
 from covid_monai.pacs.failures import ArchiveFailure
 from covid_monai.pacs.storing import STORE_HEADERS, store_message
 from covid_monai.readers.sandbox import DecodeSandbox
 from covid_monai.worker.feeds import next_page
+from covid_monai.worker.permissions import find_loose_permissions
 from covid_monai.worker.queue import JobQueue, queue_path
 from covid_monai.worker.rules import Notice
 from covid_monai.worker.search import ARCHIVE_DEFECTS, DicomWebSearch, search_begin
@@ -65,10 +66,14 @@ class CheckResult:
 _ok, _note, _fail = (partial(CheckResult, level) for level in ("ok", "note", "FAIL"))
 
 
-def run_checks(settings: Settings) -> Iterator[CheckResult]:
-    """Try what the service will need, one thing after another; nothing that exists is changed."""
+def run_checks(settings: Settings, config: Path) -> Iterator[CheckResult]:
+    """Try what the service will need, one thing after another; nothing that exists is changed.
+
+    `config` is the file of the settings.
+    """
     yield _check_bundle(settings)
     yield from _check_folders(settings)
+    yield from _check_permissions(settings, config)
     for archive in settings.archives:
         yield from _check_archive(settings, archive)
 
@@ -144,6 +149,11 @@ def _check_audit_file(path: Path) -> CheckResult:
     )
 
 
+def _check_permissions(settings: Settings, config: Path) -> Iterator[CheckResult]:
+    problems = [_note(text) for text in find_loose_permissions(settings, config)]
+    yield from problems or [_ok("No other user can read passwords, keys, queue and audit trail.")]
+
+
 def _check_archive(settings: Settings, archive: Archive) -> Iterator[CheckResult]:
     """Try an archive; stop when the other checks cannot succeed."""
     name = f"Archive {archive.name}"
@@ -180,8 +190,10 @@ def _explain(reason: str) -> str:
 
 def _check_change_feed(client: ArchiveClient, name: str) -> CheckResult:
     with classify_failures():
-        version = str(client.get_json("/system").get("Version", "unknown"))
-        last = client.get_json("/changes?last")["Last"]
+        version = str(client.get_json("/system").get("Version", ""))
+        last = int(client.get_json("/changes?last")["Last"])
+    if not re.fullmatch(r"[\w.+-]{1,32}", version, re.ASCII):  # text from outside reaches a terminal
+        version = "of an unknown version"
     text = f"{name}: Orthanc {version} answers. Its last change is number {last}."
     if version.startswith("1.10."):
         return _note(
@@ -262,7 +274,8 @@ def _check_fetching(
 
 def _transfer_syntax(path: Path) -> str:
     try:
-        return UID(str(read_dicom(path, stop_before_pixels=True).file_meta.TransferSyntaxUID)).name
+        uid = UID(str(read_dicom(path, stop_before_pixels=True).file_meta.TransferSyntaxUID))
+        return uid.name if is_uid(uid) else "unknown"
     except (RefusedImage, UnreadableImage):
         return "unknown"
 

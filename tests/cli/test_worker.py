@@ -58,6 +58,9 @@ def test_dead_letters_are_retried_by_number_and_dropped_together(letters):
     assert numbers(queue) == []
     assert queue.count("waiting") == {"main": 1}
     assert command("drop", "--all")[:2] == (0, "0 dead letters dropped.\n")
+    trail = queue.path.with_name("audit.jsonl").read_text().splitlines()
+    lines = [(line["event"], line["job"], line["reason"]) for line in map(json.loads, trail)]
+    assert [line[:2] for line in lines] == [("retried", 2), ("dropped", 1), ("dropped", 3)]
 
 
 def test_a_job_that_is_no_dead_letter_is_named_and_the_others_are_done(letters):
