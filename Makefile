@@ -4,7 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 BUNDLE := bundles/covid_cxr_classification
 DEMO := demo
-export MLFLOW_TRACKING_URI ?= sqlite:///mlruns.db
+MLFLOW_TRACKING_URI ?= sqlite:///mlruns.db
+override export MLFLOW_TRACKING_URI := $(value MLFLOW_TRACKING_URI)
 
 # Without an NVIDIA GPU only the CPU build will do on Linux: the plain wheel brings gigabytes of CUDA.
 # If pip does not find it, name the package index of PyTorch's CPU builds: make setup PIP_EXTRA_INDEX_URL=...
@@ -101,11 +102,20 @@ pictures: setup  ## Make docs/images/*.png from the real programs (needs chromiu
 	$(BIN)/python docs/pictures.py
 
 mlflow: setup  ## Open the tracking UI at http://127.0.0.1:5000 (loopback only)
-	$(BIN)/mlflow server --backend-store-uri $(MLFLOW_TRACKING_URI) --host 127.0.0.1 --port 5000
+	$(BIN)/mlflow server --backend-store-uri "$$MLFLOW_TRACKING_URI" --host 127.0.0.1 --port 5000
 
 MONAILABEL := .venv-monailabel
 STUDIES ?= studies
+ADDRESS ?= 127.0.0.1
 PORT ?= 8000
+ALLOWED_HOSTS ?= $(value ADDRESS)
+# Data is never code: `value` keeps Make, and the environment keeps the shell, from running what a name holds.
+unexport STUDIES EXPORT ADDRESS PORT ALLOWED_HOSTS
+export LABEL_STUDIES := $(value STUDIES)
+export LABEL_EXPORT := $(value EXPORT)
+export LABEL_ADDRESS := $(value ADDRESS)
+export LABEL_PORT := $(value PORT)
+export LABEL_ALLOWED_HOSTS := $(value ALLOWED_HOSTS)
 # The list is complete, and its own requirements contradict each other (pydicom-seg: numpy 1), hence --no-deps.
 # MONAI Label asks for torchvision, which has no CPU build to fetch by pip: its Python part is enough, without the
 # module that registers compiled operators. sam2 is left out: the server starts without it.
@@ -123,18 +133,21 @@ monailabel-environment: $(MONAILABEL)/.installed  ## Create the environment of M
 # bundle that is served. The empty file keeps MONAI Label from fetching a tool that nothing here uses.
 LABEL_APP := runs/monailabel
 monailabel: setup monailabel-environment  ## Export the bundle and serve it: make monailabel STUDIES=images/ (loopback only)
-	@test -d "$(STUDIES)" || { case "$(STUDIES)" in http*) ;; *) echo "No folder $(STUDIES): make monailabel STUDIES=DIR, or the address of a DICOMweb server"; exit 1;; esac; }
+	@test -d "$$LABEL_STUDIES" || { case "$$LABEL_STUDIES" in http://*|https://*) ;; *) printf "No folder %s: make monailabel STUDIES=DIR, or the address of a DICOMweb server\n" "$$LABEL_STUDIES"; exit 1;; esac; }
+	@case "$$LABEL_PORT" in ''|*[!0-9]*) echo "PORT is not a number: make monailabel PORT=8001"; exit 1;; esac
 	mkdir -p $(LABEL_APP)/bin && touch $(LABEL_APP)/bin/itkimage2segimage && cp deploy/monailabel/main.py $(LABEL_APP)/
-	$(if $(EXPORT),rm -rf $(LABEL_APP)/model)
+	if test -n "$$LABEL_EXPORT"; then rm -rf $(LABEL_APP)/model; fi
 	test -d $(LABEL_APP)/model || { rm -rf $(LABEL_APP)/export && mkdir -p $(LABEL_APP)/export && \
-	  $(BIN)/covid-monai export $(if $(EXPORT),--bundle $(EXPORT)) --output $(LABEL_APP)/export && \
+	  $(BIN)/covid-monai export $${LABEL_EXPORT:+--bundle "$$LABEL_EXPORT"} --output $(LABEL_APP)/export && \
 	  $(BIN)/python -m zipfile -e $(LABEL_APP)/export/*.zip $(LABEL_APP)/model; }
 	$(MONAILABEL)/bin/pip install --quiet --no-deps --force-reinstall $(LABEL_APP)/model/*/wheels/covid_monai-*.whl
-	PATH="$(CURDIR)/$(MONAILABEL)/bin:$$PATH" \
+	PATH="$$PWD/$(MONAILABEL)/bin:$$PATH" \
+	  MONAI_LABEL_CORS_ORIGINS="[\"http://127.0.0.1:$$LABEL_PORT\"]" \
 	  MONAI_LABEL_DATASTORE_FILE_EXT='["*.dcm", "*.jpg", "*.jpeg", "*.png"]' \
 	  MONAI_LABEL_DICOMWEB_SEARCH_FILTER='{}' MONAI_LABEL_DICOMWEB_CONVERT_TO_NIFTI=false \
-	  monailabel start_server --app $(LABEL_APP) --studies "$(STUDIES)" --host 127.0.0.1 --port $(PORT) \
-	  --conf models $$(ls $(LABEL_APP)/model) --conf zoo_source local --conf sam2 false
+	  monailabel start_server --app $(LABEL_APP) --studies "$$LABEL_STUDIES" --host "$$LABEL_ADDRESS" \
+	  --port "$$LABEL_PORT" --conf allowed_hosts "$$LABEL_ALLOWED_HOSTS" \
+	  --conf models "$$(ls $(LABEL_APP)/model)" --conf zoo_source local --conf sam2 false
 
 clean:  ## Remove what the demo has made; .venv and your own runs stay
 	rm -rf $(DEMO) build .pytest_cache .mypy_cache .ruff_cache

@@ -4,6 +4,7 @@
 """
 
 import filecmp
+import http.client
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from pydicom import dcmread
@@ -274,3 +275,114 @@ def test_our_app_trains_on_labels_and_asks_where_it_doubts(app, bundle, phantoms
         assert after != before
         assert after == pytest.approx(_ours(served_bundle, labelled[:1])[labelled[0].stem], abs=1e-4)
         assert next_image == max(ours, key=lambda image: entropy(list(ours[image].values())))
+
+
+def _ask(url, method, path, body=None, **headers):
+    """A request whose headers are the caller's own, Host too; its status and the names of CORS headers."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    headers = {"Host": urlsplit(url).netloc, "Content-Length": str(len(body or b""))} | headers
+    for name, value in headers.items():
+        connection.putheader(name.replace("_", "-"), value)
+    connection.endheaders(body)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+def _infer(url, **params):
+    """Status of an inference whose parameters are those of an attacker."""
+    body = urlencode({"params": json.dumps(params)}).encode()
+    path = f"/infer/{NAME}?image=image_1&output=json"
+    return _ask(url, "POST", path, body, Content_Type="application/x-www-form-urlencoded")[0]
+
+
+FOREIGN = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Origin": "null"},
+    {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"},
+    {"Sec_Fetch_Site": "same-site"},
+    *(
+        {"Host": host}
+        for host in ("evil.example", "localhost.evil.example", "192.0.2.1", "", "[::1", "a@localhost")
+    ),
+]
+ROUTES = [
+    *(
+        ("GET", path)
+        for path in ("/", "/info/", "/datastore/?output=all", "/logs/", "/openapi.json", "/docs")
+    ),
+    *(
+        ("GET", path)
+        for path in ("/ohif/", "/static/favicon.ico", "/proxy/dicom/studies", f"/model/{NAME}", "/train/")
+    ),
+    *(("GET", path) for path in ("/datastore/image?image=image_1", "/session/x", "/nothing")),
+    *(
+        ("POST", path)
+        for path in ("/reload", f"/train/{NAME}", f"/infer/{NAME}?image=image_1", f"/batch/infer/{NAME}")
+    ),
+    *(
+        ("PUT", path)
+        for path in ("/datastore/image?image=x", "/datastore/label?image=image_1", f"/model/{NAME}")
+    ),
+    *(("DELETE", path) for path in ("/datastore/image?id=image_1", "/session/x", f"/model/{NAME}")),
+    *((method, "/info/") for method in ("HEAD", "OPTIONS")),
+]
+PATHS = [
+    *(("DELETE", path) for path in ("/session/..", "/session/%2e%2e", "/session/..%2f..%2fx", "/session/.")),
+    *(
+        ("GET", path)
+        for path in ("/datastore/image?image=../../etc/hostname", "/datastore/label?label=a&tag=..")
+    ),
+    *(
+        ("PUT", path)
+        for path in ("/datastore/image?image=..%2fmain", "/datastore/label?image=a&tag=%2e%2e%5cx")
+    ),
+    ("PUT", "/session/?uncompress=true"),
+    ("POST", f"/infer/{NAME}?image=/etc/hostname"),
+]
+
+
+def test_our_app_answers_only_to_its_own_names_and_pages_and_runs_nothing_of_a_request(
+    app, phantoms, binaries, tmp_path
+):
+    shutil.copy(ROOT / "deploy" / "monailabel" / "main.py", app)
+    (tmp_path / "studies").mkdir()
+    shutil.copy(next(iter(phantoms)), tmp_path / "studies" / "image_1.dcm")
+    with served(app, tmp_path / "studies", binaries) as url:
+        for headers in FOREIGN:
+            for method, path in ROUTES:
+                assert _ask(url, method, path, **headers) == (403, []), (method, path, headers)
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+        key = {"Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+        assert _ask(url, "GET", "/", Origin="https://evil.example", **upgrade, **key) == (403, [])
+        for method, path in PATHS:
+            assert _ask(url, method, path)[0] == 403, (method, path)
+        # 3D Slicer and curl send no Origin; OHIF is a page of this server.
+        port = urlsplit(url).port
+        for host in ("localhost", "127.0.0.1", "[::1]"):
+            page = {"Origin": f"http://{host}:{port}", "Sec_Fetch_Site": "same-origin"}
+            for headers in ({}, page):
+                assert _ask(url, "GET", "/datastore/", Host=f"{host}:{port}", **headers)[0] == 200
+        _run_nothing_of_a_request(url, tmp_path)
+        assert _infer(url, device="cpu") == 200
+        assert set(_request(f"{url}/datastore/?output=all")["objects"]) == {"image_1"}
+
+
+def _run_nothing_of_a_request(url, folder):
+    made = folder / "made_by_a_request"
+    code = f"$open({str(made)!r}, 'w')"
+    for device in (code, [code], f"$({code[1:]}, 'cpu')[1]", f"cpu{code}", "%x", "@network", "cuda:99999"):
+        assert _infer(url, device=device) >= 400, device
+    for name in ("../../../main.py", "/etc/hostname", str(made)):
+        assert _infer(url, model_filename=name) >= 400
+        assert _infer(url, image=name if name.startswith("/") else "/etc/passwd") >= 400
+    made.mkdir()
+    (made / "sitecustomize.py").write_text(f"open({str(made / 'ran')!r}, 'w')")
+    body = json.dumps({"bundle_path": str(made)}).encode()
+    for task in ("train/unknown", "batch/infer/unknown", "scoring/unknown"):
+        _ask(url, "POST", f"/{task}", body, Content_Type="application/json")
+    time.sleep(2)  # a background process would have started
+    assert not (made / "ran").exists()

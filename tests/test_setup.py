@@ -160,3 +160,36 @@ def test_the_audit_passes_where_its_program_is_missing():
         env={"PATH": "/nowhere"},
     )
     assert (done.returncode, "no package was audited" in done.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(
+            ("STUDIES", text)
+            for text in ("$(shell touch ran)", "$$(touch ran)", "`touch ran`", "$(touch ran)")
+        ),
+        *(
+            ("STUDIES", text)
+            for text in ('"; touch ran; "', "'; touch ran; '", "x; touch ran", "$$PATH", "a b")
+        ),
+        *(("STUDIES", text) for text in ("http; touch ran", "httpd", "-e", "$(error x)", "#", "\\", "*")),
+        *(("PORT", text) for text in ("$(shell touch ran)", "1; touch ran", "`touch ran`", "", "-1", "8e3")),
+    ],
+)
+def test_make_runs_nothing_of_a_name_that_a_user_gives(name, text, tmp_path):
+    """On the command line and in the environment; the folder does not exist, so make ends by saying so."""
+    command = ["make", "-f", ROOT / "Makefile", "-o", "setup", "-o", "monailabel-environment", "monailabel"]
+    folder = [] if name == "STUDIES" else [f"STUDIES={tmp_path}"]
+    for variables, environment in ([f"{name}={text}"], {}), ([], {name: text}):
+        done = subprocess.run(
+            [*command, *folder, *variables],
+            cwd=tmp_path,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 2
+        assert (f"No folder {text}: " if name == "STUDIES" else "PORT is not a number") in done.stdout
+        assert not list(tmp_path.iterdir())

@@ -1,5 +1,8 @@
 """MONAI Label app: the stock `monaibundle` app with training on classes and a strategy for uncertain images.
 
+The server answers only to its own names and to no page of another origin, and no value of a request becomes
+an expression or a path (docs/monai-label.md says what MONAI Label still lacks).
+
 A label file in JSON sets a class, `{"label": "covid"}`. It is saved for an image like any other label
 (`PUT /datastore/label?image=ID&tag=final`). Inference and the other strategies are those of the stock app.
 Research software, not a medical device: not for diagnosis or treatment.
@@ -9,25 +12,31 @@ import json
 import math
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl
 
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.epistemic import Epistemic
 from monailabel.tasks.train.bundle import BundleTrainTask
-from monailabel.utils.others.generic import device_list
+from monailabel.utils.others.generic import device_list, device_map
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle_zip import CHECKSUMS
 from covid_monai.bundle.composed_config import run_workflow
 from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.core.request_origin import host_name, is_foreign_page, is_loopback_name, joined_headers
 from covid_monai.core.tables import write_table
 from covid_monai.datasets.prepare import prepare
 from covid_monai.export.archive import RECORD
@@ -165,13 +174,97 @@ class UncertaintyScoring(ScoringMethod):
         return {"scored": scored, "refused": len(images) - scored}
 
 
+def _refuse(message: str) -> NoReturn:
+    raise MONAILabelException(MONAILabelError.INVALID_INPUT, message)
+
+
 def entropy(probabilities: list[float]) -> float:
     """Return the Shannon entropy divided by its maximum, in [0, 1]."""
     return -sum(p * math.log(p) for p in probabilities if p > 0) / math.log(len(probabilities))
 
 
+class RequestGuard:
+    """ASGI middleware that refuses what no honest client sends, before MONAI Label sees it.
+
+    These are a Host that is not a name of this server (DNS rebinding), pages of another origin, and ids that
+    MONAI Label would join to a path. MONAI Label itself answers any Host and any origin.
+
+    Args:
+        app: MONAI Label's own server.
+        names: Host names that are allowed beside those of loopback.
+    """
+
+    def __init__(self, app: ASGIApp, *, names: Sequence[str]) -> None:
+        self._app, self._names = app, frozenset(name.lower() for name in names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve or refuse one request."""
+        refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
+        if refusal is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send(
+                {"type": "websocket.close", "code": 1008}
+            )  # "policy violation", RFC 6455 section 7.4.1
+        else:
+            await PlainTextResponse(f"{refusal}\n", status_code=403)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> str | None:
+        headers = joined_headers(scope["headers"])
+        name = host_name(headers.get("host", ""))
+        if not is_loopback_name(name) and name not in self._names:
+            return "This server does not have the name in Host. Use http://127.0.0.1, or set allowed_hosts."
+        if is_foreign_page(headers):
+            return "This server answers no page of another origin. Open its address yourself."
+        if scope["path"].startswith(("/proxy/", "/ohif/")):  # they hold paths of another kind
+            return None
+        query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        ids = [*scope["path"].split("/"), *(value for _, value in query)]
+        if any(part in (".", "..") or set(part) & set("/\\\0") for part in ids):
+            return "An id in the address is a path."
+        if dict(query).get("uncompress", "false").lower() not in ("", "0", "false", "no", "off", "f", "n"):
+            return "Archives are not unpacked here. Send the images."
+        return None
+
+
 class MyApp(_stock_app(), MONAILabelApp):
     """App that MONAI Label starts; MONAI Label requires `MONAILabelApp` itself among the bases."""
+
+    def server_mode(self, mode: bool) -> None:
+        """Put the guard before the server, which is complete by now and calls this when it starts."""
+        from monailabel.app import app as server
+
+        super().server_mode(mode)
+        names = [name.strip() for name in self.conf.get("allowed_hosts", "").split(",") if name.strip()]
+        if server.middleware_stack is None:
+            raise RuntimeError("MONAI Label's server cannot be guarded. Use MONAI Label 0.8.5.")
+        server.middleware_stack = RequestGuard(server.middleware_stack, names=names)
+
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Run inference for a request whose values are known ones."""
+        self._check_request(request)
+        return super().infer(request, datastore)
+
+    def bundle_path(self, model: str) -> str:
+        """Return the folder of a model, else of any: a request must not bring its own, which is imported."""
+        return self.models.get(model) or next(iter(self.models.values()))
+
+    def _check_request(self, request: dict[str, Any]) -> None:
+        """Check what MONAI Label would evaluate as an expression, load as weights, or read as a file."""
+        devices = {"", "cpu", "cuda", *device_list(), *device_map(), *device_map().values()}
+        names = {
+            Path(path).name for model in self.models.values() for path in Path(model, "models").glob("*.pt")
+        }
+        for key, allowed in (("device", devices), ("model_filename", names)):
+            value = request.get(key) or ""
+            for one in value if isinstance(value, list) else [value]:
+                if one not in {"", *allowed}:
+                    _refuse(f"Unknown {key}. Choose one of: {', '.join(sorted(allowed - {''}))}.")
+        folders = (tempfile.gettempdir(), self.studies, getattr(self.sessions(), "store_path", self.studies))
+        for key in ("image", "label"):
+            path = Path(str(request.get(key) or "")).resolve()
+            if path.exists() and not any(path.is_relative_to(Path(folder).resolve()) for folder in folders):
+                _refuse(f"The {key} is not in the folder of the studies. Give the id of an image.")
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Return one trainer for each bundle."""
