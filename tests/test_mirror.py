@@ -8,6 +8,7 @@ LINES = 60  # a shorter module may be tested through its callers
 # Tests of something larger than a module; those of the repository (tests/*.py, tests/docs) need no entry.
 SCENARIOS = {
     "app/test_hostile_page.py": "pages of other origins, keys and a proxy before the page, in a browser",
+    "app/test_event_loop.py": "what must not run in the event loop of REST and the page",
     "app/test_memory.py": "memory that REST and the page share",
     "cli/test_audit.py": "the command data audit, from images to its page",
     "cli/test_shell.py": "what all commands share: help, completion, suggestions, --json",

@@ -18,7 +18,7 @@ from covid_monai.app.evaluation import (
 )
 from covid_monai.app.session import ClassifiedImage, ServedModel, explain, read_view
 from covid_monai.app.widgets.elements import card, roc_figure, show_template, warn
-from covid_monai.app.widgets.heatmap_viewer import HeatmapViewer
+from covid_monai.app.widgets.heatmap_viewer import HeatmapViewer, heatmap_png
 from covid_monai.app.widgets.result import (
     OutcomeStyle,
     class_style,
@@ -143,13 +143,16 @@ class ImageResult:
 
     async def _heatmap(self, image: ClassifiedImage, viewer: HeatmapViewer) -> None:
         async def draw() -> None:
+            class_name = select.value
             try:
-                explained = await asyncio.to_thread(explain, self.model, image.source, select.value)
+                heatmap = await asyncio.to_thread(
+                    lambda: heatmap_png(explain(self.model, image.source, class_name))
+                )
             except (Busy, UnreadableImage, ValueError) as error:
                 warn(f"The heat map cannot be drawn. {error}")
                 return
             if not viewer.is_deleted:
-                viewer.show_heatmap(explained, class_label(select.value))
+                viewer.show_heatmap(heatmap, class_label(class_name))
 
         names = {name: class_label(name) for name in image.prediction.probabilities or {}}
         with ui.row().classes("heat-row"):

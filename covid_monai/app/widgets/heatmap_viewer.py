@@ -47,9 +47,9 @@ class HeatmapViewer(Element, component=Path(__file__).parents[1] / "static" / "v
             opacity=OPACITY,
         )
 
-    def show_heatmap(self, explained: ImageWithHeatmap, class_name: str) -> None:
-        """Draw a heat map over the image."""
-        self._props["heatUrl"] = self._publish("heat", _heatmap_png(explained), "image/png")
+    def show_heatmap(self, heatmap: bytes, class_name: str) -> None:
+        """Draw a heat map over the image; `heatmap_png` makes it, in a thread."""
+        self._props["heatUrl"] = self._publish("heat", heatmap, "image/png")
         self._props["heatLabel"] = class_name
 
     def _publish(self, name: str, data: bytes, media_type: str = "application/octet-stream") -> str:
@@ -79,7 +79,7 @@ def add_route(app: FastAPI) -> None:
         return Response(data, media_type=media_type, headers={"Cache-Control": "no-store"})
 
 
-def _heatmap_png(explained: ImageWithHeatmap) -> bytes:
+def heatmap_png(explained: ImageWithHeatmap) -> bytes:
     """Draw the heat map as PNG: the colours of `overlay_heatmap`, the hotter the less transparent."""
     scale = _HEATMAP_SIDE / max(explained.image.shape)
     rows, columns = (max(1, round(side * scale)) for side in explained.image.shape)
