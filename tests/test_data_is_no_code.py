@@ -2,7 +2,7 @@
 
 import csv
 import json
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,45 +84,37 @@ def write_collection(root: Path) -> Path:
 @pytest.mark.slow
 def test_every_command_runs_where_all_names_are_code(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns.db")
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)  # "$open('x','w')" would write its file here
-    opened: list[str] = []
-    sys.addaudithook(lambda event, values: opened.append(str(values[0])) if event == "open" else None)
-    place = tmp_path / "$open('x','w')" / "@data" / "%x" / "a#b" / "__import__('os')"
-    data, runs = write_collection(place / "$import this"), place / "a else b"
+    here = tmp_path / "@here" / "%x" / "a#b"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)  # a name that is run would make the file or folder x here
 
     def command(*words: object) -> str:
         result = CliRunner().invoke(app, [*map(str, words)])
         assert result.exit_code == 0, (words, result.output[-2000:], result.exception)
         return result.output
 
-    datalist = place / "%list@data#1.json"
+    data, datalist = write_collection(Path("$open('x','w')")), Path("%list@data#1.json")
     command("data", "prepare", "csv", data, "--output", datalist)
     prepared = read_datalist(datalist)
     assert prepared.class_names == ("légère_(a/b)_+1.0", "肺炎_2")
     assert sum(len(prepared.splits[split]) for split in SPLITS) == 24
-    command("data", "audit", datalist, "--output", place / "@audit")
-    study = place / "study.yaml"
-    study.write_text(
-        "network_name: resnet10\nimage_size: 32\nmax_epochs: 1\nbatch_size: 4\n"
-        f"study:\n  title: $x\n  sources: [[csv, {json.dumps(data.name)}]]\n  protocol: official_test\n"
-    )
-    cache = f"cache_dir={json.dumps(str(place / 'cache #1'))}"
-    command("experiment", study, "--data", place, "--output", runs, "--set", cache)
-    run = runs / "default" / "test"
-    assert (run / "models" / "model.pt").is_file()
-    assert (place / "cache #1").is_dir()
-    command(
-        "evaluate", "--bundle", run, "--datalist", datalist, "--output", place / "$eval", "--device", "cpu"
-    )
-    output = place / "%out@x#1.jsonl"
-    command("predict", "--bundle", run, "--output", output, data)
-    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    command("data", "audit", datalist, "--output", "$__import__('os').mkdir('x')")
+    small = "network_name: resnet10\nimage_size: 32\nmax_epochs: 1\nbatch_size: 4\n"
+    study = f"study: {{title: T, sources: [[csv, {json.dumps(str(data))}]], protocol: official_test}}\n"
+    Path("@study.yaml").write_text(small + study)
+    cache, runs = "$open('x','w').name", "%runs a else b"
+    settings = ("--set", f"cache_dir={json.dumps(cache)}")
+    command("experiment", "@study.yaml", "--data", ".", "--output", runs, *settings)
+    assert Path(cache).is_dir()
+    run = Path("$open('x','w') or '@data'")
+    shutil.copytree(Path(runs) / "default" / "test", run)
+    command("evaluate", "--bundle", run, "--datalist", datalist, "--output", "$open('x','w').fileno()")
+    command("predict", "--bundle", run, "--output", "%out@x#1.jsonl", data)
+    lines = [json.loads(line) for line in Path("%out@x#1.jsonl").read_text().splitlines()]
     assert len(lines) == 24
     assert {tuple(line["probabilities"]) for line in lines} == {prepared.class_names}
-    command("export", "--bundle", run, "--output", place / "$export")
-    (archive,) = (place / "$export").glob("*.zip")
-    command("bundle", "verify", archive)
-    assert not [*here.iterdir()]
-    assert "x" not in opened
+    command("export", "--bundle", run, "--output", "@data")
+    command("bundle", "verify", *Path("@data").glob("*.zip"))
+    run.rename("%x.yaml::y")
+    command("predict", "--bundle", "%x.yaml::y", next(data.rglob("*.png")))
+    assert not Path("x").exists()

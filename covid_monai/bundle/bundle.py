@@ -60,7 +60,7 @@ class Bundle:
         self._parser = ConfigParser()
         self._parser.read_config(config)
         self._parser.read_meta(self.root / "configs" / "metadata.json")
-        self._parser.update({"bundle_root": str(self.root)})
+        self._parser.update({"bundle_root": config_editing.quote_data(self.root)})
         self._parser.update({key: value for key, value in overrides.items() if value is not None})
 
     @property
@@ -177,7 +177,7 @@ class Bundle:
         _check_exists(path)
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            digest, classes = content["preprocessing_digest"], content["class_names"]
+            digest, classes = content["preprocessing_digest"], tuple(map(str, content["class_names"]))
             weights = content["model"]
         except Exception as error:  # torch.load raises many types for a damaged file
             raise CheckpointError(
@@ -190,7 +190,7 @@ class Bundle:
                 f"The checkpoint {path} was trained under another preprocessing ({digest[:12]}) than this "
                 f"inference.yaml describes ({expected[:12]}). Use the inference.yaml of its own run."
             )
-        if tuple(classes) != self.class_names:
+        if classes != self.class_names:
             raise CheckpointError(
                 f"The checkpoint {path} was trained on the classes {', '.join(classes)}, but the bundle's "
                 f"inference.yaml names {', '.join(self.class_names)}. Use the inference.yaml of its own run."
