@@ -221,7 +221,8 @@ def _j2k_header(stream: bytes, position: int) -> tuple[bytes, int, bool]:
 def _is_exact(marker: int, content: bytes, style: bytes) -> bool:
     """Tell whether a segment is as long as the coding style (COD) asks for (ISO/IEC 15444-1 A.5, A.6)."""
     if marker == _COD:
-        return len(content) > 5 and len(content) == 10 + (content[5] + 1 if content[0] & 1 else 0)
+        whole = len(content) > 5 and len(content) == 10 + (content[5] + 1 if content[0] & 1 else 0)
+        return whole and not reads_like_text(content, shortest=6, turns=1)
     if marker == _QCD:
         size = {0: 1, 1: 0, 2: 2}.get(content[0] & 0x1F) if content else None
         bands = 3 * style[5] + 1 if style else (len(content) - 1) // max(size or 0, 1)

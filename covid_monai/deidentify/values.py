@@ -29,6 +29,9 @@ _FORMATS = {  # of one value, without the blanks around it
 }
 _LONGEST = {"SH": 16, "LO": 64}  # characters, of at most 4 bytes
 _CHARACTER, _ACCENTED = rb"[A-Za-z0-9 ^.,=_/-]", rb"[\xc0-\xff]"
+# Each byte as c (a character), a (an accented one, or the first byte of one in UTF-8) or k (a further byte).
+_KINDS = re.sub(_CHARACTER, b"c", bytes(range(0x80))).replace(b"\0", b"0") + b"k" * 0x40 + b"a" * 0x40
+_ONLY_ASCII, _WITH_ACCENTS = bytes.maketrans(b"a", b"k"), bytes.maketrans(b"a", b"c")
 _REPEATED = re.compile(rb"([^ ])\1{3,}")
 _AROUND = 8  # bytes on both sides, which tell the byte order of a table
 _TURNS_IN_TABLE = 3  # of a run that is text and no piece of a table
@@ -94,6 +97,8 @@ def reads_like_text(content: bytes, *, shortest: int, turns: int, latin: bool = 
         turns: How often the run must go up and down. The numbers of a table do so rarely.
         latin: Whether single accented letters count in Latin-1. Long noise has them by chance.
     """
+    if not _may_hold_runs(content, shortest, latin):
+        return False
     for match in _runs(shortest, latin).finditer(content):
         run = match[0].replace(b"\0", b"")
         # One character over and over is a fraction such as 0.1 in binary, and ends a run.
@@ -115,6 +120,17 @@ def _rises_or_falls(content: bytes) -> bool:
     """Tell whether 16-bit numbers rise all along or fall all along, in either byte order."""
     orders = [np.frombuffer(content, f"{order}u2", len(content) // 2).astype(int) for order in "<>"]
     return any((np.diff(each) >= 0).all() or (np.diff(each) <= 0).all() for each in orders)
+
+
+def _may_hold_runs(content: bytes, shortest: int, latin: bool) -> bool:
+    """Tell quickly whether bytes can hold a run that `_runs` finds: they often are megabytes."""
+    kinds, wide = content.translate(_KINDS), max(4, shortest // 2)
+    ascii_only, accented = kinds.translate(_ONLY_ASCII), kinds.translate(_WITH_ACCENTS)
+    return (
+        b"c" * shortest in (accented if latin else ascii_only)
+        or any(unit * wide in accented for unit in (b"c0", b"0c"))
+        or any(unit * wide in kinds for unit in (b"ak", b"akk"))
+    )
 
 
 @cache

@@ -8,6 +8,8 @@ from pydicom.tag import Tag
 from pydicom.valuerep import MAX_VALUE_LEN, validate_value
 
 from covid_monai.deidentify.values import (
+    _may_hold_runs,
+    _runs,
     count_values,
     encode_numbers,
     is_value_of,
@@ -101,3 +103,15 @@ def test_a_rising_table_is_no_text_and_a_word_in_it_is(order):
     assert not reads_like_text(table, shortest=6, turns=3)
     assert not reads_like_text(table[::-1], shortest=6, turns=3)
     assert reads_like_text(table[:2000] + b"Zamenhof" + table[2000:], shortest=6, turns=3)
+
+
+@given(
+    pieces=st.lists(
+        st.sampled_from([b"Zam", b"\0", b"e\0", b"\0e", b"\xfc", b"\xd0\x9b", b"\xe5\xb1\xb1", b"\x90"])
+    ),
+    latin=st.booleans(),
+)
+def test_the_quick_look_passes_over_no_run(pieces, latin):
+    content = b"".join(pieces)
+    if _runs(6, latin).search(content):
+        assert _may_hold_runs(content, 6, latin)
