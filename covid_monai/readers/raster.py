@@ -1,8 +1,6 @@
 """JPEG and PNG radiographs, read with Pillow."""
 
 import mmap
-import re
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +8,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
-from covid_monai.dicom.acceptance import MAX_PIXELS, check_image_size
+from covid_monai.dicom.acceptance import check_image_size
 from covid_monai.dicom.grayscale import check_not_blank, count_codes, look_up, stretch_percentiles
+from covid_monai.dicom.pixels.codestream import check_scans
 from covid_monai.dicom.pixels.colour import grey_from_rgb
 from covid_monai.dicom.pixels.downscaling import OVERSAMPLING, downscale
 
@@ -20,7 +19,6 @@ _GREY_BYTES = {"1": 1, "L": 1, "I;16": 2}
 _COLOUR_BYTES = 4
 _STRIP_PIXELS = 1 << 22
 _MAX_EXIF_BYTES = 1 << 16  # a segment of JPEG holds no more; PNG has no bound of its own
-_MAX_SCANNED_PIXELS = 10 * MAX_PIXELS  # encoders write 10 to 20 scans; embedded thumbnails count too
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
@@ -92,20 +90,9 @@ def _check_before_decoding(image: Image.Image, path: Path) -> None:
     # One tag after another may name the whole block as its value.
     if len(image.info.get("exif", b"")) > _MAX_EXIF_BYTES:
         raise UnreadableImage("The image has more than 64 KiB of EXIF data. Save it again without them.")
-    most = _MAX_SCANNED_PIXELS // (image.height * image.width)
-    if image.format != "PNG" and _has_more_scans(path, most):
-        raise UnreadableImage(
-            f"The JPEG image has more than {most} scans, which take too long to decode. Save it again."
-        )
-
-
-def _has_more_scans(path: Path, most: int) -> bool:
-    """Tell whether a JPEG file has more than `most` scans; each goes through all coefficients again.
-
-    The marker of a scan does not occur in compressed data (ITU-T T.81, B.1.1.5).
-    """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return next(islice(re.finditer(rb"\xff\xda", content), most, None), None) is not None
+    if image.format != "PNG":
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            check_scans(content, image.height * image.width)
 
 
 def _samples(image: Image.Image) -> NDArray[np.unsignedinteger]:

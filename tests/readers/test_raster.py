@@ -184,7 +184,7 @@ def test_a_jpeg_of_many_scans_is_not_decoded(tmp_path):
     (tmp_path / "image.jpg").write_bytes(many_scans(20))
     assert read_radiograph(tmp_path / "image.jpg")[0].shape == (1, 640, 640)
     (tmp_path / "image.jpg").write_bytes(many_scans(most + 1))
-    with pytest.raises(UnreadableImage, match=r"image\.jpg.*scans.*Save it again"):
+    with pytest.raises(UnreadableImage, match=r"image\.jpg.*scans.*again"):
         read_radiograph(tmp_path / "image.jpg")
 
 

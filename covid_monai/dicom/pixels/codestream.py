@@ -4,14 +4,18 @@ A codestream says itself how many samples of how many bits it holds. Decoders be
 is arranged by another header is garbled: where both differ, nothing is decoded.
 """
 
+import re
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import islice
+from mmap import mmap
 from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import UnreadableImage
+from covid_monai.dicom.acceptance import MAX_PIXELS
 from covid_monai.dicom.elements import get_number, get_text
 
 RLE = "1.2.840.10008.1.2.5"
@@ -27,6 +31,7 @@ _SCAN_HEADER, _LS_FRAME, _LS_EXTENSION = 0xDA, 0xF7, 0xF8
 _JFIF = b"JFIF\0\x01"  # and its major version
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 _MAX_BITS = 16
+_MAX_SCANNED_PIXELS = 10 * MAX_PIXELS  # encoders write 1 to 20 scans; embedded thumbnails count too
 _WAY_OUT = "Fetch or export the file again."
 
 
@@ -122,6 +127,17 @@ def jpeg_segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
         position = end
 
 
+def check_scans(content: bytes | mmap, pixels: int) -> None:
+    """Refuse a JPEG stream of so many scans that it takes long to decode: each goes through all pixels.
+
+    The marker of a scan does not occur in compressed data (ITU T.81, B.1.1.5).
+    """
+    most = _MAX_SCANNED_PIXELS // max(1, pixels)
+    if next(islice(re.finditer(rb"\xff\xda", content), most, None), None) is not None:
+        found = f"more than {most} scans, which take too long to decode"
+        raise UnreadableImage(f"Its JPEG stream has {found}. Save or export the image again.")
+
+
 def _fragments(data: bytes) -> Iterator[bytes]:
     position = 0
     while data[position : position + 4] == _ITEM:
@@ -205,6 +221,7 @@ def _parse_jpeg(content: bytes) -> Codestream:
     if lossless or frame == _LS_FRAME:
         kind = Format.JPEG_LOSSLESS if lossless else Format.JPEG_LS
     rows, columns = (int.from_bytes(found[frame][k : k + 2], "big") for k in (1, 3))
+    check_scans(content, rows * columns)
     factors = set(found[frame][7 : 6 + 3 * samples : 3])
     return Codestream(
         content, kind, rows, columns, samples, precision,

@@ -30,6 +30,21 @@ def compress(tmp_path):
     return compress
 
 
+@pytest.mark.parametrize("target_size", [None, 64])
+def test_a_stream_of_many_scans_is_not_decoded(tmp_path, target_size):
+    stream = jpeg(picture(640, 640), progressive=True)
+    last = stream.rindex(b"\xff\xda")
+    for count, refused in ((20, False), (800_000_000 // 640**2 + 1, True)):
+        more = stream[last:-2] * (count - stream.count(b"\xff\xda"))
+        content = stream[:-2] + more + stream[-2:]
+        save(wrapped(content, JPEGBaseline8Bit, (640, 640)), tmp_path / "image.dcm")
+        if refused:
+            with pytest.raises(UnreadableImage, match="scans"):
+                read_radiograph(tmp_path / "image.dcm", target_size=target_size)
+        else:
+            read_radiograph(tmp_path / "image.dcm", target_size=target_size)
+
+
 def change_byte(path, *, after, offset, value):
     """Overwrite one byte of a file, `offset` bytes behind the start of a marker."""
     content = bytearray(path.read_bytes())
