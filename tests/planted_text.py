@@ -6,7 +6,7 @@ import numpy as np
 from codestreams import jpeg, jpeg2000, jpeg_ls, lossless_jpeg, word
 from deidentify_helpers import image
 from dicom_helpers import lut_item, picture
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -54,6 +54,17 @@ def _nested(sequence, plant):
         setattr(ds, sequence, Sequence([item]))
 
     return plant_in_item
+
+
+def _sequence(keyword):
+    """Put an item with the text in the place of another VR."""
+
+    def plant(ds, text):
+        item = Dataset()
+        _raw("CodeMeaning", "LO")(item, text)
+        ds[Tag(keyword)] = DataElement(Tag(keyword), "SQ", Sequence([item]))
+
+    return plant
 
 
 def _preamble(ds, text):
@@ -128,6 +139,9 @@ IN_ELEMENTS = {
     "UID": _raw("FrameOfReferenceUID", "UI"),
     "number declared as text": _raw("SamplesPerPixelUsed", "LO"),
     "number declared as unknown": _raw("SamplesPerPixelUsed", "UN"),
+    "number declared as a sequence": _sequence("KVP"),
+    "pixel size declared as a sequence": _sequence("PixelPaddingValue"),
+    "unknown sequence": _sequence(0x00191010),
     "overlay": _raw(0x60003000, "OW"),
     "curve": _raw(0x50003000, "OW"),
     "sound": _raw(0x5000200C, "OW"),

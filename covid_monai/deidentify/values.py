@@ -19,13 +19,15 @@ _DTYPES = {  # of one value, little endian
     for vr in vrs
 }  # fmt: skip
 _NUMBER = rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
+_WORDS = re.compile(rb"[^\0-\x1a\x1c-\x1f\x7f]*")
+_LONG_TEXT = re.compile(rb"[^\0-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]*")
 _FORMATS = {  # of one value, without the blanks around it
     "CS": re.compile(rb"[A-Z0-9 _]{0,16}"),
     "DS": re.compile(rb"(" + _NUMBER + rb")?"),
     "IS": re.compile(rb"(?![^\\]{13})([+-]?\d+)?"),
-    "LO": re.compile(rb"[^\0-\x1a\x1c-\x1f\x7f]*"),
-    "SH": re.compile(rb"[^\0-\x1a\x1c-\x1f\x7f]*"),
-    "UC": re.compile(rb"[^\0-\x1a\x1c-\x1f\x7f]*"),
+    "UI": re.compile(rb"[0-9.]{0,64}"),
+    **dict.fromkeys(("LO", "SH", "UC"), _WORDS),
+    **dict.fromkeys(("ST", "UT"), _LONG_TEXT),
 }
 _LONGEST = {"SH": 16, "LO": 64}  # characters, of at most 4 bytes
 _CHARACTER, _ACCENTED = rb"[A-Za-z0-9 ^.,=_/-]", rb"[\xc0-\xff]"
@@ -67,6 +69,8 @@ def count_values(vr: str, content: bytes) -> int:
     """Return the number of values; 0 where there are no bytes."""
     if vr in _DTYPES:
         return len(content) // int(_DTYPES[vr].itemsize)
+    if vr in ("ST", "UT"):  # a backslash is a character
+        return 1
     return len(_SEPARATOR.findall(_ESCAPED.sub(b"", content))) + 1 if content.strip(b" \0") else 0
 
 

@@ -10,6 +10,7 @@ from deidentify_helpers import (
     command,
     copies,
     deidentified,
+    image,
     key_file,
     traces,
 )
@@ -35,6 +36,15 @@ def test_an_option_keeps_what_it_names_and_nothing_more(tmp_path, planted_image)
         "113107",
         "113108",
     ]
+
+
+def test_device_identity_stays_in_elements_of_every_kind(tmp_path):
+    ds = image()
+    kept = {"LensMake": "a\\b\r\n", "DeviceUID": "1.2.3", "XRayDetectorLabel": "left", "XRayDetectorID": "x"}
+    for keyword, value in kept.items():
+        setattr(ds, keyword, value)
+    _, copy = deidentified(ds, tmp_path, "--retain", "device")
+    assert {keyword: copy.get(keyword) for keyword in kept} == kept
 
 
 def test_rules_cover_the_first_edition_of_the_profile_as_gdcm_has_it():
