@@ -38,6 +38,7 @@ _MAX_IMAGES = 5  # fetched to see their transfer syntaxes
 # Not a DICOM object: an archive that lets us store refuses it for that; any other archive refuses us.
 _NO_OBJECT = store_message([b"not a DICOM object: covid-monai worker check"])
 _ENCRYPTED_OR_LOCAL = re.compile(r"https:|http://(localhost|127(\.\d+){3}|\[::1\])([:/]|$)", re.IGNORECASE)
+_FROM_THE_EXAMPLE = "change-me"  # of deploy/worker/orthanc.json
 _NO_SERVICE = "there is no such service at this address. Check url and dicomweb_url"
 _EXPLANATIONS = {
     "http_401": "the archive does not accept the credentials. Check username and password, or the token",
@@ -162,6 +163,8 @@ def _check_archive(settings: Settings, archive: Archive) -> Iterator[CheckResult
     except (CredentialsError, OSError) as error:
         yield _fail(f"{name}: {first_line(error).removeprefix(f'archive {archive.name}: ')}")
         return
+    if archive.read_secret() == _FROM_THE_EXAMPLE:
+        yield _fail(f"{name}: the password is that of the example. Set another one, in the archive too.")
     if archive.read_secret() and not _ENCRYPTED_OR_LOCAL.match(archive.url):
         yield _note(f"{name}: credentials are sent without encryption. Use https.")
     service = f"Orthanc's change feed at {archive.url}"

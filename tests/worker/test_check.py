@@ -1,7 +1,11 @@
 """`worker check`: what it says of an archive; test_deployment.py runs the whole command beside Orthanc."""
 
+import json
+from types import SimpleNamespace
+
 import pytest
-from pacs_helpers import SearchServer, found_image
+from dicom_helpers import make_ds, picture, save
+from pacs_helpers import ROOT, SearchServer, found_image
 
 from covid_monai.worker import check
 from covid_monai.worker.queue import JobQueue
@@ -74,3 +78,40 @@ def test_what_the_first_start_will_skip_is_named(tmp_path):
     queue.add("main", (), position="77")
     queue.close()
     assert "goes on behind change number 77" in start()
+
+
+def test_the_password_of_the_example_is_an_error(tmp_path):
+    example = json.loads((ROOT / "deploy" / "worker" / "orthanc.json").read_text())
+    ((user, password),) = example["RegisteredUsers"].items()
+    (tmp_path / "password").write_text(f"{password}\n")
+    archive = Archive(
+        name="main",
+        source="orthanc",
+        url="http://127.0.0.1:9",
+        username=user,
+        password_file=tmp_path / "password",
+    )
+    found = next(iter(check._check_archive(Settings(state_dir=tmp_path, archives=(archive,)), archive)))
+    assert found.level == "FAIL"
+    assert "the password is that of the example" in found.text
+
+
+@pytest.mark.parametrize(
+    "version", ["1.12\x1b]0;owned\x07", "1.12\nok    Ready.", "x" * 40, "Doe^Jane", None]
+)
+def test_text_of_an_archive_does_not_reach_the_terminal(version):
+    answers = {"/system": {"Version": version}, "/changes?last": {"Last": 7}}
+    client = SimpleNamespace(get_json=answers.__getitem__)
+    text = check._check_change_feed(client, "Archive main").text
+    assert text == "Archive main: Orthanc of an unknown version answers. Its last change is number 7."
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "\x1b[2J", "Doe^Jane", "1.2\nready"])
+def test_a_transfer_syntax_is_named_only_if_it_is_a_uid(syntax, tmp_path):
+    ds = make_ds(picture())
+    path = save(ds, tmp_path / "image.dcm")
+    content = path.read_bytes()
+    old, new = b"1.2.840.10008.1.2.1\0", syntax.encode().ljust(20, b"\0")
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+    assert check._transfer_syntax(path) in ("Explicit VR Little Endian", "unknown")
