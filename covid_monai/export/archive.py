@@ -182,10 +182,20 @@ def _read_record(bundle: Bundle) -> dict[str, Any]:
 def _check_record(bundle: Bundle, record: dict[str, Any]) -> Iterator[str]:
     if bundle.metadata.get("preprocessing") != bundle.preprocessing_contract:
         yield "configs/metadata.json describes another preprocessing than configs/inference.yaml"
+    # MONAI's own programs evaluate the metadata too, so a class there must be one of the checked names.
+    if _metadata_classes(bundle.metadata) != [*bundle.class_names]:
+        yield "configs/metadata.json names other classes than configs/inference.yaml"
     if bundle.checkpoint_path.is_file():
         for key, value in bundle.identity.items():
             if record.get(key) != value:
                 yield f"{RECORD} has another {key} than the bundle"
+
+
+def _metadata_classes(metadata: dict[str, Any]) -> list[Any]:
+    try:
+        return [*metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values()]
+    except (KeyError, TypeError, AttributeError):
+        return []
 
 
 @contextmanager

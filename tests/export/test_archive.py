@@ -292,6 +292,13 @@ def _wrong_contract(folder):
     _change_json(folder / "configs" / "metadata.json", preprocessing={})
 
 
+def _code_for_a_class(folder):
+    path = folder / "configs" / "metadata.json"
+    path.write_text(
+        path.read_text().replace('"2": "covid"', json.dumps("2") + ": " + json.dumps("$open('x')"))
+    )
+
+
 def _wrong_record(folder):
     _change_json(folder / "export.json", weights_sha256="0" * 64)
 
@@ -308,6 +315,7 @@ def _no_wheel(folder):
     ("change", "message"),
     [
         (_wrong_contract, "metadata.json describes another preprocessing"),
+        (_code_for_a_class, "metadata.json names other classes"),
         (_wrong_record, "export.json has another weights_sha256"),
         (_no_record, "export.json is missing"),
         (_no_wheel, "wheels/ holds no wheel of covid_monai"),
