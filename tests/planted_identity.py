@@ -139,8 +139,9 @@ class Row:
         self.mode = None if mode == "any" else int(mode, 8)
 
     def is_of(self, command: str, path: str) -> bool:
-        named = command in self.commands or self.commands == ["all commands"]
-        return named and (fnmatch(path, self.pattern) or fnmatch(path, f"*/{self.pattern}"))
+        return command in self.commands and (
+            fnmatch(path, self.pattern) or fnmatch(path, f"*/{self.pattern}")
+        )
 
 
 def rows_of_the_page() -> list[Row]:

@@ -1,20 +1,29 @@
 """No output names a patient except those that docs/privacy.md lists, which only their owner can read."""
 
+import base64
 import gzip
 import io
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import torch
+from api_helpers import Served
+from app_helpers import Page, Server, browser_test
+from pacs_helpers import NEEDS_ORTHANC, of, wait_until
 from PIL import Image
 from planted_identity import PLANTED, mistakes, planted_dicom, planted_raster, planted_words, rows_of_the_page
 
+ROOT = Path(__file__).parents[1]
 COLUMN = "QZCOLUMN"
+SMALL = {"network_name": "resnet10", "image_size": 64, "batch_size": 4, "max_epochs": 1, "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +104,6 @@ def test_the_search_reads_pdf_files_and_pages_with_images_in_them():
     file, exif = io.BytesIO(), Image.Exif()
     exif[0x010E] = "QZEXIF"
     Image.new("L", (8, 8)).save(file, "JPEG", exif=exif)
-    import base64
-
     html = f"<img src='data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}'>"
     assert planted_words(html.encode()) == {"QZEXIF"}
 
@@ -145,6 +152,161 @@ def test_compare(command, tmp_path):
         write_predictions(tmp_path / "QZFOLDER" / name / "predictions.csv", rows, NAMES)
     tables = [tmp_path / "QZFOLDER" / name / "predictions.csv" for name in ("a", "b")]
     assert command("compare", *tables, "--output", "OUT/new/comparison.json", "--resamples", 100) == []
+
+
+def said(folder: Path, *answers: bytes) -> None:
+    """Keep the answers of a server where the search finds them."""
+    kept = folder / "answers and downloads"
+    kept.mkdir(exist_ok=True)
+    for answer in answers:
+        (kept / str(len(list(kept.iterdir())))).write_bytes(answer)
+
+
+def uploads(inputs: Path) -> list[tuple[str, bytes]]:
+    """Names, with a path as some clients send it, and contents: images, a broken one, a zip, a text."""
+    dicom, raster = inputs / "dicom", inputs / "raster"
+    paths = [dicom / "QZFOLDER" / "QZFILE0.dcm", raster / "QZFILE0.png", dicom / "QZFILE-broken.dcm"]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(paths[0], "QZFOLDER/QZFILE1.dcm")
+    contents = [*(path.read_bytes() for path in paths), packed.getvalue(), b"of QZNAME"]
+    names = ("QZFILE0.dcm", "QZFILE0.png", "QZFILE-broken.dcm", "QZFILE.zip", "QZFILE.txt")
+    return [(f"C:\\QZFOLDER/{name}", content) for name, content in zip(names, contents, strict=True)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("everybody_may_read")
+def test_the_rest_service(inputs, tmp_path):
+    folder = tmp_path / "serve"
+    folder.mkdir()
+    service = Served(folder)
+    try:
+        for name, content in uploads(inputs):
+            answer = requests.post(f"{service.url}/v1/predict", files={"files": (name, content)}, timeout=120)
+            headers = {"Content-Type": "application/dicom"}
+            raw = requests.post(f"{service.url}/v1/predict", data=content, headers=headers, timeout=120)
+            said(folder, answer.content, str(answer.headers).encode(), raw.content)
+        for path in ("metrics", "QZNAME", "v1/QZNAME?patient=QZNAME", "v1/models"):
+            said(folder, requests.get(f"{service.url}/{path}", timeout=60).content.replace(b"QZNAME", b""))
+    finally:
+        service.stop()
+    assert "QZFILE0.dcm" in (folder / "answers and downloads" / "0").read_text()
+    assert mistakes("serve", folder) == []
+
+
+@browser_test
+@pytest.mark.usefixtures("everybody_may_read")
+def test_the_page_in_the_browser(inputs, tmp_path):
+    folder = tmp_path / "app"
+    (folder / "answers and downloads").mkdir(parents=True)
+    server = Server(folder)
+    page = Page(tmp_path / "profile", folder / "answers and downloads")
+    try:
+        for name, content in uploads(inputs):
+            address, headers = server.url + server.upload_path(), {"X-File-Name": name}
+            said(folder, requests.post(address, data=content, headers=headers, timeout=120).content)
+        page.screen(1280)
+        page.open(server.url)
+        page.open_tab("Batch")
+        page.upload(inputs / "dicom" / "QZFOLDER" / "QZFILE0.dcm", inputs / "raster" / "QZFILE0.png")
+        page.wait_for("[role=status]", "2 of 2 images in")
+        for kind in ("CSV", "PDF"):
+            page.click("button", kind)
+            assert "QZFILE" in planted_words(page.downloaded(f".{kind.lower()}").read_bytes())
+        said(folder, page.driver.page_source.encode())
+    finally:
+        page.driver.quit()
+        server.stop()
+    assert mistakes("app", folder) == []
+
+
+@pytest.mark.slow
+@NEEDS_ORTHANC
+@pytest.mark.usefixtures("everybody_may_read")
+def test_the_worker_beside_an_archive(orthanc, started, inputs, tmp_path):
+    orthanc.send([*(inputs / "dicom" / "QZFOLDER").glob("QZFILE[0-3].dcm")])
+    audit = {"file": str(tmp_path / "worker" / "trail" / "audit.jsonl")}
+    worker = started(of(orthanc), audit=audit, state_dir=tmp_path / "worker" / "made" / "state")
+    wait_until(lambda: len(orthanc.results()) >= 4, seconds=180, what="results")
+    said(worker.folder, worker.metrics().encode(), json.dumps(worker.health()).encode())
+    written = {path.name for path in worker.state.rglob("*")}
+    assert {"queue.sqlite", "queue.sqlite-wal", "audit.key"} <= written
+    (worker.folder / "messages in the terminal").write_text(worker.command("status").stdout)
+    assert worker.stop() == 0
+    assert mistakes("worker", worker.folder) == []
+
+
+@pytest.fixture
+def trained(inputs, tmp_path, command, monkeypatch) -> Path:
+    """A folder with a finished training: run, cache, MLflow store, and what it said in the terminal."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    command("data prepare", "csv", inputs / "raster", "--output", "OUT/datalist.json")
+    datalist = planted_datalist(tmp_path / "out" / "data prepare" / "datalist.json")
+    from covid_monai.networks import build_network
+
+    weights = inputs / "QZFILE.pt"
+    torch.save(build_network("resnet10", num_classes=3).state_dict(), weights)
+    folder = tmp_path / "out" / "train"
+    folder.mkdir(parents=True)
+    config = ROOT / "bundles" / "covid_cxr_classification" / "configs" / "train.yaml"
+    options = {"config_file": config, "bundle_root": config.parents[1], "datalist": datalist}
+    options |= {"output_dir": folder / "QZFOLDER" / "run", "cache_dir": folder / "QZFOLDER" / "cache"}
+    options |= {"pretrained": weights, **SMALL}
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    done = subprocess.run(
+        [sys.executable, "-m", "monai.bundle", "run", "training", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=600,
+        check=False,
+    )
+    (folder / "messages in the terminal").write_bytes(done.stdout + done.stderr)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_training_evaluation_mlflow_and_export(trained, command, tmp_path):
+    assert mistakes("train", trained) == []
+    store = [trained / "mlruns.db", trained / "mlruns"]
+    assert [path.stat().st_mode & 0o777 for path in store] == [0o600, 0o700]
+    logged = {path.name for path in (trained / "mlruns").rglob("*")}
+    assert {"train_resolved.yaml", "validation_roc.png", "model.pt", "gate.npz"} <= logged
+
+    run, datalist = trained / "QZFOLDER" / "run", tmp_path / "out" / "data prepare" / "planted.json"
+    evaluate = ("evaluate", "--bundle", run, "--datalist", datalist, "--output", "OUT/new")
+    assert command(*evaluate) == []
+    (copy,) = (trained / "mlruns").rglob("report.html")
+    assert len(copy.read_bytes()) > 100_000
+    assert mistakes("train", trained) == []
+
+    assert command("export", "--bundle", run, "--output", "OUT") == []
+    assert command("predict", tmp_path / "none", "--bundle", run, "--output", "OUT/a.jsonl", code=None) == []
+
+    assert command(*evaluate, "--log-images") == []
+    assert {"QZFILE", "QZSOURCE"} <= planted_words(copy.read_bytes())
+    assert copy.read_bytes() == (tmp_path / "out" / "evaluate" / "new" / "report.html").read_bytes()
+
+
+@pytest.mark.slow
+def test_an_experiment(command, inputs, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/out/experiment/mlruns.db")
+    study = {"title": "A", "sources": [["csv", "raster"]], "protocol": "folds", "folds": 2}
+    study |= {"take": [{"class": "normal"}, {"class": "covid"}], "classes": ["normal", "covid"]}
+    study |= {"published": {"accuracy": 0.9, "where": "nobody"}}
+    config = {**SMALL, "cache_dir": str(tmp_path / "cache"), "study": study}
+    (tmp_path / "study.yaml").write_text(json.dumps(config))
+    assert command("experiment", tmp_path / "study.yaml", "--data", inputs, "--output", "OUT/new") == []
+
+
+@pytest.mark.slow
+def test_an_archive_on_a_cluster(command, inputs, monkeypatch):
+    pytest.importorskip("ray", reason="needs the extra cluster")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    images = [inputs / "raster" / "QZFILE0.png", inputs / "dicom" / "QZFOLDER" / "QZFILE0.dcm"]
+    assert command("score-archive", *images, "--output", "OUT/new/a.jsonl") == []
 
 
 def test_every_file_of_the_page_is_for_its_owner_alone_unless_it_says_otherwise():
