@@ -36,7 +36,7 @@ class VisitorLimit:
 
 
 def _remove_oldest() -> None:
-    """Leave room for one page more. Every path may make one: NiceGUI's answer 404 is a page, too."""
+    """Remove pages above the limit. Every path may make one: NiceGUI's answer 404 is a page, too."""
     waiting = sorted(one.created for one in Client.instances.values() if not one.has_socket_connection)
-    if len(waiting) >= MAX_WAITING:
-        Client.prune_instances(client_age_threshold=time.time() - waiting[-MAX_WAITING])
+    if len(waiting) > MAX_WAITING:
+        Client.prune_instances(client_age_threshold=time.time() - waiting[-MAX_WAITING - 1])

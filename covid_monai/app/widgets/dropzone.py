@@ -68,6 +68,8 @@ class Dropzone(Element, component=Path(__file__).parents[1] / "static" / "dropzo
         except UploadError as error:
             traceback.clear_frames(error.__traceback__)  # they hold the archive, and some of its members
             raise HTTPException(413, str(error)) from error
+        if self.is_deleted:  # the visitor has left meanwhile
+            raise HTTPException(404)
         first = request.headers.get("x-first-file") == "yes"
         arguments = FilesDropped(sender=self, client=self.client, uploads=uploads, first=first)
         events.handle_event(self._on_files, arguments)
