@@ -123,26 +123,42 @@ def _split_tables(marker: int, content: bytes) -> dict[tuple[int, int], bytes]:
 
 
 def _table_segment(marker: int, table: bytes) -> bytes:
-    symbols = table[17:]
-    if marker == _DHT and len(set(symbols)) < len(symbols):  # a word; codes are for symbols that differ
+    symbols = table[17:] if marker == _DHT else b""
+    lengths = (
+        marker == _DHT and table[0] < 0x10 and max(symbols, default=0) > 16
+    )  # of differences (T.81 F.1.2)
+    if lengths or len(set(symbols)) < len(symbols) or reads_like_text(table, shortest=14, turns=4):
         raise NotCleaned
     return _segment(marker, table)
 
 
 def _used_tables(scan: bytes, frame: bytes) -> list[tuple[int, int]]:
     """Return marker and number of the tables that a scan reads (T.81, B.2.3), each once."""
+    kind, used = frame[0], list[tuple[int, int]]()
+    quantisation = {frame[k]: frame[k + 2] for k in range(7, len(frame), 3)}  # by component
+    components = _read_scan(scan, kind, known=set(quantisation))
+    for component, selector in components if kind != _LS else ():
+        if kind != _LOSSLESS:
+            used.append((_DQT, quantisation[component]))
+        if kind != _PROGRESSIVE or scan[-3] == 0:
+            used.append((_DHT, selector >> 4))
+        if kind != _LOSSLESS and (kind != _PROGRESSIVE or scan[-2] > 0):
+            used.append((_DHT, 0x10 | selector & 0x0F))
+    return list(dict.fromkeys(used))
+
+
+def _read_scan(scan: bytes, kind: int, *, known: set[int]) -> list[tuple[int, int]]:
+    """Return each component of a scan with its selector of tables; the header must be possible."""
     if not scan or len(scan) != 4 + 2 * scan[0]:
         raise NotCleaned
-    kind, first, last, used = frame[0], scan[-3], scan[-2], list[tuple[int, int]]()
-    quantisation = {frame[k]: frame[k + 2] for k in range(7, len(frame), 3)}  # by component
-    for k in range(1, len(scan) - 3, 2) if kind != _LS else ():
-        if kind != _LOSSLESS:
-            used.append((_DQT, quantisation.get(scan[k], 0)))
-        if kind != _PROGRESSIVE or first == 0:
-            used.append((_DHT, scan[k + 1] >> 4))
-        if kind != _LOSSLESS and (kind != _PROGRESSIVE or last > 0):
-            used.append((_DHT, 0x10 | scan[k + 1] & 0x0F))
-    return list(dict.fromkeys(used))
+    found = list(zip(scan[1:-3:2], scan[2:-3:2], strict=True))
+    first, last, high, low = scan[-3], scan[-2], scan[-1] >> 4, scan[-1] & 0x0F
+    coefficients = last <= 63 and (first <= 63 or kind == _LS)
+    refined = high == 0 or (kind == _PROGRESSIVE and high == low + 1)
+    unused = 0xFF if kind == _LS else 0xCC
+    if not (coefficients and refined) or any(c not in known or s & unused for c, s in found):
+        raise NotCleaned
+    return found
 
 
 def _plain_segment(marker: int, content: bytes) -> bytes:
@@ -226,7 +242,10 @@ def _is_exact(marker: int, content: bytes, style: bytes) -> bool:
     if marker == _QCD:
         size = {0: 1, 1: 0, 2: 2}.get(content[0] & 0x1F) if content else None
         bands = 3 * style[5] + 1 if style else (len(content) - 1) // max(size or 0, 1)
-        return size is not None and len(content) == (1 + size * bands if size else 3)
+        exact = size is not None and len(content) == (1 + size * bands if size else 3)
+        if size == 1:  # exponents without a mantissa
+            return exact and not any(step & 7 for step in content[1:])
+        return exact and not reads_like_text(content, shortest=14, turns=4)
     return not reads_like_text(content, shortest=_BY_CHANCE.get(marker, 6), turns=1)
 
 

@@ -145,7 +145,7 @@ def shift_datetime(value: str, days: int) -> str:
 def is_time(value: str) -> bool:
     """Tell whether a TM value is a time of day and nothing else.
 
-    >>> is_time("123000.25"), is_time("12"), is_time("195912")
+    >>> is_time("123000.25"), is_time("12"), is_time("251000")
     (True, True, False)
     """
     return _TIME.fullmatch(value.strip(" \0")) is not None

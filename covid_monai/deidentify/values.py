@@ -45,7 +45,7 @@ _SEPARATOR, _ESCAPED = re.compile(rb"(?<![\x81-\xfe])\\"), re.compile(rb"\x1b\$[
 def is_value_of(vr: str, content: bytes) -> bool:
     r"""Tell whether bytes are values of a VR by its character repertoire and length.
 
-    >>> is_value_of("DS", b"0.143\1e3 "), is_value_of("DS", b"Doe"), is_value_of("US", b"Doe")
+    >>> is_value_of("DS", b"0.143\\1e3 "), is_value_of("DS", b"Doe"), is_value_of("US", b"Doe")
     (True, False, False)
     """
     if vr in _DTYPES:

@@ -11,9 +11,11 @@ import pytest
 from codestreams import SYNTAXES, every_stream, jpeg, jpeg2000, jpeg_ls, wrapped
 from dicom_helpers import picture, save
 from PIL import Image
-from planted_text import add_to_tile, segment
+from planted_text import STREAMS as PLANTED
+from planted_text import TEXTS, add_to_tile, segment
 from pydicom.encaps import encapsulate
 
+from covid_monai.core.vocabulary import UnreadableImage
 from covid_monai.deidentify.compressed_frames import NotCleaned, clean_frame
 from covid_monai.dicom.file import read_dicom
 from covid_monai.dicom.pixels.codestream import is_codestream, split_frames
@@ -107,6 +109,20 @@ def test_noise_is_seldom_taken_for_text():
             except NotCleaned:
                 pass
     assert kept >= 118
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_no_name_stays_wherever_it_is_put_into_a_stream(kind):
+    stream, name = PLANTED[kind][1](), TEXTS["ascii"]
+    left = []
+    for at in range(len(stream) + 1):
+        for end in (at, at + len(name)):  # inserted, or in the place of other bytes
+            try:
+                clean = clean_frame(stream[:at] + name + stream[end:])
+            except (NotCleaned, UnreadableImage):
+                continue
+            left += [at] if b"Zamen" in clean or b"Ludwik" in clean else []
+    assert not left
 
 
 @pytest.mark.real_data
