@@ -13,6 +13,7 @@ SCENARIOS = {
     "cli/test_audit.py": "the command data audit, from images to its page",
     "cli/test_shell.py": "what all commands share: help, completion, suggestions, --json",
     "deidentify/test_planted_text.py": "text in every place of a file where bytes can hide",
+    "cli/test_strange_bundles.py": "every command on bundles that hold code",
     "evaluation/report/test_report_browser.py": "the report in a browser",
     "export/test_bundle_in_monai.py": "the exported bundle in MONAI's own tools",
     "results/test_fuzz.py": "damaged and strange headers through readers, results and report",

@@ -6,17 +6,18 @@ from the bundle's own `configs/inference.yaml`.
 
 import hashlib
 import json
+import re
 import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
 from torch import nn
 
 from covid_monai.bundle import config_editing
 from covid_monai.bundle.bundle_zip import compute_sha256, verify_checksums
+from covid_monai.bundle.safe_config import ConfigError, SafeConfig, read_config, shorten
 from covid_monai.core.atomic_files import make_private_folder, replace_atomically
 from covid_monai.core.vocabulary import check_class_names
 from covid_monai.evaluation.decisions.calibration import Calibration
@@ -30,19 +31,23 @@ class CheckpointError(ValueError):
 
 
 class Bundle:
-    """One bundle folder, read through MONAI's `ConfigParser`.
+    """One bundle folder, whose configs are data: see `SafeConfig`.
 
     Args:
         root: Folder with `configs/inference.yaml` and `configs/metadata.json`.
+        trust_code: Build preprocessing and network with MONAI's `ConfigParser`, which runs the code in the
+            bundle's YAML.
         overrides: Other values for `class_names`, `image_size` or `network_name`; None changes nothing.
 
     Raises:
         FileNotFoundError: `root` is not a bundle.
         ArchiveError: The bundle was exported, and its files have changed since.
+        ConfigError: A config is damaged.
     """
 
-    def __init__(self, root: str | Path, **overrides: Any) -> None:
+    def __init__(self, root: str | Path, *, trust_code: bool = False, **overrides: Any) -> None:
         self.root = Path(root)
+        self.trust_code = trust_code
         models = self.root / "models"
         self.checkpoint_path = models / "model.pt"  # weights of the network
         self.calibration_path = models / "calibration.json"  # temperature and conformal thresholds
@@ -57,11 +62,24 @@ class Bundle:
                 "such as bundles/covid_cxr_classification, or the --output_dir of a training run."
             )
         verify_checksums(self.root)
-        self._parser = ConfigParser()
-        self._parser.read_config(config)
-        self._parser.read_meta(self.root / "configs" / "metadata.json")
-        self._parser.update({"bundle_root": config_editing.quote_data(self.root)})
-        self._parser.update({key: value for key, value in overrides.items() if value is not None})
+        given = {key: value for key, value in overrides.items() if value is not None}
+        self._settings = {"bundle_root": str(self.root), **given}
+        self._config = SafeConfig(config, self._settings)
+        self._check_settings()
+
+    def _check_settings(self) -> None:
+        """Raise `ValueError` for settings and metadata that are not plain values of the right kind."""
+        for key, kind in (("class_names", list | tuple), ("image_size", int), ("network_name", str)):
+            if not isinstance(value := self._config[key], kind):
+                expected = {list | tuple: "a list of names", int: "a whole number", str: "a name"}[kind]
+                path = self.root / "configs" / "inference.yaml"
+                raise ConfigError(f"{path}: {key} is {shorten(value)}. Give {expected}.")
+        self.class_names  # noqa: B018  # raises for other text than names
+        for key in ("name", "version"):  # names of files are made from these
+            value = self.metadata.get(key)
+            if not isinstance(value, str) or not re.fullmatch(r"\w[\w.+-]{0,99}", value):
+                path = self.root / "configs" / "metadata.json"
+                raise ConfigError(f"{path}: {key} is {shorten(value)}. Use letters, digits, _ . + and -.")
 
     @property
     def model_files(self) -> tuple[Path, ...]:
@@ -69,10 +87,10 @@ class Bundle:
         fitted = (self.calibration_path, self.operating_point_path, self.gate_path, self.score_reference_path)
         return self.checkpoint_path, *fitted
 
-    @property
+    @cached_property
     def metadata(self) -> dict[str, Any]:
         """Content of `configs/metadata.json`."""
-        return dict(self._parser["_meta_"])
+        return read_config(self.root / "configs" / "metadata.json")
 
     @property
     def name(self) -> str:
@@ -83,17 +101,17 @@ class Bundle:
     def class_names(self) -> tuple[str, ...]:
         """Class names in the order of the network's outputs; `ValueError` as of `check_class_names`."""
         where = f"{self.root / 'configs' / 'inference.yaml'}: class_names"
-        return check_class_names(self._parser["class_names"], where=where)
+        return check_class_names(self._config["class_names"], where=where)
 
     @property
     def image_size(self) -> int:
         """Rows and columns of the network's input, in pixels."""
-        return int(self._parser["image_size"])
+        return int(self._config["image_size"])
 
     @property
     def network_name(self) -> str:
         """Name of the network, one of `covid_monai.networks.build.NETWORK_NAMES`."""
-        return str(self._parser["network_name"])
+        return str(self._config["network_name"])
 
     @property
     def operating_point(self) -> OperatingPoint | None:
@@ -128,32 +146,32 @@ class Bundle:
             FileNotFoundError: The bundle has no weights.
         """
         _check_exists(self.checkpoint_path)
-        definition = self._resolve(self._parser["network_def"])
+        definition = self._config.resolve("network_def")
         weights = [compute_sha256(self.checkpoint_path), self.preprocessing_digest]
         return _compute_digest([*weights, self.class_names, self.image_size, definition])
 
     @cached_property
     def preprocessing(self) -> Any:
         """MONAI `Compose` from `{"image": path}` to `{"image": float32 [1, S, S]}`."""
-        return self._parser.get_parsed_content("preprocessing")
+        return self._build("preprocessing")
 
     @property
     def preprocessing_digest(self) -> str:
         """SHA-256 of the preprocessing section with the values of its settings."""
-        return _compute_digest(self._resolve(self._parser["preprocessing"]))
+        return _compute_digest(self._config.resolve("preprocessing"))
 
     @property
     def preprocessing_contract(self) -> dict[str, Any]:
         """Steps from a file to the network's input, for readers that do not read `inference.yaml`."""
         return {
-            "steps": self._resolve(self._parser["preprocessing"])["transforms"],
+            "steps": self._config.resolve("preprocessing")["transforms"],
             "image_size": [self.image_size, self.image_size],
             "digest": self.preprocessing_digest,
         }
 
     def build_network(self) -> nn.Module:
         """Build the network of `network_def` with random weights."""
-        network: nn.Module = self._parser.get_parsed_content("network_def", instantiate=True)
+        network: nn.Module = self._build("network_def")
         return network
 
     def load_network(self, device: torch.device | str = "cpu") -> nn.Module:
@@ -247,17 +265,19 @@ class Bundle:
         )
         config_editing.set_bundle_root(folder, str(folder))
         config_editing.remove_shipped_section(folder / "docs" / "README.md")
-        return Bundle(folder)
+        return Bundle(folder, trust_code=self.trust_code)
 
-    def _resolve(self, config: Any) -> Any:
-        """Replace references such as `@image_size` in a part of the config by their values."""
-        if isinstance(config, dict):
-            return {key: self._resolve(value) for key, value in config.items()}
-        if isinstance(config, list):
-            return [self._resolve(value) for value in config]
-        if isinstance(config, str) and config.startswith("@"):
-            return self._resolve(self._parser[config[1:]])
-        return config
+    def _build(self, section: str) -> Any:
+        """Build a section of the config; raise `UntrustedCode` if that needs code that is not trusted."""
+        if not self.trust_code:
+            return self._config.build(section)
+        from monai.bundle import ConfigParser
+
+        parser = ConfigParser()
+        parser.read_config(self.root / "configs" / "inference.yaml")
+        # The name of a folder is no code.
+        parser.update({key: config_editing.quote_data(value) for key, value in self._settings.items()})
+        return parser.get_parsed_content(section)
 
 
 def _check_exists(path: Path) -> None:

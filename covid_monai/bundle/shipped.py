@@ -18,6 +18,17 @@ def shipped_bundle() -> Path:
     )
 
 
+def shipped_config(name: str) -> Path:
+    """Return a config of the shipped bundle beside the package, whose YAML may run: it is part of it."""
+    path = Path(__file__).parents[2] / SHIPPED_BUNDLE / "configs" / name
+    if path.is_file():
+        return path
+    raise FileNotFoundError(
+        f"{path} is missing, and the {name} of another bundle would run as code. Run the command in a clone "
+        "of the repository, or add --trust-code if you trust the author of your bundle."
+    )
+
+
 def find_bundle(folder: str | Path | None = None) -> Path:
     """Return the given folder, else the shipped bundle.
 

@@ -2,10 +2,10 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from covid_monai.bundle.shipped import find_bundle
-from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, option
+from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, TrustCodeOption, option
 from covid_monai.cli.serve import (
     ApiKeyFileOption,
     FetchSecondsOption,
@@ -39,6 +39,7 @@ def app(
     public_url: PublicUrlOption = None,
     api_key_file: ApiKeyFileOption = None,
     requests_per_minute: RequestsPerMinuteOption = None,
+    trust_code: TrustCodeOption = False,
 ) -> None:
     """Show the page in the browser: images, probabilities, decision, heat map, reports.
 
@@ -66,7 +67,8 @@ def app(
     with listen(host, port) as listening, ExitStack() as stack:
         models: dict[str, ServedModel] = {}
         for place in folders:
-            model = _load(place, stack, taken=set(models), device=device, backend=backend)
+            settings = {"device": device, "backend": backend, "trust_code": trust_code}
+            model = _load(place, stack, taken=set(models), settings=settings)
             models[model.name] = model
         limits = Limits.for_file_size(max_upload_mib)
         hosts = frozenset(url_host or ())
@@ -77,17 +79,14 @@ def app(
         run_announced(page, listening, words, access)
 
 
-def _load(
-    folder: Path, stack: ExitStack, *, taken: set[str], device: str | None, backend: str | None
-) -> "ServedModel":
+def _load(folder: Path, stack: ExitStack, *, taken: set[str], settings: dict[str, Any]) -> "ServedModel":
     """Load a bundle; its name on the page differs from the names that are taken."""
     from covid_monai.api.engine import Engine
     from covid_monai.app.session import ServedModel
-    from covid_monai.bundle import Bundle
     from covid_monai.inference.classifier import Classifier
 
-    bundle = Bundle(folder)
-    engine = Engine(Classifier(folder, device=device, backend=backend))
+    classifier = Classifier(folder, **settings)
+    engine, bundle = Engine(classifier), classifier.bundle
     stack.callback(engine.close)
     name = f"{bundle.name} {bundle.metadata['version']}"
     if name in taken:

@@ -6,9 +6,18 @@ from typing import Annotated
 import typer
 
 from covid_monai.bundle.shipped import find_bundle
-from covid_monai.cli.options import BundleOption, JsonOption, argument, option, print_json, reserve_stdout
+from covid_monai.cli.options import (
+    BundleOption,
+    JsonOption,
+    TrustCodeOption,
+    argument,
+    option,
+    print_json,
+    reserve_stdout,
+)
 from covid_monai.core.vocabulary import RESEARCH_USE
 
+_LISTED_CODE = 20
 app = typer.Typer(no_args_is_help=True, help="Check a bundle that was exported.")
 
 
@@ -16,6 +25,7 @@ def export(
     output: Annotated[Path, option("export.output")],
     bundle: BundleOption = None,
     images: Annotated[list[Path] | None, option("export.images")] = None,
+    trust_code: TrustCodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a bundle as one zip: configs, weights, TorchScript, ONNX, model card, wheel, digests.
@@ -29,7 +39,7 @@ def export(
 
     typer.echo("Converting, comparing and packing takes about half a minute...", err=True)
     with reserve_stdout(as_json):
-        path = export_bundle(folder, output, images=images or ())
+        path = export_bundle(folder, output, images=images or (), trust_code=trust_code)
     size, digest = path.stat().st_size, compute_sha256(path)
     if as_json:
         print_json({"archive": str(path), "bytes": size, "sha256": digest, "notice": RESEARCH_USE})
@@ -45,7 +55,8 @@ def verify(path: Annotated[Path, argument("verify.path")], as_json: JsonOption =
     """Check that an exported bundle is complete and that its parts belong together.
 
     The command checks every digest, weights against preprocessing and classes, and the probabilities of
-    weights, TorchScript and ONNX on twelve phantoms. Exit code: 0 if all is well, 2 if not.
+    weights, TorchScript and ONNX on twelve phantoms. It runs no code of the bundle, but names code that this
+    package does not know. Exit code: 0 if all is well, 2 if not.
     """
     from covid_monai.export import verify_bundle
 
@@ -60,3 +71,9 @@ def verify(path: Annotated[Path, argument("verify.path")], as_json: JsonOption =
         f"{record['name']} {record['version']} is complete. Largest probability difference: {differences}"
     )
     typer.echo(f"Weights SHA-256 {record['weights_sha256']}")
+    if code := record["code"]:
+        typer.echo("MONAI's own commands would run this code, which is not of this package:")
+    for line in code[:_LISTED_CODE]:
+        typer.echo(f"- {line}")
+    if len(code) > _LISTED_CODE:
+        typer.echo(f"and {len(code) - _LISTED_CODE} more; --json lists all.")

@@ -7,8 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from covid_monai.bundle.shipped import find_bundle
-from covid_monai.cli.options import BundleOption, DeviceOption, JsonOption, option, print_json, reserve_stdout
+from covid_monai.bundle.shipped import find_bundle, shipped_config
+from covid_monai.cli.options import (
+    BundleOption,
+    DeviceOption,
+    JsonOption,
+    TrustCodeOption,
+    option,
+    print_json,
+    reserve_stdout,
+)
 
 
 def evaluate(
@@ -18,15 +26,18 @@ def evaluate(
     dataset_dir: Annotated[Path | None, option("evaluate.dataset_dir")] = None,
     device: DeviceOption = None,
     log_images: Annotated[bool, option("evaluate.log_images")] = False,
+    trust_code: TrustCodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score a bundle on the test split of a datalist.
 
     Writes metrics.json, predictions.csv and report.html. The thresholds are those that were chosen on the
-    validation split; nothing is tuned on the test split.
+    validation split; nothing is tuned on the test split. This package's own evaluate.yaml runs; the bundle's
+    runs only with --trust-code.
     """
     folder = find_bundle(bundle).absolute()
-    config = folder / "configs" / "evaluate.yaml"
+    own = folder / "configs" / "evaluate.yaml"
+    config = own if trust_code else shipped_config(own.name)
     for file in (config, datalist):
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist.")
@@ -39,7 +50,11 @@ def evaluate(
         from covid_monai.bundle.composed_config import run_workflow
         from covid_monai.inference.classifier import choose_device
 
-        run_workflow([config], workflow_type="infer", data={**paths, "device": choose_device(device)})
+        changes: dict[str, Any] = {"bundle::trust_code": trust_code}
+        if not trust_code:  # its check of names would read the evaluate.yaml of the bundle
+            changes["initialize"] = []
+        data = {**paths, "device": choose_device(device)}
+        run_workflow([config], workflow_type="infer", data=data, changes=changes)
     metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     if as_json:
         print_json(metrics)

@@ -82,6 +82,7 @@ ImagePaths = Annotated[list[Path], argument("shared.image_paths")]
 BatchSizeOption = Annotated[int, option("shared.batch_size", min=1)]
 DeviceOption = Annotated[str | None, option("shared.device")]
 BackendOption = Annotated[str | None, option("shared.backend", "--backend")]
+TrustCodeOption = Annotated[bool, option("shared.trust_code", "--trust-code")]
 JsonOption = Annotated[bool, option("shared.json", "--json")]
 
 

@@ -15,6 +15,7 @@ from covid_monai.cli.options import (
     BundleOption,
     DeviceOption,
     ImagePaths,
+    TrustCodeOption,
     find_images,
     option,
 )
@@ -44,6 +45,7 @@ def predict(
     backend: BackendOption = None,
     batch_size: BatchSizeOption = 16,
     workers: Annotated[int, option("predict.workers", min=1)] = 2,
+    trust_code: TrustCodeOption = False,
 ) -> None:
     """Classify chest radiographs: DICOM, JPEG, PNG.
 
@@ -64,7 +66,12 @@ def predict(
 
     with open_bundle(bundle_path) as folder:
         classifier = Classifier(
-            folder, device=device, batch_size=batch_size, workers=workers, backend=backend
+            folder,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            backend=backend,
+            trust_code=trust_code,
         )
         predictions = others.write(iter(classifier.predict(files)), classifier)
     predictions = with_progress(predictions, "classifying", total=len(files))

@@ -13,6 +13,7 @@ from covid_monai.cli.options import (
     DeviceOption,
     ImagePaths,
     JsonOption,
+    TrustCodeOption,
     find_images,
     option,
     print_json,
@@ -29,6 +30,7 @@ def score_archive(
     workers: Annotated[int, option("score_archive.workers", min=1)] = 2,
     device: DeviceOption = None,
     batch_size: BatchSizeOption = 16,
+    trust_code: TrustCodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Classify an archive on a Ray cluster: the records of predict, in the order of completion.
@@ -48,6 +50,7 @@ def score_archive(
             workers=workers,
             device=device,
             batch_size=batch_size,
+            trust_code=trust_code,
         )
     if as_json:
         print_json({"output": str(output), "files": outcomes, "notice": RESEARCH_USE})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covid_monai.bundle.shipped import find_bundle
-from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, option
+from covid_monai.cli.options import BackendOption, BundleOption, DeviceOption, TrustCodeOption, option
 from covid_monai.core.errors import require_extra
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.vocabulary import RESEARCH_USE
@@ -50,6 +50,7 @@ def serve(
     public_url: PublicUrlOption = None,
     api_key_file: ApiKeyFileOption = None,
     requests_per_minute: RequestsPerMinuteOption = None,
+    trust_code: TrustCodeOption = False,
 ) -> None:
     """Answer programs over HTTP: images in, the records of `covid-monai predict --json` out.
 
@@ -80,7 +81,7 @@ def serve(
         from covid_monai.core.json_log import log_as_json
         from covid_monai.inference.classifier import Classifier
 
-        classifier = Classifier(folder, device=device, batch_size=8, backend=backend)
+        classifier = Classifier(folder, device=device, batch_size=8, backend=backend, trust_code=trust_code)
         log_as_json()
         with closing(Engine(classifier, max_callers=max_requests)) as engine:
             api = create_api(engine, settings, MemoryBudget(settings.limits.max_held_bytes))

@@ -21,6 +21,7 @@ from covid_monai.bundle.config_editing import set_bundle_root
 from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.core.errors import first_line
 from covid_monai.core.progress import progress_bar
+from covid_monai.export.foreign_code import find_code
 from covid_monai.export.network_formats import ONNX, TOLERANCE, TORCHSCRIPT, check_parity, write_formats
 from covid_monai.export.packages import find_required_packages, list_pins, write_sbom
 from covid_monai.inference.classifier import Classifier
@@ -34,7 +35,9 @@ _NO_CACHES = shutil.ignore_patterns("__pycache__")
 _SOURCE_DATE_EPOCH = "315532800"  # 1980-01-01: files in the wheel carry no time of their own
 
 
-def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequence[Path] = ()) -> Path:
+def export_bundle(
+    bundle_dir: str | Path, output: str | Path, *, images: Sequence[Path] = (), trust_code: bool = False
+) -> Path:
     """Write `NAME-VERSION.zip` into the folder `output`, and return its path.
 
     Nothing is written if an exported network differs from the checkpoint on twelve phantoms or on `images`
@@ -46,8 +49,9 @@ def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequenc
         FileNotFoundError: There is no bundle, no weights, or no source tree to build the wheel from.
         ValueError: Weights, gate, calibration and operating point do not belong together.
         ParityError: `model.ts` or `model.onnx` gives other probabilities than `model.pt`.
+        UntrustedCode: The bundle's YAML holds code that prediction needs, and `trust_code` is false.
     """
-    source = Bundle(bundle_dir)
+    source = Bundle(bundle_dir, trust_code=trust_code)
     path = Path(output) / f"{source.name}-{source.metadata['version']}.zip"
     _check_target(path, source)
     with (
@@ -61,7 +65,8 @@ def export_bundle(bundle_dir: str | Path, output: str | Path, *, images: Sequenc
             progress.describe(step)
 
         bundle = _copy(source, Path(temporary) / source.name)
-        Classifier(bundle.root, device="cpu", backend="torch")  # raises if parts do not belong together
+        # Raises if parts do not belong together.
+        Classifier(bundle.root, device="cpu", backend="torch", trust_code=trust_code)
         start(f"writing {TORCHSCRIPT} and {ONNX}")
         write_formats(bundle)
         start("comparing probabilities")
@@ -107,7 +112,7 @@ def _copy(source: Bundle, folder: Path) -> Bundle:
     set_bundle_root(folder, source.name)
     metadata = {**source.metadata, "preprocessing": source.preprocessing_contract}
     write_text_atomically(folder / "configs" / "metadata.json", json.dumps(metadata, indent=4) + "\n")
-    return Bundle(folder)
+    return Bundle(folder, trust_code=source.trust_code)
 
 
 def build_wheel(folder: Path) -> None:
@@ -136,14 +141,15 @@ def build_wheel(folder: Path) -> None:
 def verify_bundle(path: str | Path) -> dict[str, Any]:
     """Check an exported bundle: digests, parts that belong together, and the probabilities of its networks.
 
-    Digests show damage, not the author: whoever changes a file can write its digest too. Weights are read
-    without running code in them. `configs/*.yaml` are code, as in every MONAI bundle.
+    Digests show damage, not the author: whoever changes a file can write its digest too. No code of the
+    bundle is run. What MONAI's own commands would run of it is named.
 
     `path` is the archive, or the folder that it was unpacked to. The result is the archive's record
-    (`export.json`), with the parity measured here.
+    (`export.json`), with the parity measured here, and `code`: see `find_code`.
 
     Raises:
         ArchiveError: Something is wrong; the message names everything that is.
+        UntrustedCode: Preprocessing or network need code, so their probabilities cannot be computed.
         FileNotFoundError: `path` does not exist.
     """
     path = Path(path)
@@ -164,8 +170,9 @@ def verify_bundle(path: str | Path) -> dict[str, Any]:
         if not problems:
             with _collect_error(problems):
                 record["parity"]["max_abs_difference"] = check_parity(bundle)[1]
+        record["code"] = find_code(root)
         if problems:
-            raise ArchiveError("; ".join(problems))
+            raise ArchiveError("; ".join([*problems, *record["code"]]))
     return record
 
 

@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, save_net_with_metadata
 from monai.networks.utils import convert_to_torchscript
 from numpy.typing import NDArray
@@ -21,8 +20,10 @@ from PIL import Image
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle_zip import EPOCH
+from covid_monai.bundle.safe_config import read_config
 from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
+from covid_monai.export.foreign_code import load_torchscript, read_onnx
 from covid_monai.inference.backends.onnx_export import example_images, export_onnx, suppress_export_warnings
 from covid_monai.inference.decision import compute_probabilities
 from covid_monai.phantoms.radiograph import draw_radiograph
@@ -44,7 +45,7 @@ def write_formats(bundle: Bundle) -> None:
 
     A new Python process does this, because TorchScript numbers its types by what a process compiled before.
     """
-    command = [sys.executable, "-P", "-m", __name__, str(bundle.root)]
+    command = [sys.executable, "-P", "-m", __name__, str(bundle.root), *["trust"][: bundle.trust_code]]
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
     if done.returncode:
         raise RuntimeError(
@@ -59,7 +60,7 @@ def write_torchscript(bundle: Bundle, path: Path) -> None:
     Unlike there, the paths of source files on this machine are left out, so that the same weights give the
     same bytes everywhere.
     """
-    config = ConfigParser.load_config_file(str(bundle.root / "configs" / "inference.yaml"))
+    config = read_config(bundle.root / "configs" / "inference.yaml")
     # The name of the file becomes part of the archive.
     with replace_atomically(path) as temporary, TemporaryDirectory() as folder, suppress_export_warnings():
         written = Path(folder) / TORCHSCRIPT
@@ -88,7 +89,7 @@ def check_parity(bundle: Bundle, folders: Sequence[Path] = ()) -> tuple[int, dic
     models = bundle.checkpoint_path.parent
     network = bundle.load_network()
     with suppress_export_warnings():
-        script = torch.jit.load(str(models / TORCHSCRIPT), map_location="cpu").eval()
+        script = load_torchscript(models / TORCHSCRIPT, trust_code=bundle.trust_code)
     exported: dict[str, Network] = {TORCHSCRIPT: script, ONNX: load_onnx(models / ONNX)}
     count, differences = 0, dict.fromkeys(exported, 0.0)
     for images in load_parity_images(bundle, folders):
@@ -109,7 +110,7 @@ def load_onnx(path: Path) -> Network:
     """Load `model.onnx` into ONNX Runtime as a function from images to logits."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(read_onnx(path), providers=["CPUExecutionProvider"])
     return lambda images: np.asarray(session.run(["pred"], {"image": images.numpy()})[0])
 
 
@@ -131,7 +132,7 @@ def load_parity_images(bundle: Bundle, folders: Sequence[Path] = ()) -> Iterator
 
 
 if __name__ == "__main__":
-    exported = Bundle(sys.argv[1])
+    exported = Bundle(sys.argv[1], trust_code=sys.argv[2:] == ["trust"])
     write_torchscript(exported, exported.checkpoint_path.with_name(TORCHSCRIPT))
     with replace_atomically(exported.checkpoint_path.with_name(ONNX)) as unfinished:
         unfinished.write_bytes(export_onnx(exported))

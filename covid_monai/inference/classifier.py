@@ -48,9 +48,11 @@ class Classifier:
         workers: Number of threads that read and preprocess ahead of the network.
         backend: "openvino", "onnxruntime" or "torch"; None chooses the first of these that is installed
             and runs on the device.
+        trust_code: Run the code in the YAML of the bundle; else a bundle that needs it is refused.
 
     Raises:
         FileNotFoundError: If there is no bundle, or it has no weights.
+        UntrustedCode: If preprocessing or network need code, and `trust_code` is false.
         ValueError: If weights, preprocessing, gate, calibration and operating point do not belong
             together, or there is no such device or backend.
         ImportError: If the named backend is not installed.
@@ -64,10 +66,12 @@ class Classifier:
         batch_size: int = 16,
         workers: int = 2,
         backend: str | None = None,
+        trust_code: bool = False,
     ) -> None:
         if batch_size < 1 or workers < 1:
             raise ValueError(f"batch_size and workers must be 1 or more, not {batch_size} and {workers}.")
-        self._bundle = bundle = Bundle(find_bundle(bundle_dir))
+        self.bundle = bundle = Bundle(find_bundle(bundle_dir), trust_code=trust_code)
+        self._preprocessing = bundle.preprocessing
         self.class_names = bundle.class_names
         self.image_size = bundle.image_size
         cpu_only = device is None and backend not in (None, "torch")
@@ -84,7 +88,6 @@ class Classifier:
                 "%s has no input gate (models/gate.npz), so any grey image is classified, whatever it shows.",
                 bundle.root,
             )
-        self._preprocessing = bundle.preprocessing
         self._batch_size, self._workers = batch_size, workers
 
     def predict(self, images: ImageLike | Iterable[ImageLike]) -> Iterable[Prediction]:
@@ -156,7 +159,7 @@ class Classifier:
     @cached_property
     def _heatmap(self) -> HeatmapGenerator:
         """Grad-CAM of the network in PyTorch, whatever the backend, because it needs gradients."""
-        return HeatmapGenerator(self._bundle.load_network(self.device))
+        return HeatmapGenerator(self.bundle.load_network(self.device))
 
     def _preprocess(self, path: Path) -> MetaTensor:
         # Absolute, because MONAI expands a leading "~", with which a file's name may start.

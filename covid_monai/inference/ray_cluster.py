@@ -32,6 +32,7 @@ def classify_on_cluster(
     workers: int = 2,
     device: str | None = None,
     batch_size: int = 16,
+    trust_code: bool = False,
 ) -> Counter[str]:
     """Classify files on a cluster, and write one line of JSON for each, in the order of completion.
 
@@ -40,16 +41,21 @@ def classify_on_cluster(
 
     Files and bundle have the same paths on every machine. The address is that of `ray.init` ("auto" for the
     cluster of this machine); None starts a cluster here. Each worker takes one CPU, or one GPU if `device` is
-    "cuda". The result is the number of files by status.
+    "cuda". `trust_code` is that of `Classifier`. The result is the number of files by status.
     """
     if output.suffix.lower() != ".jsonl":
         raise ValueError(f"{output} is not a .jsonl file. Name an output that ends with .jsonl.")
-    model = Bundle(bundle_dir).identity
+    model = Bundle(bundle_dir, trust_code=trust_code).identity
     partial = Path(f"{output}.partial")
     outcomes, done = _read_partial(partial, model)
     waiting = [file for file in map(str, files) if file not in done]
     make_private_folder(partial.parent)
-    settings = {"bundle_dir": str(bundle_dir.absolute()), "device": device, "batch_size": batch_size}
+    settings = {
+        "bundle_dir": str(bundle_dir.absolute()),
+        "device": device,
+        "batch_size": batch_size,
+        "trust_code": trust_code,
+    }
     with _cluster(address, workers), open(partial, "a", encoding="utf-8", opener=open_private) as file:
         lines = _classify(waiting, settings, model, workers=workers) if waiting else iter(())
         for line in with_progress(lines, "classifying", total=len(waiting)):
@@ -63,8 +69,8 @@ def classify_on_cluster(
 class _Worker:
     """One classifier in a process of the cluster."""
 
-    def __init__(self, bundle_dir: str, device: str | None, batch_size: int) -> None:
-        self.classifier = Classifier(bundle_dir, device=device, batch_size=batch_size, workers=1)
+    def __init__(self, bundle_dir: str, **settings: Any) -> None:
+        self.classifier = Classifier(bundle_dir, workers=1, **settings)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
         """Classify a batch of paths. They are bytes, because a file's name need not be text."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from covid_monai.bundle import Bundle
 from covid_monai.core.vocabulary import DecoderNotStarted, Status
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
@@ -36,15 +35,15 @@ class Model:
             batch_size=settings.batch_size,
             workers=1,
             backend=settings.backend,
+            trust_code=settings.trust_code,
         )
         results = settings.results
         self._results = ResultObjects(self._classifier, heatmap=results.heatmap, pdf=results.pdf)
         self._report_refused = results.report_refused
         self._lock = threading.Lock()
         self.class_names = self._classifier.class_names
-        bundle = Bundle(bundle_dir)
-        self.reference = bundle.score_reference
-        self.image_size = bundle.image_size
+        self.reference = self._classifier.bundle.score_reference
+        self.image_size = self._classifier.image_size
 
     def predict(self, files: Sequence[Path], verdicts: Sequence[SandboxResult]) -> list[Prediction]:
         """Classify the files that passed the decode sandbox; the others get its verdict."""

@@ -106,6 +106,7 @@ class Settings(Section):
     """The whole configuration."""
 
     bundle: Path | None = None
+    trust_code: bool = False  # run the code in the bundle's YAML
     device: str | None = None
     backend: Literal["openvino", "onnxruntime", "torch"] | None = None
     state_dir: Path

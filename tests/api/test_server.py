@@ -43,7 +43,7 @@ def archive(tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(classifier, archive, tmp_path_factory):
     root = () if archive is None else ("--dicomweb-root", f"{archive.url}/dicom-web/")
-    served = Served(tmp_path_factory.mktemp("served"), "--bundle", classifier._bundle.root, *root)
+    served = Served(tmp_path_factory.mktemp("served"), "--bundle", classifier.bundle.root, *root)
     yield served
     served.stop()
 

@@ -23,6 +23,7 @@ def test_what_a_library_prints_does_not_get_between(run, tmp_path, monkeypatch):
 RECORD = {
     **{"name": "cxr", "version": "0.2.0", "weights_sha256": "ab" * 32},
     "parity": {"max_abs_difference": {"model.ts": 1e-7, "model.onnx": 2.6e-6}},
+    "code": [],
 }
 
 
@@ -37,6 +38,18 @@ def test_verify_says_what_is_complete_and_how_large_the_differences_are(run, tmp
     assert json.loads(run("bundle", "verify", tmp_path, "--json")[1]) == RECORD
 
 
+def test_verify_lists_code_that_others_would_run(run, tmp_path, monkeypatch):
+    found = [f"configs/a.yaml: x::{number} is '$f()'" for number in range(25)]
+    monkeypatch.setattr("covid_monai.export.verify_bundle", lambda _: {**RECORD, "code": found})
+    code, out, _ = run("bundle", "verify", tmp_path)
+    assert code == 0
+    assert "MONAI's own commands would run this code" in out
+    assert [line for line in out.splitlines() if line.startswith("- ")] == [
+        f"- {line}" for line in found[:20]
+    ]
+    assert "and 5 more; --json lists all." in out
+
+
 def test_verify_ends_with_code_2_for_what_is_no_bundle(run, tmp_path):
     code, out, err = run("bundle", "verify", tmp_path / "no.zip", "--json")
     assert (code, out) == (2, "")
@@ -48,9 +61,10 @@ def packed(monkeypatch):
     """What the export was asked for; it writes a small file."""
     asked = {}
 
-    def pack(folder, output, *, images):
+    def pack(folder, output, *, images, **options):
         print("a library's greeting")
         asked.update(folder=folder, images=list(images))
+        assert options == {"trust_code": False}
         output.mkdir()
         (output / "a.zip").write_bytes(b"content")
         return output / "a.zip"

@@ -20,7 +20,7 @@ def model_of(classifier, folder, **results):
     settings = Settings(
         state_dir=folder, archives=(ARCHIVE,), backend="torch", device="cpu", results=Results(**results)
     )
-    return Model(settings, classifier._bundle.root)
+    return Model(settings, classifier.bundle.root)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def image(tmp_path):
 def test_the_model_is_that_of_the_bundle(model, classifier):
     assert model.class_names == classifier.class_names
     assert model.image_size == 64
-    assert model.reference == classifier._bundle.score_reference
+    assert model.reference == classifier.bundle.score_reference
 
 
 def test_only_files_that_passed_are_classified_and_all_keep_their_order(model, image, tmp_path, monkeypatch):
