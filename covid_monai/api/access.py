@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import math
 import re
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from covid_monai.core.request_origin import (
     host_name,
     is_address,
     is_foreign_page,
-    is_loopback_name,
+    is_own_name,
     joined_headers,
     normal_origin,
 )
@@ -55,10 +54,12 @@ class ApiKeys:
                 f"{path} holds API keys, but other users can read or change it. Run: chmod 600 {path}"
             )
         keys: dict[str, str] = {}
-        for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
-            if not line.strip() or line.startswith("#"):
+        # Not ASCII: no key has such signs, so that the line is refused below, unless it is a comment.
+        text = path.read_text("utf-8-sig", errors="replace")
+        for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
+            if not line or line.startswith("#"):
                 continue
-            found = _KEY_LINE.fullmatch(line.strip())
+            found = _KEY_LINE.fullmatch(line)
             if found is None:
                 raise ValueError(
                     f"{path}, line {number} is not NAME:KEY. A key has at least 20 letters, digits or "
@@ -132,9 +133,7 @@ class Access:
     """Rules about who may use the service.
 
     Attributes:
-        loopback: Whether it listens on loopback only. It then has the names of loopback. Otherwise it also
-            has the machine's own name and every address. A name must be known: a web page can make its own
-            name lead to this machine (DNS rebinding), but not an address.
+        loopback: Whether it listens on loopback only; see `is_own_name`.
         public_urls: Other addresses of the service, such as that of a reverse proxy.
         keys: API keys; without them everybody may use it.
         requests_per_minute: Largest number for each key, or for each address without keys.
@@ -159,8 +158,7 @@ class Access:
 
     @cached_property
     def _names(self) -> frozenset[str]:
-        names = {str(host_name(origin.partition("://")[2])) for origin in self._origins}
-        return frozenset(names if self.loopback else {*names, socket.gethostname().lower()})
+        return frozenset(str(host_name(origin.partition("://")[2])) for origin in self._origins)
 
     @cached_property
     def _limit(self) -> RateLimit | None:
@@ -188,8 +186,7 @@ class Access:
         name = host_name(headers.get("host", ""))
         if name is None:
             raise ProblemError("bad-host", "Send one header Host with the name and port of this service.")
-        by_address = not self.loopback and is_address(name)
-        if not (is_loopback_name(name) or name in self._names or by_address):
+        if not is_own_name(name, self._names, loopback=self.loopback):
             here = "localhost or 127.0.0.1" if self.loopback else "the address of this machine"
             raise ProblemError(
                 "other-host",

@@ -145,12 +145,12 @@ def _parse(url: str) -> _Target:
         host, port = parts.hostname or "", parts.port
         if ":" not in host:
             host = host.encode("idna").decode("ascii")
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        path = quote(path, safe=string.punctuation)  # "%" too: what is encoded stays so
     except ValueError as error:
         raise FetchError("This is not a URL. Give one that begins with http:// or https://.") from error
     if parts.scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc:
         raise FetchError("Give a URL that begins with http:// or https://, without a user name.")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    path = quote(path, safe=string.punctuation)  # "%" too: what is encoded stays so
     name = plain_name(unquote(parts.path)) if parts.path.strip("/") else "image"
     return _Target(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], path, name)
 

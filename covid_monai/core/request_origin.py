@@ -6,6 +6,7 @@ Sec-Fetch-Site. Programs that are no browsers send neither.
 """
 
 import re
+import socket
 from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 
@@ -52,6 +53,23 @@ def is_loopback_name(name: str | None) -> bool:
     [True, True, True, False, False]
     """
     return name == "localhost" or (name is not None and is_address(name) and ip_address(name).is_loopback)
+
+
+def is_own_name(name: str | None, own_names: Collection[str], *, loopback: bool) -> bool:
+    """Return whether a server answers to the name in a Host header.
+
+    A name must be known: a web page can make its own name lead to this machine (DNS rebinding), but not an
+    address.
+
+    Args:
+        name: The name, from `host_name`.
+        own_names: Names in lower case that the server has been given.
+        loopback: Whether the server listens on loopback only. It then has the names of loopback. Otherwise it
+            also has the machine's own name and every address.
+    """
+    if is_loopback_name(name) or name in own_names:
+        return True
+    return not loopback and name is not None and (is_address(name) or name == socket.gethostname().lower())
 
 
 def normal_origin(origin: str) -> str | None:

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
-from covid_monai.core.request_origin import host_name, is_foreign_page, is_loopback_name
+from covid_monai.core.request_origin import host_name, is_foreign_page, is_loopback_name, is_own_name
 from covid_monai.evaluation.decisions.score_reference import ScoreReference
 
 DRIFT_WINDOW = 500  # number of latest answers that are compared with the reference
@@ -137,17 +137,17 @@ class StateCollector(Collector):
             yield gauge
 
 
-def _refusal(environ: WSGIEnvironment, *, own_address: str) -> str | None:
+def _refusal(environ: WSGIEnvironment, names: Collection[str], *, loopback: bool) -> str | None:
     """Return why a request is not answered: DNS rebinding, or a web page of another origin."""
     headers = {
         name.removeprefix("HTTP_").replace("_", "-").lower(): value
         for name, value in environ.items()
         if name.startswith("HTTP_")
     }
-    name = host_name(headers.get("host", ""))
-    if not is_loopback_name(name) and is_loopback_name(own_address):
-        return "These metrics are for this machine. Ask for them at http://127.0.0.1."
-    if name is None or is_foreign_page(headers):
+    if not is_own_name(host_name(headers.get("host", "")), names, loopback=loopback):
+        here = "http://127.0.0.1" if loopback else "the address of this machine"
+        return f"This server has another name. Ask at {here}, or set monitoring.names."
+    if is_foreign_page(headers):
         return "No web page of another origin gets an answer."
     return None
 
@@ -162,17 +162,27 @@ class _RequestHandler(WSGIRequestHandler):
 class MonitoringServer:
     """HTTP server in a thread of its own; port 0 takes a free one.
 
-    `get_health` returns whether the service works, and the answer of `/healthz`.
+    `get_health` returns whether the service works, and the answer of `/healthz`. `names` are those that
+    callers use beside the ones of `is_own_name`.
 
     Raises:
         OSError: If the port is taken, or the address is not one of this machine.
     """
 
-    def __init__(self, host: str, port: int, *, registry: CollectorRegistry, get_health: GetHealth) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        registry: CollectorRegistry,
+        get_health: GetHealth,
+        names: Collection[str] = (),
+    ) -> None:
         metrics: WSGIApplication = make_wsgi_app(registry)
+        known, loopback = {name.lower() for name in names}, is_loopback_name(host)
 
         def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            if refusal := _refusal(environ, own_address=host):
+            if refusal := _refusal(environ, known, loopback=loopback):
                 start_response("403 Forbidden", [("Content-Type", "text/plain")])
                 return [refusal.encode() + b"\n"]
             if environ["PATH_INFO"] == "/metrics":

@@ -62,8 +62,10 @@ class Service:
         self._availabilities: dict[str, Availability] = {}
         self._threads = [thread for archive in settings.archives for thread in self._make_threads(archive)]
         registry.register(StateCollector(self._state, self._context.drift))
-        host, port = str(settings.monitoring.host), settings.monitoring.port
-        self._monitoring = MonitoringServer(host, port, registry=registry, get_health=self._health)
+        host, port, names = str(settings.monitoring.host), settings.monitoring.port, settings.monitoring.names
+        self._monitoring = MonitoringServer(
+            host, port, registry=registry, get_health=self._health, names=names
+        )
 
     def _make_context(self, registry: CollectorRegistry, bundle_dir: Path) -> WorkerContext:
         settings = self._settings

@@ -100,6 +100,7 @@ class Monitoring(Section):
 
     host: IPvAnyAddress = IPv4Address("127.0.0.1")
     port: int = Field(default=9108, ge=0, le=65535)
+    names: tuple[str, ...] = ()  # that callers put into Host, beside address and name of this machine
 
 
 class Settings(Section):

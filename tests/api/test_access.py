@@ -62,6 +62,19 @@ def test_a_wrong_line_is_named_and_not_quoted(key_file, line):
     assert "a" * 20 not in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_file_in_another_encoding_is_named_and_not_quoted(key_file, encoding):
+    key_file.write_bytes(f"st\u00e4tion:{'planted' * 4}\n".encode(encoding))
+    with pytest.raises(ValueError, match=f"{key_file}, line 1 ") as caught:
+        ApiKeys.read(key_file)
+    assert "planted" not in str(caught.value)
+
+
+def test_a_comment_may_be_indented_and_in_any_encoding(key_file):
+    key_file.write_bytes(f"  # station \u00e4\nward:{'a' * 20}\n".encode("latin-1"))
+    assert ApiKeys.read(key_file).name_of(f"Bearer {'a' * 20}") == "ward"
+
+
 def test_a_file_without_keys_is_refused(key_file):
     key_file.write_text("# none yet\n\n")
     with pytest.raises(ValueError, match="has no API key"):

@@ -190,6 +190,7 @@ SPELLINGS = (
     *("file:///etc/passwd", "ftp://example.org/x", "gopher://127.0.0.1/", "http://", "nonsense", "", "http:///x"),
     *("http://example.org:nonsense/", "http://[bad/", "http://a..b/", f"http://{'a' * 64}.example/"),
     *("http://127.0.0.1\r\nHost: a/", "http://127.0.0.1#@example.org/", "http://127.0.0.1\t/", "http://a\0b/"),
+    *("http://example.org/\ud800", "http://example.org/?\udfff"),
 )  # fmt: skip
 
 

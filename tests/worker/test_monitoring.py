@@ -48,6 +48,7 @@ def ask():
     def run(path, *headers, listens="127.0.0.1"):
         if listens not in servers:
             settings = {"registry": CollectorRegistry(), "get_health": lambda: (True, {"a": 1})}
+            settings["names"] = ["Worker"]
             servers[listens] = MonitoringServer(listens, 0, **settings)
         port = servers[listens].url.rpartition(":")[2]
         connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
@@ -91,10 +92,15 @@ def test_prometheus_on_this_machine_gets_an_answer(ask, host):
     assert ask("/healthz", ("Host", host)) == (200, b'{"a": 1}\n')
 
 
-def test_beyond_loopback_any_name_is_answered_and_no_page_of_another_origin(ask):
-    name = ("Host", "worker.hospital.example:9108")
-    assert ask("/healthz", name, listens="0.0.0.0")[0] == 200
-    assert ask("/healthz", name, ("Origin", "http://evil.example"), listens="0.0.0.0")[0] == 403
+@pytest.mark.parametrize("host", ["worker:9108", socket.gethostname(), "192.0.2.1:9108", "[2001:db8::1]"])
+def test_beyond_loopback_own_names_and_addresses_are_answered_and_no_page_of_another_origin(ask, host):
+    assert ask("/healthz", ("Host", host), listens="0.0.0.0")[0] == 200
+    assert ask("/healthz", ("Host", host), ("Origin", "http://evil.example"), listens="0.0.0.0")[0] == 403
+
+
+@pytest.mark.parametrize("host", ["rebound.evil.example:{port}", "worker.evil.example", "worker.", ""])
+def test_beyond_loopback_a_name_that_leads_here_by_dns_rebinding_is_refused(ask, host):
+    assert ask("/metrics", ("Host", host), listens="0.0.0.0")[0] == 403
 
 
 def test_drift_is_shown_once_there_are_enough_answers():
