@@ -132,7 +132,7 @@ def read_evaluation(bundle: Bundle, weights_sha256: str) -> StoredEvaluation | N
         return _parse(metrics, page, weights_sha256)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         logger.warning("%s has no evaluation that can be displayed: %s", folder, first_line(error))
         return None
 

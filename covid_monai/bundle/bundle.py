@@ -10,6 +10,7 @@ import re
 import shutil
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from covid_monai.bundle import config_editing
 from covid_monai.bundle.bundle_zip import compute_sha256, verify_checksums
 from covid_monai.bundle.safe_config import ConfigError, SafeConfig, read_config, shorten
 from covid_monai.core.atomic_files import make_private_folder, replace_atomically
+from covid_monai.core.errors import first_line
 from covid_monai.core.vocabulary import check_class_names
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
@@ -55,10 +57,10 @@ class Bundle:
         self.gate_path = models / "gate.npz"  # the input gate's statistics of the training images
         # Probabilities that drift is compared with.
         self.score_reference_path = models / "score_reference.json"
-        config = self.root / "configs" / "inference.yaml"
-        if not config.is_file():
+        config, metadata = (self.root / "configs" / name for name in ("inference.yaml", "metadata.json"))
+        if missing := [path for path in (config, metadata) if not path.is_file()]:
             raise FileNotFoundError(
-                f"{self.root} is not a bundle, because {config} is missing. Give the folder of a bundle, "
+                f"{self.root} is not a bundle, because {missing[0]} is missing. Give the folder of a bundle, "
                 "such as bundles/covid_cxr_classification, or the --output_dir of a training run."
             )
         verify_checksums(self.root)
@@ -195,11 +197,14 @@ class Bundle:
         _check_exists(path)
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            digest, classes = content["preprocessing_digest"], tuple(map(str, content["class_names"]))
-            weights = content["model"]
+            digest, classes = str(content["preprocessing_digest"]), tuple(map(str, content["class_names"]))
+            weights = dict(content["model"])
         except Exception as error:  # torch.load raises many types for a damaged file
+            # PyTorch's own words advise to load such a file in a way that runs its code.
+            refused = isinstance(error, UnpicklingError)
+            problem = "it holds more than numbers and names" if refused else first_line(error, limit=150)
             raise CheckpointError(
-                f"The checkpoint {path} is damaged, or no training of this project wrote it ({error}). "
+                f"The checkpoint {path} is damaged, or no training of this project wrote it ({problem}). "
                 "Copy it again, or train the bundle."
             ) from error
         expected = self.preprocessing_digest

@@ -131,7 +131,7 @@ def load_json(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"The datalist {path} {problem}. Make one with `covid-monai data prepare`.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error}). Name a datalist.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected an object with labels, training, validation and test.")

@@ -40,7 +40,7 @@ def make_folds(items: Sequence[Item], *, protocol: str, folds: int, seed: int) -
     In `leave_one_source_out`, images whose patient or copy is in the source left out are in no split.
 
     Raises:
-        ValueError: A class has too few patients, or there is only one source.
+        ValueError: A class has too few patients, there is only one source, or a source cannot name a folder.
     """
     labels, clusters = np.array([item["label"] for item in items]), connected_groups(items)
     if protocol == "folds":
@@ -55,10 +55,18 @@ def make_folds(items: Sequence[Item], *, protocol: str, folds: int, seed: int) -
     groups = np.array([item["source"] for item in items]) if by_source else clusters
     for number, (rest, test) in enumerate(splitter.split(labels, labels, groups), start=1):
         rest = rest[~np.isin(clusters[rest], clusters[test])]
-        name = str(groups[test[0]]) if by_source else f"{number:02}"
+        name = _check_name(str(groups[test[0]])) if by_source else f"{number:02}"
         train, held = _draw_validation(labels[rest], clusters[rest], seed=seed, fold=name)
         parts = {"training": rest[train], "validation": rest[held], "test": test}
         yield name, {split: [items[i] for i in rows] for split, rows in parts.items()}
+
+
+def _check_name(source: str) -> str:
+    """Return a source that can name the files of its fold; a datalist may hold any text, such as a path."""
+    if source in ("", ".", "..") or len(source) > 100 or not source.isprintable() or {*source} & {*"/\\"}:
+        problem = f"The source {source[:100]!r} of the datalist cannot name a folder."
+        raise ValueError(f"{problem} Rename it, without slashes and with 100 characters at most.")
+    return source
 
 
 def _draw_validation(

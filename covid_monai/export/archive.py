@@ -181,7 +181,7 @@ def _read_record(bundle: Bundle) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         record["parity"]["tolerance"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ArchiveError(f"{path} is missing or damaged. Export the bundle again.") from error
     return dict(record)
 

@@ -36,7 +36,7 @@ _ALLOWED_CALLS = re.compile(
     r"|(?<![\w.])ops\.prim\.NumToTensor\(|(?<![\w.])(?:getattr|int|return )\(",
     re.ASCII,
 )
-_OTHER_CODE = re.compile(r"[\w)\]]\s*\(|(?<![\w.])(?:torch|ops)\b|[^\w\s.,:=>()\[\]-]", re.ASCII)
+_OTHER_CODE = re.compile(r"[\w)\]]\s*\(|(?<![\w.])(?:torch|ops|while|for)\b|[^\w\s.,:=>()\[\]-]", re.ASCII)
 _TEXT = re.compile(r'"[\w.-]*"', re.ASCII)
 _TORCHSCRIPT_FILES = re.compile(
     r"[^/]+/(code/[\w/.]+\.py|(data|constants)(\.pkl|/\d+)|version|byteorder|\.data/version)"
@@ -126,17 +126,19 @@ def _check_torchscript(code: str, path: Path) -> None:
 
 
 def read_onnx(path: Path) -> bytes:
-    """Read an ONNX file; `ArchiveError` if it names other files, or operations outside of ONNX itself."""
+    """Read an ONNX file; `ArchiveError` if it names other files, repeats, or is more than ONNX itself."""
     import onnx
 
     content = path.read_bytes()
     for message in _messages(onnx.load_model_from_string(content)):
         if isinstance(message, onnx.TensorProto) and message.data_location == onnx.TensorProto.EXTERNAL:
             raise ArchiveError(f"{path} takes numbers from another file. Export the bundle again.")
-        if isinstance(message, onnx.NodeProto) and message.domain not in ("", "ai.onnx"):
-            name = shorten(f"{message.domain}.{message.op_type}")
+        if isinstance(message, onnx.NodeProto) and (
+            message.domain not in ("", "ai.onnx") or message.op_type in ("Loop", "Scan")  # may never end
+        ):
+            name = shorten(f"{message.domain}.{message.op_type}".lstrip("."))
             raise ArchiveError(
-                f"{path} has the operation {name}, which ONNX has not. Export the bundle again."
+                f"{path} has the operation {name}, which no exported network has. Export the bundle again."
             )
     return content
 

@@ -143,7 +143,10 @@ def test_malformed_lists_are_named(path, change, message):
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"not json", b"[1, 2]", b"\xff\xfe"])
+DEEP = pytest.param(b"[" * 10**5, id="deep")
+
+
+@pytest.mark.parametrize("content", [b"", b"not json", b"[1, 2]", b"\xff\xfe", DEEP])
 def test_other_files_are_named(tmp_path, content):
     (tmp_path / "list.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"list\.json: (not a JSON file|expected an object)"):

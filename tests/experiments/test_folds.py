@@ -58,6 +58,14 @@ def test_no_fold_divides_a_cluster_and_every_image_is_tested_once(images, protoc
     assert sorted(tested) == sorted(clusters)
 
 
+@pytest.mark.parametrize("source", ["../../x", "/tmp/x", "..", "a\\b", "a\0b", "x" * 101])
+def test_a_source_that_is_a_path_names_no_fold(source):
+    images = [image(i, label=i % 2) for i in range(24)]
+    images = [{**each, "source": source if i % 2 else "b"} for i, each in enumerate(images)]
+    with pytest.raises(ValueError, match="cannot name a folder"):
+        list(make_folds(images, protocol="leave_one_source_out", folds=3, seed=0))
+
+
 def test_too_few_patients_for_the_folds_are_named():
     images = [image(i, label=int(i > 7)) for i in range(10)]
     with pytest.raises(ValueError, match="3 folds need as many patients in each class, but one class has 2"):

@@ -128,6 +128,8 @@ def test_torchscript_that_does_more_than_compute_is_not_loaded(kind, tmp_path, m
         "_0 = [x.save][0](f)",
         '_0 = getattr(x, "save")(f)',
         "_0 = f(x)",
+        "while True:\n      x = x",
+        "for _0 in x:\n      x = x",
         "_0 = torch\n    _0.save",
         "_0 = torch.save(x, f)",
         "_0 = torch . save(x, f)",
@@ -161,7 +163,7 @@ def test_no_other_spelling_gets_through(line, tmp_path):
         load_torchscript(tmp_path / "b.ts")
 
 
-def _model(onnx, *, domain="", external=False):
+def _model(onnx, *, domain="", operation="Add", external=False):
     helper = onnx.helper
     tensor = helper.make_tensor("w", onnx.TensorProto.FLOAT, [1], [1.0])
     if external:
@@ -169,7 +171,8 @@ def _model(onnx, *, domain="", external=False):
         tensor.data_location = onnx.TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value="../../secret")
     ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("image", "pred")]
-    inner = helper.make_graph([helper.make_node("Add", ["image", "w"], ["a"], domain=domain)], "g", [], [])
+    strange = helper.make_node(operation, ["image", "w"], ["a"], domain=domain)
+    inner = helper.make_graph([strange], "g", [], [])
     node = helper.make_node("If", ["c"], ["pred"], then_branch=inner, else_branch=inner)
     return helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:], initializer=[tensor]))
 
@@ -178,7 +181,8 @@ def _model(onnx, *, domain="", external=False):
     ("settings", "message"),
     [
         ({}, None),
-        ({"domain": "com.microsoft"}, "operation 'com.microsoft.Add', which ONNX has not"),
+        ({"domain": "com.microsoft"}, "operation 'com.microsoft.Add', which no exported"),
+        ({"operation": "Loop"}, "operation 'Loop', which no exported network has"),
         ({"external": True}, "takes numbers from another file"),
     ],
 )

@@ -52,7 +52,7 @@ class JsonRecord:
         """
         try:
             return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # a file of brackets is nested too deeply
             raise ValueError(
                 f"{path} cannot be used: {str(error).removesuffix('.')}. Restore the file, or train again."
             ) from error

@@ -34,6 +34,7 @@ def test_a_saved_record_loads_equal(tmp_path):
     [
         ("", "r.json cannot be used"),
         ("{", "r.json cannot be used"),
+        pytest.param('{"a":' * 10**5, "r.json cannot be used", id="deep"),
         ("[1]", "This is no Sizes: .*wrong kind"),
         ('{"name": "a"}', r"This is no Sizes: .*KeyError: 'sizes'"),
         ('{"name": "a", "sizes": 3}', "This is no Sizes: .*TypeError"),
