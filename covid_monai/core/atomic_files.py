@@ -6,16 +6,17 @@ folders stay as they are.
 """
 
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-PRIVATE_FILE = 0o600
+_PRIVATE_FILE = 0o600
 _PRIVATE_FOLDER = 0o700
 _SHARED_FILE = 0o666  # less the umask, as for any other program
 
-open_private = partial(os.open, mode=PRIVATE_FILE)
+open_private = partial(os.open, mode=_PRIVATE_FILE)
 """`opener` of `open` for files that are written bit by bit; an existing file keeps its mode."""
 
 
@@ -24,6 +25,18 @@ def make_private_folder(path: Path) -> None:
     for folder in (*reversed(path.parents), path):  # mkdir gives its mode to the last folder only
         if not folder.is_dir():
             folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+
+
+def keep_private(path: Path) -> None:
+    """Make a file if it is missing; take an older file or folder that every user could read from all others.
+
+    Earlier versions left the mode to the umask. A file that only a group can read was given to it by hand.
+    """
+    if not path.is_dir():
+        path.touch(mode=_PRIVATE_FILE)
+    if path.stat().st_mode & stat.S_IRWXO:
+        with suppress(PermissionError):  # another user owns it and has opened it for all
+            path.chmod(_PRIVATE_FOLDER if path.is_dir() else _PRIVATE_FILE)
 
 
 @contextmanager
@@ -40,7 +53,7 @@ def replace_atomically(path: Path, *, shared: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)  # a killed process with the same number has left it
     try:
-        temporary.touch(mode=_SHARED_FILE if shared else PRIVATE_FILE, exist_ok=False)
+        temporary.touch(mode=_SHARED_FILE if shared else _PRIVATE_FILE, exist_ok=False)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())  # the name must not outlive a power cut without its content

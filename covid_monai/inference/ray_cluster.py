@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.atomic_files import make_private_folder, open_private
+from covid_monai.core.atomic_files import keep_private, make_private_folder
 from covid_monai.core.errors import require_extra
 from covid_monai.core.progress import with_progress
 from covid_monai.core.vocabulary import Status
@@ -50,13 +50,14 @@ def classify_on_cluster(
     outcomes, done = _read_partial(partial, model)
     waiting = [file for file in map(str, files) if file not in done]
     make_private_folder(partial.parent)
+    keep_private(partial)
     settings = {
         "bundle_dir": str(bundle_dir.absolute()),
         "device": device,
         "batch_size": batch_size,
         "trust_code": trust_code,
     }
-    with _cluster(address, workers), open(partial, "a", encoding="utf-8", opener=open_private) as file:
+    with _cluster(address, workers), partial.open("a", encoding="utf-8") as file:
         lines = _classify(waiting, settings, model, workers=workers) if waiting else iter(())
         for line in with_progress(lines, "classifying", total=len(waiting)):
             file.write(line + "\n")

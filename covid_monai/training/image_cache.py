@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from covid_monai.core.atomic_files import PRIVATE_FILE, make_private_folder
+from covid_monai.core.atomic_files import keep_private, make_private_folder
 from covid_monai.core.parallel import map_in_threads
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class ImageCache:
         make_private_folder(self.folder)
         self.path, index = self.folder / "images.u8", self.folder / "index.sqlite"
         for file in (self.path, index):
-            file.touch(mode=PRIVATE_FILE)  # SQLite gives its journals the mode of the database
+            keep_private(file)  # SQLite gives its journals the mode of the database
         with self._explain_errors():
             self._database = sqlite3.connect(
                 index,

@@ -29,7 +29,7 @@ from monai.handlers import MLFlowHandler
 from sklearn.metrics import confusion_matrix
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.atomic_files import PRIVATE_FILE, make_private_folder
+from covid_monai.core.atomic_files import keep_private, make_private_folder
 from covid_monai.core.errors import first_line
 from covid_monai.core.sigint import defer_sigint
 from covid_monai.core.vocabulary import RESEARCH_USE
@@ -220,8 +220,10 @@ def _store_file() -> Path | None:
 def _make_private_store() -> None:
     """Make database and artifact folder of a local store, so that only the owner can read them."""
     if file := _store_file():
-        make_private_folder(file.parent / "mlruns")  # where MONAI's handler keeps the artifacts
-        file.touch(mode=PRIVATE_FILE)
+        artifacts = file.parent / "mlruns"  # where MONAI's handler keeps them
+        make_private_folder(artifacts)
+        keep_private(artifacts)
+        keep_private(file)
 
 
 @atexit.register

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from covid_monai.core.atomic_files import PRIVATE_FILE, make_private_folder, open_private
+from covid_monai.core.atomic_files import keep_private, make_private_folder, open_private
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.worker.rules import KNOWN, OWN_RESULT, Notice
 
@@ -105,7 +105,7 @@ class JobQueue:
         self.path = queue_path(state_dir)
         self._running: set[int] = set()
         self._lock = threading.RLock()  # hold it if what was read must still be true when it is written
-        self.path.touch(mode=PRIVATE_FILE)  # SQLite gives its journals the mode of the database
+        keep_private(self.path)  # SQLite gives its journals the mode of the database
         try:
             self._database = sqlite3.connect(
                 self.path, check_same_thread=False, isolation_level="IMMEDIATE", timeout=20

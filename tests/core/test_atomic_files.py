@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from covid_monai.core.atomic_files import (
+    keep_private,
     make_private_folder,
     open_private,
     replace_atomically,
@@ -92,3 +93,16 @@ def test_the_umask_decides_who_can_read_a_file_to_be_shared(tmp_path, umask):
     with replace_atomically(path, shared=True) as temporary:
         temporary.write_text("1")
     assert (mode(path), mode(path.parent)) == (0o666 & ~umask, 0o777 & ~umask)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o644, 0o600), (0o666, 0o600), (0o660, 0o660)])
+def test_a_file_that_is_continued_is_taken_from_everybody_but_not_from_a_group(tmp_path, before, after):
+    path, folder = tmp_path / "index.sqlite", tmp_path / "mlruns"
+    path.write_text("old")
+    path.chmod(before)
+    folder.mkdir()
+    folder.chmod(0o755)
+    for each in (path, folder, tmp_path / "new"):
+        keep_private(each)
+    assert (path.read_text(), mode(path)) == ("old", after)
+    assert (mode(folder), mode(tmp_path / "new")) == (0o700, 0o600)
