@@ -15,7 +15,7 @@ from docs_example_files import make_place
 from docs_programs import Programs
 from filelock import FileLock
 
-LANGUAGES = {"bash", "python", "text", "json", "csv", "yaml"}
+LANGUAGES = {"bash", "python", "text", "json", "csv", "yaml", "nginx"}
 BLOCKS = {page: blocks(page) for page in PAGES}
 NOT_RUN = [block for page in PAGES for block in BLOCKS[page] if block.marker == "not run"]
 WITH_COMMANDS = [page for page in PAGES if any(b.language in ("bash", "python") for b in BLOCKS[page])]
