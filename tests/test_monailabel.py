@@ -376,6 +376,13 @@ def _run_nothing_of_a_request(url, folder):
     code = f"$open({str(made)!r}, 'w')"
     for device in (code, [code], f"$({code[1:]}, 'cpu')[1]", f"cpu{code}", "%x", "@network", "cuda:99999"):
         assert _infer(url, device=device) >= 400, device
+    before = sorted(folder.iterdir())
+    for name in ("..", ".", "../..", "a/.."):
+        head = f'Content-Disposition: form-data; name="file"; filename="{name}"'
+        form = f"--B\r\n{head}\r\n\r\nplanted\r\n--B--\r\n"
+        kind = "multipart/form-data; boundary=B"
+        assert _ask(url, "PUT", "/datastore/", form.encode(), Content_Type=kind)[0] >= 400, name
+    assert sorted(folder.iterdir()) == before
     for name in ("../../../main.py", "/etc/hostname", str(made)):
         assert _infer(url, model_filename=name) >= 400
         assert _infer(url, image=name if name.startswith("/") else "/etc/passwd") >= 400

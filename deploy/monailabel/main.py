@@ -240,6 +240,22 @@ class MyApp(_stock_app(), MONAILabelApp):
             raise RuntimeError("MONAI Label's server cannot be guarded. Use MONAI Label 0.8.5.")
         server.middleware_stack = RequestGuard(server.middleware_stack, names=names)
 
+    def init_datastore(self) -> Datastore:
+        """Return MONAI Label's datastore, which adds no image whose id is a folder.
+
+        Without an id in the address, MONAI Label takes the name of the uploaded file, which may be `..`.
+        """
+        datastore = super().init_datastore()
+        add_image = datastore.add_image
+
+        def add_checked(image_id: str, *values: Any) -> str:
+            if image_id in (".", ".."):
+                _refuse("The name of the file is that of a folder. Send the image under another name.")
+            return add_image(image_id, *values)
+
+        datastore.add_image = add_checked
+        return datastore
+
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Run inference for a request whose values are known ones."""
         self._check_request(request)
