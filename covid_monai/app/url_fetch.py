@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from io import BytesIO
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import httpcore
@@ -20,6 +20,7 @@ _MAX_REDIRECTS = 3
 _MAX_FETCHES = 64  # of all visitors at once
 _RESOLVERS = 16
 _MAX_ADDRESSES = 8  # of one name
+_READ_BYTES = 1 << 12
 _CONNECT_SECONDS = 5.0  # until the next address of a name is tried
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -94,7 +95,7 @@ class UrlFetcher:
             raise FetchError(
                 "The server fetches as many files as it can at once. Try again in a minute, or drop the file."
             )
-        target = _parse(url)
+        url, target = _parse(url)
         self._running += 1
         try:
             async with asyncio.timeout(self._seconds):
@@ -124,8 +125,7 @@ class UrlFetcher:
                         return await self._read(target, answer)
                     found = {name.lower(): value for name, value in answer.headers}
                     location = found.get(b"location", b"").decode("latin-1")
-                url = urljoin(url, location)
-                target = _parse(url)
+                url, target = _parse(location, url)
         raise FetchError(f"The URL leads to more than {_MAX_REDIRECTS} redirects. Give the file's own URL.")
 
     async def _read(self, target: _Target, answer: httpcore.Response) -> Upload:
@@ -139,9 +139,11 @@ class UrlFetcher:
             return arrival.keep(Upload(target.name, content.getvalue()))
 
 
-def _parse(url: str) -> _Target:
+def _parse(url: str, base: str = "") -> tuple[str, _Target]:
+    """Return the whole URL and its parts; it may be relative to `base`, as in a redirect."""
     try:
-        parts = urlsplit(url.strip())
+        url = urljoin(base, url.strip())
+        parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
         if ":" not in host:
             host = host.encode("idna").decode("ascii")
@@ -152,7 +154,35 @@ def _parse(url: str) -> _Target:
     if parts.scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc:
         raise FetchError("Give a URL that begins with http:// or https://, without a user name.")
     name = plain_name(unquote(parts.path)) if parts.path.strip("/") else "image"
-    return _Target(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], path, name)
+    return url, _Target(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], path, name)
+
+
+class _SmallReads(httpcore.AsyncNetworkStream):
+    """A connection that is read in small parts.
+
+    What one read brings is parsed in one turn of the event loop. 64 KiB of the smallest chunks would take a
+    second.
+    """
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._stream.read(min(max_bytes, _READ_BYTES), timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        return _SmallReads(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 class _CheckedNetwork(httpcore.AsyncNetworkBackend):
@@ -176,8 +206,10 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         seconds = min(_CONNECT_SECONDS, (timeout or _CONNECT_SECONDS) / (len(addresses) + 1))
         for address in addresses:
             try:
-                return await httpcore.AnyIOBackend().connect_tcp(
-                    address, port, seconds, local_address, socket_options
+                return _SmallReads(
+                    await httpcore.AnyIOBackend().connect_tcp(
+                        address, port, seconds, local_address, socket_options
+                    )
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue

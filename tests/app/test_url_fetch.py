@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,13 +62,18 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.hosts.append(self.headers["Host"])
         moved = {"/moved": "/image.png", "/away": "http://169.254.169.254/secret", "/loop": "/loop"}
-        moved |= {"/named": "http://inside.example/", "/file": "file:///etc/passwd"}
+        moved |= {"/named": "http://inside.example/", "/file": "file:///etc/passwd", "/bad": "http://[::1/"}
         if self.path in moved:
             self.send_response(302)
             self.send_header("location", moved[self.path])
             self.end_headers()
             return
         self.send_response(404 if self.path == "/nothing" else 200)
+        if self.path == "/chunks":
+            self.send_header("transfer-encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"1\r\na\r\n" * 40_000 + b"0\r\n\r\n")
+            return
         self.end_headers()
         try:
             for _ in range(10_000 if self.path == "/endless" else 1):
@@ -200,10 +206,10 @@ def test_nothing_private_and_no_other_scheme_is_fetched(number):
         fetch(SPELLINGS[number], hosts=frozenset())
 
 
-@pytest.mark.parametrize("path", ["/away", "/named", "/file"])
+@pytest.mark.parametrize("path", ["/away", "/named", "/file", "/bad"])
 def test_a_redirect_is_checked_as_the_url_is(site, monkeypatch, path):
     resolve_to(monkeypatch, "10.0.0.1", names=["inside.example"])
-    with pytest.raises(FetchError, match=r"private network|Give a URL"):
+    with pytest.raises(FetchError, match=r"private network|Give a URL|not a URL"):
         fetch(site + path)
 
 
@@ -263,6 +269,26 @@ def test_a_body_without_end_is_not_read_to_its_end(site):
         fetch(site + "/endless", limits=Limits(max_file_bytes=100_000))
     with pytest.raises(OutOfMemoryBudget):
         fetch(site + "/endless", budget=MemoryBudget(100_000))
+
+
+def test_chunks_without_number_leave_the_event_loop_its_turns(site, monkeypatch):
+    turn, pieces = 0, Counter()
+
+    async def count_turns():
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def fetch_beside():
+        counting = asyncio.create_task(count_turns())
+        found = await UrlFetcher(Limits(), MemoryBudget(1 << 30), HERE, seconds=60).fetch(site + "/chunks")
+        counting.cancel()
+        return found
+
+    monkeypatch.setattr(Limits, "check_file", lambda *_: pieces.update([turn]))
+    assert len(asyncio.run(fetch_beside()).data) == 40_000
+    assert max(pieces.values()) < 1000  # of 6 bytes each
 
 
 SLOW = {
