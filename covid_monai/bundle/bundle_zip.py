@@ -15,6 +15,8 @@ from covid_monai.core.atomic_files import replace_atomically, write_text_atomica
 CHECKSUMS = "SHA256SUMS"  # in the format of coreutils: `sha256sum -c SHA256SUMS` reads it
 _MAX_BYTES = 4 * 2**30  # unpacked; a bundle has tens of megabytes
 _USED = ("configs/", "models/")  # a bundle reads every file that it finds there
+# A damaged archive may make zipfile seek before its beginning; or hold a file below a file, or a long name.
+_DAMAGED = (errno.EINVAL, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
 
 
@@ -94,12 +96,13 @@ def unpack(path: Path, folder: Path) -> Path:
             top = _check_entries(archive, path)
             archive.extractall(folder)  # compares the content with the archive's own check sums
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        # A damaged archive may make zipfile seek before its beginning. Other errors, such as a full disk, say
-        # nothing about the archive.
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+        # Other errors, such as a full disk, say nothing about the archive.
+        if isinstance(error, OSError) and error.errno not in _DAMAGED:
             raise
+        problem = getattr(error, "strerror", None) or error  # without the path of the temporary folder
         raise ArchiveError(
-            f"{path} is not a zip archive, or is incomplete or damaged ({error}). Copy or download it again."
+            f"{path} is not a zip archive, or is incomplete or damaged ({problem}). Copy or download it "
+            "again."
         ) from error
     root = folder / top
     if not (root / CHECKSUMS).is_file():

@@ -20,6 +20,7 @@ from covid_monai.cli.options import (
     option,
 )
 from covid_monai.cli.prediction_outputs import OtherOutputs
+from covid_monai.core.errors import printable
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.number_format import format_metric
 from covid_monai.core.progress import with_progress
@@ -89,7 +90,7 @@ def _print_summary(outcomes: Counter[str], output: str | None, others: OtherOutp
     typer.echo(f"{outcome_counts(outcomes)}{written}", err=True)
     if output is not None:  # the table has this line as its caption
         typer.echo(RESEARCH_USE, err=True)
-    for line in [*map(_printable, others.failures), *others.lines]:
+    for line in [*map(printable, others.failures), *others.lines]:
         typer.echo(line, err=True)
 
 
@@ -132,7 +133,7 @@ def _write(predictions: Iterable["Prediction"], output: str, class_names: tuple[
 
 def _failure_line(record: "Prediction") -> str:
     detail = str(record.detail).removeprefix(f"{Path(record.file).name}: ")
-    return f"{_printable(record.file)}: {_outcome(record)}: {_printable(detail)}"
+    return f"{printable(record.file)}: {_outcome(record)}: {printable(detail)}"
 
 
 def _outcome(prediction: "Prediction") -> str:
@@ -167,7 +168,7 @@ def _table(records: list["Prediction"], class_names: tuple[str, ...]) -> "Table"
     table.add_column("decision")
     for record in records:
         probabilities = [format_metric((record.probabilities or {})[name]) for name in class_names]
-        file = _printable(record.file.removeprefix(folder))
+        file = printable(record.file.removeprefix(folder))
         table.add_row(*map(Text, (file, str(record.predicted_class), *probabilities, _decision(record))))
     return table
 
@@ -177,9 +178,3 @@ def _decision(record: "Prediction") -> str:
     if decision.get("reason") is None:
         return str(decision.get("class", "-"))
     return f"{decision['class']}: {' or '.join(record.prediction_set or ['no class fits'])}"
-
-
-def _printable(text: str) -> str:
-    """Return text on one line, with escapes for bytes of a file name that are not text."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -69,8 +69,18 @@ def check_choice(kind: str, name: str, choices: Collection[str]) -> None:
 def first_line(error: BaseException, *, limit: int = 400) -> str:
     """Return the first line of an exception's message, or the name of its type if it has none."""
     lines = str(error).strip().splitlines()
-    text = lines[0] if lines else type(error).__name__
+    text = printable(lines[0]) if lines else type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    r"""Return text on one line; what a terminal would obey, and bytes that are no text, become escapes.
+
+    >>> printable("a\x1b[2Jb\n")
+    'a\\x1b[2Jb\\n'
+    """
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 @contextmanager

@@ -99,6 +99,9 @@ def test_a_name_that_leaves_the_folder_is_refused_before_anything_is_written(nam
         ({"a/x": b""}, "a/SHA256SUMS is missing"),
         ({"a/SHA256SUMS": b"rubbish\n"}, "holds 'rubbish', which is not a SHA-256 digest"),
         ({"a/SHA256SUMS": b""}, "lists no file"),
+        ({"a/x": b"", "a/x/y": b""}, r"a\.zip is not a zip archive, .* \(Not a directory\)"),
+        ({"a/x/y": b"", "a/x": b""}, r"a\.zip is not a zip archive, .* \(Is a directory\)"),
+        ({f"a/{'x' * 300}": b""}, r"a\.zip is not a zip archive, .* \(File name too long\)"),
     ],
 )
 def test_archives_that_are_no_bundles_say_why(entries, message, tmp_path):
