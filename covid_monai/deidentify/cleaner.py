@@ -3,6 +3,7 @@
 Elements that are kept are never decoded: their bytes are written as they were, in any character set.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -50,6 +51,8 @@ _DUMMIES = DECISIONS["dummies"]  # by VR
 _CHARACTER_SET = Tag("SpecificCharacterSet")
 _LONGEST_DS = 16  # characters (PS3.5 6.2)
 _MAX_ENTRIES = 65536  # of a table, written as 0
+_IDENTIFIERS = [Tag(each) for each in ("PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber")]
+_SHORTEST_WORD, _SHORTEST_IDENTIFIER = 4, 5  # bytes; shorter ones occur in other texts by chance
 
 
 def clean_dataset(ds: Dataset, rules: Rules, pseudonyms: Pseudonyms) -> tuple[Counter[str], set[Review]]:
@@ -60,7 +63,9 @@ def clean_dataset(ds: Dataset, rules: Rules, pseudonyms: Pseudonyms) -> tuple[Co
     the sequences are nested too deep.
     """
     patient = find_patient(ds)
-    cleaner = _Cleaner(rules, pseudonyms, pseudonyms.shift_days(patient), Counter(), set())
+    cleaner = _Cleaner(
+        rules, pseudonyms, pseudonyms.shift_days(patient), Counter(), set(), _find_identity(ds)
+    )
     cleaner.clean(ds)
     ds.PatientID = ds.PatientName = pseudonyms.patient(patient)
     ds.PatientIdentityRemoved = "YES"
@@ -81,6 +86,7 @@ class _Cleaner:
     days: int
     counts: Counter[str]
     review: set[Review]
+    identity: re.Pattern[bytes]  # names and numbers of persons in the header, in capitals
 
     def clean(self, ds: Dataset, *, depth: int = 0) -> None:
         if depth > _MAX_DEPTH:
@@ -110,8 +116,7 @@ class _Cleaner:
         values = [value.strip(b" \0").decode("latin-1") for value in content.split(b"\\")]
         if tag == _CHARACTER_SET and not python_encoding.keys() >= set(values):
             return False
-        if vr not in STR_VR and number_reads_like_text(content):
-            self.review.add("text_in_numbers")
+        self._look_for_identity(vr, content)
         if vr == "DS" and max(map(len, values)) > _LONGEST_DS:
             values = [format_number_as_ds(float(value)) if value else "" for value in values]
             ds[tag] = DataElement(tag, vr, values)
@@ -119,6 +124,12 @@ class _Cleaner:
         else:
             _set_vr(ds, tag, vr)
         return True
+
+    def _look_for_identity(self, vr: str, content: bytes) -> None:
+        if vr not in STR_VR and number_reads_like_text(content):
+            self.review.add("text_in_numbers")
+        if vr in STR_VR and self.identity.search(content.upper()):
+            self.review.add("identity_in_text")
 
     def _keep_table(self, ds: Dataset, tag: BaseTag, vr: str, content: bytes) -> bool:
         """Cut a lookup table behind its last entry (PS3.3 C.11.1.1, C.7.6.3.1.5)."""
@@ -164,6 +175,17 @@ class _Cleaner:
             return [value if is_time(value) else "" for value in values]
         shift = shift_date if vr == "DA" else shift_datetime
         return [shift(value, self.days) for value in values]
+
+
+def _find_identity(ds: Dataset) -> re.Pattern[bytes]:
+    """Return a pattern of the names and numbers of persons, which texts that stay may repeat."""
+    words = {text for tag in _IDENTIFIERS if tag in ds for text in _get_texts(ds, tag)}
+    words = {word for word in words if len(word) >= _SHORTEST_IDENTIFIER}
+    names = [text for tag in list(ds.keys()) if get_vr(tag) == "PN" for text in _get_texts(ds, tag)]
+    parts = {part for name in names for part in re.split(r"[\s^=,.]+", name)}
+    words |= {part for part in parts if len(part) >= _SHORTEST_WORD}
+    choice = b"|".join(re.escape(word.encode("latin-1").upper()) for word in sorted(words))
+    return re.compile(rb"(?<![A-Z0-9])(?:%s)(?![A-Z0-9])" % choice if words else b"(?!)")
 
 
 def _get_items(ds: Dataset, tag: BaseTag) -> list[Dataset]:

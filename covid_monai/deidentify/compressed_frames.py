@@ -6,9 +6,15 @@ structure is not known to the last byte raises `NotCleaned`.
 
 import re
 from collections.abc import Iterator
+from functools import cache
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+from PIL.JpegPresets import presets
 
 from covid_monai.deidentify.values import reads_like_text
-from covid_monai.dicom.pixels.codestream import J2K, JP2, unpack_jp2
+from covid_monai.dicom.pixels.codestream import J2K, JP2, jpeg_segments, unpack_jp2
 
 # JPEG (ITU T.81 table B.1) and JPEG-LS (ITU T.87)
 _SOI, _EOI = b"\xff\xd8", 0xD9
@@ -26,6 +32,7 @@ _CAP, _SIZ, _COC, _QCC, _RGN, _PPM, _PPT = 0x50, 0x51, 0x53, 0x5D, 0x5E, 0x60, 0
 _J2K_KEPT = (_CAP, _SIZ, _COD, _COC, _QCD, _QCC, _RGN, _PPM, _PPT)
 _J2K_CUT = (_TLM, 0x57, 0x58, 0x63, 0x64)  # PLM, PLT (lengths), CRG (registration), COM; TLM is written again
 _BY_CHANCE = {_QCC: 10, _PPM: 16, _PPT: 16}  # characters in steps of quantisation and in headers of packets
+_ROUNDING = 3  # of steps of quantisation, with that of the factor
 _TAIL = 12  # bytes at the end of coded samples, where decoders pass over a surplus
 
 
@@ -127,9 +134,40 @@ def _table_segment(marker: int, table: bytes) -> bytes:
     lengths = (
         marker == _DHT and table[0] < 0x10 and max(symbols, default=0) > 16
     )  # of differences (T.81 F.1.2)
-    if lengths or len(set(symbols)) < len(symbols) or reads_like_text(table, shortest=14, turns=4):
+    if lengths or len(set(symbols)) < len(symbols) or _holds_text(marker, table):
         raise NotCleaned
     return _segment(marker, table)
+
+
+def _holds_text(marker: int, table: bytes) -> bool:
+    """Tell whether somebody wrote into a table; the usual tables are known, and some read like words."""
+    if marker == _DQT and table[0] > 0x0F:  # of 16 bits, so that letters in it stand apart
+        return reads_like_text(table, shortest=14, turns=4)
+    usual = marker == _DQT and _is_usual_quantisation(table[1:])
+    return not usual and reads_like_text(table[1:], shortest=6, turns=2)
+
+
+def _is_usual_quantisation(table: bytes) -> bool:
+    """Tell whether a table is a multiple of an example of the standard, as most encoders write it."""
+    values = np.frombuffer(table, np.uint8).astype(float)
+    for example in _example_quantisation():
+        factor = np.median((values / example)[values < values.max()] if np.ptp(values) else 1)
+        usual = np.clip(example * factor, 1, 255)
+        if np.abs(values - usual).max() <= _ROUNDING:
+            return True
+    return False
+
+
+@cache
+def _example_quantisation() -> list[np.ndarray]:
+    """Return the tables of T.81 annex K.1, which Pillow writes at quality 50, and those of known programs."""
+    found = []
+    for quality in (50, *presets):
+        Image.new("RGB", (8, 8)).save(file := BytesIO(), "JPEG", quality=quality)
+        contents = [content for marker, content in jpeg_segments(file.getvalue()) if marker == _DQT]
+        tables = [table for content in contents for table in _split_tables(_DQT, content).values()]
+        found += [np.frombuffer(table[1:], np.uint8).astype(float) for table in tables]
+    return found
 
 
 def _used_tables(scan: bytes, frame: bytes) -> list[tuple[int, int]]:

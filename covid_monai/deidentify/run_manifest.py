@@ -29,7 +29,7 @@ Reason = Literal[
 Review = Literal[
     "burned_in_declared", "text_like_marks", "screen_or_capture", "derived", "photograph",
     "pixels_not_checked", "only_first_frame_checked", "unused_bits", "pixels_not_cleaned",
-    "text_in_numbers", "table_not_checked",
+    "text_in_numbers", "table_not_checked", "identity_in_text",
 ]  # fmt: skip
 
 

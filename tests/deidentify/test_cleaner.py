@@ -212,3 +212,29 @@ def test_no_word_is_left_of_bytes_that_are_no_sequence():
     assert not traces(content.getvalue(), "Doe")
     assert not traces(content.getvalue(), "Jane")
     assert b"CR" in content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("elements", "listed"),
+    [
+        ({"Manufacturer": "Maker of Ludwik"}, True),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "ZAMENHOF"]}, True),
+        ({"SoftwareVersions": ["1.0", "hosp-4711"]}, True),
+        ({"SeriesNumber": "19591215"}, True),  # the birth date
+        ({"PatientOrientation": ["L", "AC-0815"]}, False),  # no code string: removed
+        ({"Manufacturer": "Ludwiksburg"}, False),  # another word
+        ({"ViewPosition": "LEE", "PatientName": "Lee^Ann"}, False),  # too short
+        ({"PatientName": "", "PatientID": "", "PatientBirthDate": "", "AccessionNumber": ""}, False),
+    ],
+)
+def test_a_text_that_stays_and_repeats_an_identity_of_the_header_is_listed(elements, listed):
+    ds = image(**elements)
+    assert clean_dataset(ds, Rules(), Pseudonyms(bytes(32)))[1] == ({"identity_in_text"} if listed else set())
+
+
+def test_a_name_in_a_nested_code_or_in_other_letters_is_listed_too(tmp_path):
+    ds = image(PatientName="Yamada^Tarou=山田^太郎部長=やまだ^たろう", SpecificCharacterSet="ISO_IR 192")
+    ds.ViewCodeSequence = Sequence([Dataset()])
+    ds.ViewCodeSequence[0].CodeMeaning = "胸部 山田"
+    read = pydicom.dcmread(save(ds, tmp_path / "a.dcm"))
+    assert clean_dataset(read, Rules(), Pseudonyms(bytes(32)))[1] == {"identity_in_text"}

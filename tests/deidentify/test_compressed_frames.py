@@ -11,8 +11,9 @@ import pytest
 from codestreams import SYNTAXES, every_stream, jpeg, jpeg2000, jpeg_ls, wrapped
 from dicom_helpers import picture, save
 from PIL import Image
+from PIL.JpegPresets import presets
+from planted_text import GREY, TEXTS, add_to_tile, segment
 from planted_text import STREAMS as PLANTED
-from planted_text import TEXTS, add_to_tile, segment
 from pydicom.encaps import encapsulate
 
 from covid_monai.core.vocabulary import UnreadableImage
@@ -138,3 +139,26 @@ def test_real_compressed_images_are_cleaned_and_keep_their_pixels(real_data):
             np.testing.assert_array_equal(decode_frame(ds)[0], before)
             cleaned += 1
     assert cleaned >= 40
+
+
+@pytest.mark.parametrize("name", [b"ZZMUELLER", b"Ludwik", b"Zamenhof^L"])
+def test_a_name_of_few_letters_in_a_table_of_quantisation_is_found(name):
+    stream = jpeg(GREY)
+    start = stream.index(b"\xff\xdb") + 5
+    for offset in range(0, 64 - len(name), 7):
+        written = stream[: start + offset] + name + stream[start + offset + len(name) :]
+        with pytest.raises(NotCleaned):
+            clean_frame(written)
+
+
+def test_the_usual_tables_of_quantisation_are_no_text_though_some_read_like_it():
+    tables = [bytes(table) for preset in presets.values() for table in preset["quantization"]]
+    for quality in range(1, 101):
+        content = io.BytesIO()
+        Image.fromarray(GREY).convert("RGB").save(content, "JPEG", quality=quality)
+        clean_frame(content.getvalue())
+        tables.append(bytes(Image.open(content).quantization[0]))
+    for table in tables:
+        content = io.BytesIO()
+        Image.fromarray(GREY).save(content, "JPEG", qtables=[list(table)])
+        clean_frame(content.getvalue())
