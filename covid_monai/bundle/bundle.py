@@ -146,8 +146,11 @@ class Bundle:
 
         Raises:
             FileNotFoundError: The bundle has no weights.
+            UntrustedCode: The network needs code; a network that was converted before is refused, too.
         """
         _check_exists(self.checkpoint_path)
+        if not self.trust_code:
+            self._config.check("network_def")
         definition = self._config.resolve("network_def")
         weights = [compute_sha256(self.checkpoint_path), self.preprocessing_digest]
         return _compute_digest([*weights, self.class_names, self.image_size, definition])

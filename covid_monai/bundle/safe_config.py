@@ -191,7 +191,20 @@ class SafeConfig:
         """
         return self._build(self.resolve(item_id), item_id)
 
+    def check(self, item_id: str) -> None:
+        """Raise what `build` raises for a part that it refuses, but do not build the part."""
+        self._prepare(self.resolve(item_id), item_id)
+
     def _build(self, part: Any, item_id: str) -> Any:
+        make, arguments = self._prepare(part, item_id)
+        try:
+            return make(**arguments)
+        except Exception as error:  # each part has its own ways to refuse its arguments
+            problem = first_line(error, limit=250)
+            raise ConfigError(f"{self._path}: {item_id} cannot be built: {problem}") from error
+
+    def _prepare(self, part: Any, item_id: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """Return what builds a part, with its arguments."""
         if not isinstance(part, dict):
             raise self._refusal(item_id, part)
         target = part.get("_target_")
@@ -206,11 +219,7 @@ class SafeConfig:
         for name, (needing, values) in _LIMITED.items():
             if (name in arguments or make.__name__ in needing) and arguments.get(name) not in values:
                 raise self._refusal(f"{item_id}::{name}", arguments.get(name))
-        try:
-            return make(**arguments)
-        except Exception as error:  # each part has its own ways to refuse its arguments
-            problem = first_line(error, limit=250)
-            raise ConfigError(f"{self._path}: {item_id} cannot be built: {problem}") from error
+        return make, arguments
 
     def _argument(self, value: Any, name: str, item_id: str) -> Any:
         """Return the argument of a part; text is data only where it is one of the known words."""

@@ -13,6 +13,7 @@ from PIL import Image
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle import CheckpointError, save_checkpoint
+from covid_monai.bundle.safe_config import UntrustedCode
 from covid_monai.inference.backends import choose_backend
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.decision import compute_probabilities
@@ -131,3 +132,12 @@ def test_backends_agree_on_real_images(real_images, name):
     )
     assert np.abs(found - reference).max() <= 1e-5
     np.testing.assert_array_equal(found.argmax(axis=1), reference.argmax(axis=1))
+
+
+def test_a_network_that_needs_code_is_refused_although_it_was_converted_before(tmp_path):
+    bundle = small_bundle(tmp_path)
+    config = bundle.root / "configs" / "inference.yaml"
+    config.write_text(config.read_text().replace("networks.build_network", "networks.build.build_network"))
+    load("openvino", Bundle(bundle.root, trust_code=True))
+    with pytest.raises(UntrustedCode, match="network_def::_target_"):
+        load("openvino", Bundle(bundle.root))
