@@ -340,6 +340,17 @@ PATHS = [
         ("PUT", path)
         for path in ("/datastore/image?image=..%2fmain", "/datastore/label?image=a&tag=%2e%2e%5cx")
     ),
+    *(
+        (method, f"/proxy/dicom/{path}")
+        for method in ("GET", "POST")
+        for path in (
+            "wado/../../system",
+            "%2e%2e/tools/execute-script",
+            "%252e%252e/system",
+            "qido/..%2f..%2fsystem",
+        )
+    ),
+    ("GET", "/ohif/%2e%2e/index.html"),
     ("PUT", "/session/?uncompress=true"),
     ("POST", f"/infer/{NAME}?image=/etc/hostname"),
 ]

@@ -216,11 +216,16 @@ class RequestGuard:
             return "This server does not have the name in Host. Use http://127.0.0.1, or set allowed_hosts."
         if is_foreign_page(headers):
             return "This server answers no page of another origin. Open its address yourself."
-        if scope["path"].startswith(("/proxy/", "/ohif/")):  # they hold paths of another kind
+        parts = scope["path"].split("/")
+        is_proxy = scope["path"].startswith(
+            "/proxy/"
+        )  # what follows is sent to the archive, with our password
+        if any(part in (".", "..") or set(part) & set("\\\0%" if is_proxy else "\\\0") for part in parts):
+            return "An id in the address is a path."
+        if is_proxy or scope["path"].startswith("/ohif/"):  # their queries hold values of another kind
             return None
         query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-        ids = [*scope["path"].split("/"), *(value for _, value in query)]
-        if any(part in (".", "..") or set(part) & set("/\\\0") for part in ids):
+        if any(value in (".", "..") or set(value) & set("/\\\0") for _, value in query):
             return "An id in the address is a path."
         if dict(query).get("uncompress", "false").lower() not in ("", "0", "false", "no", "off", "f", "n"):
             return "Archives are not unpacked here. Send the images."
