@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, UnreadableImage
 from covid_monai.dicom.acceptance import check_image_size
@@ -68,6 +68,8 @@ def _decode(path: Path, target_size: int | None) -> tuple[NDArray[np.unsignedint
     except Image.DecompressionBombError as error:
         message = "The image has too many pixels to read it safely."
         raise RefusedImage(RefusalReason.TOO_LARGE, message) from error
+    except UnidentifiedImageError as error:  # its text is the path, which may be one of this process
+        raise UnreadableImage("The header is damaged or not supported. Save the image again.") from error
     with image:
         _check_before_decoding(image, path)
         columns, rows = image.size

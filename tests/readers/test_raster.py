@@ -235,6 +235,15 @@ def test_other_formats_and_damage(tmp_path):
             read_radiograph(tmp_path / name)
 
 
+@pytest.mark.parametrize("head", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
+def test_a_damaged_header_is_named_without_the_path(tmp_path, head):
+    path = tmp_path / "planted"
+    path.write_bytes(head + bytes(500))
+    with pytest.raises(UnreadableImage, match="header is damaged") as caught:
+        read_radiograph(path)
+    assert str(tmp_path) not in str(caught.value)
+
+
 def test_content_decides_not_the_name(tmp_path):
     Image.fromarray(picture()).save(tmp_path / "image.png")
     renamed = (tmp_path / "image.png").rename(tmp_path / "image.dcm")
