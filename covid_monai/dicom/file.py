@@ -101,6 +101,8 @@ def read_dicom(path: str | Path, *, stop_before_pixels: bool = False) -> FileDat
 
 def single_file(path: Path) -> Path:
     """Return the path itself, or the one file of a folder; hidden files do not count."""
+    if path.is_fifo() or path.is_char_device():  # /dev/null too; reading may never end
+        raise UnreadableImage("This is a pipe or a device. Give an image file.")
     if not path.is_dir():
         return path
     files = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]

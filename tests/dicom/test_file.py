@@ -1,6 +1,7 @@
 """One way to open a DICOM file: every part of the package agrees on the same files, and with pydicom."""
 
 import io
+import os
 import shutil
 import zipfile
 from collections import Counter
@@ -218,3 +219,11 @@ def test_the_only_file_of_a_folder_is_read(folder):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UnreadableImage, match=r"^gone\.dcm: There is no such file\."):
         read_dicom(Path(tmp_path / "gone.dcm"))
+
+
+@pytest.mark.parametrize("read", [read_dicom, read_radiograph])
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(read, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", Path("/dev/zero")):
+        with pytest.raises(UnreadableImage, match=rf"{path.name}: This is a pipe or a device"):
+            read(path)
