@@ -141,7 +141,7 @@ monailabel: setup monailabel-environment  ## Export the bundle and serve it: mak
 	  $(BIN)/covid-monai export $${LABEL_EXPORT:+--bundle "$$LABEL_EXPORT"} --output $(LABEL_APP)/export && \
 	  $(BIN)/python -m zipfile -e $(LABEL_APP)/export/*.zip $(LABEL_APP)/model; }
 	$(MONAILABEL)/bin/pip install --quiet --no-deps --force-reinstall $(LABEL_APP)/model/*/wheels/covid_monai-*.whl
-	PATH="$$PWD/$(MONAILABEL)/bin:$$PATH" \
+	umask 077 && PATH="$$PWD/$(MONAILABEL)/bin:$$PATH" \
 	  MONAI_LABEL_CORS_ORIGINS="[\"http://127.0.0.1:$$LABEL_PORT\"]" \
 	  MONAI_LABEL_DATASTORE_FILE_EXT='["*.dcm", "*.jpg", "*.jpeg", "*.png"]' \
 	  MONAI_LABEL_DICOMWEB_SEARCH_FILTER='{}' MONAI_LABEL_DICOMWEB_CONVERT_TO_NIFTI=false \

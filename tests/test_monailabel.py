@@ -257,6 +257,8 @@ def test_our_app_trains_on_labels_and_asks_where_it_doubts(app, bundle, phantoms
         assert sum(result["images"].values()) == len(labelled)
         assert result["updated"]
         run = Path(result["run"])
+        modes = [path.stat().st_mode & 0o777 for path in (run, run / "labels.csv", run / "datalist.json")]
+        assert modes == [0o700, 0o600, 0o600]
         assert (run / run.name / "models" / "model.pt").is_file()
         served_bundle = app / "model" / NAME
         weights, trained = (root / "models" / "model.pt" for root in (served_bundle, run / run.name))

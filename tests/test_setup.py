@@ -193,3 +193,22 @@ def test_make_runs_nothing_of_a_name_that_a_user_gives(name, text, tmp_path):
         assert done.returncode == 2
         assert (f"No folder {text}: " if name == "STUDIES" else "PORT is not a number") in done.stdout
         assert not list(tmp_path.iterdir())
+
+
+def test_what_the_server_of_monai_label_writes_is_for_its_owner_alone(tmp_path):
+    """It names images in its log and its labels, and leaves their modes to the umask."""
+    command = [
+        "make",
+        "-n",
+        "-f",
+        ROOT / "Makefile",
+        "-o",
+        "setup",
+        "-o",
+        "monailabel-environment",
+        "monailabel",
+    ]
+    done = subprocess.run([*command, f"STUDIES={tmp_path}"], cwd=tmp_path, capture_output=True, text=True)
+    lines = done.stdout.replace("\\\n", " ").splitlines()
+    [server] = [line for line in lines if "start_server" in line]
+    assert server.strip().startswith("umask 077 && ")

@@ -35,7 +35,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle_zip import CHECKSUMS
 from covid_monai.bundle.composed_config import run_workflow
-from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.core.atomic_files import make_private_folder, replace_atomically
 from covid_monai.core.request_origin import host_name, is_foreign_page, is_loopback_name, joined_headers
 from covid_monai.core.tables import write_table
 from covid_monai.datasets.prepare import prepare
@@ -84,7 +84,7 @@ class ClassificationTrainTask(BundleTrainTask):
         """Train, and serve the new weights unless `update_model` is false."""
         bundle = Bundle(self.bundle_path)
         run = self.runs / datetime.now().astimezone().strftime("monailabel-%Y%m%d-%H%M%S")
-        run.mkdir(parents=True)
+        make_private_folder(run)
         write_labels(run / "labels.csv", datastore.datalist(), bundle.class_names)
         options = {**self.config(), **request}
         data = prepare(
