@@ -119,8 +119,8 @@ def read_datalist(path: str | Path) -> Datalist:
         splits=splits,
         digest=_digest(class_names, splits),
         sources=content.get("sources") or {},
-        excluded=tuple(content.get("excluded") or ()),
-        label_conflicts=tuple(content.get("label_conflicts") or ()),
+        excluded=_other_items(content, "excluded", path=path),
+        label_conflicts=_other_items(content, "label_conflicts", path=path),
     )
 
 
@@ -131,7 +131,9 @@ def load_json(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"The datalist {path} {problem}. Make one with `covid-monai data prepare`.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        # Half a character, written as \ud800, could not be written to any table; bytes of file names can.
+        json.dumps(content, ensure_ascii=False).encode(errors="surrogateescape")
+    except (UnicodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error}). Name a datalist.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected an object with labels, training, validation and test.")
@@ -161,6 +163,13 @@ def _items(items: object, *, split: str, classes: int, path: Path) -> tuple[Item
         if type(label) is not int or not 0 <= label < classes:
             raise ValueError(f"{where}: label {label!r} of {image} is not one of 0 to {classes - 1}.")
     return tuple({**item, "patient": patient_of(item)} for item in items)
+
+
+def _other_items(content: Mapping[str, Any], key: str, *, path: Path) -> tuple[Item, ...]:
+    items = content.get(key) or []
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ValueError(f"{path}: {key} is not a list of records.")
+    return tuple(items)
 
 
 def patient_of(item: Mapping[str, Any]) -> str:
