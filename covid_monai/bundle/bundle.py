@@ -246,9 +246,19 @@ class Bundle:
         }
 
     def copy_files(self, folder: Path) -> None:
-        """Copy this bundle's configs, docs and licence to `folder` as they are."""
+        """Copy this bundle's configs, docs and licence to `folder` as they are.
+
+        Raises:
+            ValueError: A link leads out of the bundle: behind it could be any file of this machine.
+        """
         for part in ("configs", "docs", "LICENSE"):
             source = self.root / part
+            for path in (source, *source.rglob("*")):
+                if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
+                    raise ValueError(
+                        f"{path} leads out of the bundle, to {path.resolve()}, so it is not copied. If you "
+                        "want that file in the bundle, copy the folder with `cp -rL` first."
+                    )
             if source.is_dir():
                 shutil.copytree(source, folder / part, dirs_exist_ok=True)
             elif source.is_file():

@@ -5,6 +5,7 @@ images, which are stored beside the weights.
 """
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ POSES = ("upright", "turned to the left", "upside down", "turned to the right", 
 _INVERTED = POSES.index("inverted")
 # An image is refused only if another pose is nine times as probable as upright.
 MIN_UPRIGHT_PROBABILITY = 0.1
+_MAX_BYTES = 64 * 2**20  # unpacked; a gate has 0.3 MB
 _ARRAYS = ("center", "scale", "precision", "pose_weights", "pose_bias")
 _PLAIN = ("distance_limit", "weights_sha256", "preprocessing_digest", "fitted_on")
 
@@ -97,6 +99,9 @@ class Gate:
         if not path.is_file():
             return None
         try:
+            with zipfile.ZipFile(path) as archive:  # a small file could inflate to more than the memory
+                if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
+                    raise ValueError(f"it unpacks to more than {_MAX_BYTES >> 20} MiB")
             with np.load(path, allow_pickle=False) as content:
                 plain = json.loads(str(content["plain"]))
                 layout = tuple(plain.pop("layout"))

@@ -174,3 +174,25 @@ def test_weights_that_are_not_finite_are_refused(small_bundle, name, value):
     save_checkpoint(small_bundle.checkpoint(network), small_bundle.checkpoint_path)
     with pytest.raises(CheckpointError, match=rf"model\.pt holds values that are infinite.*in {name}"):
         small_bundle.load_network()
+
+
+@pytest.mark.parametrize("place", ["docs/notes.md", "configs/extra", "LICENSE"])
+def test_a_link_out_of_a_bundle_puts_no_other_file_into_a_copy(small_bundle, tmp_path, place):
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "key").write_text("secret")
+    link = small_bundle.root / place
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(tmp_path / "private" / ("" if place == "configs/extra" else "key"))
+    with pytest.raises(ValueError, match=rf"{place} leads out of the bundle.*cp -rL"):
+        small_bundle.copy_files(tmp_path / "copy")
+    copied = [path for path in (tmp_path / "copy").rglob("*") if path.is_file()]
+    assert not [path for path in copied if "secret" in path.read_text()]
+
+
+def test_a_link_within_a_bundle_is_copied(small_bundle, tmp_path):
+    small_bundle.root.joinpath("docs").mkdir(exist_ok=True)
+    (small_bundle.root / "docs" / "settings.yaml").symlink_to("../configs/inference.yaml")
+    small_bundle.copy_files(tmp_path / "copy")
+    copied = (tmp_path / "copy" / "docs" / "settings.yaml").read_text()
+    assert copied == (small_bundle.root / "configs" / "inference.yaml").read_text()

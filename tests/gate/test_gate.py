@@ -1,6 +1,7 @@
 """The input gate: what it lets through, what it refuses and why, and that it belongs to its weights."""
 
 import logging
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,16 @@ def test_a_gate_of_other_weights_is_refused(bundle, tmp_path):
     other.gate_path.write_bytes(bundle.gate_path.read_bytes())
     with pytest.raises(CheckpointError, match=r"gate\.npz was fitted for other weights"):
         Classifier(other.root, device="cpu")
+
+
+def test_a_gate_that_inflates_without_limit_is_not_unpacked(bundle, tmp_path):
+    other = bundle.copy_to(tmp_path / "other")
+    other.gate_path.parent.mkdir()
+    with zipfile.ZipFile(other.gate_path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("plain.npy", bytes(65 * 2**20))
+    assert other.gate_path.stat().st_size < 2**17
+    with pytest.raises(CheckpointError, match=r"gate\.npz is damaged.*unpacks to more than 64 MiB"):
+        Gate.load(other)
 
 
 @pytest.mark.parametrize("damage", [b"", b"no gate", None])
