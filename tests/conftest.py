@@ -167,3 +167,15 @@ settings.register_profile(
 )
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
+
+
+@pytest.fixture
+def new_nicegui():
+    """NiceGUI as in a new process: it starts once only."""
+    from nicegui import Client
+    from nicegui.testing.general import nicegui_reset_globals
+
+    with nicegui_reset_globals():
+        yield
+        # NiceGUI would remove the packages of all pages from sys.modules, and other tests need ours as it is.
+        Client.page_routes.clear()

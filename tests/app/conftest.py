@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from app_helpers import Page, Server, until
 from dicom_helpers import make_ds, picture, save
-from nicegui import Client
-from nicegui.testing.general import nicegui_reset_globals
 from PIL import Image
 from pydicom import dcmread
 from results_helpers import SHIPPED, small_classifier
@@ -73,15 +71,6 @@ def page(server, browser) -> Page:
     browser.driver.get_log("performance")
     browser.open(server.url)
     return browser
-
-
-@pytest.fixture
-def new_nicegui():
-    """NiceGUI as in a new process: it starts once only."""
-    with nicegui_reset_globals():
-        yield
-        # NiceGUI would remove the packages of all pages from sys.modules, and other tests need ours as it is.
-        Client.page_routes.clear()
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def command(run, bundle, tmp_path, data, monkeypatch):
+def command(request, run, bundle, tmp_path, data, monkeypatch):
     """Run a command on a copy of a good bundle that a function has changed; servers and Ray do not start."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("covid_monai.cli.serve.run_announced", lambda *_, **__: None)
@@ -56,6 +56,8 @@ def command(run, bundle, tmp_path, data, monkeypatch):
     content |= {"device": "cpu", "backend": "torch"}
 
     def call(name, change, *options):
+        if name.startswith("app"):
+            request.getfixturevalue("new_nicegui")
         change(strange)
         words = {"image": next(data.rglob("*.png")), "list": data / "datalist.json", "good": bundle.root}
         words |= {
