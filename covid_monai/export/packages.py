@@ -15,8 +15,8 @@ SBOM = "sbom.cdx.json"
 _LICENCE_FIELDS = ("License-Expression", "Classifier", "License")
 _NETWORKS = (".pt", ".ts", ".onnx")
 _OURS = "covid-monai"  # is in the archive as a wheel, and in no package index
-# `python -m monai.bundle run` parses its command line with fire, which MONAI does not require. `bundle verify`
-# looks into the ONNX file with onnx before it runs it.
+# `python -m monai.bundle run` parses its command line with fire, which MONAI does not require.
+# `bundle verify` looks into the ONNX file with onnx before it runs it.
 _REQUIRED = (_OURS, "fire", "onnx", "onnxruntime")
 
 
