@@ -193,7 +193,7 @@ def _explain(reason: str) -> str:
 
 def _check_change_feed(client: ArchiveClient, name: str) -> CheckResult:
     with classify_failures():
-        version = str(client.get_json("/system").get("Version", ""))
+        version = str(client.get_json("/system").get("Version") or "")
         last = int(client.get_json("/changes?last")["Last"])
     if not re.fullmatch(r"[\w.+-]{1,32}", version, re.ASCII):  # text from outside reaches a terminal
         version = "of an unknown version"
