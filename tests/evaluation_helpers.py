@@ -4,8 +4,6 @@ import numpy as np
 from scipy.special import softmax
 
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
-from covid_monai.evaluation.report.gallery import image_uri, overlay_uri
-from covid_monai.evaluation.shortcuts.saliency import summarise_lung_share, summarise_randomisation
 
 NAMES = ("normal", "pneumonia", "covid")
 FEW = {"resamples": 100}
@@ -71,6 +69,10 @@ def make_rows(split, n, *, names=NAMES, source=lambda _label, i: f"hospital {i %
 
 def make_explanation(names=NAMES):
     """Heat maps as `evaluate_heatmaps` returns them, with one wrong case in the gallery."""
+    # Here, because tests without torch and MONAI use the other functions of this module.
+    from covid_monai.evaluation.report.gallery import image_uri, overlay_uri
+    from covid_monai.evaluation.shortcuts.saliency import summarise_lung_share, summarise_randomisation
+
     image, heat = np.linspace(0, 1, 4096).reshape(64, 64), np.eye(64)
     region = heat > -1
     shares, patients = [0.4, 0.6, 0.7, 0.5], list("abcd")
