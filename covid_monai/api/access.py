@@ -47,8 +47,14 @@ class ApiKeys:
         """Read a file with one `NAME:KEY` per line; empty lines and lines that begin with # are left out.
 
         Raises:
+            FileNotFoundError: If there is no file.
             ValueError: If other users can read the file, or a line is not valid. No message quotes a key.
         """
+        if not path.exists() or path.is_dir():  # a pipe of the shell is good, too
+            problem = "is a folder" if path.is_dir() else "does not exist"
+            raise FileNotFoundError(
+                f"The file {path} of API keys {problem}. Make a file with a line NAME:KEY for each user."
+            )
         if path.stat().st_mode & _USED_BY_OTHERS:
             raise ValueError(
                 f"{path} holds API keys, but other users can read or change it. Run: chmod 600 {path}"

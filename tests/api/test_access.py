@@ -75,6 +75,12 @@ def test_a_comment_may_be_indented_and_in_any_encoding(key_file):
     assert ApiKeys.read(key_file).name_of(f"Bearer {'a' * 20}") == "ward"
 
 
+@pytest.mark.parametrize(("name", "problem"), [("nowhere", "does not exist"), (".", "is a folder")])
+def test_what_is_no_file_of_keys_is_named(tmp_path, name, problem):
+    with pytest.raises(FileNotFoundError, match=rf"of API keys {problem}\. Make a file with a line NAME:KEY"):
+        ApiKeys.read(tmp_path / name)
+
+
 def test_a_file_without_keys_is_refused(key_file):
     key_file.write_text("# none yet\n\n")
     with pytest.raises(ValueError, match="has no API key"):
