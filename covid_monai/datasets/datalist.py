@@ -130,7 +130,7 @@ def load_json(path: Path) -> dict[str, Any]:
         problem = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"The datalist {path} {problem}. Make one with `covid-monai data prepare`.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
         # Half a character, written as \ud800, could not be written to any table; bytes of file names can.
         json.dumps(content, ensure_ascii=False).encode(errors="surrogateescape")
     except (UnicodeError, json.JSONDecodeError, RecursionError) as error:

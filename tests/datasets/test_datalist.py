@@ -156,6 +156,12 @@ def test_other_files_are_named(tmp_path, content):
         read_datalist(tmp_path / "list.json")
 
 
+def test_a_byte_order_mark_changes_nothing(path):
+    plain = read_datalist(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_datalist(path) == plain
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.json does not exist\. Make one with"):
         read_datalist(tmp_path / "nowhere.json")
