@@ -27,6 +27,8 @@ from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.decisions.score_reference import ScoreReference
 from covid_monai.networks.pretrained import find_not_finite
 
+_MAX_IMAGE_SIZE = 4096  # pixels; networks see a few hundred
+
 
 class CheckpointError(ValueError):
     """A checkpoint does not belong to the network, the classes or the preprocessing of its bundle."""
@@ -71,11 +73,15 @@ class Bundle:
 
     def _check_settings(self) -> None:
         """Raise `ValueError` for settings and metadata that are not plain values of the right kind."""
+        config = self.root / "configs" / "inference.yaml"
         for key, kind in (("class_names", list | tuple), ("image_size", int), ("network_name", str)):
             if not isinstance(value := self._config[key], kind):
                 expected = {list | tuple: "a list of names", int: "a whole number", str: "a name"}[kind]
-                path = self.root / "configs" / "inference.yaml"
-                raise ConfigError(f"{path}: {key} is {shorten(value)}. Give {expected}.")
+                raise ConfigError(f"{config}: {key} is {shorten(value)}. Give {expected}.")
+        if not 1 <= self.image_size <= _MAX_IMAGE_SIZE:  # one image could take all memory
+            raise ConfigError(
+                f"{config}: image_size is {shorten(self.image_size)}. Give 1 to {_MAX_IMAGE_SIZE} pixels."
+            )
         self.class_names  # noqa: B018  # raises for other text than names
         for key in ("name", "version"):  # names of files are made from these
             value = self.metadata.get(key)
@@ -103,7 +109,9 @@ class Bundle:
     def class_names(self) -> tuple[str, ...]:
         """Class names in the order of the network's outputs; `ValueError` as of `check_class_names`."""
         where = f"{self.root / 'configs' / 'inference.yaml'}: class_names"
-        return check_class_names(self._config["class_names"], where=where)
+        # YAML reads bare words such as no as something else than text.
+        remedy = "Put the name in quotes, or rename the class."
+        return check_class_names(self._config["class_names"], where=where, remedy=remedy)
 
     @property
     def image_size(self) -> int:

@@ -17,6 +17,7 @@ _MAX_BYTES = 4 * 2**30  # unpacked; a bundle has tens of megabytes
 _USED = ("configs/", "models/")  # a bundle reads every file that it finds there
 # A damaged archive may make zipfile seek before its beginning; or hold a file below a file, or a long name.
 _DAMAGED = (errno.EINVAL, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+_REMEDY = "Use an archive that covid-monai export wrote."
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
 
 
@@ -139,22 +140,27 @@ def _check_entries(archive: zipfile.ZipFile, path: Path) -> str:
         _check_name(entry.filename.rstrip("/"), path)
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise ArchiveError(f"{path}: {entry.filename} is a link or a device, which no bundle holds")
+            raise ArchiveError(
+                f"{path}: {entry.filename} is a link or a device, which no bundle holds. {_REMEDY}"
+            )
     if len(set(names)) < len(names):
-        raise ArchiveError(f"{path}: a file name occurs twice")
+        raise ArchiveError(f"{path}: a file name occurs twice. {_REMEDY}")
     if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
-        raise ArchiveError(f"{path} unpacks to more than {_MAX_BYTES / 2**30:.0f} GiB, which no bundle does")
+        most = f"{_MAX_BYTES / 2**30:.0f} GiB"
+        raise ArchiveError(f"{path} unpacks to more than {most}, which no bundle does. {_REMEDY}")
     tops = {PurePosixPath(name).parts[0] for name in names}
     if len(tops) != 1:
         found = ", ".join(sorted(tops)) or "nothing"
-        raise ArchiveError(f"{path}: an archive of a bundle holds one folder, but this one holds {found}")
+        raise ArchiveError(
+            f"{path}: an archive of a bundle holds one folder, but this one holds {found}. {_REMEDY}"
+        )
     return tops.pop()
 
 
 def _check_name(name: str, path: Path) -> None:
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in name:
-        raise ArchiveError(f"{path}: {name!r} would be written outside of the bundle's folder")
+        raise ArchiveError(f"{path}: {name!r} would be written outside of the bundle's folder. {_REMEDY}")
 
 
 def _list_files(folder: Path) -> list[str]:

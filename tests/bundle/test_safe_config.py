@@ -133,6 +133,22 @@ def test_no_name_in_the_metadata_leaves_a_folder(small_bundle, key, value):
         Bundle(small_bundle.root)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image_size": 60_000}, "image_size is 60000. Give 1 to 4096 pixels"),
+        ({"image_size": 0}, "image_size is 0. Give"),
+        ({"image_size": float("inf")}, "image_size is inf. Give a whole number"),
+        ({"class_names": [False, True]}, "class name False is not text. Put the name in quotes"),
+    ],
+    ids=str,
+)
+def test_a_setting_of_no_use_is_named_with_the_way_out(small_bundle, settings, message):
+    edit(small_bundle.root / "configs" / "inference.yaml", lambda config: config.update(settings))
+    with pytest.raises(ValueError, match=f"inference.yaml: .*{message}"):
+        Bundle(small_bundle.root)
+
+
 def test_metadata_is_data(small_bundle, canary):
     path = small_bundle.root / "configs" / "metadata.json"
     edit(path, lambda metadata: metadata.update(task=code(canary), more={"_target_": "os.system"}))
