@@ -15,6 +15,7 @@ from pathlib import Path
 _PRIVATE_FILE = 0o600
 _PRIVATE_FOLDER = 0o700
 _SHARED_FILE = 0o666  # less the umask, as for any other program
+_UNWRITTEN = 1  # time of a file, in nanoseconds, that no program has written to since it was made
 
 open_private = partial(os.open, mode=_PRIVATE_FILE)
 """`opener` of `open` for files that are written bit by bit; an existing file keeps its mode."""
@@ -45,6 +46,9 @@ def replace_atomically(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
     The file is empty and has its mode, so that nobody else can read it at any moment. A missing folder is
     made. For a `shared` file the umask decides who can read the file and a folder that is made for it.
+
+    Raises:
+        FileNotFoundError: The block has written nothing; the old file stays.
     """
     if shared:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +58,10 @@ def replace_atomically(path: Path, *, shared: bool = False) -> Iterator[Path]:
     temporary.unlink(missing_ok=True)  # a killed process with the same number has left it
     try:
         temporary.touch(mode=_SHARED_FILE if shared else _PRIVATE_FILE, exist_ok=False)
+        os.utime(temporary, ns=(_UNWRITTEN, _UNWRITTEN))
         yield temporary
+        if temporary.stat().st_mtime_ns == _UNWRITTEN:
+            raise FileNotFoundError(f"Nothing was written that could become {path}.")
         with temporary.open("rb") as file:
             os.fsync(file.fileno())  # the name must not outlive a power cut without its content
         temporary.replace(path)

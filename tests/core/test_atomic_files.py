@@ -38,6 +38,8 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
+    with pytest.raises(FileNotFoundError), replace_atomically(path):
+        pass  # nothing was written
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
 
@@ -45,6 +47,11 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_text_is_utf_8_with_the_line_ends_and_the_odd_bytes_that_it_has(tmp_path):
     write_text_atomically(tmp_path / "a", "é\r\n王\n" + os.fsdecode(b"\xff"))
     assert (tmp_path / "a").read_bytes() == "é\r\n王\n".encode() + b"\xff"
+
+
+def test_an_empty_file_can_be_written(tmp_path):
+    write_text_atomically(tmp_path / "a", "")
+    assert (tmp_path / "a").read_bytes() == b""
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])
