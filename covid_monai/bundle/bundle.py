@@ -109,9 +109,7 @@ class Bundle:
     def class_names(self) -> tuple[str, ...]:
         """Class names in the order of the network's outputs; `ValueError` as of `check_class_names`."""
         where = f"{self.root / 'configs' / 'inference.yaml'}: class_names"
-        # YAML reads bare words such as no as something else than text.
-        remedy = "Put the name in quotes, or rename the class."
-        return check_class_names(self._config["class_names"], where=where, remedy=remedy)
+        return check_class_names(self._config["class_names"], where=where)
 
     @property
     def image_size(self) -> int:

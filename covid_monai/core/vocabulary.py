@@ -95,7 +95,9 @@ def check_class_names(
     checked: list[str] = []
     for name in names:
         normal = unicodedata.normalize("NFC", name) if isinstance(name, str) else ""
-        problem = _problem_of_class_name(normal) if isinstance(name, str) else "is not text"
+        problem = "is not text (in YAML, a name such as no needs quotes)"
+        if isinstance(name, str):
+            problem = _problem_of_class_name(normal)
         if not problem and normal in checked:
             problem = "occurs twice"
         if problem:
