@@ -53,16 +53,16 @@ def metrics_with_intervals(
     Returns:
         Keys of `compute_metrics`, each metric as `{"value", "low", "high"}`, and `bootstrap` with the
         settings, `patients`, and `skipped`: resamples that lack a class and are left out of the metrics that
-        are undefined without it. `low` and `high` are None where the metric is undefined or rests on fewer
-        than two patients. Resampling shows no uncertainty of a perfect (or worst) value. There the exact
-        binomial interval for as many cases as there are patients is used, and `exact` names the metric.
+        are undefined without it. `low` and `high` are None where the metric is undefined or rests on one
+        patient. Resampling shows no uncertainty of a perfect (or worst) value. There the exact binomial
+        interval for the effective number of patients is used, and `exact` names the metric.
         A positive likelihood ratio without false positives is infinite: `value` and `high` are None, `low`
         is not.
     """
     truth, decided, scores = check_shapes(labels, decisions, probabilities, class_names)
     values = compute_metrics(truth, decided, scores, class_names)
     bootstrap = PatientBootstrap(patients, resamples=resamples, seed=seed)
-    sample = _Resampled(truth, decided, scores, bootstrap)
+    sample = ResampledMetrics(truth, decided, scores, bootstrap)
     headline = {m: sample.share(m, None, values[m]) for m in (*HEADLINE_METRICS, "average_precision")}
     headline |= {"kappa": sample.kappa(values["kappa"]), "ece": sample.ece(None, values["ece"])}
     headline |= {m: sample.loss(m, None, values[m]) for m in ("brier", "log_loss")}
@@ -94,8 +94,8 @@ def evaluate_rows(rows: PredictionTable, operating_point: OperatingPoint, **sett
     )
 
 
-class _Resampled:
-    """Metrics of all resamples, and intervals from them."""
+class ResampledMetrics:
+    """Metrics of all resamples (`draws`, see `resampled_metrics`), and intervals from them."""
 
     def __init__(
         self,
@@ -128,11 +128,11 @@ class _Resampled:
 
     def _interval(self, metric: str, k: int | None, value: float, draws: Floats, name: str = "") -> Interval:
         rows = images_behind(metric, k, self.labels, self.decisions, self.bootstrap)
-        patients = self.bootstrap.patients_of(rows)
+        effective = self.bootstrap.effective_patients(rows)
         if metric in _AREAS:
-            found = resampled_area(value, draws, *patients, images=int(rows.sum()))
+            found = resampled_area(value, draws, effective, images=int(rows.sum()))
         else:
-            found = resampled_share(value, draws, *patients)
+            found = resampled_share(value, draws, effective)
         if value in (0.0, 1.0) and found.low is not None:
             self.exact.append(f"{name}: {metric}" if name else metric)
         return found
@@ -142,10 +142,10 @@ class _Resampled:
         if value is None:
             return Interval(None, None, None)
         draws = self.draws["ece"][:, -1 if k is None else k]
-        _, effective = self.bootstrap.patients_of(np.ones(len(self.labels), dtype=bool))
+        effective = self.bootstrap.effective_patients(np.ones(len(self.labels), dtype=bool))
         if k is None and effective > 1:
             # Where few patients are classified wrongly, the error rests on them: it has a long upper tail.
-            _, wrong = self.bootstrap.patients_of(self.top != self.labels)
+            wrong = self.bootstrap.effective_patients(self.top != self.labels)
             effective = min(effective, max(2 * wrong, 2.0))
         return biased_interval(value, draws, effective_patients=effective)
 
@@ -174,8 +174,9 @@ def images_behind(
     decisions: NDArray[np.int64],
     bootstrap: PatientBootstrap,
 ) -> NDArray[np.bool_]:
-    """Return the images [N] in the denominator of a metric; of a metric on several groups the smallest one.
+    """Return the images [N] in the denominator of a metric; of several groups that of the fewest patients.
 
+    Their effective number counts: a class of 30 patients of whom one has most of the images is a small one.
     `k` is the class of the metric, None for a metric of all classes.
     """
     is_case = labels == k
@@ -189,7 +190,7 @@ def images_behind(
         groups = [labels == c for c in np.unique(labels)]
     else:
         groups = [is_case, ~is_case] if metric in _AREAS else [is_case]
-    return min(groups, key=lambda rows: bootstrap.patients_of(rows)[0])
+    return min(groups, key=bootstrap.effective_patients)
 
 
 def resampled_metrics(

@@ -18,7 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_monai.evaluation.metrics.intervals import Interval, PatientBootstrap, complement, ratio_interval
+from covid_monai.evaluation.metrics.intervals import (
+    Interval,
+    PatientBootstrap,
+    complement,
+    ratio_interval,
+    student_quantile,
+)
 from covid_monai.evaluation.metrics.prediction_table import Floats
 
 PREVALENCES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -78,9 +84,10 @@ def decision_curve(
     *,
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> dict[str, Any]:
-    """Compute the net benefit of acting on class `k`, with 95 % percentile intervals over patients.
+    """Compute the net benefit of acting on class `k`, with 95 % intervals over patients.
 
-    The frequency of the class varies with the patients, so the intervals hold its uncertainty too.
+    The frequency of the class varies with the patients, so the intervals hold its uncertainty too. They are
+    Student's, with the effective number of patients of the class or of the others, whichever is smaller.
 
     Args:
         labels: Shape [N], true class indices.
@@ -109,13 +116,15 @@ def decision_curve(
     # Contribution of each image [N, T]: 1 for a case that is found, minus the price for a false alarm.
     gain = (probabilities[:, [k]] >= cuts) * np.where(is_case[:, None], 1.0, -price)
     draws = np.concatenate([w @ gain / w.sum(axis=1, keepdims=True) for w in bootstrap.image_weights()])
-    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
-    share = is_case.mean()
+    model, share = gain.mean(axis=0), is_case.mean()
+    effective = min(bootstrap.effective_patients(rows) for rows in (is_case, ~is_case))
+    reach = student_quantile(effective) * draws.std(axis=0, ddof=1)
+    low, high = model - reach, model + reach
     return {
         "threshold": cuts.tolist(),
-        "model": gain.mean(axis=0).tolist(),
-        "low": low.tolist(),
-        "high": high.tolist(),
+        "model": model.tolist(),
+        "low": low.tolist() if effective > 1 else [None] * len(cuts),
+        "high": high.tolist() if effective > 1 else [None] * len(cuts),
         "treat_all": (share - (1 - share) * price).tolist(),
         "treat_none": np.zeros(len(cuts)).tolist(),
     }

@@ -14,7 +14,8 @@ The percentile interval contains a sensitivity near 0.9 in 86 of 100 trials with
 - mean losses, which are skewed: the studentised bootstrap of the logarithm (Efron and Tibshirani 1993, 12.5);
 - ratios of two shares: combined from both intervals (Zou and Donner, Construction of confidence limits about
   effect measures, Stat Med 2008;27:1693-1702);
-- where every resample is perfect: the exact binomial interval for as many images as there are patients.
+- where every resample is perfect: the exact binomial interval for the effective number of patients (Korn and
+  Graubard 1998). If one patient has most of the images, a perfect result says hardly more than that patient.
 
 For the resamples, n - 1 of the n patients are drawn with replacement, whatever their class, and weigh
 n / (n - 1) each; with n - 1 the variance is unbiased for few patients too. Drawing within the classes would
@@ -40,6 +41,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
 
+from covid_monai.core.effective_number import effective_number
 from covid_monai.evaluation.metrics.classification_metrics import ratio_or_nan
 from covid_monai.evaluation.metrics.prediction_table import Floats
 
@@ -64,41 +66,38 @@ class Interval(NamedTuple):
         return dict(zip(("value", "low", "high"), finite, strict=True))
 
 
-def resampled_share(value: float, draws: Floats, n_patients: int, effective_patients: float) -> Interval:
+def resampled_share(value: float, draws: Floats, effective_patients: float) -> Interval:
     """Compute the interval of a share, or of a mean of shares.
 
     Args:
         value: Value of the sample, between 0 and 1.
         draws: Values of the resamples; NaN where undefined.
-        n_patients: Number of patients behind the value, that is, in its denominator.
-        effective_patients: Their effective number, see `effective_count`.
+        effective_patients: Effective number of patients (Kish) behind the value, that is, in its denominator.
 
     Returns:
         The interval; `exact_interval` for 0 and 1. Without ends where all resamples give the same other
-        value, where most are undefined, or for fewer than two patients.
+        value, where most are undefined, or for one patient.
     """
     if value in (0.0, 1.0):
-        return exact_interval(value, n_patients)
+        return exact_interval(value, effective_patients)
     error = _standard_error(draws, effective_patients)
     if error is None:
         return Interval(value, None, None)
-    reach = _quantile(effective_patients) * error / (value * (1 - value))
+    reach = student_quantile(effective_patients) * error / (value * (1 - value))
     middle = logit(value)
     return Interval(value, float(expit(middle - reach)), float(expit(middle + reach)))
 
 
-def resampled_area(
-    value: float, draws: Floats, n_patients: int, effective_patients: float, *, images: int
-) -> Interval:
+def resampled_area(value: float, draws: Floats, effective_patients: float, *, images: int) -> Interval:
     """Compute the interval of an area under a curve, as `resampled_share`; counts: of the smaller class."""
     if value in (0.0, 1.0):
-        return exact_interval(value, n_patients)
+        return exact_interval(value, effective_patients)
     error = _standard_error(draws, effective_patients)
     if error is None:
         return Interval(value, None, None)
     n = min(value * (1 - value) / error**2, AREA_IMAGES * images)
     # The normal quantile of this level is Student's quantile of the nominal one.
-    alpha = 2 * norm.sf(_quantile(effective_patients))
+    alpha = 2 * norm.sf(student_quantile(effective_patients))
     low, high = proportion_confint(value * n, n, alpha, method="wilson")
     return Interval(value, float(low), float(high))
 
@@ -111,11 +110,12 @@ def _standard_error(draws: Floats, effective_patients: float) -> float | None:
     return float(defined.std(ddof=1)) if np.ptp(defined) > 1e-12 else None
 
 
-def exact_interval(value: float, n_patients: int) -> Interval:
-    """Compute the Clopper-Pearson interval of a share of 0 or 1 of as many images as there are patients."""
-    if n_patients < 2:
+def exact_interval(value: float, effective_patients: float) -> Interval:
+    """Compute the Clopper-Pearson interval of a share of 0 or 1 of as many images as effective patients."""
+    n = effective_patients
+    if n <= 1:
         return Interval(value, None, None)
-    low, high = proportion_confint(round(value) * n_patients, n_patients, 1 - CONFIDENCE, method="beta")
+    low, high = proportion_confint(round(value) * n, n, 1 - CONFIDENCE, method="beta")
     return Interval(value, float(low), float(high))
 
 
@@ -144,7 +144,7 @@ def biased_interval(value: float, draws: Floats, *, effective_patients: float) -
     """
     if effective_patients <= 1:
         return Interval(value, None, None)
-    reach = _quantile(effective_patients) * draws.std(ddof=1)
+    reach = student_quantile(effective_patients) * draws.std(ddof=1)
     bias = max(0.0, float(draws.mean()) - value)
     return Interval(value, max(0.0, float(value - bias - reach)), min(1.0, float(value + reach)))
 
@@ -189,19 +189,8 @@ def complement(share: Interval) -> Interval:
     return Interval(value, high, low)
 
 
-def effective_count(counts: Floats) -> float:
-    """Compute Kish's effective number of clusters of unequal sizes: (sum of sizes)² / sum of squared sizes.
-
-    Reference: Kish, Survey Sampling, 1965.
-
-    >>> effective_count(np.array([2.0, 2.0, 0.0])), effective_count(np.array([3.0, 1.0]))
-    (2.0, 1.6)
-    """
-    squares = float((counts**2).sum())
-    return float(counts.sum()) ** 2 / squares if squares else 0.0
-
-
-def _quantile(effective_patients: float) -> float:
+def student_quantile(effective_patients: float) -> float:
+    """Return how many standard errors the interval of an estimate reaches to each side."""
     # Two patients with very unequal numbers of images have less than one degree of freedom: no finite end.
     return float(student.ppf((1 + CONFIDENCE) / 2, max(effective_patients - 1, 1)))
 
@@ -246,10 +235,9 @@ class PatientBootstrap:
         np.add.at(sums, self.cluster, values)
         return sums
 
-    def patients_of(self, rows: NDArray[np.bool_]) -> tuple[int, float]:
-        """Count the patients with images among `rows` [N], and compute their effective number (Kish)."""
-        images = np.bincount(self.cluster[rows], minlength=self.n_patients)
-        return int((images > 0).sum()), effective_count(images.astype(np.float64))
+    def effective_patients(self, rows: NDArray[np.bool_]) -> float:
+        """Return the effective number of patients (Kish) of the images among `rows` [N]."""
+        return effective_number(self.cluster[rows].tolist())
 
 
 def clustered_means(values: Floats, bootstrap: PatientBootstrap) -> tuple[Floats, Floats, Floats, Floats]:
@@ -298,7 +286,7 @@ def share_with_interval(
     hits, images = bootstrap.sums((shares * rows)[:, None]), bootstrap.sums(rows[:, None].astype(np.float64))
     blocks = [(weights @ hits, weights @ images) for weights in bootstrap.patient_weights()]
     draws = np.concatenate([ratio_or_nan(*block)[:, 0] for block in blocks])
-    return resampled_share(float(shares[rows].mean()), draws, *bootstrap.patients_of(rows))
+    return resampled_share(float(shares[rows].mean()), draws, bootstrap.effective_patients(rows))
 
 
 def _means_and_errors(weights: Floats, sums: Floats, images: Floats) -> tuple[Floats, Floats]:

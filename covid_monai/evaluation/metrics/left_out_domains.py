@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logit
 
+from covid_monai.core.effective_number import effective_number
 from covid_monai.evaluation.metrics.classification_metrics import by_score, ranked, weighted_auroc
 from covid_monai.evaluation.metrics.intervals import PatientBootstrap
 from covid_monai.evaluation.metrics.prediction_table import Floats
@@ -49,7 +50,7 @@ def score_arm(arm: Arm, *, weights: Mapping[str, float] = WEIGHTS) -> dict[str, 
                 "auroc": float(domain.areas.mean()),
                 "of_seeds": domain.areas.tolist(),
                 "images": len(domain.is_case),
-                "effective_patients": domain.effective_patients(PatientBootstrap(domain.patients)),
+                "effective_patients": domain.effective_patients(),
             }
             for name, domain in domains.items()
         },
@@ -140,9 +141,9 @@ class _Domain:
         """Return the logits of areas, limited to those that differ from 0 and 1."""
         return np.asarray(logit(np.clip(areas, self._least, 1 - self._least)))
 
-    def effective_patients(self, bootstrap: PatientBootstrap) -> float:
+    def effective_patients(self) -> float:
         """Return Kish's effective number of patients of the smaller class."""
-        return min(bootstrap.patients_of(rows)[1] for rows in (self.is_case, ~self.is_case))
+        return min(effective_number(self.patients[rows].tolist()) for rows in (self.is_case, ~self.is_case))
 
 
 class _Pair:
@@ -160,7 +161,7 @@ class _Pair:
             [domain.measure(weights) for domain in (first, second)] for weights in bootstrap.image_weights()
         ]
         self._draws = [np.concatenate(areas) for areas in zip(*blocks, strict=True)]
-        self._effective = first.effective_patients(bootstrap)
+        self._effective = first.effective_patients()
 
     def difference(self, scale: Callable[[Floats], Floats]) -> tuple[float, list[Component]]:
         """Return second minus first on a scale, and its causes of uncertainty; none if one is not known."""

@@ -262,7 +262,7 @@ def test_predictive_values_have_the_cluster_robust_error_of_statsmodels(process)
         expected = model.fit(cov_type="cluster", cov_kwds={"groups": groups})
         found = share_with_interval(labels == value, resamples, among=among)
         assert found.value == pytest.approx(expit(expected.params[0]))
-        effective = resamples.patients_of(among)[1]
+        effective = resamples.effective_patients(among)
         reach = (logit(found.high) - logit(found.low)) / 2 / student.ppf(0.975, effective - 1)
         assert reach == pytest.approx(expected.bse[0], rel=0.12)
 
@@ -298,6 +298,16 @@ def test_perfect_result_is_not_given_as_certain():
     assert metrics <= {*HEADLINE_METRICS, *MORE_HEADLINE_METRICS, *CLASS_METRICS}  # the names of the metrics
     assert values["per_class"]["yes"]["ppv"] == sensitivity
     assert values["kappa"]["low"] == pytest.approx(2 * binomtest(32, 32).proportion_ci(0.95).low - 1)
+
+
+def test_a_perfect_result_of_mostly_one_patient_is_hardly_more_than_that_patient():
+    labels = np.array([0] * 60 + [1] * 220)
+    patients = np.r_[np.arange(60), np.full(133, 100), 101 + np.arange(87)]
+    values = metrics_with_intervals(labels, labels, np.eye(2)[labels], patients, ("no", "yes"))
+    effective = 220**2 / (133**2 + 87)
+    # Clopper and Pearson's lower end where all of n are right is 0.025 to the power of 1 / n.
+    for metric in (values["per_class"]["yes"]["sensitivity"], values["auroc"], values["balanced_accuracy"]):
+        assert metric["low"] == pytest.approx(0.025 ** (1 / effective))
 
 
 def test_one_patient_gives_no_interval():
