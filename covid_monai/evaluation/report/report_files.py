@@ -17,7 +17,7 @@ from covid_monai.evaluation.metrics.prediction_table import PredictionTable, rea
 from covid_monai.evaluation.report.report_metrics import choose_on_validation, compute_report_metrics
 from covid_monai.evaluation.report.report_page import render_page
 from covid_monai.evaluation.report.report_sentences import report_sentences
-from covid_monai.evaluation.report.reporting_checklist import fill_checklist
+from covid_monai.evaluation.report.reporting_checklist import fill_checklists
 
 # Pictures of the gallery are for the page only; metrics.json holds numbers and names.
 _PICTURES = ("picture", "heatmap")
@@ -89,7 +89,7 @@ def write_report(
         "run": {key: value for key, value in provenance.items() if key not in ("model", *_OF_DATA)},
         "notice": RESEARCH_USE,
     }
-    report = _json_ready(report | {"reporting_checklist": fill_checklist(report, predictions)})
+    report = _json_ready(report | fill_checklists(report, predictions))
     write_text_atomically(Path(output_dir) / "report.html", render_page(report, test, decisions))
     figures = _without_pictures(report)
     text = json.dumps(figures, indent=2, allow_nan=False, ensure_ascii=False)

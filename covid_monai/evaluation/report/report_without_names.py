@@ -12,7 +12,7 @@ from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 from covid_monai.evaluation.report.report_files import describe_data
 from covid_monai.evaluation.report.report_page import render_page
 from covid_monai.evaluation.report.report_sentences import report_sentences
-from covid_monai.evaluation.report.reporting_checklist import fill_checklist
+from covid_monai.evaluation.report.reporting_checklist import fill_checklists
 
 # All other words of these columns are free text, and text can hold a name.
 _KNOWN = {"view": ("", "AP", "PA", "AP Supine", "L"), "sex": ("", "F", "M", "O"), "source": ("",)}
@@ -52,7 +52,7 @@ def remove_names(metrics: Mapping[str, Any], predictions: PredictionTable) -> tu
         "confounding": confounding and {key: confounding[key] for key in ("verdict", "shortcut")},
         "run": {},
     }
-    report["reporting_checklist"] = fill_checklist(report, rows)
+    report |= fill_checklists(report, rows)
     return report, render_page(report, test, decide(test.probabilities, point))
 
 

@@ -1,6 +1,6 @@
-"""The CLAIM 2024 and TRIPOD+AI items of a test, as far as the run itself can answer them.
+"""The sheets of CLAIM 2024, TRIPOD+AI and PROBAST+AI, as far as the run itself can fill them in.
 
-The items, their answers and the references stand in `reporting_checklist.yaml`.
+The items, their answers and the references stand in `reporting_checklist.yaml` and `risk_of_bias.yaml`.
 """
 
 import platform
@@ -20,29 +20,29 @@ from covid_monai.evaluation.report.templates import render_text
 _PACKAGES = ("covid-monai", "monai", "torch", "numpy", "scikit-learn", "statsmodels", "scikit-image")
 
 
-def fill_checklist(report: Mapping[str, Any], predictions: PredictionTable) -> list[dict[str, str | None]]:
+def fill_checklists(report: Mapping[str, Any], predictions: PredictionTable) -> dict[str, Any]:
     """Answer every item that the run can answer.
 
     Args:
-        report: Keys that `write_report` has gathered so far, without this checklist.
+        report: Keys that `write_report` has gathered so far, without these sheets.
         predictions: All rows of `predictions.csv`.
 
     Returns:
-        One mapping per item: `section`, `claim` and `tripod` (item numbers or None), `item`, `answer` (None:
-        blank).
+        `reporting_checklist`: one mapping per item of `section`, `claim` and `tripod` (item numbers or None),
+        `item`, `answer` (None: blank). `risk_of_bias`: one per question of `domain`, `part` ("development",
+        "evaluation" or "both"), `question`, `facts` (None: the run knows none).
     """
-    text = resources.files(__package__).joinpath("reporting_checklist.yaml").read_text("utf-8")
     values = {**report, **checklist_facts(report, predictions)}
-    return [
-        {
-            "section": entry["section"],
-            "claim": entry.get("claim"),
-            "tripod": entry.get("tripod"),
-            "item": entry["item"],
-            "answer": render_text(entry.get("answer", ""), **values) or None,
-        }
-        for entry in yaml.safe_load(text)
-    ]
+    blank = {"claim": None, "tripod": None}
+    return {
+        "reporting_checklist": [blank | item for item in _filled("reporting_checklist", "answer", values)],
+        "risk_of_bias": _filled("risk_of_bias", "facts", values),
+    }
+
+
+def _filled(name: str, key: str, values: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    text = resources.files(__package__).joinpath(f"{name}.yaml").read_text("utf-8")
+    return [{**item, key: render_text(item.get(key, ""), **values) or None} for item in yaml.safe_load(text)]
 
 
 def checklist_facts(report: Mapping[str, Any], rows: PredictionTable) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The sheet holds every item of both guidelines, and answers only what the run knows."""
+"""The sheets hold every item and domain of the guidelines, and fill in only what the run knows."""
 
 import re
 
@@ -23,10 +23,9 @@ def rows(*, patient="{split}{i}", **facts):
             yield {"image": f"{split}{i}.png", "split": split, **label, **facts}
 
 
-def sheet_of(folder, predictions, **provenance):
+def report_of(folder, predictions, **provenance):
     write_predictions(folder / "predictions.csv", predictions, ("no", "yes"))
-    report = write_report(folder / "predictions.csv", folder, operating_point=None, provenance=provenance)
-    return report["reporting_checklist"]
+    return write_report(folder / "predictions.csv", folder, operating_point=None, provenance=provenance)
 
 
 def answer(sheet, claim):
@@ -34,11 +33,15 @@ def answer(sheet, claim):
 
 
 @pytest.fixture(scope="module")
-def sheet(tmp_path_factory):
+def report(tmp_path_factory):
     facts = {"source": "a", "sex": "F", "age": 40.0, "view": "PA"}
-    return sheet_of(
-        tmp_path_factory.mktemp("sheet"), rows(**facts), datalist="x/list.json", datalist_digest="d1"
-    )
+    provenance = {"datalist": "x/list.json", "datalist_digest": "d1", "images_not_counted": 2}
+    return report_of(tmp_path_factory.mktemp("sheet"), rows(**facts), **provenance)
+
+
+@pytest.fixture
+def sheet(report):
+    return report["reporting_checklist"]
 
 
 def test_every_item_of_both_guidelines_is_there(sheet):
@@ -66,7 +69,9 @@ def test_what_the_run_knows_is_filled(sheet):
 
 
 def test_shared_patients_and_missing_facts_are_told(tmp_path):
-    sheet = sheet_of(tmp_path, rows(patient="p{i}"))
+    report = report_of(tmp_path, rows(patient="p{i}"))
+    sheet = report["reporting_checklist"]
+    assert facts_beside(report, "leakage") == "12 patients in test and validation"
     assert answer(sheet, "20") == "Not disjoint: 12 patients are in test and validation"
     assert answer(sheet, "12").startswith("Not recorded, of 24 images: source 24, view 24, sex 24, age 24")
     assert answer(sheet, "7") is None
@@ -74,11 +79,33 @@ def test_shared_patients_and_missing_facts_are_told(tmp_path):
     assert answer(sheet, "36") is None
 
 
+def facts_beside(report, word):
+    (facts,) = (row["facts"] for row in report["risk_of_bias"] if word in row["question"])
+    return facts
+
+
+def test_probast_has_its_domains_and_facts_but_no_judgement(report):
+    asked = {(row["domain"], row["part"]) for row in report["risk_of_bias"]}
+    domains = ("Participants and data sources", "Predictors", "Outcome", "Analysis")
+    assert asked >= {(domain, "both") for domain in domains}
+    assert asked >= {("Analysis", "development"), ("Analysis", "evaluation")}
+    assert facts_beside(report, "included and excluded") == "2 listed images could not be read"
+    assert facts_beside(report, "leakage") == "No patient is in both test and validation"
+    # The split is the one above: labels alternate over twelve patients.
+    assert facts_beside(report, "enough participants with each outcome?") == (
+        "Patients of the test split: no 6, yes 6"
+    )
+    for word in ("reference standard", "knowledge of the outcome", "time between"):
+        assert facts_beside(report, word) is None
+    assert all(row.keys() == {"domain", "part", "question", "facts"} for row in report["risk_of_bias"])
+
+
 def test_answers_use_every_fact_and_nothing_that_does_not_exist(tmp_path):
-    path = reporting_checklist.resources.files("covid_monai.evaluation.report") / "reporting_checklist.yaml"
-    templates = [entry["answer"] for entry in yaml.safe_load(path.read_text()) if "answer" in entry]
+    folder = reporting_checklist.resources.files("covid_monai.evaluation.report")
+    entries = yaml.safe_load((folder / "reporting_checklist.yaml").read_text())
+    questions = yaml.safe_load((folder / "risk_of_bias.yaml").read_text())
+    templates = [e.get("answer", "") for e in entries] + [q.get("facts", "") for q in questions]
     used = set().union(*(find_undeclared_variables(ENVIRONMENT.parse(text)) for text in templates))
-    write_predictions(tmp_path / "predictions.csv", rows(), ("no", "yes"))
-    report = write_report(tmp_path / "predictions.csv", tmp_path, operating_point=None, provenance={})
+    report = report_of(tmp_path, rows())
     facts = set(checklist_facts(report, read_predictions(tmp_path / "predictions.csv")))
-    assert facts <= used <= facts | set(report) - {"reporting_checklist"}
+    assert facts <= used <= facts | set(report) - {"reporting_checklist", "risk_of_bias"}
