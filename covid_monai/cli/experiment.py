@@ -6,13 +6,20 @@ from typing import Annotated, Any
 import typer
 
 from covid_monai.bundle.shipped import shipped_bundle
-from covid_monai.cli.options import JsonOption, argument, option, print_json, reserve_stdout
+from covid_monai.cli.options import JsonOption, argument, complete_words, option, print_json, reserve_stdout
 from covid_monai.core.errors import unknown_choice
 
 
 def complete_setting(incomplete: str) -> list[str]:
     """Complete the name of a setting of train.yaml."""
     return [f"{name}=" for name in _setting_names(_train_config()) if name.startswith(incomplete)]
+
+
+def complete_protocol(incomplete: str) -> list[str]:
+    """Complete the name of a protocol."""
+    from covid_monai.experiments.study import PROTOCOLS
+
+    return complete_words(*PROTOCOLS)(incomplete)
 
 
 def experiment(
@@ -22,6 +29,8 @@ def experiment(
     settings: Annotated[
         list[str] | None, option("experiment.settings", "--set", autocompletion=complete_setting)
     ] = None,
+    protocol: Annotated[str | None, option("experiment.protocol", autocompletion=complete_protocol)] = None,
+    variant: Annotated[str | None, option("experiment.variant")] = None,
     seed: Annotated[int, option("experiment.seed")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,7 +47,7 @@ def experiment(
     given = _parse_settings(settings or [], _setting_names(train_config))
     with reserve_stdout(as_json):
         result = run_study(
-            read_study(study),
+            read_study(study, protocol=protocol, variant=variant),
             data_dir=data,
             output=output,
             train_config=train_config,

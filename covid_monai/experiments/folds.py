@@ -1,4 +1,4 @@
-"""Folds of a cross-validation by patient and duplicate group, with scikit-learn's splitters."""
+"""Folds of a cross-validation, with scikit-learn's splitters; by patient and duplicate group, but for one."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -37,13 +37,17 @@ def make_folds(items: Sequence[Item], *, protocol: str, folds: int, seed: int) -
     """Yield the name of each fold, with its images of `training`, `validation` and `test`.
 
     Patients and groups of duplicates are never divided. Validation is drawn from the images outside the test.
+    `folds_by_image` alone divides them: there each image is a patient of its own, so that the result shows
+    how much of a published one is due to that.
     In `leave_one_source_out`, images whose patient or copy is in the source left out are in no split.
 
     Raises:
         ValueError: A class has too few patients, there is only one source, or a source cannot name a folder.
     """
+    if protocol == "folds_by_image":
+        items = [{**item, "patient": item["image"], "group": None} for item in items]
     labels, clusters = np.array([item["label"] for item in items]), connected_groups(items)
-    if protocol == "folds":
+    if protocol in ("folds", "folds_by_image"):
         fewest = _fewest_patients(labels, clusters)
         if fewest < folds:
             found = f"{folds} folds need as many patients in each class, but one class has {fewest}."

@@ -18,11 +18,14 @@ from covid_monai.evaluation.metrics.prediction_table import PredictionTable, rea
 _ALWAYS = ("auroc", "balanced_accuracy", "accuracy")  # metrics in every table
 
 
-def compute_pooled_metrics(runs: Sequence[Path], subsets: Mapping[str, str] | None = None) -> dict[str, Any]:
+def compute_pooled_metrics(
+    runs: Sequence[Path], patients: Mapping[str, str], subsets: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Compute the metrics of all folds' test images together, each decided by the thresholds of its own fold.
 
-    `runs` are the folders of the folds, with `evaluation/predictions.csv`. `subsets` has a pattern of image
-    paths for each name: images to report on their own, too.
+    `runs` are the folders of the folds, with `evaluation/predictions.csv`. `patients` has the patient of each
+    image, for the intervals. `subsets` has a pattern of image paths for each name: images to report on their
+    own, too.
 
     Returns:
         The result of `metrics_with_intervals`, and `subsets`: `n`, `patients` and `accuracy` with its
@@ -32,6 +35,7 @@ def compute_pooled_metrics(runs: Sequence[Path], subsets: Mapping[str, str] | No
         ValueError: No image matches a pattern.
     """
     images, decisions = _read_predictions(runs)
+    images = replace(images, patients=np.array([patients[image] for image in images.images]))
     found = {}
     for name, pattern in (subsets or {}).items():
         rows = np.array([fnmatch(image, pattern) for image in images.images])
@@ -44,15 +48,21 @@ def compute_pooled_metrics(runs: Sequence[Path], subsets: Mapping[str, str] | No
     return {**_metrics(images, decisions), "subsets": found}
 
 
-def join_test_rows(runs: Sequence[Path], path: Path) -> None:
-    """Write the test rows of all folds into one predictions.csv, which `covid-monai compare` reads."""
+def join_test_rows(runs: Sequence[Path], path: Path, patients: Mapping[str, str]) -> None:
+    """Write the test rows of all folds into one predictions.csv, which `covid-monai compare` reads.
+
+    The patients of the rows are those of `patients`, by image.
+    """
     header: list[str] = []
     rows: list[list[str]] = []
     for run in runs:
         table = run / "evaluation" / "predictions.csv"
         with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             (_, header), *lines = read_rows(file, path=table)
-        rows += (cells for _, cells in lines if cells[header.index("split")] == "test")
+        image, patient = header.index("image"), header.index("patient")
+        for _, cells in lines:
+            if cells[header.index("split")] == "test":
+                rows.append([*cells[:patient], patients[cells[image]], *cells[patient + 1 :]])
     write_table(path, header, rows)
 
 

@@ -14,7 +14,15 @@ from covid_monai.core.errors import check_choice, unknown_choice
 from covid_monai.datasets.datalist import Item
 from covid_monai.datasets.split import VALIDATION_ORDERS
 
-PROTOCOLS = ("official_test", "folds", "leave_one_patient_out", "leave_one_source_out")
+# Each with the sentence about it in the result.
+PROTOCOLS = {
+    "official_test": "the test images are those that the collection names",
+    "folds": "folds by patient and duplicate group: every image is tested once",
+    "folds_by_image": "folds by image, which leak on purpose: other images of a patient, and copies of an "
+    "image, are in training and test, as in many publications; no such figure holds for a new patient",
+    "leave_one_patient_out": "each patient, with all copies, is left out once",
+    "leave_one_source_out": "each collection is left out once",
+}
 _RULE_KEYS = {"source", "class", "view", "image", "as", "at_most"}
 
 
@@ -28,7 +36,7 @@ class Study:
     protocol: str  # one of PROTOCOLS
     take: tuple[Mapping[str, Any], ...] = ()  # rules, see `select_images`; empty takes every image
     classes: tuple[str, ...] = ()  # in the order of their labels; empty takes those of the rules
-    folds: int = 5  # of the protocol `folds`
+    folds: int = 5  # of the protocols `folds` and `folds_by_image`
     validation_order: str = "random"  # of the protocol `official_test`, see `split_by_patient`
     # Settings of train.yaml for each name, such as two networks; each variant is run.
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"default": {}})
@@ -38,12 +46,13 @@ class Study:
     differs: tuple[str, ...] = ()  # sentences that say what differs from the published experiment
 
 
-def read_study(path: str | Path) -> Study:
-    """Read and check an experiment.
+def read_study(path: str | Path, *, protocol: str | None = None, variant: str | None = None) -> Study:
+    """Read and check an experiment; with another protocol, and with one variant alone, where they are given.
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file has no `study`, or `study` has a key or value that `Study` does not have.
+        ValueError: The file has no `study`, or `study` has a key or value that `Study` does not have, or not
+            this variant.
     """
     path = Path(path)
     if not path.is_file():
@@ -59,8 +68,13 @@ def read_study(path: str | Path) -> Study:
             f"{path}: `study` has the unknown keys {sorted(unknown)} and lacks {sorted(missing)}. "
             f"Its keys are {', '.join(sorted(known))}."
         )
+    content |= {"protocol": protocol or content["protocol"]}
     if content["protocol"] not in PROTOCOLS:
         raise ValueError(f"{path}: {unknown_choice('protocol', content['protocol'], PROTOCOLS)}")
+    if variant is not None:
+        variants = content.get("variants", {})
+        check_choice("variant", variant, variants)
+        content |= {"variants": {variant: variants[variant]}}
     check_choice("validation order", content.get("validation_order", "random"), VALIDATION_ORDERS)
     for rule in content.get("take", ()):
         if not set(rule) <= _RULE_KEYS:

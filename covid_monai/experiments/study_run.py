@@ -14,7 +14,7 @@ from covid_monai.datasets.datalist import SPLITS, Datalist, Item, read_datalist,
 from covid_monai.datasets.prepare import prepare
 from covid_monai.experiments.folds import join_patients, make_folds
 from covid_monai.experiments.pooled_results import compute_pooled_metrics, join_test_rows
-from covid_monai.experiments.study import Study, select_images
+from covid_monai.experiments.study import PROTOCOLS, Study, select_images
 
 logger = logging.getLogger("covid_monai.experiments")
 
@@ -49,23 +49,29 @@ def run_study(
         everything = prepare(
             sources, output=path, seed=seed, validation_order=study.validation_order, label_conflicts="keep"
         )
-    folds = _write_folds(study, everything, output / "folds", seed=seed)
+    items, class_names = _select_items(study, everything)
+    folds = _write_folds(study, everything, items, class_names, output / "folds", seed=seed)
+    # `folds_by_image` hides the patients from the folds; the intervals need them.
+    patients = {str(everything.root / item["image"]): item["patient"] for item in items}
     variants = {}
     for name, overrides in study.variants.items():
         # The bundle of train.yaml, from whatever folder the command is run.
         root = Path(train_config).absolute().parents[1]
         configs, own = [train_config, study.path], {"bundle_root": root, **(settings or {}), "seed": seed}
         runs = _run_folds(folds, output / name, configs, overrides, own)
-        join_test_rows(runs, output / name / "predictions.csv")
-        variants[name] = compute_pooled_metrics(runs, study.subsets)
-    keys = ("title", "protocol", "published", "differs")
-    result = {key: getattr(study, key) for key in keys} | {"datalist": str(output), "variants": variants}
+        join_test_rows(runs, output / name / "predictions.csv", patients)
+        variants[name] = compute_pooled_metrics(runs, patients, study.subsets)
+    result = {key: getattr(study, key) for key in ("title", "protocol", "published")} | {
+        "differs": (PROTOCOLS[study.protocol], *study.differs),
+        "datalist": str(output),
+        "variants": variants,
+    }
     write_text_atomically(output / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
     return result
 
 
-def _write_folds(study: Study, datalist: Datalist, folder: Path, *, seed: int) -> dict[str, Path]:
-    """Write the datalist of each fold and return its path by the fold's name."""
+def _select_items(study: Study, datalist: Datalist) -> tuple[list[Item], Sequence[str]]:
+    """Return the images of the study with their patients and labels, and the names of the classes."""
     named = [
         {**item, "class": datalist.class_names[item["label"]], "split": split}
         for split in SPLITS
@@ -78,19 +84,42 @@ def _write_folds(study: Study, datalist: Datalist, folder: Path, *, seed: int) -
         for image in images
         if image["class"] in class_names
     ]
+    return items, class_names
+
+
+def _write_folds(
+    study: Study,
+    datalist: Datalist,
+    items: Sequence[Item],
+    class_names: Sequence[str],
+    folder: Path,
+    *,
+    seed: int,
+) -> dict[str, Path]:
+    """Write the datalist of each fold and return its path by the fold's name.
+
+    Raises:
+        ValueError: The folder has other images in a fold, such as those of another protocol or seed.
+    """
     if study.protocol == "official_test":
         folds = [("test", {split: [item for item in items if item["split"] == split] for split in SPLITS})]
     else:
         folds = list(make_folds(items, protocol=study.protocol, folds=study.folds, seed=seed))
     for name, fold in folds:
-        write_datalist(
-            folder / f"{name}.json",
+        path = folder / f"{name}.json"
+        new = write_datalist(
+            path.with_suffix(".new"),
             class_names=class_names,
             splits={split: [_without_study_keys(item) for item in part] for split, part in fold.items()},
             root=datalist.root,
             sources=datalist.sources,
             description=f"{study.title}; fold {name}",
         )
+        if path.is_file() and read_datalist(path).digest != new.digest:
+            new.path.unlink()
+            other = "has other images, as of another protocol or seed"
+            raise ValueError(f"{path} {other}. Give another --output, or delete {folder.parent}.")
+        new.path.replace(path)
     return {name: folder / f"{name}.json" for name, _ in folds}
 
 

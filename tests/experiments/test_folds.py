@@ -5,6 +5,7 @@ import pytest
 from experiment_helpers import image
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedKFold
 
 from covid_monai.datasets.grouping import connected_groups
 from covid_monai.experiments.folds import make_folds
@@ -56,6 +57,26 @@ def test_no_fold_divides_a_cluster_and_every_image_is_tested_once(images, protoc
     except ValueError:
         return  # too few patients or sources; that is said below
     assert sorted(tested) == sorted(clusters)
+
+
+def test_folds_by_image_are_those_of_a_split_that_knows_no_patient():
+    """Ten images of each patient: scikit-learn's plain splitter divides nearly all patients, too."""
+    images = [image(i, label=i // 60, patient=str(i // 10), group=str(i // 10)) for i in range(120)]
+    labels = np.array([each["label"] for each in images])
+    folds = dict(make_folds(images, protocol="folds_by_image", folds=5, seed=0))
+    plain = StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)
+    patients = np.array([each["patient"] for each in images])
+    leaks = [len({*patients[rest]} & {*patients[test]}) / len({*patients[test]}) for rest, test in plain]
+    tested: list[str] = []
+    for fold, leak in zip(folds.values(), leaks, strict=True):
+        rows = {split: [int(each["image"][-7:-4]) for each in part] for split, part in fold.items()}
+        assert sorted(sum(rows.values(), [])) == [*range(120)]
+        assert np.bincount(labels[rows["test"]]).tolist() == [12, 12]
+        tested_patients = {*patients[rows["test"]]}
+        assert leak == 1
+        assert tested_patients <= {*patients[rows["training"] + rows["validation"]]}
+        tested += rows["test"]
+    assert sorted(tested) == [*range(120)]
 
 
 @pytest.mark.parametrize("source", ["../../x", "/tmp/x", "..", "a\\b", "a\0b", "x" * 101])

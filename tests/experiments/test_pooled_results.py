@@ -36,7 +36,7 @@ def folds(tmp_path, monkeypatch):
             rows.append(
                 {
                     **{"image": f"{fold}/{number}.png", "split": "test" if number < 40 else "validation"},
-                    **{"patient": f"{fold} {number // 2}", "label": int(rng.random() < covid)},
+                    **{"patient": PATIENTS[f"{fold}/{number}.png"], "label": int(rng.random() < covid)},
                     "probabilities": [1 - covid, covid],
                 }
             )
@@ -44,12 +44,15 @@ def folds(tmp_path, monkeypatch):
     return [tmp_path / "00", tmp_path / "01"]
 
 
+PATIENTS = {f"{fold}/{number}.png": f"{fold} {number // 2}" for fold in ("00", "01") for number in range(60)}
+
+
 def rows_of(folds):
     return [read_predictions(fold / "evaluation" / "predictions.csv").split("test") for fold in folds]
 
 
 def test_without_thresholds_the_most_probable_class_is_decided(folds):
-    result = compute_pooled_metrics(folds)
+    result = compute_pooled_metrics(folds, PATIENTS)
     labels = np.concatenate([rows.labels for rows in rows_of(folds)])
     likeliest = np.concatenate([rows.probabilities.argmax(axis=1) for rows in rows_of(folds)])
     assert result["n"] == 80
@@ -64,13 +67,13 @@ def test_each_fold_is_decided_by_its_own_thresholds(folds, monkeypatch):
     first, second = rows_of(folds)
     decided = np.concatenate([first.probabilities.argmax(axis=1), np.ones(40, int)])
     labels = np.concatenate([first.labels, second.labels])
-    assert compute_pooled_metrics(folds)["accuracy"]["value"] == pytest.approx(
+    assert compute_pooled_metrics(folds, PATIENTS)["accuracy"]["value"] == pytest.approx(
         accuracy_score(labels, decided)
     )
 
 
 def test_a_subset_is_counted_alone_and_an_empty_one_is_named(folds):
-    result = compute_pooled_metrics(folds, {"first": "00/*", "one": "*/1.png"})
+    result = compute_pooled_metrics(folds, PATIENTS, {"first": "00/*", "one": "*/1.png"})
     rows = rows_of(folds)[0]
     found = result["subsets"]["first"]
     assert (found["n"], found["patients"], result["subsets"]["one"]["n"]) == (40, 20, 2)
@@ -78,16 +81,23 @@ def test_a_subset_is_counted_alone_and_an_empty_one_is_named(folds):
         accuracy_score(rows.labels, rows.probabilities.argmax(axis=1))
     )
     with pytest.raises(ValueError, match=r"'none' is empty: no test image matches x\*\. Change"):
-        compute_pooled_metrics(folds, {"none": "x*"})
+        compute_pooled_metrics(folds, PATIENTS, {"none": "x*"})
 
 
 def test_joined_rows_are_the_test_rows_of_all_folds_in_order(folds, tmp_path):
-    join_test_rows(folds, tmp_path / "out" / "predictions.csv")
+    join_test_rows(folds, tmp_path / "out" / "predictions.csv", PATIENTS)
     joined = read_predictions(tmp_path / "out" / "predictions.csv")
     assert joined.images.tolist() == [name for rows in rows_of(folds) for name in rows.images]
     assert np.array_equal(joined.probabilities, np.concatenate([r.probabilities for r in rows_of(folds)]))
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         assert {row["split"] for row in csv.DictReader(file)} == {"test"}
+
+
+def test_patients_that_a_split_by_image_has_hidden_are_those_of_the_intervals(folds, tmp_path):
+    owners = {name: patient.split()[0] for name, patient in PATIENTS.items()}  # one patient in each fold
+    assert compute_pooled_metrics(folds, owners)["bootstrap"]["patients"] == 2
+    join_test_rows(folds, tmp_path / "out.csv", owners)
+    assert {*read_predictions(tmp_path / "out.csv").patients} == {"00", "01"}
 
 
 def metric(value, low=None, high=None):

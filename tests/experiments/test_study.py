@@ -49,6 +49,17 @@ def test_every_study_of_the_repository_reads_and_names_known_sources(path):
     assert study.published["where"]
 
 
+def test_another_protocol_and_one_variant_are_taken_and_unknown_ones_named():
+    path = ROOT / "configs" / "experiments" / "d.yaml"
+    study = read_study(path, protocol="folds_by_image", variant="resnet18")
+    assert (study.protocol, [*study.variants]) == ("folds_by_image", ["resnet18"])
+    assert study.variants["resnet18"] == read_study(path).variants["resnet18"]
+    with pytest.raises(ValueError, match="Did you mean 'folds_by_image'"):
+        read_study(path, protocol="fold_by_image")
+    with pytest.raises(ValueError, match="Unknown variant 'resnet'. Did you mean 'resnet18'"):
+        read_study(path, variant="resnet")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

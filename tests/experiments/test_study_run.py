@@ -49,13 +49,15 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
     assert result["variants"]["default"]["auroc"]["value"] == pytest.approx(
         roc_auc_score(pooled.labels, pooled.probabilities[:, 1])
     )
+    patients = dict(zip(pooled.images, pooled.patients, strict=True))
+    assert sorted(patients.values()) == sorted(item["patient"] for fold in folds for item in fold["test"])
     odd = result["variants"]["default"]["subsets"]["odd ones"]
     assert (
         odd["n"] == sum(name.endswith(("1.png", "3.png", "5.png", "7.png", "9.png")) for name in tested) > 0
     )
     assert 0 <= odd["accuracy"]["low"] <= odd["accuracy"]["value"] <= odd["accuracy"]["high"] <= 1
     with pytest.raises(ValueError, match="no test image matches nothing"):
-        compute_pooled_metrics(sorted((tmp_path / "out" / "default").glob("0?")), {"none": "nothing"})
+        compute_pooled_metrics(sorted((tmp_path / "out" / "default").glob("0?")), patients, {"none": "nothing"})
     assert "| accuracy | 0.9 | " in (tmp_path / "out" / "table.md").read_text()
     weights = sorted((tmp_path / "out").rglob("model.pt"))
     times = [path.stat().st_mtime_ns for path in weights]
@@ -64,3 +66,12 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
     assert json.loads(again.stdout) == result
     assert [path.stat().st_mtime_ns for path in weights] == times
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
+    leaking = runner.invoke(app, [*command, "--protocol", "folds_by_image"])
+    assert "has other images, as of another protocol" in str(leaking.exception)
+    command[-1] += " by image"
+    leaking = runner.invoke(app, [*command, "--protocol", "folds_by_image", "--json"])
+    assert leaking.exit_code == 0, leaking.output
+    assert "leak on purpose" in json.loads(leaking.stdout)["differs"][0]
+    assert json.loads(leaking.stdout)["variants"]["default"]["bootstrap"] == (
+        result["variants"]["default"]["bootstrap"]
+    )
