@@ -1,5 +1,7 @@
 """Folds never divide a patient or a group of duplicates, and test every image once."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 from experiment_helpers import image
@@ -70,7 +72,7 @@ def test_folds_by_image_are_those_of_a_split_that_knows_no_patient():
     tested: list[str] = []
     for fold, leak in zip(folds.values(), leaks, strict=True):
         rows = {split: [int(each["image"][-7:-4]) for each in part] for split, part in fold.items()}
-        assert sorted(sum(rows.values(), [])) == [*range(120)]
+        assert sorted(chain(*rows.values())) == [*range(120)]
         assert np.bincount(labels[rows["test"]]).tolist() == [12, 12]
         tested_patients = {*patients[rows["test"]]}
         assert leak == 1

@@ -56,7 +56,7 @@ def test_another_protocol_and_one_variant_are_taken_and_unknown_ones_named():
     assert study.variants["resnet18"] == read_study(path).variants["resnet18"]
     with pytest.raises(ValueError, match="Did you mean 'folds_by_image'"):
         read_study(path, protocol="fold_by_image")
-    with pytest.raises(ValueError, match="Unknown variant 'resnet'. Did you mean 'resnet18'"):
+    with pytest.raises(ValueError, match=r"Unknown variant 'resnet'\. Did you mean 'resnet18'"):
         read_study(path, variant="resnet")
 
 

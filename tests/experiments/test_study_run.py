@@ -56,8 +56,9 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
         odd["n"] == sum(name.endswith(("1.png", "3.png", "5.png", "7.png", "9.png")) for name in tested) > 0
     )
     assert 0 <= odd["accuracy"]["low"] <= odd["accuracy"]["value"] <= odd["accuracy"]["high"] <= 1
+    runs = sorted((tmp_path / "out" / "default").glob("0?"))
     with pytest.raises(ValueError, match="no test image matches nothing"):
-        compute_pooled_metrics(sorted((tmp_path / "out" / "default").glob("0?")), patients, {"none": "nothing"})
+        compute_pooled_metrics(runs, patients, {"none": "nothing"})
     assert "| accuracy | 0.9 | " in (tmp_path / "out" / "table.md").read_text()
     weights = sorted((tmp_path / "out").rglob("model.pt"))
     times = [path.stat().st_mtime_ns for path in weights]
@@ -72,6 +73,7 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
     leaking = runner.invoke(app, [*command, "--protocol", "folds_by_image", "--json"])
     assert leaking.exit_code == 0, leaking.output
     assert "leak on purpose" in json.loads(leaking.stdout)["differs"][0]
-    assert json.loads(leaking.stdout)["variants"]["default"]["bootstrap"] == (
-        result["variants"]["default"]["bootstrap"]
+    assert (
+        json.loads(leaking.stdout)["variants"]["default"]["bootstrap"]
+        == (result["variants"]["default"]["bootstrap"])
     )
