@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
+from covid_monai.evaluation.metrics.calibration_metrics import ece_by_chance
 from covid_monai.evaluation.metrics.classification_metrics import (
     CLASS_METRICS,
     HEADLINE_METRICS,
@@ -51,11 +52,12 @@ def metrics_with_intervals(
     `compute_metrics` and `PatientBootstrap` explain the arguments.
 
     Returns:
-        Keys of `compute_metrics`, each metric as `{"value", "low", "high"}`, and `bootstrap` with the
-        settings, `patients`, and `skipped`: resamples that lack a class and are left out of the metrics that
-        are undefined without it. `low` and `high` are None where the metric is undefined or rests on one
-        patient. Resampling shows no uncertainty of a perfect (or worst) value. There the exact binomial
-        interval for the effective number of patients is used, and `exact` names the metric.
+        Keys of `compute_metrics`, each metric as `{"value", "low", "high"}`; `ece_by_chance` beside each
+        `ece` (see `calibration_metrics`); and `bootstrap` with the settings, `patients`, and `skipped`:
+        resamples that lack a class and are left out of the metrics that are undefined without it. `low` and
+        `high` are None where the metric is undefined or rests on one patient. Resampling shows no uncertainty
+        of a perfect (or worst) value. There the exact binomial interval for the effective number of patients
+        is used, and `exact` names the metric.
         A positive likelihood ratio without false positives is infinite: `value` and `high` are None, `low`
         is not.
     """
@@ -66,12 +68,16 @@ def metrics_with_intervals(
     headline = {m: sample.share(m, None, values[m]) for m in (*HEADLINE_METRICS, "average_precision")}
     headline |= {"kappa": sample.kappa(values["kappa"]), "ece": sample.ece(None, values["ece"])}
     headline |= {m: sample.loss(m, None, values[m]) for m in ("brier", "log_loss")}
+    headline["ece_by_chance"] = ece_by_chance(scores.max(axis=1), bootstrap)
     return {
         **values,
         **{metric: interval.to_json() for metric, interval in headline.items()},
         "per_class": {
             name: {m: interval.to_json() for m, interval in sample.of_class(k, name, of_class).items()}
-            | {"support": of_class["support"]}
+            | {
+                "support": of_class["support"],
+                "ece_by_chance": ece_by_chance(scores[:, k], bootstrap).to_json(),
+            }
             for k, (name, of_class) in enumerate(values["per_class"].items())
         },
         "bootstrap": {

@@ -209,20 +209,24 @@ class PatientBootstrap:
         self.cluster: NDArray[np.int64] = cluster
         self.n_patients = len(names)
         self.resamples = resamples
-        self._seed = seed
+        self.seed = seed
 
     def patient_weights(self) -> Iterator[Floats]:
         """Yield weights [B, P] of the patients in each resample, in blocks of resamples."""
-        generator, n = np.random.default_rng(self._seed), self.n_patients
-        block = max(1, _BLOCK_ELEMENTS // len(self.cluster))
-        for start in range(0, self.resamples, block):
-            size = min(block, self.resamples - start)
+        generator, n = np.random.default_rng(self.seed), self.n_patients
+        for size in self.block_sizes():
             if n == 1:  # one patient alone can only be drawn
                 yield np.ones((size, 1))
                 continue
             drawn = generator.integers(n, size=(size, n - 1)) + n * np.arange(size)[:, None]
             counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
             yield counts.astype(np.float64) * (n / (n - 1))
+
+    def block_sizes(self) -> Iterator[int]:
+        """Yield numbers of resamples that fit into memory at once."""
+        block = max(1, _BLOCK_ELEMENTS // len(self.cluster))
+        for start in range(0, self.resamples, block):
+            yield min(block, self.resamples - start)
 
     def image_weights(self) -> Iterator[Floats]:
         """Yield weights [B, N] of the images, each that of its patient."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_monai.core.effective_number import effective_numbers
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.metrics.bootstrapped_metrics import evaluate_rows
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
@@ -15,7 +16,7 @@ from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 # With 20 patients, the interval of a share reaches about 22 points up and down at best.
 FEWEST_PATIENTS = 20
 FEW_PATIENTS_RULE = (
-    'A group is marked "few patients" if a class that occurs in it has fewer than '
+    'A group is marked "few patients" if a class that occurs in it has an effective number of fewer than '
     f"{FEWEST_PATIENTS} patients, or if only one class occurs. Its metrics say little, and a difference from "
     "other groups says even less."
 )
@@ -69,12 +70,12 @@ def _place(name: str) -> tuple[bool, int, str]:
 def _cell(rows: PredictionTable, operating_point: OperatingPoint, **settings: int) -> dict[str, Any]:
     values = evaluate_rows(rows, operating_point, **settings)
     cases = {name: len(np.unique(rows.patients[rows.labels == k])) for k, name in enumerate(rows.class_names)}
-    present = [n for n in cases.values() if n]
+    effective = effective_numbers(zip(rows.labels.tolist(), rows.patients.tolist(), strict=True))
     return {
         "images": len(rows),
         "patients": values["bootstrap"]["patients"],
         "cases": cases,
-        "thin": len(present) < 2 or min(present) < FEWEST_PATIENTS,
+        "thin": len(effective) < 2 or min(effective.values()) < FEWEST_PATIENTS,
         "auroc": values["auroc"],
         "balanced_accuracy": values["balanced_accuracy"],
         "per_class": {

@@ -72,7 +72,7 @@ def write_report(
         )
     evaluated = compute_report_metrics(test, validation, operating_point=point, calibration=calibration)
     decisions = decide(test.probabilities, point)
-    result, limits = report_sentences(test, validation, evaluated["test"], point, provenance=provenance)
+    result, limits = report_sentences(test, validation, evaluated, point, provenance=provenance)
     report = {
         "verdict": {
             "result": result,

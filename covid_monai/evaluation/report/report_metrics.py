@@ -24,9 +24,10 @@ from covid_monai.evaluation.metrics.calibration_metrics import abstention, relia
 from covid_monai.evaluation.metrics.clinical_utility import decision_curve, predictive_values
 from covid_monai.evaluation.metrics.intervals import PatientBootstrap, share_with_interval
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
+from covid_monai.evaluation.metrics.source_metrics import source_metrics
 from covid_monai.evaluation.metrics.subgroups import subgroup_table
 
-_PROBABILITY_METRICS = ("ece", "brier", "log_loss")
+_PROBABILITY_METRICS = ("ece", "ece_by_chance", "brier", "log_loss")
 
 
 def compute_report_metrics(
@@ -45,12 +46,12 @@ def compute_report_metrics(
         validation: Rows of the validation split, possibly none.
         operating_point: Operating point of the bundle; by default that of `choose_on_validation`.
         calibration: Calibration of the bundle, which the probabilities went through; None fits one on the
-            validation rows, for the sections `calibration`, `abstention` and `decision_curve` only.
+            validation rows, for `calibration`, `abstention`, `decision_curve` and `sources` only.
         resamples: Number of resamples of the patients for the intervals.
         seed: Seed of the resamples.
 
     Returns:
-        The numbers by the keys `test` to `subgroups`. Plain values; undefined ones are None.
+        The numbers by the keys `test` to `sources`. Plain values; undefined ones are None.
 
     Raises:
         ValueError: If there are no test rows, or the classes of the arguments are not the same.
@@ -81,6 +82,7 @@ def compute_report_metrics(
         },
         "roc": {c: _roc(test.labels == k, test.probabilities[:, k]) for k, c in found},
         "subgroups": subgroup_table(test, point, **settings),
+        "sources": source_metrics(calibrated, decide(test.probabilities, point), **settings),
     }
 
 

@@ -29,8 +29,8 @@ def render_page(report: Mapping[str, Any], test: PredictionTable, decisions: Arr
     return render_template(
         "report.html.j2",
         **report,
-        headline_metrics=(*HEADLINE_METRICS, *MORE_HEADLINE_METRICS),
-        class_metrics=(*CLASS_METRICS, *MORE_CLASS_METRICS),
+        headline_metrics=(*HEADLINE_METRICS, *MORE_HEADLINE_METRICS, "ece_by_chance"),
+        class_metrics=(*CLASS_METRICS, *MORE_CLASS_METRICS, "ece_by_chance"),
         metric_names=METRIC_NAMES,
         meanings=METRIC_MEANINGS,
         diseases=_diseases(test.class_names),
@@ -58,6 +58,11 @@ def _figures(report: Mapping[str, Any], test: PredictionTable, decisions: ArrayL
             drawn[f"prevalence {name}"] = plots.plot_predictive_values(rows, title=title)
         if curve:
             drawn[f"use {name}"] = plots.plot_decision_curve(curve, title=f"Decision curve, {name}")
+        for row in report["sources"]["rows"]:
+            if row["class"] == name and row["metrics"]:
+                # The name of the source stands below the figure: text in a picture could not be left out.
+                curve, title = row["metrics"]["decision_curve"], f"Decision curve, {name}, one source"
+                drawn[f"use {name} {row['source']}"] = plots.plot_decision_curve(curve, title=title)
     return {name: data_uri(plots.figure_to_png(figure), "image/png") for name, figure in drawn.items()}
 
 

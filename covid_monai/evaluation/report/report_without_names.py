@@ -35,10 +35,17 @@ def remove_names(metrics: Mapping[str, Any], predictions: PredictionTable) -> tu
     rows = _rename(predictions, names)
     test, validation = rows.split("test"), rows.split("validation")
     point = OperatingPoint.from_json(metrics["operating_point"])
-    result, limits = report_sentences(test, validation, metrics["test"], point, provenance=metrics["data"])
+    sources = metrics["sources"] | {
+        "rows": [
+            {**row, "source": names["source"].get(row["source"], row["source"])}
+            for row in metrics["sources"]["rows"]
+        ]
+    }
+    figures = {**metrics, "sources": sources}
+    result, limits = report_sentences(test, validation, figures, point, provenance=metrics["data"])
     confounding, explanation = metrics["confounding"], metrics["explanation"]
     report = {
-        **metrics,
+        **figures,
         "verdict": {**metrics["verdict"], "result": result, "limits": limits},
         "data": describe_data(rows, {**metrics["data"], "datalist": None}),
         "subgroups": {

@@ -28,3 +28,14 @@ def test_property_that_nobody_recorded_is_left_out():
     test = replace(rows(60), views=np.full(60, ""), ages=np.full(60, np.nan))
     table = subgroup_table(test, OperatingPoint.argmax(NAMES), **FEW)["rows"]
     assert {row["by"] for row in table} == {"sex", "source"}
+
+
+def test_a_group_of_mostly_one_patient_has_few_patients():
+    test = replace(rows(300), sources=np.full(300, "one"))
+    chained = np.where(
+        test.labels == 2, np.where(np.arange(300) < 240, "block", test.patients), test.patients
+    )
+    for patients, thin in ((test.patients, False), (chained, True)):
+        table = subgroup_table(replace(test, patients=patients), OperatingPoint.argmax(NAMES), **FEW)["rows"]
+        (row,) = (row for row in table if row["by"] == "source")
+        assert row["thin"] == thin

@@ -121,8 +121,9 @@ def test_page_is_well_formed_self_contained_and_accessible(report):
     assert not [tag for tag, _ in page.tags if tag in {"script", "link", "iframe"}]
     assert not re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r"base64,[\w+/=]+", "", text))
     images = page.all("img")
-    # Confusion, ROC, precision-recall, reliability, two per disease, one image with its heat map.
-    assert len(images) == 4 + 2 * 2 + 2
+    # Confusion, ROC, precision-recall, reliability, two per disease, one per disease and source, one image
+    # with its heat map.
+    assert len(images) == 4 + 2 * 2 + 2 * 2 + 2
     assert all(image["alt"] and image["src"].startswith("data:image/") for image in images)
     assert len(text) < 6_000_000
     assert all("scope" in header for header in page.all("th"))

@@ -12,7 +12,7 @@ from covid_monai.evaluation.report.report_sentences import FEW_PATIENTS, report_
 
 def sentences_of(test, validation, **provenance):
     point = OperatingPoint.argmax(test.class_names)
-    metrics = compute_report_metrics(test, validation, operating_point=point, resamples=20)["test"]
+    metrics = compute_report_metrics(test, validation, operating_point=point, resamples=20)
     return report_sentences(test, validation, metrics, point, provenance=provenance)
 
 
@@ -46,3 +46,23 @@ def test_limits_name_source_shared_patients_and_small_classes():
     assert "in both validation and test" in text
     assert f"in a class with fewer than {FEW_PATIENTS} patients" in text
     assert "no threshold was chosen" in text
+
+
+def test_limits_name_what_differs_between_sources_and_effective_numbers():
+    # In one source nearly every image is a case, in the other hardly any, and the probabilities are the same.
+    test = rows(800, names=("no", "yes"), sharpness=1)
+    generator = np.random.default_rng(0)
+    labels = (generator.random(400) < np.where(np.arange(400) % 2, 0.8, 0.2)).repeat(2).astype(int)
+    test = replace(test, labels=labels, patients=np.where(np.arange(800) < 500, "block", test.patients))
+    _, limits = sentences_of(test, test)
+    text = " ".join(limits)
+    assert "effectively 2." in text
+    assert "The PPV of" not in text  # one patient has most of the images of each source
+
+    test = replace(test, patients=rows(800).patients)
+    _, limits = sentences_of(test, test.where(np.zeros(800, dtype=bool)))
+    text = " ".join(limits)
+    assert "The probabilities do not fit every source. On average they are too low for no in one;" in text
+    assert "too high for yes in one; " in text
+    assert "too low for yes in two. At a hospital" in text
+    assert "The PPV of yes is 0." in text
