@@ -70,6 +70,31 @@ class Decision(_Body):
     thresholds: dict[str, float]
 
 
+class RateSpan(_Body):
+    """Lowest and highest end of the 95 % intervals over the sources left out of the training."""
+
+    false_alarms: list[float] = Field(min_length=2, max_length=2)
+    sensitivity: list[float] = Field(min_length=2, max_length=2)
+
+
+class Abnormal(_Body):
+    """The first level of the answer: normal or abnormal."""
+
+    probability: float = Field(description="1 - p(normal).")
+    threshold: float | None = Field(description="Probability above which normal is excluded.")
+    call: bool | None = Field(description="null if it cannot be told.")
+    interval: RateSpan | None
+
+
+class Cause(_Body):
+    """The second level of the answer: the cause, which radiographs support weakly."""
+
+    name: str = Field(description='A class, or "not told".')
+    reason: str
+    log_odds: float = Field(description="log p(class) - log p(normal) of the most probable class.")
+    cut: float | None = Field(description="Log odds from which that class may be named.")
+
+
 class ModelIdentity(_Body):
     """Model that made a prediction."""
 
@@ -91,6 +116,8 @@ class Record(_Body):
     probabilities: dict[str, float] | None = Field(description="Calibrated; they sum to 1.")
     prediction_set: list[str] | None = Field(description="The classes that cannot be excluded.")
     decision: Decision | None
+    abnormal: Abnormal | None
+    cause: Cause | None
     model: ModelIdentity
     notice: str
 

@@ -25,6 +25,7 @@ from covid_monai.core.vocabulary import check_class_names
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.decisions.score_reference import ScoreReference
+from covid_monai.evaluation.decisions.unseen_sources import UnseenSources
 from covid_monai.networks.pretrained import find_not_finite
 
 _MAX_IMAGE_SIZE = 4096  # pixels; networks see a few hundred
@@ -59,6 +60,7 @@ class Bundle:
         self.gate_path = models / "gate.npz"  # the input gate's statistics of the training images
         # Probabilities that drift is compared with.
         self.score_reference_path = models / "score_reference.json"
+        self.unseen_sources_path = models / "unseen_sources.json"  # cuts for hospitals not seen in training
         config, metadata = (self.root / "configs" / name for name in ("inference.yaml", "metadata.json"))
         if missing := [path for path in (config, metadata) if not path.is_file()]:
             raise FileNotFoundError(
@@ -93,7 +95,7 @@ class Bundle:
     def model_files(self) -> tuple[Path, ...]:
         """Paths of all files that training makes, whether they exist or not; `model.pt` first."""
         fitted = (self.calibration_path, self.operating_point_path, self.gate_path, self.score_reference_path)
-        return self.checkpoint_path, *fitted
+        return self.checkpoint_path, *fitted, self.unseen_sources_path
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -135,6 +137,11 @@ class Bundle:
     def score_reference(self) -> ScoreReference | None:
         """Distribution of the probabilities on the validation split; None if the bundle stores none."""
         return ScoreReference.load(self.score_reference_path) if self.score_reference_path.is_file() else None
+
+    @property
+    def unseen_sources(self) -> UnseenSources | None:
+        """Cuts for naming a cause in a hospital that the training has not seen; None if none are stored."""
+        return UnseenSources.load(self.unseen_sources_path) if self.unseen_sources_path.is_file() else None
 
     @property
     def identity(self) -> dict[str, str]:

@@ -25,16 +25,23 @@ from covid_monai.core.vocabulary import DecoderNotStarted, RefusedImage, Status,
 from covid_monai.dicom.view import check_view
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
+from covid_monai.evaluation.decisions.unseen_sources import UnseenSources
 from covid_monai.gate.gate import Gate
 from covid_monai.inference.backends import choose_backend, load_backend
-from covid_monai.inference.decision import compute_probabilities, find_prediction_set, make_decision
+from covid_monai.inference.decision import (
+    compute_probabilities,
+    describe_abnormal,
+    find_prediction_set,
+    make_decision,
+    name_cause,
+)
 from covid_monai.inference.grad_cam import HeatmapGenerator, ImageWithHeatmap, affine_to_image
 from covid_monai.inference.image_inputs import ImageInput, ImageLike, one_image, several_images
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
 
 logger = logging.getLogger(__name__)
-FittedPart = TypeVar("FittedPart", OperatingPoint | None, Calibration | None)
+FittedPart = TypeVar("FittedPart", OperatingPoint | None, Calibration | None, UnseenSources | None)
 
 
 class Classifier:
@@ -78,6 +85,7 @@ class Classifier:
         self.device = choose_device("cpu" if cpu_only else device)
         self.operating_point = _check_classes(bundle.operating_point, bundle.operating_point_path, bundle)
         self.calibration = _check_classes(bundle.calibration, bundle.calibration_path, bundle)
+        self.unseen_sources = _check_classes(bundle.unseen_sources, bundle.unseen_sources_path, bundle)
         cores = len(os.sched_getaffinity(0))  # that this process may use
         name = choose_backend(backend, self.device)
         self._logits = load_backend(name, bundle, device=self.device, parallel=min(batch_size, cores))
@@ -214,7 +222,8 @@ class Classifier:
         # Rounded first, so that class and decision follow from exactly the numbers in the record.
         row = probabilities.round(6)
         possible = None if self.calibration is None else find_prediction_set(row, self.calibration)
-        point = self.operating_point
+        point, unseen = self.operating_point, self.unseen_sources
+        decision = None if point is None else make_decision(row, point, possible, unseen)
         return Prediction(
             file=file,
             status=Status.OK,
@@ -222,7 +231,9 @@ class Classifier:
             predicted_class=self.class_names[int(row.argmax())],
             probabilities=dict(zip(self.class_names, row.tolist(), strict=True)),
             prediction_set=possible,
-            decision=None if point is None else make_decision(row, point, possible),
+            decision=decision,
+            abnormal=describe_abnormal(row, self.class_names, possible, self.calibration, unseen),
+            cause=name_cause(row, self.class_names, possible, decision, unseen),
         )
 
     def _failure(self, file: str, error: Exception) -> Prediction:

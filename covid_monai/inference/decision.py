@@ -1,4 +1,4 @@
-"""Probabilities from logits, and from them one class, or "uncertain" with its reason."""
+"""Probabilities from logits, and from them the answer on two levels: normal or abnormal, and the cause."""
 
 from typing import Any
 
@@ -6,9 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from covid_monai.core.vocabulary import NORMAL
 from covid_monai.evaluation.decisions.calibration import Calibration
-from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide, log_odds
+from covid_monai.evaluation.decisions.unseen_sources import UnseenSources
 from covid_monai.inference.prediction import UNCERTAIN
+
+NOT_TOLD = "not told"  # replaces the class in a cause
+NOT_VALIDATED = "not validated at this hospital"
 
 
 def compute_probabilities(
@@ -30,16 +35,35 @@ def find_prediction_set(probabilities: NDArray[np.float64], calibration: Calibra
 
 
 def make_decision(
-    probabilities: NDArray[np.float64], operating_point: OperatingPoint, possible: list[str] | None
+    probabilities: NDArray[np.float64],
+    operating_point: OperatingPoint,
+    possible: list[str] | None,
+    unseen: UnseenSources | None = None,
 ) -> dict[str, Any]:
-    """Decide the class at the operating point, or "uncertain" if the prediction set is not that class alone.
+    """Decide the class at the operating point, or "uncertain" if the evidence for it is not enough.
 
-    `probabilities` [K] are calibrated. `possible` is the prediction set; None if the bundle stores no
-    calibration: then nothing is uncertain. The result is the `decision` of a `Prediction`.
+    It is uncertain if the prediction set is not that class alone. A class other than normal also needs the
+    log odds against normal that `unseen` asks for, where that has a cut for the class.
+
+    Args:
+        probabilities: Shape [K], calibrated.
+        operating_point: Thresholds of the bundle.
+        possible: Prediction set; None if the bundle stores no calibration: then no set makes it uncertain.
+        unseen: Cuts for hospitals that the training has not seen; None if the bundle stores none.
+
+    Returns:
+        The `decision` of a `Prediction`.
     """
     (index,) = decide(probabilities[None], operating_point)
-    chosen = operating_point.class_names[int(index)]
-    reason = None if possible is None or possible == [chosen] else _reason(possible, chosen)
+    names = operating_point.class_names
+    chosen = names[int(index)]
+    reason = None if possible is None or possible == [chosen] else _set_reason(possible, chosen)
+    cut = None if unseen is None else unseen.cuts.get(chosen)
+    if reason is None and cut is not None and _odds_of(chosen, probabilities, names) < cut:
+        reason = (
+            f"{chosen} passes the thresholds of the operating point, but it is too weak for a hospital that "
+            "the training has not seen."
+        )
     return {
         "class": chosen if reason is None else UNCERTAIN,
         "reason": reason,
@@ -49,7 +73,82 @@ def make_decision(
     }
 
 
-def _reason(possible: list[str], chosen: str) -> str:
+def describe_abnormal(
+    probabilities: NDArray[np.float64],
+    class_names: tuple[str, ...],
+    possible: list[str] | None,
+    calibration: Calibration | None,
+    unseen: UnseenSources | None,
+) -> dict[str, Any] | None:
+    """Tell whether the image is abnormal: the first level of the answer.
+
+    It is called abnormal if the prediction set does not hold normal, and not abnormal if the set is normal
+    alone. Otherwise, and without a calibration, there is no call.
+
+    Returns:
+        The `abnormal` of a `Prediction`; None for a classifier without a class `normal`.
+    """
+    if NORMAL not in class_names:
+        return None
+    call = None
+    if possible is not None:
+        call = True if NORMAL not in possible else False if possible == [NORMAL] else None
+    return {
+        "probability": round(1 - float(probabilities[class_names.index(NORMAL)]), 6),
+        "threshold": None if calibration is None else 1 - calibration.conformal[NORMAL],
+        "call": call,
+        "interval": None if unseen is None else unseen.abnormal_span(),
+    }
+
+
+def name_cause(
+    probabilities: NDArray[np.float64],
+    class_names: tuple[str, ...],
+    possible: list[str] | None,
+    decision: dict[str, Any] | None,
+    unseen: UnseenSources | None,
+) -> dict[str, Any] | None:
+    """Name the cause of an abnormal image, where the evidence allows it: the second level of the answer.
+
+    The only candidate is the most probable class beside normal. It is named if the image is abnormal, if the
+    prediction set is that class alone, if the operating point decides for it, and if its log odds against
+    normal reach the cut of `unseen`.
+
+    Returns:
+        The `cause` of a `Prediction`; None for a classifier without a class `normal`.
+    """
+    if NORMAL not in class_names:
+        return None
+    causes = [name for name in class_names if name != NORMAL]
+    candidate = max(causes, key=lambda name: probabilities[class_names.index(name)])
+    odds = _odds_of(candidate, probabilities, class_names)
+    cut = None if unseen is None else unseen.cuts.get(candidate)
+    if possible is None or NORMAL in possible:
+        reason = "The image is not called abnormal."
+    elif possible != [candidate]:
+        reason = f"Abnormal, cause not told: {_set_reason(possible, candidate)}"
+    elif decision is not None and decision["at_operating_point"] != candidate:
+        reason = f"Abnormal, cause not told: {_set_reason(possible, decision['at_operating_point'])}"
+    elif unseen is None or cut is None:
+        reason = (
+            f"Abnormal, cause not told: no cut for {candidate} was found on sources that the training has "
+            f"not seen, and it is {NOT_VALIDATED}."
+        )
+    elif odds < cut:
+        reason = f"Abnormal, cause not told: the evidence for {candidate} is below the cut."
+    else:
+        validated = "its cut was set with images of this hospital" if unseen.adapted else NOT_VALIDATED
+        return {"name": candidate, "reason": f"{candidate}: {validated}.", "log_odds": odds, "cut": cut}
+    return {"name": NOT_TOLD, "reason": reason, "log_odds": odds, "cut": cut}
+
+
+def _odds_of(name: str, probabilities: NDArray[np.float64], class_names: tuple[str, ...]) -> float:
+    """Return log p(name) - log p(normal)."""
+    odds = log_odds(probabilities[None], class_names.index(NORMAL))
+    return round(float(odds[0, class_names.index(name)]), 6)
+
+
+def _set_reason(possible: list[str], chosen: str) -> str:
     if not possible:
         return "The image fits no class: each class is less probable than on nearly all images of that class."
     if len(possible) == 1:

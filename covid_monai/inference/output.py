@@ -72,6 +72,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
     The columns are the values of the JSON record, with one column per class for probabilities (`p_CLASS`)
     and thresholds (`threshold_CLASS`), and one for each part of `decision` and `model`. The classes of the
     prediction set are joined by "|"; an empty set is "none", because an empty field means no set at all.
+    `abnormal` is "true", "false", or empty if it cannot be told.
     """
     model_columns = ("name", "version", "weights_sha256", "preprocessing_digest", "backend")
     write_row = table_writer(file)
@@ -81,6 +82,8 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
             *(f"p_{name}" for name in class_names),
             *(f"threshold_{name}" for name in class_names),
             *("prediction_set", "decision_reason", "at_operating_point"),
+            *("abnormal", "abnormal_probability", "abnormal_threshold"),
+            *("cause", "cause_reason", "cause_log_odds", "cause_cut"),
             *("detail", "model", *model_columns[1:], "notice"),
         ]
     )
@@ -88,6 +91,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
     def write(prediction: Prediction) -> None:
         probabilities, decision = prediction.probabilities or {}, prediction.decision or {}
         thresholds, possible = decision.get("thresholds", {}), prediction.prediction_set
+        abnormal, cause = prediction.abnormal or {}, prediction.cause or {}
         write_row(
             [
                 *(prediction.file, str(prediction.status), prediction.reason),
@@ -96,6 +100,9 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
                 *(thresholds.get(name) for name in class_names),
                 None if possible is None else "|".join(possible) or "none",
                 *(decision.get("reason"), decision.get("at_operating_point")),
+                None if (called := abnormal.get("call")) is None else str(called).lower(),
+                *(abnormal.get("probability"), abnormal.get("threshold")),
+                *(cause.get(key) for key in ("name", "reason", "log_odds", "cut")),
                 prediction.detail,
                 *(prediction.model[name] for name in model_columns),
                 RESEARCH_USE,

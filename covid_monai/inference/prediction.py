@@ -26,9 +26,16 @@ class Prediction:
         prediction_set: Classes that cannot be excluded (see `Calibration.prediction_sets`), in class order;
             None if the bundle stores no calibration.
         decision: Mapping, or None if the bundle stores no operating point. `class`: class at the operating
-            point, or "uncertain" if the prediction set is not that class alone. `reason`: one sentence if
-            it is uncertain, else None. `at_operating_point`: class at the operating point, whatever the
-            prediction set. `rule` and `thresholds` of the operating point.
+            point, or "uncertain" if the evidence is not enough. `reason`: one sentence if it is uncertain,
+            else None. `at_operating_point`: class at the operating point, whatever the prediction set.
+            `rule` and `thresholds` of the operating point.
+        abnormal: Mapping, or None without a class "normal". `probability`: 1 - p(normal). `threshold`:
+            probability above which normal is excluded; None without a calibration. `call`: True, False, or
+            None if it cannot be told. `interval`: `false_alarms` and `sensitivity` of such calls, each
+            [low, high] over the sources left out of the training; None if they were not measured.
+        cause: Mapping, or None without a class "normal". `name`: class, or "not told". `reason`: one
+            sentence. `log_odds`: log p(class) - log p(normal) of the most probable class beside normal.
+            `cut`: log odds from which this class may be named; None if there are none.
         model: `name`, `version`, `weights_sha256`, `preprocessing_digest` and `backend` of what made
             the prediction.
     """
@@ -41,6 +48,8 @@ class Prediction:
     probabilities: dict[str, float] | None = None
     prediction_set: list[str] | None = None
     decision: dict[str, Any] | None = None
+    abnormal: dict[str, Any] | None = None
+    cause: dict[str, Any] | None = None
     model: dict[str, str]
 
     @property

@@ -36,9 +36,12 @@ def load_best_weights(network: nn.Module, bundle: Bundle) -> None:
 @idist.one_rank_only()
 def calibrate(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
     """Fit temperature and conformal thresholds, and write `models/calibration.json`."""
-    patients = _patients_in_order(datalist.splits["validation"], scores.labels)
     fit_calibration(
-        scores.labels, scores.probabilities, patients, scores.class_names, chosen_on=_origin(datalist)
+        scores.labels,
+        scores.probabilities,
+        class_names=scores.class_names,
+        **_patients_and_sources(datalist.splits["validation"], scores.labels),
+        chosen_on=_origin(datalist),
     ).save(bundle.calibration_path)
 
 
@@ -46,9 +49,13 @@ def calibrate(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) 
 def choose_thresholds(bundle: Bundle, scores: ClassificationScores, datalist: Datalist) -> None:
     """Choose the operating point on calibrated probabilities, and write `models/operating_point.json`."""
     calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
-    choose_operating_point(scores.labels, calibrated, scores.class_names, chosen_on=_origin(datalist)).save(
-        bundle.operating_point_path
-    )
+    choose_operating_point(
+        scores.labels,
+        calibrated,
+        scores.class_names,
+        **_patients_and_sources(datalist.splits["validation"], scores.labels),
+        chosen_on=_origin(datalist),
+    ).save(bundle.operating_point_path)
 
 
 @idist.one_rank_only()
@@ -91,8 +98,8 @@ def _origin(datalist: Datalist) -> dict[str, Any]:
     return {"split": "validation", "datalist_digest": datalist.digest, "patients": len(patients)}
 
 
-def _patients_in_order(records: Sequence[dict], labels: NDArray[np.int64]) -> list[str]:
-    """Return the patient of each image in the order of the scores, which has one process after another."""
+def _patients_and_sources(records: Sequence[dict], labels: NDArray[np.int64]) -> dict[str, Any]:
+    """Return both for each image, in the order of the scores, which has one process after another."""
     processes = idist.get_world_size()
     ordered = [record for rank in range(processes) for record in records[rank::processes]]
     if [record["label"] for record in ordered] != labels.tolist():
@@ -100,4 +107,7 @@ def _patients_in_order(records: Sequence[dict], labels: NDArray[np.int64]) -> li
             "The scored images are not the validation split of the datalist in its order. Leave the order of "
             "`validate::dataset` in train.yaml as it was."
         )
-    return [record["patient"] for record in ordered]
+    return {
+        "patients": [record["patient"] for record in ordered],
+        "sources": [record.get("source") or "" for record in ordered],
+    }

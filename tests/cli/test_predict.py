@@ -46,6 +46,28 @@ RECORD = {
                 "at_operating_point": {"enum": CLASS_NAMES},
             },
         },
+        "abnormal": {
+            "type": ["object", "null"],
+            "additionalProperties": False,
+            "required": ["probability", "threshold", "call", "interval"],
+            "properties": {
+                "probability": {"type": "number", "minimum": 0, "maximum": 1},
+                "threshold": {"type": ["number", "null"]},
+                "call": {"type": ["boolean", "null"]},
+                "interval": {"type": ["object", "null"], "required": ["false_alarms", "sensitivity"]},
+            },
+        },
+        "cause": {
+            "type": ["object", "null"],
+            "additionalProperties": False,
+            "required": ["name", "reason", "log_odds", "cut"],
+            "properties": {
+                "name": {"enum": ["pneumonia", "covid", "not told"]},
+                "reason": {"type": "string"},
+                "log_odds": {"type": "number"},
+                "cut": {"type": ["number", "null"]},
+            },
+        },
         "model": {
             "type": "object",
             "required": ["name", "version", "weights_sha256", "preprocessing_digest"],
@@ -54,7 +76,14 @@ RECORD = {
         "notice": {"const": RESEARCH_USE},
     },
     "if": {"properties": {"status": {"const": "ok"}}},
-    "then": {"properties": {"reason": {"type": "null"}, "predicted_class": {"type": "string"}}},
+    "then": {
+        "properties": {
+            "reason": {"type": "null"},
+            "predicted_class": {"type": "string"},
+            "abnormal": {"type": "object"},
+            "cause": {"type": "object"},
+        }
+    },
     "else": {
         "properties": {
             "reason": {"type": "string"},
@@ -63,6 +92,8 @@ RECORD = {
             "probabilities": {"type": "null"},
             "prediction_set": {"type": "null"},
             "decision": {"type": "null"},
+            "abnormal": {"type": "null"},
+            "cause": {"type": "null"},
         }
     },
 }
@@ -113,6 +144,8 @@ def test_csv_says_the_same_as_json_lines(run, bundle, images, tmp_path):
         for key in ("file", "status", "reason", "detail", "predicted_class"):
             assert row[key] == (record[key] or "")
         assert row["decision"] == (record["decision"] or {"class": ""})["class"]
+        assert row["abnormal_probability"] == str((record["abnormal"] or {"probability": ""})["probability"])
+        assert row["cause"] == (record["cause"] or {"name": ""})["name"]
         for key in ("weights_sha256", "backend"):
             assert row[key] == record["model"][key]
         for name in CLASS_NAMES:

@@ -18,6 +18,7 @@ from covid_monai.datasets.collections.base import Excluded, Record
 from covid_monai.datasets.prepare import open_image
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
+from covid_monai.evaluation.decisions.unseen_sources import UnseenSources
 from covid_monai.inference.classifier import Classifier, choose_device
 from covid_monai.inference.image_inputs import ImageInput
 from covid_monai.readers import read_radiograph
@@ -139,6 +140,23 @@ def test_calibration_is_applied_and_gives_the_set(classifier, tmp_path):
     assert calibrated.decision["class"] == "uncertain"
     assert "normal, pneumonia and covid are all possible" in calibrated.decision["reason"]
     assert calibrated.decision["at_operating_point"] == calibrated.predicted_class
+
+
+def test_the_cuts_for_unseen_hospitals_are_read_from_the_bundle(tmp_path):
+    bundle = small_bundle(tmp_path / "bundle")
+    OperatingPoint.argmax(CLASS_NAMES).save(bundle.operating_point_path)
+    sets = {"normal": 0.5, "pneumonia": 0.5, "covid": 0.0}
+    Calibration(CLASS_NAMES, 0.05, sets, 0.9).save(bundle.calibration_path)
+    file = write_png(tmp_path / "a.png")
+    (before,) = Classifier(bundle.root, device="cpu").predict([file])
+    UnseenSources(CLASS_NAMES, {"pneumonia": 3.0, "covid": 4.0}).save(bundle.unseen_sources_path)
+    (prediction,) = Classifier(bundle.root, device="cpu").predict([file])
+    assert before.cause["cut"] is None
+    assert prediction.cause["cut"] in (3.0, 4.0)
+    assert prediction.probabilities == before.probabilities
+    UnseenSources(("normal", "yes"), {}).save(bundle.unseen_sources_path)
+    with pytest.raises(ValueError, match=r"unseen_sources\.json is for the classes normal, yes"):
+        Classifier(bundle.root)
 
 
 def test_calibration_of_other_classes_is_refused(tmp_path):

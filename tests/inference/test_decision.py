@@ -1,4 +1,6 @@
-"""One class, or "uncertain" with its reason."""
+"""The answer on two levels: normal or abnormal, the class or "uncertain" with its reason, the cause."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,35 +9,109 @@ from hypothesis import strategies as st
 
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide
-from covid_monai.inference.decision import find_prediction_set, make_decision
+from covid_monai.evaluation.decisions.unseen_sources import UnseenSources
+from covid_monai.inference.decision import (
+    describe_abnormal,
+    find_prediction_set,
+    make_decision,
+    name_cause,
+)
 
 NAMES = ("normal", "pneumonia", "covid")
-POINT = OperatingPoint("the rule", {"normal": 0.6, "pneumonia": 0.2, "covid": 0.3})
+POINT = OperatingPoint("the rule", {"normal": 0.2, "pneumonia": 0.3, "covid": 0.5})
 CALIBRATION = Calibration(NAMES, 1.0, {"normal": 0.5, "pneumonia": 0.4, "covid": 0.3}, 0.9)
+UNSEEN = UnseenSources(NAMES, {"covid": 2.0})
+ROWS = st.lists(st.floats(0.001, 1), min_size=3, max_size=3)
+SHARES = st.tuples(*[st.floats(0, 0.5)] * 3)
+
+
+def answer(row, point=POINT, calibration=CALIBRATION, unseen=UNSEEN, names=NAMES):
+    """Decision, abnormal and cause, as the classifier makes them."""
+    probabilities = np.array(row)
+    possible = None if calibration is None else find_prediction_set(probabilities, calibration)
+    decision = make_decision(probabilities, point, possible, unseen)
+    abnormal = describe_abnormal(probabilities, names, possible, calibration, unseen)
+    return decision, abnormal, name_cause(probabilities, names, possible, decision, unseen)
 
 
 @pytest.mark.parametrize(
-    ("row", "members", "decided", "reason"),
+    ("row", "decided", "reason", "abnormal", "cause"),
     [
-        ((0.9, 0.06, 0.04), ["normal"], "normal", None),
-        ((0.05, 0.4, 0.55), ["pneumonia", "covid"], "uncertain", "pneumonia and covid are both possible"),
-        ((0.45, 0.3, 0.25), [], "uncertain", "fits no class"),
-        ((0.7, 0.29, 0.01), ["normal"], "uncertain", "Only normal is likely, but"),
+        ((0.9, 0.06, 0.04), "normal", None, False, "The image is not called abnormal."),
+        (
+            (0.05, 0.4, 0.55),
+            "uncertain",
+            "pneumonia and covid are both possible",
+            True,
+            "cause not told: pneu",
+        ),
+        ((0.45, 0.3, 0.25), "uncertain", "fits no class", True, "cause not told: The image fits no class"),
+        # "normal" is the most probable class, so there is no covid, however low its threshold.
+        ((0.59, 0.0, 0.41), "uncertain", "normal and covid are both possible", None, "not called abnormal"),
+        (
+            (0.2, 0.05, 0.75),
+            "uncertain",
+            "too weak for a hospital",
+            True,
+            "evidence for covid is below the cut",
+        ),
+        ((0.05, 0.05, 0.9), "covid", None, True, "covid: not validated at this hospital."),
+        ((0.05, 0.9, 0.05), "pneumonia", None, True, "no cut for pneumonia was found on sources"),
     ],
 )
-def test_a_set_of_other_than_the_decided_class_is_uncertain(row, members, decided, reason):
-    probabilities = np.array(row)
-    possible = find_prediction_set(probabilities, CALIBRATION)
-    assert possible == members
-    decision = make_decision(probabilities, POINT, possible)
+def test_two_levels(row, decided, reason, abnormal, cause):
+    decision, level, named = answer(row)
     assert decision["class"] == decided
     assert decision["reason"] is None if reason is None else reason in decision["reason"]
-    assert decision["at_operating_point"] == NAMES[int(decide(probabilities[None], POINT)[0])]
+    assert decision["at_operating_point"] == NAMES[int(decide(np.array([row]), POINT)[0])]
+    assert level == {
+        "probability": round(1 - row[0], 6),
+        "threshold": 0.5,
+        "call": abnormal,
+        "interval": None,
+    }
+    assert cause in named["reason"]
+    assert named["name"] == ("covid" if decided == "covid" else "not told")
+    assert named["log_odds"] == pytest.approx(np.log(max(row[1:]) / row[0]), abs=1e-4)
 
 
-@given(st.lists(st.floats(0.01, 1), min_size=3, max_size=3))
-def test_without_calibration_nothing_is_uncertain(weights):
-    probabilities = np.array(weights) / sum(weights)
-    decision = make_decision(probabilities, POINT, None)
+@given(ROWS, SHARES, SHARES, st.one_of(st.none(), st.floats(0, 5)))
+def test_no_disease_is_called_without_both_kinds_of_evidence(weights, thresholds, sets, cut):
+    """Whatever the files of a bundle hold, also those of older versions."""
+    row = np.array(weights) / sum(weights)
+    point = OperatingPoint("", dict(zip(NAMES, np.maximum(thresholds, 1e-6), strict=True)))
+    calibration = Calibration(NAMES, 1.0, dict(zip(NAMES, sets, strict=True)), 0.9)
+    unseen = None if cut is None else UnseenSources(NAMES, {"covid": cut})
+    decision, abnormal, cause = answer(row, point, calibration, unseen)
+    if decision["class"] not in ("normal", "uncertain"):
+        assert abnormal["call"] is True
+        assert row[NAMES.index(decision["class"])] >= row[0]
+    if decision["class"] == "normal":
+        assert abnormal["call"] is False
+    if cut is None:
+        assert cause["name"] == "not told"
+    if cause["name"] == "covid":
+        assert decision["class"] == "covid"
+        assert np.log(row[2] / row[0]) >= cut - 1e-5
+
+
+def test_an_adapted_bundle_names_a_cause_without_the_warning():
+    local = replace(UNSEEN, adapted={"normals": 124})
+    _, _, cause = answer((0.05, 0.05, 0.9), unseen=local)
+    assert cause["name"] == "covid"
+    assert "not validated" not in cause["reason"]
+
+
+def test_classes_without_normal_have_ordinary_sets_and_no_levels():
+    names = ("a", "b")
+    point, calibration = OperatingPoint.argmax(names), Calibration(names, 1.0, {"a": 0.4, "b": 0.4}, 0.9)
+    decision, abnormal, cause = answer((0.7, 0.3), point, calibration, None, names)
+    assert (decision["class"], abnormal, cause) == ("a", None, None)
+
+
+@given(ROWS)
+def test_without_calibration_nothing_is_uncertain_and_nothing_is_called(weights):
+    decision, abnormal, cause = answer(np.array(weights) / sum(weights), calibration=None, unseen=None)
     assert decision["class"] == decision["at_operating_point"]
     assert decision["reason"] is None
+    assert (abnormal["threshold"], abnormal["call"], cause["name"]) == (None, None, "not told")

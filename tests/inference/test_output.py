@@ -28,6 +28,8 @@ OK = Prediction(
         **{"class": "uncertain", "reason": 'both "possible"', "at_operating_point": "covid", "rule": "r"},
         "thresholds": {"normal": 0.4, "covid": 0.6},
     },
+    abnormal={"probability": 0.75, "threshold": 0.6, "call": True, "interval": None},
+    cause={"name": "not told", "reason": "why", "log_odds": 1.1, "cut": None},
 )
 REFUSED = Prediction(
     file="b.png", status=Status.REFUSED, model=MODEL, reason="blank", detail="b.png: line one\nline two"
@@ -69,9 +71,21 @@ def test_a_row_has_the_values_of_the_record():
     assert (ok["threshold_normal"], ok["threshold_covid"]) == ("0.4", "0.6")
     assert (ok["decision_reason"], ok["at_operating_point"]) == ('both "possible"', "covid")
     assert ok["prediction_set"] == "normal|covid"
+    columns = ("abnormal", "abnormal_probability", "abnormal_threshold")
+    assert tuple(ok[name] for name in columns) == ("true", "0.75", "0.6")
+    columns = ("cause", "cause_reason", "cause_log_odds", "cause_cut")
+    assert tuple(ok[name] for name in columns) == ("not told", "why", "1.1", "")
     assert (ok["model"], ok["version"], ok["backend"], ok["notice"]) == ("m", "1", "torch", RESEARCH_USE)
     assert (refused["reason"], refused["detail"]) == ("blank", "b.png: line one\nline two")
-    empty = ("predicted_class", "decision", "p_normal", "threshold_covid", "prediction_set")
+    empty = (
+        "predicted_class",
+        "decision",
+        "p_normal",
+        "threshold_covid",
+        "prediction_set",
+        "abnormal",
+        "cause",
+    )
     assert not any(refused[name] for name in empty)
 
 

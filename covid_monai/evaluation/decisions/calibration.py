@@ -3,7 +3,8 @@
 Both are fitted on validation data only, stored beside the weights (`models/calibration.json`), and applied
 unchanged. Temperature scaling divides the logits by one number, so the ranking of two classes never changes.
 A conformal set holds every class that cannot be excluded. A set of no class or of several classes means
-"uncertain".
+"uncertain". A class that is more probable than all others together is never excluded. Patients and sources
+weigh as in `balanced_weights`.
 
 MAPIE's `SplitConformalClassifier` (conformity score "lac") fitted on the images of one class alone gives the
 same threshold for that class; the tests compare both. It is not used here, because it keeps scores in an
@@ -17,25 +18,32 @@ Willett, Distribution-free inference with hierarchical data, arXiv:2306.06342 (s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
 from covid_monai.core.number_format import format_percent
+from covid_monai.core.vocabulary import NORMAL
 from covid_monai.evaluation.decisions.json_record import JsonRecord
+from covid_monai.evaluation.decisions.temperature import at_temperature, fit_temperature
+from covid_monai.evaluation.decisions.validation_weights import (
+    balanced_weights,
+    effective_of_weights,
+    effective_patients,
+    few_patients_note,
+    too_few,
+)
 from covid_monai.evaluation.metrics.prediction_table import Floats
 
-TEMPERATURE_LIMITS = (0.05, 20.0)
-# A probability of 0 has no logarithm and usually comes from rounding. It must not dominate the fit.
-_SMALLEST = 1e-12
+_NEVER_EXCLUDED = 0.5  # a class with this probability is at least as probable as all others together
 
 
 @dataclass(frozen=True)
 class Calibration(JsonRecord):
     """One temperature, one conformal threshold per class, and the data on which they were fitted.
+
+    Where nothing could be fitted, the temperature is 1 and a class is in every set.
 
     Args:
         class_names: K names, in the order of the probabilities.
@@ -44,8 +52,9 @@ class Calibration(JsonRecord):
             0 where there were too few patients, so that the class is in every set.
         coverage: Share of the images of each class whose set is to hold that class, between 0 and 1.
         chosen_on: Description of the data: `split`, `n` (images), `patients`, `cases` (class name to
-            patients), `datalist_digest`.
+            patients), `effective_patients` (class name to their effective number), `datalist_digest`.
         notes: Warnings for the reader, for example that a class has too few patients.
+        normal_coverage: The same share for images of the class `normal`; None where it is `coverage`.
 
     Raises:
         ValueError: If a value is out of its range, or the classes do not fit.
@@ -57,6 +66,7 @@ class Calibration(JsonRecord):
     coverage: float
     chosen_on: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    normal_coverage: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.class_names) < 2 or set(self.class_names) != set(self.conformal):
@@ -64,10 +74,11 @@ class Calibration(JsonRecord):
                 f"A calibration needs one conformal threshold per class; found {self.conformal} for "
                 f"{', '.join(self.class_names) or 'no class'}."
             )
-        if not (0 < self.temperature < np.inf and 0 < self.coverage < 1):
+        coverages = [self.coverage, self.coverage if self.normal_coverage is None else self.normal_coverage]
+        if not (0 < self.temperature < np.inf and all(0 < share < 1 for share in coverages)):
             raise ValueError(
                 "The temperature must be positive and the coverage between 0 and 1; found "
-                f"{self.temperature} and {self.coverage}."
+                f"{self.temperature} and {coverages}."
             )
         if not all(0 <= threshold <= 1 for threshold in self.conformal.values()):
             raise ValueError(f"Conformal thresholds must lie in [0, 1]; found {self.conformal}.")
@@ -88,11 +99,11 @@ class Calibration(JsonRecord):
         >>> calibration.apply([[0.01, 0.99]]).round(3)
         array([[0.091, 0.909]])
         """
-        return _at_temperature(self._checked(probabilities), self.temperature)
+        return at_temperature(self._checked(probabilities), self.temperature)
 
     def undo(self, calibrated: ArrayLike) -> Floats:
         """Return the network's own softmax: the inverse of `apply`, up to the rounding of its input."""
-        return _at_temperature(self._checked(calibrated), 1 / self.temperature)
+        return at_temperature(self._checked(calibrated), 1 / self.temperature)
 
     def prediction_sets(self, calibrated: ArrayLike) -> NDArray[np.bool_]:
         """Return which classes cannot be excluded.
@@ -108,6 +119,10 @@ class Calibration(JsonRecord):
         """
         thresholds = np.array([self.conformal[name] for name in self.class_names])
         return self._checked(calibrated) >= thresholds
+
+    @classmethod
+    def _from_values(cls, values: Mapping[str, Any]) -> Self:
+        return super()._from_values({"normal_coverage": None, **values})  # not in older files
 
     def _checked(self, probabilities: ArrayLike) -> Floats:
         scores = np.asarray(probabilities, dtype=np.float64)
@@ -125,7 +140,9 @@ def fit_calibration(
     patients: ArrayLike,
     class_names: Sequence[str],
     *,
+    sources: ArrayLike | None = None,
     coverage: float = 0.9,
+    normal_coverage: float = 0.95,
     chosen_on: Mapping[str, Any] | None = None,
 ) -> Calibration:
     """Fit temperature and conformal thresholds on validation data.
@@ -135,18 +152,21 @@ def fit_calibration(
         probabilities: Shape [N, K], the network's own softmax.
         patients: Shape [N], patient of each image; images of one patient count as one.
         class_names: K names.
+        sources: Shape [N], source of each image; within a class they count equally. None: one source.
         coverage: Share of the images of each class whose set is to hold that class.
-        chosen_on: Description of the data (`split`, `datalist_digest`); `n`, `patients`, `cases` are added.
+        normal_coverage: The same for the class `normal`: a call of a disease excludes it.
+        chosen_on: Description of the data (`split`, `datalist_digest`); the counts are added.
 
     Returns:
-        The calibration. `notes` names classes with fewer than `coverage / (1 - coverage)` patients (9 for
-        90 %), which are in every set, and a temperature that the data did not determine.
+        The calibration. A class whose effective number of patients is below `MIN_PATIENTS`, or too low for
+        its coverage, is in every set. If there is such a class, the temperature is 1. `notes` says so, and
+        names a temperature that the data did not determine.
 
     Raises:
         ValueError: If there are no images or the shapes do not fit.
 
-    >>> probabilities = [[0.99, 0.01], [0.98, 0.02], [0.97, 0.03], [0.01, 0.99]]
-    >>> fit_calibration([0, 1, 0, 1], probabilities, range(4), ["no", "yes"]).temperature > 1
+    >>> probabilities = [[0.99, 0.01], [0.98, 0.02], [0.97, 0.03], [0.01, 0.99]] * 20
+    >>> fit_calibration([0, 1, 0, 1] * 20, probabilities, range(80), ["no", "yes"]).temperature > 1
     True
     """
     truth, scores = np.asarray(labels, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
@@ -156,28 +176,48 @@ def fit_calibration(
             f"A calibration of {len(names)} classes cannot be fitted on {len(truth)} labels, probabilities "
             f"of shape {scores.shape} and patients of shape {who.shape}."
         )
-    temperature = _fit_temperature(truth, scores, len(np.unique(who)))
-    calibrated = _at_temperature(scores, temperature)
-    own = {name: truth == k for k, name in enumerate(names)}
-    thresholds = {
-        name: conformal_threshold(calibrated[own[name], k], who[own[name]], coverage)
-        for k, name in enumerate(names)
+    effective = effective_patients(truth, who, names)
+    few = too_few(effective)
+    notes = [few_patients_note(name, effective[name], "No temperature was fitted.") for name in few]
+    temperature, more = (1.0, notes) if few else fit_temperature(truth, scores, who, sources)
+    calibrated, weights = at_temperature(scores, temperature), balanced_weights(truth, who, sources)
+    shares = {name: normal_coverage if name == NORMAL else coverage for name in names}
+    thresholds, notes = {}, list(more)
+    for k, name in enumerate(names):
+        own = truth == k
+        found = conformal_threshold(calibrated[own, k], who[own], shares[name], weights[own])
+        thresholds[name] = 0.0 if name in few else min(found, _NEVER_EXCLUDED)
+        if thresholds[name] == 0:
+            wanted = format_percent(shares[name], 0)
+            consequence = f"Its coverage of {wanted} cannot be guaranteed, so {name} is in every set."
+            notes.append(few_patients_note(name, effective[name], consequence))
+    data = {
+        **(chosen_on or {}),
+        "n": len(truth),
+        "patients": len(np.unique(who)),
+        "cases": {name: len(np.unique(who[truth == k])) for k, name in enumerate(names)},
+        "effective_patients": {name: round(number, 1) for name, number in effective.items()},
     }
-    cases = {name: len(np.unique(who[rows])) for name, rows in own.items()}
-    data = {**(chosen_on or {}), "n": len(truth), "patients": len(np.unique(who)), "cases": cases}
-    notes = (*_temperature_notes(truth, scores, temperature), *_conformal_notes(cases, coverage))
-    return Calibration(names, temperature, thresholds, coverage, data, notes)
+    of_normal = shares.get(NORMAL)
+    return Calibration(names, temperature, thresholds, coverage, data, tuple(notes), of_normal)
 
 
-def conformal_threshold(true_class_probabilities: Floats, patients: NDArray[Any], coverage: float) -> float:
+def conformal_threshold(
+    true_class_probabilities: Floats,
+    patients: NDArray[Any],
+    coverage: float,
+    weights: Floats | None = None,
+) -> float:
     """Return the smallest probability with which a class is in the set.
 
-    It is the quantile of the probabilities of the class's own images, corrected for one more patient (n + 1).
+    It is the quantile of the probabilities of the class's own images, corrected for one more patient: with
+    the effective number n of patients, the images together weigh n / (n + 1).
 
     Args:
         true_class_probabilities: Shape [N], probability of the true class, for images of one class.
-        patients: Shape [N]; each patient has the same weight, whatever the number of images.
+        patients: Shape [N], patient of each image.
         coverage: Share of such images that are to lie at or above the threshold.
+        weights: Shape [N], weight of each image; None gives each patient the same weight.
 
     Returns:
         From 0 to 1; 0 where there are too few patients to guarantee the coverage.
@@ -185,62 +225,12 @@ def conformal_threshold(true_class_probabilities: Floats, patients: NDArray[Any]
     >>> round(conformal_threshold(np.linspace(0.5, 1, 19), np.arange(19), 0.9), 3)
     0.528
     """
-    names, inverse, images = np.unique(patients, return_inverse=True, return_counts=True)
+    if len(true_class_probabilities) == 0:
+        return 0.0
+    if weights is None:
+        weights = balanced_weights(np.zeros(len(patients)), patients)
+    n_patients = effective_of_weights(weights, patients)
     order = np.argsort(-true_class_probabilities, kind="stable")
-    reached = np.cumsum((1 / images[inverse] / (len(names) + 1))[order])
+    reached = np.cumsum((weights / weights.sum() * n_patients / (n_patients + 1))[order])
     enough = np.flatnonzero(reached >= coverage - 1e-9)  # sums of fractions miss a limit by rounding
     return float(true_class_probabilities[order[enough[0]]]) if len(enough) else 0.0
-
-
-def _conformal_notes(cases: Mapping[str, int], coverage: float) -> list[str]:
-    """Return a sentence for each class that has too few validation patients to guarantee the coverage."""
-    needed = int(np.ceil(coverage / (1 - coverage) - 1e-9))
-    return [
-        f"{name} has {n} validation patients. A coverage of {format_percent(coverage, 0)} needs at least "
-        f"{needed}, so {name} is in every set."
-        for name, n in cases.items()
-        if n < needed
-    ]
-
-
-def _at_temperature(probabilities: Floats, temperature: float) -> Floats:
-    """Return probabilities [N, K] as if their logits had been divided by `temperature`."""
-    logits = np.log(np.maximum(probabilities, _SMALLEST))
-    return np.asarray(softmax(logits / temperature, axis=1))
-
-
-def _fit_temperature(labels: NDArray[np.int64], probabilities: Floats, n_patients: int) -> float:
-    """Return the temperature of the lowest cross-entropy, within `TEMPERATURE_LIMITS`.
-
-    The targets assume half a wrongly classified patient in addition to the data (Krichevsky and Trofimov
-    1981; Platt 1999 does the same with one). Otherwise validation images without any error would give a
-    temperature of 0, that is, certainty. For the same reason scikit-learn's `CalibratedClassifierCV(method=
-    "temperature")` and netcal's `TemperatureScaling` are not used: they take hard labels only. The tests
-    show that theirs and this one agree where there are many images.
-    """
-    wrong = 0.5 / (n_patients + 1)
-    targets = np.full(probabilities.shape, wrong / (probabilities.shape[1] - 1))
-    targets[np.arange(len(labels)), labels] = 1 - wrong
-    logits = np.log(np.maximum(probabilities, _SMALLEST))
-
-    def cross_entropy(log_temperature: float) -> float:
-        return -float((targets * log_softmax(logits / np.exp(log_temperature), axis=1)).sum())
-
-    found = minimize_scalar(cross_entropy, bounds=np.log(TEMPERATURE_LIMITS), method="bounded")
-    return float(np.exp(found.x))
-
-
-def _temperature_notes(labels: NDArray[np.int64], probabilities: Floats, temperature: float) -> list[str]:
-    """Return a sentence if the temperature was not determined by the data."""
-    low, high = TEMPERATURE_LIMITS
-    if not low * 1.01 < temperature < high / 1.01:
-        return [
-            f"The temperature could not be fitted: the best value lies outside {low:g} to {high:g}. "
-            f"{temperature:.3g} is used instead, and the probabilities are not calibrated."
-        ]
-    if np.array_equal(probabilities.argmax(axis=1), labels):
-        return [
-            "Every validation image was classified correctly. The temperature therefore rests on the "
-            "assumption of half a wrongly classified patient, not on errors in the data."
-        ]
-    return []

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Self, get_origin
+from types import UnionType
+from typing import Any, Self, get_args, get_origin
 
 from covid_monai.core.atomic_files import write_text_atomically
 
@@ -34,9 +35,14 @@ class JsonRecord:
 
     @classmethod
     def _from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Make each field of its value in the file, which has a list for a tuple."""
-        kinds: dict[str, Any] = {each.name: get_origin(each.type) or each.type for each in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{name: kind(values[name]) for name, kind in kinds.items()})
+        """Make each field of its value in the file, which has a list for a tuple; `X | None` may be None."""
+        made = {}
+        for each in fields(cls):  # type: ignore[arg-type]
+            kind, value = each.type, values[each.name]
+            if isinstance(kind, UnionType):
+                kind = get_args(kind)[0] if value is not None else lambda nothing: nothing
+            made[each.name] = (get_origin(kind) or kind)(value)  # type: ignore[operator]
+        return cls(**made)
 
     def save(self, path: Path) -> None:
         """Write the record as JSON, in one step."""

@@ -1,5 +1,22 @@
 """Operating point: thresholds chosen on validation data and applied unchanged to other data.
 
+The thresholds t_k are the mixture of classes at which the classifier is undecided: with K classes they sum
+to 1, and the decision is the class with the largest log p_k - log t_k. If the training drew the classes in
+the proportions q_k, a calibrated p_k is proportional to q_k times the likelihood of the image under class
+k. With t_k = q_k the decision is therefore the class of the largest likelihood, that is, the most probable
+class where all classes are equally frequent (Saerens, Latinne and Decaestecker, Neural Computation
+2002;14:21-41; Menon et al., Long-tail learning via logit adjustment, ICLR 2021).
+
+The network is not calibrated well enough to insert q_k. The thresholds are found one pair at a time: for each
+class k and the reference class r (normal, or the first class), the cut c_k of the log odds
+log p_k - log p_r that separates images of k from images of r with the largest Youden index. Then t_k is
+proportional to exp(c_k), with c_r = 0. Patients and sources weigh as in `balanced_weights`, and the
+Youden index weighs both classes the same, so the largest source, class or patient does not move a cut. One
+threshold for each class against all others would not do this: as the others are more frequent, such
+thresholds are lower for a rare class, and the ratio p_k / t_k then favours it.
+
+Normal is never overruled while it is more probable: a cut against normal is at least 0.
+
 Reference: Fluss, Faraggi, Reiser, Estimation of the Youden index and its associated cutoff point, Biometrical
 Journal 2005;47:458-472; Youden, Index for rating diagnostic tests, Cancer 1950;3:32-35.
 """
@@ -10,18 +27,25 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit, ndtr
+from scipy.special import softmax
 
+from covid_monai.core.vocabulary import NORMAL
 from covid_monai.evaluation.decisions.json_record import JsonRecord
+from covid_monai.evaluation.decisions.validation_weights import (
+    balanced_weights,
+    effective_patients,
+    few_patients_note,
+    too_few,
+)
+from covid_monai.evaluation.decisions.youden import sensitivity_threshold, youden_cut
 from covid_monai.evaluation.metrics.prediction_table import Floats
 
-_SMALLEST = 1e-6  # nearer to 0 or 1, probabilities are taken as this
-_NARROWEST = 0.1  # width of a kernel, in log odds; equal scores have no spread of their own
+_SMALLEST = 1e-6  # nearer to 0, probabilities are taken as this
 
 YOUDEN_RULE = (
-    "Each class k has the threshold t_k with the largest smoothed Youden index (sensitivity + specificity "
-    "- 1), one class against the rest. The decision is the class with the largest p_k / t_k, where p_k is "
-    "its probability. With two classes, it is the second class if its probability is at least its threshold."
+    "Each class has a cut of its log odds against normal (or against the first class), which has the largest "
+    "smoothed Youden index (sensitivity + specificity - 1). The thresholds t_k are these cuts as shares. The "
+    "decision is the class with the largest log p_k - log t_k, but normal while it is more probable."
 )
 ARGMAX_RULE = "The class with the largest probability; no threshold was chosen."
 SENSITIVITY_RULE = (
@@ -39,11 +63,12 @@ class OperatingPoint(JsonRecord):
         rule: Rule of the decision, in words.
         thresholds: Class name to threshold, in class order.
         chosen_on: Description of the data: `split`, `n` (images), `patients`, `datalist_digest`, `cases`
-            (class name to images); empty if the thresholds were not chosen on data.
+            (class name to images), `effective_patients` (class name to their effective number); empty if
+            the thresholds were not chosen on data.
         notes: Warnings for the reader, for example that a class has no validation cases.
         sensitivity_target: Sensitivity for which `sensitivity_thresholds` were chosen.
         sensitivity_thresholds: Class name to the threshold of `SENSITIVITY_RULE`, for use with `call`.
-            Classes without validation cases are missing.
+            Classes with too few validation patients are missing.
 
     Raises:
         ValueError: If there are fewer than two classes or a threshold is not a number from 0 to 1.
@@ -99,6 +124,8 @@ def choose_operating_point(
     probabilities: ArrayLike,
     class_names: Sequence[str],
     *,
+    patients: ArrayLike | None = None,
+    sources: ArrayLike | None = None,
     chosen_on: Mapping[str, Any] | None = None,
     sensitivity_target: float = SENSITIVITY_TARGET,
 ) -> OperatingPoint:
@@ -108,46 +135,59 @@ def choose_operating_point(
         labels: Shape [N], true class indices.
         probabilities: Shape [N, K].
         class_names: K names.
-        chosen_on: Description of the data (`split`, `patients`, `datalist_digest`); `n`, `cases` are added.
+        patients: Shape [N], patient of each image; None: each image is of another patient.
+        sources: Shape [N], source of each image; None: one source.
+        chosen_on: Description of the data (`split`, `patients`, `datalist_digest`); the counts are added.
         sensitivity_target: Sensitivity that the second threshold of a class is to reach.
 
     Returns:
-        The operating point. A class that is absent, alone, or not separated at all by its probability
-        gets the neutral threshold 1 / K, and `notes` says so.
+        The operating point. A class that has too few patients, or is not separated from the reference at
+        all, gets the neutral cut 0, and `notes` says so.
 
     Raises:
         ValueError: If there are no images.
 
-    >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.1, 0.9]]
-    >>> point = choose_operating_point([0, 0, 1, 1], probabilities, ["no", "yes"])
+    >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.1, 0.9]] * 20
+    >>> point = choose_operating_point([0, 0, 1, 1] * 20, probabilities, ["no", "yes"])
     >>> {name: round(t, 1) for name, t in point.thresholds.items()}
     {'no': 0.7, 'yes': 0.3}
     """
     truth, scores = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if len(truth) == 0:
         raise ValueError("Thresholds cannot be chosen: there are no images.")
-    names, n_classes = list(class_names), len(class_names)
-    chosen = {k: youden_threshold(truth == k, scores[:, k]) for k in range(n_classes)}
-    if n_classes == 2:
-        # One decision needs one threshold: that of the second class, usually the disease.
-        chosen[0] = None if chosen[1] is None else 1 - chosen[1]
-    notes = [
-        f"No threshold could be chosen for {names[k]} (cases: {np.sum(truth == k)} of {len(truth)} images). "
-        f"The neutral threshold 1/{n_classes} is used instead."
-        for k, t in chosen.items()
-        if t is None
-    ]
-    thresholds = {names[k]: 1 / n_classes if t is None else t for k, t in chosen.items()}
-    cases = {name: int(np.sum(truth == k)) for k, name in enumerate(names)}
+    names, n = list(class_names), len(truth)
+    who = np.arange(n) if patients is None else np.asarray(patients)
+    where = np.zeros(n) if sources is None else np.asarray(sources)
+    effective = effective_patients(truth, who, names)
+    few = too_few(effective)
+    notes = [few_patients_note(name, effective[name], "No threshold was chosen for it.") for name in few]
+    reference = names.index(NORMAL) if NORMAL in names else 0
+    cuts = np.zeros(len(names))
+    for k, name in enumerate(names):
+        if k == reference or {name, names[reference]} & few.keys():
+            continue
+        pair = (truth == k) | (truth == reference)
+        odds = log_odds(scores[pair], reference)[:, k]
+        cut = youden_cut(truth[pair] == k, odds, who[pair], where[pair])
+        if cut is None:
+            notes.append(f"{name} is not separated from {names[reference]}, so the cut between them is 0.")
+        else:
+            cuts[k] = max(cut, 0.0) if names[reference] == NORMAL else cut
+    weights = balanced_weights(truth, who, where)
     by_sensitivity = {
-        name: sensitivity_threshold(truth == k, scores[:, k], sensitivity_target)
+        name: sensitivity_threshold(truth == k, scores[:, k], sensitivity_target, weights)
         for k, name in enumerate(names)
-        if 0 < cases[name] < len(truth)
+        if name not in few and np.any(truth != k)
+    }
+    data = {
+        "n": n,
+        "cases": {name: int(np.sum(truth == k)) for k, name in enumerate(names)},
+        "effective_patients": {name: round(number, 1) for name, number in effective.items()},
     }
     return OperatingPoint(
         YOUDEN_RULE,
-        thresholds,
-        {**(chosen_on or {}), "n": len(truth), "cases": cases},
+        dict(zip(names, softmax(cuts).tolist(), strict=True)),
+        {**(chosen_on or {}), **data},
         tuple(notes),
         sensitivity_target,
         by_sensitivity,
@@ -162,7 +202,8 @@ def decide(probabilities: ArrayLike, operating_point: OperatingPoint) -> NDArray
         operating_point: Thresholds, used as they are.
 
     Returns:
-        Shape [N], indices from 0 to K - 1. Ties go to the lower index, with two classes to the second.
+        Shape [N], indices from 0 to K - 1. Ties go to the lower index, with two classes to the second. A
+        class is never decided while normal is more probable.
 
     Raises:
         ValueError: If the number of columns is not the number of thresholds.
@@ -171,11 +212,22 @@ def decide(probabilities: ArrayLike, operating_point: OperatingPoint) -> NDArray
     thresholds = np.array(list(operating_point.thresholds.values()))
     if scores.ndim != 2 or scores.shape[1] != len(thresholds):
         raise ValueError(f"Probabilities of shape {scores.shape} do not fit {len(thresholds)} thresholds.")
-    # With two classes the first rule is the same as the second, because p_0 = 1 - p_1, but without rounding.
-    decisions = (
-        scores[:, 1] >= thresholds[1] if len(thresholds) == 2 else np.argmax(scores / thresholds, axis=1)
-    )
-    return np.asarray(decisions, dtype=np.int64)
+    names, ratios = operating_point.class_names, scores / np.maximum(thresholds, np.finfo(float).tiny)
+    if len(thresholds) == 2:  # the same rule, because p_0 = 1 - p_1, but without rounding
+        ratios = np.column_stack([scores[:, 1] < thresholds[1], scores[:, 1] >= thresholds[1]]).astype(float)
+    if NORMAL in names:  # files of older versions may have thresholds that would overrule it
+        ratios = np.where(scores >= scores[:, [names.index(NORMAL)]], ratios, -1)
+    return np.asarray(np.argmax(ratios, axis=1), dtype=np.int64)
+
+
+def log_odds(probabilities: ArrayLike, reference: int) -> Floats:
+    """Return log p_k - log p_r [N, K] of probabilities [N, K], with r the index of the reference class.
+
+    >>> log_odds([[0.2, 0.4, 0.4]], 0).round(3)
+    array([[0.   , 0.693, 0.693]])
+    """
+    logs = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), _SMALLEST))
+    return np.asarray(logs - logs[:, [reference]])
 
 
 def call(probabilities: ArrayLike, operating_point: OperatingPoint, class_name: str) -> NDArray[np.bool_]:
@@ -202,51 +254,3 @@ def call(probabilities: ArrayLike, operating_point: OperatingPoint, class_name: 
         raise ValueError(f"The operating point has sensitivity thresholds for {known}, not for {class_name}.")
     column = operating_point.class_names.index(class_name)
     return np.asarray(np.asarray(probabilities, dtype=np.float64)[:, column] >= threshold)
-
-
-def youden_threshold(is_case: NDArray[np.bool_], scores: Floats) -> float | None:
-    """Return the threshold (score >= t is positive) of the largest Youden index after Gaussian smoothing.
-
-    Where the classes hardly overlap, the unsmoothed index is flat around its maximum, and a few images at the
-    edge of each class determine the threshold. With kernels over the log odds, as wide as Scott's rule says,
-    every image has an influence. None if a class is missing, or no threshold is better than none.
-    """
-    if is_case.all() or not is_case.any():
-        return None
-    fpr, tpr, _ = _roc_curve(is_case, scores)
-    if np.max(tpr - fpr) <= 0:
-        return None
-    log_odds = logit(np.clip(scores, _SMALLEST, 1 - _SMALLEST))
-    cuts = np.linspace(log_odds.min(), log_odds.max(), 1001)
-    youden = _smooth_cdf(log_odds[~is_case], cuts) - _smooth_cdf(log_odds[is_case], cuts)
-    # Between two classes that are far apart the index has a plateau; its middle is the safest threshold.
-    plateau = np.flatnonzero(youden >= youden.max() - 1e-9)
-    return float(expit(cuts[plateau].mean()))
-
-
-def _roc_curve(is_case: NDArray[np.bool_], scores: Floats, **options: bool) -> tuple[Floats, Floats, Floats]:
-    from sklearn.metrics import roc_curve  # takes half a second, which a prediction does not need
-
-    found: tuple[Floats, Floats, Floats]
-    found = roc_curve(is_case, scores, **options)
-    return found
-
-
-def _smooth_cdf(values: Floats, at: Floats) -> Floats:
-    width = max(values.std(), _NARROWEST) * len(values) ** -0.2
-    return np.asarray(ndtr((at[:, None] - values) / width).mean(axis=1))
-
-
-def sensitivity_threshold(is_case: NDArray[np.bool_], scores: Floats, target: float) -> float:
-    """Return the largest threshold (score >= t is positive) whose sensitivity is at least `target`.
-
-    >>> round(sensitivity_threshold(np.array([False, True, True]), np.array([0.1, 0.4, 0.8]), 0.9), 3)
-    0.25
-    """
-    _, tpr, cuts = _roc_curve(is_case, scores, drop_intermediate=False)
-    # At least one case must be found; otherwise a target of 0 would select the infinite first cut.
-    first = int(np.argmax(tpr >= max(target - 1e-12, 1e-12)))
-    lower = cuts[first + 1] if first + 1 < len(cuts) else cuts[first]
-    middle = (cuts[first] + lower) / 2
-    # Between adjacent floats there is no middle; the upper one separates them.
-    return float(middle if middle > lower else cuts[first])

@@ -210,5 +210,10 @@ def _operating_points(tables: Sequence[PredictionTable]) -> tuple[list[Operating
     if any(len(rows) == 0 for rows in own):
         points = [OperatingPoint.argmax(rows.class_names) for rows in own]
         return points, "the most probable class, because not all files have validation rows"
-    points = [choose_operating_point(rows.labels, rows.probabilities, rows.class_names) for rows in own]
+    points = [
+        choose_operating_point(
+            rows.labels, rows.probabilities, rows.class_names, patients=rows.patients, sources=rows.sources
+        )
+        for rows in own
+    ]
     return points, "Youden's thresholds, chosen on the validation rows of each file"

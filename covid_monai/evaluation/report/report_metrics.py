@@ -115,13 +115,16 @@ def choose_on_validation(validation: PredictionTable, datalist_digest: str | Non
         validation.labels,
         validation.probabilities,
         validation.class_names,
+        patients=validation.patients,
+        sources=validation.sources,
         chosen_on={"split": "validation", **origin},
     )
 
 
 def _fit(rows: PredictionTable) -> Calibration | None:
     fitted_on = (rows.labels, rows.probabilities, rows.patients, rows.class_names)
-    return fit_calibration(*fitted_on, chosen_on={"split": "validation"}) if len(rows) else None
+    chosen_on = {"split": "validation"}
+    return fit_calibration(*fitted_on, sources=rows.sources, chosen_on=chosen_on) if len(rows) else None
 
 
 def _operating_points(

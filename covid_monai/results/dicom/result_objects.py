@@ -121,7 +121,7 @@ def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:
 
 def _settings_digest(classifier: Classifier) -> str:
     """Return the SHA-256 of what changes a result beside the weights: thresholds, calibration, gate."""
-    parts = (classifier.operating_point, classifier.calibration)
+    parts = (classifier.operating_point, classifier.calibration, classifier.unseen_sources)
     settings = [None if part is None else part.to_json() for part in parts]
     gate = None if classifier.gate is None else classifier.gate.distance_limit
     return hashlib.sha256(json.dumps([settings, gate], sort_keys=True).encode()).hexdigest()

@@ -9,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import brentq
-from scipy.special import expit, logit
+from scipy.special import expit, logit, softmax
 from scipy.stats import norm
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
+from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score, roc_curve
 
 from covid_monai.evaluation.decisions.operating_point import (
     OperatingPoint,
     call,
     choose_operating_point,
     decide,
+    log_odds,
 )
 
 
@@ -39,14 +40,69 @@ def youden(is_case, positive):
 
 
 @pytest.mark.parametrize("load", [load_breast_cancer, load_wine])
-def test_each_threshold_comes_near_the_best_youden_index_of_roc_curve(load):
+def test_each_cut_comes_near_the_best_youden_index_of_roc_curve(load):
     labels, probabilities = real_probabilities(load)
     names = [f"class {k}" for k in range(probabilities.shape[1])]
     point = choose_operating_point(labels, probabilities, names)
-    for k in range(len(names)) if len(names) > 2 else [1]:
-        fpr, tpr, _ = roc_curve(labels == k, probabilities[:, k])
-        reached = youden(labels == k, probabilities[:, k] >= point.thresholds[names[k]])
-        assert reached == pytest.approx((tpr - fpr).max(), abs=0.05)
+    assert sum(point.thresholds.values()) == pytest.approx(1)
+    cuts = log_odds([list(point.thresholds.values())], 0)[0]
+    for k in range(1, len(names)):
+        pair = np.isin(labels, (0, k))
+        is_case, scores = labels[pair] == k, log_odds(probabilities[pair], 0)[:, k]
+        fpr, tpr, _ = roc_curve(is_case, scores)
+        assert youden(is_case, scores >= cuts[k]) == pytest.approx((tpr - fpr).max(), abs=0.05)
+
+
+def skewed(rng, *, counts=(600, 600, 40)):
+    """Calibrated probabilities of three classes, of which the last is rare, and the true classes."""
+    labels = np.repeat([0, 1, 2], counts)
+    features = rng.normal(size=(len(labels), 3)) + 1.5 * np.eye(3)[labels]
+    return labels, softmax(1.5 * features + np.log(counts), axis=1)
+
+
+def test_a_rare_class_is_not_favoured():
+    """Equal classes are found equally often; the old thresholds, one class against the rest, favoured it."""
+    recalls = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        point = choose_operating_point(*skewed(rng), ["a", "b", "c"])
+        labels, probabilities = skewed(rng, counts=(2000, 2000, 2000))
+        probabilities = softmax(np.log(probabilities) + np.log([600, 600, 40]), axis=1)
+        recalls.append(recall_score(labels, decide(probabilities, point), average=None))
+    found = np.mean(recalls, axis=0)
+    assert found == pytest.approx([found.mean()] * 3, abs=0.04)
+
+
+def test_a_large_source_does_not_move_the_cut():
+    rng = np.random.default_rng(0)
+    labels, sources = np.tile([0, 1], 1100), np.repeat([0, 1], [2000, 200])
+    odds = rng.normal(size=2200) + 3 * labels - 2 * sources  # the small source lies 2 lower
+    probabilities = two_columns(expit(odds))
+
+    def cut(sources):
+        point = choose_operating_point(labels, probabilities, ["no", "yes"], sources=sources)
+        return logit(point.thresholds["yes"])
+
+    # The middles between the classes are 1.5 and -0.5.
+    assert cut(None) == pytest.approx(1.3, abs=0.25)
+    assert cut(sources) == pytest.approx(0.5, abs=0.25)
+
+
+@given(arrays(float, (20, 3), elements=st.floats(0.001, 1)), st.tuples(*[st.floats(0.001, 1)] * 3))
+def test_no_class_is_decided_while_normal_is_more_probable(scores, thresholds):
+    """Also with the files of older versions, in which covid has a lower threshold than normal."""
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    point = OperatingPoint("rule", dict(zip(("pneumonia", "normal", "covid"), thresholds, strict=True)))
+    decided = decide(probabilities, point)
+    assert np.all(probabilities[np.arange(20), decided] >= probabilities[:, 1])
+
+
+def test_no_cut_against_normal_is_below_0():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [900, 100])
+    probabilities = two_columns(expit(rng.normal(size=1000) + 2 * labels - 4))
+    assert choose_operating_point(labels, probabilities, ["no", "yes"]).thresholds["yes"] < 0.2
+    assert choose_operating_point(labels, probabilities, ["normal", "yes"]).thresholds["yes"] == 0.5
 
 
 def test_two_class_youden_comes_near_the_best_balanced_accuracy():
@@ -90,7 +146,7 @@ def test_threshold_is_nearer_to_the_true_one_than_the_unsmoothed_youden_index(me
     )
 )
 def test_any_scores_give_a_threshold_among_them_or_a_note(cases):
-    is_case, scores = (np.array(column) for column in zip(*cases, strict=True))
+    is_case, scores = (np.repeat(column, 20) for column in zip(*cases, strict=True))
     point = choose_operating_point(is_case.astype(int), two_columns(scores), ["no", "yes"])
     if point.notes:
         assert point.thresholds == {"no": 0.5, "yes": 0.5}
@@ -100,17 +156,21 @@ def test_any_scores_give_a_threshold_among_them_or_a_note(cases):
 
 
 def test_separated_classes_are_cut_between_them():
-    scores = np.array([0.05, 0.1, 0.2, 0.8, 0.9, 0.95])
-    point = choose_operating_point([0, 0, 0, 1, 1, 1], two_columns(scores), ["no", "yes"])
+    scores = np.repeat([0.05, 0.1, 0.2, 0.8, 0.9, 0.95], 10)
+    point = choose_operating_point(np.repeat([0, 1], 30), two_columns(scores), ["no", "yes"])
     assert point.thresholds["yes"] == pytest.approx(0.5)
 
 
-def test_absent_class_gets_the_neutral_threshold_and_a_note():
-    probabilities = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1]])
-    point = choose_operating_point([0, 1, 0], probabilities, ["normal", "pneumonia", "covid"])
-    assert point.thresholds["covid"] == pytest.approx(1 / 3)
-    assert [note for note in point.notes if "covid" in note and "0 of 3" in note]
-    assert point.chosen_on["cases"] == {"normal": 2, "pneumonia": 1, "covid": 0}
+def test_a_class_of_few_patients_gets_the_neutral_threshold_and_a_note():
+    labels, probabilities = np.repeat([0, 1, 2], 100), np.tile([[0.8, 0.1, 0.1], [0.2, 0.5, 0.3]], (150, 1))
+    patients = np.where(labels == 2, 200 + np.arange(300) % 7, np.arange(300))
+    names = ["normal", "pneumonia", "covid"]
+    point = choose_operating_point(labels, probabilities, names, patients=patients)
+    assert point.thresholds["covid"] == pytest.approx(point.thresholds["normal"])
+    assert set(point.sensitivity_thresholds) == {"normal", "pneumonia"}
+    assert [note for note in point.notes if "covid are worth 7.0 patients" in note]
+    assert point.chosen_on["cases"] == {"normal": 100, "pneumonia": 100, "covid": 100}
+    assert point.chosen_on["effective_patients"]["covid"] == 7.0
 
 
 def test_no_images_is_an_error():
@@ -204,7 +264,8 @@ def test_sensitivity_threshold_is_the_largest_that_reaches_its_target(target):
 
 
 def test_operating_point_of_an_older_version_loads(tmp_path):
-    point = choose_operating_point([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], ["no", "yes"])
+    labels, probabilities = [0, 1, 1] * 20, [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]] * 20
+    point = choose_operating_point(labels, probabilities, ["no", "yes"])
     old = {key: value for key, value in point.to_json().items() if not key.startswith("sensitivity")}
     (tmp_path / "point.json").write_text(json.dumps(old))
     loaded = OperatingPoint.load(tmp_path / "point.json")
