@@ -86,7 +86,10 @@ def describe_abnormal(
     alone. Otherwise, and without a calibration, there is no call.
 
     Returns:
-        The `abnormal` of a `Prediction`; None for a classifier without a class `normal`.
+        The `abnormal` of a `Prediction`; None for a classifier without a class `normal`. `probability`:
+        1 - p(normal). `threshold`: probability above which normal is excluded; None without a calibration.
+        `call`: True, False, or None if it cannot be told. `interval`: `false_alarms` and `sensitivity` of
+        such calls, each [low, high] over the sources left out of the training; None if not measured.
     """
     if NORMAL not in class_names:
         return None
@@ -115,7 +118,9 @@ def name_cause(
     normal reach the cut of `unseen`.
 
     Returns:
-        The `cause` of a `Prediction`; None for a classifier without a class `normal`.
+        The `cause` of a `Prediction`; None for a classifier without a class `normal`. `name`: class, or "not
+        told". `reason`: one sentence. `log_odds`: log p(class) - log p(normal) of the candidate. `cut`: log
+        odds from which the candidate may be named; None if there are none.
     """
     if NORMAL not in class_names:
         return None

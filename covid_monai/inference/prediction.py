@@ -29,13 +29,8 @@ class Prediction:
             point, or "uncertain" if the evidence is not enough. `reason`: one sentence if it is uncertain,
             else None. `at_operating_point`: class at the operating point, whatever the prediction set.
             `rule` and `thresholds` of the operating point.
-        abnormal: Mapping, or None without a class "normal". `probability`: 1 - p(normal). `threshold`:
-            probability above which normal is excluded; None without a calibration. `call`: True, False, or
-            None if it cannot be told. `interval`: `false_alarms` and `sensitivity` of such calls, each
-            [low, high] over the sources left out of the training; None if they were not measured.
-        cause: Mapping, or None without a class "normal". `name`: class, or "not told". `reason`: one
-            sentence. `log_odds`: log p(class) - log p(normal) of the most probable class beside normal.
-            `cut`: log odds from which this class may be named; None if there are none.
+        abnormal: Mapping, or None without a class "normal"; see `decision.describe_abnormal`.
+        cause: Mapping, or None without a class "normal"; see `decision.name_cause`.
         model: `name`, `version`, `weights_sha256`, `preprocessing_digest` and `backend` of what made
             the prediction.
     """

@@ -62,10 +62,10 @@ def test_without_thresholds_the_most_probable_class_is_decided(folds):
 
 
 def test_each_fold_is_decided_by_its_own_thresholds(folds, monkeypatch):
-    strict = OperatingPoint("all covid", {"normal": 1.0, "covid": 1e-6})
+    strict = OperatingPoint("all normal", {"normal": 0.0, "covid": 1.0})
     monkeypatch.setattr(Fold, "points", {"01": strict})
     first, second = rows_of(folds)
-    decided = np.concatenate([first.probabilities.argmax(axis=1), np.ones(40, int)])
+    decided = np.concatenate([first.probabilities.argmax(axis=1), np.zeros(40, int)])
     labels = np.concatenate([first.labels, second.labels])
     assert compute_pooled_metrics(folds, PATIENTS)["accuracy"]["value"] == pytest.approx(
         accuracy_score(labels, decided)
