@@ -37,8 +37,9 @@ PLANTED = {
         ("QZPRIVATE", "QZNESTED", "QZEXIF", "QZCOMMENT", "QZTEXT", "QZCOLUMN", "QZKEY"), "nowhere"
     ),
 }
-_WORD = re.compile("|".join(PLANTED).encode() + rb"|1903-07-17", re.IGNORECASE)
-_WIDE_WORD = re.compile(rb"Q\0{1,3}Z\0{1,3}[A-Z]", re.IGNORECASE)
+# In lower case, for a text in lower case: one search each takes a tenth of what a regular expression takes.
+_WORDS = {word.lower().encode(): word for word in PLANTED} | {b"1903-07-17": "19030717"}
+_WIDE_WORD = re.compile(rb"q\0{1,3}z\0{1,3}[a-z]")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{24,}={0,2}")
 _STREAM = re.compile(rb"stream\r?\n(.*?)endstream", re.DOTALL)
 
@@ -82,8 +83,9 @@ def planted_raster(path: Path, number: int = 0) -> Path:
 
 def planted_words(content: bytes, *, depth: int = 4) -> set[str]:
     """Return the planted words in a file, also in what it packs, encodes or compresses."""
-    found = {word.decode().upper().replace("-", "") for word in _WORD.findall(content)}
-    if _WIDE_WORD.search(content):  # UTF-16 and UTF-32
+    lower = content.lower()
+    found = {word for text, word in _WORDS.items() if text in lower}
+    if _WIDE_WORD.search(lower):  # UTF-16 and UTF-32
         found |= planted_words(content.replace(b"\0", b""), depth=0)
     if depth:
         for inner in _unpacked(content):

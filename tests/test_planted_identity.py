@@ -293,7 +293,7 @@ def test_training_evaluation_mlflow_and_export(trained, command, tmp_path):
 @pytest.mark.slow
 def test_an_experiment(command, inputs, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/out/experiment/mlruns.db")
-    study = {"title": "A", "sources": [["csv", "raster"]], "protocol": "folds", "folds": 2}
+    study = {"title": "A", "sources": [["csv", "raster"]], "protocol": "official_test"}
     study |= {"take": [{"class": "normal"}, {"class": "covid"}], "classes": ["normal", "covid"]}
     study |= {"published": {"accuracy": 0.9, "where": "nobody"}}
     config = {**SMALL, "cache_dir": str(tmp_path / "cache"), "study": study}
