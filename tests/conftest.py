@@ -95,6 +95,32 @@ def train(tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory) -> Path:
+    """The shipped bundle exported, which takes half a minute: once for all processes of the tests."""
+    from filelock import FileLock
+
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "export"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        return next(folder.glob("*.zip"), None) or _export(folder, tmp_path_factory.mktemp("elsewhere"))
+
+
+def _export(folder: Path, elsewhere: Path) -> Path:
+    import torch
+    from hostile_files import plant_modules
+
+    from covid_monai.export import export_bundle
+
+    # What was compiled before must not show.
+    torch.jit.trace(torch.nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 1, 1))
+    plant_modules(elsewhere)  # none of the processes that are started may run them
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(elsewhere)
+        return export_bundle(ROOT / "bundles" / "covid_cxr_classification", folder)
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     """`covid-monai ARGUMENTS` in this process: exit code, standard output, standard error."""

@@ -24,7 +24,6 @@ from pydicom.uid import JPEG2000TransferSyntaxes, generate_uid
 from scipy.stats import entropy
 
 from covid_monai.bundle.bundle_zip import CHECKSUMS
-from covid_monai.export import export_bundle
 from covid_monai.inference.classifier import Classifier
 from covid_monai.phantoms.dataset import write_phantoms
 
@@ -45,10 +44,10 @@ def binaries():
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory, binaries):
+def bundle(archive, tmp_path_factory, binaries):
     """The exported archive unpacked, and its wheel in MONAI Label's environment."""
     folder = tmp_path_factory.mktemp("export")
-    shutil.unpack_archive(export_bundle(ROOT / "bundles" / NAME, folder), folder)
+    shutil.unpack_archive(archive, folder)
     (wheel,) = (folder / NAME / "wheels").glob("covid_monai-*.whl")
     install = [binaries / "pip", "install", "--quiet", "--no-deps", "--no-index", "--force-reinstall", wheel]
     subprocess.run(install, check=True)

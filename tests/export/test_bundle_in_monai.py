@@ -15,7 +15,6 @@ import torch
 from monai.bundle import load
 
 from covid_monai.bundle import Bundle
-from covid_monai.export import export_bundle
 from covid_monai.inference.classifier import Classifier
 from covid_monai.phantoms.dataset import write_phantoms
 
@@ -36,10 +35,10 @@ DEPLOY_SDK = (
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(archive, tmp_path_factory):
     """A folder with the unpacked archive and `images/`."""
     place = tmp_path_factory.mktemp("place")
-    shutil.unpack_archive(export_bundle(ROOT / "bundles" / NAME, place), place)
+    shutil.unpack_archive(archive, place)
     write_phantoms(place / "images", patients=9, size=128, image_format="png", ct=False)
     return place
 
