@@ -26,7 +26,7 @@ from covid_monai.readers.image_files import find_image_files
 
 SHIPPED = Path(__file__).parents[2] / "bundles" / "covid_cxr_classification"
 CLASS_NAMES = ("normal", "pneumonia", "covid")
-THRESHOLDS = (0.6, 0.2, 0.3)
+THRESHOLDS = (0.2, 0.3, 0.5)
 
 
 def small_bundle(folder: Path) -> Bundle:

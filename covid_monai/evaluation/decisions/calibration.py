@@ -74,14 +74,20 @@ class Calibration(JsonRecord):
                 f"A calibration needs one conformal threshold per class; found {self.conformal} for "
                 f"{', '.join(self.class_names) or 'no class'}."
             )
-        coverages = [self.coverage, self.coverage if self.normal_coverage is None else self.normal_coverage]
-        if not (0 < self.temperature < np.inf and all(0 < share < 1 for share in coverages)):
+        shares = {self.coverage, self.coverage if self.normal_coverage is None else self.normal_coverage}
+        if not (0 < self.temperature < np.inf and all(0 < share < 1 for share in shares)):
             raise ValueError(
                 "The temperature must be positive and the coverage between 0 and 1; found "
-                f"{self.temperature} and {coverages}."
+                f"{self.temperature} and {', '.join(map(str, shares))}."
             )
         if not all(0 <= threshold <= 1 for threshold in self.conformal.values()):
             raise ValueError(f"Conformal thresholds must lie in [0, 1]; found {self.conformal}.")
+
+    @property
+    def coverages(self) -> dict[str, float]:
+        """Class name to the share of its images whose set is to hold it."""
+        of_normal = self.coverage if self.normal_coverage is None else self.normal_coverage
+        return {name: of_normal if name == NORMAL else self.coverage for name in self.class_names}
 
     def apply(self, probabilities: ArrayLike) -> Floats:
         """Calibrate probabilities, as if the logits had been divided by the temperature.

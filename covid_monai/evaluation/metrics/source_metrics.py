@@ -1,10 +1,11 @@
-"""What a decision for a class is worth in each source: predictive values, calibration, decision curve.
+"""What a decision for a class is worth in each source: predictive values, calibration, decision curve, sets.
 
 A source differs from the next one in how frequent and how severe a disease is, and in its machines.
 Predictive values, calibration and net benefit change with it. Over all sources together they are those of a
 mixture that exists nowhere.
 """
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
 from covid_monai.evaluation.metrics.calibration_metrics import recalibration
 from covid_monai.evaluation.metrics.clinical_utility import decision_curve
-from covid_monai.evaluation.metrics.intervals import PatientBootstrap
+from covid_monai.evaluation.metrics.intervals import PatientBootstrap, share_with_interval
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 from covid_monai.evaluation.metrics.subgroups import FEWEST_PATIENTS, NOT_RECORDED
 
@@ -79,3 +80,48 @@ def _missing(name: str, is_case: NDArray[np.bool_], bootstrap: PatientBootstrap)
                 else f"it has no {images}"
             )
     return None
+
+
+def coverage_by_source(
+    rows: PredictionTable,
+    sets: NDArray[np.bool_],
+    bootstrap: PatientBootstrap,
+    *,
+    targets: Mapping[str, float],
+    fitted_sources: Collection[str],
+) -> list[dict[str, Any]]:
+    """Compute how often prediction sets hold the true class in each source.
+
+    The sets keep their promise for images like those they were fitted on, and for no others. A source without
+    validation images shows what they are worth in a hospital that was not there.
+
+    Args:
+        rows: Images with their true classes.
+        sets: Shape [N, K], from `Calibration.prediction_sets`.
+        bootstrap: Resamples of their patients, for the intervals.
+        targets: Class name to the share of its images whose set is to hold it.
+        fitted_sources: Sources of the validation images; empty if they are not known.
+
+    Returns:
+        Per source and class that occur together: `source`, `class`, `images`, `patients` (effective number),
+        `left_out` (whether the source has no validation image; None if that is not known), `target` and
+        `coverage`, which is None for fewer than `FEWEST_PATIENTS` patients.
+    """
+    holds, found = sets[np.arange(len(rows)), rows.labels], []
+    for source in np.unique(rows.sources[rows.sources != ""]).tolist():
+        for k, name in enumerate(rows.class_names):
+            cell = (rows.sources == source) & (rows.labels == k)
+            if not cell.any():
+                continue
+            patients = bootstrap.effective_patients(cell)
+            coverage = share_with_interval(holds, bootstrap, among=cell).to_json()
+            found.append(
+                {
+                    **{"source": source, "class": name, "images": int(cell.sum())},
+                    "patients": round(patients, 1),
+                    "left_out": source not in fitted_sources if fitted_sources else None,
+                    "target": targets[name],
+                    "coverage": coverage if patients >= FEWEST_PATIENTS else None,
+                }
+            )
+    return found

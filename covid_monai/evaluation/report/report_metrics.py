@@ -24,7 +24,7 @@ from covid_monai.evaluation.metrics.calibration_metrics import abstention, relia
 from covid_monai.evaluation.metrics.clinical_utility import decision_curve, predictive_values
 from covid_monai.evaluation.metrics.intervals import PatientBootstrap, share_with_interval
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
-from covid_monai.evaluation.metrics.source_metrics import source_metrics
+from covid_monai.evaluation.metrics.source_metrics import coverage_by_source, source_metrics
 from covid_monai.evaluation.metrics.subgroups import subgroup_table
 
 _PROBABILITY_METRICS = ("ece", "ece_by_chance", "brier", "log_loss")
@@ -72,7 +72,7 @@ def compute_report_metrics(
         "operating_point": point.to_json(),
         "operating_points": _operating_points(test, validation, point, **settings),
         "calibration": fitted and _calibration(calibrated, fitted, calibration is not None, **settings),
-        "abstention": fitted and _abstention(calibrated, fitted, bootstrap),
+        "abstention": fitted and _abstention(calibrated, fitted, bootstrap, validation.sources),
         "prevalence": {
             name: predictive_values(of_class["sensitivity"], of_class["specificity"])
             for name, of_class in evaluated["per_class"].items()
@@ -187,13 +187,22 @@ def _calibration(
 
 
 def _abstention(
-    calibrated: PredictionTable, fitted: Calibration, bootstrap: PatientBootstrap
+    calibrated: PredictionTable,
+    fitted: Calibration,
+    bootstrap: PatientBootstrap,
+    fitted_sources: NDArray[np.str_],
 ) -> dict[str, Any]:
     sets = fitted.prediction_sets(calibrated.probabilities)
     right = calibrated.probabilities.argmax(axis=1) == calibrated.labels
     return {
         "coverage_target": fitted.coverage,
+        "coverage_targets": fitted.coverages,
         "thresholds": dict(fitted.conformal),
         "accuracy_of_all": share_with_interval(right, bootstrap).to_json(),
         **abstention(calibrated, sets, bootstrap),
+        "per_source": coverage_by_source(
+            *(calibrated, sets, bootstrap),
+            targets=fitted.coverages,
+            fitted_sources=set(fitted_sources.tolist()),
+        ),
     }

@@ -35,13 +35,19 @@ def remove_names(metrics: Mapping[str, Any], predictions: PredictionTable) -> tu
     rows = _rename(predictions, names)
     test, validation = rows.split("test"), rows.split("validation")
     point = OperatingPoint.from_json(metrics["operating_point"])
-    sources = metrics["sources"] | {
-        "rows": [
-            {**row, "source": names["source"].get(row["source"], row["source"])}
-            for row in metrics["sources"]["rows"]
-        ]
+
+    def renamed(section: Mapping[str, Any], key: str) -> dict[str, Any]:
+        of_source = (
+            {**row, "source": names["source"].get(row["source"], row["source"])} for row in section[key]
+        )
+        return {**section, key: list(of_source)}
+
+    sets = metrics["abstention"]
+    figures = {
+        **metrics,
+        "sources": renamed(metrics["sources"], "rows"),
+        "abstention": sets and renamed(sets, "per_source"),
     }
-    figures = {**metrics, "sources": sources}
     result, limits = report_sentences(test, validation, figures, point, provenance=metrics["data"])
     confounding, explanation = metrics["confounding"], metrics["explanation"]
     report = {

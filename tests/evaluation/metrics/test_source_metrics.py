@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from evaluation_helpers import FEW, NAMES, rows
 
-from covid_monai.evaluation.metrics.source_metrics import source_metrics
+from covid_monai.evaluation.metrics.intervals import PatientBootstrap
+from covid_monai.evaluation.metrics.source_metrics import coverage_by_source, source_metrics
 
 
 def decided(test):
@@ -61,3 +62,25 @@ def test_small_sources_and_single_classes_have_a_reason_instead_of_values():
 
 def test_without_sources_there_are_no_rows():
     assert decided(replace(rows(60), sources=np.full(60, ""))) == []
+
+
+def test_coverage_of_each_source_is_that_of_its_own_images():
+    test = rows(600)
+    sets = np.ones((600, 3), dtype=bool)
+    sets[(test.sources == "two") & (test.labels == 0), 0] = False  # one hospital loses its normal images
+    sources = np.where(np.arange(600) < 6, "three", test.sources)
+    table = replace(test, sources=sources)
+    targets = {"normal": 0.95, "pneumonia": 0.9, "covid": 0.9}
+    settings = {"targets": targets, "fitted_sources": {"one", "three"}}
+    found = coverage_by_source(table, sets, PatientBootstrap(test.patients), **settings)
+    cells = {(row["source"], row["class"]): row for row in found}
+    assert cells["two", "normal"]["coverage"]["value"] == 0
+    assert cells["two", "normal"]["coverage"]["high"] < 0.1
+    assert cells["one", "normal"]["coverage"]["value"] == 1
+    assert [cells[source, "normal"]["target"] for source in ("one", "two")] == [0.95, 0.95]
+    assert {row["source"]: row["left_out"] for row in found} == {"one": False, "three": False, "two": True}
+    assert all(row["coverage"] is None for row in found if row["source"] == "three")
+    unknown = coverage_by_source(
+        table, sets, PatientBootstrap(test.patients), targets=targets, fitted_sources=()
+    )
+    assert all(row["left_out"] is None for row in unknown)

@@ -81,7 +81,8 @@ def test_thresholds_come_from_validation_and_decide_on_test(report):
     values, folder = report
     predictions = read_predictions(folder / "predictions.csv")
     validation, test = predictions.split("validation"), predictions.split("test")
-    point = choose_operating_point(validation.labels, validation.probabilities, NAMES)
+    known = {"patients": validation.patients, "sources": validation.sources}
+    point = choose_operating_point(validation.labels, validation.probabilities, NAMES, **known)
     assert values["operating_point"]["thresholds"] == point.thresholds
     assert values["operating_point"]["chosen_on"] == {
         "split": "validation",
@@ -89,6 +90,7 @@ def test_thresholds_come_from_validation_and_decide_on_test(report):
         "patients": 30,
         "datalist_digest": "sha256:aa",
         "cases": dict.fromkeys(NAMES, 30),
+        "effective_patients": dict.fromkeys(NAMES, 30.0),
     }
     accuracy = np.mean(decide(test.probabilities, point) == test.labels)
     assert values["test"]["accuracy"]["value"] == pytest.approx(accuracy)

@@ -54,7 +54,7 @@ def test_predictive_values_at_an_operating_point_are_not_given_as_certain(images
 def test_stored_temperature_is_not_applied_twice():
     splits = both_splits(sharpness=4)
     raw = splits["validation"]
-    calibration = fit_calibration(raw.labels, raw.probabilities, raw.patients, NAMES)
+    calibration = fit_calibration(raw.labels, raw.probabilities, raw.patients, NAMES, sources=raw.sources)
     applied = {
         name: replace(part, probabilities=calibration.apply(part.probabilities))
         for name, part in splits.items()

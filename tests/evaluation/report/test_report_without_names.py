@@ -68,14 +68,22 @@ def test_the_copy_has_the_figures_but_no_image_of_a_patient(evaluated):
 
 def test_the_copy_has_the_same_numbers(evaluated):
     (whole, _), (copy, _) = ((json.loads(text), page) for text, page in evaluated)
-    text_keys = {"verdict", "data", "subgroups", "sources", "explanation", "confounding", "run"}
+    text_keys = {"verdict", "data", "subgroups", "sources", "abstention", "explanation", "confounding", "run"}
     text_keys |= {"reporting_checklist", "risk_of_bias"}
     assert whole.keys() == copy.keys()
     for key in whole.keys() - text_keys:
         assert whole[key] == copy[key]
-    for key, name in (("subgroups", "name"), ("sources", "source")):
-        strip = [[{**row, name: ""} for row in each[key]["rows"]] for each in (whole, copy)]
+    named = (
+        ("subgroups", "rows", "name"),
+        ("sources", "rows", "source"),
+        ("abstention", "per_source", "source"),
+    )
+    for key, rows, name in named:
+        strip = [
+            {**each[key], rows: [{**row, name: ""} for row in each[key][rows]]} for each in (whole, copy)
+        ]
         assert strip[0] == strip[1]
+    assert {row["source"] for row in copy["abstention"]["per_source"]} == {"source 1", "source 2"}
     assert {row["source"] for row in copy["sources"]["rows"]} == {"source 1", "source 2"}
     assert {row["name"] for row in copy["subgroups"]["rows"]} >= {"source 1", "source 2", "PA", "view 1", "F"}
     assert whole["data"]["splits"]["test"]["patients"] == copy["data"]["splits"]["test"]["patients"]
