@@ -52,7 +52,8 @@ class OperatingPointChoice:
         """Decide as `Prediction.decision`; for one class, `class` is that class or None."""
         row = np.array(list((prediction.probabilities or {}).values()))
         if self.class_name is None:
-            return make_decision(row, self.point, prediction.prediction_set)
+            # A bundle without an operating point has decided nothing.
+            return prediction.decision or make_decision(row, self.point, prediction.prediction_set)
         called = bool(call(row[None], self.point, self.class_name)[0])
         return {"class": self.class_name if called else None, "reason": None}
 

@@ -3,15 +3,18 @@
 import logging
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from evaluation_helpers import NAMES
+from evaluation_helpers import rows as evaluation_rows
 
 from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import read_datalist
-from covid_monai.evaluation.decisions.calibration import Calibration
+from covid_monai.evaluation.decisions.calibration import Calibration, fit_calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point
 from covid_monai.gate.gate import Gate
-from covid_monai.training.decisions import log_next_command
+from covid_monai.training.decisions import calibrate, choose_thresholds, log_next_command
 
 
 def test_the_operating_point_was_chosen_on_validation(run):
@@ -47,6 +50,27 @@ def test_the_thresholds_are_those_of_calibrated_probabilities(run):
     labels = [record["label"] for record in records]
     expected = choose_operating_point(labels, bundle.calibration.apply(own), bundle.class_names)
     assert bundle.operating_point.thresholds == pytest.approx(expected.thresholds, abs=1e-4)
+
+
+def test_patients_and_sources_of_the_datalist_weigh_equally(tmp_path):
+    """A collection whose images are listed ten times decides no more than before."""
+    rows = evaluation_rows(800)
+    large = np.flatnonzero(rows.sources == "one")
+    many = rows.where(np.concatenate([np.tile(large, 10), np.flatnonzero(rows.sources == "two")]))
+    columns = zip(many.labels.tolist(), many.patients.tolist(), many.sources.tolist(), strict=True)
+    records = [{"label": label, "patient": who, "source": source} for label, who, source in columns]
+    data = SimpleNamespace(splits={"validation": records}, digest="d")
+    bundle = SimpleNamespace(calibration_path=tmp_path / "c.json", operating_point_path=tmp_path / "o.json")
+    calibrate(bundle, many, data)
+    choose_thresholds(bundle, many, data)
+
+    known = {"class_names": NAMES, "patients": rows.patients, "sources": rows.sources}
+    calibration = fit_calibration(rows.labels, rows.probabilities, **known)
+    point = choose_operating_point(rows.labels, calibration.apply(rows.probabilities), **known)
+    found = Calibration.load(bundle.calibration_path)
+    assert found.temperature == pytest.approx(calibration.temperature, rel=1e-5)
+    assert found.conformal == pytest.approx(calibration.conformal, rel=1e-5)
+    assert OperatingPoint.load(bundle.operating_point_path).thresholds == pytest.approx(point.thresholds)
 
 
 def test_the_gate_belongs_to_the_weights(run):

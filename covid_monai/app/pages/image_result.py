@@ -223,7 +223,7 @@ def _probability_card(
 def _why_uncertain(possible: list[str], decision: Mapping[str, Any]) -> str:
     """Return the decision's reason, with the classes as the page displays them."""
     names = list(map(class_label, possible))
-    if not names:
+    if not names or possible == [decision["at_operating_point"]]:
         return str(decision["reason"])
     if len(names) == 1:
         called = class_label(decision["at_operating_point"])
