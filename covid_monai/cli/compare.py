@@ -57,6 +57,8 @@ def compare(
     # typer.echo does not break paths over lines.
     typer.echo("\n".join([*(f"A: {path}" for path in first), *(f"B: {path}" for path in second)]))
     typer.echo(f"Decision: {result['rule']}.\n{result['scope']}.")
+    if result["caution"]:
+        typer.echo(f"{result['caution']}: --source NAME.")
     if output is not None:
         typer.echo(f"Figures: {output}")
 

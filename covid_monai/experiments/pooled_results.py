@@ -16,25 +16,34 @@ from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_int
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable, read_predictions
 
 _ALWAYS = ("auroc", "balanced_accuracy", "accuracy")  # metrics in every table
+_AREAS = ("auroc", "average_precision")
+_UNDEFINED = {"value": None, "low": None, "high": None}
 
 
 def compute_pooled_metrics(
-    runs: Sequence[Path], patients: Mapping[str, str], subsets: Mapping[str, str] | None = None
+    runs: Sequence[Path],
+    patients: Mapping[str, str],
+    subsets: Mapping[str, str] | None = None,
+    *,
+    by_source: bool = False,
 ) -> dict[str, Any]:
     """Compute the metrics of all folds' test images together, each decided by the thresholds of its own fold.
 
     `runs` are the folders of the folds, with `evaluation/predictions.csv`. `patients` has the patient of each
     image, for the intervals. `subsets` has a pattern of image paths for each name: images to report on their
-    own, too.
+    own, too. `by_source` says that each fold is a source of its own. An area over all of them would count
+    pairs of images of two sources, scored by two networks, so areas are computed within the sources only.
 
     Returns:
-        The result of `metrics_with_intervals`, and `subsets`: `n`, `patients` and `accuracy` with its
-        interval for each name.
+        The result of `metrics_with_intervals`; `subsets`: `n`, `patients` and `accuracy` with its interval
+        for each name; with `by_source` also `sources`: `n`, `patients`, `auroc` and `balanced_accuracy` (of a
+        single class its sensitivity) for each fold, while the areas of all images are None.
 
     Raises:
         ValueError: No image matches a pattern.
     """
-    images, decisions = _read_predictions(runs)
+    parts = [_read_predictions(run) for run in runs]
+    images, decisions = _join([images for images, _ in parts]), np.concatenate([of for _, of in parts])
     images = replace(images, patients=np.array([patients[image] for image in images.images]))
     found = {}
     for name, pattern in (subsets or {}).items():
@@ -43,9 +52,23 @@ def compute_pooled_metrics(
             empty = f"The subset {name!r} is empty: no test image matches {pattern}."
             raise ValueError(f"{empty} Change its pattern.")
         metrics = _metrics(images.where(rows), decisions[rows])
-        patients = metrics["bootstrap"]["patients"]
-        found[name] = {"n": metrics["n"], "patients": patients, "accuracy": metrics["accuracy"]}
-    return {**_metrics(images, decisions), "subsets": found}
+        found[name] = _part(metrics, "accuracy")
+    whole = {**_metrics(images, decisions), "subsets": found}
+    if not by_source:
+        return whole
+    folds = np.repeat([run.name for run in runs], [len(part) for part, _ in parts])
+    apart = {
+        run.name: _metrics(images.where(folds == run.name), decisions[folds == run.name]) for run in runs
+    }
+    sources = {name: _part(metrics, "auroc", "balanced_accuracy") for name, metrics in apart.items()}
+    for values in (whole, *whole["per_class"].values()):
+        values |= dict.fromkeys(_AREAS, _UNDEFINED)
+    return {**whole, "sources": sources}
+
+
+def _part(metrics: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    found = {"n": metrics["n"], "patients": metrics["bootstrap"]["patients"]}
+    return found | {name: metrics[name] for name in names}
 
 
 def join_test_rows(runs: Sequence[Path], path: Path, patients: Mapping[str, str]) -> None:
@@ -66,17 +89,16 @@ def join_test_rows(runs: Sequence[Path], path: Path, patients: Mapping[str, str]
     write_table(path, header, rows)
 
 
-def _read_predictions(runs: Sequence[Path]) -> tuple[PredictionTable, NDArray[np.int64]]:
-    parts, decisions = [], []
-    for run in runs:
-        rows = read_predictions(run / "evaluation" / "predictions.csv").split("test")
-        point = Bundle(run).operating_point
-        likeliest = rows.probabilities.argmax(axis=1)
-        parts.append(rows)
-        decisions.append(likeliest if point is None else decide(rows.probabilities, point))
+def _read_predictions(run: Path) -> tuple[PredictionTable, NDArray[np.int64]]:
+    rows = read_predictions(run / "evaluation" / "predictions.csv").split("test")
+    point = Bundle(run).operating_point
+    return rows, rows.probabilities.argmax(axis=1) if point is None else decide(rows.probabilities, point)
+
+
+def _join(tables: Sequence[PredictionTable]) -> PredictionTable:
     names = [column.name for column in fields(PredictionTable) if column.name != "class_names"]
-    columns: Any = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return replace(parts[0], **columns), np.concatenate(decisions)
+    columns: Any = {name: np.concatenate([getattr(table, name) for table in tables]) for name in names}
+    return replace(tables[0], **columns)
 
 
 def _metrics(images: PredictionTable, decisions: NDArray[np.int64]) -> dict[str, Any]:
@@ -111,6 +133,10 @@ def format_table(result: Mapping[str, Any]) -> str:
     for name, part in some.get("subsets", {}).items():
         cells = [_cell(values["subsets"][name]["accuracy"]) for values in variants.values()]
         lines.append(f"| accuracy, {name} ({part['n']} images) | | {' | '.join(cells)} |")
+    for name, part in some.get("sources", {}).items():
+        for metric, words in (("auroc", "AUROC within"), ("balanced_accuracy", "balanced accuracy within")):
+            cells = [_cell(values["sources"][name][metric]) for values in variants.values()]
+            lines.append(f"| {words} {name} ({part['n']} images) | | {' | '.join(cells)} |")
     lines += [
         "",
         f"Ours: {some['n']} test images of {some['bootstrap']['patients']} patients, "

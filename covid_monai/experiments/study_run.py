@@ -60,7 +60,9 @@ def run_study(
         configs, own = [train_config, study.path], {"bundle_root": root, **(settings or {}), "seed": seed}
         runs = _run_folds(folds, output / name, configs, overrides, own)
         join_test_rows(runs, output / name / "predictions.csv", patients)
-        variants[name] = compute_pooled_metrics(runs, patients, study.subsets)
+        variants[name] = compute_pooled_metrics(
+            runs, patients, study.subsets, by_source=study.protocol == "leave_one_source_out"
+        )
     result = {key: getattr(study, key) for key in ("title", "protocol", "published")} | {
         "differs": (PROTOCOLS[study.protocol], *study.differs),
         "datalist": str(output),

@@ -33,6 +33,7 @@ def test_compare_prints_a_table_and_writes_json(tmp_path):
     assert "AUROC" in result.output
     assert "most probable class" in result.output
     assert "one seed of each model" in result.output
+    assert "Compare within one source: --source NAME." in result.output
     whole = json.loads(output.read_text())
     assert whole["metrics"]["auroc"]["difference"]["low"] > 0
 
@@ -41,6 +42,7 @@ def test_compare_prints_a_table_and_writes_json(tmp_path):
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads(output.read_text())
     assert json.loads(output.read_text())["images"] == whole["images"] / 2
+    assert json.loads(output.read_text())["caution"] is None
     result = run([*paths, *part, "c"])
     assert "Unknown source 'c'. Choose one of: a, b." in str(result.exception)
 

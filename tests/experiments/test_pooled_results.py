@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, roc_auc_score
 
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
@@ -82,6 +82,24 @@ def test_a_subset_is_counted_alone_and_an_empty_one_is_named(folds):
     )
     with pytest.raises(ValueError, match=r"'none' is empty: no test image matches x\*\. Change"):
         compute_pooled_metrics(folds, PATIENTS, {"none": "x*"})
+
+
+def test_sources_left_out_are_never_pooled_into_one_area(folds):
+    result = compute_pooled_metrics(folds, PATIENTS, by_source=True)
+    whole = compute_pooled_metrics(folds, PATIENTS)
+    for fold, rows in zip(folds, rows_of(folds), strict=True):
+        expected = roc_auc_score(rows.labels, rows.probabilities[:, 1])
+        assert result["sources"][fold.name]["auroc"]["value"] == pytest.approx(expected)
+        assert result["sources"][fold.name]["n"] == 40
+    nothing = {"value": None, "low": None, "high": None}
+    for values in (result, *result["per_class"].values()):
+        assert values["auroc"] == values["average_precision"] == nothing
+    assert result["accuracy"] == whole["accuracy"]
+    assert "sources" not in whole
+    study = {"title": "T", "protocol": "x", "published": {}, "differs": [], "variants": {"default": result}}
+    table = format_table(study)
+    assert "| auroc |" not in table
+    assert f"| AUROC within 01 (40 images) | | {result['sources']['01']['auroc']['value']:.3f} [" in table
 
 
 def test_joined_rows_are_the_test_rows_of_all_folds_in_order(folds, tmp_path):

@@ -30,6 +30,11 @@ from covid_monai.evaluation.metrics.variance_components import (
     student_interval,
 )
 
+_SOURCES = (
+    "An AUROC over images of several sources also counts pairs of images of two sources, so that it rewards "
+    "a model that tells the sources apart. Compare within one source"
+)
+
 
 def compare_predictions(
     first: Sequence[PredictionTable],
@@ -53,11 +58,11 @@ def compare_predictions(
 
     Returns:
         `split`, `images`, `patients`, `rule` (of the decisions), `scope` (what the intervals hold, in words),
-        `class_names`, `confidence`, `resamples`, `seed`; `metrics`: name to `first`, `second` (each
-        `{"value", "low", "high"}`, means over the seeds), `difference` (second minus first, likewise),
-        `p_value` (two-sided, of no difference) and `degrees_of_freedom`, which are None where nothing varies.
-        Metrics: `auroc`, `balanced_accuracy`, `macro_f1`, `accuracy`, and with three or more classes
-        `auroc (NAME)` for each.
+        `caution` (about images of several sources; None without), `class_names`, `confidence`, `resamples`,
+        `seed`; `metrics`: name to `first`, `second` (each `{"value", "low", "high"}`, means over the seeds),
+        `difference` (second minus first, likewise), `p_value` (two-sided, of no difference) and
+        `degrees_of_freedom`, which are None where nothing varies. Metrics: `auroc`, `balanced_accuracy`,
+        `macro_f1`, `accuracy`, and with three or more classes `auroc (NAME)` for each.
 
     Raises:
         ValueError: If the classes, images, patients or labels are not the same; the message says which.
@@ -75,6 +80,7 @@ def compare_predictions(
         "class_names": list(tables[0].class_names),
         "rule": rule,
         "scope": _scope(len(first), len(second)),
+        "caution": _SOURCES if len(np.unique(tables[0].sources)) > 1 else None,
         "confidence": CONFIDENCE,
         "resamples": resamples,
         "seed": seed,
