@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -122,9 +123,10 @@ def done(place, environment):
 
 
 @pytest.fixture
-def one_at_a_time():
-    """The ports are those of the text: whoever else tests on this machine waits."""
-    with FileLock(Path(tempfile.gettempdir()) / "covid_monai_docs.lock"):
+def one_at_a_time(page):
+    """The ports are those of the text: whoever else tests on this machine waits, if the page has a server."""
+    serves = any(block.marker == "serves" for block in BLOCKS[page])
+    with FileLock(Path(tempfile.gettempdir()) / "covid_monai_docs.lock") if serves else nullcontext():
         yield
 
 

@@ -282,11 +282,12 @@ def test_a_run_stopped_with_ctrl_c_says_how_to_go_on_and_is_marked_as_killed(pha
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(phantoms, tmp_path):
-    arguments = ("--config_file", str(CONFIGS / "train.yaml"), "--max_epochs", "4", "--batch_size", "2")
-    arguments += ("--precision", "bf16")
-    _finish(_command(tmp_path / "whole", phantoms, *arguments))
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(phantoms, train, tmp_path):
+    settings = {"max_epochs": 4, "batch_size": 2, "precision": "bf16"}
+    train(tmp_path / "whole", phantoms, **settings)
 
+    arguments = ["--config_file", str(CONFIGS / "train.yaml")]
+    arguments += [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     victim = _start(
         _command(tmp_path / "killed", phantoms, *arguments), after_first_epoch_of=tmp_path / "killed"
     )
@@ -294,7 +295,7 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(phantoms, tmp_path
     assert victim.wait(timeout=60) == -signal.SIGKILL
     assert _state(tmp_path / "killed")["epoch"] < 4
 
-    _finish(_command(tmp_path / "killed", phantoms, *arguments, "--resume", "true"))
+    train(tmp_path / "killed", phantoms, **settings, resume=True)
     whole, again = _state(tmp_path / "whole"), _state(tmp_path / "killed")
     assert whole["epoch"] == again["epoch"] == 4
     for part in ("network", "averaged_network"):
@@ -303,8 +304,3 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(phantoms, tmp_path
     moments, moments_again = whole["optimizer"]["state"], again["optimizer"]["state"]
     assert all(torch.equal(moments[k]["exp_avg_sq"], moments_again[k]["exp_avg_sq"]) for k in moments)
     assert whole["best_metric"] == again["best_metric"]
-
-
-def _finish(command: list[str], **options) -> None:
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, **options)
-    assert result.returncode == 0, result.stderr[-3000:]
