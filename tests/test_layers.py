@@ -26,7 +26,7 @@ LAYERS = (
     ("gate",),
     ("training",),
     ("inference",),
-    ("experiments", "export", "results"),
+    ("adaptation", "experiments", "export", "results"),
     ("pacs",),
     ("worker",),
     ("api",),

@@ -277,6 +277,15 @@ class Bundle:
             elif source.is_file():
                 shutil.copy2(source, folder / part)
 
+    def copy_with_models(self, folder: Path, *, root: str) -> None:
+        """Copy everything that a prediction needs to `folder`; the configs name `root` as their bundle."""
+        self.copy_files(folder)
+        (folder / "models").mkdir()
+        for path in self.model_files:
+            if path.is_file():
+                shutil.copy2(path, folder / "models" / path.name)
+        config_editing.set_bundle_root(folder, root)
+
     def copy_to(self, folder: str | Path) -> "Bundle":
         """Write a copy without weights to `folder`, whose configs hold the overrides.
 

@@ -13,7 +13,8 @@ import yaml
 
 from covid_monai.core.atomic_files import replace_atomically, write_text_atomically
 
-SHIPPED_SECTION = "## The shipped weights"  # heading in the docs/README.md of a bundle
+SHIPPED_SECTION = "## The shipped weights"  # headings in the docs/README.md of a bundle
+ADAPTED_SECTION = "## Adapted to a hospital"
 _NULL_TAG = "tag:yaml.org,2002:null"
 
 
@@ -87,8 +88,9 @@ def quote_data(value: Any) -> Any:
 
 
 def remove_shipped_section(path: Path) -> None:
-    """Remove the section on the shipped weights from a model card, if there is one."""
+    """Remove the sections on the weights of another bundle from a model card, if there are any."""
     if path.is_file():
         text = path.read_text(encoding="utf-8")
-        text = re.sub(rf"^{SHIPPED_SECTION}$.*?(?=^## |\Z)", "", text, flags=re.M | re.S)
+        headings = f"{SHIPPED_SECTION}|{ADAPTED_SECTION}"
+        text = re.sub(rf"^(?:{headings})$.*?(?=^## |\Z)", "", text, flags=re.M | re.S)
         write_text_atomically(path, text)

@@ -13,6 +13,7 @@ import typer
 
 from covid_monai import __version__
 from covid_monai.cli import bundle, data, worker
+from covid_monai.cli.adapt import adapt
 from covid_monai.cli.app import app as page
 from covid_monai.cli.compare import compare
 from covid_monai.cli.evaluate import evaluate
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 for name, group in (("bundle", bundle.app), ("data", data.app), ("worker", worker.app)):
     app.add_typer(group, name=name)
-for command in (page, compare, evaluate, experiment, bundle.export, predict, score_archive, serve):
+for command in (adapt, page, compare, evaluate, experiment, bundle.export, predict, score_archive, serve):
     app.command()(command)
 
 

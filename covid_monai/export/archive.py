@@ -16,8 +16,14 @@ from typing import Any
 
 import covid_monai
 from covid_monai.bundle import Bundle
-from covid_monai.bundle.bundle_zip import CHECKSUMS, ArchiveError, open_bundle, write_checksums, write_zip
-from covid_monai.bundle.config_editing import set_bundle_root
+from covid_monai.bundle.bundle_zip import (
+    CHECKSUMS,
+    ArchiveError,
+    open_bundle,
+    read_checksums,
+    write_checksums,
+    write_zip,
+)
 from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.core.errors import first_line
 from covid_monai.core.progress import progress_bar
@@ -104,12 +110,7 @@ def _check_target(path: Path, source: Bundle) -> None:
 
 
 def _copy(source: Bundle, folder: Path) -> Bundle:
-    source.copy_files(folder)
-    (folder / "models").mkdir()
-    for path in source.model_files:
-        if path.is_file():
-            shutil.copy2(path, folder / "models" / path.name)
-    set_bundle_root(folder, source.name)
+    source.copy_with_models(folder, root=source.name)
     metadata = {**source.metadata, "preprocessing": source.preprocessing_contract}
     write_text_atomically(folder / "configs" / "metadata.json", json.dumps(metadata, indent=4) + "\n")
     return Bundle(folder, trust_code=source.trust_code)
@@ -141,6 +142,8 @@ def build_wheel(folder: Path) -> None:
 def verify_bundle(path: str | Path) -> dict[str, Any]:
     """Check an exported bundle: digests, parts that belong together, and the probabilities of its networks.
 
+    A folder that `covid-monai adapt` wrote has digests and weights only, and is checked for these.
+
     Digests show damage, not the author: whoever changes a file can write its digest too. No code of the
     bundle is run. What MONAI's own commands would run of it is named.
 
@@ -158,22 +161,39 @@ def verify_bundle(path: str | Path) -> dict[str, Any]:
     with open_bundle(path) as root:
         if not (root / CHECKSUMS).is_file():
             raise ArchiveError(
-                f"{path} has no {CHECKSUMS}, so it cannot be verified. Give an archive of covid-monai export."
+                f"{path} has no {CHECKSUMS}, so it cannot be verified. Give an archive of covid-monai "
+                "export, or the folder that covid-monai adapt wrote."
             )
         bundle = Bundle(root)  # compares the digests
-        record = _read_record(bundle)
+        exported = path.is_file() or RECORD in read_checksums(root / CHECKSUMS)
+        record = _read_record(bundle) if exported else _describe(bundle)
         problems = list(_check_record(bundle, record))
         with _collect_error(problems):  # loads weights, gate, calibration and operating point
             Classifier(bundle.root, device="cpu", backend="torch")
-        if not list((root / WHEELS).glob("covid_monai-*.whl")):
-            problems.append(f"{WHEELS}/ holds no wheel of covid_monai")
-        if not problems:
-            with _collect_error(problems):
-                record["parity"]["max_abs_difference"] = check_parity(bundle)[1]
+        if exported:
+            problems += _check_forms(bundle, record, compare=not problems)
         record["code"] = find_code(root)
         if problems:
             raise ArchiveError("; ".join([*problems, *record["code"]]))
     return record
+
+
+def _describe(bundle: Bundle) -> dict[str, Any]:
+    """Return the record of a bundle that was adapted and not exported: it has the weights alone."""
+    return {**bundle.identity, "class_names": [*bundle.class_names], "parity": {"max_abs_difference": {}}}
+
+
+def _check_forms(bundle: Bundle, record: dict[str, Any], *, compare: bool) -> list[str]:
+    """Return what is wrong with the parts that only an export has; `compare` measures the parity, too."""
+    problems = []
+    if bundle.metadata.get("preprocessing") != bundle.preprocessing_contract:
+        problems.append("configs/metadata.json describes another preprocessing than configs/inference.yaml")
+    if not list((bundle.root / WHEELS).glob("covid_monai-*.whl")):
+        problems.append(f"{WHEELS}/ holds no wheel of covid_monai")
+    if compare and not problems:
+        with _collect_error(problems):
+            record["parity"]["max_abs_difference"] = check_parity(bundle)[1]
+    return problems
 
 
 def _read_record(bundle: Bundle) -> dict[str, Any]:
@@ -187,8 +207,6 @@ def _read_record(bundle: Bundle) -> dict[str, Any]:
 
 
 def _check_record(bundle: Bundle, record: dict[str, Any]) -> Iterator[str]:
-    if bundle.metadata.get("preprocessing") != bundle.preprocessing_contract:
-        yield "configs/metadata.json describes another preprocessing than configs/inference.yaml"
     # MONAI's own programs evaluate the metadata too, so a class there must be one of the checked names.
     if _metadata_classes(bundle.metadata) != [*bundle.class_names]:
         yield "configs/metadata.json names other classes than configs/inference.yaml"

@@ -140,6 +140,11 @@ class Classifier:
             pool.shutdown(wait=True, cancel_futures=True)
             torch.set_num_threads(threads)
 
+    def read(self, image: ImageLike) -> NDArray[np.float32] | Prediction:
+        """Return the input of the network `[1, S, S]`, or the record of an image that gets no score."""
+        (source,) = several_images([image])
+        return self._load(source)
+
     def load_explainer(self) -> None:
         """Load what `explain` needs now and not for the first image, because the bundle may be deleted."""
         self._heatmap  # noqa: B018

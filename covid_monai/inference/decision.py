@@ -58,12 +58,13 @@ def make_decision(
     names = operating_point.class_names
     chosen = names[int(index)]
     reason = None if possible is None or possible == [chosen] else _set_reason(possible, chosen)
-    cut = None if unseen is None else unseen.cuts.get(chosen)
-    if reason is None and cut is not None and _odds_of(chosen, probabilities, names) < cut:
-        reason = (
-            f"{chosen} passes the thresholds of the operating point, but it is too weak for a hospital that "
-            "the training has not seen."
-        )
+    if reason is None and unseen is not None and chosen != NORMAL:
+        cut = unseen.cuts.get(chosen)
+        passes = f"{chosen} passes the thresholds of the operating point, but"
+        if cut is not None and _odds_of(chosen, probabilities, names) < cut:
+            reason = f"{passes} it is too weak for {unseen.place}."
+        elif cut is None and unseen.adapted is not None:
+            reason = f"{passes} {unseen.place} has too few patients for its cut."
     return {
         "class": chosen if reason is None else UNCERTAIN,
         "reason": reason,
@@ -134,6 +135,8 @@ def name_cause(
         reason = f"Abnormal, cause not told: {_set_reason(possible, candidate)}"
     elif decision is not None and decision["at_operating_point"] != candidate:
         reason = f"Abnormal, cause not told: {_set_reason(possible, decision['at_operating_point'])}"
+    elif unseen is not None and cut is None and unseen.adapted is not None:
+        reason = f"Abnormal, cause not told: {unseen.place} has too few patients for a cut for {candidate}."
     elif unseen is None or cut is None:
         reason = (
             f"Abnormal, cause not told: no cut for {candidate} was found on sources that the training has "
@@ -142,7 +145,7 @@ def name_cause(
     elif odds < cut:
         reason = f"Abnormal, cause not told: the evidence for {candidate} is below the cut."
     else:
-        validated = "its cut was set with images of this hospital" if unseen.adapted else NOT_VALIDATED
+        validated = NOT_VALIDATED if unseen.adapted is None else f"its cut was {unseen.basis}"
         return {"name": candidate, "reason": f"{candidate}: {validated}.", "log_odds": odds, "cut": cut}
     return {"name": NOT_TOLD, "reason": reason, "log_odds": odds, "cut": cut}
 

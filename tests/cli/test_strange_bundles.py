@@ -7,9 +7,11 @@ import pytest
 import yaml
 from strange_bundles import IGNORED, REFUSED, TEXT, code, edit
 
+from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.phantoms.dataset import write_phantoms
 
 CPU = ("--device", "cpu")
+CLASSES = ("normal", "pneumonia", "covid")
 TORCH = (*CPU, "--backend", "torch")
 # How a command gets the bundle; {} stands for it, and None for `--trust-code` where it is no option.
 COMMANDS = {
@@ -17,6 +19,7 @@ COMMANDS = {
     "predict --json": ("predict", "--bundle", "{}", *TORCH, "--json", "{image}"),
     "predict, a zip": ("predict", "--bundle", "{zip}", *TORCH, "{image}"),
     "evaluate": ("evaluate", "--bundle", "{}", *CPU, "--datalist", "{list}", "--output", "{out}"),
+    "adapt": ("adapt", "--bundle", "{}", *CPU, "--datalist", "{list}", "--output", "{out}"),
     "export": ("export", "--bundle", "{}", "--output", "{out}"),
     "serve": ("serve", "--bundle", "{}", *TORCH, "--port", 0),
     "app": ("app", "--bundle", "{}", *TORCH, "--port", 0),
@@ -51,6 +54,7 @@ def command(request, run, bundle, tmp_path, data, monkeypatch):
     monkeypatch.setattr("covid_monai.inference.ray_cluster._cluster", _InThisProcess)
     monkeypatch.setattr("covid_monai.inference.ray_cluster._classify", _classify_here)
     strange = shutil.copytree(bundle.root, tmp_path / "strange")
+    Calibration(CLASSES, 1.0, dict.fromkeys(CLASSES, 0.2), 0.9).save(strange / "models" / "calibration.json")
     archives = [{"name": "main", "source": "orthanc", "url": "http://127.0.0.1:9"}]
     content = {"bundle": str(strange), "state_dir": str(tmp_path / "state"), "archives": archives}
     content |= {"device": "cpu", "backend": "torch"}

@@ -150,6 +150,7 @@ def fit_calibration(
     coverage: float = 0.9,
     normal_coverage: float = 0.95,
     chosen_on: Mapping[str, Any] | None = None,
+    fallback: Calibration | None = None,
 ) -> Calibration:
     """Fit temperature and conformal thresholds on validation data.
 
@@ -162,6 +163,7 @@ def fit_calibration(
         coverage: Share of the images of each class whose set is to hold that class.
         normal_coverage: The same for the class `normal`: a call of a disease excludes it.
         chosen_on: Description of the data (`split`, `datalist_digest`); the counts are added.
+        fallback: Calibration whose values stay where there are too few patients; None: neutral values.
 
     Returns:
         The calibration. A class whose effective number of patients is below `MIN_PATIENTS`, or too low for
@@ -185,7 +187,8 @@ def fit_calibration(
     effective = effective_patients(truth, who, names)
     few = too_few(effective)
     notes = [few_patients_note(name, effective[name], "No temperature was fitted.") for name in few]
-    temperature, more = (1.0, notes) if few else fit_temperature(truth, scores, who, sources)
+    neutral = 1.0 if fallback is None else fallback.temperature
+    temperature, more = (neutral, notes) if few else fit_temperature(truth, scores, who, sources)
     calibrated, weights = at_temperature(scores, temperature), balanced_weights(truth, who, sources)
     shares = {name: normal_coverage if name == NORMAL else coverage for name in names}
     thresholds, notes = {}, list(more)
@@ -193,7 +196,9 @@ def fit_calibration(
         own = truth == k
         found = conformal_threshold(calibrated[own, k], who[own], shares[name], weights[own])
         thresholds[name] = 0.0 if name in few else min(found, _NEVER_EXCLUDED)
-        if thresholds[name] == 0:
+        if name in few and fallback is not None:
+            thresholds[name] = fallback.conformal[name]
+        elif thresholds[name] == 0:
             wanted = format_percent(shares[name], 0)
             consequence = f"Its coverage of {wanted} cannot be guaranteed, so {name} is in every set."
             notes.append(few_patients_note(name, effective[name], consequence))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from covid_monai.core.effective_number import effective_number
+from covid_monai.core.errors import printable
 from covid_monai.core.vocabulary import NORMAL
 from covid_monai.evaluation.decisions.json_record import JsonRecord
 from covid_monai.evaluation.decisions.operating_point import log_odds
@@ -44,7 +45,9 @@ class UnseenSources(JsonRecord):
             the rates of the class at its cut). Rates are `false_alarms` among normal images and
             `sensitivity`, each with its 95 % interval (`value`, `low`, `high`), or None where there are too
             few patients.
-        adapted: Facts of the hospital whose images set the cuts; None where no hospital did.
+        adapted: Facts of the hospital whose images set the cuts (`covid-monai adapt`): `site` (name), `date`,
+            `patients` (number that set the cuts), `cut_set_on` (kind of these patients) and others; None
+            where no hospital did.
         notes: Warnings for the reader, for example that a source has too few normal patients.
 
     Raises:
@@ -73,6 +76,22 @@ class UnseenSources(JsonRecord):
                 f"The false alarm limit must be between 0 and 1; found {self.false_alarm_limit}."
             )
         self.abnormal_span()  # raises for figures of another form
+
+    @property
+    def place(self) -> str:
+        """Return the hospital that the cuts are for, in words."""
+        facts = self.adapted
+        if facts is None:
+            return "a hospital that the training has not seen"
+        return printable(str(facts.get("site") or "this hospital"))
+
+    @property
+    def basis(self) -> str:
+        """Return when and with whom the cuts of a hospital were set, in words."""
+        facts = self.adapted or {}
+        date, patients, kind = (facts.get(key) for key in ("date", "patients", "cut_set_on"))
+        whom = f"{patients} {kind}" if patients and kind else "images"
+        return printable(f"set{f' on {date}' if date else ''} with {whom} of") + f" {self.place}"
 
     def abnormal_span(self) -> dict[str, list[float]] | None:
         """Return the lowest and highest end of the intervals of abnormal calls over the sources.

@@ -1,0 +1,1 @@
+"""A bundle for one hospital, made from another bundle and images of that hospital."""
