@@ -31,6 +31,8 @@ def make_place(place: Path) -> None:
     _make_darkcovidnet(place / "darkcovidnet", images)
     _make_covid_cxnet(place / "covid-cxnet", images)
     _make_own(place, images, dicom)
+    for i in range(60):
+        images.copy("normal", place / "normal_adults" / f"{i}.png")
     for name in ("a", "b"):
         _make_scored(place / "runs" / name / "evaluation", seed=ord(name))
 
@@ -79,8 +81,6 @@ def _make_own(place: Path, images: _Images, dicom: _Images) -> None:
     for name in NAMES:
         for i in range(8):
             images.copy(name, place / "my_images" / name / f"{i}.png")
-    for i in range(60):
-        images.copy("normal", place / "normal_adults" / f"{i}.png")
     for suffix in ("jpg", "png"):
         images.copy("normal", place / f"image.{suffix}")
     rows = [[f"drawn/{r['image']}", NAMES[r["label"]], r["patient"]] for r in images.records]
