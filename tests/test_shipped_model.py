@@ -13,6 +13,7 @@ from covid_monai.bundle import Bundle
 from covid_monai.bundle.config_editing import SHIPPED_SECTION
 from covid_monai.bundle.shipped import find_bundle
 from covid_monai.core.number_format import format_interval, format_metric
+from covid_monai.evaluation.decisions.operating_point import decide
 from covid_monai.inference.classifier import Classifier
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +79,21 @@ def test_model_card_and_readme_quote_the_stored_evaluation():
         f"| the same: the shipped weights | EfficientNet-Lite0, 128 px | 988 (624) | {headline} |"
         in (ROOT / "README.md").read_text()
     )
+
+
+def test_what_rests_on_few_patients_is_said_wherever_it_is_used():
+    bundle, metrics = Bundle(BUNDLE), shipped_metrics()
+    for part, key in ((bundle.operating_point, "operating_point"), (bundle.calibration, "calibration")):
+        assert metrics[key]["notes"] == list(part.notes)
+        for number in re.findall(r"worth \d+\.\d patients \(effective number\)", " ".join(part.notes)):
+            assert number in (BUNDLE / "docs" / "README.md").read_text()
+            assert number in (ROOT / "README.md").read_text()
+    assert set(bundle.operating_point.notes) <= set(metrics["verdict"]["limits"])
+
+
+def test_no_stored_file_of_the_shipped_bundle_calls_a_disease_while_normal_is_more_probable():
+    point = Bundle(BUNDLE).operating_point
+    assert decide([[0.59, 0.0, 0.41], [0.45, 0.1, 0.45]], point).tolist() == [0, 2]
 
 
 def test_stored_predictive_values_are_not_given_as_certain():

@@ -5,6 +5,9 @@ The distance is the population stability index: over ten bins with equal shares 
 ward and an error in the preprocessing all change it. Rule of thumb: below 0.1 nothing changed, above 0.25 the
 cause should be looked for. Without any change its mean is about 9 * (1 / n + 1 / m) for n images compared
 with m, so it says little with fewer than 200 images.
+
+Each validation image counts the same, other than where thresholds are fitted: what it is compared with, the
+images of a ward as they come, has no weights either.
 """
 
 from collections.abc import Mapping, Sequence
