@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import log_softmax
 
 from covid_monai.phantoms.radiograph import draw_radiograph
 
@@ -43,6 +45,28 @@ def test_growth_is_measured_and_finds_the_images_planted(tmp_path):
     ]
     assert all(row["right"] and row["memory_mib"] > 10 for row in rows)
     assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_domain_left_out_is_adapted_with_some_of_its_patients(tmp_path):
+    rng, labels = np.random.default_rng(0), np.repeat([0, 2], (120, 40))
+    items = []
+    for number, label in enumerate(labels.tolist()):
+        (tmp_path / f"{number}.png").touch()
+        items.append({"image": f"{number}.png", "label": label, "patient": str(number)})
+    content = {"labels": {"0": "normal", "1": "pneumonia", "2": "covid"}, "training": items}
+    (tmp_path / "list.json").write_text(json.dumps(content))
+    logits = rng.normal(size=(160, 3)) + 2 * np.eye(3)[labels] + [0, 0, 1]
+    images = np.array([str(tmp_path / item["image"]) for item in items])
+    np.savez(tmp_path / "nih-0.npz", images=images, average=log_softmax(logits, axis=1))
+    where = ("--datalist", str(tmp_path / "list.json"), "--scores", str(tmp_path / "nih-0.npz"))
+    rows = measure(tmp_path, "adapt.py", *where, "--draws", "50")
+    assert [(row["class"], row["local"], row["test_normals"]) for row in rows] == [
+        *(("covid", 60, 60), ("covid", 100, 20))
+    ]
+    for row in rows:
+        alarms, found = row["false_alarms"], row["sensitivity"]
+        assert alarms["after"]["mean"] < 0.05 < alarms["before"]["mean"]
+        assert 0.3 < found["after"]["mean"] < found["before"]["mean"]
 
 
 def test_what_a_search_among_a_share_misses_is_counted(tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from covid_monai.adaptation.head import Head
 from covid_monai.adaptation.report import render_report, summary
 from covid_monai.adaptation.site_fit import SiteModel
 from covid_monai.adaptation.site_images import head_of, put_head
@@ -85,20 +86,24 @@ def _check(bundle: Bundle) -> None:
 
 
 def _write_parts(folder: Path, source: Bundle, model: SiteModel) -> None:
-    bundle = Bundle(folder, trust_code=source.trust_code)
-    network = source.load_network()
-    if model.head is not None and not _same(head_of(network), model.head):
+    bundle, old = Bundle(folder, trust_code=source.trust_code), start_of(source)
+    tuned = not _same(old.head, model.head)
+    if tuned:
+        network = source.load_network()
         put_head(network, model.head)
         save_checkpoint(bundle.checkpoint(network), bundle.checkpoint_path)
         if (gate := Gate.load(source)) is not None:  # it judges the picture, whatever the weights are
             replace(gate, weights_sha256=bundle.identity["weights_sha256"]).save(bundle.gate_path)
+    if tuned or model.calibration.temperature != old.calibration.temperature:
+        # Drift would be measured against probabilities that this bundle does not give.
+        bundle.score_reference_path.unlink(missing_ok=True)
     model.calibration.save(bundle.calibration_path)
     model.operating_point.save(bundle.operating_point_path)
     if model.unseen is not None:
         model.unseen.save(bundle.unseen_sources_path)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: Head, other: Head) -> bool:
     return all((a == b).all() for a, b in zip(one, other, strict=True))
 
 

@@ -135,19 +135,26 @@ def name_cause(
         reason = f"Abnormal, cause not told: {_set_reason(possible, candidate)}"
     elif decision is not None and decision["at_operating_point"] != candidate:
         reason = f"Abnormal, cause not told: {_set_reason(possible, decision['at_operating_point'])}"
-    elif unseen is not None and cut is None and unseen.adapted is not None:
-        reason = f"Abnormal, cause not told: {unseen.place} has too few patients for a cut for {candidate}."
     elif unseen is None or cut is None:
-        reason = (
-            f"Abnormal, cause not told: no cut for {candidate} was found on sources that the training has "
-            f"not seen, and it is {NOT_VALIDATED}."
-        )
+        reason = f"Abnormal, cause not told: {_no_cut(candidate, unseen)}."
     elif odds < cut:
         reason = f"Abnormal, cause not told: the evidence for {candidate} is below the cut."
     else:
-        validated = NOT_VALIDATED if unseen.adapted is None else f"its cut was {unseen.basis}"
-        return {"name": candidate, "reason": f"{candidate}: {validated}.", "log_odds": odds, "cut": cut}
+        reason = f"{candidate}: {_validation(unseen)}."
+        return {"name": candidate, "reason": reason, "log_odds": odds, "cut": cut}
     return {"name": NOT_TOLD, "reason": reason, "log_odds": odds, "cut": cut}
+
+
+def _no_cut(name: str, unseen: UnseenSources | None) -> str:
+    if unseen is not None and unseen.adapted is not None:
+        return f"{unseen.place} has too few patients for a cut for {name}"
+    return f"no cut for {name} was found on sources that the training has not seen, and it is {NOT_VALIDATED}"
+
+
+def _validation(unseen: UnseenSources) -> str:
+    if unseen.adapted is None:
+        return NOT_VALIDATED
+    return "its cut was set with images of this hospital" + (f" ({unseen.basis})" if unseen.basis else "")
 
 
 def _odds_of(name: str, probabilities: NDArray[np.float64], class_names: tuple[str, ...]) -> float:

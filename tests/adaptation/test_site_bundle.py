@@ -43,7 +43,8 @@ def test_its_answers_use_the_new_cut_and_name_the_hospital(adapted, hospital):
     named = [record.cause for record in records if record.cause["name"] != "not told"]
     for cause in named:
         assert cause["log_odds"] >= cause["cut"]
-        assert "63 normal patients of Clinic (A)" in cause["reason"]
+        assert "images of this hospital (63 normal patients, Clinic (A), 20" in cause["reason"]
+    assert classifier.unseen_sources.basis.startswith("63 normal patients, Clinic (A), 20")
     said = " ".join(record.cause["reason"] for record in records)
     assert "not validated at this hospital" not in said
 

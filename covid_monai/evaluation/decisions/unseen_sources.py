@@ -87,11 +87,11 @@ class UnseenSources(JsonRecord):
 
     @property
     def basis(self) -> str:
-        """Return when and with whom the cuts of a hospital were set, in words."""
+        """Return with whom, where and when the cuts of a hospital were set, as far as the facts tell."""
         facts = self.adapted or {}
-        date, patients, kind = (facts.get(key) for key in ("date", "patients", "cut_set_on"))
-        whom = f"{patients} {kind}" if patients and kind else "images"
-        return printable(f"set{f' on {date}' if date else ''} with {whom} of") + f" {self.place}"
+        patients, kind = facts.get("patients"), facts.get("cut_set_on")
+        parts = [f"{patients} {kind}" if patients and kind else None, facts.get("site"), facts.get("date")]
+        return printable(", ".join(str(part) for part in parts if part))
 
     def abnormal_span(self) -> dict[str, list[float]] | None:
         """Return the lowest and highest end of the intervals of abnormal calls over the sources.
