@@ -1,6 +1,6 @@
 """Damaged and contradictory files through reader and writers: a result, or a clear error; no crash, no hang.
 
-10,000 damaged headers, 1,500 pairs of a conformant codestream and a header, 1,200 damaged codestreams:
+3,400 damaged headers, 1,500 pairs of a conformant codestream and a header, 400 damaged codestreams:
 `pytest tests/results/test_fuzz.py -m slow`.
 """
 
@@ -252,9 +252,8 @@ def test_damaged_headers_give_a_result_or_a_clear_error(classifier, tmp_path):
     assert counts["no objects"] > 5, counts
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 12))
-def test_ten_times_a_thousand_damaged_headers(classifier, tmp_path, seed):
+@pytest.mark.parametrize("seed", range(2, 5))
+def test_a_thousand_damaged_headers_of_each_seed(classifier, tmp_path, seed):
     counts = fuzz(classifier, tmp_path, count=1000, seed=seed)
     assert counts.total() == 1000, counts
     assert counts["written"] > 400, counts
@@ -334,7 +333,7 @@ def damage_stream(stream, rng):
 
 def test_damaged_streams_end_no_process(tmp_path):
     rng, outcomes = random.Random(3), Counter()
-    for (name, kind, stream, samples, bits), number in itertools.product(every_stream(shade()), range(45)):
+    for (name, kind, stream, samples, bits), number in itertools.product(every_stream(shade()), range(15)):
         ds = wrapped(
             damage_stream(stream, rng), SYNTAXES[kind], SHAPE[::-1] if "turned" in name else SHAPE,
             allocated=8 if bits <= 8 else 16, stored=bits, samples=samples, signed=int("signed" in name),
@@ -343,5 +342,5 @@ def test_damaged_streams_end_no_process(tmp_path):
         found = likeness(path, shade(), (None, 8)[number % 2])
         outcomes["shown" if isinstance(found, float) else found] += 1
         assert time.monotonic() - start < 60, (name, number)
-    assert outcomes["UnreadableImage"] > 200, outcomes
-    assert outcomes["shown"] > 100, outcomes
+    assert outcomes["UnreadableImage"] > 65, outcomes
+    assert outcomes["shown"] > 30, outcomes
