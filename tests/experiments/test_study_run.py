@@ -2,14 +2,23 @@
 
 import csv
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from covid_monai.cli.main import app
-from covid_monai.evaluation.metrics.prediction_table import read_predictions
+from covid_monai.datasets.datalist import read_datalist
+from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
+from covid_monai.experiments import pooled_results, study_run
 from covid_monai.experiments.pooled_results import compute_pooled_metrics
+from covid_monai.experiments.study import read_study
+from covid_monai.phantoms.dataset import write_phantoms
+
+ROOT = Path(__file__).parents[2]
+TRAIN_CONFIG = ROOT / "bundles" / "covid_cxr_classification" / "configs" / "train.yaml"
 
 
 @pytest.mark.slow
@@ -67,13 +76,56 @@ def test_a_study_runs_whole_and_a_second_call_trains_nothing(tmp_path, monkeypat
     assert json.loads(again.stdout) == result
     assert [path.stat().st_mtime_ns for path in weights] == times
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
-    leaking = runner.invoke(app, [*command, "--protocol", "folds_by_image"])
-    assert "has other images, as of another protocol" in str(leaking.exception)
-    command[-1] += " by image"
-    leaking = runner.invoke(app, [*command, "--protocol", "folds_by_image", "--json"])
-    assert leaking.exit_code == 0, leaking.output
-    assert "leak on purpose" in json.loads(leaking.stdout)["differs"][0]
-    assert (
-        json.loads(leaking.stdout)["variants"]["default"]["bootstrap"]
-        == (result["variants"]["default"]["bootstrap"])
+
+
+def _guess(folds, folder, *_):
+    """Score the test images of each fold without a network."""
+    for name, path in folds.items():
+        datalist = read_datalist(path)
+        rows = [
+            {**record, "split": "test", "probabilities": [0.5, 0.3, 0.2]}
+            for record in datalist.records("test")
+        ]
+        write_predictions(folder / name / "evaluation" / "predictions.csv", rows, datalist.class_names)
+    return [folder / name for name in folds]
+
+
+def test_folds_by_image_are_told_with_intervals_over_patients_and_never_mixed(tmp_path, monkeypatch):
+    write_phantoms(tmp_path / "own", patients=24, size=128, ct=False, image_format="png")
+    content = json.loads((tmp_path / "own" / "datalist.json").read_text())
+    items = [item for split in ("training", "validation", "test") for item in content[split]]
+    owner = {Path(item["image"]).name: f"p{number // 3}" for number, item in enumerate(items)}
+    rows = [
+        f"{item['image']},{content['labels'][str(item['label'])]},{owner[Path(item['image']).name]}"
+        for item in items
+    ]
+    (tmp_path / "own" / "labels.csv").write_text("\n".join(["image,label,patient", *rows]))
+    (tmp_path / "study.yaml").write_text(
+        "study: {title: T, sources: [[csv, own]], protocol: folds, folds: 2, differs: [smaller]}\n"
     )
+    monkeypatch.setattr(study_run, "_run_folds", _guess)
+    monkeypatch.setattr(pooled_results, "Bundle", lambda _: SimpleNamespace(operating_point=None))
+
+    def result(protocol, output):
+        study = read_study(tmp_path / "study.yaml", protocol=protocol)
+        paths = {"data_dir": tmp_path, "output": tmp_path / output, "train_config": TRAIN_CONFIG}
+        return study_run.run_study(study, **paths)
+
+    by_patient, by_image = result(None, "a"), result("folds_by_image", "b")
+    assert "leak on purpose" in by_image["differs"][0]
+    assert "leak" not in by_patient["differs"][0]
+    assert by_image["differs"][1:] == by_patient["differs"][1:] == ("smaller",)
+    for found, divided in ((by_patient, False), (by_image, True)):
+        metrics = found["variants"]["default"]
+        patients = metrics["bootstrap"]["patients"]
+        assert metrics["n"] == len(items)
+        assert patients == by_patient["variants"]["default"]["bootstrap"]["patients"]
+        assert 3 < patients <= len({*owner.values()})  # copies join some
+        for path in Path(found["datalist"]).glob("folds/*.json"):
+            fold = json.loads(path.read_text())
+            seen, tested = (
+                {owner[Path(item["image"]).name] for item in fold[split]} for split in ("training", "test")
+            )
+            assert bool(seen & tested) == divided
+    with pytest.raises(ValueError, match="has other images, as of another protocol"):
+        result("folds_by_image", "a")
