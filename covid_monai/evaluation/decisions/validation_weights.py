@@ -20,7 +20,8 @@ def balanced_weights(labels: ArrayLike, patients: ArrayLike, sources: ArrayLike 
     """Return the weight of each image; all of them sum to 1.
 
     Classes weigh the same. Within a class its sources weigh the same, within a source of the class its
-    patients, and within a patient the images.
+    patients, and within a patient the images. A source with fewer than `MIN_PATIENTS` patients of the class
+    weighs less in proportion: otherwise five patients could be a third of a class.
 
     Args:
         labels: Shape [N], class indices.
@@ -34,10 +35,10 @@ def balanced_weights(labels: ArrayLike, patients: ArrayLike, sources: ArrayLike 
     where = np.zeros_like(truth) if sources is None else _codes(sources)
     cells, cell = np.unique(np.column_stack([truth, where]), axis=0, return_inverse=True)
     persons, person = np.unique(np.column_stack([cell.ravel(), who]), axis=0, return_inverse=True)
-    shared = np.bincount(cells[:, 0])[truth], np.bincount(persons[:, 0])[cell.ravel()]
-    return np.asarray(
-        1 / (len(np.unique(truth)) * shared[0] * shared[1] * np.bincount(person.ravel())[person])
-    )
+    n_patients, n_images = np.bincount(persons[:, 0]), np.bincount(person.ravel())[person.ravel()]
+    share = np.minimum(1, n_patients / MIN_PATIENTS)
+    share /= np.bincount(cells[:, 0], share)[cells[:, 0]] * len(np.unique(truth))
+    return np.asarray((share / n_patients)[cell.ravel()] / n_images)
 
 
 def effective_of_weights(weights: Floats, patients: ArrayLike) -> float:
