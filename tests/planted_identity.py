@@ -30,9 +30,8 @@ PLANTED = {
     "QZPATCOLUMN": "patient IDs",
     "QZSOURCE": "sources",
     "QZACCESSION": "accession numbers",
-    **dict.fromkeys(
-        ("QZNAME", "QZOTHER", "QZDOCTOR", "QZHOSPITAL", "QZSTUDY", "19030717"), "the patient and study"
-    ),
+    "QZHOSPITAL": "hospitals",
+    **dict.fromkeys(("QZNAME", "QZOTHER", "QZDOCTOR", "QZSTUDY", "19030717"), "the patient and study"),
     **dict.fromkeys(
         ("QZPRIVATE", "QZNESTED", "QZEXIF", "QZCOMMENT", "QZTEXT", "QZCOLUMN", "QZKEY"), "nowhere"
     ),

@@ -89,7 +89,7 @@ def test_the_search_finds_what_is_packed_encoded_or_compressed(tmp_path):
     }
     content = planted_dicom(tmp_path / "a.dcm").read_bytes()
     header = {word for word, kind in PLANTED.items() if kind == "the patient and study"}
-    others = {"QZPRIVATE", "QZNESTED", "QZACCESSION", "QZPATIENTID"}
+    others = {"QZPRIVATE", "QZNESTED", "QZACCESSION", "QZPATIENTID", "QZHOSPITAL"}
     assert planted_words(content) == header | others
 
 

@@ -12,9 +12,10 @@ import typer
 from covid_monai.bundle.shipped import SHIPPED_BUNDLE
 from covid_monai.cli.deidentify import deidentify
 from covid_monai.cli.options import JsonOption, argument, complete_sources, option, print_json, reserve_stdout
+from covid_monai.core.effective_number import effective_numbers
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RESEARCH_USE
-from covid_monai.datasets.datalist import CONFLICT, COPY, SPLITS, group_of
+from covid_monai.datasets.datalist import CONFLICT, COPY, SPLITS, group_of, hospital_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -124,7 +125,8 @@ def _print_summary(datalist: "Datalist", *, as_json: bool) -> None:
     console = Console()
     for table in _tables(datalist):
         console.print(table)
-    for sentence in (*_duplicate_sentences(datalist), *_empty_split_sentences(datalist)):
+    sentences = (_duplicate_sentences, _hospital_sentences, _empty_split_sentences)
+    for sentence in (sentence for write in sentences for sentence in write(datalist)):
         console.print(sentence, markup=False, highlight=False)
     typer.echo(f"Datalist: {datalist.path}")
     if not (datalist.splits["training"] and datalist.splits["validation"]):
@@ -138,7 +140,7 @@ def _print_summary(datalist: "Datalist", *, as_json: bool) -> None:
 
 
 def _document(datalist: "Datalist") -> dict[str, Any]:
-    counts = datalist.counts()
+    counts, effective = datalist.counts(), _effective_patients(datalist)
     return {
         "datalist": str(datalist.path),
         "classes": list(datalist.class_names),
@@ -148,13 +150,27 @@ def _document(datalist: "Datalist") -> dict[str, Any]:
                 "patients": len({item["patient"] for item in items}),
                 "classes": counts[split],
                 "sources": Counter(str(item.get("source", "")) for item in items),
+                "effective_patients": {
+                    name: round(effective.get((split, "", name), 0.0), 1) for name in datalist.class_names
+                },
             }
             for split, items in datalist.splits.items()
         },
         "excluded": _count_reasons(datalist),
         "duplicate_groups": len(set(_groups(datalist))),
         "label_conflicts": len(datalist.label_conflicts),
+        "divided_hospitals": list(datalist.divided_hospitals),
     }
+
+
+def _effective_patients(datalist: "Datalist") -> dict[tuple[str, str, str], float]:
+    """Return the effective number of patients by split, source (empty for all) and class."""
+    return effective_numbers(
+        ((split, source, datalist.class_names[item["label"]]), item["patient"])
+        for split, items in datalist.splits.items()
+        for item in items
+        for source in dict.fromkeys(("", str(item.get("source", ""))))
+    )
 
 
 def _groups(datalist: "Datalist") -> list[Any]:
@@ -185,16 +201,20 @@ def _tables(datalist: "Datalist") -> "list[Table]":
     from rich.text import Text
 
     columns = [Column(split, justify="right") for split in datalist.splits]
-    table = Table("source", "class", *columns, title="Images")
+    note = "In brackets: the effective number of patients (Kish), fewer where some have many images."
+    table = Table("source", "class", *columns, title="Images", caption=note)
+    effective, counts = _effective_patients(datalist), datalist.counts()
     counted = Counter(
-        (str(item.get("source", "")), item["label"], split)
+        (split, str(item.get("source", "")), datalist.class_names[item["label"]])
         for split, items in datalist.splits.items()
         for item in items
     )
-    for source in sorted({source for source, _, _ in counted}):
-        for label, name in enumerate(datalist.class_names):
-            numbers = [str(counted[source, label, split]) for split in datalist.splits]
-            table.add_row(Text(source), Text(name), *numbers)
+    counted |= {(split, "", name): n for split, of_split in counts.items() for name, n in of_split.items()}
+    for source in (*sorted({source for _, source, _ in counted} - {""}), ""):
+        for name in datalist.class_names:
+            cells = [(split, source, name) for split in datalist.splits]
+            numbers = [f"{counted[c]} ({effective[c]:.1f})" if counted[c] else "0" for c in cells]
+            table.add_row(Text(source or "all"), Text(name), *numbers)
         table.add_section()
     table.add_row("all", "images", *(str(len(items)) for items in datalist.splits.values()))
     patients = [{item["patient"] for item in items} for items in datalist.splits.values()]
@@ -235,6 +255,28 @@ def _duplicate_sentences(datalist: "Datalist") -> list[str]:
         sentences.append(f"  {', '.join(named)}")
     if len(conflicts) > _CONFLICTS_SHOWN:
         sentences.append("  The datalist names the others under label_conflicts.")
+    return sentences
+
+
+def _hospital_sentences(datalist: "Datalist") -> list[str]:
+    """Say where the test is of the same hospitals as the training."""
+    sentences = []
+    if datalist.divided_hospitals:
+        names = ", ".join(datalist.divided_hospitals)
+        reason = "They hold most images of a class, or a collection's own split divides them."
+        sentences.append(f"Hospitals divided by patient: {names}. {reason}")
+    unknown = {
+        split: Counter(str(item.get("source", "")) for item in items if hospital_of(item) is None)
+        for split, items in datalist.splits.items()
+    }
+    if both := sorted(unknown["training"].keys() & unknown["test"].keys()):
+        images = format_count(sum(unknown["test"][source] for source in both), "test image")
+        sources = ", ".join(both) or "no source"
+        sentences.append(f"No hospital is recorded for {images} of {sources}: divided by patient only.")
+    if sentences:
+        sentences.append(
+            "So the test may be of the hospitals of the training, and look better than a new one."
+        )
     return sentences
 
 

@@ -35,6 +35,7 @@ class Datalist:
         excluded: Images that were left out at preparation, with `image` and `reason`.
         label_conflicts: Groups of one image with more than one class, found at preparation: `group` and
             `images`, each with its class name and source.
+        divided_hospitals: Hospitals whose patients preparation had to put into more than one split.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Datalist:
     sources: Mapping[str, Any] = field(default_factory=dict)
     excluded: tuple[Item, ...] = ()
     label_conflicts: tuple[Item, ...] = ()
+    divided_hospitals: tuple[str, ...] = ()
 
     def records(self, split: str, dataset_dir: str | Path | None = None) -> list[Item]:
         """Return the records of a split with absolute `image` paths.
@@ -121,6 +123,7 @@ def read_datalist(path: str | Path) -> Datalist:
         sources=content.get("sources") or {},
         excluded=_other_items(content, "excluded", path=path),
         label_conflicts=_other_items(content, "label_conflicts", path=path),
+        divided_hospitals=tuple(map(str, content.get("divided_hospitals") or ())),
     )
 
 
@@ -186,6 +189,11 @@ def group_of(item: Mapping[str, Any]) -> str | None:
     return known_text(item.get("group"))
 
 
+def hospital_of(item: Mapping[str, Any]) -> str | None:
+    """Return the hospital of a record of any datalist, `None` where it is unknown."""
+    return known_patient(item.get("hospital"))
+
+
 def _check_consistent(splits: Mapping[str, Sequence[Item]], *, path: Path) -> None:
     split_of: dict[tuple[str, str | None], str] = {}
     label_of: dict[str, int] = {}
@@ -222,6 +230,7 @@ def write_datalist(
     sources: Mapping[str, Any],
     excluded: Sequence[Item] = (),
     label_conflicts: Sequence[Item] = (),
+    divided_hospitals: Sequence[str] = (),
     name: str = "covid_monai",
     description: str = "Chest images in splits by patient",
 ) -> Datalist:
@@ -243,6 +252,7 @@ def write_datalist(
         **{split: list(splits[split]) for split in SPLITS},
         "excluded": list(excluded),
         "label_conflicts": list(label_conflicts),
+        "divided_hospitals": list(divided_hospitals),
     }
     with replace_atomically(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -1,16 +1,16 @@
-"""Leaks of a datalist: an image or a patient in two splits, and one image with two labels.
+"""Leaks of a datalist: an image, a patient or a hospital in two splits, and one image with two labels.
 
 The audit reads any decathlon datalist. Unlike `read_datalist`, it accepts the faults that it looks for.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from covid_monai.datasets.collections.base import SPLIT_NAMES, known_patient
-from covid_monai.datasets.datalist import Item, group_of, load_json
+from covid_monai.datasets.datalist import Item, group_of, hospital_of, load_json
 from covid_monai.datasets.duplicates.detection import Duplicates, SameImage, find_duplicates
 from covid_monai.datasets.grouping import connected
 
@@ -29,6 +29,7 @@ class UncheckedDatalist:
     root: Path  # where relative image paths start
     class_names: tuple[str, ...]  # names of labels 0, 1, ...; empty where the file does not say
     records: tuple[Item, ...]
+    divided_hospitals: tuple[str, ...] = ()  # those that `data prepare` could not keep in one split
 
 
 def read_unchecked(path: str | Path, *, dataset_dir: str | Path | None = None) -> UncheckedDatalist:
@@ -63,7 +64,14 @@ def read_unchecked(path: str | Path, *, dataset_dir: str | Path | None = None) -
             records.append({**fields, "split": SPLIT_NAMES[key], "class": name})
     if not records:
         raise ValueError(f"{path}: no records found. A datalist has them under training, validation or test.")
-    return UncheckedDatalist(path, root, class_names=tuple(names.values()), records=tuple(records))
+    divided = content.get("divided_hospitals")
+    return UncheckedDatalist(
+        path,
+        root,
+        class_names=tuple(names.values()),
+        records=tuple(records),
+        divided_hospitals=tuple(map(str, divided)) if isinstance(divided, list) else (),
+    )
 
 
 def audit_datalist(datalist: UncheckedDatalist) -> Finding:
@@ -77,7 +85,8 @@ def audit_datalist(datalist: UncheckedDatalist) -> Finding:
         - `duplicate_groups`: lists of images that show one image, found here or recorded as `group`.
         - `pairs`: verified pairs: `images`, `similarity`, `exact`, `mirrored`, `inverted`, `patches` (one is
           an explanation picture).
-        - `leaks`: `kind` (`file`, `group` or `patient`), `name`, `splits`, `paths`.
+        - `leaks`: `kind` (`file`, `group`, `patient` or `hospital`), `name`, `splits`, `paths`.
+        - `divided_hospitals`: hospitals that preparation divided by patient on purpose; they are no leaks.
         - `label_conflicts`: `paths` and `labels` of one image with more than one class.
         - `unreadable`: `image` and `reason` of the files that could not be compared.
 
@@ -101,7 +110,8 @@ def audit_datalist(datalist: UncheckedDatalist) -> Finding:
         "root": str(datalist.root),
         "duplicate_groups": groups,
         "pairs": [_to_finding(pair, names) for pair in found.pairs],
-        "leaks": find_leaks(datalist.records, groups),
+        "leaks": find_leaks(datalist.records, groups, divided_hospitals=datalist.divided_hospitals),
+        "divided_hospitals": list(datalist.divided_hospitals),
         "label_conflicts": find_label_conflicts(datalist.records, groups),
         "unreadable": [
             {"image": name, "reason": each.reason} for each in found.unreadable for name in names[each.image]
@@ -125,20 +135,26 @@ def _to_finding(pair: SameImage, names: Mapping[Path, Sequence[str]]) -> Finding
     return {"images": [names[facts.pop(end)][0] for end in ("first", "second")], **facts}
 
 
-def find_leaks(records: Sequence[Item], groups: Sequence[Sequence[str]]) -> list[Finding]:
-    """Return the files, the images (as `groups` has them) and the patients that are in more than one split.
+def find_leaks(
+    records: Sequence[Item], groups: Sequence[Sequence[str]], *, divided_hospitals: Collection[str] = ()
+) -> list[Finding]:
+    """Return files, images (as `groups` has them), patients and hospitals that are in more than one split.
 
-    A record without `patient` counts as a patient of its own.
+    A record without `patient` counts as a patient of its own. The `divided_hospitals` are no leak.
     """
     named = {image: group[0] for group in groups for image in group}
     leaks = []
-    for kind in ("file", "group", "patient"):
+    for kind in ("file", "group", "patient", "hospital"):
         members: dict[str, list[Item]] = defaultdict(list)
         for record in records:
             image = str(record["image"])
-            patient = known_patient(record.get("patient"))
-            name = {"file": image, "group": named.get(image), "patient": patient}[kind]
-            if name is not None:
+            name = {
+                "file": image,
+                "group": named.get(image),
+                "patient": known_patient(record.get("patient")),
+                "hospital": hospital_of(record),
+            }[kind]
+            if name is not None and not (kind == "hospital" and name in divided_hospitals):
                 members[name].append({"image": record["image"], "split": record["split"]})
         for name, paths in sorted(members.items()):
             splits = sorted({path["split"] for path in paths})

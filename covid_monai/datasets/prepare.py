@@ -128,6 +128,7 @@ def prepare(
         sources=_describe(sources, items=[item for part in items.values() for item in part]),
         excluded=[{"image": relative_to(each.image, root), "reason": each.reason} for each in excluded],
         label_conflicts=distinct.label_conflicts,
+        divided_hospitals=splits.divided_hospitals,
         description=f"{names}; split by patient, seed {seed}, validation {validation_order}",
     )
 
@@ -150,7 +151,7 @@ def _gather(
     """Return one record of each file, with its others as `repeated`, and what is excluded.
 
     A file may be listed several times, under one path or several. Of its records the first with a class that
-    is asked for counts, with the patient that any of them names.
+    is asked for counts, with the patient and the hospital that any of them names.
     """
     listed: dict[object, list[Record]] = {}
     excluded: list[Excluded] = []
@@ -167,7 +168,8 @@ def _gather(
         final = {record.class_name: record.class_name for record in alike} | dict(classes or {})
         others = [replace(r, class_name=final[r.class_name]) for r in alike if r is not first]
         patient = next((record.patient for record in (first, *others) if record.patient), None)
-        records.append(replace(first, patient=patient, repeated=tuple(others)))
+        hospital = next((record.hospital for record in (first, *others) if record.hospital), None)
+        records.append(replace(first, patient=patient, hospital=hospital, repeated=tuple(others)))
         same = [record for record in others if record.class_name == final[first.class_name]]
         excluded += [Excluded(record.image, "the same file is listed before") for record in same]
     return records, excluded

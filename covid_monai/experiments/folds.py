@@ -1,4 +1,4 @@
-"""Folds of a cross-validation, with scikit-learn's splitters; by patient and duplicate group, but for one."""
+"""Folds of a cross-validation, with scikit-learn's splitters; by patient, hospital and copy, but for one."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 
-from covid_monai.datasets.datalist import Item
-from covid_monai.datasets.grouping import connected_groups
+from covid_monai.datasets.datalist import Item, hospital_of
+from covid_monai.datasets.grouping import connected_groups, whole_hospitals
 
 Fold = dict[str, list[Item]]
 _VALIDATION_FOLDS = 6  # validation is a sixth of the images outside the test
@@ -36,17 +36,21 @@ def join_patients(items: Sequence[Item], everything: Sequence[Item]) -> list[Ite
 def make_folds(items: Sequence[Item], *, protocol: str, folds: int, seed: int) -> Iterator[tuple[str, Fold]]:
     """Yield the name of each fold, with its images of `training`, `validation` and `test`.
 
-    Patients and groups of duplicates are never divided. Validation is drawn from the images outside the test.
+    Patients and groups of duplicates are never divided, and neither are the `whole_hospitals`, except in
+    `leave_one_patient_out`. Validation is drawn from the images outside the test.
     `folds_by_image` alone divides them: there each image is a patient of its own, so that the result shows
     how much of a published one is due to that.
-    In `leave_one_source_out`, images whose patient or copy is in the source left out are in no split.
+    In `leave_one_source_out`, images whose patient, copy or hospital is in the source left out are in no
+    split.
 
     Raises:
         ValueError: A class has too few patients, there is only one source, or a source cannot name a folder.
     """
     if protocol == "folds_by_image":
-        items = [{**item, "patient": item["image"], "group": None} for item in items]
-    labels, clusters = np.array([item["label"] for item in items]), connected_groups(items)
+        items = [{**item, "patient": item["image"], "group": None, "hospital": None} for item in items]
+    labels = np.array([item["label"] for item in items])
+    whole = set() if protocol == "leave_one_patient_out" else whole_hospitals(items)
+    clusters = connected_groups(items, hospitals=whole)
     if protocol in ("folds", "folds_by_image"):
         fewest = _fewest_patients(labels, clusters)
         if fewest < folds:
@@ -56,9 +60,13 @@ def make_folds(items: Sequence[Item], *, protocol: str, folds: int, seed: int) -
     else:
         splitter = LeaveOneGroupOut()
     by_source = protocol == "leave_one_source_out"
-    groups = np.array([item["source"] for item in items]) if by_source else clusters
+    groups, related = clusters, clusters
+    if by_source:
+        hospitals = {name for item in items if (name := hospital_of(item)) is not None}
+        groups = np.array([item["source"] for item in items])
+        related = connected_groups(items, hospitals=hospitals)  # also those that are too large for one fold
     for number, (rest, test) in enumerate(splitter.split(labels, labels, groups), start=1):
-        rest = rest[~np.isin(clusters[rest], clusters[test])]
+        rest = rest[~np.isin(related[rest], related[test])]
         name = _check_name(str(groups[test[0]])) if by_source else f"{number:02}"
         train, held = _draw_validation(labels[rest], clusters[rest], seed=seed, fold=name)
         parts = {"training": rest[train], "validation": rest[held], "test": test}
@@ -91,4 +99,4 @@ def _draw_validation(
 
 def _fewest_patients(labels: NDArray[np.int64], clusters: NDArray[np.int64]) -> int:
     """Return the number of patients of the class that has the fewest."""
-    return min(len(np.unique(clusters[labels == label])) for label in np.unique(labels))
+    return min((len(np.unique(clusters[labels == label])) for label in np.unique(labels)), default=0)

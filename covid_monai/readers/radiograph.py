@@ -21,7 +21,7 @@ from covid_monai.readers.raster import is_raster, read_raster
 
 IDENTIFIERS = (
     *("Modality", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "PatientSex"),
-    *("PatientAge", "ViewPosition", "BodyPartExamined", "PhotometricInterpretation"),
+    *("PatientAge", "ViewPosition", "BodyPartExamined", "PhotometricInterpretation", "InstitutionName"),
 )
 
 

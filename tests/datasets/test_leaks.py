@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from covid_monai.datasets.leaks import audit_datalist, find_label_conflicts, find_leaks, read_unchecked
+from covid_monai.evaluation.report.audit_page import audit_verdict
 
 IMAGES = st.sampled_from([f"{letter}.png" for letter in "abcdef"])
 RECORD = st.fixed_dictionaries(
@@ -89,6 +90,20 @@ def test_a_recorded_group_named_0_is_one_and_null_is_none(tmp_path):
     report = audit_datalist(read_unchecked(listed))
     assert report["duplicate_groups"] == [["a.png", "b.png"]]
     assert report["counts"]["patients"] == 0
+
+
+def test_a_hospital_in_two_splits_is_a_leak_unless_preparation_divided_it_on_purpose(tmp_path):
+    for number in range(4):
+        write_image(tmp_path / f"{number}.png", seed=number)
+    records = [{"image": f"{n}.png", "label": 0, "hospital": "St Mary" if n < 2 else None} for n in range(4)]
+    parts = {"root": None, "training": records[::2], "test": records[1::2]}
+    report = audit_datalist(read_unchecked(write(tmp_path / "list.json", **parts)))
+    assert [(leak["kind"], leak["name"]) for leak in report["leaks"]] == [("hospital", "St Mary")]
+    divided = write(tmp_path / "list.json", **parts, divided_hospitals=["St Mary"])
+    report = audit_datalist(read_unchecked(divided))
+    assert (report["leaks"], report["divided_hospitals"]) == ([], ["St Mary"])
+    sentences = audit_verdict({**report, "confounding": None})
+    assert any("Divided by patient on purpose: 1 hospital (St Mary)." in each for each in sentences)
 
 
 @settings(max_examples=150)

@@ -334,6 +334,7 @@ def test_views_are_filtered_and_dicom_headers_fill_in_what_the_source_lacks(tmp_
         "view": "PA",
         "sex": "F",
         "age": 41.0,
+        "hospital": "TOSHIBA",
     }
     assert records["plain.png"]["patient"] == "csv:plain.png"
     assert {item["image"]: item["reason"] for item in datalist.excluded} == {

@@ -81,6 +81,19 @@ def test_folds_by_image_are_those_of_a_split_that_knows_no_patient():
     assert sorted(tested) == [*range(120)]
 
 
+def test_the_hospitals_of_a_source_left_out_leave_the_training_too():
+    """One hospital is in two collections: left out with one of them, none of its images is trained on."""
+    images = [image(i, label=i % 2) for i in range(60)]
+    images = [
+        {**each, "source": "ab"[i % 10 == 0], "hospital": f"h{i // 2}"} for i, each in enumerate(images)
+    ] + [image(60 + i, label=i % 2, source="b") for i in range(20)]
+    for _, fold in make_folds(images, protocol="leave_one_source_out", folds=3, seed=0):
+        tested = {each.get("hospital") for each in fold["test"]} - {None}
+        trained = [each for part in ("training", "validation") for each in fold[part]]
+        assert trained
+        assert not tested & {each.get("hospital") for each in trained}
+
+
 @pytest.mark.parametrize("source", ["../../x", "/tmp/x", "..", "a\\b", "a\0b", "x" * 101])
 def test_a_source_that_is_a_path_names_no_fold(source):
     images = [image(i, label=i % 2) for i in range(24)]

@@ -1,7 +1,7 @@
 """What a new collection is made of: a `Source` that yields a `Record` or an `Excluded` for each image.
 
 A collection's module finds its images with `images_by_class`, `image_files` or `read_table`. `facts_of` reads
-view, sex and age from a row of a table. docs/add-dataset.md has an example.
+view, sex, age and place from a row of a table. docs/add-dataset.md has an example.
 """
 
 import codecs
@@ -49,11 +49,15 @@ class Record:
     view: str | None = None  # in upper case as in ViewPosition: PA, AP, AP SUPINE, L, ...
     sex: str | None = None  # M or F
     age: float | None = None  # years
+    location: str | None = None  # place as the collection writes it: a country, a city, a hospital
+    hospital: str | None = None  # hospital, or the publication that stands for it; no split divides it
+    # Images that may be of the same patient, where neither the source nor a copy names this image's patient.
+    beside: tuple[Path, ...] = ()
     repeated: "tuple[Record, ...]" = ()  # further records of the same file
 
     def to_item(self, *, root: Path, class_names: Sequence[str], group: str | None = None) -> dict[str, Any]:
         """Return the datalist item: path from `root`, label as index, without the facts that are unknown."""
-        facts = {"view": self.view, "sex": self.sex, "age": self.age, "group": group}
+        facts = {key: getattr(self, key) for key in FACTS} | {"group": group}
         return {
             "image": relative_to(self.image, root),
             "label": class_names.index(self.class_name),
@@ -201,19 +205,22 @@ def _decode_table(path: Path) -> str:
     return text
 
 
-# Names of the same columns in a DICOM header.
-HEADER_FACTS = {"view": "ViewPosition", "sex": "PatientSex", "age": "PatientAge"}
+def facts_of(row: Mapping[str, str], **columns: str) -> dict[str, Any]:
+    """Return the `FACTS` of a `Record` from a row of a table; unknown words become `None`.
 
+    A location that names a hospital is the hospital, where no column has one.
 
-def facts_of(
-    row: Mapping[str, str], *, view: str = "view", sex: str = "sex", age: str = "age"
-) -> dict[str, Any]:
-    """Return view, sex and age of a `Record` from the columns of those names; unknown words become `None`.
+    Args:
+        row: Cells by column.
+        columns: Column of each fact whose column has another name than the fact.
 
-    >>> facts_of({"view": "ap supine", "sex": "female", "age": "?"})
-    {'view': 'AP SUPINE', 'sex': 'F', 'age': None}
+    >>> facts_of({"view": "ap supine", "sex": "female", "years": "?"}, age="years")
+    {'view': 'AP SUPINE', 'sex': 'F', 'age': None, 'location': None, 'hospital': None}
     """
-    return {"view": to_view(row.get(view)), "sex": to_sex(row.get(sex)), "age": to_age(row.get(age))}
+    facts = {key: read(row.get(columns.get(key, key))) for key, read in FACTS.items()}
+    if facts["hospital"] is None and _HOSPITAL.search(facts["location"] or ""):
+        facts["hospital"] = facts["location"]
+    return facts
 
 
 def to_class_name(text: str) -> str:
@@ -276,3 +283,30 @@ def known_patient(value: object) -> str | None:
     """Return an identifier of a patient as `known_text`; `None` for a word such as `ANONYMOUS` too."""
     text = known_text(value)
     return None if text is None or text.lower() in _NO_PATIENT else text
+
+
+def to_place(text: str | None) -> str | None:
+    """Return a place or a hospital without superfluous spaces, `None` where it is unknown.
+
+    >>> to_place("Barcelona,  Spain "), to_place("?"), to_place("ANONYMIZED")
+    ('Barcelona, Spain', None, None)
+    """
+    return known_patient(" ".join((text or "").split()))
+
+
+# What is known of an image besides class and patient, and how a cell of a table is read.
+FACTS: dict[str, Callable[[str | None], Any]] = {
+    **{"view": to_view, "sex": to_sex, "age": to_age},
+    **{"location": to_place, "hospital": to_place},
+}
+# Elements of a DICOM header that have the same facts.
+HEADER_FACTS = {
+    **{"view": "ViewPosition", "sex": "PatientSex", "age": "PatientAge"},
+    "hospital": "InstitutionName",
+}
+# Words of a location that names a hospital, in the languages of the public collections.
+_HOSPITAL = re.compile(
+    r"hospi|ospedal|klini[kc]|cl[ií]ni[ck]|krankenhaus|universi|health (sciences? )?cent"
+    r"|(medical|medicine) (cent|school|college)|(school|college) of medicine|centro m.dico",
+    re.IGNORECASE,
+)

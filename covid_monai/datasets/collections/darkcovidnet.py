@@ -1,6 +1,7 @@
 """DarkCovidNet (Ozturk et al. 2020): adult images of NIH ChestX-ray8, COVID images of ieee8023."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,18 +29,12 @@ _SAME_PATIENT = (
 _FIRST_IMAGE = {start: series[0] for series in _SAME_PATIENT for start in series}
 
 
-def patient_of(stem: str) -> str:
-    """Return the patient of a file: the number before `_` for NIH, the publication's case for a COVID image.
+def series_of(stem: str) -> str:
+    """Return the publication's case in the file name of a COVID image, which may be several patients.
 
-    Images of one figure or follow-up count as one patient. At worst several patients of a publication become
-    one, which is safe.
-
-    >>> [patient_of(stem) for stem in ("00000061_012", "lancet-case2b", "ryct.2020200034.fig5-day7")]
-    ['61', 'lancet', 'ryct.2020200034']
+    >>> [series_of(stem) for stem in ("lancet-case2b", "ryct.2020200034.fig5-day7")]
+    ['lancet', 'ryct.2020200034']
     """
-    nih = _NIH_NAME.fullmatch(stem)
-    if nih:
-        return nih[1]
     if stem[:8] in _FIRST_IMAGE:
         return _FIRST_IMAGE[stem[:8]]
     if stem.startswith("auntminnie-"):
@@ -50,14 +45,26 @@ def patient_of(stem: str) -> str:
 
 
 def _read(folder: Path) -> Iterator[Record]:
-    """Yield the radiographs, those of NIH with sex, age and view if `nih_metadata.csv` exists."""
+    """Yield the radiographs, those of NIH with sex, age and view if `nih_metadata.csv` exists.
+
+    The number before `_` is the patient of NIH. Images of one figure or follow-up may be of one patient,
+    unless ieee8023 names the patients.
+    """
     table = folder / "nih_metadata.csv"
     rows = read_table(table, columns=_COLUMNS) if table.exists() else []
     by_stem = {Path(row["Image Index"]).stem: row for row in rows}
-    for class_name, image in images_by_class(folder, _CLASS_FOLDERS):
-        row = by_stem.get(image.stem, {})
-        facts = facts_of(row, view="View Position", sex="Patient Gender", age="Patient Age")
-        yield Record(image, class_name, patient=patient_of(image.stem), **facts)
+    images = list(images_by_class(folder, _CLASS_FOLDERS))
+    series: dict[str, list[Path]] = defaultdict(list)
+    for _, image in images:
+        series[series_of(image.stem)].append(image)
+    for class_name, image in images:
+        if nih := _NIH_NAME.fullmatch(image.stem):
+            row = by_stem.get(image.stem, {})
+            facts = facts_of(row, view="View Position", sex="Patient Gender", age="Patient Age")
+            yield Record(image, class_name, patient=nih[1], **facts)
+        else:
+            beside = tuple(path for path in series[series_of(image.stem)] if path != image)
+            yield Record(image, class_name, beside=beside)
 
 
 SOURCE = Source(

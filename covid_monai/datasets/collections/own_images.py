@@ -23,7 +23,9 @@ from covid_monai.datasets.collections.base import (
 
 _LICENCE = "your own"
 _FOLDER_LAYOUT = "one sub-folder per class with images in it, optionally under train/, val/ and test/"
-_CSV_LAYOUT = "labels.csv (or name a CSV file) with columns image,label[,patient][,split][,view][,sex][,age]"
+_CSV_LAYOUT = (
+    "labels.csv (or name a CSV file) with columns image,label[,patient][,split][,view][,sex][,age][,hospital]"
+)
 _KEYS = ("SOPInstanceUID", "AccessionNumber", "path")
 _DICOM_LAYOUT = f"DICOM files at any depth and labels.csv with columns label and one of {', '.join(_KEYS)}"
 _ELEMENTS = ("SOPInstanceUID", "AccessionNumber", "PatientID", *HEADER_FACTS.values())

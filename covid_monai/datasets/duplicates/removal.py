@@ -9,7 +9,7 @@ from typing import Any
 from covid_monai.core.number_format import format_count
 from covid_monai.datasets.collections.base import Excluded, Record, relative_to
 from covid_monai.datasets.datalist import CONFLICT, COPY
-from covid_monai.datasets.grouping import link_shared_images, name_patients
+from covid_monai.datasets.grouping import join_copies
 
 TREATMENTS = ("drop", "keep", "error")  # of images with contradicting labels
 
@@ -32,7 +32,6 @@ def remove_duplicates(
     Patients, groups and reasons name the files from `root`. Without `compare_pixels`, only file names show
     which images are the same. `settle_label_conflicts` explains `treatment`.
     """
-    named = name_patients(records, root=root)
     groups: Sequence[Sequence[Path]] = ()
     same_pixels: Sequence[Sequence[Path]] = ()
     if compare_pixels:
@@ -41,7 +40,7 @@ def remove_duplicates(
 
         found = find_duplicates([record.image for record in records])
         groups, same_pixels = found.groups, found.copies()
-    linked = link_shared_images(named, same_image=groups)
+    linked = join_copies(records, root=root, same_image=groups)
     group_of = name_groups(groups, root=root)
     settled, contradicting, conflicts = settle_label_conflicts(
         linked, group_of, root=root, treatment=treatment

@@ -21,6 +21,7 @@ _LEAK_KINDS = {
     "file": ("file", "files"),
     "group": ("image under two names", "images under two names"),
     "patient": ("patient", "patients"),
+    "hospital": ("hospital", "hospitals"),
 }
 
 Item = dict[str, Any]
@@ -44,8 +45,8 @@ def audit_verdict(report: Mapping[str, Any]) -> list[str]:
     """Return the findings of an audit in sentences, the most serious first.
 
     >>> audit_verdict({"leaks": [], "label_conflicts": [], "duplicate_groups": [], "confounding": None,
-    ...                "counts": {"compared": 3, "images": 3, "unreadable": 0}})
-    ['No leak: no image and no patient is in two splits (3 files were compared).']
+    ...                "divided_hospitals": [], "counts": {"compared": 3, "images": 3, "unreadable": 0}})
+    ['No leak: no image, no patient and no named hospital is in two splits (3 files were compared).']
     """
     kinds = Counter(leak["kind"] for leak in report["leaks"])
     text = render_template("audit_verdict.txt.j2", **report, kinds=_LEAK_KINDS, leak_counts=kinds)

@@ -28,9 +28,10 @@ def test_darkcovidnet_keeps_together_what_ieee8023_calls_one_patient(real_data):
     records, _ = found("darkcovidnet", real_data / "darkcovidnet")
     for record in records:
         if record.class_name == "covid" and record.image.stem.lower() in patient_of:
-            groups.setdefault(patient_of[record.image.stem.lower()], set()).add(record.patient)
+            series = frozenset((record.image, *record.beside))
+            groups.setdefault(patient_of[record.image.stem.lower()], set()).add(series)
     assert len(groups) > 50
-    assert all(len(patients) == 1 for patients in groups.values())
+    assert all(len(series) == 1 for series in groups.values())
     nih = {record.patient for record in records if record.class_name != "covid"}
     rows = read_table(real_data / "darkcovidnet" / "nih_metadata.csv", columns=("Patient ID",))
     assert nih == {row["Patient ID"] for row in rows}

@@ -22,6 +22,12 @@ def test_ieee8023_labels_every_row_or_says_why_not(real_data):
     assert len(excluded) == findings["todo"] + findings["Unknown"] + findings["ARDS"] == 89
     assert {record.view for record in records} == {"PA", "AP", "AP SUPINE"}
     assert all(record.patient and record.image.is_file() for record in records)
+    places = {record.location: record.hospital for record in records}
+    assert (
+        places["Hannover Medical School, Hannover, Germany"] == "Hannover Medical School, Hannover, Germany"
+    )
+    assert places["Ospedale Santo Spirito. Rome, Italy"]
+    assert places["Italy"] is places["Melbourne, Australia"] is None
 
 
 @pytest.mark.parametrize(

@@ -39,15 +39,17 @@ def test_folder_without_parts_has_no_split(tmp_path):
 def test_csv_reads_known_columns_and_reports_lines_without_label(tmp_path):
     table = tmp_path / "list.csv"
     table.write_text(
-        "\ufeffimage,label,patient,split,view,sex,age\n"
-        "a/1.dcm,COVID,P1,test,ap supine,female,045Y\n"
-        "a/2.dcm,,P2,,,,\n"
-        f"{tmp_path}/b/3.dcm,effusion,,,,,\n",
+        "\ufeffimage,label,patient,split,view,sex,age,location,hospital\n"
+        "a/1.dcm,COVID,P1,test,ap supine,female,045Y,Rome, St  Mary \n"
+        "a/2.dcm,,P2,,,,,,\n"
+        f"{tmp_path}/b/3.dcm,effusion,,,,,,Klinikum Bonn,unknown\n",
         encoding="utf-8",
     )
     records, excluded = found("csv", table)
-    assert records[0] == Record(tmp_path / "a/1.dcm", "covid", "csv", "P1", "test", "AP SUPINE", "F", 45.0)
-    assert records[1] == Record(tmp_path / "b/3.dcm", "effusion", "csv")
+    facts = ("P1", "test", "AP SUPINE", "F", 45.0, "Rome", "St Mary")
+    assert records[0] == Record(tmp_path / "a/1.dcm", "covid", "csv", *facts)
+    named = {"location": "Klinikum Bonn", "hospital": "Klinikum Bonn"}
+    assert records[1] == Record(tmp_path / "b/3.dcm", "effusion", "csv", **named)
     assert excluded == [Excluded(tmp_path / "a/2.dcm", "no label")]
 
 
@@ -80,14 +82,17 @@ def dicom(path: Path, **elements: str) -> pydicom.Dataset:
 @pytest.mark.parametrize("key", ["SOPInstanceUID", "AccessionNumber", "path"])
 def test_dicom_folder_matches_labels_by_key_and_headers_fill_in(tmp_path, key):
     one = {"SOPInstanceUID": "1.2.3.1", "AccessionNumber": "A1", "PatientID": "P1", "PatientSex": "F"}
-    dicom(tmp_path / "x/one", **one, PatientAge="033Y", ViewPosition="PA")
+    dicom(tmp_path / "x/one", **one, PatientAge="033Y", ViewPosition="PA", InstitutionName="St Mary")
     dicom(tmp_path / "x/two.dcm", SOPInstanceUID="1.2.3.2", AccessionNumber="A2")
     (tmp_path / "x/notes.dcm").write_text("no DICOM")
     value = {**one, "path": "x/one"}[key]
     (tmp_path / "labels.csv").write_text(f"{key},label,age\n{value},Normal,\nmissing,covid,\n")
     records, excluded = found("dicom-folder", tmp_path)
     assert records == [
-        Record(tmp_path / "x/one", "normal", "dicom-folder", "P1", view="PA", sex="F", age=33.0)
+        Record(
+            *(tmp_path / "x/one", "normal", "dicom-folder", "P1"),
+            **{"view": "PA", "sex": "F", "age": 33.0, "hospital": "St Mary"},
+        )
     ]
     reasons = {item.image.name: item.reason for item in excluded}
     assert reasons["notes.dcm"] == "This is not a DICOM file. Convert it, or unpack it if it is an archive."

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from covid_monai.datasets.collections.base import Record
 from covid_monai.datasets.duplicates.removal import drop_copies, name_groups, settle_label_conflicts
-from covid_monai.datasets.grouping import connected, link_shared_images, name_patients
+from covid_monai.datasets.grouping import connected, join_copies
 from covid_monai.datasets.prepare import prepare
 from covid_monai.datasets.split import split_by_patient
 
@@ -77,7 +77,7 @@ def test_no_split_divides_a_group_and_a_published_test_stays(records, data):
     pairs = [p for p in data.draw(st.lists(pair, max_size=12)) if p[0] != p[1]] if files else []
     groups = connected(pairs)
     copies = connected(data.draw(st.lists(st.sampled_from(pairs))) if pairs else [])
-    linked = link_shared_images(name_patients(records, root=ROOT), same_image=groups)
+    linked = join_copies(records, root=ROOT, same_image=groups)
     kept, dropped = drop_copies(linked, copies, root=ROOT)
     splits = split_by_patient(kept, validation_fraction=0.2, test_fraction=0.2, seed=0)
 
@@ -88,7 +88,7 @@ def test_no_split_divides_a_group_and_a_published_test_stays(records, data):
     assert gone | set(split_of) == set(files)
     assert not gone & set(split_of)
     assert all(split_of[record.image] == "test" for record in records if record.split == "test")
-    backwards = link_shared_images(name_patients(records[::-1], root=ROOT), same_image=groups[::-1])
+    backwards = join_copies(records[::-1], root=ROOT, same_image=groups[::-1])
     assert {r.image: r.patient for r in backwards} == {r.image: r.patient for r in linked}
 
 

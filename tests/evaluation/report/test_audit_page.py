@@ -12,6 +12,7 @@ from covid_monai.evaluation.report.audit_page import GROUPS_SHOWN, audit_html, a
 AUDIT = {
     "leaks": [],
     "label_conflicts": [],
+    "divided_hospitals": [],
     "duplicate_groups": [],
     "unreadable": [],
     "confounding": {"verdict": "a < b & c", "shortcut": None, "tables": [], "probes": []},
@@ -48,6 +49,7 @@ def test_the_page_draws_a_bounded_number_of_groups_and_says_so(tmp_path):
         "leaks": leaks,
         "duplicate_groups": [],
         "label_conflicts": [],
+        "divided_hospitals": [],
         "unreadable": [{"image": "missing.png", "reason": "There is no such file. Check the path."}],
         "confounding": None,
         "notice": RESEARCH_USE,

@@ -8,7 +8,7 @@ from covid_monai.evaluation.report.templates import render_template, render_text
 
 def test_missing_value_raises_an_error():
     with pytest.raises(UndefinedError, match="counts"):
-        render_template("audit_verdict.txt.j2", leaks=[])
+        render_template("audit_verdict.txt.j2", leaks=[], divided_hospitals=[])
 
 
 def test_filters_write_numbers_as_the_page_does():
