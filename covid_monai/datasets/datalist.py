@@ -18,6 +18,7 @@ _REMEDY = "Name the folder of the images with --dataset_dir."
 COPY = "same pixels as"  # first words of the reason for which an exact copy is excluded
 CONFLICT = "contradicting labels"  # likewise for an image with more than one class
 SPLITS = ("training", "validation", "test")
+_OWN_IMAGES = ("folder", "csv", "dicom-folder")  # forms of a person's own images, which name no collection
 Item = dict[str, Any]
 
 
@@ -75,6 +76,28 @@ class Datalist:
                 f"the first is {missing[0]}. {_REMEDY}"
             )
         return records
+
+    def domains(self, *splits: str, salt: str) -> list[str]:
+        """Return hashes of the names of the hospitals and sources in the splits.
+
+        The source does not count for a person's own images of a known hospital.
+        """
+        named = set()
+        for item in (item for split in splits for item in self.splits[split]):
+            source, hospital = str(item.get("source", "")), hospital_of(item)
+            named |= {f"hospital {hospital.casefold()}"} if hospital else set()
+            named |= {f"source {source}"} if hospital is None or source not in _OWN_IMAGES else set()
+        return sorted(hashlib.sha256(f"{salt} {name}".encode()).hexdigest()[:16] for name in named)
+
+    def is_external_to(self, chosen_on: Mapping[str, Any]) -> bool | None:
+        """Tell whether the test is of other hospitals and sources than a training, `None` if unknown.
+
+        Args:
+            chosen_on: `OperatingPoint.chosen_on` of the training, with `domains` and `datalist_digest`.
+        """
+        if not (known := chosen_on.get("domains")):
+            return None
+        return not set(known) & set(self.domains("test", salt=str(chosen_on.get("datalist_digest"))))
 
     def remedy_for_empty(self, split: str) -> str:
         """Return the sentences that say how a split without records gets some."""

@@ -54,7 +54,7 @@ def choose_thresholds(bundle: Bundle, scores: ClassificationScores, datalist: Da
         calibrated,
         scores.class_names,
         **_patients_and_sources(datalist.splits["validation"], scores.labels),
-        chosen_on=_origin(datalist),
+        chosen_on=_origin(datalist) | {"domains": _domains(datalist)},
     ).save(bundle.operating_point_path)
 
 
@@ -96,6 +96,11 @@ def log_next_command(bundle: Bundle, datalist: Datalist, *, auroc: float) -> Non
 def _origin(datalist: Datalist) -> dict[str, Any]:
     patients = {record["patient"] for record in datalist.splits["validation"]}
     return {"split": "validation", "datalist_digest": datalist.digest, "patients": len(patients)}
+
+
+def _domains(datalist: Datalist) -> list[str]:
+    """Return what tells later whether a test is of other hospitals: hashes, because a bundle is shared."""
+    return datalist.domains("training", "validation", salt=datalist.digest)
 
 
 def _patients_and_sources(records: Sequence[dict], labels: NDArray[np.int64]) -> dict[str, Any]:

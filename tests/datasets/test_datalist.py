@@ -16,6 +16,31 @@ def item(image: str, label: int, patient: str, **more) -> dict:
     return {"image": image, "label": label, "patient": patient, "source": "folder", **more}
 
 
+def test_a_test_is_external_only_if_no_hospital_and_no_collection_is_that_of_the_training(tmp_path):
+    def datalist(**of_test):
+        splits = {
+            "training": [
+                item("1.png", 0, "a", hospital="St Mary"),
+                item("2.png", 1, "b", hospital="St Mary"),
+            ],
+            "validation": [{**item("3.png", 1, "c"), "source": "ieee8023"}],
+            "test": [item("4.png", 0, "d") | of_test],
+        }
+        parts = {"class_names": ("normal", "covid"), "root": tmp_path, "sources": {}}
+        return write_datalist(tmp_path / "list.json", splits=splits, **parts)
+
+    salt = datalist().digest
+    domains = datalist().domains("training", "validation", salt=salt)
+    assert len(domains) == 2
+    assert not any("mary" in domain.lower() for domain in domains)
+    chosen_on = {"domains": domains, "datalist_digest": salt}
+    assert datalist(hospital="Other").is_external_to(chosen_on)
+    assert datalist(hospital="Other", source="covid-cxnet").is_external_to(chosen_on)
+    assert not datalist(hospital="ST MARY", source="covid-cxnet").is_external_to(chosen_on)
+    assert not datalist(hospital="Other", source="ieee8023").is_external_to(chosen_on)
+    assert datalist().is_external_to({"datalist_digest": salt}) is None
+
+
 SPLITS = {
     "training": [item("a/1.png", 0, "p1", view="PA", sex="F", age=61.0), item("b/2.png", 1, "p2")],
     "validation": [item("a/3.png", 0, "p3")],

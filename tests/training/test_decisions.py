@@ -23,6 +23,7 @@ def test_the_operating_point_was_chosen_on_validation(run):
     assert point.chosen_on["split"] == "validation"
     assert point.chosen_on["n"] == len(data.splits["validation"])
     assert point.chosen_on["datalist_digest"] == data.digest
+    assert data.is_external_to(point.chosen_on) is False
 
 
 def test_the_calibration_was_fitted_on_validation_patients(run):

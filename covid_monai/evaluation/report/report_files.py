@@ -21,7 +21,7 @@ from covid_monai.evaluation.report.reporting_checklist import fill_checklists
 
 # Pictures of the gallery are for the page only; metrics.json holds numbers and names.
 _PICTURES = ("picture", "heatmap")
-_OF_DATA = ("datalist", "datalist_digest", "images_not_counted")
+_OF_DATA = ("datalist", "datalist_digest", "images_not_counted", "external")
 
 
 def write_report(
@@ -43,8 +43,9 @@ def write_report(
         operating_point: Thresholds to apply unchanged; None chooses them on the validation rows, and
             without such rows the most probable class is the decision.
         provenance: Origin: `model` (mapping of name, version, checkpoint digest and the like), `datalist`,
-            `datalist_digest`, `images_not_counted` (listed images that could not be read); other keys, such
-            as the command, are kept under `run`.
+            `datalist_digest`, `images_not_counted` (listed images that could not be read), `external`
+            (whether the test is of other hospitals and sources than the training; None if unknown); other
+            keys, such as the command, are kept under `run`.
         calibration: Calibration of the bundle, which the predictions went through; None if it stores none.
         explanation: Heat maps, as `covid_monai.inference.heatmap_evaluation.evaluate_heatmaps` returns them.
         shortcut_controls: Results of the model on images without lungs: `sentence`, `shortcut` (bool or

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from jinja2.meta import find_undeclared_variables
 
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 from covid_monai.evaluation.report import reporting_checklist
 from covid_monai.evaluation.report.report_files import write_report
@@ -77,6 +78,25 @@ def test_shared_patients_and_missing_facts_are_told(tmp_path):
     assert answer(sheet, "7") is None
     assert answer(sheet, "19") is None
     assert answer(sheet, "36") is None
+
+
+@pytest.mark.parametrize(
+    ("external", "answered"),
+    [
+        (True, "Hospitals and sources that were not in training: "),
+        (False, "Not external: another datalist, with hospitals or sources of the training"),
+        (None, "Not external: another datalist, and the bundle does not record the hospitals"),
+    ],
+)
+def test_external_is_only_a_test_of_other_hospitals(tmp_path, external, answered):
+    write_predictions(tmp_path / "predictions.csv", rows(), ("no", "yes"))
+    report = write_report(
+        *(tmp_path / "predictions.csv", tmp_path),
+        operating_point=OperatingPoint("rule", {"no": 0.5, "yes": 0.5}, {"datalist_digest": "training"}),
+        provenance={"datalist_digest": "other", "external": external},
+    )
+    assert answer(report["reporting_checklist"], "33").startswith(answered)
+    assert report["data"]["external"] is external
 
 
 def facts_beside(report, word):
