@@ -95,6 +95,14 @@ class Cause(_Body):
     cut: float | None = Field(description="Log odds from which that class may be named.")
 
 
+class SourceShift(_Body):
+    """The source of the training that an image resembles, if any: a hint, no proof."""
+
+    nearest: str | None = Field(description="Training source that the image resembles; null: none.")
+    like_training: bool = Field(description="Whether the image resembles any training source.")
+    note: str = Field(description="One sentence for people, with its caution.")
+
+
 class ModelIdentity(_Body):
     """Model that made a prediction."""
 
@@ -118,6 +126,7 @@ class Record(_Body):
     decision: Decision | None
     abnormal: Abnormal | None
     cause: Cause | None
+    source_shift: SourceShift | None
     model: ModelIdentity
     notice: str
 

@@ -11,6 +11,7 @@ from covid_monai.bundle import Bundle
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.gate.descriptor import Floats, describe, thumbnail
 from covid_monai.gate.gate import MIN_UPRIGHT_PROBABILITY, POSES, Gate
+from covid_monai.gate.source_fitting import fit_sources
 
 MAX_IMAGES = 3000  # more images make no measurable difference
 _MAX_POSE_IMAGES = 1000
@@ -26,8 +27,8 @@ def fit_gate(bundle: Bundle, train_records: Sequence[dict], val_records: Sequenc
     images. No outlier is needed. The pose comes from a logistic regression of training images that are
     turned and inverted on purpose, and mirrored, because a mirrored image is not refused.
 
-    The bundle has its final weights. Records have an `image` (path); at most `MAX_IMAGES` of each are used,
-    drawn at random.
+    The bundle has its final weights. Records have an `image` (path), and where known a `source` and a
+    `patient`; at most `MAX_IMAGES` of each are used, drawn at random.
 
     Reference: Lee 2018 (Mahalanobis distance against outliers); Ledoit and Wolf 2004.
     """
@@ -36,8 +37,14 @@ def fit_gate(bundle: Bundle, train_records: Sequence[dict], val_records: Sequenc
             "The input gate needs at least two training images and two validation images; there are "
             f"{len(train_records)} and {len(val_records)}. Prepare the datalist with more images."
         )
-    training, validation = (describe_files(bundle, _draw(each)) for each in (train_records, val_records))
-    return _with_limit(_fit_statistics(bundle, training), validation, training_images=len(training))
+    drawn = _draw(train_records), _draw(val_records)
+    files = ([record["image"] for record in records] for records in drawn)
+    training, validation = (describe_files(bundle, each) for each in files)
+    gate = _with_limit(_fit_statistics(bundle, training), validation, training_images=len(training))
+    records = [*drawn[0], *drawn[1]]
+    sources = [str(record.get("source") or "") for record in records]
+    patients = [str(record.get("patient") or record["image"]) for record in records]
+    return replace(gate, sources=fit_sources(np.concatenate([training, validation]), sources, patients))
 
 
 def describe_files(bundle: Bundle, files: Sequence[str]) -> Floats:
@@ -50,9 +57,9 @@ def describe_files(bundle: Bundle, files: Sequence[str]) -> Floats:
     return np.stack(list(rows))
 
 
-def _draw(records: Sequence[dict]) -> list[str]:
+def _draw(records: Sequence[dict]) -> list[dict]:
     order = np.random.default_rng(0).permutation(len(records))[:MAX_IMAGES]
-    return [records[index]["image"] for index in order]
+    return [records[index] for index in order]
 
 
 def _fit_statistics(bundle: Bundle, training: Floats) -> Gate:

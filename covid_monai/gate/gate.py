@@ -6,8 +6,10 @@ images, which are stored beside the weights.
 
 import json
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from covid_monai.core.atomic_files import replace_atomically
 from covid_monai.core.number_format import format_probability
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage
 from covid_monai.gate.descriptor import LAYOUT, Floats, describe, thumbnail
+from covid_monai.gate.sources import TrainingSources
 
 POSES = ("upright", "turned to the left", "upside down", "turned to the right", "inverted")
 _INVERTED = POSES.index("inverted")
@@ -28,6 +31,8 @@ MIN_UPRIGHT_PROBABILITY = 0.1
 _MAX_BYTES = 64 * 2**20  # unpacked; a gate has 0.3 MB
 _ARRAYS = ("center", "scale", "precision", "pose_weights", "pose_bias")
 _PLAIN = ("distance_limit", "weights_sha256", "preprocessing_digest", "fitted_on")
+_LONGEST_SOURCE = 64  # letters
+_SOURCE_ARRAYS = ("means", "scale", "precision", "limits")
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Gate:
     preprocessing_digest: str  # of the bundle
     # `training_images`, `validation_images`, and `validation_refused`: the share that the limits refuse
     fitted_on: dict[str, float]
+    # None: the gate is of an earlier version, or no source has enough patients
+    sources: TrainingSources | None = None
 
     def distance(self, descriptors: Floats) -> Floats:
         """Return the Mahalanobis distance from the training images, mostly near 1: `[..., D]` to `[...]`."""
@@ -58,8 +65,12 @@ class Gate:
         probabilities: Floats = softmax(grid @ self.pose_weights.T + self.pose_bias, axis=-1)
         return probabilities
 
-    def check(self, image: Tensor) -> None:
-        """Refuse a preprocessed image `[1, S, S]` as NOT_UPRIGHT, INVERTED or UNLIKE_TRAINING."""
+    def check(self, image: Tensor) -> dict[str, Any] | None:
+        """Refuse a preprocessed image `[1, S, S]` as NOT_UPRIGHT, INVERTED or UNLIKE_TRAINING.
+
+        Returns:
+            The `source_shift` of the `Prediction` of an accepted image; None if the gate knows no sources.
+        """
         descriptor = describe(image)
         distance, poses = float(self.distance(descriptor)), self.pose_probabilities(descriptor)
         upright = poses[0] >= MIN_UPRIGHT_PROBABILITY
@@ -80,13 +91,18 @@ class Gate:
                 f"The image is unlike the training images (distance {distance:.2g}; the limit is "
                 f"{self.distance_limit:.2g}). Give a frontal chest radiograph.",
             )
+        return None if self.sources is None else self.sources.note(descriptor)
 
     def save(self, path: Path) -> None:
         """Write a numpy `.npz` file in one step; MONAI Label would take a `.pt` file for weights."""
         plain = {name: getattr(self, name) for name in _PLAIN} | {"layout": LAYOUT}
-        arrays = {name: getattr(self, name).astype(np.float32) for name in _ARRAYS}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        if self.sources is not None:
+            plain["sources"] = [self.sources.names, self.sources.resembled_when_left_out]
+            arrays |= {f"source_{name}": getattr(self.sources, name) for name in _SOURCE_ARRAYS}
         with replace_atomically(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, plain=json.dumps(plain), **arrays)
+            stored = {name: values.astype(np.float32) for name, values in arrays.items()}
+            np.savez_compressed(file, plain=json.dumps(plain), **stored)
 
     @classmethod
     def load(cls, bundle: Bundle) -> "Gate | None":
@@ -105,6 +121,7 @@ class Gate:
             with np.load(path, allow_pickle=False) as content:
                 plain = json.loads(str(content["plain"]))
                 layout = tuple(plain.pop("layout"))
+                plain["sources"] = _load_sources(content, *plain.pop("sources", ()))
                 gate = cls(**{name: content[name].astype(np.float64) for name in _ARRAYS}, **plain)
         except Exception as error:  # numpy and zipfile raise many types for a damaged file
             message = f"{path} is damaged, or is not an input gate of this project ({error})."
@@ -116,3 +133,17 @@ class Gate:
                 "Use the gate of the same training run, or fit it again (python benchmarks/gate.py --fit)."
             )
         return gate
+
+
+def _load_sources(
+    content: Mapping[str, np.ndarray], names: Sequence[str] = (), left_out: Sequence[float] | None = None
+) -> TrainingSources | None:
+    if not names:
+        return None
+    arrays = {name: content[f"source_{name}"].astype(np.float64) for name in _SOURCE_ARRAYS}
+    expected = (len(names), len(arrays["scale"]))
+    known = all(isinstance(name, str) and len(name) <= _LONGEST_SOURCE for name in names)
+    if not known or arrays["means"].shape != expected:
+        raise ValueError("names and statistics of its sources do not fit together")
+    shares = None if left_out is None else (float(left_out[0]), float(left_out[1]))
+    return TrainingSources(names=tuple(names), resembled_when_left_out=shares, **arrays)

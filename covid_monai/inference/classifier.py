@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -42,6 +42,13 @@ from covid_monai.readers import read_radiograph
 
 logger = logging.getLogger(__name__)
 FittedPart = TypeVar("FittedPart", OperatingPoint | None, Calibration | None, UnseenSources | None)
+
+
+class _AcceptedImage(NamedTuple):
+    """An image that the network gets."""
+
+    pixels: NDArray[np.float32]  # preprocessed, [1, S, S]
+    source_shift: dict[str, Any] | None  # see `Prediction`
 
 
 class Classifier:
@@ -143,7 +150,8 @@ class Classifier:
     def read(self, image: ImageLike) -> NDArray[np.float32] | Prediction:
         """Return the input of the network `[1, S, S]`, or the record of an image that gets no score."""
         (source,) = several_images([image])
-        return self._load(source)
+        content = self._load(source)
+        return content if isinstance(content, Prediction) else content.pixels
 
     def load_explainer(self) -> None:
         """Load what `explain` needs now and not for the first image, because the bundle may be deleted."""
@@ -179,17 +187,15 @@ class Classifier:
         image: MetaTensor = self._preprocessing({"image": os.path.abspath(path)})["image"]  # noqa: PTH100
         return image
 
-    def _load(self, source: ImageInput) -> NDArray[np.float32] | Prediction:
+    def _load(self, source: ImageInput) -> _AcceptedImage | Prediction:
         name_of_file = ""
         try:
             with source.open() as path:
                 name_of_file = path.name
                 image = self._preprocess(path)
             check_view(image.meta)
-            if self.gate is not None:
-                self.gate.check(image.as_tensor())
-            pixels: NDArray[np.float32] = image.numpy()
-            return pixels
+            source_shift = None if self.gate is None else self.gate.check(image.as_tensor())
+            return _AcceptedImage(image.numpy(), source_shift)
         except Exception as error:  # noqa: BLE001  # a bad file of any kind must not stop the others
             failure = self._failure(source.name, error)
             if source.is_file:
@@ -199,7 +205,7 @@ class Classifier:
 
     def _classify(self, batch: list[tuple[str, Future]]) -> Iterator[Prediction]:
         loaded = [(file, future.result()) for file, future in batch]
-        images = [content for _, content in loaded if isinstance(content, np.ndarray)]
+        images = [content.pixels for _, content in loaded if isinstance(content, _AcceptedImage)]
         outcomes = iter(self._probabilities(images))
         for file, content in loaded:
             if isinstance(content, Prediction):
@@ -207,7 +213,7 @@ class Classifier:
             elif isinstance(outcome := next(outcomes), Exception):
                 yield self._failure(file, outcome)
             else:
-                yield self._success(file, outcome)
+                yield self._success(file, outcome, content.source_shift)
 
     def _probabilities(self, images: list[NDArray[np.float32]]) -> list[NDArray[np.float64] | Exception]:
         """Return one row of shape [K], or the exception, per image."""
@@ -221,7 +227,9 @@ class Classifier:
             # Out of memory, or one bad image: each image alone gets its own outcome.
             return [outcome for image in images for outcome in self._probabilities([image])]
 
-    def _success(self, file: str, probabilities: NDArray[np.float64]) -> Prediction:
+    def _success(
+        self, file: str, probabilities: NDArray[np.float64], source_shift: dict[str, Any] | None
+    ) -> Prediction:
         if not np.isfinite(probabilities).all():
             return self._failure(file, ArithmeticError("The output of the network is not finite."))
         # Rounded first, so that class and decision follow from exactly the numbers in the record.
@@ -239,6 +247,7 @@ class Classifier:
             decision=decision,
             abnormal=describe_abnormal(row, self.class_names, possible, self.calibration, unseen),
             cause=name_cause(row, self.class_names, possible, decision, unseen),
+            source_shift=source_shift,
         )
 
     def _failure(self, file: str, error: Exception) -> Prediction:

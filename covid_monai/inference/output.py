@@ -72,7 +72,8 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
     The columns are the values of the JSON record, with one column per class for probabilities (`p_CLASS`)
     and thresholds (`threshold_CLASS`), and one for each part of `decision` and `model`. The classes of the
     prediction set are joined by "|"; an empty set is "none", because an empty field means no set at all.
-    `abnormal` is "true", "false", or empty if it cannot be told.
+    `abnormal` is "true", "false", or empty if it cannot be told. `source_shift` has `nearest_source` and
+    `like_training`.
     """
     model_columns = ("name", "version", "weights_sha256", "preprocessing_digest", "backend")
     write_row = table_writer(file)
@@ -84,6 +85,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
             *("prediction_set", "decision_reason", "at_operating_point"),
             *("abnormal", "abnormal_probability", "abnormal_threshold"),
             *("cause", "cause_reason", "cause_log_odds", "cause_cut"),
+            *("nearest_source", "like_training"),
             *("detail", "model", *model_columns[1:], "notice"),
         ]
     )
@@ -92,6 +94,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
         probabilities, decision = prediction.probabilities or {}, prediction.decision or {}
         thresholds, possible = decision.get("thresholds", {}), prediction.prediction_set
         abnormal, cause = prediction.abnormal or {}, prediction.cause or {}
+        shift = prediction.source_shift or {}
         write_row(
             [
                 *(prediction.file, str(prediction.status), prediction.reason),
@@ -100,9 +103,10 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
                 *(thresholds.get(name) for name in class_names),
                 None if possible is None else "|".join(possible) or "none",
                 *(decision.get("reason"), decision.get("at_operating_point")),
-                None if (called := abnormal.get("call")) is None else str(called).lower(),
+                _word(abnormal.get("call")),
                 *(abnormal.get("probability"), abnormal.get("threshold")),
                 *(cause.get(key) for key in ("name", "reason", "log_odds", "cut")),
+                *(shift.get("nearest"), _word(shift.get("like_training"))),
                 prediction.detail,
                 *(prediction.model[name] for name in model_columns),
                 RESEARCH_USE,
@@ -111,3 +115,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
         file.flush()
 
     return write
+
+
+def _word(value: bool | None) -> str | None:
+    return None if value is None else str(value).lower()

@@ -31,6 +31,8 @@ class Prediction:
             `rule` and `thresholds` of the operating point.
         abnormal: Mapping, or None without a class "normal"; see `decision.describe_abnormal`.
         cause: Mapping, or None without a class "normal"; see `decision.name_cause`.
+        source_shift: Mapping, or None if the gate knows no sources. `nearest`: training source that the image
+            resembles, or None. `like_training`: whether it resembles any. `note`: both in a sentence.
         model: `name`, `version`, `weights_sha256`, `preprocessing_digest` and `backend` of what made
             the prediction.
     """
@@ -45,6 +47,7 @@ class Prediction:
     decision: dict[str, Any] | None = None
     abnormal: dict[str, Any] | None = None
     cause: dict[str, Any] | None = None
+    source_shift: dict[str, Any] | None = None
     model: dict[str, str]
 
     @property

@@ -1,5 +1,7 @@
 """The JSON bodies of the REST service: which addresses they take, and that a record is that of predict."""
 
+from dataclasses import replace
+
 import pytest
 from api_helpers import LIMITS
 from pydantic import ValidationError
@@ -55,7 +57,9 @@ def test_an_instance_without_one_retrieve_url_is_an_error(element):
 
 
 def test_a_record_is_that_of_predict(classifier):
-    for prediction in (classified(classifier, "a.dcm"), refused(classifier, "b.dcm")):
+    shift = {"nearest": "kermany", "like_training": True, "note": "One sentence."}
+    noted = replace(classified(classifier, "a.dcm"), source_shift=shift)
+    for prediction in (classified(classifier, "a.dcm"), noted, refused(classifier, "b.dcm")):
         record = prediction.to_json()
         assert Record.model_validate(record).model_dump(by_alias=True) == record
     with pytest.raises(ValidationError):

@@ -68,6 +68,16 @@ RECORD = {
                 "cut": {"type": ["number", "null"]},
             },
         },
+        "source_shift": {
+            "type": ["object", "null"],
+            "required": ["nearest", "like_training", "note"],
+            "additionalProperties": False,
+            "properties": {
+                "nearest": {"type": ["string", "null"]},
+                "like_training": {"type": "boolean"},
+                "note": {"type": "string"},
+            },
+        },
         "model": {
             "type": "object",
             "required": ["name", "version", "weights_sha256", "preprocessing_digest"],

@@ -120,11 +120,16 @@ def test_the_classifier_refuses_what_the_gate_refuses(bundle, data, tmp_path):
     classifier = Classifier(bundle.root, device="cpu")
     good, turned, camera = classifier.predict([image, tmp_path / "turned.png", tmp_path / "camera.png"])
     assert good.ok
+    # "phantom" is no collection that `data prepare` knows, so the bundle holds a number for it.
+    assert classifier.gate.sources.names == ("source 1",)
+    assert good.source_shift["nearest"] == "source 1"
+    assert good.source_shift["like_training"]
     assert (turned.status, turned.reason) == (Status.REFUSED, "not_upright")
     assert (camera.status, camera.reason) == (Status.REFUSED, "unlike_training")
     for record in (turned, camera):
         assert record.detail
         assert record.predicted_class is record.probabilities is record.decision is None
+        assert record.source_shift is None
 
 
 def test_a_bundle_without_gate_predicts_and_says_so_once(bundle, data, tmp_path, caplog):
@@ -132,7 +137,8 @@ def test_a_bundle_without_gate_predicts_and_says_so_once(bundle, data, tmp_path,
     save_checkpoint(other.checkpoint(other.build_network()), other.checkpoint_path)
     images = [record["image"] for record in data.records("test")[:3]]
     with caplog.at_level(logging.WARNING, logger="covid_monai"):
-        assert all(prediction.ok for prediction in Classifier(other.root, device="cpu").predict(images))
+        predictions = list(Classifier(other.root, device="cpu").predict(images))
+    assert all(prediction.ok and prediction.source_shift is None for prediction in predictions)
     assert len([record for record in caplog.records if "has no input gate" in record.getMessage()]) == 1
 
 

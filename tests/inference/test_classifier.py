@@ -234,7 +234,7 @@ def test_output_that_is_no_number_is_an_error_and_no_class(tmp_path):
 def test_network_failure_on_one_image_spares_the_batch(bundle, tmp_path, monkeypatch):
     classifier = Classifier(bundle.root, device="cpu", batch_size=4)
     files = [write_png(tmp_path / f"{seed}.png", seed=seed) for seed in range(4)]
-    poison = classifier._load(ImageInput(files[2], 2))
+    poison = classifier._load(ImageInput(files[2], 2)).pixels
     logits = classifier._logits
 
     def failing(images):

@@ -30,6 +30,7 @@ OK = Prediction(
     },
     abnormal={"probability": 0.75, "threshold": 0.6, "call": True, "interval": None},
     cause={"name": "not told", "reason": "why", "log_odds": 1.1, "cut": None},
+    source_shift={"nearest": None, "like_training": False, "note": "n"},
 )
 REFUSED = Prediction(
     file="b.png", status=Status.REFUSED, model=MODEL, reason="blank", detail="b.png: line one\nline two"
@@ -75,6 +76,7 @@ def test_a_row_has_the_values_of_the_record():
     assert tuple(ok[name] for name in columns) == ("true", "0.75", "0.6")
     columns = ("cause", "cause_reason", "cause_log_odds", "cause_cut")
     assert tuple(ok[name] for name in columns) == ("not told", "why", "1.1", "")
+    assert (ok["nearest_source"], ok["like_training"]) == ("", "false")
     assert (ok["model"], ok["version"], ok["backend"], ok["notice"]) == ("m", "1", "torch", RESEARCH_USE)
     assert (refused["reason"], refused["detail"]) == ("blank", "b.png: line one\nline two")
     empty = (
@@ -85,6 +87,8 @@ def test_a_row_has_the_values_of_the_record():
         "prediction_set",
         "abnormal",
         "cause",
+        "nearest_source",
+        "like_training",
     )
     assert not any(refused[name] for name in empty)
 
@@ -95,7 +99,15 @@ def test_a_formula_in_any_text_of_a_record_is_text_to_a_spreadsheet():
     file = io.StringIO(newline="")
     texts = dict.fromkeys(("file", "predicted_class", "reason", "detail"), attack)
     probabilities = {attack: 0.5, "covid": 0.5}
-    record = replace(OK, prediction_set=[attack], model=model, decision=decision, probabilities=probabilities)
+    shift = {"nearest": attack, "like_training": True, "note": attack}
+    record = replace(
+        OK,
+        source_shift=shift,
+        prediction_set=[attack],
+        model=model,
+        decision=decision,
+        probabilities=probabilities,
+    )
     csv_writer(file, (attack, "covid"))(replace(record, **texts))
     rows = csv.reader(io.StringIO(file.getvalue(), newline=""))
     assert not [cell for row in rows for cell in row if cell.startswith("=") or ";=" in cell]

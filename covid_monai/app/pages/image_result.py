@@ -108,7 +108,7 @@ class ImageResult:
         if image.prediction.ok:
             operating_point_card(self.settings, changed)
             figures()
-            _gate_line(self.model)
+            _gate_line(self.model, image.prediction)
         else:
             _reason_card(image.prediction)
         download_card(self.model, image.source.load(), image.prediction)
@@ -193,16 +193,22 @@ def _reason_card(prediction: Prediction) -> None:
         ui.label(words).classes("small dim")
 
 
-def _gate_line(model: ServedModel) -> None:
-    """Show what the gate decided about an image that was classified."""
+def _gate_line(model: ServedModel, prediction: Prediction) -> None:
+    """Show what the gate decided about an image that was classified, and which source the image resembles."""
     has_gate = model.engine.classifier.gate is not None
     with ui.row().classes("gate small"):
         ui.icon("verified_user" if has_gate else "gpp_maybe").props("aria-hidden=true")
         ui.label(
-            "Input gate: the image was accepted as an upright frontal chest image like the training images."
+            "Input gate: the image was accepted as an upright frontal chest image. The gate finds far "
+            "outliers only."
             if has_gate
             else "This bundle has no input gate: it classifies any grey image, whatever the image shows."
         )
+    if prediction.source_shift is not None:
+        with ui.row().classes("gate small source-shift"):
+            known = prediction.source_shift["like_training"]
+            ui.icon("info" if known else "gpp_maybe").props("aria-hidden=true")
+            ui.label(prediction.source_shift["note"])
 
 
 def _probability_card(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileDataset
@@ -122,6 +123,9 @@ def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:
 def _settings_digest(classifier: Classifier) -> str:
     """Return the SHA-256 of what changes a result beside the weights: thresholds, calibration, gate."""
     parts = (classifier.operating_point, classifier.calibration, classifier.unseen_sources)
-    settings = [None if part is None else part.to_json() for part in parts]
-    gate = None if classifier.gate is None else classifier.gate.distance_limit
-    return hashlib.sha256(json.dumps([settings, gate], sort_keys=True).encode()).hexdigest()
+    settings: list[Any] = [None if part is None else part.to_json() for part in parts]
+    gate = classifier.gate
+    if gate is not None:
+        sources = None if gate.sources is None else [gate.sources.names, gate.sources.limits.tolist()]
+        settings.append([gate.distance_limit, sources])
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -167,6 +167,8 @@ def _fine_print(prediction: Prediction) -> Iterator[tuple[str, str]]:
     if prediction.prediction_set is not None:
         words = "A class is excluded if it is less probable than on most validation images of that class."
         yield "Not excluded:", f"{wording.possible_classes(prediction)}. {words}"
+    if prediction.source_shift is not None:
+        yield "Source.", wording.ascii_text(prediction.source_shift["note"])
     yield "Model.", model_words(prediction.model)
     yield "Limits.", f"{LIMITS} {_HEATMAP_LIMIT}" if prediction.ok else LIMITS
 

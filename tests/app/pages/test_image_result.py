@@ -34,6 +34,7 @@ def test_a_dicom_image_from_upload_to_report(page, images, shots):
     page.upload(images / "image.dcm")
     page.wait_for(".outcome-large", "Normal")
     page.wait_for(".viewer[data-drawn=yes]")
+    page.wait_for(".source-shift", "The image resembles the training images of")
 
     # The image as the file wants it shown, to one grey level of 255.
     shown = read_radiograph(images / "image.dcm")[0][0] * 255

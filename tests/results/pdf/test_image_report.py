@@ -1,6 +1,7 @@
 """The PDF report of one image: every kind of file, every outcome, names in any script."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from dicom_helpers import make_ds, picture, save
@@ -35,7 +36,10 @@ def png(tmp_path):
 
 
 def test_a_picture_without_a_header_has_its_page(classifier, png, tmp_path):
-    text = text_of(make_image_report(classifier, classified(classifier, png), made=MADE), tmp_path)
+    note = {"nearest": "a\u4e2d", "like_training": True, "note": "The image resembles those of a\u4e2d."}
+    noted = replace(classified(classifier, png), source_shift=note)
+    text = text_of(make_image_report(classifier, noted, made=MADE), tmp_path)
+    assert "Source. The image resembles those of aU+4E2D." in text
     for words in (
         *("Ли 王 image.png", "not known: no DICOM header", "Result: COVID-19", "Pneumonia 2.0 % 39.0 % yes"),
         *(RESEARCH_USE, "the rule", "Image as displayed", "evidence for COVID-19", "Limits.", "Report made"),
