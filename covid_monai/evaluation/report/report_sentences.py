@@ -34,6 +34,7 @@ def report_sentences(
         n=len(test),
         patients=len(np.unique(test.patients)),
         metrics=evaluated["test"],
+        within=[row for row in evaluated["subgroups"]["rows"] if row["by"] == "source" and not row["thin"]],
         misfits=_misfits(evaluated["sources"]["rows"]),
         ppv_ranges=_ppv_ranges(evaluated["sources"]["rows"]),
         sources=np.unique(test.sources).tolist(),

@@ -47,13 +47,6 @@ def remove_names(metrics: Mapping[str, Any], predictions: PredictionTable) -> tu
         **metrics,
         "sources": renamed(metrics["sources"], "rows"),
         "abstention": sets and renamed(sets, "per_source"),
-    }
-    result, limits = report_sentences(test, validation, figures, point, provenance=metrics["data"])
-    confounding, explanation = metrics["confounding"], metrics["explanation"]
-    report = {
-        **figures,
-        "verdict": {**metrics["verdict"], "result": result, "limits": limits},
-        "data": describe_data(rows, {**metrics["data"], "datalist": None}),
         "subgroups": {
             **metrics["subgroups"],
             "rows": [
@@ -61,6 +54,13 @@ def remove_names(metrics: Mapping[str, Any], predictions: PredictionTable) -> tu
                 for row in metrics["subgroups"]["rows"]
             ],
         },
+    }
+    result, limits = report_sentences(test, validation, figures, point, provenance=metrics["data"])
+    confounding, explanation = metrics["confounding"], metrics["explanation"]
+    report = {
+        **figures,
+        "verdict": {**metrics["verdict"], "result": result, "limits": limits},
+        "data": describe_data(rows, {**metrics["data"], "datalist": None}),
         "explanation": explanation and {**explanation, "gallery": []},
         "confounding": confounding and {key: confounding[key] for key in ("verdict", "shortcut")},
         "run": {},

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 from evaluation_helpers import rows
+from sklearn.metrics import roc_auc_score
 
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.report.report_metrics import compute_report_metrics
@@ -56,6 +57,7 @@ def test_limits_name_what_differs_between_sources_and_effective_numbers():
     test = replace(test, labels=labels, patients=np.where(np.arange(800) < 500, "block", test.patients))
     _, limits = sentences_of(test, test)
     text = " ".join(limits)
+    assert "No source has enough patients of two classes for an AUROC within it." in text
     assert "effectively 2." in text
     assert "The PPV of" not in text  # one patient has most of the images of each source
 
@@ -66,3 +68,8 @@ def test_limits_name_what_differs_between_sources_and_effective_numbers():
     assert "too high for yes in one; " in text
     assert "too low for yes in two. At a hospital" in text
     assert "The PPV of yes is 0." in text
+    areas = [
+        roc_auc_score(part.labels, part.probabilities[:, 1]) for part in map(test.of_source, ("one", "two"))
+    ]
+    assert f"Within a source it is {areas[0]:.3f} (95 % interval" in text
+    assert f"(one), {areas[1]:.3f} (95 % interval" in text
