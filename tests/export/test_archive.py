@@ -155,7 +155,7 @@ def test_wheel_and_pins_are_all_that_is_needed_offline_and_read_only(folder, ima
         pytest.skip("needs the right to make namespaces (root)")
     venv.create(tmp_path / "clean", with_pip=True)
     binaries, wheels = tmp_path / "clean" / "bin", folder / "wheels"
-    install = [binaries / "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    install = [binaries / "pip", "install", "--quiet", "--disable-pip-version-check"]
     install += [next(wheels.glob("covid_monai-*.whl")), "-r", wheels / "requirements.txt"]
     subprocess.run(install, check=True)
     arguments = [folder.parent, binaries, images[0].parent, tmp_path]
