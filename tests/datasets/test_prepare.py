@@ -6,7 +6,7 @@ import json
 import re
 import signal
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from dicom_helpers import make_ds, save
 from PIL import Image
 from pydicom.data import get_testdata_file
 
+from covid_monai.core.effective_number import effective_number
 from covid_monai.datasets.collections import SOURCES
 from covid_monai.datasets.collections.base import Excluded, Record, to_class_name
 from covid_monai.datasets.datalist import SPLITS, read_datalist
@@ -419,6 +420,36 @@ def test_real_collections_merge_and_shared_images_stay_on_one_side(real_data, tm
     content = json.loads((tmp_path / "list.json").read_text())
     assert content["root"] == str(real_data)
     assert content["numTest"] == len(datalist.splits["test"])
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_no_patient_and_no_hospital_decides_a_split_of_the_merged_collections(
+    real_data, tmp_path, monkeypatch
+):
+    """Copies without a patient once chained 133 of 220 validation images to one pseudo-patient."""
+    monkeypatch.setattr("covid_monai.datasets.prepare.open_image", lambda record: record)
+    folders = ("covid-chestxray-dataset", "covid-cxnet", "darkcovidnet")
+    sources = [
+        (name, real_data / root) for name, root in zip(("ieee8023", *folders[1:]), folders, strict=True)
+    ]
+    wishes = {"classes": {"normal": "normal", "covid": "covid"}, "output": tmp_path / "list.json"}
+    datalist = prepare(sources, **wishes)
+    covid = {split: [r for r in datalist.splits[split] if r["label"] == 1] for split in SPLITS}
+    total = sum(map(len, covid.values()))
+    for split in ("validation", "test"):
+        for key in ("patient", "hospital"):
+            largest = max(Counter(r.get(key) for r in covid[split] if r.get(key)).values())
+            assert largest <= 0.05 * total
+        assert effective_number(r["patient"] for r in covid[split]) > 20
+    assert len(covid["test"]) == pytest.approx(0.2 * total, rel=0.1)
+    where = {key: defaultdict(set) for key in ("patient", "hospital")}
+    for split in SPLITS:
+        for record in datalist.splits[split]:
+            for key in where:
+                where[key][record.get(key)].add(split)
+    assert all(len(splits) == 1 for each in where.values() for name, splits in each.items() if name)
+    assert where["hospital"]["Hannover Medical School, Hannover, Germany"] == {"training"}
 
 
 @pytest.mark.real_data

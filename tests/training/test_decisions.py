@@ -10,7 +10,7 @@ from evaluation_helpers import NAMES
 from evaluation_helpers import rows as evaluation_rows
 
 from covid_monai.bundle import Bundle
-from covid_monai.datasets.datalist import read_datalist
+from covid_monai.datasets.datalist import Datalist, read_datalist
 from covid_monai.evaluation.decisions.calibration import Calibration, fit_calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, choose_operating_point
 from covid_monai.gate.gate import Gate
@@ -60,7 +60,8 @@ def test_patients_and_sources_of_the_datalist_weigh_equally(tmp_path):
     many = rows.where(np.concatenate([np.tile(large, 10), np.flatnonzero(rows.sources == "two")]))
     columns = zip(many.labels.tolist(), many.patients.tolist(), many.sources.tolist(), strict=True)
     records = [{"label": label, "patient": who, "source": source} for label, who, source in columns]
-    data = SimpleNamespace(splits={"validation": records}, digest="d")
+    splits = {"training": (), "validation": tuple(records), "test": ()}
+    data = Datalist(tmp_path, tmp_path, NAMES, splits, digest="d")
     bundle = SimpleNamespace(calibration_path=tmp_path / "c.json", operating_point_path=tmp_path / "o.json")
     calibrate(bundle, many, data)
     choose_thresholds(bundle, many, data)
