@@ -50,7 +50,7 @@ class Datalist:
     divided_hospitals: tuple[str, ...] = ()
 
     def records(self, split: str, dataset_dir: str | Path | None = None) -> list[Item]:
-        """Return the records of a split with absolute `image` paths.
+        """Return the records of a split with absolute paths of `image`, and of `mask` where there is one.
 
         Args:
             split: `training`, `validation` or `test`.
@@ -68,11 +68,15 @@ class Datalist:
             raise FileNotFoundError(
                 f"{self.path}: the folder {folder} of the images does not exist. {_REMEDY}"
             )
-        records = [{**item, "image": str(folder / item["image"])} for item in self.splits[split]]
-        missing = [item["image"] for item in records if not Path(item["image"]).is_file()]
+        records = [
+            item | {key: str(folder / str(item[key])) for key in ("image", "mask") if item.get(key)}
+            for item in self.splits[split]
+        ]
+        files = [item[key] for item in records for key in ("image", "mask") if item.get(key)]
+        missing = [file for file in files if not Path(file).is_file()]
         if missing:
             raise FileNotFoundError(
-                f"{self.path}: {len(missing)} of {len(records)} {split} images missing, "
+                f"{self.path}: {len(missing)} of {len(files)} {split} images missing, "
                 f"the first is {missing[0]}. {_REMEDY}"
             )
         return records

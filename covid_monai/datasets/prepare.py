@@ -99,7 +99,8 @@ def prepare(
     check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
     records, excluded = _gather(sources, classes)
     roots = [path.absolute() if path.is_dir() else path.absolute().parent for _, path in sources]
-    root = Path(os.path.commonpath([*roots, *(record.image.parent for record in records)]))
+    files = [path for record in records for path in (record.image, record.mask) if path]
+    root = Path(os.path.commonpath([*roots, *(path.parent for path in files)]))
     wanted, kept, left_out = _open_wanted(records, classes, views)
     distinct = remove_duplicates(kept, root=root, compare_pixels=check_duplicates, treatment=label_conflicts)
     check_no_class_lost(wanted, distinct.records, [*left_out, *distinct.excluded])

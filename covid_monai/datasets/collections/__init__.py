@@ -11,12 +11,16 @@ from covid_monai.datasets.collections import (
     darkcovidnet,
     ieee8023,
     kermany,
+    lung_masks,
     own_images,
     radiography,
 )
 from covid_monai.datasets.collections.base import Source
 
-_COLLECTIONS = (kermany, ieee8023, covid19_image_dataset, darkcovidnet, covid_cxnet, radiography, coronahack)
+_COLLECTIONS = (
+    *(kermany, ieee8023, covid19_image_dataset, darkcovidnet, covid_cxnet, radiography, coronahack),
+    lung_masks,
+)
 _OWN_IMAGES = (own_images.FOLDER, own_images.CSV, own_images.DICOM_FOLDER)
 _ALL = (*_OWN_IMAGES, *(module.SOURCE for module in _COLLECTIONS))
 SOURCES: dict[str, Source] = {source.name: source for source in _ALL}

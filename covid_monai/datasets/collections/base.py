@@ -53,11 +53,13 @@ class Record:
     hospital: str | None = None  # hospital, or the publication that stands for it; no split divides it
     # Images that may be of the same patient, where neither the source nor a copy names this image's patient.
     beside: tuple[Path, ...] = ()
+    mask: Path | None = None  # image of the same size, white where the lungs are; only segmentation reads it
     repeated: "tuple[Record, ...]" = ()  # further records of the same file
 
     def to_item(self, *, root: Path, class_names: Sequence[str], group: str | None = None) -> dict[str, Any]:
         """Return the datalist item: path from `root`, label as index, without the facts that are unknown."""
-        facts = {key: getattr(self, key) for key in FACTS} | {"group": group}
+        mask = None if self.mask is None else relative_to(self.mask, root)
+        facts = {key: getattr(self, key) for key in FACTS} | {"mask": mask, "group": group}
         return {
             "image": relative_to(self.image, root),
             "label": class_names.index(self.class_name),
