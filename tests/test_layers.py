@@ -23,6 +23,7 @@ LAYERS = (
     ("deidentify", "evaluation"),
     ("networks",),
     ("bundle",),
+    ("lungs",),
     ("gate",),
     ("training",),
     ("inference",),

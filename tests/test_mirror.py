@@ -18,6 +18,7 @@ SCENARIOS = {
     "export/test_bundle_in_monai.py": "the exported bundle in MONAI's own tools",
     "results/test_fuzz.py": "damaged and strange headers through readers, results and report",
     "training/test_mlflow_ui.py": "MLflow's own page on a finished run",
+    "training/segmentation/test_training.py": "a whole training of lung masks, resumed, and its evaluation",
     "training/test_training.py": "whole trainings: train.yaml, resume, kill, divergence",
     "worker/test_deployment.py": "unit, compose file and examples of deploy/worker",
     "worker/test_hostile.py": "the worker on objects that are made to harm it",

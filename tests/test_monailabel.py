@@ -5,6 +5,7 @@
 
 import filecmp
 import http.client
+import io
 import json
 import os
 import shutil
@@ -18,14 +19,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image
 from pydicom import dcmread
 from pydicom.uid import JPEG2000TransferSyntaxes, generate_uid
 from scipy.stats import entropy
 
 from covid_monai.bundle.bundle_zip import CHECKSUMS
+from covid_monai.bundle.shipped import LUNG_BUNDLE
+from covid_monai.export import export_bundle
 from covid_monai.inference.classifier import Classifier
+from covid_monai.lungs import LungSegmenter
 from covid_monai.phantoms.dataset import write_phantoms
+from covid_monai.readers import read_radiograph
 
 ROOT = Path(__file__).parents[1]
 NAME = "covid_cxr_classification"
@@ -116,12 +123,12 @@ def _process(command, log, *, answers, **options):
 
 
 @contextmanager
-def served(app, studies, binaries, **environment):
+def served(app, studies, binaries, models=NAME, **environment):
     """MONAI Label's server; gives its address."""
     url = f"http://127.0.0.1:{(port := _free_port())}"
     command = [binaries / "python", "-m", "monailabel.main", "start_server"]
     command += ["--app", app, "--studies", studies, "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--conf", "models", NAME, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
+    command += ["--conf", "models", models, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
     settings = {
         "PATH": f"{binaries}:{os.environ['PATH']}",
         "PYTHONPATH": "",
@@ -178,6 +185,28 @@ def test_the_stock_app_serves_the_bundle_without_an_edit(app, bundle, phantoms, 
         assert "other_polarity" in ours
         for image, probabilities in ours.items():
             assert _scores(url, image) == pytest.approx(probabilities, abs=1e-4), image
+
+
+@pytest.mark.usefixtures("bundle")  # the wheel in MONAI Label's environment
+def test_our_app_serves_lung_masks_of_the_size_of_the_image(app, phantoms, binaries, tmp_path):
+    shutil.copy(ROOT / "deploy" / "monailabel" / "main.py", app)
+    shutil.unpack_archive(export_bundle(ROOT / LUNG_BUNDLE, tmp_path), app / "model")
+    files, segmenter = _studies(tmp_path / "studies", phantoms), LungSegmenter()
+    with served(app, tmp_path / "studies", binaries, models=LUNG_BUNDLE.name) as url:
+        information = _request(f"{url}/info/")
+        model = information["models"][LUNG_BUNDLE.name]
+        assert (model["type"], model["labels"]) == ("segmentation", {"lungs": 1})
+        assert not information["trainers"]  # our training is one of classes
+        for file in files:
+            query = urlencode({"image": file.stem, "output": "image"})
+            body = urlencode({"params": json.dumps({"result_extension": ".png"})}).encode()
+            with urllib.request.urlopen(
+                urllib.request.Request(f"{url}/infer/{LUNG_BUNDLE.name}?{query}", data=body), timeout=600
+            ) as response:
+                mask = np.asarray(Image.open(io.BytesIO(response.read())))
+            expected = segmenter(read_radiograph(file)[0][0]) > 0.5
+            assert mask.shape == expected.shape
+            assert np.mean((mask == 1) == expected) > 0.99
 
 
 @pytest.mark.skipif(

@@ -108,6 +108,11 @@ class Bundle:
         return str(self.metadata["name"])
 
     @property
+    def is_segmentation(self) -> bool:
+        """Whether the network gives a mask and no class; MONAI Label reads the task from the name, too."""
+        return self.name.endswith("_segmentation")
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Class names in the order of the network's outputs; `ValueError` as of `check_class_names`."""
         where = f"{self.root / 'configs' / 'inference.yaml'}: class_names"

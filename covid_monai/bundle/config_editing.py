@@ -41,7 +41,10 @@ def set_network_format(path: Path, *, image_size: int, class_names: Sequence[str
     formats = metadata["network_data_format"]
     formats["inputs"]["image"]["spatial_shape"] = [image_size, image_size]
     names = {str(index): name for index, name in enumerate(class_names)}
-    formats["outputs"]["pred"].update(num_channels=len(names), channel_def=names)
+    output = formats["outputs"]["pred"]
+    output.update(num_channels=len(names), channel_def=names)
+    if output["format"] == "segmentation":
+        output["spatial_shape"] = [image_size, image_size]
     write_text_atomically(path, json.dumps(metadata, indent=4) + "\n")
 
 

@@ -33,7 +33,7 @@ ALLOWED_PARTS: dict[str, tuple[str, ...]] = {
     "monai.networks.nets": (
         *("DenseNet121", "DenseNet169", "DenseNet201", "DenseNet264", "EfficientNetBN", "densenet121"),
         *("densenet169", "densenet201", "densenet264", "resnet10", "resnet101", "resnet152", "resnet18"),
-        *("resnet34", "resnet50"),
+        *("resnet34", "resnet50", "UNet"),
     ),
     "covid_monai.transforms": ("CropBorderd", "HideRegiond", "LungWindowd", "PercentileRescaled"),
     "covid_monai.networks": ("build_network",),
@@ -49,10 +49,23 @@ _LIMITED: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
 _NAMES = ("key", "keys", "meta_keys", "model_name", "name", "names", "source_key")  # arguments that are names
 # Text that other arguments may have. Nothing looks these words up outside of its own list.
 _WORDS = (
-    *("LAS", "LPS", "RAS", "all", "area", "bicubic", "bilinear", "border", "constant", "edge", "end"),
+    *(
+        "LAS",
+        "LPS",
+        "RAS",
+        "all",
+        "area",
+        "batch",
+        "bicubic",
+        "bilinear",
+        "border",
+        "constant",
+        "edge",
+        "end",
+    ),
     *("float16", "float32", "float64", "inside", "int16", "int32", "int64", "longest", "lung", "lungs"),
-    *("mediastinum", "minimum", "nearest", "nearest-exact", "reflect", "reflection", "symmetric", "tensor"),
-    *("trilinear", "uint8", "uint16", "wrap", "zeros"),
+    *("mediastinum", "minimum", "nearest", "nearest-exact", "reflect", "reflection", "relu"),
+    *("symmetric", "tensor", "trilinear", "uint8", "uint16", "wrap", "zeros"),
 )
 _CLASS_COUNT = "$len(@class_names)"  # the one expression that is understood
 _REFERENCE = re.compile(r"@\w+(?:(?:::|#)\w+)*", re.ASCII)

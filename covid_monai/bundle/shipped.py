@@ -1,14 +1,15 @@
-"""The bundle that is used where none is named."""
+"""The bundles that are used where none is named."""
 
 from pathlib import Path
 
 SHIPPED_BUNDLE = Path("bundles") / "covid_cxr_classification"
+LUNG_BUNDLE = Path("bundles") / "covid_cxr_lung_segmentation"
 
 
-def shipped_bundle() -> Path:
-    """Return the shipped bundle, beside the package or in the current folder."""
+def shipped_bundle(bundle: Path = SHIPPED_BUNDLE) -> Path:
+    """Return a shipped bundle, beside the package or in the current folder."""
     checkout = Path(__file__).parents[2]
-    places = [root / SHIPPED_BUNDLE for root in (checkout, Path.cwd())]
+    places = [root / bundle for root in (checkout, Path.cwd())]
     for place in places:
         if (place / "configs").is_dir():
             return place
@@ -18,9 +19,9 @@ def shipped_bundle() -> Path:
     )
 
 
-def shipped_config(name: str) -> Path:
-    """Return a config of the shipped bundle beside the package, whose YAML may run: it is part of it."""
-    path = Path(__file__).parents[2] / SHIPPED_BUNDLE / "configs" / name
+def shipped_config(name: str, bundle: Path = SHIPPED_BUNDLE) -> Path:
+    """Return a config of a shipped bundle beside the package, whose YAML may run: it is part of it."""
+    path = Path(__file__).parents[2] / bundle / "configs" / name
     if path.is_file():
         return path
     raise FileNotFoundError(
@@ -29,13 +30,13 @@ def shipped_config(name: str) -> Path:
     )
 
 
-def find_bundle(folder: str | Path | None = None) -> Path:
-    """Return the given folder, else the shipped bundle.
+def find_bundle(folder: str | Path | None = None, *, shipped: Path = SHIPPED_BUNDLE) -> Path:
+    """Return the given folder, else a shipped bundle.
 
     Raises:
         FileNotFoundError: If there is no bundle, or it has no weights.
     """
-    folder = shipped_bundle() if folder is None else Path(folder)
+    folder = shipped_bundle(shipped) if folder is None else Path(folder)
     if not (folder / "configs" / "inference.yaml").is_file():
         raise FileNotFoundError(
             f"{folder} is not a bundle, because it has no configs/inference.yaml. Name the folder of a "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covid_monai.bundle.shipped import SHIPPED_BUNDLE
+from covid_monai.bundle.shipped import LUNG_BUNDLE, SHIPPED_BUNDLE
 from covid_monai.cli.deidentify import deidentify
 from covid_monai.cli.options import JsonOption, argument, complete_sources, option, print_json, reserve_stdout
 from covid_monai.core.effective_number import effective_numbers
@@ -131,7 +131,8 @@ def _print_summary(datalist: "Datalist", *, as_json: bool) -> None:
     typer.echo(f"Datalist: {datalist.path}")
     if not (datalist.splits["training"] and datalist.splits["validation"]):
         return  # a training would be refused
-    train = SHIPPED_BUNDLE / "configs" / "train.yaml"
+    has_masks = all(item.get("mask") for item in datalist.splits["training"])
+    train = (LUNG_BUNDLE if has_masks else SHIPPED_BUNDLE) / "configs" / "train.yaml"
     run = datalist.path.parent.name if datalist.path.stem == "datalist" else datalist.path.stem
     typer.echo(
         f"Next: python -m monai.bundle run training --config_file {train} "

@@ -1,13 +1,14 @@
 """`covid-monai evaluate`: the bundle's evaluate.yaml on a datalist, and its summary."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from covid_monai.bundle.shipped import find_bundle, shipped_config
+from covid_monai.bundle.safe_config import read_config
+from covid_monai.bundle.shipped import LUNG_BUNDLE, SHIPPED_BUNDLE, find_bundle, shipped_config
 from covid_monai.cli.options import (
     BundleOption,
     DeviceOption,
@@ -31,18 +32,15 @@ def evaluate(
 ) -> None:
     """Score a bundle on the test split of a datalist.
 
-    Writes metrics.json, predictions.csv and report.html. The thresholds are those that were chosen on the
-    validation split; nothing is tuned on the test split. This package's own evaluate.yaml runs; the bundle's
-    runs only with --trust-code.
+    Writes metrics.json, predictions.csv and report.html; for lung masks metrics.json and dice.csv. The
+    thresholds are those that were chosen on the validation split; nothing is tuned on the test split. This
+    package's own evaluate.yaml runs; the bundle's runs only with --trust-code.
     """
     folder = find_bundle(bundle).absolute()
     own = folder / "configs" / "evaluate.yaml"
-    config = own if trust_code else shipped_config(own.name)
-    for file in (config, datalist):
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} does not exist.")
-    if dataset_dir is not None and not dataset_dir.is_dir():
-        raise FileNotFoundError(f"--dataset-dir {dataset_dir} is not a folder.")
+    has_masks = str(read_config(folder / "configs" / "metadata.json").get("name")).endswith("_segmentation")
+    config = own if trust_code else shipped_config(own.name, LUNG_BUNDLE if has_masks else SHIPPED_BUNDLE)
+    _check_paths((config, datalist), dataset_dir)
     paths = {"bundle_root": folder, "datalist": datalist.absolute(), "output_dir": output.absolute()}
     if dataset_dir is not None:
         paths["dataset_dir"] = dataset_dir.absolute()
@@ -60,7 +58,16 @@ def evaluate(
         print_json(metrics)
     else:
         _print_summary(metrics, output)
-    _log(metrics, output, bundle=folder, with_names=log_images)
+    if not has_masks:
+        _log(metrics, output, bundle=folder, with_names=log_images)
+
+
+def _check_paths(files: Sequence[Path], folder: Path | None) -> None:
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} does not exist.")
+    if folder is not None and not folder.is_dir():
+        raise FileNotFoundError(f"--dataset-dir {folder} is not a folder.")
 
 
 def _log(metrics: dict[str, Any], output: Path, *, bundle: Path, with_names: bool) -> None:
@@ -87,6 +94,9 @@ def _log(metrics: dict[str, Any], output: Path, *, bundle: Path, with_names: boo
 
 
 def _print_summary(metrics: Mapping[str, Any], output: Path) -> None:
+    if "dice_by_patient" in metrics:
+        typer.echo(f"{metrics['sentence']}\nTable: {output / 'dice.csv'}")
+        return
     from rich.console import Console
 
     from covid_monai.evaluation.report.metric_wording import metrics_table

@@ -71,8 +71,7 @@ def export_bundle(
             progress.describe(step)
 
         bundle = _copy(source, Path(temporary) / source.name)
-        # Raises if parts do not belong together.
-        Classifier(bundle.root, device="cpu", backend="torch", trust_code=trust_code)
+        _check_parts(bundle)
         start(f"writing {TORCHSCRIPT} and {ONNX}")
         write_formats(bundle)
         start("comparing probabilities")
@@ -107,6 +106,14 @@ def _check_target(path: Path, source: Bundle) -> None:
                 f"{path} holds other weights ({found[:12]}). Remove it, name another folder, or give this "
                 "bundle another version (configs/metadata.json)."
             )
+
+
+def _check_parts(bundle: Bundle) -> None:
+    """Raise `ValueError` if parts do not belong together."""
+    if bundle.is_segmentation:
+        bundle.load_network()
+    else:
+        Classifier(bundle.root, device="cpu", backend="torch", trust_code=bundle.trust_code)
 
 
 def _copy(source: Bundle, folder: Path) -> Bundle:
@@ -169,7 +176,7 @@ def verify_bundle(path: str | Path) -> dict[str, Any]:
         record = _read_record(bundle) if exported else _describe(bundle)
         problems = list(_check_record(bundle, record))
         with _collect_error(problems):  # loads weights, gate, calibration and operating point
-            Classifier(bundle.root, device="cpu", backend="torch")
+            _check_parts(bundle)
         if exported:
             problems += _check_forms(bundle, record, compare=not problems)
         record["code"] = find_code(root)

@@ -16,7 +16,7 @@ import torch
 
 from covid_monai.bundle.bundle_zip import ArchiveError
 from covid_monai.bundle.safe_config import ALLOWED_PARTS, READERS, ConfigError, read_config, shorten
-from covid_monai.bundle.shipped import shipped_config
+from covid_monai.bundle.shipped import LUNG_BUNDLE, SHIPPED_BUNDLE, shipped_config
 
 _KEY = "key of "
 _LOOKED_UP = re.compile(r"::(_target_|_mode_|reader|writer)(::\d+)?$")  # text that MONAI makes an object of
@@ -64,16 +64,17 @@ def find_code(root: Path) -> list[str]:
 
 
 def _known_code() -> set[str | bytes]:
-    """Return the expressions and parts of the shipped bundle; none if it is not here."""
+    """Return the expressions and parts of the shipped bundles; none of one that is not here."""
     known: set[str | bytes] = {
         f"{module}.{name}" for module in ALLOWED_PARTS for name in ALLOWED_PARTS[module]
     }
     known |= {*READERS} | {name for names in ALLOWED_PARTS.values() for name in names}
-    with suppress(FileNotFoundError):
-        configs = shipped_config("inference.yaml").parent
-        known.add((configs / _LOGGING).read_bytes())
-        for path in configs.glob("*.yaml"):
-            known |= {value for _, value in _texts(read_config(path), "")}
+    for bundle in (SHIPPED_BUNDLE, LUNG_BUNDLE):
+        with suppress(FileNotFoundError):
+            configs = shipped_config("inference.yaml", bundle).parent
+            known.add((configs / _LOGGING).read_bytes())
+            for path in configs.glob("*.yaml"):
+                known |= {value for _, value in _texts(read_config(path), "")}
     return known
 
 

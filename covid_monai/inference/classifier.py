@@ -85,6 +85,12 @@ class Classifier:
         if batch_size < 1 or workers < 1:
             raise ValueError(f"batch_size and workers must be 1 or more, not {batch_size} and {workers}.")
         self.bundle = bundle = Bundle(find_bundle(bundle_dir), trust_code=trust_code)
+        if bundle.is_segmentation:
+            raise ValueError(
+                f"{bundle.root} gives masks and no classes. Write masks with `python -m monai.bundle run "
+                f"--config_file {bundle.root}/configs/inference.yaml --dataset_dir DIR --output_dir DIR`, "
+                "or name a bundle that classifies."
+            )
         self._preprocessing = bundle.preprocessing
         self.class_names = bundle.class_names
         self.image_size = bundle.image_size

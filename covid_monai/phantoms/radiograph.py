@@ -17,6 +17,7 @@ from covid_monai.phantoms.anatomy import SIDES, Habitus
 from covid_monai.phantoms.canvas import Canvas, Layer, Line
 
 _MINIMUM_SIZE = 64
+_SPINE = 0.11  # half its width in body units, with the soft tissue beside it
 Pair = tuple[float, float]
 
 
@@ -42,11 +43,31 @@ def draw_radiograph(
             f"A phantom of {size} pixels is too small. Choose a size of {_MINIMUM_SIZE} or more."
         )
     habitus = Habitus(seed, sex=sex, view=view)
-    rng = np.random.default_rng([seed, 1, repeat])
+    rng = _positioning(seed, repeat)
     canvas = position_patient(rng, size=size, view=view)
     attenuation = _thorax(canvas, habitus, class_name)
     attenuation += _lead_marker(canvas, rng)
     return _expose(attenuation, rng)
+
+
+def draw_lung_mask(*, seed: int, size: int = 512, repeat: int = 0, sex: str = "M", view: str = "PA") -> Layer:
+    """Return where the lungs of `draw_radiograph` are, the part behind the heart included.
+
+    The lungs end beside the spine, where people who draw lung masks let them end.
+
+    Returns:
+        [size, size], 1 in the lungs and 0 elsewhere; the edge has values between.
+    """
+    habitus = Habitus(seed, sex=sex, view=view)
+    canvas = position_patient(_positioning(seed, repeat), size=size, view=view)
+    spine = np.array([(-_SPINE, -2), (_SPINE, -2), (_SPINE, 2), (-_SPINE, 2)])
+    lungs = canvas.fill([anatomy.lung_outline(habitus, side) for side in SIDES], blur=1)
+    return np.asarray(lungs * (1 - canvas.fill([spine], blur=1)), dtype=np.float32)
+
+
+def _positioning(seed: int, repeat: int) -> np.random.Generator:
+    """Return the random stream of the positioning and exposure of one image."""
+    return np.random.default_rng([seed, 1, repeat])
 
 
 def plant_marker(image: Layer) -> Layer:

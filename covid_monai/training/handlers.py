@@ -291,7 +291,7 @@ class EpochReport:
         state = self.evaluator.state
         if state.epoch != epoch:
             return ""
-        names = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy", "loss": "loss"}
+        names = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy", "dice": "Dice", "loss": "loss"}
         values = [
             f"{text} {state.metrics[name]:.3f}" for name, text in names.items() if name in state.metrics
         ]

@@ -11,6 +11,7 @@ import torch
 
 from covid_monai.bundle.composed_config import composed_config, fill_in_values
 from covid_monai.core.errors import unknown_choice
+from covid_monai.core.number_format import format_count
 from covid_monai.training.batches import PRECISIONS
 from covid_monai.training.dataset import CACHES
 from covid_monai.training.sampling import BALANCES
@@ -20,15 +21,16 @@ logger = logging.getLogger("covid_monai.training")
 _MAY_BE_NULL = ("num_workers", "cpu_threads")
 _SMALLEST = {
     **dict.fromkeys(["max_epochs", "val_interval", "batch_size", "world_size", *_MAY_BE_NULL], 1),
-    **dict.fromkeys(["seed", "patience", "freeze_epochs", "rank"], 0),
+    **dict.fromkeys(["seed", "patience", "freeze_epochs", "phantoms", "rank"], 0),
     "image_size": 32,  # all networks halve the image five times
 }
+_PROBABILITIES = ("border_probability", "flip_probability", "no_chest_probability")
 _NOT_NEGATIVE = ("weight_decay", "max_norm", "backbone_factor")
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "learning_rate": ("above 0", lambda value: value > 0),
     **dict.fromkeys(_NOT_NEGATIVE, ("of 0 or more", lambda value: value >= 0)),
     **dict.fromkeys(["label_smoothing", "ema_decay"], ("in [0, 1)", lambda value: 0 <= value < 1)),
-    **dict.fromkeys(["border_probability", "flip_probability"], ("in [0, 1]", lambda value: 0 <= value <= 1)),
+    **dict.fromkeys(_PROBABILITIES, ("in [0, 1]", lambda value: 0 <= value <= 1)),
 }
 _CHOICES = {"precision": PRECISIONS, "cache": CACHES, "balance": BALANCES}
 
@@ -114,6 +116,31 @@ def check_records(
                 f"The {split} split has no image of class {', '.join(missing)}. Prepare the datalist with "
                 "another --validation-fraction, with more patients of the class, or without it (--classes)."
             )
+    _check_sizes(train_records, val_records, batch_size=batch_size, world_size=world_size)
+
+
+def check_mask_records(
+    train_records: Sequence[dict], val_records: Sequence[dict], *, batch_size: int, world_size: int = 1
+) -> None:
+    """Refuse splits on which no segmentation could be learned or chosen, before anything is decoded.
+
+    Raises:
+        ValueError: An image has no mask, a split shows fewer than two patients, or there are fewer images
+            than processes.
+    """
+    without = [record["image"] for record in (*train_records, *val_records) if not record.get("mask")]
+    if without:
+        raise ValueError(
+            f"{format_count(len(without), 'image')} without a mask, the first is {without[0]}. Give a "
+            "datalist whose records have `mask`, such as that of `covid-monai data prepare lung-masks`."
+        )
+    _check_sizes(train_records, val_records, batch_size=batch_size, world_size=world_size)
+
+
+def _check_sizes(
+    train_records: Sequence[dict], val_records: Sequence[dict], *, batch_size: int, world_size: int
+) -> None:
+    for split, records in (("training", train_records), ("validation", val_records)):
         if len({record["patient"] for record in records}) < 2:
             raise ValueError(
                 f"All images of the {split} split show one patient, so nothing that is learned or chosen on "

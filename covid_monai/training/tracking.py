@@ -153,23 +153,19 @@ class RunTracker(MLFlowHandler):
 
 
 @idist.one_rank_only()
-def log_results(bundle: Bundle, scores: ClassificationScores, metrics: Mapping[str, float]) -> None:
+def log_results(bundle: Bundle, scores: ClassificationScores | None, metrics: Mapping[str, float]) -> None:
     """Log figures, weights, decisions and `val_best/...` metrics to the run of a run folder, and close it.
 
-    The scores and metrics are those of the validation split with the best weights.
+    The scores and metrics are those of the validation split with the best weights. A segmentation has no
+    scores, and no figures.
     """
     run_id = read_run_id(bundle.root)
     if run_id not in _unfinished:
         logger.info("%s has no open MLflow run, so the results are not logged.", bundle.root)
         return
-    client, labels, names = _unfinished[run_id], scores.labels, scores.class_names
-    calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
-    decisions = decide(calibrated, OperatingPoint.load(bundle.operating_point_path))
-    counts = confusion_matrix(labels, decisions, labels=range(len(names)))
-    figure = plot_confusion_matrix(counts, names, title="Validation split, thresholds chosen on it")
-    client.log_figure(run_id, figure, "figures/validation_confusion_matrix.png")
-    figure = plot_roc(labels, calibrated, names, title="ROC, validation split")
-    client.log_figure(run_id, figure, "figures/validation_roc.png")
+    client = _unfinished[run_id]
+    if scores is not None:
+        _log_figures(bundle, scores, client, run_id)
     for path in bundle.model_files:
         if path.is_file():
             client.log_artifact(run_id, str(path), "models" if path.stem == "model" else path.stem)
@@ -177,6 +173,19 @@ def log_results(bundle: Bundle, scores: ClassificationScores, metrics: Mapping[s
         client.log_metric(run_id, _to_key(f"val_best/{name}"), value)
     client.set_terminated(run_id)
     del _unfinished[run_id]
+
+
+def _log_figures(
+    bundle: Bundle, scores: ClassificationScores, client: mlflow.MlflowClient, run_id: str
+) -> None:
+    labels, names = scores.labels, scores.class_names
+    calibrated = Calibration.load(bundle.calibration_path).apply(scores.probabilities)
+    decisions = decide(calibrated, OperatingPoint.load(bundle.operating_point_path))
+    counts = confusion_matrix(labels, decisions, labels=range(len(names)))
+    figure = plot_confusion_matrix(counts, names, title="Validation split, thresholds chosen on it")
+    client.log_figure(run_id, figure, "figures/validation_confusion_matrix.png")
+    figure = plot_roc(labels, calibrated, names, title="ROC, validation split")
+    client.log_figure(run_id, figure, "figures/validation_roc.png")
 
 
 def log_evaluation(texts: Mapping[str, str], *, bundle_root: Path, metrics: Mapping[str, float]) -> bool:

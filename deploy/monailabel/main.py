@@ -288,10 +288,10 @@ class MyApp(_stock_app(), MONAILabelApp):
                 _refuse(f"The {key} is not in the folder of the studies. Give the id of an image.")
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        """Return one trainer for each bundle."""
+        """Return one trainer for each bundle that classifies."""
         runs = Path(self.app_dir) / "runs"
         return {
-            name: ClassificationTrainTask(path, self.conf, runs=runs) for name, path in self.models.items()
+            name: ClassificationTrainTask(path, self.conf, runs=runs) for name, path in self._classifiers()
         }
 
     def init_strategies(self) -> dict[str, Strategy]:
@@ -300,5 +300,9 @@ class MyApp(_stock_app(), MONAILabelApp):
         return {**super().init_strategies(), UNCERTAINTY: uncertainty}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
-        """Return one scoring for each bundle; MONAI Label runs it after each training and active learning."""
-        return {f"{name}_{UNCERTAINTY}": UncertaintyScoring(path) for name, path in self.models.items()}
+        """Return one scoring for each classifying bundle, run after each training and active learning."""
+        return {f"{name}_{UNCERTAINTY}": UncertaintyScoring(path) for name, path in self._classifiers()}
+
+    def _classifiers(self) -> list[tuple[str, str]]:
+        """Return name and folder of the bundles that classify; the task is in the name."""
+        return [(name, path) for name, path in self.models.items() if "segmentation" not in name]

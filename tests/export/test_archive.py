@@ -57,6 +57,13 @@ def test_archive_is_whole_and_other_tools_agree_on_its_digests(archive, folder):
     assert contract["steps"][0]["_target_"] == "LoadImaged"
 
 
+def test_the_lung_bundle_is_exported_and_verified_too(tmp_path):
+    record = verify_bundle(export_bundle(SHIPPED.parent / "covid_cxr_lung_segmentation", tmp_path))
+    assert record["class_names"] == ["background", "lungs"]
+    assert max(record["parity"]["max_abs_difference"].values()) <= 1e-4
+    assert record["code"] == []
+
+
 def _digests(archive):
     with zipfile.ZipFile(archive) as content:
         digests = {name: hashlib.sha256(content.read(name)).hexdigest() for name in content.namelist()}

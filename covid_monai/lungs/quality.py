@@ -1,0 +1,133 @@
+"""What a lung mask says about a radiograph: whether it shows lungs, where, how large and whether cut off."""
+
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from skimage.measure import label
+from skimage.transform import resize
+
+from covid_monai.phantoms.radiograph import draw_lung_mask
+
+_THRESHOLD = 0.5
+_SMALLEST_LUNG = 0.015  # of the image; less is a spot
+_FOUND_AREA = (0.08, 0.8)  # of the image
+_FOUND = 1.57  # least sum of certainty and likeness; benchmarks/lungs.py counts what it lets through
+_TOUCHING = 0.02  # of a border's length: more lung than this is cut off there
+_TEMPLATE = 32  # rows and columns
+_PHANTOMS = 30
+
+
+@dataclass(frozen=True)
+class LungQuality:
+    """Figures of one lung mask; positions and sizes are shares of the image's width, height or area.
+
+    Args:
+        found: Whether the mask shows the lungs of a frontal chest radiograph.
+        number: Number of separate regions that are large enough for a lung; two lungs can touch. All other
+            figures are those of the two largest.
+        area: Share of the image that is lung, in [0, 1].
+        center: Centre of the lungs from left to right and from top to bottom, each in [0, 1]; None without
+            lungs.
+        symmetry: Smaller side's area divided by the larger one's, in [0, 1]; the middle of the lungs divides
+            them. None without lungs.
+        cut_off: Borders that the lungs reach: of `top`, `bottom`, `left`, `right`.
+        certainty: Mean probability of the pixels that are called lung, in [0.5, 1]; 0 without any.
+        likeness: Dice of the lungs and of average lungs, both stretched to a square, in [0, 1].
+    """
+
+    found: bool
+    number: int
+    area: float
+    center: tuple[float, float] | None
+    symmetry: float | None
+    cut_off: tuple[str, ...]
+    certainty: float
+    likeness: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for `json.dumps`, rounded to three decimals."""
+        return {name: _rounded(value) for name, value in asdict(self).items()}
+
+
+def lung_quality(mask: ArrayLike) -> LungQuality:
+    """Describe a soft lung mask `[H, W]` with values in [0, 1].
+
+    >>> mask = np.zeros((64, 64))
+    >>> mask[10:50, 6:28] = mask[10:50, 36:58] = 1
+    >>> found = lung_quality(mask)
+    >>> found.found, found.number, found.symmetry, found.center, found.cut_off
+    (True, 2, 1.0, (0.5, 0.46875), ())
+    """
+    soft = np.asarray(mask, dtype=np.float64)
+    if soft.ndim != 2 or not np.isfinite(soft).all():
+        raise ValueError(f"A lung mask is a finite array [H, W], not one of shape {soft.shape}.")
+    lungs, number = _two_largest(soft > _THRESHOLD)
+    if not number:
+        return LungQuality(False, 0, 0.0, None, None, (), 0.0, 0.0)
+    area, certainty, likeness = float(lungs.mean()), float(soft[lungs].mean()), _likeness(lungs)
+    borders = {"top": lungs[0], "bottom": lungs[-1], "left": lungs[:, 0], "right": lungs[:, -1]}
+    return LungQuality(
+        found=_FOUND_AREA[0] <= area <= _FOUND_AREA[1] and certainty + likeness >= _FOUND,
+        number=number,
+        area=area,
+        center=(_middle(lungs.sum(axis=0)), _middle(lungs.sum(axis=1))),
+        symmetry=_symmetry(lungs.sum(axis=0)),
+        cut_off=tuple(name for name, line in borders.items() if line.mean() > _TOUCHING),
+        certainty=certainty,
+        likeness=likeness,
+    )
+
+
+def _two_largest(lungs: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
+    """Return the pixels of the two largest regions, and the number of regions of the size of a lung."""
+    regions = label(lungs)
+    sizes = np.bincount(regions.ravel())
+    sizes[0] = 0  # the background
+    large = sizes >= _SMALLEST_LUNG * lungs.size
+    kept = large & (sizes >= np.sort(sizes)[-2:].min())
+    return kept[regions], int(large.sum())
+
+
+def _likeness(lungs: NDArray[np.bool_]) -> float:
+    shape, template = _stretched(lungs), _average_lungs()
+    return float(2 * np.minimum(shape, template).sum() / (shape.sum() + template.sum()))
+
+
+@cache
+def _average_lungs() -> NDArray[np.float64]:
+    """Return the average of the lungs of phantoms, `[_TEMPLATE, _TEMPLATE]`."""
+    masks = (draw_lung_mask(seed=seed, size=128) > _THRESHOLD for seed in range(_PHANTOMS))
+    average: NDArray[np.float64] = np.mean([_stretched(mask) for mask in masks], axis=0)
+    return average
+
+
+def _stretched(lungs: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the smallest rectangle around the lungs as a square, `[_TEMPLATE, _TEMPLATE]`, in [0, 1]."""
+    rows, columns = (np.flatnonzero(lungs.any(axis=axis)) for axis in (1, 0))
+    inside = lungs[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    square: NDArray[np.float64] = resize(
+        inside.astype(float), (_TEMPLATE, _TEMPLATE), order=1, anti_aliasing=True
+    )
+    return square
+
+
+def _middle(counts: NDArray[np.int64]) -> float:
+    """Return the mean position of the lung pixels along an axis, in [0, 1]."""
+    return float(np.average((np.arange(len(counts)) + 0.5) / len(counts), weights=counts))
+
+
+def _symmetry(columns: NDArray[np.int64]) -> float:
+    """Return the ratio of lung pixels on both sides of the middle, from their counts in each column."""
+    inside = np.flatnonzero(columns)
+    left = columns[: (inside[0] + inside[-1] + 1) // 2].sum()
+    right = columns.sum() - left
+    return float(min(left, right) / max(left, right))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_rounded(each) for each in value]
+    return round(value, 3) if isinstance(value, float) else value
