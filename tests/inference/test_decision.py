@@ -102,6 +102,17 @@ def test_an_adapted_bundle_names_a_cause_without_the_warning():
     assert "not validated" not in cause["reason"]
 
 
+def test_an_adapted_bundle_says_with_whom_its_cut_was_set_and_names_nothing_without_one():
+    facts = {"site": "Clinic A", "date": "2026-12-01", "patients": 124, "cut_set_on": "normal patients"}
+    local = replace(UNSEEN, adapted=facts)
+    _, _, cause = answer((0.05, 0.05, 0.9), unseen=local)
+    assert cause["reason"].endswith("of this hospital (124 normal patients, Clinic A, 2026-12-01).")
+    decision, _, cause = answer((0.05, 0.05, 0.9), unseen=replace(local, cuts={}))
+    assert (decision["class"], cause["name"]) == ("uncertain", "not told")
+    assert "Clinic A has too few patients" in decision["reason"]
+    assert "Clinic A has too few patients for a cut for covid" in cause["reason"]
+
+
 def test_classes_without_normal_have_ordinary_sets_and_no_levels():
     names = ("a", "b")
     point, calibration = OperatingPoint.argmax(names), Calibration(names, 1.0, {"a": 0.4, "b": 0.4}, 0.9)
