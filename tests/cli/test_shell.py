@@ -10,7 +10,7 @@ import pytest
 import typer
 import yaml
 
-from covid_monai.bundle.shipped import SHIPPED_BUNDLE
+from covid_monai.bundle.shipped import LUNG_BUNDLE, SHIPPED_BUNDLE
 from covid_monai.cli.main import app
 from covid_monai.core.vocabulary import DEFAULT_CLASS_NAMES
 from covid_monai.datasets.collections import SOURCES
@@ -75,7 +75,7 @@ def completed(*words, monkeypatch, capsys, cwd=ROOT):
         (("pre",), {"predict"}),
         (("data", ""), {"audit", "deidentify", "prepare", "phantom"}),
         (("predict", "--backend", ""), set(BACKENDS)),
-        (("predict", "--bundle", "bun"), {str(SHIPPED_BUNDLE)}),
+        (("predict", "--bundle", "bun"), {str(SHIPPED_BUNDLE), str(LUNG_BUNDLE)}),
         (("data", "prepare", ""), set(SOURCES)),
         (("data", "prepare", "--classes", ""), set(DEFAULT_CLASS_NAMES)),
         (("data", "prepare", "--classes", "normal,p"), {"normal,pneumonia"}),
