@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle import save_checkpoint
-from covid_monai.core.vocabulary import Status
+from covid_monai.core.vocabulary import NOT_TOLD, NOT_VALIDATED, VALIDATED, Status
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.inference.classifier import Classifier
@@ -56,6 +57,18 @@ def classified(classifier, file, *, decided="covid", probable="covid", possible=
             "rule": "the rule",
             "thresholds": THRESHOLDS,
         },
+    )
+
+
+def two_levels(prediction, *, call=True, cause=None, validated=False, interval=None):
+    """The prediction with both levels; `cause` is a class, or None where it is not told."""
+    words = VALIDATED if validated else NOT_VALIDATED
+    reason = f"{cause}: {words}." if cause else "Abnormal, cause not told: the evidence is below the cut."
+    abnormal = 1 - prediction.probabilities["normal"]
+    return replace(
+        prediction,
+        abnormal={"probability": abnormal, "threshold": 0.6, "call": call, "interval": interval},
+        cause={"name": cause or NOT_TOLD, "reason": reason, "log_odds": 4.5, "cut": 2.25},
     )
 
 

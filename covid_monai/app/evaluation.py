@@ -16,7 +16,7 @@ from covid_monai.core.number_format import format_percent
 from covid_monai.evaluation.decisions.operating_point import SENSITIVITY_RULE, OperatingPoint, call
 from covid_monai.inference.decision import make_decision
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results.wording import class_label
+from covid_monai.inference.wording import class_label
 
 logger = logging.getLogger(__name__)
 

@@ -157,24 +157,25 @@ def _table(records: list["Prediction"], class_names: tuple[str, ...]) -> "Table"
     from rich.table import Table
     from rich.text import Text
 
+    from covid_monai.inference.wording import unseen_sentence
     from covid_monai.readers.image_files import common_folder
 
     folder = common_folder([record.file for record in records])
-    table = Table(box=box.SIMPLE_HEAD, title=Text(folder) if folder else None, caption=RESEARCH_USE)
+    caption = f"{unseen_sentence(records[0])}\n{RESEARCH_USE}".strip()
+    table = Table(box=box.SIMPLE_HEAD, title=Text(folder) if folder else None, caption=Text(caption))
     table.add_column("file", overflow="fold", min_width=16)
-    table.add_column("class")
+    table.add_column("result")
     for name in class_names:
         table.add_column(Text(f"p({name})"), justify="right")
-    table.add_column("decision")
     for record in records:
         probabilities = [format_metric((record.probabilities or {})[name]) for name in class_names]
         file = printable(record.file.removeprefix(folder))
-        table.add_row(*map(Text, (file, str(record.predicted_class), *probabilities, _decision(record))))
+        table.add_row(*map(Text, (file, _result(record), *probabilities)))
     return table
 
 
-def _decision(record: "Prediction") -> str:
-    decision = record.decision or {}
-    if decision.get("reason") is None:
-        return str(decision.get("class", "-"))
-    return f"{decision['class']}: {' or '.join(record.prediction_set or ['no class fits'])}"
+def _result(record: "Prediction") -> str:
+    from covid_monai.inference.wording import class_label, finding, is_uncertain
+
+    possible = " or ".join(map(class_label, record.prediction_set or []))
+    return finding(record) + (f" ({possible} possible)" if is_uncertain(record) and possible else "")

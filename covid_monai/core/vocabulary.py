@@ -11,6 +11,10 @@ NORMAL = "normal"
 PNEUMONIA = "pneumonia"
 COVID = "covid"
 DEFAULT_CLASS_NAMES = (NORMAL, PNEUMONIA, COVID)
+NOT_TOLD = "not told"  # replaces the class in the cause of a prediction
+# What follows the class in the reason of a cause.
+NOT_VALIDATED = "not validated at this hospital"
+VALIDATED = "its cut was set with images of this hospital"
 _CLASS_SIGNS = " _-+/()."  # allowed in a class name beside letters, their accents, and digits
 _LONGEST_CLASS_NAME = 64  # of a Long String in DICOM, such as the meaning of a code
 

@@ -6,14 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from covid_monai.core.vocabulary import NORMAL
+from covid_monai.core.vocabulary import NORMAL, NOT_TOLD, NOT_VALIDATED, VALIDATED
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide, log_odds
 from covid_monai.evaluation.decisions.unseen_sources import UnseenSources
 from covid_monai.inference.prediction import UNCERTAIN
-
-NOT_TOLD = "not told"  # replaces the class in a cause
-NOT_VALIDATED = "not validated at this hospital"
 
 
 def compute_probabilities(
@@ -74,6 +71,11 @@ def make_decision(
     }
 
 
+def has_two_levels(class_names: tuple[str, ...]) -> bool:
+    """Return whether there is a class normal, and more than one cause to choose from."""
+    return NORMAL in class_names and len(class_names) > 2
+
+
 def describe_abnormal(
     probabilities: NDArray[np.float64],
     class_names: tuple[str, ...],
@@ -87,12 +89,12 @@ def describe_abnormal(
     alone. Otherwise, and without a calibration, there is no call.
 
     Returns:
-        The `abnormal` of a `Prediction`; None for a classifier without a class `normal`. `probability`:
+        The `abnormal` of a `Prediction`; None for a classifier without `has_two_levels`. `probability`:
         1 - p(normal). `threshold`: probability above which normal is excluded; None without a calibration.
         `call`: True, False, or None if it cannot be told. `interval`: `false_alarms` and `sensitivity` of
         such calls, each [low, high] over the sources left out of the training; None if not measured.
     """
-    if NORMAL not in class_names:
+    if not has_two_levels(class_names):
         return None
     call = None
     if possible is not None:
@@ -119,11 +121,11 @@ def name_cause(
     normal reach the cut of `unseen`.
 
     Returns:
-        The `cause` of a `Prediction`; None for a classifier without a class `normal`. `name`: class, or "not
+        The `cause` of a `Prediction`; None for a classifier without `has_two_levels`. `name`: class, or "not
         told". `reason`: one sentence. `log_odds`: log p(class) - log p(normal) of the candidate. `cut`: log
         odds from which the candidate may be named; None if there are none.
     """
-    if NORMAL not in class_names:
+    if not has_two_levels(class_names):
         return None
     causes = [name for name in class_names if name != NORMAL]
     candidate = max(causes, key=lambda name: probabilities[class_names.index(name)])
@@ -154,7 +156,7 @@ def _no_cut(name: str, unseen: UnseenSources | None) -> str:
 def _validation(unseen: UnseenSources) -> str:
     if unseen.adapted is None:
         return NOT_VALIDATED
-    return "its cut was set with images of this hospital" + (f" ({unseen.basis})" if unseen.basis else "")
+    return VALIDATED + (f" ({unseen.basis})" if unseen.basis else "")
 
 
 def _odds_of(name: str, probabilities: NDArray[np.float64], class_names: tuple[str, ...]) -> float:

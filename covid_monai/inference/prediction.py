@@ -29,8 +29,8 @@ class Prediction:
             point, or "uncertain" if the evidence is not enough. `reason`: one sentence if it is uncertain,
             else None. `at_operating_point`: class at the operating point, whatever the prediction set.
             `rule` and `thresholds` of the operating point.
-        abnormal: Mapping, or None without a class "normal"; see `decision.describe_abnormal`.
-        cause: Mapping, or None without a class "normal"; see `decision.name_cause`.
+        abnormal: Mapping, or None without two levels; see `decision.describe_abnormal`.
+        cause: Mapping, or None without two levels; see `decision.name_cause`.
         source_shift: Mapping, or None if the gate knows no sources. `nearest`: training source that the image
             resembles, or None. `like_training`: whether it resembles any. `note`: both in a sentence.
         model: `name`, `version`, `weights_sha256`, `preprocessing_digest` and `backend` of what made

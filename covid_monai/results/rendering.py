@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from covid_monai.core.vocabulary import RESEARCH_USE, RefusedImage, UnreadableImage
+from covid_monai.inference import wording
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
-from covid_monai.results import wording
 from covid_monai.transforms.heatmap_overlay import overlay_heatmap
 
 RgbImage = NDArray[np.uint8]  # shape [H, W, 3]
@@ -94,7 +94,7 @@ def _draw_legend(canvas: Image.Image, left: int, prediction: Prediction) -> None
     for gap, font, colour, words in (
         (0, _font(17, bold=True), _ORANGE, RESEARCH_USE.upper()),
         (18, _font(24, bold=True), _WHITE, wording.finding(prediction)),
-        (6, _font(17), _WHITE, f"Probability of {label}: {wording.percent(prediction, class_name)}"),
+        (6, _font(17), _WHITE, wording.probability_words(prediction)),
         (18, _font(15), _WHITE, f"Heat map (Grad-CAM): evidence for {label}"),
         (14, _font(15), _WHITE, ""),  # the colour bar
         (14, _font(15), _GREY, limits),

@@ -151,6 +151,8 @@ class BatchProcessor:
             predicted_class=prediction.predicted_class,
             probabilities=prediction.probabilities,
             decision=(prediction.decision or {}).get("class"),
+            abnormal=(prediction.abnormal or {}).get("call"),
+            cause=(prediction.cause or {}).get("name"),
             model=prediction.model["weights_sha256"][:16],
             results=[self.context.audit.format_uid(str(ds.SOPInstanceUID)) for ds in objects] or None,
         )

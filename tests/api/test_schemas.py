@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from api_helpers import LIMITS
 from pydantic import ValidationError
-from results_helpers import classified, refused
+from results_helpers import classified, refused, two_levels
 
 from covid_monai.api.schemas import DicomJsonInstance, LimitsShown, Problem, Record, Reference
 
@@ -57,9 +57,11 @@ def test_an_instance_without_one_retrieve_url_is_an_error(element):
 
 
 def test_a_record_is_that_of_predict(classifier):
+    decided, span = classified(classifier, "a.dcm"), {"false_alarms": [0, 0.1], "sensitivity": [0.5, 1]}
+    levels = two_levels(decided, cause="covid", interval=span)
     shift = {"nearest": "kermany", "like_training": True, "note": "One sentence."}
-    noted = replace(classified(classifier, "a.dcm"), source_shift=shift)
-    for prediction in (classified(classifier, "a.dcm"), noted, refused(classifier, "b.dcm")):
+    noted = replace(levels, source_shift=shift)
+    for prediction in (decided, levels, noted, refused(classifier, "b.dcm")):
         record = prediction.to_json()
         assert Record.model_validate(record).model_dump(by_alias=True) == record
     with pytest.raises(ValidationError):

@@ -173,10 +173,21 @@ def test_all_ok_is_exit_code_0_and_json_goes_to_the_terminal(run, bundle, images
 def test_table_for_a_person(run, bundle, images):
     code, out, err = run("predict", "--bundle", bundle.root, images)
     assert code == 1
-    for word in ("a.png", "c.png", "p(covid)", "decision", "medical device", "b.jpg: error: unreadable:"):
+    for word in ("a.png", "c.png", "p(covid)", "result", "medical device", "b.jpg: error: unreadable:"):
         assert word in out
+    assert "Uncertain: normal or abnormal not decided" in " ".join(_column(out, "result"))
+    assert "that the training has not seen was not measured" in " ".join(out.split())
     assert "Left out 1 file: it is not DICOM, JPEG or PNG." in err
     assert "\x1b" not in out + err
+
+
+def _column(table: str, title: str) -> list[str]:
+    """Cells of a column of a table in the terminal, whose columns three blanks tell apart."""
+    lines = table.splitlines()
+    header = next(line for line in lines if title in line)
+    start = header.index(title)
+    end = header.index("p(", start)
+    return [line[start:end].strip() for line in lines]
 
 
 def test_interrupted_run_keeps_what_is_finished(run, bundle, images, tmp_path, monkeypatch):

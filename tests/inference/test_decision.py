@@ -113,11 +113,11 @@ def test_an_adapted_bundle_says_with_whom_its_cut_was_set_and_names_nothing_with
     assert "Clinic A has too few patients for a cut for covid" in cause["reason"]
 
 
-def test_classes_without_normal_have_ordinary_sets_and_no_levels():
-    names = ("a", "b")
-    point, calibration = OperatingPoint.argmax(names), Calibration(names, 1.0, {"a": 0.4, "b": 0.4}, 0.9)
+@pytest.mark.parametrize("names", [("a", "b"), ("normal", "covid")])
+def test_two_classes_or_none_called_normal_have_ordinary_sets_and_no_levels(names):
+    point, calibration = OperatingPoint.argmax(names), Calibration(names, 1.0, dict.fromkeys(names, 0.4), 0.9)
     decision, abnormal, cause = answer((0.7, 0.3), point, calibration, None, names)
-    assert (decision["class"], abnormal, cause) == ("a", None, None)
+    assert (decision["class"], abnormal, cause) == (names[0], None, None)
 
 
 @given(ROWS)

@@ -77,6 +77,8 @@ class Scene:
                 model=model,
                 predicted_class="yes",
                 probabilities=probabilities,
+                abnormal={"call": True},
+                cause={"name": "not told"},
             )
             for file in files
         ]
@@ -121,6 +123,12 @@ def scene(tmp_path):
     found = Scene(tmp_path)
     yield found
     found.queue.close()
+
+
+def test_the_audit_trail_has_both_levels(scene):
+    scene.steps(1)
+    lines = map(json.loads, (scene.folder / "audit.jsonl").read_text().splitlines())
+    assert {(line["abnormal"], line["cause"]) for line in lines} == {(True, "not told")}
 
 
 def test_an_image_with_a_fault_of_its_own_becomes_a_dead_letter_and_stops_no_other(scene):

@@ -24,8 +24,8 @@ from covid_monai.app.widgets.result import (
     show_result,
 )
 from covid_monai.core.number_format import format_count, format_probability
+from covid_monai.inference.wording import class_label, explained_class
 from covid_monai.results.rendering import render_image, render_overlay
-from covid_monai.results.wording import class_label, explained_class
 
 _REFRESH_SECONDS = 0.5
 ANY = "Any"

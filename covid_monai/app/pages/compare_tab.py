@@ -16,8 +16,8 @@ from covid_monai.app.widgets.result import show_result
 from covid_monai.core.number_format import format_probability
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
+from covid_monai.inference.wording import class_label, explained_class, finding
 from covid_monai.results.rendering import RgbImage, render_image, render_overlay, resample_heat
-from covid_monai.results.wording import class_label, explained_class, finding
 from covid_monai.transforms.heatmap_overlay import overlay_heatmap
 
 _ORDER = "First", "Second"

@@ -21,6 +21,7 @@ from covid_monai.app.widgets.elements import card, roc_figure, show_template, wa
 from covid_monai.app.widgets.heatmap_viewer import HeatmapViewer, heatmap_png
 from covid_monai.app.widgets.result import (
     OutcomeStyle,
+    called_style,
     class_style,
     download_card,
     not_called_style,
@@ -28,11 +29,17 @@ from covid_monai.app.widgets.result import (
     outcome_style,
     reason_text,
 )
-from covid_monai.core.number_format import format_interval, format_metric, format_percent, format_probability
+from covid_monai.core.number_format import format_interval, format_metric, format_percent
 from covid_monai.core.vocabulary import NORMAL, RefusalReason, Status, UnreadableImage
 from covid_monai.evaluation.metrics.clinical_utility import predictive_values
 from covid_monai.inference.prediction import UNCERTAIN, Prediction
-from covid_monai.results.wording import class_label, explained_class
+from covid_monai.inference.wording import (
+    class_label,
+    explained_class,
+    level_reason,
+    probability_words,
+    unseen_sentence,
+)
 
 # What the detail of the reason does not say.
 _WHAT_TO_DO = {
@@ -79,12 +86,13 @@ class ImageResult:
 
     def style(self, image: ClassifiedImage) -> OutcomeStyle:
         """Return how the outcome is displayed at the operating point that the visitor has chosen."""
-        if not image.prediction.ok:
-            return outcome_style(image.prediction)
-        decided = self.settings.choice.decide(image.prediction)["class"]
-        if decided is None:
-            return not_called_style(str(self.settings.choice.class_name))
-        return class_style(decided)
+        prediction, choice = image.prediction, self.settings.choice
+        if not prediction.ok or (choice.class_name is None and prediction.abnormal is not None):
+            return outcome_style(prediction)
+        decided = choice.decide(prediction)["class"]
+        if choice.class_name is None:
+            return class_style(decided)
+        return called_style(decided, prediction) if decided else not_called_style(choice.class_name)
 
     def _cards(self, image: ClassifiedImage, head: ui.element) -> None:
         @ui.refreshable
@@ -116,12 +124,14 @@ class ImageResult:
     def _sentence(self, prediction: Prediction) -> str:
         if not prediction.ok:
             return outcome_style(prediction).meaning
-        decision = self.settings.choice.decide(prediction)
-        if decision["class"] == UNCERTAIN:
-            return _why_uncertain(prediction.prediction_set or [], decision)
-        probable = str(prediction.predicted_class)
-        value = format_probability((prediction.probabilities or {})[probable])
-        return f"Most probable class: {class_label(probable)}, {value}."
+        choice = self.settings.choice
+        if prediction.abnormal is None:
+            decision = choice.decide(prediction)
+            if decision["class"] == UNCERTAIN:
+                return _why_uncertain(prediction.prediction_set or [], decision)
+        elif choice.class_name is None and (why := level_reason(prediction)):
+            return f"{why} {probability_words(prediction)}"
+        return probability_words(prediction)
 
     async def _picture(self, image: ClassifiedImage) -> None:
         if not image.can_be_displayed:
@@ -177,7 +187,7 @@ def _outcome_card(style: OutcomeStyle, sentence: str, prediction: Prediction) ->
         outcome_label(style, large=True)
         ui.label(sentence).classes("sentence")
         if prediction.ok:
-            ui.label(style.meaning).classes("dim small")
+            ui.label(f"{style.meaning} {unseen_sentence(prediction)}").classes("dim small")
 
 
 def _reason_card(prediction: Prediction) -> None:

@@ -15,7 +15,7 @@ from covid_monai.core.number_format import format_interval, format_metric, forma
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.report.metric_wording import METRIC_NAMES
-from covid_monai.results.wording import class_label
+from covid_monai.inference.wording import class_label
 
 Table = tuple[Sequence[str], list[list[str]]]
 

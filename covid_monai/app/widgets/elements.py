@@ -15,9 +15,9 @@ from covid_monai.app.evaluation import Figure
 from covid_monai.app.sources import folders_below
 from covid_monai.core.number_format import format_probability
 from covid_monai.core.vocabulary import RESEARCH_USE, UnreadableImage
+from covid_monai.inference.wording import class_label
 from covid_monai.results.dicom.source_radiograph import NoResultObjects
 from covid_monai.results.rendering import RgbImage, encode_jpeg
-from covid_monai.results.wording import class_label
 
 Result = TypeVar("Result")
 Download = tuple[bytes, str, str]  # content, file name, media type

@@ -11,9 +11,16 @@ from nicegui import ui
 from covid_monai.api.uploads import Upload
 from covid_monai.app.session import ServedModel
 from covid_monai.app.widgets.elements import Download, card, download_button
-from covid_monai.core.vocabulary import NORMAL, Status
+from covid_monai.core.vocabulary import NORMAL, NOT_VALIDATED, Status
 from covid_monai.inference.prediction import UNCERTAIN, Prediction
-from covid_monai.results.wording import class_label
+from covid_monai.inference.wording import (
+    class_label,
+    finding,
+    is_abnormal,
+    is_uncertain,
+    level_reason,
+    unseen_sentence,
+)
 
 
 class OutcomeStyle(NamedTuple):
@@ -31,6 +38,7 @@ _STYLES = {
         resources.files(__package__).joinpath("outcomes.yaml").read_text("utf-8")
     ).items()
 }
+_CLASS_MEANING = "This is a class of the model, not a diagnosis."
 LEGEND = tuple(style for kind, style in _STYLES.items() if kind != "not-called")
 
 
@@ -38,14 +46,28 @@ def outcome_style(prediction: Prediction) -> OutcomeStyle:
     """Return how a prediction is displayed, at the bundle's own operating point."""
     if prediction.status is not Status.OK:
         return _STYLES[prediction.status]
-    return class_style(str((prediction.decision or {}).get("class", prediction.predicted_class)))
+    if prediction.abnormal is None:
+        return class_style(str((prediction.decision or {}).get("class", prediction.predicted_class)))
+    if is_uncertain(prediction):
+        return _STYLES[UNCERTAIN]
+    if not is_abnormal(prediction):
+        return _STYLES[NORMAL]
+    return _STYLES["finding"]._replace(words=finding(prediction))
 
 
 def class_style(decided: str) -> OutcomeStyle:
     """Return how a decision is displayed."""
     if decided in (NORMAL, UNCERTAIN):
         return _STYLES[decided]
-    return _STYLES["finding"]._replace(words=class_label(decided))
+    return _STYLES["finding"]._replace(words=class_label(decided), meaning=_CLASS_MEANING)
+
+
+def called_style(class_name: str, prediction: Prediction) -> OutcomeStyle:
+    """Return how an image above the threshold for one class is displayed: the class is no validated cause."""
+    style = class_style(class_name)
+    if prediction.abnormal is None or class_name == NORMAL:
+        return style
+    return style._replace(words=f"{style.words} ({NOT_VALIDATED})")
 
 
 def not_called_style(class_name: str) -> OutcomeStyle:
@@ -62,9 +84,9 @@ def outcome_label(style: OutcomeStyle, *, large: bool = False) -> ui.element:
 
 
 def reason_text(prediction: Prediction) -> str:
-    """Return why an image was refused, failed or is uncertain, without its name; empty if it was decided."""
+    """Return why an image has no class, or no cause is told, without its name; empty if it was decided."""
     if prediction.ok:
-        return str((prediction.decision or {}).get("reason") or "")
+        return level_reason(prediction)
     return str(prediction.detail or "").removeprefix(f"{prediction.file}: ")
 
 
@@ -87,6 +109,8 @@ def show_result(prediction: Prediction) -> None:
     if prediction.prediction_set is not None:
         possible = ", ".join(map(class_label, prediction.prediction_set)) or "none, because no class fits"
         ui.label(f"Cannot be excluded: {possible}.")
+    if words := unseen_sentence(prediction):
+        ui.label(words).classes("dim small")
 
 
 def download_card(model: ServedModel, upload: Upload, prediction: Prediction) -> None:

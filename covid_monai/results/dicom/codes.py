@@ -7,7 +7,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
 
 from covid_monai.core.vocabulary import COVID, NORMAL, PNEUMONIA
-from covid_monai.results.wording import class_label
+from covid_monai.inference.wording import class_label
 
 PRIVATE_SCHEME = "99COVIDMONAI"
 CODING_SCHEME = CodingSchemeIdentificationItem(
@@ -31,6 +31,15 @@ NO_CLASS_FITS = private_concept("NO-CLASS-FITS", "No class fits")
 NOT_EXCLUDED = private_concept("NOT-EXCLUDED", "Class that cannot be excluded")
 MOST_PROBABLE = private_concept("MOST-PROBABLE", "Most probable class")
 AT_OPERATING_POINT = private_concept("AT-POINT", "Class at the operating point")
+ABNORMAL_PROBABILITY = private_concept("ABNORMAL-P", "Probability of abnormal")
+ABNORMAL_THRESHOLD = private_concept("ABNORMAL-T", "Threshold of abnormal")
+CAUSE = private_concept("CAUSE", "Cause of abnormal")
+CAUSE_NOT_TOLD = private_concept("NOT-TOLD", "Cause not told")
+CAUSE_ODDS = private_concept("CAUSE-ODDS", "Log odds of the likeliest cause against normal")
+CAUSE_CUT = private_concept("CAUSE-CUT", "Log odds from which the cause is told")
+VALIDITY = private_concept("VALIDITY", "Validity of the cause")
+VALIDATED = private_concept("VALIDATED", "Cut set with images of this hospital")
+NOT_VALIDATED = private_concept("NOT-VALIDATED", "Not validated at this hospital")
 REFUSAL_REASON = private_concept("REFUSAL-REASON", "Reason for refusal")
 RESULT = private_concept("RESULT", "Result in words")
 RULE = private_concept("RULE", "Decision rule")

@@ -17,9 +17,9 @@ from covid_monai.dicom.grayscale import (
     find_window,
     is_inverse,
 )
+from covid_monai.inference import wording
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results import wording
 from covid_monai.results.dicom.result_series import ResultSeries
 
 # Share of the strongest evidence, name of the layer, colour.
@@ -96,9 +96,9 @@ def _graphics(
 
 def _note(prediction: Prediction, image: Dataset, layer: pr.GraphicLayer) -> pr.GraphicAnnotation:
     class_name = wording.explained_class(prediction)
-    label, share = wording.class_label(class_name), wording.percent(prediction, class_name)
+    label = wording.class_label(class_name)
     words = (
-        f"{wording.finding(prediction)}. Probability of {label}: {share}.\r\n"
+        f"{wording.finding(prediction)}. {wording.probability_words(prediction)}\r\n"
         f"Outlines: evidence for {label} (Grad-CAM, 50 % and 75 % of the strongest).\r\n"
         f"{RESEARCH_USE}"
     )

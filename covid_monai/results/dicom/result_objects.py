@@ -16,6 +16,7 @@ from covid_monai.core.vocabulary import RefusalReason, Status
 from covid_monai.dicom.image_elements import correct_image_elements
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.prediction import Prediction
+from covid_monai.inference.wording import explained_class
 from covid_monai.results.dicom.presentation_state import make_presentation_state, may_have_presentation_state
 from covid_monai.results.dicom.rendered_objects import encapsulate_pdf, make_secondary_capture
 from covid_monai.results.dicom.result_series import ObjectKind, ResultSeries
@@ -23,7 +24,6 @@ from covid_monai.results.dicom.source_radiograph import SourceRadiograph, read_s
 from covid_monai.results.dicom.structured_report import make_structured_report
 from covid_monai.results.pdf.image_report import captioned_images, header_facts, make_page
 from covid_monai.results.rendering import render_heatmap_with_legend
-from covid_monai.results.wording import explained_class
 
 # An object refused for one of these reasons is no radiograph: a report on a report would never end.
 NOT_A_RADIOGRAPH = (

@@ -8,8 +8,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from covid_monai.core.vocabulary import RESEARCH_USE, RESULT_DEVICE
+from covid_monai.inference import wording
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results import wording
 from covid_monai.results.dicom import codes as concepts
 from covid_monai.results.dicom.result_series import MANUFACTURER, ResultSeries
 
@@ -75,6 +75,8 @@ def _finding(prediction: Prediction) -> sr.CodedConcept | None:
         return None
     if wording.is_uncertain(prediction):
         return sr.CodedConcept.from_code(codes.SCT.Undetermined)
+    if wording.is_abnormal(prediction):
+        return sr.CodedConcept.from_code(codes.SCT.Abnormal)
     return concepts.class_concept(wording.explained_class(prediction))
 
 
@@ -88,7 +90,9 @@ def _algorithm(model: Mapping[str, str]) -> sr.AlgorithmIdentification:
 
 
 def _measurements(prediction: Prediction) -> Iterator[sr.Measurement]:
-    """Yield probabilities, then thresholds, each with its class."""
+    """Yield the numbers of both levels, then probabilities and thresholds, each with its class."""
+    for name, value in _level_numbers(prediction):
+        yield sr.Measurement(name, round(value, 6), codes.UCUM.NoUnits)
     thresholds = (prediction.decision or {}).get("thresholds", {})
     for quantity, values in {"Probability": prediction.probabilities or {}, "Threshold": thresholds}.items():
         for class_name, value in values.items():
@@ -100,12 +104,25 @@ def _measurements(prediction: Prediction) -> Iterator[sr.Measurement]:
             yield measurement
 
 
+def _level_numbers(prediction: Prediction) -> Iterator[tuple[sr.CodedConcept, float]]:
+    abnormal, cause = prediction.abnormal or {}, prediction.cause or {}
+    numbers = (
+        (concepts.ABNORMAL_PROBABILITY, abnormal.get("probability")),
+        (concepts.ABNORMAL_THRESHOLD, abnormal.get("threshold")),
+        (concepts.CAUSE_ODDS, cause.get("log_odds")),
+        (concepts.CAUSE_CUT, cause.get("cut")),
+    )
+    return ((name, value) for name, value in numbers if value is not None)
+
+
 def _evaluations(prediction: Prediction) -> Iterator[tuple[sr.CodedConcept, sr.CodedConcept]]:
     if not prediction.ok:
         yield codes.DCM.SummaryOfAnalyses, codes.DCM.NotAttempted
         yield concepts.REFUSAL_REASON, concepts.refusal_concept(str(prediction.reason))
         return
     yield codes.DCM.SummaryOfAnalyses, codes.DCM.Succeeded
+    if wording.is_abnormal(prediction):
+        yield from _cause(prediction)
     yield concepts.MOST_PROBABLE, concepts.class_concept(str(prediction.predicted_class))
     if prediction.decision is not None:
         at_operating_point = prediction.decision["at_operating_point"]
@@ -114,6 +131,17 @@ def _evaluations(prediction: Prediction) -> Iterator[tuple[sr.CodedConcept, sr.C
         members = [concepts.class_concept(class_name) for class_name in prediction.prediction_set]
         for member in members or [concepts.NO_CLASS_FITS]:
             yield concepts.NOT_EXCLUDED, member
+
+
+def _cause(prediction: Prediction) -> Iterator[tuple[sr.CodedConcept, sr.CodedConcept]]:
+    """Yield the cause, and whether it was validated at this hospital; or that no cause is told."""
+    cause = wording.told_cause(prediction)
+    if cause is None:
+        yield concepts.CAUSE, concepts.CAUSE_NOT_TOLD
+        return
+    yield concepts.CAUSE, concepts.class_concept(cause)
+    validated = wording.is_validated(prediction)
+    yield concepts.VALIDITY, concepts.VALIDATED if validated else concepts.NOT_VALIDATED
 
 
 def _texts(prediction: Prediction) -> Iterator[tuple[sr.CodedConcept, str]]:

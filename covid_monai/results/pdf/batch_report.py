@@ -7,9 +7,9 @@ from datetime import datetime
 
 from covid_monai.core.number_format import format_percent
 from covid_monai.core.vocabulary import Status
+from covid_monai.inference import wording
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers.image_files import common_folder
-from covid_monai.results import wording
 from covid_monai.results.pdf.image_report import LIMITS, model_words, shorten_name
 from covid_monai.results.pdf.layout import Cell, ReportPages, result_cell
 
@@ -78,9 +78,10 @@ def make_batch_report(
 
 
 def _counts(predictions: Sequence[Prediction]) -> Iterator[tuple[Cell, Cell]]:
-    """Yield results with the number of images of each, classes first, in the order of the model."""
+    """Yield results with the number of images of each, the usual ones first: normal, or the first class."""
     classes = next((list(each.probabilities) for each in predictions if each.probabilities), [])
-    order = [wording.class_label(name) for name in classes]
+    levels = any(each.abnormal for each in predictions)
+    order = list(wording.MAIN_FINDINGS) if levels else [wording.class_label(name) for name in classes]
     counts = Counter({(label, wording.ResultKind.DECIDED): 0 for label in order})
     for each in predictions:
         words = wording.finding(each) + ("" if each.ok else f" ({wording.reason_words(each)})")
@@ -111,9 +112,13 @@ def _outcome(prediction: Prediction) -> Iterator[Cell]:
     )
     yield "\n".join(probabilities)
     not_excluded = f"Not excluded: {wording.possible_classes(prediction)}"
-    if wording.is_uncertain(prediction):
-        yield wording.capitalise(str((prediction.decision or {})["reason"]))
-    elif prediction.decision and wording.explained_class(prediction) != prediction.predicted_class:
+    if words := wording.level_reason(prediction):
+        yield words
+    elif (
+        prediction.abnormal is None
+        and prediction.decision
+        and wording.explained_class(prediction) != prediction.predicted_class
+    ):
         yield f"Decided by its threshold. {not_excluded}"
     else:
         yield not_excluded
@@ -128,8 +133,10 @@ def _fine_print(predictions: Sequence[Prediction], model: Mapping[str, str]) -> 
             for name, value in decision["thresholds"].items()
         )
         rule = f"{wording.ascii_text(decision['rule'])} Thresholds: {thresholds}."
+    unseen = next(filter(None, map(wording.unseen_sentence, predictions)), None)
     return {
         "Model.": f"{model_words(model)} Computed by {model['backend']}.",
+        **({"Abnormal.": unseen} if unseen else {}),
         "Operating point.": rule,
         "No result.": "A refused or unreadable image has no result. This does not mean normal.",
         "Limits.": LIMITS,

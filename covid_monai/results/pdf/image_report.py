@@ -12,11 +12,11 @@ from covid_monai.core.number_format import format_percent
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.dicom.elements import get_text
 from covid_monai.dicom.file import read_dicom
+from covid_monai.inference import wording
 from covid_monai.inference.classifier import Classifier
 from covid_monai.inference.grad_cam import ImageWithHeatmap
 from covid_monai.inference.prediction import Prediction
 from covid_monai.readers import read_radiograph
-from covid_monai.results import wording
 from covid_monai.results.pdf.layout import ReportPages
 from covid_monai.results.rendering import RgbImage, render_image, render_overlay
 
@@ -154,6 +154,11 @@ def _images(classifier: Classifier, prediction: Prediction, path: str | Path) ->
 
 
 def _rows(prediction: Prediction) -> Iterator[tuple[str, str, str, str]]:
+    if (abnormal := prediction.abnormal) is not None:
+        threshold = "none" if abnormal["threshold"] is None else format_percent(abnormal["threshold"])
+        excluded = "not known" if prediction.prediction_set is None else "no"
+        excluded = "yes" if abnormal["call"] is False else excluded
+        yield "Abnormal", wording.abnormal_percent(prediction), threshold, excluded
     thresholds, possible = (prediction.decision or {}).get("thresholds", {}), prediction.prediction_set
     for name in prediction.probabilities or {}:
         excluded = "not known" if possible is None else "no" if name in possible else "yes"

@@ -11,9 +11,9 @@ from fpdf.enums import TableBordersLayout
 from fpdf.fonts import FontFace
 
 from covid_monai.core.vocabulary import RESEARCH_USE
+from covid_monai.inference.wording import ResultKind
 from covid_monai.results.pdf.fonts import fallback_fonts, spell_out
 from covid_monai.results.rendering import RgbImage, dejavu_path, encode_jpeg
-from covid_monai.results.wording import ResultKind
 
 _MARGIN, _WIDTH = 15, 180  # mm of A4
 _IMAGE, _GAP = (88, 92), 4  # mm: largest width and height of an image, space between two

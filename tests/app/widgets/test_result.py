@@ -3,11 +3,13 @@
 import json
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 from app_helpers import browser_test
 from pydicom import dcmread
+from results_helpers import classified, two_levels
 
-from covid_monai.app.widgets.result import LEGEND, outcome_style
+from covid_monai.app.widgets.result import LEGEND, called_style, outcome_style, reason_text
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
 from covid_monai.inference.prediction import Prediction
 
@@ -22,6 +24,27 @@ def test_outcomes_differ_in_word_and_icon():
         for status in Status
     }
     assert kinds == {Status.OK: "normal", Status.REFUSED: "refused", Status.ERROR: "error"}
+
+
+def test_abnormal_is_displayed_before_its_cause():
+    decided = classified(SimpleNamespace(model={}), "f")
+    styles = [
+        outcome_style(two_levels(decided)),
+        outcome_style(two_levels(decided, cause="covid")),
+        called_style("covid", two_levels(decided)),
+        outcome_style(two_levels(decided, call=None)),
+        outcome_style(two_levels(decided, call=False)),
+        called_style("covid", decided),
+    ]
+    assert [(style.kind, style.words) for style in styles] == [
+        ("finding", "Abnormal, cause not told"),
+        ("finding", "Abnormal: COVID-19 (not validated at this hospital)"),
+        ("finding", "COVID-19 (not validated at this hospital)"),
+        ("uncertain", "Uncertain"),
+        ("normal", "Normal"),
+        ("finding", "COVID-19"),
+    ]
+    assert reason_text(two_levels(decided)) == "The evidence is below the cut."
 
 
 @browser_test

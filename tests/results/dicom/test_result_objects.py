@@ -11,7 +11,15 @@ from dicom_helpers import make_ds, picture, save
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
-from results_helpers import MADE, NEEDS_DCIODVFY, classified, complaints, refused, small_classifier
+from results_helpers import (
+    MADE,
+    NEEDS_DCIODVFY,
+    classified,
+    complaints,
+    refused,
+    small_classifier,
+    two_levels,
+)
 
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.dicom.own_results import has_own_uids
@@ -31,10 +39,15 @@ CLASSES = {
 
 
 @NEEDS_DCIODVFY
-@pytest.mark.parametrize("decided", ["covid", "normal", "uncertain"])
+@pytest.mark.parametrize("decided", ["covid", "normal", "uncertain", "abnormal", "cause"])
 def test_no_object_of_a_phantom_has_an_error(results, classifier, images, tmp_path, decided):
     for image in images:
-        objects = results.of(classified(classifier, image, decided=decided), MADE)
+        if decided in ("abnormal", "cause"):
+            cause = "covid" if decided == "cause" else None
+            prediction = two_levels(classified(classifier, image), cause=cause)
+        else:
+            prediction = classified(classifier, image, decided=decided)
+        objects = results.of(prediction, MADE)
         assert [CLASSES[ds.SOPClassUID] for ds in objects] == ["SR", "OT", "PR", "DOC"]
         assert complaints(objects, tmp_path) == []
         warnings = complaints(objects, tmp_path, level="Warning")

@@ -15,6 +15,7 @@ from results_helpers import (
     complaints,
     refused,
     run,
+    two_levels,
 )
 
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
@@ -73,6 +74,39 @@ def test_dcmtk_reads_that_a_image_is_uncertain(results, classifier, image, tmp_p
     assert '="Uncertain: no class decided. Pneumonia and covid are both possible;' in text
     assert text.count("NOT-EXCLUDED") == 2
     assert text.count('"Finding"') == 1
+
+
+@NEEDS_DCMTK
+def test_dcmtk_reads_abnormal_before_a_cause_that_is_not_validated(results, classifier, image, tmp_path):
+    text = dump(results, two_levels(classified(classifier, image), cause="covid"), tmp_path)
+    assert '(121071,DCM,"Finding")=(263654008,SCT,"Abnormal")' in text
+    assert '(CAUSE,99COVIDMONAI,"Cause of abnormal")=(840539006,SCT,"COVID-19")' in text
+    assert '"Validity of the cause")=(NOT-VALIDATED,99COVIDMONAI,"Not validated at this hospital")' in text
+    for code, value in (
+        ("ABNORMAL-P", "0.99"),
+        ("ABNORMAL-T", "0.6"),
+        ("CAUSE-ODDS", "4.5"),
+        ("CAUSE-CUT", 2.25),
+    ):
+        assert re.search(rf'\({code},99COVIDMONAI,"[^"]+"\)="{value}" \(1,UCUM,"no units"\)', text), code
+    assert '="Abnormal: COVID-19 (not validated at this hospital). Probability of abnormal: 99.0 %.' in text
+
+
+@NEEDS_DCMTK
+@pytest.mark.parametrize(
+    ("call", "finding", "cause"),
+    [
+        (True, "Abnormal", '"Cause of abnormal")=(NOT-TOLD,'),
+        (False, "Normal", None),
+        (None, "Undetermined", None),
+    ],
+)
+def test_dcmtk_reads_no_cause_where_none_is_told(results, classifier, image, tmp_path, call, finding, cause):
+    text = dump(results, two_levels(classified(classifier, image), call=call), tmp_path)
+    (found,) = re.findall(r'"Finding"\)=\([0-9]+,SCT,"(\w+)"\)', text)
+    assert found == finding
+    assert (cause in text) if cause else ("Cause of abnormal" not in text)
+    assert "NOT-VALIDATED" not in text
 
 
 @NEEDS_DCMTK

@@ -6,7 +6,7 @@ import pytest
 from dicom_helpers import picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from results_helpers import MADE, NEEDS_POPPLER, THRESHOLDS, classified, refused, run, text_of
+from results_helpers import MADE, NEEDS_POPPLER, THRESHOLDS, classified, refused, run, text_of, two_levels
 
 from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.results.pdf.batch_report import LARGEST_BATCH, make_batch_report
@@ -64,6 +64,23 @@ def test_a_batch_has_a_summary_and_a_table_with_headings_and_numbers_on_each_pag
     assert cells.count("Not a chest. BodyPartExamined names HAND; a chest was expected.") == 40
     assert cells.count("Pneumonia and covid are both possible; none can be excluded.") == 40
     assert all(" yes " in font for font in run("pdffonts", tmp_path / "batch.pdf").decode().splitlines()[2:])
+
+
+def test_a_batch_of_two_levels_counts_abnormal_with_and_without_a_cause(classifier, tmp_path):
+    normal = classified(classifier, "n.dcm", decided="normal", probable="normal", possible=("normal",))
+    covid = classified(classifier, "c.dcm")
+    predictions = [
+        *(two_levels(normal, call=False), two_levels(covid, cause="covid"), two_levels(covid)),
+        *(two_levels(covid, call=None), refused(classifier, "r.dcm")),
+    ]
+    text = text_of(make_batch_report(predictions, {}, classifier.model, "Two levels", made=MADE), tmp_path)
+    assert (
+        "Result Images Normal 1 Abnormal, cause not told 1 Abnormal: COVID-19 (not validated at this "
+        "hospital) 1 Uncertain: normal or abnormal not decided 1 Refused: not classified (not a chest) 1"
+    ) in text
+    assert "Abnormal. How often this is right in a hospital that the training has not seen was not" in text
+    in_order = run("pdftotext", "-raw", tmp_path / "page.pdf", "-").decode()  # cell after cell
+    assert "The evidence is below the cut." in " ".join(in_order.split())
 
 
 def test_a_batch_needs_no_pictures_and_no_prediction(classifier, tmp_path):

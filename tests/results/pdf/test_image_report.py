@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from dicom_helpers import make_ds, picture, save
 from PIL import Image
-from results_helpers import MADE, NEEDS_POPPLER, classified, refused, run, text_of
+from results_helpers import MADE, NEEDS_POPPLER, classified, refused, run, text_of, two_levels
 
 from covid_monai.core.vocabulary import RESEARCH_USE, Status
 from covid_monai.inference.prediction import Prediction
@@ -47,6 +47,15 @@ def test_a_picture_without_a_header_has_its_page(classifier, png, tmp_path):
     ):
         assert words in text, words
     assert pictures_in(tmp_path) == 2
+
+
+def test_abnormal_comes_before_the_cause(classifier, png, tmp_path):
+    span = {"false_alarms": [0.01, 0.12], "sensitivity": [0.71, 0.84]}
+    prediction = two_levels(classified(classifier, png), cause="covid", interval=span)
+    text = text_of(make_image_report(classifier, prediction, made=MADE), tmp_path)
+    assert "Result: Abnormal: COVID-19 (not validated at this hospital)" in text
+    assert "71 to 84 % of abnormal and 1 to 12 % of normal images were called abnormal" in text
+    assert "Abnormal 99.0 % 60.0 % no Normal 1.0 % 47.0 % yes" in text
 
 
 @pytest.mark.slow

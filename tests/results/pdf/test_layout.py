@@ -7,8 +7,8 @@ import pytest
 from results_helpers import MADE, NEEDS_POPPLER, run, text_of
 
 from covid_monai.core.vocabulary import RESEARCH_USE
+from covid_monai.inference.wording import ResultKind
 from covid_monai.results.pdf.layout import ReportPages, result_cell
-from covid_monai.results.wording import ResultKind
 
 pytestmark = NEEDS_POPPLER
 

@@ -2,13 +2,23 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from results_helpers import classified, refused
+from results_helpers import classified, refused, two_levels
 
 from covid_monai.core.vocabulary import Status
+from covid_monai.evaluation.decisions.calibration import Calibration
+from covid_monai.evaluation.decisions.operating_point import OperatingPoint
+from covid_monai.evaluation.decisions.unseen_sources import UnseenSources
+from covid_monai.inference import wording
+from covid_monai.inference.decision import (
+    describe_abnormal,
+    find_prediction_set,
+    make_decision,
+    name_cause,
+)
 from covid_monai.inference.prediction import Prediction
-from covid_monai.results import wording
-from covid_monai.results.wording import ResultKind
+from covid_monai.inference.wording import ResultKind
 
 
 class Model:
@@ -19,6 +29,7 @@ class Model:
 
 DECIDED = classified(Model, "a.dcm", probable="pneumonia", decided="pneumonia")
 MOVED = classified(Model, "a.dcm", probable="pneumonia", decided="covid")
+SPAN = {"false_alarms": [0.0123, 0.12], "sensitivity": [0.71, 0.84]}
 UNCERTAIN = classified(Model, "a.dcm", decided="uncertain", possible=("pneumonia", "covid"))
 BARE = replace(DECIDED, decision=None, prediction_set=None)
 REFUSED = refused(Model, "Doe^Jane.dcm")
@@ -80,6 +91,86 @@ def test_every_outcome_has_its_kind_and_its_words(prediction, kind, finding):
 )
 def test_sentences_say_what_was_decided_and_why(prediction, sentences):
     assert wording.result_sentences(prediction) == sentences
+
+
+@pytest.mark.parametrize(
+    ("prediction", "kind", "finding", "explained"),
+    [
+        (two_levels(DECIDED), ResultKind.DECIDED, "Abnormal, cause not told", "pneumonia"),
+        (two_levels(UNCERTAIN), ResultKind.DECIDED, "Abnormal, cause not told", "covid"),
+        (
+            two_levels(MOVED, cause="covid"),
+            ResultKind.DECIDED,
+            "Abnormal: COVID-19 (not validated at this hospital)",
+            "covid",
+        ),
+        (two_levels(MOVED, cause="covid", validated=True), ResultKind.DECIDED, "Abnormal: COVID-19", "covid"),
+        (two_levels(DECIDED, call=False), ResultKind.DECIDED, "Normal", "normal"),
+        (
+            two_levels(DECIDED, call=None),
+            ResultKind.UNCERTAIN,
+            "Uncertain: normal or abnormal not decided",
+            "pneumonia",
+        ),
+        # The set is normal alone, but the thresholds decide another class.
+        (
+            two_levels(UNCERTAIN, call=False),
+            ResultKind.UNCERTAIN,
+            "Uncertain: normal or abnormal not decided",
+            "covid",
+        ),
+    ],
+)
+def test_both_levels_in_words(prediction, kind, finding, explained):
+    assert wording.result_kind(prediction) is kind
+    assert wording.finding(prediction) == finding
+    assert wording.explained_class(prediction) == explained
+
+
+def test_sentences_of_both_levels_end_with_what_was_measured_elsewhere():
+    assert wording.result_sentences(two_levels(UNCERTAIN, interval=SPAN)) == (
+        "Abnormal, cause not told. The evidence is below the cut. Probability of abnormal: 99.0 %. COVID-19 "
+        "is the most probable class (97.0 %). On sources left out of the training, 71 to 84 % of abnormal "
+        "and 1 to 12 % of normal images were called abnormal (lowest to highest end of the 95 % intervals)."
+    )
+    assert wording.result_sentences(two_levels(MOVED, cause="covid", validated=True)).startswith(
+        "Abnormal: COVID-19. Its cut was set with images of this hospital. Probability of abnormal: 99.0 %."
+    )
+    bare = replace(two_levels(BARE, call=None), probabilities={"normal": 1.0, "pneumonia": 0.0})
+    assert wording.result_sentences(bare) == (
+        "Uncertain: normal or abnormal not decided. The model has no calibration, so normal cannot be "
+        "excluded. Probability of abnormal: 99.0 %. Pneumonia is the most probable class (< 0.1 %). How "
+        "often this is right in a hospital that the training has not seen was not measured."
+    )
+
+
+@pytest.mark.parametrize("adapted", [None, {"hospital": "a"}])
+def test_words_never_say_more_than_the_rule_decided(adapted):
+    names, cuts = ("normal", "pneumonia", "covid"), {"covid": 1.0}
+    point = OperatingPoint("rule", dict(zip(names, (0.4, 0.3, 0.3), strict=True)))
+    calibration = Calibration(names, 1.0, dict.fromkeys(names, 0.3), 0.95)
+    unseen = UnseenSources(names, cuts, adapted=adapted)
+    told = set()
+    for row in np.random.default_rng(0).dirichlet((0.5,) * 3, 400).round(6):
+        possible = find_prediction_set(row, calibration)
+        decision = make_decision(row, point, possible, unseen)
+        prediction = replace(
+            DECIDED,
+            predicted_class=names[row.argmax()],
+            probabilities=dict(zip(names, row, strict=True)),
+            prediction_set=possible,
+            decision=decision,
+            abnormal=describe_abnormal(row, names, possible, calibration, unseen),
+            cause=name_cause(row, names, possible, decision, unseen),
+        )
+        words = wording.finding(prediction)
+        told.add(words)
+        assert (words == "Normal") is (decision["class"] == "normal")
+        assert words.startswith("Abnormal") is ("normal" not in possible)
+        assert ("COVID" in words) is (decision["class"] == "covid")
+        assert "Pneumonia" not in words
+    assert len(told) == 4
+    assert any("COVID-19 (not validated at this hospital)" in words for words in told) is (adapted is None)
 
 
 def test_the_heat_map_explains_the_decided_class_else_the_most_probable_one():
