@@ -34,6 +34,7 @@ def write_report(
     explanation: Mapping[str, Any] | None = None,
     shortcut_controls: Mapping[str, Any] | None = None,
     confounding: Mapping[str, Any] | None = None,
+    two_levels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluate predictions and write `metrics.json` and `report.html`.
 
@@ -51,6 +52,8 @@ def write_report(
         shortcut_controls: Results of the model on images without lungs: `sentence`, `shortcut` (bool or
             None), `rows` (`input`, `auroc`).
         confounding: Result of the audit of the data: `verdict`, `shortcut`.
+        two_levels: How often abnormal and cause are right, as
+            `covid_monai.inference.two_level_evaluation.evaluate_two_levels` returns it.
 
     Returns:
         The content of `metrics.json`, in which undefined values are null: `docs/evaluation-report.md` lists
@@ -81,6 +84,7 @@ def write_report(
             "limits": limits,
         },
         **evaluated,
+        "two_levels": two_levels,
         "classification_report": _classification_report(test, decisions),
         "data": describe_data(predictions, provenance),
         "explanation": explanation,
