@@ -81,3 +81,41 @@ def test_what_a_search_among_a_share_misses_is_counted(tmp_path):
     assert 0 < half["found"] <= everything["found"]
     assert [everything["share"], half["share"]] == [1, 0.5]
     assert half["recall"] == half["found"] / everything["found"]
+
+
+def test_arms_are_trained_without_a_domain_and_compared(tmp_path):
+    rng, items = np.random.default_rng(0), []
+    cells = [("kermany", 0), ("kermany", 1), ("darkcovidnet", 0), ("darkcovidnet", 1)]
+    cells += [("ieee8023", 1), ("ieee8023", 2), ("covid-cxnet", 2)]
+    for number, (source, label) in enumerate(cells * 8):
+        pixels = rng.integers(0, 256, (96, 96), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        facts = {"source": source, "view": ("PA", "AP")[number // 7 % 2], "patient": f"{source}:{number}"}
+        facts |= {"hospital": "Hannover Medical School"} if source == "ieee8023" and number > 40 else {}
+        items.append({"image": f"{number}.png", "label": label, **facts})
+    content = {"labels": {"0": "normal", "1": "pneumonia", "2": "covid"}}
+    content |= {"training": items[14:], "validation": items[:7], "test": items[7:14]}
+    (tmp_path / "list.json").write_text(json.dumps(content))
+    output = tmp_path / "unseen"
+    given = ["--datalist", str(tmp_path / "list.json"), "--output", str(output), "--steps", "1", "--arms"]
+    trained = [run_task(tmp_path, task, given) for task in ("train", "train", "table")]
+    assert trained == [8, 0, 0]  # what is there is not trained again
+    table = json.loads((output / "table.json").read_text())
+    assert list(table) == ["recipe_0_1_0, average", "two_heads_offset_05, average"]
+    assert table["recipe_0_1_0, average"]["gain"]["value"] == 0
+    assert 0 <= table["two_heads_offset_05, average"]["secondary"]["worst_alarms"] <= 1
+    with np.load(output / "two_heads_offset_05" / "nih-0.npz") as run:
+        assert {Path(name).name for name in run["images"]} == {
+            item["image"] for item in items if item["source"] == "darkcovidnet"
+        }
+        np.testing.assert_allclose(np.exp(run["average"]).sum(axis=1), 1, atol=1e-5)
+
+
+def run_task(folder, task, options):
+    """Run the script of the unseen hospitals, and return the number of trainings that it began."""
+    script = str(ROOT / "benchmarks" / "unseen_hospitals.py")
+    command = [sys.executable, "-W", "ignore", script, task, *options, "recipe_0_1_0", "two_heads_offset_05"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout.count(", without ")
