@@ -23,7 +23,7 @@ def make_place(place: Path) -> None:
     shutil.copytree(ROOT / "bundles", place / "bundles")  # a command may write beside the weights
     images = _Images(write_phantoms(place / "drawn", patients=66, size=128, image_format="png", ct=False))
     dicom = _Images(
-        write_phantoms(place / "drawn_dicom", patients=18, size=96, image_format="dicom", ct=False)
+        write_phantoms(place / "drawn_dicom", patients=36, size=96, image_format="dicom", ct=False)
     )
     # The collections first: none of them shares an image with another.
     _make_kermany(place / "chest_xray", images)
