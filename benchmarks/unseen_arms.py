@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, conv2d, cross_entropy, interpolate, logsigmoid
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
-from torch.nn.functional import conv2d, cross_entropy, interpolate, logsigmoid
 
 NORMAL, PNEUMONIA, COVID = 0, 1, 2
 Transform = Callable[[Tensor], Tensor]
@@ -35,6 +35,9 @@ class Arm:
         randconv: Probability that an image is filtered by a random kernel.
         resolution: Probability that an image is shown at 48 to 96 pixels.
         jpeg: Probability that an image is compressed as JPEG.
+        swap: Probability that an image's lungs are shown on the surround of another domain's image.
+        hide: Probability that an image's lungs are hidden, with the uniform distribution as its target.
+        pool: Whether features are averaged inside the lungs only.
         image_size: Rows and columns.
         network_name: Name of `build_network`.
         steps: Number of steps as a multiple of `--steps`.
@@ -51,9 +54,17 @@ class Arm:
     randconv: float = 0.0
     resolution: float = 0.0
     jpeg: float = 0.0
+    swap: float = 0.0
+    hide: float = 0.0
+    pool: bool = False
     image_size: int = 96
     network_name: str = "efficientnet_lite0"
     steps: float = 1.0
+
+    @property
+    def needs_lungs(self) -> bool:
+        """Whether the arm needs lung masks."""
+        return bool(self.swap or self.hide or self.pool)
 
 
 _BASE = Arm()
@@ -73,6 +84,10 @@ ARMS: Mapping[str, Arm] = {
     "offset_1": replace(_BASE, offset=1.0),
     "two_heads_offset_05": replace(_BASE, heads="two", offset=0.5),
     "two_heads_offset_1": replace(_BASE, heads="two", offset=1.0),
+    # 5. Lungs, with the soft masks of the lung bundle.
+    "swap": replace(_BASE, swap=0.3),
+    "hide": replace(_BASE, hide=0.1),
+    "pool": replace(_BASE, pool=True),
     # 6. Style.
     "fourier": replace(_BASE, fourier=0.5),
     "randconv": replace(_BASE, randconv=0.3),
@@ -124,17 +139,53 @@ def log_probabilities(outputs: Tensor, heads: str) -> Tensor:
     return torch.stack([logsigmoid(-abnormal), sick + logsigmoid(-covid), sick + logsigmoid(covid)], 1)
 
 
-def compute_loss(outputs: Tensor, labels: Tensor, shares: Tensor, arm: Arm) -> Tensor:
-    """Return the mean loss of a batch, with `shares` from `log_shares`."""
+def compute_loss(outputs: Tensor, labels: Tensor, shares: Tensor, hidden: Tensor, arm: Arm) -> Tensor:
+    """Return the mean loss of a batch, with `shares` from `log_shares`.
+
+    The images `hidden` [N] have the uniform distribution as their target.
+    """
     shift = arm.offset * shares
     if arm.heads == "softmax":
-        return cross_entropy(outputs + shift, labels, label_smoothing=0.05)
+        losses = cross_entropy(outputs + shift, labels, label_smoothing=0.05, reduction="none")
+        uniform = -outputs.log_softmax(1).mean(1)
+        return torch.where(hidden, uniform, losses).mean()
     sick, covid = (labels != NORMAL).float(), (labels == COVID).float()
     to_sick = torch.logsumexp(shift[:, 1:], 1) - shift[:, 0]
     to_covid = shift[:, COVID] - shift[:, PNEUMONIA]
     first = bce(outputs[:, 0] + to_sick, sick * 0.95 + 0.025, reduction="none")
     second = bce(outputs[:, 1] + to_covid, covid * 0.95 + 0.025, reduction="none") * sick
     return (first + 0.5 * second).mean()
+
+
+def change_lungs(images: Tensor, lungs: Tensor | None, domains: Tensor, arm: Arm) -> tuple[Tensor, Tensor]:
+    """Put lungs on another domain's surround, and hide lungs; return images and which are hidden `[N]`."""
+    count, device = len(images), images.device
+    hidden = torch.zeros(count, dtype=torch.bool, device=device)
+    if lungs is None:
+        return images, hidden
+    other = torch.randperm(count, device=device)
+    swapped = (torch.rand(count, device=device) < arm.swap) & (domains != domains[other])
+    images = torch.where(swapped[:, None, None, None], images[other].lerp(images, lungs), images)
+    hidden = torch.rand(count, device=device) < arm.hide
+    # What stays inside is the brightness of the image's surround, without a shape.
+    level = (images * (1 - lungs)).sum((1, 2, 3), True) / (1 - lungs).sum((1, 2, 3), True).clamp_min(1)
+    return torch.where(
+        hidden[:, None, None, None], images.lerp(level.expand_as(images), lungs), images
+    ), hidden
+
+
+class LungPooling(nn.Module):
+    """Average features inside the lungs; the surround counts a twentieth, so that no image has no features.
+
+    `lungs` `[N, 1, H, W]` of the next batch is set before the network is called.
+    """
+
+    lungs: Tensor
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return `[N, C, 1, 1]` of features `[N, C, h, w]`."""
+        weights = adaptive_avg_pool2d(self.lungs, features.shape[-2:]) + 0.05
+        return (features * weights).sum((2, 3), True) / weights.sum((2, 3), True)
 
 
 def style(arm: Arm) -> list[Transform]:

@@ -14,6 +14,7 @@ import argparse
 import copy
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ from unseen_arms import (
     NORMAL,
     PNEUMONIA,
     Arm,
+    LungPooling,
+    change_lungs,
     compress,
     compute_loss,
     draw_weights,
@@ -45,8 +48,10 @@ from unseen_arms import (
 from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import Datalist, read_datalist
 from covid_monai.evaluation.metrics.left_out_domains import compare_arms
+from covid_monai.lungs import LungSegmenter
 from covid_monai.networks import build_network, load_pretrained, parameter_groups
 from covid_monai.networks.build import classifier_head
+from covid_monai.training.augmentation import RandomAffine
 from covid_monai.training.dataset import RadiographDataset, split_normalization
 from covid_monai.transforms import PercentileRescale
 
@@ -142,6 +147,20 @@ def load_images(records: Sequence[Record], size: int, cache: Path, device: torch
     ).to(device)
 
 
+def find_lungs(images: Tensor, file: Path | None = None) -> Tensor:
+    """Return soft lung masks `[N, 1, S, S]` (uint8) of images of the same form, kept in `file`."""
+    if file and file.is_file():
+        return torch.load(file, weights_only=True).to(images.device)
+    segment = LungSegmenter()
+    masks = [torch.from_numpy(segment(image.cpu())) for image in images[:, 0]]
+    found = (torch.stack(masks)[:, None] * 255).round().to(torch.uint8)
+    if file:
+        temporary = file.with_suffix(f".{os.getpid()}")
+        torch.save(found, temporary)
+        temporary.replace(file)
+    return found.to(images.device)
+
+
 def render(images: Tensor) -> dict[str, Tensor]:
     """Return images `[N, 1, S, S]` (uint8) as four other display pipelines would show them."""
     values = images[:, 0].cpu().numpy() / 255.0
@@ -170,11 +189,20 @@ def make_network(arm: Arm) -> nn.Module:
         if padding and len(set(padding)) == 1:
             block._depthwise_conv.padding = (padding[0], padding[0])
             block._depthwise_conv_padding = nn.Identity()
+    if arm.pool:
+        network._avg_pooling = LungPooling()
     return network
 
 
 def train(
-    records: Sequence[Record], rows: Sequence[int], images: Tensor, arm: Arm, seed: int, steps: int
+    records: Sequence[Record],
+    rows: Sequence[int],
+    images: Tensor,
+    lungs: Tensor | None,
+    arm: Arm,
+    *,
+    seed: int,
+    steps: int,
 ) -> dict[str, nn.Module]:
     """Train one network; return the last weights, two averages, and interpolations with the initial ones."""
     device = images.device
@@ -182,6 +210,7 @@ def train(
     chosen = [records[row] for row in rows]
     positions = torch.tensor(rows)
     labels = torch.tensor([record["label"] for record in chosen])
+    domains = torch.tensor([sorted({r["domain"] for r in records}).index(r["domain"]) for r in chosen])
     shares, weights = log_shares(chosen), draw_weights(chosen, arm.draw)
     network = make_network(arm).to(device, memory_format=torch.channels_last)
     initial = copy.deepcopy(network)
@@ -208,11 +237,17 @@ def train(
             parameter.requires_grad_(not probing or id(parameter) in head)
         network.train(not probing)
         batch = drawn[step * BATCH : (step + 1) * BATCH]
-        pixels = images[positions[batch].to(device)].float() / 255
+        place = positions[batch].to(device)
+        pixels = images[place].float() / 255
+        masks = None if lungs is None else lungs[place].float() / 255
+        pixels, hidden = change_lungs(pixels, masks, domains[batch].to(device), arm)
         for transform in transforms:
-            pixels = torch.as_tensor(transform(pixels))
-        outputs = network(pixels.contiguous(memory_format=torch.channels_last))
-        loss = compute_loss(outputs, labels[batch].to(device), shares[batch].to(device), arm)
+            if masks is not None and isinstance(transform, RandomAffine):  # lungs move with the image
+                pixels, masks = transform(torch.cat([pixels, masks], 1)).split(1, dim=1)
+            else:
+                pixels = torch.as_tensor(transform(pixels))
+        outputs = _apply(network, pixels, masks)
+        loss = compute_loss(outputs, labels[batch].to(device), shares[batch].to(device), hidden, arm)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -225,6 +260,13 @@ def train(
             print(f"    {rate:.0f} images/s, {(steps - 50) * BATCH / rate / 60:.1f} min left", flush=True)
     found = {"last": network, "average": averages["warm"], "average_cold": averages["cold"]}
     return found | {f"wise_{share}": _between(averages["warm"], initial, share) for share in WISE}
+
+
+def _apply(network: nn.Module, pixels: Tensor, lungs: Tensor | None) -> Tensor:
+    """Return the outputs `[N, 3]`; a network that pools inside the lungs gets their masks first."""
+    if isinstance(network._avg_pooling, LungPooling):
+        network._avg_pooling.lungs = lungs
+    return network(pixels.contiguous(memory_format=torch.channels_last))
 
 
 @torch.no_grad()
@@ -252,36 +294,45 @@ def _tensors(network: nn.Module) -> list[Tensor]:
 
 
 @torch.no_grad()
-def score(network: nn.Module, images: Tensor, arm: Arm) -> np.ndarray:
-    """Return log probabilities `[N, 3]` of images `[N, 1, S, S]` (uint8)."""
+def score(network: nn.Module, images: Tensor, lungs: Tensor | None, arm: Arm) -> np.ndarray:
+    """Return log probabilities `[N, 3]` of images `[N, 1, S, S]` (uint8), with `lungs` likewise."""
     network.eval()
     _, normalization = split_normalization(Bundle(BUNDLE).preprocessing)
     results = []
-    for part in images.split(64):
-        pixels = torch.as_tensor(normalization(part.float() / 255))
-        outputs = network(pixels.contiguous(memory_format=torch.channels_last))
+    for start in range(0, len(images), 64):
+        part = slice(start, start + 64)
+        pixels = torch.as_tensor(normalization(images[part].float() / 255))
+        outputs = _apply(network, pixels, None if lungs is None else lungs[part].float() / 255)
         results.append(log_probabilities(outputs.float(), arm.heads).cpu())
     return torch.cat(results).numpy()
 
 
 def run(
-    records: Sequence[Record], fold: str, arm: Arm, seed: int, images: Tensor, *, steps: int, path: Path
+    records: Sequence[Record],
+    fold: str,
+    arm: Arm,
+    images: Tensor,
+    lungs: Tensor | None,
+    *,
+    seed: int,
+    steps: int,
+    path: Path,
 ) -> None:
     """Train and score one fold, and write its log probabilities."""
     rows, test = split_fold(records, fold, arm)
-    networks = train(records, rows, images, arm, seed, steps)
-    results: dict[str, Any] = {"images": np.array([str(records[row]["image"]) for row in test])}
-    results["training"] = np.array(len(rows))
-    for name, network in networks.items():
-        results[name] = score(network, images[torch.tensor(test)], arm)
+    networks = train(records, rows, images, lungs, arm, seed=seed, steps=steps)
+    shown = {"": (images[test], None if lungs is None else lungs[test])}
     if fold == "nih":
         frontal = [
             row for row in test if records[row]["label"] == NORMAL and records[row].get("view") == "PA"
         ]
-        results["rendered_images"] = np.array([str(records[row]["image"]) for row in frontal])
-        for pipeline, shown in render(images[torch.tensor(frontal)]).items():
-            for name, network in networks.items():
-                results[f"{name}/{pipeline}"] = score(network, shown, arm)
+        for pipeline, pixels in render(images[frontal]).items():
+            masks = find_lungs(pixels) if arm.pool else None
+            shown[f"/{pipeline}"] = (pixels, masks)
+    results: dict[str, Any] = {"images": np.array([str(records[row]["image"]) for row in test])}
+    for pipeline, (pixels, masks) in shown.items():
+        for name, network in networks.items():
+            results[f"{name}{pipeline}"] = score(network, pixels, masks, arm)
     temporary = path.with_suffix(".part.npz")
     np.savez_compressed(temporary, **results)
     temporary.replace(path)
@@ -312,6 +363,7 @@ def train_all(options: argparse.Namespace) -> None:
                 held = {
                     arm.image_size: load_images(records, arm.image_size, options.output / "cache", device)
                 }
+            masks = options.output / "cache" / f"lungs-{datalist.digest[:16]}-{arm.image_size}.pt"
             (options.output / name).mkdir(parents=True, exist_ok=True)
             (options.output / name / "arm.json").write_text(json.dumps(asdict(arm), indent=2))
             for fold in options.folds:
@@ -319,7 +371,9 @@ def train_all(options: argparse.Namespace) -> None:
                 with claimed(path) as mine:
                     if mine:
                         print(f"{time.strftime('%H:%M:%S')} {name}, without {fold}, seed {seed}", flush=True)
-                        run(records, fold, arm, seed, held[arm.image_size], steps=options.steps, path=path)
+                        images = held[arm.image_size]
+                        lungs = find_lungs(images, masks) if arm.needs_lungs else None
+                        run(records, fold, arm, images, lungs, seed=seed, steps=options.steps, path=path)
 
 
 def read_runs(folder: Path, records: Sequence[Record], kind: str) -> dict[str, Any]:
