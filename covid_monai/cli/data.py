@@ -65,7 +65,7 @@ def prepare(
     Sources for your own images: folder (one sub-folder per class), csv, dicom-folder.
 
     Sources that are public collections: kermany, ieee8023, covid19-image-dataset, darkcovidnet, covid-cxnet,
-    radiography, coronahack. data/README.md describes them.
+    radiography, coronahack, lung-masks. data/README.md describes them.
     """
     from covid_monai.datasets.prepare import parse_sources
     from covid_monai.datasets.prepare import prepare as prepare_datalist
