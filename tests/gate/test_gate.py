@@ -11,7 +11,9 @@ import torch
 from gate_helpers import gated_bundle
 from PIL import Image
 
+from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle import CheckpointError, save_checkpoint
+from covid_monai.bundle.shipped import find_bundle
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.gate.descriptor import describe
 from covid_monai.gate.gate import Gate
@@ -33,9 +35,21 @@ def refusal(gate: Gate, image: torch.Tensor) -> RefusalReason | None:
     return None
 
 
-def test_images_pass_and_mirrored_images_too(gate, images):
-    for turned in (images, [image.flip(2) for image in images]):
-        assert np.mean([refusal(gate, image) is None for image in turned]) >= 0.9
+def test_images_pass_and_mirrored_images_are_not_taken_for_turned_ones(gate, images):
+    assert np.mean([refusal(gate, image) is None for image in images]) >= 0.9
+    # Few drawn patients, all with the heart on the left, make mirrored ones unlike. Real images: below.
+    reasons = {refusal(gate, image.flip(2)) for image in images}
+    assert reasons <= {None, RefusalReason.UNLIKE_TRAINING}
+
+
+@pytest.mark.real_data
+def test_real_images_and_mirrored_ones_pass_the_shipped_gate(real_data):
+    bundle = Bundle(find_bundle(None))
+    gate = Gate.load(bundle)
+    files = [file for kind in ("NORMAL", "PNEUMONIA") for file in _images(real_data, "test", kind)[::12]]
+    read = [bundle.preprocessing({"image": str(file)})["image"].as_tensor() for file in files]
+    for shown in (read, [image.flip(2) for image in read]):
+        assert np.mean([refusal(gate, image) is None for image in shown]) >= 0.95
 
 
 @pytest.mark.parametrize(("turns", "word"), [(1, "turned to the left"), (2, "upside"), (3, "to the right")])
