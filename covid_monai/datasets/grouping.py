@@ -87,8 +87,8 @@ def largest_group(sizes: Collection[int], *, shares: Sequence[float] = LARGEST_S
         sizes: Images of each group of the class.
         shares: Parts of the images to try, the smallest first.
 
-    >>> largest_group([1] * 100), largest_group([8] * 12), largest_group([80, 20])
-    (5.0, 9.6, None)
+    >>> largest_group([1] * 100), largest_group([8] * 15), largest_group([80, 20])
+    (5.0, 12.0, None)
     """
     images = sum(sizes)
     limits = (share * images for share in shares)
