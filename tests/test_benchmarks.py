@@ -133,17 +133,7 @@ def test_two_heads_give_probabilities_and_their_loss_ignores_the_share_of_a_sour
 def run_task(folder, task, options):
     """Run the script of the unseen hospitals, and return the number of trainings that it began."""
     script = str(ROOT / "benchmarks" / "unseen_hospitals.py")
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        script,
-        task,
-        *options,
-        "recipe_0_1_0",
-        "two_heads_offset_05",
-        "pool",
-    ]
+    command = [sys.executable, "-W", "ignore", script, task, *options, "recipe_0_1_0", "pool"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
