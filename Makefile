@@ -37,7 +37,7 @@ setup: .venv/.installed  ## Create .venv with everything pinned (CPU build of to
 
 demo: setup  ## Phantoms, training, evaluation and a prediction in a few minutes, from a fresh clone
 	rm -rf $(DEMO)/run
-	test -f $(DEMO)/phantom/datalist.json || $(BIN)/covid-monai data phantom $(DEMO)/phantom --patients 300 --size 320
+	test -f $(DEMO)/phantom/datalist.json || $(BIN)/covid-monai data phantom $(DEMO)/phantom --patients 500 --size 320
 	$(BIN)/python -W ignore -m monai.bundle run training \
 	  --config_file "['$(BUNDLE)/configs/train.yaml','configs/experiments/demo.yaml']" \
 	  --datalist $(DEMO)/phantom/datalist.json --output_dir $(DEMO)/run
