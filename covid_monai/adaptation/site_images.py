@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from covid_monai.adaptation.head import Head
+from covid_monai.core.number_format import format_count
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.datasets.collections.base import Excluded, Record
 from covid_monai.datasets.datalist import read_datalist
@@ -83,19 +84,32 @@ def read_labelled(path: Path, class_names: Sequence[str]) -> tuple[list[Item], l
 
 
 def read_folder(folder: Path, label: int) -> tuple[list[Item], list[str]]:
-    """Return a record of each image in a folder with one label for all; a DICOM header has the patient."""
+    """Return a record of each image in a folder with one label for all; a DICOM header has the patient.
+
+    Raises:
+        ValueError: If no file of the folder can be used.
+    """
     files = find_image_files([folder]).files
     if not files:
         raise ValueError(f"No image found in {folder}. Name a folder with DICOM, JPEG or PNG files.")
     opened = map_in_threads(
         lambda path: open_image(Record(path, "")), files, "opening files", total=len(files)
     )
-    found = [record for record in opened if not isinstance(record, Excluded)]
+    found, unusable = [], []
+    for record in opened:
+        if isinstance(record, Excluded):
+            unusable.append(record)
+            logger.warning("%s is not used: %s", record.image, record.reason)
+        else:
+            found.append(record)
+    if not found:
+        count = format_count(len(files), "image")
+        raise ValueError(f"{count} in {folder}, and none can be used: see above. Give radiographs of adults.")
     items = [
         {"image": str(r.image), "patient": r.patient or str(r.image), "age": r.age, "label": label}
         for r in found
     ]
-    notes = [f"{len(files) - len(found):,} files cannot be used."] if len(found) < len(files) else []
+    notes = [f"{format_count(len(unusable), 'file')} cannot be used."] if unusable else []
     return items, notes
 
 

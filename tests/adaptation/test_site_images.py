@@ -66,7 +66,7 @@ def test_a_folder_without_patients_says_so(hospital, tmp_path, torch_classifier)
         (tmp_path / f"{number}.png").write_bytes((hospital.parent / f"0-{number}.png").read_bytes())
     (tmp_path / "broken.png").write_text("no image")
     records, notes = read_folder(tmp_path, 0)
-    assert notes == ["1 files cannot be used."]
+    assert notes == ["1 file cannot be used."]
     said = " ".join(score_images(records, torch_classifier, notes).notes)
     assert "each image counts as one patient" in said
     assert "Make sure that all images are of adults" in said
@@ -76,3 +76,10 @@ def test_a_class_that_the_bundle_does_not_have_is_named(hospital, tmp_path):
     path = write(tmp_path, hospital, ("normal", "tuberculosis"), training=[item(0, 0, "a")])
     with pytest.raises(ValueError, match="class tuberculosis, which the bundle does not have"):
         read_labelled(path, NAMES)
+
+
+def test_a_folder_without_a_usable_image_names_each_with_its_reason(tmp_path, caplog):
+    (tmp_path / "cut.dcm").write_bytes(bytes(128) + b"DICM" + bytes(20))
+    with pytest.raises(ValueError, match=r"1 image in .*none can be used"):
+        read_folder(tmp_path, 0)
+    assert "cut.dcm is not used: unreadable" in caplog.text
