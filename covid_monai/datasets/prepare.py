@@ -98,9 +98,7 @@ def prepare(
     check_choice("validation order", validation_order, VALIDATION_ORDERS)
     check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
     records, excluded = _gather(sources, classes)
-    roots = [path.absolute() if path.is_dir() else path.absolute().parent for _, path in sources]
-    files = [path for record in records for path in (record.image, record.mask) if path]
-    root = Path(os.path.commonpath([*roots, *(path.parent for path in files)]))
+    root = _common_folder([path for _, path in sources], records)
     wanted, kept, left_out = _open_wanted(records, classes, views)
     distinct = remove_duplicates(kept, root=root, compare_pixels=check_duplicates, treatment=label_conflicts)
     check_no_class_lost(wanted, distinct.records, [*left_out, *distinct.excluded])
@@ -132,6 +130,13 @@ def prepare(
         divided_hospitals=splits.divided_hospitals,
         description=f"{names}; split by patient, seed {seed}, validation {validation_order}",
     )
+
+
+def _common_folder(roots: Sequence[Path], records: Sequence[Record]) -> Path:
+    """Return the folder that holds the roots, and the image and mask of each record."""
+    files = [path for record in records for path in (record.image, record.mask) if path]
+    folders = [path.absolute() if path.is_dir() else path.absolute().parent for path in roots]
+    return Path(os.path.commonpath([*folders, *(path.parent for path in files)]))
 
 
 def _open_wanted(
