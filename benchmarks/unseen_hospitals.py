@@ -63,6 +63,7 @@ CONTRASTS = {"kermany": (NORMAL, PNEUMONIA), "ieee8023": (PNEUMONIA, COVID), "ni
 BATCH = 32
 HELD_NIH = 0.25  # of NIH's patients, never in a training: their normals set the cut of the secondary measures
 WISE = (0.1, 0.2, 0.3)
+WEIGHTS = ("average", "last", "average_cold", *(f"wise_{share}" for share in WISE))
 Record = dict[str, Any]
 
 
@@ -316,11 +317,13 @@ def run(
     *,
     seed: int,
     steps: int,
+    weights: Sequence[str],
     path: Path,
 ) -> None:
-    """Train and score one fold, and write its log probabilities."""
+    """Train one fold, score it with each kind of `weights`, and write the log probabilities."""
     rows, test = split_fold(records, fold, arm)
     networks = train(records, rows, images, lungs, arm, seed=seed, steps=steps)
+    networks = {name: networks[name] for name in weights}
     shown = {"": (images[test], None if lungs is None else lungs[test])}
     if fold == "nih":
         frontal = [
@@ -373,7 +376,17 @@ def train_all(options: argparse.Namespace) -> None:
                         print(f"{time.strftime('%H:%M:%S')} {name}, without {fold}, seed {seed}", flush=True)
                         images = held[arm.image_size]
                         lungs = find_lungs(images, masks) if arm.needs_lungs else None
-                        run(records, fold, arm, images, lungs, seed=seed, steps=options.steps, path=path)
+                        run(
+                            records,
+                            fold,
+                            arm,
+                            images,
+                            lungs,
+                            seed=seed,
+                            steps=options.steps,
+                            weights=options.weights,
+                            path=path,
+                        )
 
 
 def read_runs(folder: Path, records: Sequence[Record], kind: str) -> dict[str, Any]:
@@ -484,7 +497,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--folds", nargs="+", choices=FOLDS, default=FOLDS)
     parser.add_argument(
-        "--weights", nargs="+", default=["average"], help="of the table: last, average, wise_0.1"
+        "--weights", nargs="+", choices=WEIGHTS, default=["average"], help="kinds that are scored or compared"
     )
     parser.add_argument("--against", default="recipe_0_1_0", help="arm that the table compares with")
     options = parser.parse_args()

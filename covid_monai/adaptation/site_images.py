@@ -16,14 +16,13 @@ from covid_monai.adaptation.head import Head
 from covid_monai.core.number_format import format_count
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.datasets.collections.base import Excluded, Record
-from covid_monai.datasets.datalist import read_datalist
+from covid_monai.datasets.datalist import is_child, read_datalist
 from covid_monai.datasets.prepare import open_image
 from covid_monai.inference.classifier import Classifier
 from covid_monai.networks.build import classifier_head
 from covid_monai.readers.image_files import find_image_files
 
 logger = logging.getLogger(__name__)
-_ADULT = 18.0  # years
 _BATCH = 16
 UNKNOWN = -1  # label of an image without one
 Item = dict[str, Any]
@@ -154,7 +153,7 @@ def _choose(items: Iterable[Item]) -> tuple[list[Item], Counter[str]]:
     left_out: Counter[str] = Counter()
     chosen: dict[tuple[str, int], Item] = {}
     for item in items:
-        if isinstance(age := item.get("age"), int | float) and age < _ADULT:
+        if is_child(item):
             left_out["of children"] += 1
         elif (key := (item["patient"], item["label"])) in chosen:
             left_out["further images of a patient"] += 1

@@ -19,6 +19,7 @@ COPY = "same pixels as"  # first words of the reason for which an exact copy is 
 CONFLICT = "contradicting labels"  # likewise for an image with more than one class
 SPLITS = ("training", "validation", "test")
 _OWN_IMAGES = ("folder", "csv", "dicom-folder")  # forms of a person's own images, which name no collection
+_ADULT = 18.0  # years
 Item = dict[str, Any]
 
 
@@ -219,6 +220,16 @@ def group_of(item: Mapping[str, Any]) -> str | None:
 def hospital_of(item: Mapping[str, Any]) -> str | None:
     """Return the hospital of a record of any datalist, `None` where it is unknown."""
     return known_patient(item.get("hospital"))
+
+
+def is_child(item: Mapping[str, Any]) -> bool:
+    """Return whether a record of any datalist is known to be of a child, by `age` or by `age_group`.
+
+    >>> [is_child(item) for item in ({"age": 17.5}, {"age": 18}, {"age_group": "child"}, {})]
+    [True, False, True, False]
+    """
+    age = item.get("age")
+    return item.get("age_group") == "child" or (isinstance(age, int | float) and age < _ADULT)
 
 
 def _check_consistent(splits: Mapping[str, Sequence[Item]], *, path: Path) -> None:

@@ -10,6 +10,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 
+from covid_monai.datasets.datalist import is_child
+
 BALANCES = ("classes", "sources", "none")
 
 
@@ -26,23 +28,38 @@ def class_weights(records: Sequence[dict], num_classes: int) -> Tensor:
     return torch.tensor(weights, dtype=torch.float32)
 
 
-def source_weights(records: Sequence[dict]) -> Tensor:
+def source_weights(records: Sequence[dict], adult_share: float = 0.0) -> Tensor:
     """Return the probability of drawing each image, such that no source dominates a class.
 
     Classes are drawn equally often. Within a class a source is drawn in proportion to the square root
     of its images: equal shares would repeat the images of a small source too often. Images without `source`
     are one source.
 
+    Args:
+        records: Records of a datalist, see `is_child`; those of unknown age count as adults.
+        adult_share: Least share of adults in a class that has adults and children, 0 to below 1. Without it,
+            a large collection of children decides what "normal" looks like.
+
     >>> images = [{"label": 0, "source": "a"}] * 4 + [{"label": 0, "source": "b"}] + [{"label": 1}]
     >>> source_weights(images)
     tensor([0.0833, 0.0833, 0.0833, 0.0833, 0.1667, 0.5000])
+    >>> source_weights([{"label": 0, "age": 5.0}] * 4 + [{"label": 0, "age": 40.0}], adult_share=0.6)
+    tensor([0.1000, 0.1000, 0.1000, 0.1000, 0.6000])
     """
     cells = [(record["label"], record.get("source")) for record in records]
     counts = Counter(cells)
     share = {cell: count**0.5 for cell, count in counts.items()}
     total = {label: sum(share[cell] for cell in share if cell[0] == label) for label, _ in counts}
-    weights = [share[cell] / total[cell[0]] / counts[cell] / len(total) for cell in cells]
-    return torch.tensor(weights)
+    weights = torch.tensor([share[cell] / total[cell[0]] / counts[cell] / len(total) for cell in cells])
+    labels = torch.tensor([record["label"] for record in records])
+    adults = torch.tensor([not is_child(record) for record in records])
+    for label in labels.unique():
+        of_adults, of_children = (labels == label) & adults, (labels == label) & ~adults
+        found = weights[of_adults].sum() * len(total)
+        if 0 < found < adult_share:
+            weights[of_adults] *= adult_share / found
+            weights[of_children] *= (1 - adult_share) / (1 - found)
+    return weights
 
 
 class EpochSampler(DistributedSampler):

@@ -26,10 +26,13 @@ _SMALLEST = {
 }
 _PROBABILITIES = ("border_probability", "flip_probability", "no_chest_probability")
 _NOT_NEGATIVE = ("weight_decay", "max_norm", "backbone_factor")
+_SHARES = ("label_smoothing", "ema_decay", "adult_share")
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "learning_rate": ("above 0", lambda value: value > 0),
     **dict.fromkeys(_NOT_NEGATIVE, ("of 0 or more", lambda value: value >= 0)),
-    **dict.fromkeys(["label_smoothing", "ema_decay"], ("in [0, 1)", lambda value: 0 <= value < 1)),
+    **dict.fromkeys(
+        ["label_smoothing", "ema_decay", "adult_share"], ("in [0, 1)", lambda value: 0 <= value < 1)
+    ),
     **dict.fromkeys(_PROBABILITIES, ("in [0, 1]", lambda value: 0 <= value <= 1)),
 }
 _CHOICES = {"precision": PRECISIONS, "cache": CACHES, "balance": BALANCES}

@@ -75,3 +75,15 @@ def test_a_weighted_order_follows_the_weights_and_repeats_by_epoch():
     assert first == [index % 3 for index in parts[0]]
     parts[0].set_epoch(1)
     assert first != [index % 3 for index in parts[0]]
+
+
+@pytest.mark.parametrize(("adults", "share", "expected"), [(10, 0.7, 0.7), (1000, 0.7, None), (0, 0.7, 0)])
+def test_adults_get_at_least_their_share_of_each_class(adults, share, expected):
+    records = [{"label": label, "source": "c", "age_group": "child"} for label in (0, 1) for _ in range(90)]
+    records += [{"label": 0, "source": "a", "age": 40.0}] * adults
+    weights, plain = source_weights(records, share).double(), source_weights(records).double()
+    drawn = float(weights[180:].sum() * 2)
+    assert drawn == pytest.approx(float(plain[180:].sum() * 2) if expected is None else expected, rel=1e-5)
+    assert weights[90:180].sum() == pytest.approx(0.5, rel=1e-5)  # a class without adults is left alone
+    assert weights.sum() == pytest.approx(1, rel=1e-5)
+    np.testing.assert_allclose(weights[:90], weights[0], rtol=1e-6)

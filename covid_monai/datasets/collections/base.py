@@ -55,11 +55,13 @@ class Record:
     beside: tuple[Path, ...] = ()
     mask: Path | None = None  # image of the same size, white where the lungs are; only segmentation reads it
     repeated: "tuple[Record, ...]" = ()  # further records of the same file
+    age_group: Literal["child"] | None = None  # of a collection of children that does not tell their ages
 
     def to_item(self, *, root: Path, class_names: Sequence[str], group: str | None = None) -> dict[str, Any]:
         """Return the datalist item: path from `root`, label as index, without the facts that are unknown."""
         mask = None if self.mask is None else relative_to(self.mask, root)
         facts = {key: getattr(self, key) for key in FACTS} | {"mask": mask, "group": group}
+        facts["age_group"] = self.age_group
         return {
             "image": relative_to(self.image, root),
             "label": class_names.index(self.class_name),

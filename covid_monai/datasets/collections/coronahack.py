@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from covid_monai.core.vocabulary import COVID, NORMAL, PNEUMONIA
 from covid_monai.datasets.collections.base import SPLIT_NAMES, Excluded, Record, Source, find_root, read_table
@@ -38,7 +39,9 @@ def _read(folder: Path) -> Iterator[Record | Excluded]:
             reason = f"label {label or 'unknown'} in {row['Dataset_type'] or 'no part'} has no class"
             yield Excluded(image, reason)
         else:
-            yield Record(image, class_name, patient=patient_of(image.stem, split=split), split=split)
+            patient = patient_of(image.stem, split=split)
+            age_group: Literal["child"] | None = "child" if patient else None  # Kermany's names
+            yield Record(image, class_name, patient=patient, split=split, age_group=age_group)
 
 
 SOURCE = Source(

@@ -33,7 +33,8 @@ def _read(folder: Path) -> Iterator[Record]:
     for part in parts:
         split: Split = "test" if part == "test" else "training"
         for class_name, image in images_by_class(folder / part, ("NORMAL", "PNEUMONIA")):
-            yield Record(image, class_name, patient=patient_of(image.stem, split=split), split=split)
+            patient = patient_of(image.stem, split=split)
+            yield Record(image, class_name, patient=patient, split=split, age_group="child")
 
 
 SOURCE = Source(

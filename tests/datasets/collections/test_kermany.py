@@ -56,3 +56,8 @@ def test_nested_archive_folder_is_found(tmp_path):
     shutil.copytree(tmp_path / "chest_xray" / "train", tmp_path / "chest_xray" / "val")
     records, _ = found("kermany", tmp_path)
     assert Counter(record.split for record in records) == {"training": 4, "test": 2}
+
+
+def test_all_images_of_kermany_are_of_children(real_data):
+    records, _ = found("kermany", real_data / "chest_xray")
+    assert {record.age_group for record in records} == {"child"}
