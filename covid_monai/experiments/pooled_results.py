@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 
 from covid_monai.bundle import Bundle
 from covid_monai.core.tables import read_rows, write_table
+from covid_monai.core.vocabulary import NORMAL
+from covid_monai.datasets.collections import shareable_names
 from covid_monai.evaluation.decisions.operating_point import decide
+from covid_monai.evaluation.decisions.unseen_sources import UnseenSources, fit_unseen_sources
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable, read_predictions
+from covid_monai.inference.decision import has_two_levels
 
 _ALWAYS = ("auroc", "balanced_accuracy", "accuracy")  # metrics in every table
 _AREAS = ("auroc", "average_precision")
@@ -87,6 +91,34 @@ def join_test_rows(runs: Sequence[Path], path: Path, patients: Mapping[str, str]
             if cells[header.index("split")] == "test":
                 rows.append([*cells[:patient], patients[cells[image]], *cells[patient + 1 :]])
     write_table(path, header, rows)
+
+
+def fit_on_left_out_sources(runs: Sequence[Path], patients: Mapping[str, str]) -> UnseenSources | None:
+    """Choose the cuts for hospitals that a training has not seen, on folds that leave out one source each.
+
+    Args:
+        runs: Folder of each fold's run, with `evaluation/predictions.csv`; its name is the source left out.
+        patients: Patient of each image, as in `compute_pooled_metrics`.
+
+    Returns:
+        The result of `fit_unseen_sources`, with each fold's own threshold of "abnormal"; None if no class is
+        `normal`.
+    """
+    tables = [read_predictions(run / "evaluation" / "predictions.csv").split("test") for run in runs]
+    images = _join(tables)
+    if not has_two_levels(images.class_names):
+        return None
+    sizes = [len(table) for table in tables]
+    calibrations = [Bundle(run).calibration for run in runs]
+    thresholds = [1 - calibration.conformal[NORMAL] for calibration in calibrations if calibration]
+    return fit_unseen_sources(
+        images.labels,
+        images.probabilities,
+        [patients[image] for image in images.images],
+        np.repeat(shareable_names([run.name for run in runs]), sizes),
+        images.class_names,
+        abnormal_threshold=np.repeat(thresholds, sizes) if len(thresholds) == len(runs) else None,
+    )
 
 
 def _read_predictions(run: Path) -> tuple[PredictionTable, NDArray[np.int64]]:

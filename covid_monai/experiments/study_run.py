@@ -13,7 +13,11 @@ from covid_monai.core.number_format import format_count
 from covid_monai.datasets.datalist import SPLITS, Datalist, Item, read_datalist, write_datalist
 from covid_monai.datasets.prepare import prepare
 from covid_monai.experiments.folds import join_patients, make_folds
-from covid_monai.experiments.pooled_results import compute_pooled_metrics, join_test_rows
+from covid_monai.experiments.pooled_results import (
+    compute_pooled_metrics,
+    fit_on_left_out_sources,
+    join_test_rows,
+)
 from covid_monai.experiments.study import PROTOCOLS, Study, select_images
 
 logger = logging.getLogger("covid_monai.experiments")
@@ -38,7 +42,8 @@ def run_study(
     Returns:
         `title`, `protocol`, `published`, `differs`, `datalist` and `variants`: for each name the metrics of
         the pooled test predictions with their intervals (see `compute_pooled_metrics`). The predictions are
-        in `VARIANT/predictions.csv`.
+        in `VARIANT/predictions.csv`. Those of sources left out also give `VARIANT/unseen_sources.json`, for
+        the `models` of a bundle that is trained in the same way on all sources.
     """
     output = Path(output)
     if (path := output / "datalist.json").is_file():
@@ -60,9 +65,10 @@ def run_study(
         configs, own = [train_config, study.path], {"bundle_root": root, **(settings or {}), "seed": seed}
         runs = _run_folds(folds, output / name, configs, overrides, own)
         join_test_rows(runs, output / name / "predictions.csv", patients)
-        variants[name] = compute_pooled_metrics(
-            runs, patients, study.subsets, by_source=study.protocol == "leave_one_source_out"
-        )
+        by_source = study.protocol == "leave_one_source_out"
+        variants[name] = compute_pooled_metrics(runs, patients, study.subsets, by_source=by_source)
+        if by_source and (unseen := fit_on_left_out_sources(runs, patients)):
+            unseen.save(output / name / "unseen_sources.json")
     result = {key: getattr(study, key) for key in ("title", "protocol", "published")} | {
         "differs": (PROTOCOLS[study.protocol], *study.differs),
         "datalist": str(output),

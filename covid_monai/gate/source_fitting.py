@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
-from covid_monai.datasets.collections import SOURCES
+from covid_monai.datasets.collections import shareable_names
 from covid_monai.gate.descriptor import Floats
 from covid_monai.gate.sources import TrainingSources
 
@@ -40,7 +40,7 @@ def fit_sources(
 
     Reference: Lee, Barber, Willett 2023 (conformal quantiles where patients have several images).
     """
-    shown, of_patient = _shown_names(sources), np.array(patients, dtype=np.str_)
+    shown, of_patient = (np.array(part, dtype=np.str_) for part in (shareable_names(sources), patients))
     names = tuple(name for name in sorted(set(shown.tolist())) if name)
     names = tuple(name for name in names if len(set(of_patient[shown == name])) >= MIN_PATIENTS)
     if not names:
@@ -50,12 +50,6 @@ def fit_sources(
         return fitted
     shares = [_resembling_share(name, names, descriptors, shown, of_patient) for name in names]
     return replace(fitted, resembled_when_left_out=(min(shares), max(shares)))
-
-
-def _shown_names(sources: Sequence[str]) -> Texts:
-    unknown = sorted(set(sources).difference(SOURCES, [""]))
-    numbers = {name: f"source {number}" for number, name in enumerate(unknown, start=1)}
-    return np.array([numbers.get(name, name) for name in sources], dtype=np.str_)
 
 
 def _resembling_share(

@@ -6,21 +6,30 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
+from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 from covid_monai.experiments import pooled_results
-from covid_monai.experiments.pooled_results import compute_pooled_metrics, format_table, join_test_rows
+from covid_monai.experiments.pooled_results import (
+    compute_pooled_metrics,
+    fit_on_left_out_sources,
+    format_table,
+    join_test_rows,
+)
 
 NAMES = ("normal", "covid")
 
 
 class Fold:
-    """A bundle of a fold: only its operating point counts here."""
+    """A bundle of a fold: only its operating point and its calibration count here."""
 
-    points: dict = {}  # noqa: RUF012  # by the folder's name; set by each test
+    # Of each fold by the folder's name; set by each test.
+    points: dict = {}  # noqa: RUF012
+    calibrations: dict = {}  # noqa: RUF012
 
     def __init__(self, folder):
         self.operating_point = self.points.get(folder.name)
+        self.calibration = self.calibrations.get(folder.name)
 
 
 @pytest.fixture
@@ -100,6 +109,47 @@ def test_sources_left_out_are_never_pooled_into_one_area(folds):
     table = format_table(study)
     assert "| auroc |" not in table
     assert f"| AUROC within 01 (40 images) | | {result['sources']['01']['auroc']['value']:.3f} [" in table
+
+
+def test_each_fold_left_out_calls_abnormal_by_its_own_calibration(tmp_path, monkeypatch):
+    monkeypatch.setattr(pooled_results, "Bundle", Fold)
+    thresholds = {"a": 0.3, "b": 0.8}
+    calibrations = {
+        name: Calibration(
+            ("normal", "pneumonia", "covid"), 1.0, {"normal": t, "pneumonia": 0.1, "covid": 0.1}, 0.9
+        )
+        for name, t in thresholds.items()
+    }
+    monkeypatch.setattr(Fold, "calibrations", calibrations)
+    for source in thresholds:
+        rows = [
+            {
+                **{"image": f"{source}{n}", "split": "test", "patient": f"{n}", "label": n % 3},
+                "probabilities": [0.5, 0.5 * n / 300, 0.5 - 0.5 * n / 300],
+            }
+            for n in range(300)
+        ]
+        write_predictions(
+            tmp_path / source / "evaluation" / "predictions.csv", rows, ("normal", "pneumonia", "covid")
+        )
+    runs, patients = (
+        [tmp_path / "a", tmp_path / "b"],
+        {f"{s}{n}": f"{s}{n}" for s in "ab" for n in range(300)},
+    )
+    unseen = fit_on_left_out_sources(runs, patients)
+    assert [unseen.sources[f"source {n}"]["abnormal"]["false_alarms"]["value"] for n in (1, 2)] == [0, 1]
+    assert unseen.abnormal_threshold == pytest.approx(0.45)  # the median of 0.7 and 0.2
+    assert set(unseen.cuts) == {"pneumonia", "covid"}
+    monkeypatch.setattr(Fold, "calibrations", {"a": calibrations["a"]})
+    assert fit_on_left_out_sources(runs, patients).sources["source 1"]["abnormal"]["false_alarms"] is None
+
+
+def test_without_the_class_normal_there_are_no_cuts_for_unseen_hospitals(folds):
+    for fold in folds:
+        row = {"image": f"{fold.name}/0.png", "split": "test", "patient": "a", "label": 0}
+        rows = [row | {"probabilities": [0.5, 0.5]}]
+        write_predictions(fold / "evaluation" / "predictions.csv", rows, ("pneumonia", "covid"))
+    assert fit_on_left_out_sources(folds, PATIENTS) is None
 
 
 def test_joined_rows_are_the_test_rows_of_all_folds_in_order(folds, tmp_path):

@@ -116,7 +116,7 @@ def fit_unseen_sources(
     sources: ArrayLike,
     class_names: Sequence[str],
     *,
-    abnormal_threshold: float | None = None,
+    abnormal_threshold: ArrayLike | None = None,
     false_alarm_limit: float = FALSE_ALARM_LIMIT,
 ) -> UnseenSources:
     """Choose the cuts, and measure the calls, on predictions of sources that were left out of the training.
@@ -127,8 +127,9 @@ def fit_unseen_sources(
         patients: Shape [N], patient of each image.
         sources: Shape [N], source of each image.
         class_names: K names, one of them `normal`.
-        abnormal_threshold: Probability of "abnormal" above which an image is called abnormal; None leaves
-            these rates out.
+        abnormal_threshold: Probability of "abnormal" above which an image is called abnormal, one number or
+            shape [N], of the network that predicted the image; their median is kept. None leaves these rates
+            out.
         false_alarm_limit: Share of the normal patients of the worst source that may lie above a cut.
 
     Returns:
@@ -157,10 +158,12 @@ def fit_unseen_sources(
             each = [false_alarm_cut(odds[rows, k], who[rows], false_alarm_limit) for rows in enough.values()]
             cuts[name] = max(each)
     calls: dict[str | None, NDArray[np.bool_]] = {k: odds[:, causes[k]] >= cut for k, cut in cuts.items()}
+    kept = None
     if abnormal_threshold is not None:
-        calls[None] = 1 - np.asarray(probabilities)[:, normal] > abnormal_threshold
+        calls[None] = 1 - np.asarray(probabilities)[:, normal] > np.asarray(abnormal_threshold)
+        kept = float(np.median(abnormal_threshold))
     figures = {source: _figures(truth, who, where == source, calls, names) for source in normals}
-    return UnseenSources(names, cuts, false_alarm_limit, abnormal_threshold, figures, None, tuple(notes))
+    return UnseenSources(names, cuts, false_alarm_limit, kept, figures, None, tuple(notes))
 
 
 def false_alarm_cut(log_odds: Floats, patients: NDArray[Any], limit: float) -> float:
