@@ -1,11 +1,12 @@
 """What `covid-monai adapt` is worth in a hospital that was left out of the training.
 
-    python benchmarks/adapt.py --datalist merged.json --scores runs/unseen/ARM/nih-0.npz --output adapt.json
+    python benchmarks/adapt.py --predictions runs/left_out/default/darkcovidnet/evaluation/predictions.csv \
+      --output adapt.json
 
-A file of scores has `images` (paths) and arrays of log probabilities `[N, 3]`, as `unseen_hospitals.py`
-writes them for the domain left out. Its normal patients (one image each) are divided at random, many times:
-some are the hospital's own images, which set the cut, and the others are the test. "Before" calls the most
-probable class, "after" calls a class at the cut. Patients of a class are counted at both.
+The table has the predictions of a fold of an experiment with `protocol: leave_one_source_out`. The normal
+patients of its test images (one image each) are divided at random, many times: some are the hospital's own
+images, which set the cut, and the others are the test. "Before" calls the most probable class, "after" calls
+a class at the cut. Patients of a class are counted at both.
 """
 
 import argparse
@@ -15,32 +16,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 from scipy.stats import betabinom
 
 from covid_monai.core.atomic_files import write_text_atomically
 from covid_monai.core.vocabulary import NORMAL
-from covid_monai.datasets.datalist import read_datalist
 from covid_monai.evaluation.decisions.operating_point import log_odds
 from covid_monai.evaluation.decisions.site_cut import allowed_calls, choose_site_cut, exact_share
 from covid_monai.evaluation.decisions.unseen_sources import FALSE_ALARM_LIMIT
+from covid_monai.evaluation.metrics.prediction_table import PredictionTable, read_predictions
 
 SIZES = (60, 100, 200)  # local normal patients
 
 
-def read_scores(path: Path, array: str, datalist: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return label [N] and probabilities [N, K] of the first image of each patient and class."""
-    listed = read_datalist(datalist)
-    splits = [split for split, items in listed.splits.items() if items]
-    records = {record["image"]: record for split in splits for record in listed.records(split)}
-    with np.load(path) as content:
-        images, logs = content["images"].tolist(), content[array]
-    first: dict[tuple[str, int], int] = {}
-    for row, image in enumerate(images):
-        first.setdefault((records[image]["patient"], records[image]["label"]), row)
-    rows = list(first.values())
-    labels = np.array([label for _, label in first])
-    return labels, softmax(logs[rows].astype(np.float64), axis=1).round(6)
+def read_one_each(path: Path) -> PredictionTable:
+    """Return the first test image of each patient and class."""
+    test = read_predictions(path).split("test")
+    keys = np.rec.fromarrays([test.patients, test.labels])
+    _, first = np.unique(keys, return_index=True)
+    return test.where(np.sort(first))
 
 
 def divide(
@@ -99,22 +92,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--datalist", type=Path, required=True)
-    parser.add_argument("--scores", type=Path, nargs="+", required=True)
-    parser.add_argument("--array", default="average")
+    parser.add_argument("--predictions", type=Path, nargs="+", required=True)
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    names, rows = read_datalist(options.datalist).class_names, []
-    normal = names.index(NORMAL)
-    for path in options.scores:
-        labels, probabilities = read_scores(path, options.array, options.datalist)
-        for k, name in enumerate(names):
+    rows: list[dict[str, Any]] = []
+    for path in options.predictions:
+        test = read_one_each(path)
+        normal = test.class_names.index(NORMAL)
+        for k, name in enumerate(test.class_names):
             for n in SIZES:
-                if k == normal or not np.any(labels == k) or np.sum(labels == normal) <= n:
+                if k == normal or not np.any(test.labels == k) or np.sum(test.labels == normal) <= n:
                     continue
-                figures = divide(labels, probabilities, normal=normal, k=k, n=n, draws=options.draws)
-                rows.append({"scores": path.name, "class": name, **figures})
+                figures = divide(
+                    test.labels, test.probabilities, normal=normal, k=k, n=n, draws=options.draws
+                )
+                rows.append({"predictions": str(path), "class": name, **figures})
                 print(_line(rows[-1]))
     write_text_atomically(options.output, json.dumps(rows, indent=2) + "\n")
 
@@ -124,7 +117,7 @@ def _line(row: dict[str, Any]) -> str:
         return " -> ".join(f"{v['mean']:.2f} ({v['low']:.2f} to {v['high']:.2f})" for v in figure.values())
 
     return (
-        f"{row['scores']}, {row['class']}, {row['local']} local normals: false alarms "
+        f"{row['predictions']}, {row['class']}, {row['local']} local normals: false alarms "
         f"{both(row['false_alarms'])}, sensitivity {both(row['sensitivity'])}, within 5 % in "
         f"{row['within_limit']:.0%} of the divisions (expected {row['within_limit_expected']:.0%})"
     )

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.special import log_softmax
+from scipy.special import softmax
 
+from covid_monai.evaluation.metrics.prediction_table import write_predictions
 from covid_monai.phantoms.radiograph import draw_radiograph
 
 ROOT = Path(__file__).parents[1]
@@ -51,17 +52,16 @@ def test_growth_is_measured_and_finds_the_images_planted(tmp_path):
 
 def test_a_domain_left_out_is_adapted_with_some_of_its_patients(tmp_path):
     rng, labels = np.random.default_rng(0), np.repeat([0, 2], (120, 40))
-    items = []
-    for number, label in enumerate(labels.tolist()):
-        (tmp_path / f"{number}.png").touch()
-        items.append({"image": f"{number}.png", "label": label, "patient": str(number)})
-    content = {"labels": {"0": "normal", "1": "pneumonia", "2": "covid"}, "training": items}
-    (tmp_path / "list.json").write_text(json.dumps(content))
-    logits = rng.normal(size=(160, 3)) + 2 * np.eye(3)[labels] + [0, 0, 1]
-    images = np.array([str(tmp_path / item["image"]) for item in items])
-    np.savez(tmp_path / "nih-0.npz", images=images, average=log_softmax(logits, axis=1))
-    where = ("--datalist", str(tmp_path / "list.json"), "--scores", str(tmp_path / "nih-0.npz"))
-    rows = measure(tmp_path, "adapt.py", *where, "--draws", "50")
+    probabilities = softmax(rng.normal(size=(160, 3)) + 2 * np.eye(3)[labels] + [0, 0, 1], axis=1)
+    predictions = [
+        {"image": f"{n}.png", "split": "test", "patient": str(n), "label": label, "probabilities": row}
+        for n, (label, row) in enumerate(zip(labels.tolist(), probabilities, strict=True))
+    ]
+    # Further images of a patient, which count once.
+    predictions += [{**row, "image": f"again {row['image']}"} for row in predictions[:30]]
+    table = tmp_path / "predictions.csv"
+    write_predictions(table, predictions, ("normal", "pneumonia", "covid"))
+    rows = measure(tmp_path, "adapt.py", "--predictions", str(table), "--draws", "50")
     assert [(row["class"], row["local"], row["test_normals"]) for row in rows] == [
         *(("covid", 60, 60), ("covid", 100, 20))
     ]
