@@ -11,6 +11,7 @@ from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide, log_odds
 from covid_monai.evaluation.decisions.unseen_sources import UnseenSources
 from covid_monai.inference.prediction import UNCERTAIN
+from covid_monai.lungs import LungQuality
 
 
 def compute_probabilities(
@@ -69,6 +70,26 @@ def make_decision(
         "rule": operating_point.rule,
         "thresholds": dict(operating_point.thresholds),
     }
+
+
+def withhold_normal(
+    decision: dict[str, Any] | None, abnormal: dict[str, Any] | None, quality: LungQuality | None
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Decide nothing instead of normal where the image does not show the whole lungs.
+
+    What is not in the image may be abnormal. An abnormal finding stays: it is in the part that is shown.
+
+    Returns:
+        `decision` and `abnormal`, changed where they say normal although the lungs are cut off.
+    """
+    if quality is None or not quality.cut_off:
+        return decision, abnormal
+    if decision is not None and decision["class"] == NORMAL:
+        reason = f"{quality.cut_off_words} The part that is missing may be abnormal."
+        decision = decision | {"class": UNCERTAIN, "reason": reason}
+    if abnormal is not None and abnormal["call"] is False:
+        abnormal = abnormal | {"call": None}
+    return decision, abnormal
 
 
 def has_two_levels(class_names: tuple[str, ...]) -> bool:

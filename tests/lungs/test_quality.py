@@ -25,7 +25,7 @@ def test_the_lungs_of_phantoms_are_found_and_lie_where_another_library_says():
         assert quality.symmetry > 0.7
         down, across = (np.array(center_of_mass(mask > 0.5)) + 0.5) / 128
         assert quality.center == pytest.approx((across, down), abs=0.005)
-        assert quality.area == pytest.approx((mask > 0.5).mean())
+        assert sum(quality.areas) == pytest.approx((mask > 0.5).mean())
 
 
 @pytest.mark.parametrize("border", ["top", "bottom", "left", "right"])
@@ -33,6 +33,19 @@ def test_lungs_beyond_a_border_are_cut_off_there(border):
     edges = {"top": 0, "bottom": 100, "left": 0, "right": 100}
     assert lung_quality(two_lungs()).cut_off == ()
     assert lung_quality(two_lungs(**{border: edges[border]})).cut_off == (border,)
+
+
+def test_the_note_tells_the_size_of_each_lung_and_where_it_is_cut_off():
+    one = two_lungs(right=100)  # 34 columns left and 44 columns right of the gap, 70 rows
+    one[:, 43:49] = 0
+    assert lung_quality(one).note == (
+        "Lungs found: 23 % of the image on its left side, 27 % on its right side. "
+        "The lungs are cut off at the right of the image."
+    )
+    assert lung_quality(two_lungs(top=0, bottom=100, left=0)).note.endswith(
+        "at the top, bottom and left of the image."
+    )
+    assert lung_quality(np.zeros((9, 9))).note == "No lungs were found in the image."
 
 
 def test_a_mask_that_shows_no_two_lungs_is_not_found():
