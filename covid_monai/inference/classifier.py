@@ -28,14 +28,7 @@ from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.decisions.unseen_sources import UnseenSources
 from covid_monai.gate.gate import Gate, check_lungs
 from covid_monai.inference.backends import choose_backend, load_backend
-from covid_monai.inference.decision import (
-    compute_probabilities,
-    describe_abnormal,
-    find_prediction_set,
-    make_decision,
-    name_cause,
-    withhold_normal,
-)
+from covid_monai.inference.decision import compute_probabilities, make_prediction
 from covid_monai.inference.grad_cam import HeatmapGenerator, ImageWithHeatmap, affine_to_image
 from covid_monai.inference.image_inputs import ImageInput, ImageLike, one_image, several_images
 from covid_monai.inference.lung_check import LungCheck
@@ -247,27 +240,8 @@ class Classifier:
     def _success(self, file: str, probabilities: NDArray[np.float64], image: _AcceptedImage) -> Prediction:
         if not np.isfinite(probabilities).all():
             return self._failure(file, ArithmeticError("The output of the network is not finite."))
-        # Rounded first, so that class and decision follow from exactly the numbers in the record.
-        row = probabilities.round(6)
-        possible = None if self.calibration is None else find_prediction_set(row, self.calibration)
-        point, unseen = self.operating_point, self.unseen_sources
-        decision = None if point is None else make_decision(row, point, possible, unseen)
-        cause = name_cause(row, self.class_names, possible, decision, unseen)
-        abnormal = describe_abnormal(row, self.class_names, possible, self.calibration, unseen)
-        decision, abnormal = withhold_normal(decision, abnormal, image.quality)
-        return Prediction(
-            file=file,
-            status=Status.OK,
-            model=self.model,
-            predicted_class=self.class_names[int(row.argmax())],
-            probabilities=dict(zip(self.class_names, row.tolist(), strict=True)),
-            prediction_set=possible,
-            decision=decision,
-            abnormal=abnormal,
-            cause=cause,
-            source_shift=image.source_shift,
-            quality=None if image.quality is None else image.quality.to_json(),
-        )
+        prediction = make_prediction(file, probabilities, self, model=self.model, quality=image.quality)
+        return replace(prediction, source_shift=image.source_shift)
 
     def _failure(self, file: str, error: Exception) -> Prediction:
         chain = list(exception_chain(error))

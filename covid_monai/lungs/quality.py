@@ -11,12 +11,14 @@ from skimage.transform import resize
 
 from covid_monai.core.number_format import format_percent
 from covid_monai.phantoms.radiograph import draw_lung_mask
+from covid_monai.transforms.hidden_box import INSIDE, Box
 
 _THRESHOLD = 0.5
 _SMALLEST_LUNG = 0.015  # of the image; less is a spot
 _FOUND_AREA = (0.08, 0.8)  # of the image
 _FOUND = 1.57  # least sum of certainty and likeness; benchmarks/lungs.py counts what it lets through
 _TOUCHING = 0.02  # of a border's length: more lung than this is cut off there
+_MARGIN = 0.05  # of the image's side, between the lungs and their box
 _TEMPLATE = 32  # rows and columns
 _PHANTOMS = 30
 
@@ -96,6 +98,24 @@ def lung_quality(mask: ArrayLike) -> LungQuality:
         certainty=certainty,
         likeness=likeness,
     )
+
+
+def lung_box(mask: ArrayLike) -> Box:
+    """Return the smallest box around the lungs of a soft mask `[H, W]`, with a margin.
+
+    A box and no outline, because an outline would show disease. It is `INSIDE` where no lungs are found.
+    """
+    if not lung_quality(mask).found:
+        return INSIDE
+    lungs, _ = _two_largest(np.asarray(mask) > _THRESHOLD)
+    (top, bottom), (left, right) = (_extent(lungs.any(axis=axis)) for axis in (1, 0))
+    return top, bottom, left, right
+
+
+def _extent(inside: NDArray[np.bool_]) -> tuple[float, float]:
+    places = np.flatnonzero(inside)
+    low, high = places[0] / len(inside) - _MARGIN, (places[-1] + 1) / len(inside) + _MARGIN
+    return float(max(low, 0)), float(min(high, 1))
 
 
 def _two_largest(lungs: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:

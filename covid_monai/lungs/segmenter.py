@@ -12,6 +12,8 @@ from torch.nn.functional import interpolate
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.shipped import LUNG_BUNDLE, find_bundle
+from covid_monai.lungs.quality import lung_box
+from covid_monai.transforms.hidden_box import Box
 
 
 class LungSegmenter:
@@ -68,6 +70,10 @@ class LungSegmenter:
             logits = self._logits(prepared.as_subclass(Tensor)[None].numpy())
         lungs: NDArray[np.float32] = torch.from_numpy(logits).softmax(dim=1)[0, self._channel].numpy()
         return lungs
+
+    def find_box(self, image: ArrayLike | Tensor) -> Box:
+        """Return the box around the lungs of an image as a call takes it; see `lung_box`."""
+        return lung_box(self.small_mask(image))
 
 
 def _resized(image: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -1,6 +1,7 @@
 """The answer on two levels: normal or abnormal, the class or "uncertain" with its reason, the cause."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from covid_monai.inference.decision import (
     describe_abnormal,
     find_prediction_set,
     make_decision,
+    make_prediction,
     name_cause,
     withhold_normal,
 )
@@ -146,3 +148,16 @@ def test_normal_is_not_decided_where_the_lungs_are_cut_off_but_abnormal_is(row, 
         assert changed[0]["reason"].startswith("The lungs are cut off at the top of the image.")
         assert changed[0]["at_operating_point"] == "normal"
         assert changed[1] == abnormal | {"call": None}
+
+
+def test_a_record_holds_both_levels_of_the_parts_of_a_bundle():
+    row = (0.05, 0.05, 0.9)
+    parts = SimpleNamespace(
+        class_names=NAMES, operating_point=POINT, calibration=CALIBRATION, unseen_sources=UNSEEN
+    )
+    record = make_prediction("a.png", np.array(row), parts, model={"name": "m"})
+    assert record.ok
+    assert record.probabilities == dict(zip(NAMES, row, strict=True))
+    assert (record.decision, record.abnormal, record.cause) == answer(row)
+    assert record.quality is None
+    assert record.prediction_set == ["covid"]

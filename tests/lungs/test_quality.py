@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import center_of_mass, gaussian_filter
 
-from covid_monai.lungs.quality import lung_quality
-from covid_monai.phantoms.radiograph import draw_lung_mask
+from covid_monai.lungs.quality import lung_box, lung_quality
+from covid_monai.phantoms.radiograph import draw_lung_mask, draw_radiograph
+from covid_monai.transforms.hidden_box import INSIDE, box_mask
 
 
 def two_lungs(*, top=15, bottom=85, left=10, right=90, gap=12) -> np.ndarray:
@@ -59,6 +60,22 @@ def test_a_mask_that_shows_no_two_lungs_is_not_found():
         assert not lung_quality(mask).found
     assert lung_quality(two_lungs(gap=0)).found  # lungs that touch
     assert lung_quality(nothing).to_json()["center"] is None
+
+
+@pytest.mark.parametrize("class_name", ["pneumonia", "covid"])
+def test_the_box_hides_the_disease_of_phantoms_and_leaves_the_corners(class_name):
+    for seed in range(6):
+        hidden = box_mask(lung_box(draw_lung_mask(seed=seed, size=128)), 128, 128)
+        sick, well = (draw_radiograph(name, seed=seed, size=128) for name in (class_name, "normal"))
+        change = np.abs(sick - well)
+        assert change[~hidden].sum() < 0.001 * change.sum()
+        assert not hidden[[0, 0, -1, -1], [0, -1, 0, -1]].any()
+
+
+def test_the_box_of_no_lungs_leaves_only_the_border():
+    assert lung_box(np.zeros((64, 64))) == INSIDE
+    assert lung_box(two_lungs()) == pytest.approx((0.10, 0.90, 0.05, 0.95))
+    assert lung_box(two_lungs(top=2, right=100)) == pytest.approx((0, 0.90, 0.05, 1))
 
 
 def test_the_figures_are_plain_json_and_do_not_depend_on_the_size():

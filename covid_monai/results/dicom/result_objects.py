@@ -121,7 +121,7 @@ def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:
 
 
 def _settings_digest(classifier: Classifier) -> str:
-    """Return the SHA-256 of what changes a result beside the weights: thresholds, calibration, gate, lungs."""
+    """Return the SHA-256 of what changes a result beside the weights: thresholds, gate, lung bundle."""
     parts = (classifier.operating_point, classifier.calibration, classifier.unseen_sources)
     settings: list[Any] = [None if part is None else part.to_json() for part in parts]
     gate = classifier.gate
