@@ -108,14 +108,14 @@ def lung_box(mask: ArrayLike) -> Box:
     if not lung_quality(mask).found:
         return INSIDE
     lungs, _ = _two_largest(np.asarray(mask) > _THRESHOLD)
-    (top, bottom), (left, right) = (_extent(lungs.any(axis=axis)) for axis in (1, 0))
+    (top, bottom), (left, right) = _extent(lungs), _extent(lungs.T)
     return top, bottom, left, right
 
 
-def _extent(inside: NDArray[np.bool_]) -> tuple[float, float]:
-    places = np.flatnonzero(inside)
-    low, high = places[0] / len(inside) - _MARGIN, (places[-1] + 1) / len(inside) + _MARGIN
-    return float(max(low, 0)), float(min(high, 1))
+def _extent(lungs: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return where the rows with lungs begin and end, with the margin."""
+    rows, height = np.flatnonzero(lungs.any(axis=1)), len(lungs)
+    return float(max(rows[0] / height - _MARGIN, 0)), float(min((rows[-1] + 1) / height + _MARGIN, 1))
 
 
 def _two_largest(lungs: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:

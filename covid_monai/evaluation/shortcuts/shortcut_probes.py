@@ -56,12 +56,12 @@ def pixels(properties: Sequence[ImageProperties], *, hidden: "Sequence[Box] | No
     """
     block = THUMBNAIL_SIZE // _SIZE
     full = np.stack([image.thumbnail for image in properties]).reshape(-1, _SIZE, block, _SIZE, block)
-    small = full.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
+    small: Features = full.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
     if hidden is not None:
         from covid_monai.transforms.hidden_box import hide_box  # imports torch: only where it is needed
 
         small = np.stack([hide_box(image[None], box)[0] for image, box in zip(small, hidden, strict=True)])
-    return small.reshape(len(small), -1)
+    return np.reshape(small, (len(small), -1))
 
 
 def file_properties(properties: Sequence[ImageProperties]) -> Features:
