@@ -30,6 +30,7 @@ from covid_monai.bundle.bundle_zip import CHECKSUMS
 from covid_monai.bundle.shipped import LUNG_BUNDLE
 from covid_monai.export import export_bundle
 from covid_monai.inference.classifier import Classifier
+from covid_monai.inference.wording import finding
 from covid_monai.lungs import LungSegmenter
 from covid_monai.phantoms.dataset import write_phantoms
 from covid_monai.readers import read_radiograph
@@ -152,6 +153,19 @@ def _ours(bundle, files):
         for record in Classifier(bundle).predict(files)
         if record.ok
     }
+
+
+def _check_levels(url, bundle, files):
+    """Compare the two levels of our app's answers with those of `predict`."""
+    for record in Classifier(bundle).predict(files):
+        query = urlencode({"image": Path(record.file).stem, "output": "json"})
+        found = _request(f"{url}/infer/{NAME}?{query}", method="POST")
+        assert found["notice"] == record.to_json()["notice"]
+        if record.ok and not record.quality["cut_off"]:  # else predict withholds normal
+            assert found["finding"] == finding(record)
+            assert found["abnormal"]["call"] == record.abnormal["call"]
+            assert found["abnormal"]["probability"] == pytest.approx(record.abnormal["probability"], abs=1e-4)
+            assert found["cause"]["name"] == record.cause["name"]
 
 
 def _studies(folder, phantoms):
@@ -279,6 +293,7 @@ def test_our_app_trains_on_labels_and_asks_where_it_doubts(app, bundle, phantoms
         labelled = list(phantoms)[:-6]
         for image in labelled:
             _save_label(url, image.stem, phantoms[image])
+        _check_levels(url, bundle, labelled[:4])
         before = _scores(url, labelled[0].stem)  # MONAI Label keeps what it has loaded for it
         body = json.dumps({"max_epochs": 1, "device": "cpu"}).encode()
         result = _request(f"{url}/train/{NAME}?run_sync=true", method="POST", body=body)

@@ -103,6 +103,24 @@ class SourceShift(_Body):
     note: str = Field(description="One sentence for people, with its caution.")
 
 
+class Quality(_Body):
+    """The lungs that the lung bundle found; sizes and positions are shares of the whole image."""
+
+    found: bool = Field(description="Whether the image shows the lungs of a frontal radiograph.")
+    number: int = Field(description="Separate regions that are large enough for a lung.")
+    areas: list[float] = Field(description="Left and right side of the image.", min_length=2, max_length=2)
+    center: list[float] | None = Field(
+        description="From left to right, and from top to bottom.", min_length=2, max_length=2
+    )
+    symmetry: float | None = Field(description="Smaller area divided by the larger one.")
+    cut_off: list[Literal["top", "bottom", "left", "right"]] = Field(
+        description="Borders of the image that cut the lungs off."
+    )
+    certainty: float = Field(description="Mean probability of the pixels that are called lung.")
+    likeness: float = Field(description="Overlap with average lungs, from 0 to 1.")
+    note: str = Field(description="One or two sentences for people.")
+
+
 class ModelIdentity(_Body):
     """Model that made a prediction."""
 
@@ -127,6 +145,7 @@ class Record(_Body):
     abnormal: Abnormal | None
     cause: Cause | None
     source_shift: SourceShift | None
+    quality: Quality | None
     model: ModelIdentity
     notice: str
 

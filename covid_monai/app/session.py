@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 _DISPLAYED_ALTHOUGH_REFUSED = frozenset(
     {
         *(RefusalReason.NOT_FRONTAL, RefusalReason.NOT_UPRIGHT),
-        *(RefusalReason.INVERTED, RefusalReason.UNLIKE_TRAINING),
+        *(RefusalReason.INVERTED, RefusalReason.UNLIKE_TRAINING, RefusalReason.NO_LUNGS),
     }
 )
 

@@ -178,6 +178,22 @@ class Bundle:
         """MONAI `Compose` from `{"image": path}` to `{"image": float32 [1, S, S]}`."""
         return self._build("preprocessing")
 
+    def split_preprocessing(self) -> tuple[Any, Any]:
+        """Return the loading of a file to `{"image": [1, H, W]}`, and all other steps of the preprocessing.
+
+        Raises:
+            ValueError: The preprocessing does not begin with MONAI's LoadImaged.
+        """
+        from monai.transforms import Compose, LoadImaged
+
+        load, *steps = self.preprocessing.transforms
+        if not isinstance(load, LoadImaged):
+            raise ValueError(
+                f"{self.root}/configs/inference.yaml: `preprocessing` begins with {type(load).__name__}. "
+                "Begin it with LoadImaged, because the lungs are looked for in the image as it is loaded."
+            )
+        return load, Compose(steps)
+
     @property
     def preprocessing_digest(self) -> str:
         """SHA-256 of the preprocessing section with the values of its settings."""

@@ -35,7 +35,7 @@ ALLOWED_PARTS: dict[str, tuple[str, ...]] = {
         *("densenet169", "densenet201", "densenet264", "resnet10", "resnet101", "resnet152", "resnet18"),
         *("resnet34", "resnet50", "UNet"),
     ),
-    "covid_monai.transforms": ("CropBorderd", "HideRegiond", "LungWindowd", "PercentileRescaled"),
+    "covid_monai.transforms": ("CropBorderd", "LungWindowd", "PercentileRescaled"),
     "covid_monai.networks": ("build_network",),
 }
 # Of MONAI's own readers, NumpyReader unpickles, and LoadImaged falls back to it where no reader is given.

@@ -321,6 +321,7 @@ def audit(
 def _confounding(datalist: "UncheckedDatalist", report: dict[str, Any]) -> dict[str, Any] | None:
     """Measure what predicts the label besides the lungs; return `None` for fewer than two classes."""
     from covid_monai.evaluation.shortcuts.confounding_audit import audit_confounding
+    from covid_monai.lungs import LungSegmenter
 
     unreadable = {each["image"] for each in report["unreadable"]}
     labelled = [r for r in datalist.records if r["class"] is not None and r["image"] not in unreadable]
@@ -330,4 +331,4 @@ def _confounding(datalist: "UncheckedDatalist", report: dict[str, Any]) -> dict[
         return None
     groups = {image: {"group": group[0]} for group in report["duplicate_groups"] for image in group}
     records = [{**r, "label": names.index(r["class"]), **groups.get(r["image"], {})} for r in labelled]
-    return audit_confounding(records, names, root=datalist.root)
+    return audit_confounding(records, names, find_lungs=LungSegmenter().find_box, root=datalist.root)

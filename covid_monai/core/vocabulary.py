@@ -56,6 +56,7 @@ class RefusalReason(StrEnum):
     NOT_UPRIGHT = "not_upright"
     INVERTED = "inverted"
     UNLIKE_TRAINING = "unlike_training"
+    NO_LUNGS = "no_lungs"
 
 
 class RefusedImage(ValueError):

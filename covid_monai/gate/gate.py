@@ -23,6 +23,7 @@ from covid_monai.core.number_format import format_probability
 from covid_monai.core.vocabulary import RefusalReason, RefusedImage
 from covid_monai.gate.descriptor import LAYOUT, Floats, describe, thumbnail
 from covid_monai.gate.sources import TrainingSources
+from covid_monai.lungs import LungQuality
 
 POSES = ("upright", "turned to the left", "upside down", "turned to the right", "inverted")
 _INVERTED = POSES.index("inverted")
@@ -133,6 +134,12 @@ class Gate:
                 "Use the gate of the same training run, or fit it again (python benchmarks/gate.py --fit)."
             )
         return gate
+
+
+def check_lungs(quality: LungQuality) -> None:
+    """Refuse an image without lungs as NO_LUNGS; lungs that are cut off are no reason to refuse it."""
+    if not quality.found:
+        raise RefusedImage(RefusalReason.NO_LUNGS, f"{quality.note} Give a frontal chest radiograph.")
 
 
 def _load_sources(

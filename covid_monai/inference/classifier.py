@@ -26,18 +26,14 @@ from covid_monai.dicom.view import check_view
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.decisions.unseen_sources import UnseenSources
-from covid_monai.gate.gate import Gate
+from covid_monai.gate.gate import Gate, check_lungs
 from covid_monai.inference.backends import choose_backend, load_backend
-from covid_monai.inference.decision import (
-    compute_probabilities,
-    describe_abnormal,
-    find_prediction_set,
-    make_decision,
-    name_cause,
-)
+from covid_monai.inference.decision import compute_probabilities, make_prediction
 from covid_monai.inference.grad_cam import HeatmapGenerator, ImageWithHeatmap, affine_to_image
 from covid_monai.inference.image_inputs import ImageInput, ImageLike, one_image, several_images
+from covid_monai.inference.lung_check import LungCheck
 from covid_monai.inference.prediction import Prediction
+from covid_monai.lungs import LungQuality
 from covid_monai.readers import read_radiograph
 
 logger = logging.getLogger(__name__)
@@ -49,6 +45,7 @@ class _AcceptedImage(NamedTuple):
 
     pixels: NDArray[np.float32]  # preprocessed, [1, S, S]
     source_shift: dict[str, Any] | None  # see `Prediction`
+    quality: LungQuality | None
 
 
 class Classifier:
@@ -91,7 +88,7 @@ class Classifier:
                 f"--config_file {bundle.root}/configs/inference.yaml --dataset_dir DIR --output_dir DIR`, "
                 "or name a bundle that classifies."
             )
-        self._preprocessing = bundle.preprocessing
+        self._load_file, self._prepare = bundle.split_preprocessing()
         self.class_names = bundle.class_names
         self.image_size = bundle.image_size
         cpu_only = device is None and backend not in (None, "torch")
@@ -109,6 +106,7 @@ class Classifier:
                 "%s has no input gate (models/gate.npz), so any grey image is classified, whatever it shows.",
                 bundle.root,
             )
+        self.lung_check = LungCheck(name, self.device)
         self._batch_size, self._workers = batch_size, workers
 
     def predict(self, images: ImageLike | Iterable[ImageLike]) -> Iterable[Prediction]:
@@ -178,7 +176,7 @@ class Classifier:
         with source.open() as path:
             # The whole image: the preprocessing reads no more than the network needs.
             radiograph, meta = read_radiograph(path)
-            preprocessed = self._preprocess(path)
+            preprocessed = self._prepare(self._read(path))["image"]
         batch = preprocessed.as_tensor()[None].to(self.device)
         (heat,) = self._heatmap(batch, self.class_names.index(class_name))
         return ImageWithHeatmap(radiograph[0], heat, affine_to_image(meta["affine"], preprocessed))
@@ -188,20 +186,26 @@ class Classifier:
         """Grad-CAM of the network in PyTorch, whatever the backend, because it needs gradients."""
         return HeatmapGenerator(self.bundle.load_network(self.device))
 
-    def _preprocess(self, path: Path) -> MetaTensor:
+    def _read(self, path: Path) -> dict[str, MetaTensor]:
         # Absolute, because MONAI expands a leading "~", with which a file's name may start.
-        image: MetaTensor = self._preprocessing({"image": os.path.abspath(path)})["image"]  # noqa: PTH100
-        return image
+        loaded: dict[str, MetaTensor] = self._load_file({"image": os.path.abspath(path)})  # noqa: PTH100
+        return loaded
 
     def _load(self, source: ImageInput) -> _AcceptedImage | Prediction:
         name_of_file = ""
         try:
             with source.open() as path:
                 name_of_file = path.name
-                image = self._preprocess(path)
+                loaded = self._read(path)
+            # The lungs are looked for in the whole image, before a step of the preprocessing can crop it.
+            whole = loaded["image"].as_tensor()[0]
+            image = self._prepare(loaded)["image"]
             check_view(image.meta)
             source_shift = None if self.gate is None else self.gate.check(image.as_tensor())
-            return _AcceptedImage(image.numpy(), source_shift)
+            quality = self.lung_check(whole)
+            if self.gate is not None and quality is not None:
+                check_lungs(quality)
+            return _AcceptedImage(image.numpy(), source_shift, quality)
         except Exception as error:  # noqa: BLE001  # a bad file of any kind must not stop the others
             failure = self._failure(source.name, error)
             if source.is_file:
@@ -219,7 +223,7 @@ class Classifier:
             elif isinstance(outcome := next(outcomes), Exception):
                 yield self._failure(file, outcome)
             else:
-                yield self._success(file, outcome, content.source_shift)
+                yield self._success(file, outcome, content)
 
     def _probabilities(self, images: list[NDArray[np.float32]]) -> list[NDArray[np.float64] | Exception]:
         """Return one row of shape [K], or the exception, per image."""
@@ -233,28 +237,11 @@ class Classifier:
             # Out of memory, or one bad image: each image alone gets its own outcome.
             return [outcome for image in images for outcome in self._probabilities([image])]
 
-    def _success(
-        self, file: str, probabilities: NDArray[np.float64], source_shift: dict[str, Any] | None
-    ) -> Prediction:
+    def _success(self, file: str, probabilities: NDArray[np.float64], image: _AcceptedImage) -> Prediction:
         if not np.isfinite(probabilities).all():
             return self._failure(file, ArithmeticError("The output of the network is not finite."))
-        # Rounded first, so that class and decision follow from exactly the numbers in the record.
-        row = probabilities.round(6)
-        possible = None if self.calibration is None else find_prediction_set(row, self.calibration)
-        point, unseen = self.operating_point, self.unseen_sources
-        decision = None if point is None else make_decision(row, point, possible, unseen)
-        return Prediction(
-            file=file,
-            status=Status.OK,
-            model=self.model,
-            predicted_class=self.class_names[int(row.argmax())],
-            probabilities=dict(zip(self.class_names, row.tolist(), strict=True)),
-            prediction_set=possible,
-            decision=decision,
-            abnormal=describe_abnormal(row, self.class_names, possible, self.calibration, unseen),
-            cause=name_cause(row, self.class_names, possible, decision, unseen),
-            source_shift=source_shift,
-        )
+        prediction = make_prediction(file, probabilities, self, model=self.model, quality=image.quality)
+        return replace(prediction, source_shift=image.source_shift)
 
     def _failure(self, file: str, error: Exception) -> Prediction:
         chain = list(exception_chain(error))

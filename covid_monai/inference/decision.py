@@ -1,16 +1,70 @@
 """Probabilities from logits, and from them the answer on two levels: normal or abnormal, and the cause."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from covid_monai.core.vocabulary import NORMAL, NOT_TOLD, NOT_VALIDATED, VALIDATED
+from covid_monai.core.vocabulary import NORMAL, NOT_TOLD, NOT_VALIDATED, VALIDATED, Status
 from covid_monai.evaluation.decisions.calibration import Calibration
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint, decide, log_odds
 from covid_monai.evaluation.decisions.unseen_sources import UnseenSources
-from covid_monai.inference.prediction import UNCERTAIN
+from covid_monai.inference.prediction import UNCERTAIN, Prediction
+from covid_monai.lungs import LungQuality
+
+
+class DecisionParts(Protocol):
+    """What decides a class beside the network: a `Bundle` or a `Classifier`."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def operating_point(self) -> OperatingPoint | None: ...  # noqa: D102
+    @property
+    def calibration(self) -> Calibration | None: ...  # noqa: D102
+    @property
+    def unseen_sources(self) -> UnseenSources | None: ...  # noqa: D102
+
+
+def make_prediction(
+    file: str,
+    probabilities: NDArray[np.float64],
+    parts: DecisionParts,
+    *,
+    model: dict[str, str],
+    quality: LungQuality | None = None,
+) -> Prediction:
+    """Return the record of a classified image, with the answer on both levels, without its source.
+
+    Args:
+        file: Name of the image in the record.
+        probabilities: Calibrated, `[K]`, in class order.
+        parts: Bundle or classifier whose thresholds decide.
+        model: `model` of the record.
+        quality: Figures of the lungs; None if they were not looked for.
+    """
+    # Rounded first, so that class and decision follow from exactly the numbers in the record.
+    row, names = probabilities.round(6), parts.class_names
+    calibration, unseen = parts.calibration, parts.unseen_sources
+    possible = None if calibration is None else find_prediction_set(row, calibration)
+    point = parts.operating_point
+    decision = None if point is None else make_decision(row, point, possible, unseen)
+    cause = name_cause(row, names, possible, decision, unseen)
+    abnormal = describe_abnormal(row, names, possible, calibration, unseen)
+    decision, abnormal = withhold_normal(decision, abnormal, quality)
+    return Prediction(
+        file=file,
+        status=Status.OK,
+        model=model,
+        predicted_class=names[int(row.argmax())],
+        probabilities=dict(zip(names, row.tolist(), strict=True)),
+        prediction_set=possible,
+        decision=decision,
+        abnormal=abnormal,
+        cause=cause,
+        quality=None if quality is None else quality.to_json(),
+    )
 
 
 def compute_probabilities(
@@ -69,6 +123,26 @@ def make_decision(
         "rule": operating_point.rule,
         "thresholds": dict(operating_point.thresholds),
     }
+
+
+def withhold_normal(
+    decision: dict[str, Any] | None, abnormal: dict[str, Any] | None, quality: LungQuality | None
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Decide nothing instead of normal where the image does not show the whole lungs.
+
+    What is not in the image may be abnormal. An abnormal finding stays: it is in the part that is shown.
+
+    Returns:
+        `decision` and `abnormal`, changed where they say normal although the lungs are cut off.
+    """
+    if quality is None or not quality.cut_off:
+        return decision, abnormal
+    if decision is not None and decision["class"] == NORMAL:
+        reason = f"{quality.cut_off_words} The part that is missing may be abnormal."
+        decision = decision | {"class": UNCERTAIN, "reason": reason}
+    if abnormal is not None and abnormal["call"] is False:
+        abnormal = abnormal | {"call": None}
+    return decision, abnormal
 
 
 def has_two_levels(class_names: tuple[str, ...]) -> bool:

@@ -22,9 +22,10 @@ from covid_monai.evaluation.shortcuts.saliency import (
     summarise_randomisation,
 )
 from covid_monai.inference.grad_cam import HeatmapGenerator, with_random_weights
-from covid_monai.transforms.lung_region import estimate_lung_region
+from covid_monai.lungs import LungSegmenter, lung_quality
 
 _RANDOM_NETWORKS = 3
+_LUNG = 0.5  # probability above which a pixel is called lung
 
 
 def evaluate_heatmaps(
@@ -50,8 +51,8 @@ def evaluate_heatmaps(
 
     Returns:
         `layer`: layer that the maps come from. `grid`: rows and columns of the maps. `gallery`: see
-        `_gallery_entry`. `saliency`: from `summarise_lung_share`. `randomisation`: from
-        `summarise_randomisation`.
+        `_gallery_entry`. `saliency`: from `summarise_lung_share`, with `without_lungs`: number of images
+        that are left out because no lungs were found. `randomisation`: from `summarise_randomisation`.
 
     Raises:
         ValueError: If the network has no Grad-CAM layer, or the predictions have no test rows.
@@ -60,12 +61,16 @@ def evaluate_heatmaps(
     images = _Images(dataset, read_predictions(Path(predictions_csv)), operating_point, device)
     sample = _sample(images, per_class=images_per_class, seed=seed)
     cases = choose_cases(images.test, images.decisions)
-    gallery = [_gallery_entry(images, heatmap, case) for case in with_progress(cases, "heat maps: gallery")]
+    segmenter = LungSegmenter(device=device)
+    gallery = [
+        _gallery_entry(images, heatmap, segmenter, case)
+        for case in with_progress(cases, "heat maps: gallery")
+    ]
     return {
         "layer": heatmap.layer,
         "grid": list(heatmap.grid(images.image(0))),
         "gallery": gallery,
-        "saliency": _measure_shares(images, heatmap, sample),
+        "saliency": _measure_shares(images, heatmap, segmenter, sample),
         "randomisation": _randomise(images, network, heatmap, sample[:randomised_images], seed=seed),
     }
 
@@ -97,7 +102,9 @@ class _Images:
         return image[0, 0].cpu().numpy(), heatmap(image, int(self.decisions[index]))[0]
 
 
-def _gallery_entry(images: _Images, heatmap: HeatmapGenerator, case: Case) -> dict[str, Any]:
+def _gallery_entry(
+    images: _Images, heatmap: HeatmapGenerator, segmenter: LungSegmenter, case: Case
+) -> dict[str, Any]:
     """Return names, probability and data URIs (`picture`, `heatmap`) of one image."""
     image, heat = images.with_heat(case.index, heatmap)
     names = images.test.class_names
@@ -108,7 +115,7 @@ def _gallery_entry(images: _Images, heatmap: HeatmapGenerator, case: Case) -> di
         "probability": case.probability,
         "right": case.right,
         "picture": image_uri(image),
-        "heatmap": overlay_uri(image, heat, estimate_lung_region(image)),
+        "heatmap": overlay_uri(image, heat, segmenter(image) > _LUNG),
     }
 
 
@@ -122,17 +129,22 @@ def _sample(images: _Images, *, per_class: int, seed: int) -> list[int]:
     return [int(row) for turn in zip_longest(*classes) for row in turn if row is not None]
 
 
-def _measure_shares(images: _Images, heatmap: HeatmapGenerator, sample: Sequence[int]) -> dict[str, Any]:
-    shares, areas = [], []
+def _measure_shares(
+    images: _Images, heatmap: HeatmapGenerator, segmenter: LungSegmenter, sample: Sequence[int]
+) -> dict[str, Any]:
+    shares, areas, measured = [], [], []
     for index in with_progress(sample, "heat maps: share in the lungs"):
         image, heat = images.with_heat(index, heatmap)
-        region = estimate_lung_region(image)
-        shares.append(lung_share(heat, region))
-        areas.append(float(region.mean()))
+        mask = segmenter(image)
+        if lung_quality(mask).found:
+            shares.append(lung_share(heat, mask > _LUNG))
+            areas.append(float((mask > _LUNG).mean()))
+            measured.append(index)
     test = images.test
-    return summarise_lung_share(
-        shares, areas, images.decisions[sample], test.patients[sample], class_names=test.class_names
+    found = summarise_lung_share(
+        shares, areas, images.decisions[measured], test.patients[measured], class_names=test.class_names
     )
+    return found | {"without_lungs": len(sample) - len(measured)}
 
 
 def _randomise(

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -73,7 +73,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
     and thresholds (`threshold_CLASS`), and one for each part of `decision` and `model`. The classes of the
     prediction set are joined by "|"; an empty set is "none", because an empty field means no set at all.
     `abnormal` is "true", "false", or empty if it cannot be told. `source_shift` has `nearest_source` and
-    `like_training`.
+    `like_training`. Of `quality`, the borders that cut the lungs off are joined by "|", or "none".
     """
     model_columns = ("name", "version", "weights_sha256", "preprocessing_digest", "backend")
     write_row = table_writer(file)
@@ -86,6 +86,8 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
             *("abnormal", "abnormal_probability", "abnormal_threshold"),
             *("cause", "cause_reason", "cause_log_odds", "cause_cut"),
             *("nearest_source", "like_training"),
+            *("lungs_found", "lung_area_left", "lung_area_right", "lungs_center_x", "lungs_center_y"),
+            *("lung_symmetry", "lungs_cut_off"),
             *("detail", "model", *model_columns[1:], "notice"),
         ]
     )
@@ -107,6 +109,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
                 *(abnormal.get("probability"), abnormal.get("threshold")),
                 *(cause.get(key) for key in ("name", "reason", "log_odds", "cut")),
                 *(shift.get("nearest"), _word(shift.get("like_training"))),
+                *_lung_cells(prediction.quality or {}),
                 prediction.detail,
                 *(prediction.model[name] for name in model_columns),
                 RESEARCH_USE,
@@ -115,6 +118,17 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> WritePrediction:
         file.flush()
 
     return write
+
+
+def _lung_cells(quality: Mapping[str, Any]) -> list[str | float | None]:
+    cut_off = quality.get("cut_off")
+    return [
+        _word(quality.get("found")),
+        *quality.get("areas", (None, None)),
+        *(quality.get("center") or (None, None)),
+        quality.get("symmetry"),
+        None if cut_off is None else "|".join(cut_off) or "none",
+    ]
 
 
 def _word(value: bool | None) -> str | None:

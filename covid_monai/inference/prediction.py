@@ -33,6 +33,7 @@ class Prediction:
         cause: Mapping, or None without two levels; see `decision.name_cause`.
         source_shift: Mapping, or None if the gate knows no sources. `nearest`: training source that the image
             resembles, or None. `like_training`: whether it resembles any. `note`: both in a sentence.
+        quality: Mapping, or None if the image was not checked for lungs; see `LungQuality`, with its `note`.
         model: `name`, `version`, `weights_sha256`, `preprocessing_digest` and `backend` of what made
             the prediction.
     """
@@ -48,6 +49,7 @@ class Prediction:
     abnormal: dict[str, Any] | None = None
     cause: dict[str, Any] | None = None
     source_shift: dict[str, Any] | None = None
+    quality: dict[str, Any] | None = None
     model: dict[str, str]
 
     @property

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose, LoadImaged
 from numpy.typing import NDArray
 from torch import nn
 
@@ -25,7 +24,8 @@ from covid_monai.evaluation.shortcuts.shortcut_probes import (
     is_shortcut,
     strongest_words,
 )
-from covid_monai.transforms.hide_region import HideRegion
+from covid_monai.lungs import LungSegmenter
+from covid_monai.transforms.hidden_box import INSIDE, hide_box
 
 AS_IT_IS, LUNGS_HIDDEN, BORDER_ONLY = INPUTS = ("as it is", "lungs hidden", "border only")
 _BATCH = 32  # images at a time, each in three versions
@@ -41,8 +41,9 @@ def shortcut_controls(
 ) -> dict[str, Any]:
     """Score images unchanged, with the lungs hidden, and with only the border visible.
 
-    The region is painted over directly after loading, before a step of the preprocessing can spread its
-    content.
+    The lungs are hidden by a box around those that the shipped lung bundle finds. It is painted directly
+    after loading, before a step of the preprocessing can spread its content. Where no lungs are found, only
+    the border stays visible.
 
     Args:
         bundle: Bundle with the preprocessing.
@@ -56,12 +57,12 @@ def shortcut_controls(
 
     Raises:
         ValueError: If there are no records, or the preprocessing does not begin with LoadImaged.
-        FileNotFoundError: If the bundle has no weights.
+        FileNotFoundError: If the bundle has no weights, or there is no lung bundle.
     """
     if not records:
         raise ValueError("There are no images to score. Give a datalist with a test split.")
     network = bundle.load_network(device) if network is None else network
-    batches = _batches(records, _view_maker(bundle.preprocessing))
+    batches = _batches(records, _view_maker(bundle, LungSegmenter(device=device)))
     probabilities = np.concatenate([_probabilities(network, batch, device) for batch in batches], axis=1)
     rows = [
         {"input": name, **_auroc(records, scores, bundle.class_names)}
@@ -71,17 +72,16 @@ def shortcut_controls(
     return {"sentence": _sentence(shortcut, rows), "shortcut": shortcut, "rows": rows}
 
 
-def _view_maker(preprocessing: Compose) -> Callable[[str], torch.Tensor]:
+def _view_maker(bundle: Bundle, segmenter: LungSegmenter) -> Callable[[str], torch.Tensor]:
     """Return the function from a path to its three network inputs, `[3, C, S, S]`."""
-    load, *steps = preprocessing.transforms
-    if not isinstance(load, LoadImaged):
-        raise ValueError("The preprocessing must begin with LoadImaged: the lungs are hidden after it.")
-    rest = Compose(steps)
-    hide = (lambda image: image, HideRegion(region="lungs"), HideRegion(region="inside"))
+    load, rest = bundle.split_preprocessing()
 
     def views(path: str) -> torch.Tensor:
         loaded = load({"image": str(Path(path).absolute())})
-        prepared = [rest({**loaded, "image": change(loaded["image"])})["image"] for change in hide]
+        image = loaded["image"]
+        lungs = segmenter.find_box(image.as_tensor()[0])
+        images = (image, hide_box(image, lungs), hide_box(image, INSIDE))
+        prepared = [rest({**loaded, "image": each})["image"] for each in images]
         return torch.stack([image.as_tensor() for image in prepared])
 
     return views

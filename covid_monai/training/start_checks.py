@@ -21,7 +21,7 @@ logger = logging.getLogger("covid_monai.training")
 _MAY_BE_NULL = ("num_workers", "cpu_threads")
 _SMALLEST = {
     **dict.fromkeys(["max_epochs", "val_interval", "batch_size", "world_size", *_MAY_BE_NULL], 1),
-    **dict.fromkeys(["seed", "patience", "freeze_epochs", "phantoms", "rank"], 0),
+    **dict.fromkeys(["seed", "patience", "freeze_epochs", "phantoms", "ct_slices", "rank"], 0),
     "image_size": 32,  # all networks halve the image five times
 }
 _PROBABILITIES = ("border_probability", "flip_probability", "no_chest_probability")

@@ -5,7 +5,6 @@ the type (numpy array, torch tensor, MetaTensor) and the metadata of an image.
 """
 
 from covid_monai.transforms.crop_border import CropBorder, CropBorderd
-from covid_monai.transforms.hide_region import HideRegion, HideRegiond
 from covid_monai.transforms.lung_window import CT_WINDOWS, LungWindow, LungWindowd, apply_lung_window
 from covid_monai.transforms.percentile_rescale import PercentileRescale, PercentileRescaled
 
@@ -13,8 +12,6 @@ __all__ = [
     "CT_WINDOWS",
     "CropBorder",
     "CropBorderd",
-    "HideRegion",
-    "HideRegiond",
     "LungWindow",
     "LungWindowd",
     "PercentileRescale",

@@ -3,8 +3,10 @@
 The server answers only to its own names and to no page of another origin, and no value of a request becomes
 an expression or a path (docs/monai-label.md says what MONAI Label still lacks).
 
+An answer says beside the scores whether the image is abnormal, and the cause, as `covid-monai predict` does.
+
 A label file in JSON sets a class, `{"label": "covid"}`. It is saved for an image like any other label
-(`PUT /datastore/label?image=ID&tag=final`). Inference and the other strategies are those of the stock app.
+(`PUT /datastore/label?image=ID&tag=final`). The other strategies are those of the stock app.
 Research software, not a medical device: not for diagnosis or treatment.
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
+import numpy as np
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
@@ -38,10 +41,13 @@ from covid_monai.bundle.composed_config import run_workflow
 from covid_monai.core.atomic_files import make_private_folder, replace_atomically
 from covid_monai.core.request_origin import host_name, is_foreign_page, is_loopback_name, joined_headers
 from covid_monai.core.tables import write_table
+from covid_monai.core.vocabulary import RESEARCH_USE
 from covid_monai.datasets.prepare import prepare
 from covid_monai.export.archive import RECORD
 from covid_monai.export.network_formats import ONNX, TORCHSCRIPT
 from covid_monai.inference.classifier import Classifier, choose_device
+from covid_monai.inference.decision import make_prediction
+from covid_monai.inference.wording import finding
 
 STOCK = Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle" / "main.py"
 UNCERTAINTY = "uncertainty"
@@ -183,6 +189,18 @@ def entropy(probabilities: list[float]) -> float:
     return -sum(p * math.log(p) for p in probabilities if p > 0) / math.log(len(probabilities))
 
 
+def both_levels(bundle: Bundle, scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return `finding` (words), `abnormal` and `cause` of a `Prediction` for MONAI Label's scores.
+
+    The image has passed no gate: its header and its pixels can be of anything.
+    """
+    score = {row["label"]: row["score"] for row in scores}
+    probabilities = np.array([score[name] for name in bundle.class_names])
+    prediction = make_prediction("", probabilities, bundle, model=bundle.identity)
+    levels = {"abnormal": prediction.abnormal, "cause": prediction.cause}
+    return {"finding": finding(prediction), **levels, "notice": RESEARCH_USE}
+
+
 class RequestGuard:
     """ASGI middleware that refuses what no honest client sends, before MONAI Label sees it.
 
@@ -262,9 +280,13 @@ class MyApp(_stock_app(), MONAILabelApp):
         return datastore
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Run inference for a request whose values are known ones."""
+        """Run inference for a request whose values are known ones, and answer on both levels."""
         self._check_request(request)
-        return super().infer(request, datastore)
+        result = super().infer(request, datastore)
+        path = dict(self._classifiers()).get(request["model"])
+        if path is not None:
+            result["params"] |= both_levels(Bundle(path), result["params"]["prediction"])
+        return result
 
     def bundle_path(self, model: str) -> str:
         """Return the folder of a model, else of any: a request must not bring its own, which is imported."""

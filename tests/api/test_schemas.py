@@ -1,13 +1,16 @@
 """The JSON bodies of the REST service: which addresses they take, and that a record is that of predict."""
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from api_helpers import LIMITS
 from pydantic import ValidationError
 from results_helpers import classified, refused, two_levels
 
 from covid_monai.api.schemas import DicomJsonInstance, LimitsShown, Problem, Record, Reference
+from covid_monai.lungs import lung_quality
 
 INSTANCE = "https://pacs.example/dicom-web/studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.5"
 
@@ -60,7 +63,9 @@ def test_a_record_is_that_of_predict(classifier):
     decided, span = classified(classifier, "a.dcm"), {"false_alarms": [0, 0.1], "sensitivity": [0.5, 1]}
     levels = two_levels(decided, cause="covid", interval=span)
     shift = {"nearest": "kermany", "like_training": True, "note": "One sentence."}
-    noted = replace(levels, source_shift=shift)
+    mask = np.zeros((64, 64))
+    mask[:50, 6:28] = mask[:50, 36:58] = 1
+    noted = replace(levels, source_shift=shift, quality=json.loads(json.dumps(lung_quality(mask).to_json())))
     for prediction in (decided, levels, noted, refused(classifier, "b.dcm")):
         record = prediction.to_json()
         assert Record.model_validate(record).model_dump(by_alias=True) == record

@@ -78,6 +78,10 @@ RECORD = {
                 "note": {"type": "string"},
             },
         },
+        "quality": {
+            "type": ["object", "null"],
+            "required": ["found", "areas", "center", "symmetry", "cut_off", "note"],
+        },
         "model": {
             "type": "object",
             "required": ["name", "version", "weights_sha256", "preprocessing_digest"],

@@ -18,6 +18,7 @@ from covid_monai.core.vocabulary import RefusalReason, RefusedImage, Status
 from covid_monai.gate.descriptor import describe
 from covid_monai.gate.gate import Gate
 from covid_monai.inference.classifier import Classifier
+from covid_monai.lungs import lung_quality
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,19 @@ def test_the_classifier_refuses_what_the_gate_refuses(bundle, data, tmp_path):
         assert record.detail
         assert record.predicted_class is record.probabilities is record.decision is None
         assert record.source_shift is None
+
+
+def test_an_image_without_lungs_is_refused_and_one_whose_lungs_are_cut_off_is_not(bundle, data, monkeypatch):
+    image, classifier = data.records("test")[0]["image"], Classifier(bundle.root, device="cpu")
+    mask = np.zeros((64, 64))
+    monkeypatch.setattr(classifier, "lung_check", lambda _: lung_quality(mask))
+    (record,) = classifier.predict(image)
+    assert (record.status, record.reason) == (Status.REFUSED, "no_lungs")
+    assert record.detail.endswith("No lungs were found in the image. Give a frontal chest radiograph.")
+    mask[:50, 6:28] = mask[:50, 36:58] = 1
+    (record,) = classifier.predict(image)
+    assert record.ok
+    assert record.quality["cut_off"] == ["top"]
 
 
 def test_a_bundle_without_gate_predicts_and_says_so_once(bundle, data, tmp_path, caplog):

@@ -1,6 +1,7 @@
 """The answer on two levels: normal or abnormal, the class or "uncertain" with its reason, the cause."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ from covid_monai.inference.decision import (
     describe_abnormal,
     find_prediction_set,
     make_decision,
+    make_prediction,
     name_cause,
+    withhold_normal,
 )
+from covid_monai.lungs import lung_quality
 
 NAMES = ("normal", "pneumonia", "covid")
 POINT = OperatingPoint("the rule", {"normal": 0.2, "pneumonia": 0.3, "covid": 0.5})
@@ -126,3 +130,34 @@ def test_without_calibration_nothing_is_uncertain_and_nothing_is_called(weights)
     assert decision["class"] == decision["at_operating_point"]
     assert decision["reason"] is None
     assert (abnormal["threshold"], abnormal["call"], cause["name"]) == (None, None, "not told")
+
+
+@pytest.mark.parametrize(("row", "kept"), [((0.9, 0.06, 0.04), False), ((0.05, 0.05, 0.9), True)])
+def test_normal_is_not_decided_where_the_lungs_are_cut_off_but_abnormal_is(row, kept):
+    mask = np.zeros((50, 50))
+    mask[:40, 5:22] = mask[:40, 28:45] = 1
+    whole, cut_off = lung_quality(np.roll(mask, 5, axis=0)), lung_quality(mask)
+    decision, abnormal, _ = answer(row)
+    assert withhold_normal(decision, abnormal, None) == (decision, abnormal)
+    assert withhold_normal(decision, abnormal, whole) == (decision, abnormal)
+    assert withhold_normal(None, None, cut_off) == (None, None)
+    changed = withhold_normal(decision, abnormal, cut_off)
+    assert (changed == (decision, abnormal)) is kept
+    if not kept:
+        assert changed[0]["class"] == "uncertain"
+        assert changed[0]["reason"].startswith("The lungs are cut off at the top of the image.")
+        assert changed[0]["at_operating_point"] == "normal"
+        assert changed[1] == abnormal | {"call": None}
+
+
+def test_a_record_holds_both_levels_of_the_parts_of_a_bundle():
+    row = (0.05, 0.05, 0.9)
+    parts = SimpleNamespace(
+        class_names=NAMES, operating_point=POINT, calibration=CALIBRATION, unseen_sources=UNSEEN
+    )
+    record = make_prediction("a.png", np.array(row), parts, model={"name": "m"})
+    assert record.ok
+    assert record.probabilities == dict(zip(NAMES, row, strict=True))
+    assert (record.decision, record.abnormal, record.cause) == answer(row)
+    assert record.quality is None
+    assert record.prediction_set == ["covid"]

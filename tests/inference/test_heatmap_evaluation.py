@@ -11,8 +11,10 @@ from covid_monai.evaluation.report.report_files import write_report
 from covid_monai.evaluation.report.report_metrics import choose_on_validation
 from covid_monai.inference.heatmap_evaluation import evaluate_heatmaps
 from covid_monai.networks import build_network
+from covid_monai.phantoms.radiograph import draw_radiograph
 
 NAMES = ("normal", "covid")
+_NO_LUNGS = 23  # number of the image that shows none
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,8 @@ def scored(tmp_path_factory):
         p, split = float(rng.uniform(0.05, 0.95)), "validation" if i < 12 else "test"
         known = {"image": f"{i}.png", "split": split, "patient": f"p{i}", "label": i % 2}
         rows.append({**known, "probabilities": (1 - p, p)})
-        images.append({"image": torch.from_numpy(rng.normal(size=(1, 64, 64)).astype(np.float32))})
+        pixels = draw_radiograph(NAMES[i % 2], seed=i, size=64) if i != _NO_LUNGS else np.zeros((64, 64))
+        images.append({"image": torch.from_numpy(pixels[None].astype(np.float32))})
     write_predictions(folder / "predictions.csv", rows, NAMES)
     torch.manual_seed(0)
     return folder, images, build_network("resnet10", num_classes=2).eval()
@@ -60,6 +63,7 @@ def test_figures_count_what_was_asked_for(explanation):
     assert rows["normal"]["images"] <= 3
     assert rows["covid"]["images"] <= 3
     assert rows["all images"]["images"] == rows["normal"]["images"] + rows["covid"]["images"] > 0
+    assert all(row["region"] is None or 0.1 < row["region"] < 0.6 for row in rows.values())
     checked = explanation["randomisation"]
     assert checked["comparisons"] + checked["empty"] == 3 * min(4, rows["all images"]["images"])
     assert explanation["layer"] == "layer4"

@@ -31,6 +31,7 @@ OK = Prediction(
     abnormal={"probability": 0.75, "threshold": 0.6, "call": True, "interval": None},
     cause={"name": "not told", "reason": "why", "log_odds": 1.1, "cut": None},
     source_shift={"nearest": None, "like_training": False, "note": "n"},
+    quality={"found": True, "areas": [0.1, 0.2], "center": [0.5, 0.4], "symmetry": 0.5, "cut_off": ["top"]},
 )
 REFUSED = Prediction(
     file="b.png", status=Status.REFUSED, model=MODEL, reason="blank", detail="b.png: line one\nline two"
@@ -77,6 +78,9 @@ def test_a_row_has_the_values_of_the_record():
     columns = ("cause", "cause_reason", "cause_log_odds", "cause_cut")
     assert tuple(ok[name] for name in columns) == ("not told", "why", "1.1", "")
     assert (ok["nearest_source"], ok["like_training"]) == ("", "false")
+    columns = ("lungs_found", "lung_area_left", "lung_area_right", "lungs_center_x", "lungs_center_y")
+    assert tuple(ok[name] for name in columns) == ("true", "0.1", "0.2", "0.5", "0.4")
+    assert (ok["lung_symmetry"], ok["lungs_cut_off"]) == ("0.5", "top")
     assert (ok["model"], ok["version"], ok["backend"], ok["notice"]) == ("m", "1", "torch", RESEARCH_USE)
     assert (refused["reason"], refused["detail"]) == ("blank", "b.png: line one\nline two")
     empty = (
@@ -89,6 +93,9 @@ def test_a_row_has_the_values_of_the_record():
         "cause",
         "nearest_source",
         "like_training",
+        "lungs_found",
+        "lung_area_left",
+        "lungs_cut_off",
     )
     assert not any(refused[name] for name in empty)
 

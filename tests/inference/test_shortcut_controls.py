@@ -92,5 +92,5 @@ def test_wrong_use_is_named(bundle, marked_images, tmp_path):
         shortcut_controls(bundle.copy_to(tmp_path / "untrained"), marked_images)
     other = Bundle(BUNDLE, image_size=64)
     other.preprocessing = Compose(bundle.preprocessing.transforms[1:])
-    with pytest.raises(ValueError, match="begin with LoadImaged"):
+    with pytest.raises(ValueError, match="Begin it with LoadImaged"):
         shortcut_controls(other, marked_images, network=Reader(slice(0, 8), slice(0, 8)))

@@ -55,10 +55,9 @@ def test_floating_dtypes_are_kept(name, dtype):
     assert 0 <= output.min() <= output.max() <= 1
 
 
-@pytest.mark.parametrize("name", ["CropBorder", "HideRegion"])
-def test_integers_are_refused_with_a_way_out(name):
-    with pytest.raises(ValueError, match=rf"{name} needs floating-point.*uint8.*ScaleIntensity"):
-        make(name)(np.zeros((1, 80, 80), dtype=np.uint8))
+def test_integers_are_refused_with_a_way_out():
+    with pytest.raises(ValueError, match=r"CropBorder needs floating-point.*uint8.*ScaleIntensity"):
+        make("CropBorder")(np.zeros((1, 80, 80), dtype=np.uint8))
 
 
 @pytest.mark.parametrize("name", RADIOGRAPH)

@@ -204,7 +204,7 @@ def _reason_card(prediction: Prediction) -> None:
 
 
 def _gate_line(model: ServedModel, prediction: Prediction) -> None:
-    """Show what the gate decided about an image that was classified, and which source the image resembles."""
+    """Show what the gate decided about a classified image, the source that it resembles, and its lungs."""
     has_gate = model.engine.classifier.gate is not None
     with ui.row().classes("gate small"):
         ui.icon("verified_user" if has_gate else "gpp_maybe").props("aria-hidden=true")
@@ -219,6 +219,10 @@ def _gate_line(model: ServedModel, prediction: Prediction) -> None:
             known = prediction.source_shift["like_training"]
             ui.icon("info" if known else "gpp_maybe").props("aria-hidden=true")
             ui.label(prediction.source_shift["note"])
+    if prediction.quality is not None:
+        with ui.row().classes("gate small lungs"):
+            ui.icon("gpp_maybe" if prediction.quality["cut_off"] else "info").props("aria-hidden=true")
+            ui.label(prediction.quality["note"])
 
 
 def _probability_card(

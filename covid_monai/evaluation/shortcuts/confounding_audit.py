@@ -4,13 +4,14 @@ References: Maguolo and Nanni, Information Fusion 2021;76:1-7; DeGrave, Janizek 
 2021;3:610-619; Zech et al., PLoS Med 2018;15:e1002683 (the hospital read off the image).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_monai.core.parallel import map_in_threads
 from covid_monai.datasets.grouping import connected_groups
 from covid_monai.evaluation.shortcuts.confounding_tables import confounding_tables
 from covid_monai.evaluation.shortcuts.image_properties import ImageProperties, read_all_properties
@@ -26,6 +27,9 @@ from covid_monai.evaluation.shortcuts.shortcut_probes import (
     strongest_words,
     transferred_auroc,
 )
+
+if TYPE_CHECKING:
+    from covid_monai.transforms.hidden_box import Box
 
 Item = dict[str, Any]
 Integers = NDArray[np.int64]
@@ -46,7 +50,11 @@ _STRONG_ASSOCIATION = 0.5
 
 
 def audit_confounding(
-    records: Sequence[Item], class_names: Sequence[str], *, root: Path = Path()
+    records: Sequence[Item],
+    class_names: Sequence[str],
+    *,
+    find_lungs: "Callable[[NDArray[np.uint8]], Box]",
+    root: Path = Path(),
 ) -> dict[str, Any]:
     """Tabulate the label against properties that should not predict it, and let probes try to predict it.
 
@@ -54,6 +62,7 @@ def audit_confounding(
         records: Items of a datalist, all splits together: `image`, `label`, and where known `patient`,
             `group`, `source`, `view`, `sex`, `age`.
         class_names: Names in the order of the labels.
+        find_lungs: Function of a grey thumbnail `[64, 64]` to the box that hides its lungs, in any thread.
         root: Folder that relative `image` paths start from; the current folder by default.
 
     Returns:
@@ -78,20 +87,29 @@ def audit_confounding(
     items, images = [item for item, _ in pairs], [image for _, image in pairs]
     groups = connected_groups(items)
     tables = confounding_tables(items, images, groups, class_names)
-    probes = _probes(items, images, groups, class_names)
+    lungs = list(
+        map_in_threads(find_lungs, [i.thumbnail for i in images], "finding the lungs", total=len(images))
+    )
+    probes = _probes(items, images, lungs, groups, class_names)
     shortcut, verdict = _verdict(probes, tables)
     found = {"verdict": verdict, "shortcut": shortcut, "tables": tables, "probes": probes}
     return found | {"unreadable": [str(item["image"]) for item, image in opened if image is None]}
 
 
 def _probes(
-    items: Sequence[Item], images: Sequence[ImageProperties], groups: Integers, class_names: Sequence[str]
+    items: Sequence[Item],
+    images: Sequence[ImageProperties],
+    lungs: "Sequence[Box]",
+    groups: Integers,
+    class_names: Sequence[str],
 ) -> list[dict[str, Any]]:
+    from covid_monai.transforms.hidden_box import INSIDE  # imports torch: only where it is needed
+
     labels = np.array([item["label"] for item in items], dtype=np.int64)
     whole = pixels(images)
     features = {
-        "border": pixels(images, hidden="inside"),
-        "lungs hidden": pixels(images, hidden="lungs"),
+        "border": pixels(images, hidden=[INSIDE] * len(images)),
+        "lungs hidden": pixels(images, hidden=lungs),
         "file": file_properties(images),
         "whole image": whole,
     }

@@ -137,6 +137,8 @@ def summarise_randomisation(
 
 
 def _share_sentence(row: dict[str, Any], beyond: dict[str, float | None]) -> str:
+    if not row["images"]:
+        return "No lungs were found in the images, so it is unknown whether the network looks at them."
     if row["share"]["value"] is None or row["region"] is None:
         return "Every heat map is empty, so it is unknown where the network looks."
     share, region = format_percent(row["share"]["value"], 0), format_percent(row["region"], 0)

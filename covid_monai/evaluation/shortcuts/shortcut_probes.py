@@ -11,7 +11,7 @@ lie below `CLEAR_BELOW`; otherwise there are too few cases.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from covid_monai.core.number_format import NOT_DEFINED, format_interval, format_
 from covid_monai.evaluation.metrics.bootstrapped_metrics import metrics_with_intervals
 from covid_monai.evaluation.shortcuts.image_properties import THUMBNAIL_SIZE, ImageProperties
 
+if TYPE_CHECKING:
+    from covid_monai.transforms.hidden_box import Box
+
 Features = NDArray[Any]
 Integers = NDArray[np.int64]
 
@@ -41,23 +44,24 @@ CLEAR_BELOW = 0.75
 Auroc = Mapping[str, float | None]
 
 
-def pixels(properties: Sequence[ImageProperties], *, hidden: str | None = None) -> Features:
-    """Return the pixels of the thumbnails, reduced to 32 x 32, without a hidden region.
+def pixels(properties: Sequence[ImageProperties], *, hidden: "Sequence[Box] | None" = None) -> Features:
+    """Return the pixels of the thumbnails, reduced to 32 x 32, with a hidden box in each.
 
     Args:
         properties: Properties of N files.
-        hidden: Region to leave out, a name of `covid_monai.transforms.hide_region.REGIONS`.
+        hidden: N boxes that are filled with the mean of what is outside; None hides nothing.
 
     Returns:
-        `[N, P]`, float32 in [0, 1].
+        `[N, 1024]`, float32 in [0, 1].
     """
-    from covid_monai.transforms.hide_region import region_mask  # imports torch: only where it is needed
-
     block = THUMBNAIL_SIZE // _SIZE
     full = np.stack([image.thumbnail for image in properties]).reshape(-1, _SIZE, block, _SIZE, block)
-    small = full.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
-    kept = np.ones((_SIZE, _SIZE), dtype=bool) if hidden is None else ~region_mask(hidden, _SIZE, _SIZE)
-    return np.ascontiguousarray(small[:, kept])
+    small: Features = full.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
+    if hidden is not None:
+        from covid_monai.transforms.hidden_box import hide_box  # imports torch: only where it is needed
+
+        small = np.stack([hide_box(image[None], box)[0] for image, box in zip(small, hidden, strict=True)])
+    return np.reshape(small, (len(small), -1))
 
 
 def file_properties(properties: Sequence[ImageProperties]) -> Features:

@@ -121,11 +121,13 @@ def write_results(objects: Iterable[Dataset], folder: str | Path) -> list[Path]:
 
 
 def _settings_digest(classifier: Classifier) -> str:
-    """Return the SHA-256 of what changes a result beside the weights: thresholds, calibration, gate."""
+    """Return the SHA-256 of what changes a result beside the weights: thresholds, gate, lung bundle."""
     parts = (classifier.operating_point, classifier.calibration, classifier.unseen_sources)
     settings: list[Any] = [None if part is None else part.to_json() for part in parts]
     gate = classifier.gate
     if gate is not None:
         sources = None if gate.sources is None else [gate.sources.names, gate.sources.limits.tolist()]
         settings.append([gate.distance_limit, sources])
+    lungs = classifier.lung_check.bundle
+    settings.append(None if lungs is None else lungs.identity)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -174,6 +174,8 @@ def _fine_print(prediction: Prediction) -> Iterator[tuple[str, str]]:
         yield "Not excluded:", f"{wording.possible_classes(prediction)}. {words}"
     if prediction.source_shift is not None:
         yield "Source.", wording.ascii_text(prediction.source_shift["note"])
+    if prediction.quality is not None:
+        yield "Lungs.", prediction.quality["note"]
     yield "Model.", model_words(prediction.model)
     yield "Limits.", f"{LIMITS} {_HEATMAP_LIMIT}" if prediction.ok else LIMITS
 

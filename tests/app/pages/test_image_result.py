@@ -35,6 +35,7 @@ def test_a_dicom_image_from_upload_to_report(page, images, shots):
     page.wait_for(".outcome-large", "Normal")
     page.wait_for(".viewer[data-drawn=yes]")
     page.wait_for(".source-shift", "The image resembles the training images of")
+    page.wait_for(".lungs", "Lungs found:")
 
     # The image as the file wants it shown, to one grey level of 255.
     shown = read_radiograph(images / "image.dcm")[0][0] * 255

@@ -9,7 +9,9 @@ from PIL import Image
 from covid_monai.datasets.datalist import SPLITS, read_datalist
 from covid_monai.evaluation.shortcuts.confounding_audit import audit_confounding
 from covid_monai.evaluation.shortcuts.shortcut_probes import any_shortcut, is_shortcut
+from covid_monai.lungs import LungSegmenter
 from covid_monai.phantoms.dataset import write_phantoms
+from covid_monai.transforms.hidden_box import INSIDE
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +23,13 @@ def audit_phantoms(folder, marker):
         write_phantoms(folder / "set", patients=60, size=64, ct=False, planted_marker=marker)
     )
     items = [item for split in SPLITS for item in datalist.splits[split]]
-    return audit_confounding(items, datalist.class_names, root=datalist.root)
+    return audit_confounding(
+        items, datalist.class_names, find_lungs=LungSegmenter().find_box, root=datalist.root
+    )
+
+
+def no_lungs(_):
+    return INSIDE
 
 
 def noise_images(folder, count, level=lambda _: 0):
@@ -56,7 +64,7 @@ def test_without_the_marker_it_is_not(tmp_path):
 def test_class_and_source_that_coincide_are_said_to(tmp_path):
     noise_images(tmp_path, 120)
     items = [{"image": f"{i}.png", "label": i % 2, "source": "AB"[i % 2]} for i in range(120)]
-    audit = audit_confounding(items, ["no", "yes"], root=tmp_path)
+    audit = audit_confounding(items, ["no", "yes"], find_lungs=no_lungs, root=tmp_path)
     assert audit["shortcut"] is None
     assert "Label and source go together (Cramer's V 1.00)" in audit["verdict"]
     left_out = [probe for probe in audit["probes"] if probe["name"].startswith("leave out")]
@@ -68,7 +76,7 @@ def test_brightness_of_a_class_is_found_and_bad_files_are_named(tmp_path):
     noise_images(tmp_path, 60, level=lambda number: 40 * (number % 2))
     (tmp_path / "7.png").write_bytes(b"broken")
     items = [{"image": f"{i}.png", "label": i % 2} for i in range(60)]
-    audit = audit_confounding(items, ["no", "yes"], root=tmp_path)
+    audit = audit_confounding(items, ["no", "yes"], find_lungs=no_lungs, root=tmp_path)
     assert audit["shortcut"] is True
     assert audit["verdict"].startswith("Shortcut")
     assert audit["unreadable"] == ["7.png"]
@@ -77,16 +85,18 @@ def test_brightness_of_a_class_is_found_and_bad_files_are_named(tmp_path):
 def test_few_patients_are_not_judged(tmp_path):
     noise_images(tmp_path, 12)
     items = [{"image": f"{i}.png", "label": i % 2} for i in range(12)]
-    audit = audit_confounding(items, ["no", "yes"], root=tmp_path)
+    audit = audit_confounding(items, ["no", "yes"], find_lungs=no_lungs, root=tmp_path)
     assert audit["shortcut"] is None
     assert "too few patients" in audit["verdict"]
 
 
 def test_nothing_to_audit_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no records"):
-        audit_confounding([], ["no", "yes"])
+        audit_confounding([], ["no", "yes"], find_lungs=no_lungs)
     with pytest.raises(ValueError, match=r"None of the 1 images.*gone\.png"):
-        audit_confounding([{"image": "gone.png", "label": 0}], ["no", "yes"], root=tmp_path)
+        audit_confounding(
+            [{"image": "gone.png", "label": 0}], ["no", "yes"], find_lungs=no_lungs, root=tmp_path
+        )
 
 
 def interval(low, high):
@@ -111,5 +121,5 @@ def test_covid_of_adults_against_normal_children_is_a_shortcut(real_data):
     covid = sorted((real_data / "covid-19-detection-50" / "covid").iterdir())
     normal = sorted((real_data / "chest_xray" / "test" / "NORMAL").iterdir())[:40]
     items = [{"image": str(p), "label": int(p in covid), "source": p.parent.name} for p in (*covid, *normal)]
-    audit = audit_confounding(items, ["normal", "covid"])
+    audit = audit_confounding(items, ["normal", "covid"], find_lungs=LungSegmenter().find_box)
     assert audit["shortcut"] is True

@@ -37,9 +37,11 @@ def png(tmp_path):
 
 def test_a_picture_without_a_header_has_its_page(classifier, png, tmp_path):
     note = {"nearest": "a\u4e2d", "like_training": True, "note": "The image resembles those of a\u4e2d."}
-    noted = replace(classified(classifier, png), source_shift=note)
+    lungs = {"note": "Lungs found."}
+    noted = replace(classified(classifier, png), source_shift=note, quality=lungs)
     text = text_of(make_image_report(classifier, noted, made=MADE), tmp_path)
     assert "Source. The image resembles those of aU+4E2D." in text
+    assert "Lungs. Lungs found." in text
     for words in (
         *("Ли 王 image.png", "not known: no DICOM header", "Result: COVID-19", "Pneumonia 2.0 % 39.0 % yes"),
         *(RESEARCH_USE, "the rule", "Image as displayed", "evidence for COVID-19", "Limits.", "Report made"),
