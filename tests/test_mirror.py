@@ -20,7 +20,9 @@ SCENARIOS = {
     "training/test_mlflow_ui.py": "MLflow's own page on a finished run",
     "training/segmentation/test_training.py": "a whole training of lung masks, resumed, and its evaluation",
     "training/test_training.py": "whole trainings: train.yaml, resume, kill, divergence",
+    "worker/test_alerts.py": "alert rules and dashboard of deploy/worker",
     "worker/test_deployment.py": "unit, compose file and examples of deploy/worker",
+    "worker/test_explorer.py": "the button and the page of deploy/worker/explorer.py",
     "worker/test_hostile.py": "the worker on objects that are made to harm it",
     "worker/test_orthanc.py": "the worker beside a real archive",
 }

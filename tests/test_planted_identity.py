@@ -20,6 +20,7 @@ from app_helpers import Page, Server, browser_test
 from pacs_helpers import NEEDS_ORTHANC, of, wait_until
 from PIL import Image
 from planted_identity import PLANTED, mistakes, planted_dicom, planted_raster, planted_words, rows_of_the_page
+from pydicom import dcmread
 
 ROOT = Path(__file__).parents[1]
 COLUMN = "QZCOLUMN"
@@ -231,7 +232,12 @@ def test_the_worker_beside_an_archive(orthanc, started, inputs, tmp_path):
     said(worker.folder, worker.metrics().encode(), json.dumps(worker.health()).encode())
     written = {path.name for path in worker.state.rglob("*")}
     assert {"queue.sqlite", "queue.sqlite-wal", "audit.key"} <= written
-    (worker.folder / "messages in the terminal").write_text(worker.command("status").stdout)
+    sent = dcmread(inputs / "dicom" / "QZFOLDER" / "QZFILE0.dcm", stop_before_pixels=True)
+    questions = (["status"], ["explain", str(sent.StudyInstanceUID)], ["explain", "1.2.3"], ["retry-now"])
+    told = [worker.command(*question) for question in questions]
+    assert f"Object {sent.SOPInstanceUID}" in told[1].stdout
+    messages = "".join(one.stdout + one.stderr for one in told)
+    (worker.folder / "messages in the terminal").write_text(messages)
     assert worker.stop() == 0
     assert mistakes("worker", worker.folder) == []
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from covid_monai.adaptation.head import Head
+from covid_monai.core.errors import without_file_name
 from covid_monai.core.number_format import format_count
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.datasets.collections.base import Excluded, Record
@@ -134,7 +135,7 @@ def score_images(items: Iterable[Item], classifier: Classifier, notes: Sequence[
             pixels.append(found)
         else:
             left_out["refused or unreadable"] += 1
-            logger.warning("%s is not used: %s", found.file, found.detail)
+            logger.warning("%s is not used: %s", found.file, without_file_name(str(found.detail), found.file))
     if not kept:
         reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.items())
         raise ValueError(f"None of the images can be used: {reasons}. Give radiographs of adults.")

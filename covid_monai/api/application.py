@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from covid_monai import __version__
-from covid_monai.api import openapi
+from covid_monai.api import openapi, start_page
 from covid_monai.api.engine import Engine
 from covid_monai.api.guard import Guard
 from covid_monai.api.problems import REQUEST_ERRORS, ProblemError, on_error
@@ -18,7 +18,7 @@ from covid_monai.api.uploads import MemoryBudget, Upload
 
 
 def create_api(engine: Engine, settings: ServiceSettings, budget: MemoryBudget) -> FastAPI:
-    """Create the application: /v1/predict, /v1/report, /v1/model, /health, /docs, /openapi.json."""
+    """Create the application: /, /v1/predict, /v1/report, /v1/model, /health, /docs, /openapi.json."""
     api = FastAPIOffline(
         title=openapi.TITLE,
         version=__version__,
@@ -30,6 +30,8 @@ def create_api(engine: Engine, settings: ServiceSettings, budget: MemoryBudget) 
     )
     api.state.context = ApiContext(engine, settings, budget, _fetch(settings, budget))
     api.include_router(router)
+    if settings.start_page:
+        api.include_router(start_page.router)
     for error in REQUEST_ERRORS:
         api.add_exception_handler(error, on_error)
     api.add_middleware(Guard, access=settings.access)

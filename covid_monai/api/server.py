@@ -27,6 +27,7 @@ class ServiceSettings:
     fetch_seconds: float = FETCH_SECONDS  # for one image from an archive
     dicomweb_roots: tuple[str, ...] = ()  # images may be fetched from these; empty switches fetching off
     access: Access = field(default_factory=Access)
+    start_page: bool = True  # a page at /, where no other page is
 
     def __post_init__(self) -> None:
         if self.dicomweb_roots:  # checked here, before a model is loaded

@@ -33,7 +33,7 @@ _TABS = {
 
 def create_app(context: AppContext, access: Access) -> FastAPI:
     """Create the application: the page at /, and the REST service beside it, with one memory budget."""
-    settings = ServiceSettings(limits=context.limits, access=access)
+    settings = ServiceSettings(limits=context.limits, access=access, start_page=False)
     app = create_api(context.model.engine, settings, context.budget)
     heatmap_viewer.add_route(app)
     app.user_middleware.append(Middleware(VisitorLimit))  # inside of `Guard`

@@ -36,7 +36,7 @@ _KINDS_OF_REASON = (
     (r"no label for (\w+) .* in labels\.csv", r"no label for its \1 in labels.csv"),
     (r"labels\.csv: no file with (\w+) .*", r"labels.csv: no file with this \1"),
     (r"unreadable: .*", "unreadable"),
-    (r"(\w+): .*", r"refused: \1"),  # by the readers, such as `colour: 1.jpg: A colour picture`
+    (r"(\w+): .*", r"refused: \1"),  # by the readers, such as `colour: A colour picture`
 )
 
 app = typer.Typer(

@@ -20,7 +20,7 @@ from covid_monai.cli.options import (
     option,
 )
 from covid_monai.cli.prediction_outputs import OtherOutputs
-from covid_monai.core.errors import printable
+from covid_monai.core.errors import printable, without_file_name
 from covid_monai.core.lazy_imports import import_monai_for_prediction
 from covid_monai.core.number_format import format_metric
 from covid_monai.core.progress import with_progress
@@ -132,7 +132,7 @@ def _write(predictions: Iterable["Prediction"], output: str, class_names: tuple[
 
 
 def _failure_line(record: "Prediction") -> str:
-    detail = str(record.detail).removeprefix(f"{Path(record.file).name}: ")
+    detail = without_file_name(str(record.detail), record.file)
     return f"{printable(record.file)}: {_outcome(record)}: {printable(detail)}"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covid_monai.core.atomic_files import replace_atomically
+from covid_monai.core.errors import without_file_name
 from covid_monai.core.number_format import format_count
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 
@@ -129,5 +130,5 @@ class OtherOutputs:
     def _add_failure(self, file: str, missing: str, error: Exception) -> None:
         """Remember that an output is missing; the text of an unknown error may name the patient."""
         known = isinstance(error, (OSError, UnreadableImage, RefusedImage))
-        cause = str(error).rstrip(".") if known else type(error).__name__
+        cause = without_file_name(str(error), file).rstrip(".") if known else type(error).__name__
         self.failures.append(f"{file}: {missing} ({cause}). Its record is written, and so are other images.")

@@ -1,4 +1,4 @@
-"""`covid-monai worker`: run the worker, check its configuration, and manage dead letters."""
+"""`covid-monai worker`: run the worker, check its configuration, ask what it is doing, manage its queue."""
 
 import time
 from pathlib import Path
@@ -84,8 +84,82 @@ def check(config: ConfigOption, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def status(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Say what the worker is doing: its queue, its archives, and why images failed. Nothing is changed.
+
+    Exit code: 0 if the worker runs and nothing fails, 1 if not, 2 if its queue cannot be read.
+    """
+    settings = _settings(config)
+
+    from covid_monai.worker.inspection.status import read_status, status_lines
+
+    found = read_status(settings)
+    if as_json:
+        print_json(found)
+    else:
+        for line in status_lines(found):
+            typer.echo(line)
+    if found["status"] not in ("ok", "unknown"):
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    config: ConfigOption, uid: Annotated[str, argument("worker.uid")], as_json: JsonOption = False
+) -> None:
+    """Say what became of an image, of a study or of a result, and why. Nothing is changed.
+
+    Queue and audit trail are read. If neither knows the UID, the archives are asked whether they have it.
+
+    Exit code: 0 if something is known of it, 1 if not, 2 if it is no UID or the queue cannot be read.
+    """
+    settings = _settings(config)
+
+    from covid_monai.worker.inspection.explanation import explain, explanation_lines
+
+    found = explain(settings, uid)
+    if as_json:
+        print_json(found)
+    else:
+        for line in explanation_lines(found):
+            typer.echo(line)
+    if not found["images"]:
+        typer.echo(
+            f"Nothing is known of {uid}: neither queue nor audit trail has it, and no archive that could be "
+            "asked. Check the UID. Give a Study or SOP Instance UID, not that of a series.",
+            err=True,
+        )
+        raise typer.Exit(1)
+
+
+@app.command("retry-now")
+def retry_now(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Try waiting images and unavailable archives at once, for example after a repair.
+
+    Dead letters stay as they are: see `dead-letters retry`. Exit code: 0.
+    """
+    settings = _settings(config)
+    queue = _queue(settings)
+
+    from covid_monai.worker.queue import is_state_dir_locked, queue_errors
+
+    with queue_errors(queue.path):
+        images = queue.retry_now([archive.name for archive in settings.archives])
+    is_running = is_state_dir_locked(settings.state_dir)
+    if as_json:
+        print_json({"images": images, "worker_running": is_running})
+        return
+    typer.echo(f"{format_count(images, 'image')} made due that would have waited for another try.")
+    typer.echo(
+        "The worker tries them and all archives within seconds."
+        if is_running
+        else "The worker is not running. It tries them when it is started."
+    )
+
+
 @app.command("set-aside")
-def set_aside(config: ConfigOption) -> None:
+def set_aside(config: ConfigOption, as_json: JsonOption = False) -> None:
     """Keep a damaged queue under another name and begin a new queue. Stop the worker first.
 
     The new queue reads each change feed from its start, so no image is missed. Images that were answered
@@ -102,6 +176,9 @@ def set_aside(config: ConfigOption) -> None:
             if archive.source == "orthanc":
                 queue.add(archive.name, (), position=BEGINNING)
         queue.close()
+    if as_json:
+        print_json({"kept": str(kept) if kept else None})
+        return
     typer.echo(f"The old queue is kept as {kept}." if kept else "There was no queue.")
     typer.echo("The new queue will read each change feed from its start.")
 
@@ -129,17 +206,33 @@ def list_dead_letters(config: ConfigOption, as_json: JsonOption = False) -> None
 
 
 @dead_letters.command()
-def retry(config: ConfigOption, numbers: Numbers = None, everything: AllOption = False) -> None:
-    """Put dead letters back into the queue. A running worker processes them within seconds."""
-    queue, selected = _select(config, numbers, everything=everything, event="retried")
-    _report(selected, queue.retry_dead_letters(selected), "put back into the queue")
+def retry(
+    config: ConfigOption,
+    numbers: Numbers = None,
+    everything: AllOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put dead letters back into the queue. A running worker processes them within seconds.
+
+    Exit code: 0 if all were dead letters, 1 if some were not.
+    """
+    decision = ("retried", "put back into the queue", "retry_dead_letters")
+    _decide(config, numbers, everything=everything, as_json=as_json, decision=decision)
 
 
 @dead_letters.command()
-def drop(config: ConfigOption, numbers: Numbers = None, everything: AllOption = False) -> None:
-    """Close dead letters for good. These images get no result."""
-    queue, selected = _select(config, numbers, everything=everything, event="dropped")
-    _report(selected, queue.drop_dead_letters(selected), "dropped")
+def drop(
+    config: ConfigOption,
+    numbers: Numbers = None,
+    everything: AllOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Close dead letters for good. These images get no result.
+
+    Exit code: 0 if all were dead letters, 1 if some were not.
+    """
+    decision = ("dropped", "dropped", "drop_dead_letters")
+    _decide(config, numbers, everything=everything, as_json=as_json, decision=decision)
 
 
 def _settings(config: Path) -> "Settings":
@@ -152,34 +245,44 @@ def _settings(config: Path) -> "Settings":
 
 
 def _queue(settings: "Settings") -> "JobQueue":
-    from covid_monai.worker.queue import JobQueue, queue_path
+    from covid_monai.worker.inspection.queue_view import find_queue
+    from covid_monai.worker.queue import JobQueue
 
-    path = queue_path(settings.state_dir)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no queue {path}: no worker has run with this configuration yet.")
+    find_queue(settings.state_dir)
     return JobQueue(settings.state_dir)
 
 
-def _select(
-    config: Path, numbers: list[int] | None, *, everything: bool, event: str
-) -> tuple["JobQueue", list[int]]:
-    """Return the queue and the numbers; the audit trail tells first what will happen to each dead letter."""
-    from covid_monai.worker.audit import AuditTrail
+def _decide(
+    config: Path,
+    numbers: list[int] | None,
+    *,
+    everything: bool,
+    as_json: bool,
+    decision: tuple[str, str, str],
+) -> None:
+    """Carry out a decision about dead letters; the audit trail tells first what will happen to each one.
 
-    settings = _settings(config)
+    A decision has an event of the audit trail, words for people, and a method of the queue.
+    """
+    from covid_monai.worker.audit import AuditTrail
+    from covid_monai.worker.queue import queue_errors
+
+    settings, (event, words, method) = _settings(config), decision
     queue = _queue(settings)
     if bool(numbers) == everything:
         raise ValueError("Give either --all, or the job numbers that `dead-letters list` shows.")
-    letters = {job.number: job for job in queue.dead_letters()}
-    selected = list(letters) if everything else list(numbers or ())
-    audit = AuditTrail(settings.audit_file, settings.audit.identifiers, settings.state_dir)
-    for job in (letters[number] for number in dict.fromkeys(selected) if number in letters):
-        audit.write(event, job.address, archive=job.archive, job=job.number, reason=job.reason)
-    return queue, selected
-
-
-def _report(selected: list[int], changed: list[int], what: str) -> None:
-    typer.echo(f"{format_count(len(changed), 'dead letter', 'dead letters')} {what}.")
+    with queue_errors(queue.path):
+        letters = {job.number: job for job in queue.dead_letters()}
+        selected = list(letters) if everything else list(dict.fromkeys(numbers or ()))
+        audit = AuditTrail(settings.audit_file, settings.audit.identifiers, settings.state_dir)
+        for job in (letters[number] for number in selected if number in letters):
+            audit.write(event, job.address, archive=job.archive, job=job.number, reason=job.reason)
+        changed = getattr(queue, method)(selected)
     unknown = sorted(set(selected) - set(changed))
+    if as_json:
+        print_json({event: changed, "not_dead_letters": unknown})
+    else:
+        typer.echo(f"{format_count(len(changed), 'dead letter', 'dead letters')} {words}.")
     if unknown:
-        raise ValueError(f"These jobs are not dead letters: {', '.join(map(str, unknown))}.")
+        typer.echo(f"These jobs are not dead letters: {', '.join(map(str, unknown))}.", err=True)
+        raise typer.Exit(1)

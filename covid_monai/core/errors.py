@@ -83,6 +83,19 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
+def without_file_name(message: str, file: str | Path) -> str:
+    """Return a reader's message without the name of its file, for a caller that names the file itself.
+
+    The name stands there with or without its folders, as it is, or as `first_line` prints it.
+
+    >>> without_file_name("a.dcm: The file is empty.", "scans/a.dcm")
+    'The file is empty.'
+    """
+    names = (Path(file).name, str(file))
+    prefixes = [f"{name}: " for name in (*names, *map(printable, names))]
+    return message[max(len(prefix) if message.startswith(prefix) else 0 for prefix in prefixes) :]
+
+
 @contextmanager
 def require_extra(name: str) -> Iterator[None]:
     """Run imports that need an extra of this package, and name it in the `ImportError` if one fails.
@@ -114,9 +127,9 @@ def name_file_in_errors(path: Path) -> Iterator[None]:
     except DecoderNotStarted:
         raise
     except RefusedImage as error:
-        raise RefusedImage(error.reason, prefix + error.detail.removeprefix(prefix)) from error
+        raise RefusedImage(error.reason, prefix + without_file_name(error.detail, path)) from error
     except UnreadableImage as error:
-        raise type(error)(prefix + str(error).removeprefix(prefix)) from error
+        raise type(error)(prefix + without_file_name(str(error), path)) from error
     except Exception as error:  # every decoder has exceptions of its own
         cause = f"{type(error).__name__}: {first_line(error, limit=200)}"
         problem = f"The file cannot be decoded ({cause}). It may be damaged: fetch it from its source again."

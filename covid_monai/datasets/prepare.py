@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from covid_monai.core.errors import check_choice, unknown_choice
+from covid_monai.core.errors import check_choice, unknown_choice, without_file_name
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.collections import SOURCES
@@ -209,9 +209,9 @@ def open_image(record: Record) -> Record | Excluded:
         _, metadata = read_radiograph(record.image)
         check_view(metadata)
     except RefusedImage as error:
-        return Excluded(record.image, f"{error.reason}: {error.detail}")
+        return Excluded(record.image, f"{error.reason}: {without_file_name(error.detail, record.image)}")
     except (UnreadableImage, OSError) as error:
-        return Excluded(record.image, f"unreadable: {error}")
+        return Excluded(record.image, f"unreadable: {without_file_name(str(error), record.image)}")
     patient = record.patient or known_patient(metadata.get("PatientID"))
     listed = {key: getattr(record, key) for key in HEADER_FACTS if getattr(record, key) is not None}
     return replace(record, patient=patient, **(facts_of(metadata, **HEADER_FACTS) | listed))

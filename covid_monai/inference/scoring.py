@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from covid_monai.bundle import Bundle
-from covid_monai.core.errors import exception_chain, first_line
+from covid_monai.core.errors import exception_chain, first_line, without_file_name
 from covid_monai.core.parallel import map_in_threads
 from covid_monai.core.tables import write_table
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
@@ -119,7 +119,9 @@ def usable_records(records: Sequence[dict], preprocessing: Callable[[dict], dict
     problems = list(map_in_threads(problem, records, "Reading images", total=len(records)))
     for record, found in zip(records, problems, strict=True):
         if found is not None:
-            logger.warning("%s is not counted: %s", record["image"], found)
+            logger.warning(
+                "%s is not counted: %s", record["image"], without_file_name(found, record["image"])
+            )
     usable = [record for record, found in zip(records, problems, strict=True) if found is None]
     if not any(record["split"] == "test" for record in usable):
         found = next(found for found in problems if found is not None)

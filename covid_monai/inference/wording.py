@@ -5,6 +5,7 @@ If the classifier has a class normal, they say first whether the image is abnorm
 
 from enum import Enum, auto
 
+from covid_monai.core.errors import without_file_name
 from covid_monai.core.number_format import format_percent, format_probability
 from covid_monai.core.vocabulary import COVID, NORMAL, NOT_TOLD, NOT_VALIDATED, PNEUMONIA, VALIDATED, Status
 from covid_monai.inference.prediction import UNCERTAIN, Prediction
@@ -170,9 +171,7 @@ def reason_words(prediction: Prediction) -> str:
 
 def reason_sentence(prediction: Prediction) -> str:
     """Return why there is no result, without the file's name, which may be a patient's name."""
-    detail = str(prediction.detail or "")
-    before, _, after = detail.partition(": ")
-    return ascii_text(after if before and prediction.file.endswith(before) else detail)
+    return ascii_text(without_file_name(str(prediction.detail or ""), prediction.file))
 
 
 def percent(prediction: Prediction, class_name: str) -> str:

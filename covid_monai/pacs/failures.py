@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections import Counter
 from enum import StrEnum
 
@@ -9,6 +10,7 @@ import requests
 from urllib3.exceptions import MaxRetryError
 
 _FIRST_WAIT_S = 1.0
+_WAKE_S = 0.5  # until a thread that waits notices that it shall not
 # Status codes about the archive, or about our access to it.
 _ARCHIVE_STATUS = frozenset({401, 402, 403, 407, 408, 421, 425, 429, 502, 503, 504, 507, 509})
 
@@ -74,20 +76,27 @@ class Availability:
         self._longest_wait_s = longest_wait_s
         self._stop = stop
         self._lock = threading.Lock()
+        self._wakes = 0  # calls of `end_waits`
         self._failures: Counter[str] = Counter()  # in a row, by stage
         self._reasons: dict[str, str] = {}  # of the last failure, by stage
+        self._since: dict[str, float] = {}  # time of the first failure in a row, by stage
 
     @property
     def failure_reason(self) -> str | None:
         """Why the last request of a stage failed; None if that of every stage succeeded."""
         return next(iter(list(self._reasons.values())), None)
 
+    @property
+    def failing_since(self) -> float | None:
+        """When the failures began that last until now, in seconds since 1970; None if there are none."""
+        return min(list(self._since.values()), default=None)
+
     def record_success(self, *stages: str) -> bool:
         """Record a success; return whether one of the stages failed before."""
         with self._lock:
             were_down = self._reasons.keys() & set(stages)
             for stage in were_down:
-                del self._reasons[stage], self._failures[stage]
+                del self._reasons[stage], self._failures[stage], self._since[stage]
         return bool(were_down)
 
     def record_failure(self, stage: str, reason: str) -> bool:
@@ -95,10 +104,20 @@ class Availability:
         with self._lock:
             is_new, self._reasons[stage] = self._reasons.get(stage) != reason, reason
             self._failures[stage] += 1
+            self._since.setdefault(stage, time.time())
         return is_new
 
     def wait(self) -> None:
-        """Wait before the next try, or until the service stops."""
+        """Wait before the next try, until `end_waits`, or until the service stops."""
         with self._lock:
-            failures = max(self._failures.values(), default=1)
-        self._stop.wait(full_jitter(failures, longest_s=self._longest_wait_s))
+            failures, wakes = max(self._failures.values(), default=1), self._wakes
+        end = time.monotonic() + full_jitter(failures, longest_s=self._longest_wait_s)
+        while self._wakes == wakes and (left := end - time.monotonic()) > 0:
+            if self._stop.wait(min(left, _WAKE_S)):
+                return
+
+    def end_waits(self) -> None:
+        """Let the threads that wait try again at once, with short waits after that."""
+        with self._lock:
+            self._wakes += 1
+            self._failures = Counter(dict.fromkeys(self._failures, 1))

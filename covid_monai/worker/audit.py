@@ -25,13 +25,23 @@ _ORTHANC_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{8}){4}")
 _HASH_LETTERS = 32  # 128 bits
 
 
-def _read_key(path: Path) -> bytes:
-    if not path.exists():
-        write_text_atomically(path, secrets.token_hex(32) + "\n")
+def read_key(path: Path) -> bytes:
+    """Return the key of the hashes; `ValueError` if the file holds none."""
     key = path.read_text(encoding="ascii").strip().encode()
     if len(key) < 32:
         raise ValueError(f"{path} holds no key. Restore it from a backup, or remove it to get a new key.")
     return key
+
+
+def _read_or_make_key(path: Path) -> bytes:
+    if not path.exists():
+        write_text_atomically(path, secrets.token_hex(32) + "\n")
+    return read_key(path)
+
+
+def hash_uid(uid: str, key: bytes) -> str:
+    """Return the keyed hash that stands for a UID in audit trail and log."""
+    return hmac.new(key, uid.encode(), hashlib.sha256).hexdigest()[:_HASH_LETTERS]
 
 
 class AuditTrail:
@@ -43,7 +53,7 @@ class AuditTrail:
 
     def __init__(self, path: Path, identifiers: str, key_dir: Path) -> None:
         self._path = path
-        self._key = None if identifiers == "plain" else _read_key(key_dir / KEY_FILE)
+        self._key = None if identifiers == "plain" else _read_or_make_key(key_dir / KEY_FILE)
         self._lock = threading.Lock()
         self._open().close()  # a folder that cannot be written is an error at the start
 
@@ -56,9 +66,7 @@ class AuditTrail:
         return self._protect(text) if _ORTHANC_ID.fullmatch(text) else None
 
     def _protect(self, uid: str) -> str:
-        if self._key is None:
-            return uid
-        return hmac.new(self._key, uid.encode(), hashlib.sha256).hexdigest()[:_HASH_LETTERS]
+        return uid if self._key is None else hash_uid(uid, self._key)
 
     def _open(self) -> FileIO:
         make_private_folder(self._path.parent)

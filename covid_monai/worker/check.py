@@ -25,6 +25,7 @@ from covid_monai.pacs.failures import ArchiveFailure
 from covid_monai.pacs.storing import STORE_HEADERS, store_message
 from covid_monai.readers.sandbox import DecodeSandbox
 from covid_monai.worker.feeds import next_page
+from covid_monai.worker.inspection.reasons import find_meaning
 from covid_monai.worker.permissions import find_loose_permissions
 from covid_monai.worker.queue import JobQueue, queue_path
 from covid_monai.worker.rules import Notice
@@ -40,19 +41,11 @@ _NO_OBJECT = store_message([b"not a DICOM object: covid-monai worker check"])
 _ENCRYPTED_OR_LOCAL = re.compile(r"https:|http://(localhost|127(\.\d+){3}|\[::1\])([:/]|$)", re.IGNORECASE)
 _FROM_THE_EXAMPLE = "change-me"  # of deploy/worker/orthanc.json
 _NO_SERVICE = "there is no such service at this address. Check url and dicomweb_url"
-_EXPLANATIONS = {
-    "http_401": "the archive does not accept the credentials. Check username and password, or the token",
-    "http_403": "the archive does not allow this to our account. Give the account the right",
+_EXPLANATIONS = {  # where a request of the check means something else than one of the service
     "http_404": _NO_SERVICE,
     "http_405": _NO_SERVICE,
     "http_501": "the archive does not offer this service. Ask its vendor",
-    "SSLError": "a certificate is not trusted. Check ca_file and client_certificate",
-    "ConnectTimeout": "there is no answer in time. Check address, firewall and timeout_seconds",
-    "ReadTimeout": "the answer takes too long. Check whether the archive is busy, or raise timeout_seconds",
-    "ConnectionError": "there is no connection. Check address, port, firewall, and whether the archive runs",
-    "unexpected_answer": "the answer is not DICOM JSON, but perhaps XML or a login page. Check url",
     "too_large": "the answer is too large. Set fewer days, or ask the vendor whether it ignores `limit`",
-    "TooManyRedirects": "the archive redirects us to another address. Set that address",
 }
 
 
@@ -188,7 +181,8 @@ def _check_archive(settings: Settings, archive: Archive) -> Iterator[CheckResult
 
 
 def _explain(reason: str) -> str:
-    return _EXPLANATIONS.get(reason, f"the archive answers {reason.replace('_', ' ')}")
+    meaning = _EXPLANATIONS.get(reason) or find_meaning(reason)
+    return meaning or f"the archive answers {reason.replace('_', ' ')}"
 
 
 def _check_change_feed(client: ArchiveClient, name: str) -> CheckResult:
@@ -291,7 +285,7 @@ def _check_storing(client: ArchiveClient, name: str) -> CheckResult:
         reason = f"http_{status}"
     except requests.RequestException as error:
         status, reason = 599, type(error).__name__
-    if reason in _EXPLANATIONS or status >= 500:
+    if reason in _EXPLANATIONS or status in (401, 403) or status >= 500:
         return _fail(f"{name}: storing (STOW-RS) fails: {_explain(reason)}.")
     return _ok(
         f"{name}: storing (STOW-RS) is allowed. Our test message was no DICOM object, so nothing was stored."

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from covid_monai.core.atomic_files import keep_private, make_private_folder, open_private
 from covid_monai.pacs.connection import InstanceAddress
@@ -22,6 +22,7 @@ from covid_monai.worker.rules import KNOWN, OWN_RESULT, Notice
 
 BEGINNING = "0"
 _SINGLE_AFTER_STARTS = 3
+_LOCK_TRIES, _LOCK_WAIT_S = 3, 0.1
 _COLUMNS = (
     "number, archive, study, series, instance, noticed, starts, attempts, deferrals, reason, results_made"
 )
@@ -55,13 +56,65 @@ def lock_state_dir(state_dir: Path) -> Iterator[None]:
     """
     make_private_folder(state_dir)
     with open(state_dir / "lock", "w", opener=open_private) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _lock(file):
             raise QueueError(
                 f"Another worker uses the folder {state_dir}. Stop that worker, or set another state_dir."
-            ) from error
+            )
         yield
+
+
+def _lock(file: TextIO) -> bool:
+    """Lock an open file; `is_state_dir_locked`, which holds it for microseconds, is not another worker."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_WAIT_S)
+        else:
+            return True
+    return False
+
+
+def is_state_dir_locked(state_dir: Path) -> bool:
+    """Return whether a worker has reserved the state folder; nothing is made.
+
+    Raises:
+        PermissionError: If this user may not look.
+    """
+    try:
+        with (state_dir / "lock").open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+@contextmanager
+def queue_errors(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite in the block into errors that name the file, the cause and the way out."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:  # locked, full or no permission, but not damaged
+        if (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise OSError(
+                f"{path} is locked by another program. Try again. If it stays locked, `fuser {path}` shows "
+                "the program."
+            ) from error
+        raise OSError(f"{path} cannot be used ({error}). Check its rights and the disk.") from error
+    except sqlite3.DatabaseError as error:
+        raise damaged_queue_error(path, str(error)) from error
+
+
+def check_version(path: Path, version: int) -> None:
+    """Raise `QueueError` for the format of another version of this software."""
+    if version != _VERSION:
+        raise QueueError(
+            f"{path} has format {version}; this version of covid_monai reads format {_VERSION}. Run "
+            "the version that wrote the file until the queue is empty, or set the queue aside: "
+            "covid-monai worker set-aside --config FILE."
+        )
 
 
 def set_queue_aside(state_dir: Path) -> Path | None:
@@ -106,7 +159,7 @@ class JobQueue:
         self._running: set[int] = set()
         self._lock = threading.RLock()  # hold it if what was read must still be true when it is written
         keep_private(self.path)  # SQLite gives its journals the mode of the database
-        try:
+        with queue_errors(self.path):
             self._database = sqlite3.connect(
                 self.path, check_same_thread=False, isolation_level="IMMEDIATE", timeout=20
             )
@@ -114,22 +167,14 @@ class JobQueue:
             self._database.execute("PRAGMA synchronous=FULL")
             self._check()
             self._database.executescript(_SCHEMA.read_text(encoding="utf-8"))
-        except sqlite3.OperationalError as error:  # locked, full or no permission, but not damaged
-            raise OSError(f"{self.path} cannot be used ({error}). Check its rights and the disk.") from error
-        except sqlite3.DatabaseError as error:
-            raise damaged_queue_error(self.path, str(error)) from error
 
     def _check(self) -> None:
         (verdict,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise damaged_queue_error(self.path, verdict.splitlines()[0])
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
-            raise QueueError(
-                f"{self.path} has format {version}; this version of covid_monai reads format {_VERSION}. Run "
-                "the version that wrote the file until the queue is empty, or set the queue aside: "
-                "covid-monai worker set-aside --config FILE."
-            )
+        if version:  # a new file has 0
+            check_version(self.path, version)
 
     def close(self) -> None:
         """Close the file."""
@@ -313,6 +358,23 @@ class JobQueue:
     def drop_dead_letters(self, numbers: Sequence[int]) -> list[int]:
         """Close dead letters for good; return the numbers that were dead letters."""
         return self._update_dead_letters(numbers, "state='dropped'")
+
+    def retry_now(self, archives: Sequence[str]) -> int:
+        """Make all waiting jobs of some archives due, and ask the worker to try these archives at once.
+
+        Returns:
+            Number of jobs that would have waited for their next try.
+        """
+        now = time.time()
+        with self._transaction() as database:
+            update = "UPDATE job SET not_before=0 WHERE state='waiting' AND archive=? AND not_before>?"
+            made_due = sum(database.execute(update, (name, now)).rowcount for name in archives)
+            database.executemany("INSERT OR REPLACE INTO wake VALUES (?, ?)", [(a, now) for a in archives])
+        return made_due
+
+    def wake_times(self) -> dict[str, float]:
+        """Return when `retry_now` was last called, by archive."""
+        return dict(self._read("SELECT archive, asked FROM wake"))
 
     def _update_dead_letters(self, numbers: Sequence[int], change: str) -> list[int]:
         query = f"UPDATE job SET {change} WHERE number=? AND state='dead'"  # noqa: S608 (no text from outside)

@@ -25,5 +25,7 @@ CREATE INDEX IF NOT EXISTS finished ON job (finished);
 CREATE TABLE IF NOT EXISTS position (archive TEXT PRIMARY KEY, position TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS result (archive TEXT NOT NULL, instance TEXT NOT NULL, job INTEGER NOT NULL,
     PRIMARY KEY (archive, instance)) WITHOUT ROWID;
+-- When a person last asked for another try at once. Earlier versions do not read this table.
+CREATE TABLE IF NOT EXISTS wake (archive TEXT PRIMARY KEY, asked REAL NOT NULL);
 PRAGMA user_version=2;
 COMMIT;

@@ -15,7 +15,7 @@ from covid_monai.worker.rules import OLDER, RULE_OF_ATTRIBUTE, Notice, Page, Rul
 from covid_monai.worker.settings import Archive
 
 ATTRIBUTES = [name for name in RULE_OF_ATTRIBUTE if name != "RemoteAET"]
-_FIELDS = [*ATTRIBUTES, "StudyDate"]
+SEARCHED = [*ATTRIBUTES, "StudyDate"]
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 PAGE = 100
 _LARGER_PAGE = 5000  # asked for where an archive shows no second page
@@ -83,9 +83,9 @@ class DicomWebSearch:
             ("study_date_ignored", {"StudyDate": _NO_STUDY_DATE}),
             ("modality_ignored", {**window, "Modality": _NO_MODALITY}),
         ):
-            if self.client.search(impossible, _FIELDS, limit=1, offset=0):
+            if self.client.search(impossible, SEARCHED, limit=1, offset=0):
                 self.defects.add(defect)
-        pages = [self.client.search(window, _FIELDS, limit=1, offset=offset) for offset in (0, 1, 0, 1)]
+        pages = [self.client.search(window, SEARCHED, limit=1, offset=offset) for offset in (0, 1, 0, 1)]
         if len(pages[0]) > 1:
             self.defects.add("limit_ignored")
         # Twice, because an image that comes between two searches moves the others.
@@ -111,7 +111,7 @@ class DicomWebSearch:
         """Yield the images that match, page by page, until a page is empty or brings nothing new."""
         seen: set[str] = set()
         limit, offset, first_page = PAGE, 0, 0
-        while items := self.client.search(filters, _FIELDS, limit=limit, offset=offset):
+        while items := self.client.search(filters, SEARCHED, limit=limit, offset=offset):
             if len(items) > limit:
                 self.defects.add("limit_ignored")
             new = [item for item in items if first_value(item, "SOPInstanceUID") not in seen]
@@ -137,21 +137,27 @@ class DicomWebSearch:
 
         It is None if a full search will find the image, but this search has not asked for its day.
         """
-        # An attribute that the archive does not return is not judged here; the classifier reads it later.
-        attributes = {name: first_value(item, name) for name in ATTRIBUTES if tag_of(name) in item}
-        uids = [first_value(item, name) for name in UIDS]
-        if not all(uids):
+        if not all(first_value(item, name) for name in UIDS):
             self.defects.add("uids_missing")
-        modality = attributes.get("Modality", "").strip().upper()
+        modality = first_value(item, "Modality").strip().upper()
         if modality and modality != filters.get("Modality", modality).upper():
             self.defects.add("modality_ignored")
-        notice = self.rules.judge(InstanceAddress(*uids), attributes)
+        notice = judge_item(item, self.rules)
         study_date = first_value(item, "StudyDate").replace(".", "")  # with dots before DICOM 3.0
         if not re.fullmatch(r"\d{8}", study_date) or study_date >= filters["StudyDate"].rstrip("-"):
             return notice
         self.defects.add("study_date_ignored")
         is_older = study_date < f"{search_begin(self.archive):%Y%m%d}"
         return replace(notice, refusal=OLDER) if is_older else None
+
+
+def judge_item(item: dict[str, Any], rules: Rules) -> Notice:
+    """Return the notice of an image in DICOM JSON.
+
+    An attribute that the archive does not return is not judged here; the classifier reads it later.
+    """
+    attributes = {name: first_value(item, name) for name in ATTRIBUTES if tag_of(name) in item}
+    return rules.judge(InstanceAddress(*(first_value(item, name) for name in UIDS)), attributes)
 
 
 def search_begin(archive: Archive) -> date:

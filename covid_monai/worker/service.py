@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, disable_created_metrics
 
+from covid_monai import __version__
 from covid_monai.core.atomic_files import make_private_folder
 from covid_monai.core.vocabulary import DecoderNotStarted
 from covid_monai.pacs.client import ArchiveClient
@@ -60,6 +62,8 @@ class Service:
         self._context = self._make_context(registry, bundle_dir)
         self._sandboxes: list[DecodeSandbox] = []
         self._availabilities: dict[str, Availability] = {}
+        self._has_jobs: dict[str, threading.Event] = {}
+        self._last_wakes: dict[str, float] = {}  # as `JobQueue.wake_times`
         self._threads = [thread for archive in settings.archives for thread in self._make_threads(archive)]
         registry.register(StateCollector(self._state, self._context.drift))
         host, port, names = str(settings.monitoring.host), settings.monitoring.port, settings.monitoring.names
@@ -86,7 +90,7 @@ class Service:
         client = ArchiveClient(archive, max_object_bytes=limits.object_mib << 20)
         feed_class = OrthancChangeFeed if archive.source == "orthanc" else DicomWebSearch
         feed = feed_class(archive, client, self._settings.rules_of(archive))
-        has_jobs = threading.Event()
+        has_jobs = self._has_jobs[archive.name] = threading.Event()
         availability = Availability(longest_wait_s=limits.longest_wait_seconds, stop=self._stop)
         watcher = FeedWatcher(archive, feed, context, has_jobs, availability)
         watcher.remember_start(self._started)
@@ -142,6 +146,7 @@ class Service:
         logger.info("service_started", extra={"address": self._monitoring.url})
         next_cleaning = time.monotonic()
         while not self._stop.wait(1.0):
+            self._end_waits()
             if time.monotonic() > next_cleaning:
                 self._forget_old_jobs()
                 next_cleaning = time.monotonic() + _DAY
@@ -150,6 +155,17 @@ class Service:
             raise damaged_queue_error(self._context.queue.path, str(self._fatal_error)) from self._fatal_error
         if self._fatal_error is not None:
             raise self._fatal_error
+
+    def _end_waits(self) -> None:
+        """Let archives be tried at once for which a person has asked that since the last look."""
+        with suppress(sqlite3.OperationalError):  # full or locked: the next look is soon enough
+            asked = self._context.queue.wake_times()
+            for name, availability in self._availabilities.items():
+                if asked.get(name, 0.0) > self._last_wakes.get(name, self._started):
+                    availability.end_waits()
+                    self._has_jobs[name].set()
+                    logger.info("retried_now", extra={"archive": name})
+            self._last_wakes = asked
 
     def _forget_old_jobs(self) -> None:
         try:
@@ -202,8 +218,15 @@ class Service:
         status = "failing" if not is_healthy else "degraded" if any(failures.values()) else "ok"
         return is_healthy, {
             "status": status,
+            "version": __version__,
+            "started": self._started,
             "archives": {
-                name: {"up": reason is None, "failure": reason} for name, reason in failures.items()
+                name: {
+                    "up": one.failure_reason is None,
+                    "failure": one.failure_reason,
+                    "since": one.failing_since,
+                }
+                for name, one in self._availabilities.items()
             },
             "storage_failure": storage,
             "decoder_failure": decoder,

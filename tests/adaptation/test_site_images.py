@@ -83,3 +83,4 @@ def test_a_folder_without_a_usable_image_names_each_with_its_reason(tmp_path, ca
     with pytest.raises(ValueError, match=r"1 image in .*none can be used"):
         read_folder(tmp_path, 0)
     assert "cut.dcm is not used: unreadable" in caplog.text
+    assert all(message.count("cut.dcm") <= 1 for message in caplog.messages)

@@ -34,6 +34,7 @@ def test_phantoms_prepare_evaluate(run, bundle, tmp_path, monkeypatch):
     )
     assert code == 0, err
     assert f"{broken} is not counted: " in out
+    assert f"not counted: {broken.name}" not in out
     metrics = json.loads((results / "metrics.json").read_text())
     assert metrics["data"]["images_not_counted"] == 1
     assert metrics["data"]["splits"]["test"]["images"] == len(datalist["test"]) - 1

@@ -66,9 +66,81 @@ def test_dead_letters_are_retried_by_number_and_dropped_together(letters):
 def test_a_job_that_is_no_dead_letter_is_named_and_the_others_are_done(letters):
     command, queue = letters
     code, out, err = command("drop", 1, 77)
-    assert (code, out) == (2, "1 dead letter dropped.\n")
+    assert (code, out) == (1, "1 dead letter dropped.\n")
     assert "These jobs are not dead letters: 77." in err
     assert numbers(queue) == [2, 3]
+
+
+def test_decisions_about_dead_letters_are_told_to_programs(letters):
+    command, queue = letters
+    code, out, err = command("retry", "--json", 1, 77)
+    assert (code, json.loads(out)) == (1, {"retried": [1], "not_dead_letters": [77]})
+    assert "77" in err
+    code, out, _ = command("drop", "--json", "--all")
+    assert (code, json.loads(out)) == (0, {"dropped": [2, 3], "not_dead_letters": []})
+    assert numbers(queue) == []
+
+
+@pytest.mark.usefixtures("letters")
+def test_the_status_of_a_stopped_worker_is_a_finding(run, config):
+    code, out, _ = run("worker", "status", "--config", config)
+    assert code == 1
+    assert "The worker is not running" in out
+    assert "3 images given up" in out
+    code, out, _ = run("worker", "status", "--config", config, "--json")
+    assert (code, json.loads(out)["status"]) == (1, "stopped")
+
+
+@pytest.mark.usefixtures("letters")
+def test_an_image_is_explained_and_an_unknown_uid_is_a_finding(run, config):
+    code, out, _ = run("worker", "explain", "--config", config, "1.4.2")
+    assert code == 0
+    assert "unreadable. The object cannot be decoded." in out
+    code, out, _ = run("worker", "explain", "--config", config, "1.4.2", "--json")
+    assert (code, json.loads(out)["images"][0]["state"]) == (0, "dead_letter")
+    code, out, err = run("worker", "explain", "--config", config, "1.9")
+    assert code == 1
+    assert "Archive other could not be asked: ConnectionError" in out
+    assert "Nothing is known of 1.9" in err
+    code, out, _ = run("worker", "explain", "--config", config, "1.9", "--json")
+    assert (code, json.loads(out)["images"]) == (1, [])
+    code, out, err = run("worker", "explain", "--config", config, "QZNAME")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "is not a UID" in err
+
+
+def test_waiting_images_are_made_due_and_whether_a_worker_runs_is_told(letters, run, config):
+    command, queue = letters
+    command("retry", "--all")
+    for job in queue.claim("main", 2):
+        queue.postpone(job, "http_404", seconds=600, counts=False)
+    code, out, _ = run("worker", "retry-now", "--config", config)
+    assert code == 0
+    assert "2 images made due" in out
+    assert "The worker is not running" in out
+    with lock_state_dir(config.parent / "state"):
+        assert "within seconds" in run("worker", "retry-now", "--config", config)[1]
+        code, out, _ = run("worker", "retry-now", "--config", config, "--json")
+    assert (code, json.loads(out)) == (0, {"images": 0, "worker_running": True})
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("explain", "1.4.1"), ("retry-now",), ("dead-letters", "list")]
+)
+def test_a_queue_that_cannot_be_used_is_one_line(run, config, words):
+    path = queue_path(config.parent / "state")
+    path.parent.mkdir()
+    path.write_bytes(b"no database at all " * 100)
+    code, out, err = run("worker", *words, "--config", config)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "queue.sqlite is damaged" in err
+    path.unlink()
+    code, out, err = run("worker", *words, "--config", config)
+    assert (code, out) == (2, "")
+    assert "no worker has run with this configuration yet" in err
+    assert list(path.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("options", [(), ("--all", 1)])
@@ -95,6 +167,9 @@ def test_a_damaged_queue_is_kept_aside_and_feeds_are_read_from_their_start(run, 
     assert code == 0
     (kept,) = path.parent.glob("queue.2*.sqlite")
     assert kept.read_bytes() == b"no database"
+    code, as_json, _ = run("worker", "set-aside", "--config", config, "--json")
+    assert code == 0
+    assert json.loads(as_json)["kept"].startswith(str(path.parent / "queue.2"))
     assert f"The old queue is kept as {kept}." in out
     queue = JobQueue(path.parent)
     assert queue.position("main") == "0"

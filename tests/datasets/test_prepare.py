@@ -51,6 +51,9 @@ def test_unreadable_files_are_listed_with_the_reason_and_all_others_kept(folder,
     reasons = {item["image"]: item["reason"] for item in datalist.excluded}
     assert set(reasons) == {"covid/broken.png", "covid/page.webp"}
     assert all(reason.startswith("unreadable: ") for reason in reasons.values())
+    assert not [
+        image for image, reason in reasons.items() if Path(image).name in reason
+    ]  # it stands beside it
     assert datalist.sources == {
         "folder": {"roots": [str(folder)], "images": 18, "licence": SOURCES["folder"].licence}
     }

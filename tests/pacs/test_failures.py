@@ -4,6 +4,7 @@ tests/pacs/test_client.py has the status codes of a server.
 """
 
 import threading
+import time
 
 import requests
 from hypothesis import given
@@ -35,3 +36,33 @@ def test_a_success_ends_a_failure_and_each_change_is_reported_once():
     assert availability.failure_reason == "x"  # the stage "watch" still fails
     assert availability.record_success("watch")
     assert availability.failure_reason is None
+    assert availability.failing_since is None
+
+
+def test_failures_in_a_row_keep_the_time_of_the_first():
+    availability = Availability(longest_wait_s=1, stop=threading.Event())
+    availability.record_failure("fetch", "x")
+    since = availability.failing_since
+    assert time.time() - since < 60
+    availability.record_failure("fetch", "y")
+    assert availability.failing_since == since
+
+
+def test_a_wait_ends_when_a_person_asks_for_another_try(monkeypatch):
+    availability = Availability(longest_wait_s=600, stop=threading.Event())
+    monkeypatch.setattr("covid_monai.pacs.failures.full_jitter", lambda _, *, longest_s: longest_s)
+    for _ in range(9):
+        availability.record_failure("fetch", "ConnectionError")
+    waiting = threading.Thread(target=availability.wait)
+    waiting.start()
+    time.sleep(0.1)  # until it waits
+    availability.end_waits()
+    waiting.join(timeout=10)
+    assert not waiting.is_alive()
+    waits = []
+    monkeypatch.setattr(
+        "covid_monai.pacs.failures.full_jitter", lambda failures, **_: waits.append(failures) or 0
+    )
+    availability.wait()
+    assert waits == [1]  # short waits again
+    assert availability.failure_reason == "ConnectionError"

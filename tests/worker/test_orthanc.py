@@ -338,6 +338,46 @@ def test_with_start_now_images_that_come_while_the_worker_connects_are_answered(
     proxy.close()
 
 
+def test_an_administrator_sees_what_the_worker_does_and_repairs_it_without_a_wait(orthanc, started, tmp_path):
+    proxy = Proxy(orthanc.url)
+    proxy.spoil = lambda handler: "/dicom-web/" in handler.path and (handler.answer(503) or True)
+    worker = started(of(proxy), limits={"longest_wait_seconds": 3600, "attempts": 2})
+    (sent,), (lateral, *_) = images(tmp_path / "images", 1), ineligible(tmp_path / "others")
+    orthanc.send([sent, lateral])
+    wait_until(lambda: worker.metric("failures_total") >= 3, seconds=120, what="failures")
+    status = worker.command("status")
+    assert status.returncode == 1
+    assert "has run since" in status.stdout
+    assert "FAIL  Archive main is unavailable since" in status.stdout
+    assert "http_503. The archive is too busy" in status.stdout
+    assert "1 image waiting" in status.stdout
+    source, other = uids([sent, lateral])
+    waiting = json.loads(worker.command("explain", source, "--json").stdout)["images"][0]
+    assert waiting["state"] in ("waiting", "in_work")
+    assert "Reason: views. The rules do not select the image" in worker.command("explain", other).stdout
+    proxy.spoil = lambda _: False
+    begin = time.monotonic()
+    retried = worker.command("retry-now")
+    assert (retried.returncode, "within seconds" in retried.stdout) == (0, True)
+    wait_for_answers(orthanc, 1, seconds=60)
+    wait_until(lambda: worker.metric("queue_jobs") == 0, seconds=30)
+    print("seconds from retry-now to the results:", round(time.monotonic() - begin, 1))
+    status = worker.command("status")
+    assert (status.returncode, "ok    Archive main answers." in status.stdout) == (0, True), status.stdout
+    study = str(dcmread(sent, stop_before_pixels=True).StudyInstanceUID)
+    explained = worker.command("explain", study)
+    assert explained.returncode == 0
+    assert f"Object {source} in archive main, job 1\n  It was answered" in explained.stdout
+    made = [found["MainDicomTags"]["SOPInstanceUID"] for found in orthanc.results()]
+    assert made
+    for uid in made:
+        assert f"Result {uid}" in explained.stdout
+        assert f"Object {source}" in worker.command("explain", uid).stdout
+    outputs = [one.stdout + one.stderr for one in (status, explained, retried)]
+    worker.assert_names_nobody(*outputs, worker.command("status", "--json").stdout)
+    proxy.close()
+
+
 @pytest.fixture
 def small_storage(tmp_path):
     """A disk of 32 MiB for Orthanc's objects; its index is elsewhere."""

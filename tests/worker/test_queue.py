@@ -11,7 +11,14 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from covid_monai.pacs.connection import InstanceAddress
-from covid_monai.worker.queue import JobQueue, QueueError, lock_state_dir, queue_path, set_queue_aside
+from covid_monai.worker.queue import (
+    JobQueue,
+    QueueError,
+    lock_state_dir,
+    queue_errors,
+    queue_path,
+    set_queue_aside,
+)
 from covid_monai.worker.rules import KNOWN, OWN_RESULT, Notice
 
 MADE = datetime(2026, 11, 30, 15, 4, 5, 678, tzinfo=timezone(timedelta(hours=-3)))
@@ -198,3 +205,30 @@ def test_a_queue_of_another_version_is_an_error(tmp_path):
         database.execute("PRAGMA user_version=99")
     with pytest.raises(QueueError, match="format 99"):
         JobQueue(tmp_path)
+
+
+def test_a_retry_at_once_makes_waiting_jobs_due_and_is_told_to_the_worker(queue):
+    add(queue, 1, 2, 3)
+    first, second, third = queue.claim("a", 3)
+    queue.postpone(first, "http_404", seconds=600, counts=False)
+    queue.postpone(second, "unreadable", seconds=600, counts=True)
+    queue.finish(third, "dead", reason="unreadable")
+    assert queue.claim("a", 3) == []
+    assert queue.wake_times() == {}
+    assert queue.retry_now(["a", "b"]) == 2
+    assert queue.wake_times().keys() == {"a", "b"}
+    assert time.time() - queue.wake_times()["a"] < 60
+    due = [*queue.claim("a", 3), *queue.claim("a", 3)]
+    assert sorted(job.number for job in due) == [1, 2]
+    assert {job.attempts for job in due} == {0, 1}  # no try is forgiven
+    assert [job.number for job in queue.dead_letters()] == [3]
+
+
+def test_a_queue_that_another_program_has_locked_is_told_as_that(queue):
+    other = sqlite3.connect(queue.path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    queue._database.execute("PRAGMA busy_timeout=50")
+    expected = pytest.raises(OSError, match=r"queue\.sqlite is locked by another program\. Try again")
+    with expected, queue_errors(queue.path):
+        queue.retry_now(["a"])
+    other.close()

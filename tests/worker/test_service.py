@@ -9,6 +9,7 @@ import time
 import pytest
 import requests
 
+from covid_monai import __version__
 from covid_monai.core.vocabulary import DecoderNotStarted
 from covid_monai.pacs.connection import InstanceAddress
 from covid_monai.worker import service as module
@@ -88,10 +89,13 @@ def test_an_unavailable_archive_degrades_and_does_not_fail_the_service(service, 
     service._availabilities["b"].record_failure("store", "http_503")
     healthy, details = service._health()
     assert (healthy, details["status"]) == (True, "degraded")
+    since = details["archives"]["b"].pop("since")
+    assert 0 <= time.time() - since < 60
     assert details["archives"] == {
-        "a": {"up": True, "failure": None},
+        "a": {"up": True, "failure": None, "since": None},
         "b": {"up": False, "failure": "http_503"},
     }
+    assert details["version"] == __version__
     assert service._state()["archive_up"] == {"a": 1, "b": 0}
 
 
@@ -249,3 +253,18 @@ def test_a_thread_without_jobs_waits_for_a_notice(monkeypatch):
     assert time.monotonic() - begin < 10
     assert not has_jobs.is_set()
     assert batches == []
+
+
+def test_a_person_who_asks_for_another_try_ends_the_waits_once(service, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    ended = []
+    for name, availability in service._availabilities.items():
+        monkeypatch.setattr(availability, "end_waits", lambda name=name: ended.append(name))
+    service._end_waits()
+    assert ended == []
+    service._context.queue.retry_now(["b"])
+    service._end_waits()
+    service._end_waits()
+    assert ended == ["b"]
+    assert service._has_jobs["b"].is_set()
+    assert [record.msg for record in caplog.records].count("retried_now") == 1

@@ -11,6 +11,7 @@ from nicegui import ui
 from covid_monai.api.uploads import Upload
 from covid_monai.app.session import ServedModel
 from covid_monai.app.widgets.elements import Download, card, download_button
+from covid_monai.core.errors import without_file_name
 from covid_monai.core.vocabulary import NORMAL, NOT_VALIDATED, Status
 from covid_monai.inference.prediction import UNCERTAIN, Prediction
 from covid_monai.inference.wording import (
@@ -87,7 +88,7 @@ def reason_text(prediction: Prediction) -> str:
     """Return why an image has no class, or no cause is told, without its name; empty if it was decided."""
     if prediction.ok:
         return level_reason(prediction)
-    return str(prediction.detail or "").removeprefix(f"{prediction.file}: ")
+    return without_file_name(str(prediction.detail or ""), prediction.file)
 
 
 def legend() -> None:

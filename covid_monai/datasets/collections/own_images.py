@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from covid_monai.core.errors import without_file_name
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.collections.base import (
     HEADER_FACTS,
@@ -88,7 +89,7 @@ def _read_dicom_folder(folder: Path) -> Iterator[Record | Excluded]:
         try:
             header = _header(image)
         except (RefusedImage, UnreadableImage) as error:
-            yield Excluded(image, str(error).removeprefix(f"{image.name}: "))
+            yield Excluded(image, without_file_name(str(error), image))
             continue
         value = image.relative_to(folder).as_posix() if key == "path" else header[key]
         rows = [row for row in rows_of.get(value, ()) if known_text(row["label"])]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from covid_monai.core.errors import name_file_in_errors
+from covid_monai.core.errors import name_file_in_errors, without_file_name
 from covid_monai.core.vocabulary import RefusedImage, UnreadableImage
 from covid_monai.datasets.collections.base import Excluded
 from covid_monai.dicom.acceptance import MAX_PIXELS
@@ -32,7 +32,7 @@ def read_thumbnail(path: Path) -> Thumbnail | Excluded:
             small = _grey(image).resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
             return np.asarray(small)
     except (RefusedImage, UnreadableImage) as error:
-        return Excluded(path, "cannot be compared: " + str(error).removeprefix(f"{path.name}: "))
+        return Excluded(path, f"cannot be compared: {without_file_name(str(error), path)}")
 
 
 def is_drawn_in_patches(thumbnail: Thumbnail) -> bool:
