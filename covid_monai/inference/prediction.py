@@ -31,11 +31,9 @@ class Prediction:
             `rule` and `thresholds` of the operating point.
         abnormal: Mapping, or None without two levels; see `decision.describe_abnormal`.
         cause: Mapping, or None without two levels; see `decision.name_cause`.
-        source_shift: Mapping, or None if the gate knows no sources. `nearest`: training source that the image
-            resembles, or None. `like_training`: whether it resembles any. `note`: both in a sentence.
+        source_shift: Mapping, or None if the gate knows no sources; see `TrainingSources.note`.
         quality: Mapping, or None if the image was not checked for lungs; see `LungQuality`, with its `note`.
-        model: `name`, `version`, `weights_sha256`, `preprocessing_digest` and `backend` of what made
-            the prediction.
+        model: `name`, `version`, `weights_sha256`, `preprocessing_digest` and `backend` of what predicted.
     """
 
     file: str
