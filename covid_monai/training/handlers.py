@@ -20,7 +20,7 @@ from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from covid_monai.networks.build import backbone_parameters, classifier_head
+from covid_monai.networks.build import backbone_parameters
 from covid_monai.training.sampling import EpochSampler
 
 logger = logging.getLogger("covid_monai.training")
@@ -115,30 +115,19 @@ class AverageWeights:
         network: Trained network, without any parallel wrapper.
         average: Copy of it that holds the average.
         decay: Share of the average that stays at each step, in [0, 1); 0 switches the averaging off.
-        initial_share: Share of the weights that `network` has now, in [0, 1), which stays in the average of
-            every layer but the last. Pretrained weights see images of other hospitals alike; the training
-            forgets some of that (WiSE-FT).
 
-    References: Polyak and Juditsky, Acceleration of stochastic approximation by averaging, 1992; Wortsman et
-    al., Robust fine-tuning of zero-shot models, CVPR 2022.
+    Reference: Polyak and Juditsky, Acceleration of stochastic approximation by averaging, 1992.
     """
 
-    def __init__(
-        self, network: nn.Module, average: nn.Module, *, decay: float, initial_share: float = 0.0
-    ) -> None:
+    def __init__(self, network: nn.Module, average: nn.Module, *, decay: float) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"ema_decay is {decay}. Choose a number in [0, 1); 0 switches the average off.")
-        if initial_share and not decay:
-            raise ValueError("initial_share needs the average of the weights. Choose an ema_decay above 0.")
-        self.decay, self.initial_share = decay, initial_share
+        self.decay = decay
         # Collected once: at every step it would take three times as long as the averaging.
         pairs = list(zip(_tensors(average), _tensors(network), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
         self._averages, self._current = [average for average, _ in floats], [value for _, value in floats]
         self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
-        if initial_share:
-            head = {parameter.data_ptr() for parameter in classifier_head(network).parameters()}
-            self._initial = [value if value.data_ptr() in head else value.clone() for value in self._current]
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer."""
@@ -149,10 +138,7 @@ class AverageWeights:
         """Follow the step that the trainer has completed."""
         steps = engine.state.iteration - 1
         decay = min(self.decay, (1 + steps) / (10 + steps)) if steps > 0 else 0.0
-        current = self._current
-        if self.initial_share:
-            current = list(torch._foreach_lerp(current, self._initial, self.initial_share))
-        get_ema_multi_avg_fn(decay)(self._averages, current, steps)
+        get_ema_multi_avg_fn(decay)(self._averages, self._current, steps)
         for average, value in self._copied:
             average.copy_(value)
 

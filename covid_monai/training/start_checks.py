@@ -26,7 +26,7 @@ _SMALLEST = {
 }
 _PROBABILITIES = ("border_probability", "flip_probability", "no_chest_probability")
 _NOT_NEGATIVE = ("weight_decay", "max_norm", "backbone_factor")
-_SHARES = ("label_smoothing", "ema_decay", "adult_share", "initial_share")
+_SHARES = ("label_smoothing", "ema_decay", "adult_share")
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "learning_rate": ("above 0", lambda value: value > 0),
     **dict.fromkeys(_NOT_NEGATIVE, ("of 0 or more", lambda value: value >= 0)),

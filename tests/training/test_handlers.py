@@ -1,9 +1,5 @@
 """The Ignite handlers of a training."""
 
-import copy
-from collections import OrderedDict
-from types import SimpleNamespace
-
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -79,30 +75,6 @@ def test_without_a_decay_the_trained_network_itself_is_kept():
     assert _train(network, network, decay=0, steps=3).weight.item() == 2.0
     with pytest.raises(ValueError, match="ema_decay"):
         AverageWeights(network, network, decay=1.0)
-
-
-def test_a_share_of_the_initial_weights_stays_in_all_layers_but_the_last():
-    def network():
-        return torch.nn.Sequential(OrderedDict(conv=torch.nn.Linear(2, 2), fc=torch.nn.Linear(2, 2)))
-
-    trained, initial = network(), network()
-    initial.load_state_dict(trained.state_dict())
-    averages = {share: copy.deepcopy(trained) for share in (0.0, 0.25)}
-    handlers = [
-        AverageWeights(trained, average, decay=0.9, initial_share=share)
-        for share, average in averages.items()
-    ]
-    for iteration in range(1, 30):
-        for tensor in trained.parameters():
-            tensor.data.normal_(generator=torch.Generator().manual_seed(iteration))
-        for handler in handlers:
-            handler(SimpleNamespace(state=SimpleNamespace(iteration=iteration)))
-    plain, mixed = averages[0.0], averages[0.25]
-    torch.testing.assert_close(mixed.fc.weight, plain.fc.weight)
-    expected = torch.lerp(plain.conv.weight, initial.conv.weight, 0.25)
-    torch.testing.assert_close(mixed.conv.weight, expected)
-    with pytest.raises(ValueError, match="initial_share needs the average"):
-        AverageWeights(trained, trained, decay=0.0, initial_share=0.25)
 
 
 def _losses(losses, *, val_loss=0.5, best_epoch=-1, scaler=None):
