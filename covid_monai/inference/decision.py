@@ -135,7 +135,7 @@ def withhold_normal(
     Returns:
         `decision` and `abnormal`, changed where they say normal although the lungs are cut off.
     """
-    if quality is None or not quality.cut_off:
+    if quality is None or not (quality.found and quality.cut_off):
         return decision, abnormal
     if decision is not None and decision["class"] == NORMAL:
         reason = f"{quality.cut_off_words} The part that is missing may be abnormal."
