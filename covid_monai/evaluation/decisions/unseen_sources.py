@@ -160,8 +160,9 @@ def fit_unseen_sources(
     calls: dict[str | None, NDArray[np.bool_]] = {k: odds[:, causes[k]] >= cut for k, cut in cuts.items()}
     kept = None
     if abnormal_threshold is not None:
-        calls[None] = 1 - np.asarray(probabilities)[:, normal] > np.asarray(abnormal_threshold)
-        kept = float(np.median(abnormal_threshold))
+        thresholds = np.asarray(abnormal_threshold, dtype=np.float64)
+        calls[None] = 1 - np.asarray(probabilities)[:, normal] > thresholds
+        kept = float(np.median(thresholds))
     figures = {source: _figures(truth, who, where == source, calls, names) for source in normals}
     return UnseenSources(names, cuts, false_alarm_limit, kept, figures, None, tuple(notes))
 
