@@ -141,10 +141,11 @@ def _measure_shares(
             areas.append(float((mask > _LUNG).mean()))
             measured.append(index)
     test = images.test
-    found = summarise_lung_share(
-        shares, areas, images.decisions[measured], test.patients[measured], class_names=test.class_names
+    decisions, patients = images.decisions[measured], test.patients[measured]
+    left_out = len(sample) - len(measured)
+    return summarise_lung_share(
+        shares, areas, decisions, patients, class_names=test.class_names, without_lungs=left_out
     )
-    return found | {"without_lungs": len(sample) - len(measured)}
 
 
 def _randomise(

@@ -41,6 +41,8 @@ def summarise_lung_share(
     decisions: ArrayLike,
     patients: ArrayLike,
     class_names: Sequence[str],
+    *,
+    without_lungs: int = 0,
 ) -> dict[str, Any]:
     """Compute the mean share of the heat maps in the lung region, and the share expected by chance.
 
@@ -50,11 +52,13 @@ def summarise_lung_share(
         decisions: N class indices for which the maps were made.
         patients: N patients; each counts once, with the mean of its images.
         class_names: K names.
+        without_lungs: Number of images that are not among the N because no lungs were found.
 
     Returns:
         `rows`: for "all images" and each decided class `name`, `images`, `patients`, `empty` (maps without
         weight, left out), `share` (`value`, `low`, `high`: t interval over patients) and `region`.
         `beyond_chance`: share minus region over all images, likewise. `sentence`: both in words.
+        `without_lungs` as given.
     """
     found = np.array([np.nan if share is None else share for share in shares], dtype=np.float64)
     covered, decided, who = np.asarray(areas, dtype=np.float64), np.asarray(decisions), np.asarray(patients)
@@ -72,7 +76,8 @@ def summarise_lung_share(
         for name, chosen in (groups | {name: decided == k for k, name in enumerate(class_names)}).items()
     ]
     beyond = mean_over_patients(found[known] - covered[known], who[known])
-    return {"rows": rows, "beyond_chance": beyond, "sentence": _share_sentence(rows[0], beyond)}
+    sentence = _share_sentence(rows[0], beyond)
+    return {"rows": rows, "beyond_chance": beyond, "sentence": sentence, "without_lungs": without_lungs}
 
 
 def mean_over_patients(values: NDArray[np.float64], patients: NDArray[Any]) -> dict[str, float | None]:
