@@ -46,12 +46,14 @@ def test_the_address_for_programs_is_the_one_that_was_asked(service, host):
 
 @browser_test
 def test_a_person_can_try_an_image_in_the_browser(service, image, tmp_path):
+    from selenium.webdriver.support.ui import WebDriverWait
+
     browser = Page(tmp_path / "profile", tmp_path / "downloads").driver
     try:
         browser.get(service)
         browser.find_element("css selector", "#files").send_keys(str(image))
         browser.find_element("css selector", "button").click()
-        assert '"predictions"' in browser.page_source
+        WebDriverWait(browser, 60).until(lambda page: '"predictions"' in page.page_source)
         assert browser.current_url == f"{service}/v1/predict"
     finally:
         browser.quit()

@@ -154,7 +154,7 @@ class FixedHeatMap:
     def __init__(self, classifier):
         self.model, self.gate = classifier.model, None
         self.operating_point, self.calibration = classifier.operating_point, classifier.calibration
-        self.unseen_sources = classifier.unseen_sources
+        self.unseen_sources, self.lung_check = classifier.unseen_sources, classifier.lung_check
         self._heat = np.zeros((8, 8), np.float32)
         self._heat[2:5, 3:6] = 1
 
