@@ -6,16 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from dataset_helpers import write_image
 from hostile_text import CODE, file_names, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser
+from PIL import Image
 from typer.testing import CliRunner
 
 from covid_monai.bundle.config_editing import quote_data
 from covid_monai.cli.main import app
 from covid_monai.datasets.datalist import SPLITS, read_datalist
+from covid_monai.phantoms.radiograph import draw_radiograph
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "covid_cxr_classification"
 CONFIGS = BUNDLE / "configs"
@@ -73,7 +74,9 @@ def write_collection(root: Path) -> Path:
     lines = [("image", "label", "patient", "view", "note")]
     for number in range(24):
         text = CODE[number].replace("/", "_").replace("\n", " ")
-        write_image(root / text / f"{number} {text}.png", seed=number)
+        chest = (draw_radiograph("normal", seed=number, size=128) * 255).astype("uint8")
+        (root / text).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(chest).save(root / text / f"{number} {text}.png")
         view = text if number % 3 else "PA"
         lines.append((f"{text}/{number} {text}.png", CLASSES[number % 2], f"p{number} {text}", view, text))
     with (root / "labels.csv").open("w", newline="", encoding="utf-8") as file:

@@ -10,11 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-from dicom_helpers import make_ds, picture, save
+from dicom_helpers import make_ds, save
 from hostile_files import deflate_bomb, huge_header, nested, truncated
 from pacs_helpers import IDENTITY, Worker, images, memory_mib, read_body, wait_until
 from pydicom import dcmread
 from pydicom.uid import generate_uid
+
+from covid_monai.phantoms.radiograph import draw_radiograph
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -96,7 +98,7 @@ def with_identity(path):
 
 def of_uid(uid):
     def change(path):
-        ds = make_ds(picture())
+        ds = make_ds((draw_radiograph("normal", seed=0, size=256) * 4095).astype(np.uint16))
         ds.SOPInstanceUID = uid
         ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
         return save(ds, path)
