@@ -42,6 +42,7 @@ def records(draw):
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(items=records(), folder=file_names)
 def test_monai_hands_on_every_record_as_it_is(tmp_path_factory, items, folder):

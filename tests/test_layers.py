@@ -66,6 +66,7 @@ def _module(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
+@pytest.mark.slow
 def test_no_module_imports_itself_through_others():
     paths = {_module(path): path for path in PACKAGE.rglob("*.py")}
     imports: dict[str, set[str]] = {}
@@ -85,6 +86,7 @@ def test_no_module_imports_itself_through_others():
         pytest.fail(f"These modules import each other: {' -> '.join(error.args[1])}")
 
 
+@pytest.mark.slow
 def test_only_tracking_imports_mlflow():
     using = {
         path.name
@@ -98,6 +100,7 @@ def test_only_tracking_imports_mlflow():
     assert using == {"tracking.py"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     [

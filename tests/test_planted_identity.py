@@ -109,6 +109,7 @@ def test_the_search_reads_pdf_files_and_pages_with_images_in_them():
     assert planted_words(html.encode()) == {"QZEXIF"}
 
 
+@pytest.mark.slow
 def test_data_prepare_and_audit(command, inputs, tmp_path):
     sources = ("dicom-folder", inputs / "dicom", "csv", inputs / "raster")
     assert command("data prepare", *sources, "--output", "OUT/new/datalist.json") == []
@@ -134,6 +135,7 @@ def test_data_deidentify(command, inputs):
     assert command("data deidentify", inputs / "dicom", "OUT/copies", *options, code=1) == []
 
 
+@pytest.mark.slow
 def test_predict_with_all_its_outputs(command, inputs):
     dicom, raster = inputs / "dicom", inputs / "raster"
     images = (dicom / "QZFOLDER" / "QZFILE0.dcm", dicom / "QZFILE-broken.dcm", raster / "QZFILE0.png")

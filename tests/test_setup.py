@@ -162,6 +162,7 @@ def test_the_audit_passes_where_its_program_is_missing():
     assert (done.returncode, "no package was audited" in done.stdout) == (0, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "text"),
     [

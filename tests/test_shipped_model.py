@@ -118,6 +118,7 @@ def test_real_dicom_images_get_a_decision_and_one_shown_in_reverse_none(classifi
     assert images[2].reason == "inverted"
 
 
+@pytest.mark.slow
 def test_official_test_images_are_told_apart_and_few_refused(classifier, real_data):
     folders = {"NORMAL": 0, "PNEUMONIA": 1}
     images = [

@@ -26,6 +26,7 @@ def test_options_that_contradict_each_other_are_named(source, tmp_path, options,
     assert not (tmp_path / "site").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_of_normals_gives_the_same_bundle_each_time(source, hospital, tmp_path):
     (tmp_path / "normals").mkdir()
     for path in hospital.parent.glob("0-*.png"):

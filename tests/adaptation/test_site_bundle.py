@@ -69,6 +69,7 @@ def test_it_is_not_adapted_again_and_no_folder_is_overwritten(adapted, source, h
         adapt_bundle(source.root, adapted[0], datalist=hospital)
 
 
+@pytest.mark.slow
 def test_a_new_last_layer_is_what_the_bundle_predicts_with(source, adapted, hospital, tmp_path):
     start = start_of(source)
     head = start.head._replace(weight=start.head.weight[::-1].copy())

@@ -125,6 +125,7 @@ def test_no_other_header_is_a_key(header):
     assert ApiKeys(KEYS).name_of(header) is None
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.text())
 def test_no_text_is_an_error(header):

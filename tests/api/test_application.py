@@ -9,6 +9,7 @@ import time
 import zlib
 from pathlib import Path
 
+import pytest
 import requests
 from api_helpers import LIMITS, in_process, post, problem, serving, zipped
 from dicom_helpers import make_ds, picture
@@ -33,6 +34,7 @@ def test_addresses_are_off_until_a_root_is_named(service):
     problem(post(service, data=json.dumps([instance]), headers=headers), "address-not-allowed")
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_while_they_unfold(service):
     bomb = zipped([("image.dcm", bytes(300 * MIB))])
     problem(post(service, files={"files": ("bomb.zip", bomb)}), "too-large")

@@ -46,6 +46,7 @@ def test_the_engine_says_what_the_classifier_says_of_the_same_files(engine, imag
     assert "/proc" not in str(found)
 
 
+@pytest.mark.slow
 def test_many_callers_get_each_their_own_records_in_order(engine, images):
     expected = {one.file: one for one in engine.predict(uploads_of(images))}
 
@@ -60,6 +61,7 @@ def test_many_callers_get_each_their_own_records_in_order(engine, images):
         assert all(all(same) for same in pool.map(call, range(20)))
 
 
+@pytest.mark.slow
 def test_a_single_image_goes_alone_and_images_that_wait_go_together(classifier, images, monkeypatch):
     sizes, gate = [], threading.Event()
     predict = type(classifier).predict
@@ -85,6 +87,7 @@ def test_a_single_image_goes_alone_and_images_that_wait_go_together(classifier, 
         engine.close()
 
 
+@pytest.mark.slow
 def test_one_caller_too_many_is_told_to_wait_and_a_place_comes_back(classifier, images):
     engine = Engine(classifier, max_callers=1)
     try:
@@ -99,6 +102,7 @@ def test_one_caller_too_many_is_told_to_wait_and_a_place_comes_back(classifier, 
         engine.close()
 
 
+@pytest.mark.slow
 def test_results_of_an_upload_are_those_of_its_file(engine, images, tmp_path, monkeypatch):
     """Report, heat map and page as the service gives them, and all four objects, byte for byte."""
     monkeypatch.setattr("covid_monai.api.engine.datetime", fixed_clock(MADE))

@@ -64,6 +64,7 @@ def test_too_much_is_refused_while_it_comes_whatever_the_header_says(service):
     problem(post(service, data=b" " * (5 * MIB), headers={"Content-Type": "application/json"}), "too-large")
 
 
+@pytest.mark.slow
 def test_a_body_that_drips_is_given_up(service):
     head = "Content-Type: application/dicom\r\nContent-Length: 1000"
     with connected(service, head) as line:

@@ -14,6 +14,7 @@ from covid_monai.core.vocabulary import RESEARCH_USE
 KEY = "0123456789abcdef-planted"
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_service_is_and_its_links_lead_somewhere(service, engine):
     answer = requests.get(service, timeout=60)
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"

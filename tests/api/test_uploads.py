@@ -34,6 +34,7 @@ def test_a_zip_comes_apart_as_zipfile_packed_it(contents, method):
     assert uploads == [Upload(f"{number}.dcm", one) for number, one in enumerate(contents)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_method_that_inflates_in_one_step_is_refused_before_it_does(method):
     bomb = Upload("a.zip", zipped([("1.dcm", bytes(200_000_000))], method=method))
@@ -137,6 +138,7 @@ def test_a_plain_name_can_be_shown_and_sent(path):
     name.encode("utf-8")
 
 
+@pytest.mark.slow
 def test_memory_is_free_again_when_nobody_refers_to_an_upload():
     budget = MemoryBudget(100)
     first = Upload("first", bytes(60))

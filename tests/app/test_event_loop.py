@@ -77,6 +77,7 @@ def check(calls, *expected):
     assert set(expected) <= {name for name, _ in calls}
 
 
+@pytest.mark.slow
 def test_the_rest_service(url, images, calls):
     archive, image = (images / "two.zip").read_bytes(), (images / "image.dcm").read_bytes()
     for options in (

@@ -24,6 +24,7 @@ from covid_monai.core.vocabulary import RESEARCH_USE
 DICOM = {"Content-Type": "application/dicom"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("new_nicegui")
 def test_rest_and_page_share_one_memory_budget(classifier):
     engine = Engine(classifier)

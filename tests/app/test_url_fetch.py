@@ -300,6 +300,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [*SLOW, "tls", "name"])
 def test_what_is_slow_is_given_up_in_time(monkeypatch, where):
     ended = threading.Event()

@@ -51,6 +51,7 @@ def visit(url):
     line.disconnect()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/", "/nothing", "/?a=1", "/favicon.ico/x", "/docs/x"])
 def test_loads_without_a_connection_do_not_add_up(url, path):
     with visit(url) as key:
@@ -64,6 +65,7 @@ def test_loads_without_a_connection_do_not_add_up(url, path):
             pass
 
 
+@pytest.mark.slow
 def test_a_full_server_says_so_and_the_rest_service_goes_on(url):
     with ExitStack() as stack:
         keys = [stack.enter_context(visit(url)) for _ in range(7)]

@@ -60,6 +60,7 @@ def test_a_digest_that_is_no_text_is_another_digest(small_bundle, value):
         small_bundle.load_weights(network)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("config", "kind"), [("train", "train"), ("inference", "infer")])
 def test_monai_finds_the_properties_it_asks_for(config, kind, phantoms, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlruns.db'}")

@@ -46,6 +46,7 @@ def test_what_is_packed_comes_out_and_packs_to_the_same_bytes(tree):
         assert (root / "a.zip").read_bytes() == (root / "b.zip").read_bytes()
 
 
+@pytest.mark.slow
 @given(TREES, st.data())
 def test_any_changed_byte_is_named(tree, data):
     with TemporaryDirectory() as name:

@@ -68,6 +68,7 @@ def test_values_stand_for_references_and_expressions_and_no_record_comes_in():
     assert "&" not in yaml.safe_dump(filled)
 
 
+@pytest.mark.slow
 @given(text=texts, names=st.lists(texts, max_size=3))
 def test_a_text_that_looks_like_code_is_none_in_the_filled_config(text, names):
     parser = parser_of(rate="$text", names="$all_names", section={}, run=["$@part"])
@@ -88,6 +89,7 @@ def echo(tmp_path_factory):
     return folder / "echo.yaml"
 
 
+@pytest.mark.slow
 @given(text=texts, values=st.lists(texts | st.integers(), max_size=3))
 def test_data_of_a_run_arrive_as_they_are_and_changes_are_config(echo, text, values):
     out = echo.parent / "$open('x','w') @value #1 %x.json"
@@ -101,6 +103,7 @@ def check(parser, tmp_path):
     check_names(parser.get_parsed_content("ids"), tmp_path / "own.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -125,6 +128,7 @@ def test_names_that_something_reads_are_fine(tmp_path):
     check(parser_of(**more), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "evaluate", "inference"])
 @pytest.mark.parametrize("setting", ["max_epoch", "batchsize", "class_name", "output_dirs"])
 def test_every_config_of_the_bundle_refuses_a_mistyped_setting_and_has_none_itself(name, setting):

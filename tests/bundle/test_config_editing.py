@@ -29,6 +29,7 @@ def test_copy_has_the_settings_baked_in_and_keeps_the_comments(small_bundle):
 NAMES = ["o'brien", "a else b", 'a "b" @c #1', "back\\slash %d $x {y}: z", "王 é \udcff"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_copy_in_a_folder_of_any_name_finds_itself(small_bundle, tmp_path, monkeypatch, name):
     first = small_bundle.copy_to(tmp_path / name)
@@ -41,6 +42,7 @@ def test_a_copy_in_a_folder_of_any_name_finds_itself(small_bundle, tmp_path, mon
             assert parser.get_parsed_content("bundle_root") == str(folder)
 
 
+@pytest.mark.slow
 @given(st.recursive(texts | st.integers() | st.none() | st.booleans(), st.lists))
 def test_monai_reads_quoted_data_as_they_are(value):
     config = {"value": quote_data(value), "nested": [{"a": quote_data(value)}], "data": "never read"}

@@ -19,6 +19,7 @@ def places(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_adapt_then_verify_then_predict(run, places):
     site = places / "site"
     options = ("--bundle", places / "bundle", "--normals", places / "images", "--site", "Clinic A")
@@ -40,6 +41,7 @@ def test_adapt_then_verify_then_predict(run, places):
     assert "is not empty" in err
 
 
+@pytest.mark.slow
 def test_without_labels_json_is_the_report(run, places):
     options = ("--unlabelled", places / "images", "--least-share-of-normals", 1, "--json")
     code, out, _ = run("adapt", "--bundle", places / "bundle", *options, "--output", places / "other")

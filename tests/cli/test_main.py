@@ -105,6 +105,7 @@ def family(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_every_command_reads_the_same_files_and_outlives_a_decoder(run, bundle, family, tmp_path):
     """What is right is that only the file of the deadly stream has no image, and that it is named so."""
     names = {*NAMES.values(), "lossless.dcm"}

@@ -210,6 +210,7 @@ def test_interrupted_run_keeps_what_is_finished(run, bundle, images, tmp_path, m
     assert len(records_of(tmp_path / "out.jsonl.partial")) == 2
 
 
+@pytest.mark.slow
 def test_file_name_that_is_no_text(run, bundle, images, tmp_path):
     name = os.fsdecode(b"f\xfflm\n[red].png")
     shutil.copy(images / "a.png", tmp_path / name)
@@ -256,6 +257,7 @@ def test_folder_of_real_dicom_files(run, bundle, real_data, tmp_path):
     assert statuses["693_UNCR.dcm"] == "refused"
 
 
+@pytest.mark.slow
 def test_installed_command(bundle, images, tmp_path):
     command = Path(sys.executable).with_name("covid-monai")
     ct = get_testdata_file("CT_small.dcm")

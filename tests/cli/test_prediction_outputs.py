@@ -40,6 +40,7 @@ def images(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_objects_and_records_are_written_side_by_side(run, bundle, images, tmp_path):
     output, folder = tmp_path / "out.jsonl", tmp_path / "dicom"
     command = ("predict", "--bundle", bundle, "--dicom-output", folder, "--pdf", "--output", output, images)
@@ -66,6 +67,7 @@ def at_one_time(monkeypatch):
     monkeypatch.setattr("covid_monai.cli.prediction_outputs.datetime", Stopped)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("at_one_time")
 def test_a_second_run_at_the_same_time_writes_the_same_bytes(run, bundle, images, tmp_path):
     written = []
@@ -76,6 +78,7 @@ def test_a_second_run_at_the_same_time_writes_the_same_bytes(run, bundle, images
     assert len(written[0]) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("at_one_time")
 def test_two_files_of_one_uid_are_named_and_the_first_stays(run, bundle, images, tmp_path):
     twin = pydicom.dcmread(images / "a.dcm")
@@ -93,6 +96,7 @@ def test_two_files_of_one_uid_are_named_and_the_first_stays(run, bundle, images,
     assert both == first
 
 
+@pytest.mark.slow
 def test_all_objects_of_a_run_have_one_time(run, bundle, images, tmp_path):
     before = datetime.now().astimezone()
     run("predict", "--bundle", bundle, "--dicom-output", tmp_path / "dicom", images)
@@ -101,6 +105,7 @@ def test_all_objects_of_a_run_have_one_time(run, bundle, images, tmp_path):
     assert f"{before:%Y%m%d%H%M%S}" <= date + time <= f"{datetime.now().astimezone():%Y%m%d%H%M%S}"
 
 
+@pytest.mark.slow
 def test_a_failure_with_one_image_stops_no_other(run, bundle, images, tmp_path, monkeypatch):
     """The first fails when it is made, the third when it is written."""
     output, folder = tmp_path / "out.jsonl", tmp_path / "dicom"
@@ -177,6 +182,7 @@ def test_a_file_is_no_folder(run, bundle, images, tmp_path):
     assert "is a file. Name a folder" in err
 
 
+@pytest.mark.slow
 @NEEDS_POPPLER
 def test_one_image_gets_a_page_and_several_a_table(run, bundle, images, tmp_path):
     reports = {"one.pdf": images / "picture.png", "new/all.pdf": images}

@@ -190,6 +190,7 @@ def test_a_mistyped_word_gets_a_suggestion(run, tmp_path, tmp_path_factory, argu
 # -- JSON ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_command_with_json_prints_one_document_and_nothing_else(run, tmp_path):
     datalist = tmp_path / "phantoms" / "datalist.json"
     options = ("--patients", 18, "--size", 64, "--no-ct", "--json")

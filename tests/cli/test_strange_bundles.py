@@ -104,6 +104,7 @@ def _inference(change, canary):
     return lambda root: edit(root / "configs" / "inference.yaml", lambda config: change(config, canary))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_no_command_runs_the_code_of_a_bundle(name, attack, command, canary):
@@ -113,6 +114,7 @@ def test_no_command_runs_the_code_of_a_bundle(name, attack, command, canary):
     assert not canary.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("attack", ["!!python/object/apply", "aliases"])
 def test_no_command_makes_objects_from_yaml(name, attack, command, canary):
@@ -147,6 +149,7 @@ def _everywhere_else(canary):
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("worker", "export")])
 def test_code_that_is_not_needed_is_left_alone(name, command, canary):
     code_of_exit, out, err = command(name, _everywhere_else(canary))
@@ -155,6 +158,7 @@ def test_code_that_is_not_needed_is_left_alone(name, command, canary):
         assert code_of_exit == 0, out + err
 
 
+@pytest.mark.slow
 def test_verify_names_the_code_beside_what_is_wrong(command, canary, tmp_path):
     from covid_monai.export import verify_bundle
 
@@ -165,6 +169,7 @@ def test_verify_names_the_code_beside_what_is_wrong(command, canary, tmp_path):
     assert not canary.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_OPTION)
 def test_the_user_can_say_that_the_code_may_run(name, command, canary):
     command(name, _inference(REFUSED["a reference to code"], canary), "--trust-code")
@@ -177,6 +182,7 @@ def test_the_worker_needs_it_in_its_configuration(name, command, canary):
     assert canary.exists()
 
 
+@pytest.mark.slow
 def test_evaluate_runs_the_evaluate_yaml_of_the_bundle_only_for_those_who_trust_it(command, canary):
     def change(root):
         edit(root / "configs" / "evaluate.yaml", lambda config: config["run"].insert(0, code(canary)))

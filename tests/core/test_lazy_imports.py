@@ -8,6 +8,7 @@ import pytest
 from covid_monai.core.lazy_imports import hide_modules
 
 
+@pytest.mark.slow
 def test_what_is_imported_to_predict_is_no_garbage_and_the_rest_is_collected():
     script = (
         "import gc; from covid_monai.core.lazy_imports import import_monai_for_prediction as start; start();"
@@ -37,6 +38,7 @@ def test_modules_that_are_loaded_are_not_hidden_and_an_error_brings_the_others_b
     assert "mailbox" not in sys.modules or sys.modules["mailbox"] is not None
 
 
+@pytest.mark.slow
 def test_a_prediction_loads_none_of_the_named_packages():
     script = (
         "import sys; from covid_monai.core.lazy_imports import import_monai_for_prediction as start, "

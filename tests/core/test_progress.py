@@ -48,6 +48,7 @@ def on_a_terminal(**environment):
     return out, seen.decode()
 
 
+@pytest.mark.slow
 def test_a_person_sees_count_speed_and_time_left():
     out, err = on_a_terminal(NO_COLOR="1")
     assert out == "done\n"
@@ -58,10 +59,12 @@ def test_a_person_sees_count_speed_and_time_left():
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", err)  # no colour asked for
 
 
+@pytest.mark.slow
 def test_a_terminal_without_no_color_has_colours():
     assert re.search(r"\x1b\[[0-9;]*3[0-9]", on_a_terminal(NO_COLOR="")[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{}, {"FORCE_COLOR": "1"}])
 def test_a_pipe_sees_nothing(environment):
     done = subprocess.run(

@@ -150,6 +150,7 @@ def table_with(tmp_path, *lines, seed=0):
     return [("csv", tmp_path)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -405,6 +406,7 @@ def test_copies_go_and_an_image_stays_on_one_side_of_the_split(tmp_path):
     assert not unchecked.label_conflicts
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_collections_merge_and_shared_images_stay_on_one_side(real_data, tmp_path, monkeypatch):
     """Files are not opened here: their content has its own tests, and the fixture's time is better spent."""

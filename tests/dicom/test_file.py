@@ -145,6 +145,7 @@ def test_all_readers_name_a_file_that_is_cut_in_its_header(folder, kept, start):
     assert "truncated or damaged" in excluded["cut.dcm"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
 def test_a_file_that_is_cut_anywhere_is_unreadable(tmp_path, syntax):
     """Only a whole header without pixel data may be one by intention."""
@@ -186,6 +187,7 @@ def test_a_deflated_image_is_read_and_a_damaged_one_is_unreadable(tmp_path):
         read_radiograph(deflated(tmp_path / "cut.dcm", cut=2000))
 
 
+@pytest.mark.slow
 def test_a_deflate_bomb_is_refused_before_it_is_inflated(tmp_path):
     with pytest.raises(RefusedImage, match="inflates to more than") as caught:
         read_radiograph(deflate_bomb(tmp_path / "bomb.dcm"))

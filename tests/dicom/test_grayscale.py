@@ -211,6 +211,7 @@ DISAGREEING = {  # entries and bits in the descriptor, entries and highest value
 }
 
 
+@pytest.mark.slow
 @NEEDS_DCMJ2PNM
 @pytest.mark.parametrize("falling", [False, True])
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])

@@ -90,6 +90,7 @@ def _guess(folds, folder, *_):
     return [folder / name for name in folds]
 
 
+@pytest.mark.slow
 def test_folds_by_image_are_told_with_intervals_over_patients_and_never_mixed(tmp_path, monkeypatch):
     write_phantoms(tmp_path / "own", patients=24, size=128, ct=False, image_format="png")
     content = json.loads((tmp_path / "own" / "datalist.json").read_text())

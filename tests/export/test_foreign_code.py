@@ -44,6 +44,7 @@ _NO_CODE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in [*REFUSED, *IGNORED] if name != "nothing"])
 def test_expressions_and_parts_of_strangers_are_named(name, root, tmp_path):
     change = {**REFUSED, **IGNORED}[name]
@@ -75,6 +76,7 @@ def test_other_files_are_named_too(root, tmp_path):
     assert any("bundle_root is" in line for line in find_code(root))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*NETWORK_NAMES[:1], "resnet10", "resnet50", "efficientnet_lite0"])
 def test_the_networks_of_this_package_are_loaded_and_give_the_same(name, tmp_path):
     network, images = build_network(name, num_classes=2).eval(), torch.rand(2, 1, 64, 64)

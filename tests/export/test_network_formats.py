@@ -76,6 +76,7 @@ def test_forms_of_the_same_network_agree_on_twelve_phantoms(bundle, onnx_says):
     assert max(differences.values()) < 1e-5
 
 
+@pytest.mark.slow
 def test_given_images_are_compared_too(bundle, onnx_says, tmp_path):
     onnx_says(lambda logits: logits)
     for number in range(3):
@@ -87,6 +88,7 @@ def test_given_images_are_compared_too(bundle, onnx_says, tmp_path):
     assert [tuple(batch.shape) for batch in load_parity_images(bundle, [tmp_path])] == [(15, 1, 64, 64)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [lambda logits: logits + torch.tensor([0.1, 0, 0]), lambda logits: logits * torch.nan]
 )
@@ -99,6 +101,7 @@ def test_a_form_that_differs_or_is_no_number_is_named(bundle, onnx_says, change)
     assert "model.ts" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_difference_that_is_the_same_for_all_classes_changes_no_probability(bundle, onnx_says):
     onnx_says(lambda logits: logits + 3)
     assert check_parity(bundle)[1]["model.onnx"] < 1e-5

@@ -53,6 +53,7 @@ def test_it_names_the_weights_by_digest_and_every_package_by_version_and_licence
     assert {item["bom-ref"] for item in found.values()} <= {*graph, *graph["covid_cxr_classification"]}
 
 
+@pytest.mark.slow
 def test_it_is_the_same_every_time_and_another_one_for_other_weights(bundle):
     texts = []
     for changed in (False, False, True):

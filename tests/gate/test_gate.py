@@ -85,6 +85,7 @@ def test_a_flat_image_is_described_and_refused(gate):
     assert refusal(gate, flat) is RefusalReason.UNLIKE_TRAINING
 
 
+@pytest.mark.slow
 def test_a_gate_of_other_weights_is_refused(bundle, tmp_path):
     other = bundle.copy_to(tmp_path / "other")
     save_checkpoint(other.checkpoint(other.build_network()), other.checkpoint_path)
@@ -128,6 +129,7 @@ def test_a_gate_holds_no_code(bundle, tmp_path):
     assert not (tmp_path / "pwned").exists()
 
 
+@pytest.mark.slow
 def test_the_classifier_refuses_what_the_gate_refuses(bundle, data, tmp_path):
     image = data.records("test")[0]["image"]
     Image.open(image).transpose(Image.Transpose.ROTATE_180).save(tmp_path / "turned.png")
@@ -160,6 +162,7 @@ def test_an_image_without_lungs_is_refused_and_one_whose_lungs_are_cut_off_is_no
     assert record.quality["cut_off"] == ["top"]
 
 
+@pytest.mark.slow
 def test_a_bundle_without_gate_predicts_and_says_so_once(bundle, data, tmp_path, caplog):
     other = bundle.copy_to(tmp_path / "other")
     save_checkpoint(other.checkpoint(other.build_network()), other.checkpoint_path)

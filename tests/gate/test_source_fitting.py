@@ -29,6 +29,7 @@ def draw(rng, *, patients, images=(1, 9), shift=1.0):
     return np.array(rows), sources, of_patient
 
 
+@pytest.mark.slow
 def test_an_image_of_a_new_patient_resembles_its_own_source_in_95_of_100():
     rng = np.random.default_rng(0)
     accepted = []

@@ -142,6 +142,7 @@ def test_calibration_is_applied_and_gives_the_set(classifier, tmp_path):
     assert calibrated.decision["at_operating_point"] == calibrated.predicted_class
 
 
+@pytest.mark.slow
 def test_the_cuts_for_unseen_hospitals_are_read_from_the_bundle(tmp_path):
     bundle = small_bundle(tmp_path / "bundle")
     OperatingPoint.argmax(CLASS_NAMES).save(bundle.operating_point_path)
@@ -219,6 +220,7 @@ def test_missing_weights_are_an_error(tmp_path):
         Classifier(bundle.root)
 
 
+@pytest.mark.slow
 def test_output_that_is_no_number_is_an_error_and_no_class(tmp_path):
     bundle = small_bundle(tmp_path)
     network = bundle.build_network()
@@ -266,6 +268,7 @@ def test_reads_at_most_two_batches_ahead(classifier, tmp_path):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("preprocess")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory in use from /proc")
 def test_memory_does_not_grow_with_the_number_of_files(classifier, tmp_path):
     first = write_png(tmp_path / "0.png", size=384)  # 0.6 MB as float32

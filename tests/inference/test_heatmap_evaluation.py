@@ -70,6 +70,7 @@ def test_figures_count_what_was_asked_for(explanation):
     assert explanation["grid"] == [2, 2]
 
 
+@pytest.mark.slow
 def test_same_seed_same_explanation(scored, explanation):
     folder, images, network = scored
     options = {"images_per_class": 3, "randomised_images": 4}
@@ -77,6 +78,7 @@ def test_same_seed_same_explanation(scored, explanation):
     assert again == explanation
 
 
+@pytest.mark.slow
 def test_report_takes_it(scored, explanation):
     folder = scored[0]
     values = write_report(

@@ -54,6 +54,7 @@ def test_unknown_network_lists_the_known_ones():
     assert all(name in str(error.value) for name in NETWORK_NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["densenet121", "resnet18", "efficientnet_lite0"])
 def test_torchscript_of_a_network_sees_what_the_network_sees(name):
     torch.manual_seed(0)

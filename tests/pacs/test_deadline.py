@@ -22,6 +22,7 @@ DRIPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", DRIPS.values(), ids=DRIPS)
 def test_an_archive_that_drips_is_given_up_in_time(tmp_path, start):
     with dripping(start) as url, (tmp_path / "1.dcm").open("wb") as file:

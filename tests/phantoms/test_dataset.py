@@ -27,6 +27,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes(folder, tmp_path):
     write_phantoms(tmp_path / "again", patients=12, seed=5, size=128)
     assert digests(tmp_path / "again") == digests(folder)

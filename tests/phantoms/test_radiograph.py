@@ -97,6 +97,7 @@ def test_border_and_global_brightness_are_near_chance(images):
     assert grouped_auroc(brightness, labels, linear()) < 0.65
 
 
+@pytest.mark.slow
 def test_disease_can_be_learned(images):
     pixels, labels = images
     blocks = block_means(pixels, 4)

@@ -34,6 +34,7 @@ def test_the_sandbox_passes_images_and_gives_the_readers_reason_for_others(check
     assert check.check(save(make_ds(picture()), tmp_path / "image2.dcm")).status is Status.OK
 
 
+@pytest.mark.slow
 def test_an_image_that_needs_too_much_memory_ends_only_the_child(tmp_path):
     small = DecodeSandbox(seconds=60, memory_mib=1)
     image = np.tile(picture(2000, 2000, dtype=np.uint16, top=4095), (4, 4))
@@ -83,6 +84,7 @@ def test_a_child_that_cannot_start_is_no_verdict_about_the_file(tmp_path, monkey
     sandbox.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executable", ["/no/such/python", "/bin/false"])
 def test_a_decoder_of_the_child_that_cannot_start_is_no_verdict_about_the_file(
     tmp_path, monkeypatch, executable

@@ -76,6 +76,7 @@ def test_two_slices_make_a_volume(real_data, tmp_path):
     np.testing.assert_allclose(meta["spacing_mm"], [0.625, 0.625, 1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_series_in_jpeg_lossless_equals_simpleitk(real_data):
     folder = real_data / "ct-md" / "dicom" / "P001"

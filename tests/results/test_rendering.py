@@ -194,6 +194,7 @@ for name, (first, *more) in {
             GREY[f"Modality LUT {name} {direction}"] = {"ModalityLUTSequence": [item], **window}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("dcmp2pgm") is None, reason="needs DCMTK's dcmp2pgm")
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("name", GREY)

@@ -85,6 +85,7 @@ def _see(browser, *texts: str) -> str:
     return WebDriverWait(browser, 90).until(shown, message=f"the page never showed {texts}")
 
 
+@pytest.mark.slow
 def test_a_person_finds_the_run_its_curves_and_its_pictures(tracked, server, browser, request):
     uri = tracked
     client = mlflow.MlflowClient(uri)

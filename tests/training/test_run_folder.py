@@ -71,6 +71,7 @@ PATHS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", PATHS, ids=range(len(PATHS)))
 @pytest.mark.parametrize(
     "place", ["output_dir", "pretrained", "another", "optimizer::weights", "nested::a::b"]

@@ -36,6 +36,7 @@ NUMBERS = ["learning_rate", "weight_decay", "max_norm", "backbone_factor", "labe
 NUMBERS += ["border_probability", "flip_probability"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -101,6 +101,7 @@ def test_the_resolved_config_shows_overrides_and_defaults(run, store):
     assert "output_dir: (not logged)" in text
 
 
+@pytest.mark.slow
 def test_the_resolved_config_shows_nested_overrides(phantoms, train, tmp_path):
     nested = {
         "train::handlers::2::max_norm": 0.25,
@@ -142,6 +143,7 @@ class _Poison:
         next(engine.network.parameters()).data.view(-1)[0] = torch.nan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_a_training_that_diverges_says_so_and_leaves_the_best_weights(
     phantoms, train, tmp_path, store, epoch
@@ -176,6 +178,7 @@ def test_a_second_run_does_not_overwrite_the_first(run, train):
     assert filecmp.cmp(weights, before, shallow=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "value", "earlier"), [("learning_rate", 0.5, 0.001), ("image_size", 96, 64)]
 )
@@ -188,6 +191,7 @@ def test_resuming_with_other_settings_names_them_and_changes_nothing(run, train,
     assert Bundle(run).load_network()
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing(run, train):
     before = torch.load(run / "models" / "last.pt", weights_only=True)
     train(run, run.parent / "datalist.json", resume=True)

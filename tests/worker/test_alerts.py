@@ -207,6 +207,7 @@ def test_the_files_pass_prometheus_own_check(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @NEEDS_PROMETHEUS
 @pytest.mark.parametrize("name", CASES)
 def test_an_alert_fires_when_it_should_and_only_then(name, tmp_path):

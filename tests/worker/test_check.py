@@ -29,6 +29,7 @@ def say(tmp_path):
         server.server_close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("habits", "words"),
     [
@@ -44,6 +45,7 @@ def test_what_an_archive_ignores_is_named(say, habits, words):
     assert defects[0].startswith(f"note Archive main: the search has a defect: {words}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "habits", [{}, {"nothing": 204}, {"nothing": 404}, {"cap": 1}, {"kind": "text/plain"}]
 )

@@ -77,6 +77,7 @@ def test_a_refused_image_has_results_only_if_the_settings_ask_for_them(classifie
     assert report.Modality == "SR"
 
 
+@pytest.mark.slow
 def test_the_settings_choose_the_objects(classifier, model, image, tmp_path):
     assert [ds.Modality for ds in model.make_results(classified(classifier, image), MADE)] == ["SR"]
     every = model_of(classifier, tmp_path, heatmap=True, pdf=True)

@@ -58,6 +58,7 @@ def study_of(orthanc, path):
     return study
 
 
+@pytest.mark.slow
 def test_the_page_of_a_study_shows_its_results_and_the_button_leads_there(explorer, started, tmp_path):
     with_result, without = images(tmp_path / "images", 2)
     explorer.send([with_result])

@@ -54,6 +54,7 @@ def loosen(path, bits):
     path.chmod(stat.S_IMODE(path.stat().st_mode) | bits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*PRIVATE, *PUBLIC])
 @pytest.mark.parametrize(
     ("bits", "able"),

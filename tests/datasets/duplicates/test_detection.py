@@ -53,6 +53,7 @@ def as_sets(groups):
     return {frozenset(path.name for path in group) for group in groups}
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_edited_copies_of_real_images_are_found_and_strangers_left_apart(real_data, tmp_path):
     images = sorted((real_data / "chest_xray" / "test" / "NORMAL").glob("*.jpeg"))[:40:20]
@@ -72,6 +73,7 @@ def test_images_of_one_patient_on_other_days_are_other_images(real_data):
     assert find_duplicates(days).groups == ()
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_images_of_a_small_collection_are_found_in_the_larger_one(real_data):
     small = sorted((real_data / "covid-19-detection-50" / "normal").glob("*.jpeg"))

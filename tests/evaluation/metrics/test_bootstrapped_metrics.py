@@ -218,6 +218,7 @@ PREDICTIVE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["ppv", "npv"])
 def test_intervals_of_predictive_values_hold_the_truth_as_often_as_they_say(metric):
     found = [share_coverage(250, process, metric) for process in PREDICTIVE]

@@ -60,6 +60,7 @@ def test_recalibration_equals_scikit_learns_regression():
     assert found["intercept"]["high"] < 0
 
 
+@pytest.mark.slow
 def test_intervals_of_calibrated_probabilities_hold_intercept_0_and_slope_1():
     inside = []
     for trial in range(300):

@@ -34,6 +34,7 @@ def scalars(values):
     yield from (of_class[metric] for of_class in values["per_class"].values() for metric in CLASS_METRICS)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(evaluations())
 def test_defined_metrics_equal_scikit_learn(evaluation):

@@ -41,6 +41,7 @@ def test_domains_are_never_pooled():
     assert score_arm(moved, weights=WEIGHTS) == score_arm(scored, weights=WEIGHTS)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_chance_of_patients_and_of_seeds():
     inside, without_seeds, trials = 0, 0, 150
     for trial in range(trials):

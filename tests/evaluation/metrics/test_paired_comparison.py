@@ -67,6 +67,7 @@ def recipe(rng, *, between_seeds, common, seeds=3):
     return tables
 
 
+@pytest.mark.slow
 def test_intervals_of_recipes_hold_the_chance_of_patients_and_of_seeds():
     trials, inside, of_one_seed = 80, [], []
     for trial in range(trials):

@@ -151,6 +151,7 @@ def test_shortcut_is_said_before_the_result(report):
     assert [check["shortcut"] for check in values["verdict"]["shortcuts"]] == [False, True]
 
 
+@pytest.mark.slow
 def test_without_checks_the_page_says_that_shortcuts_were_not_looked_for(tmp_path):
     values = make_report(tmp_path, make_rows("test", 30))
     assert "Shortcuts: not checked here" in Page((tmp_path / "report.html").read_text()).text
@@ -171,6 +172,7 @@ def test_sections_of_the_assessment_are_kept(report):
         assert report[0][key]
 
 
+@pytest.mark.slow
 def test_label_and_source_together_is_said_first(tmp_path):
     rows = make_rows("test", 60, source=lambda label, i: "cohen" if label == 2 else f"hospital {i % 2}")
     limits = make_report(tmp_path, rows)["verdict"]["limits"]
@@ -181,6 +183,7 @@ def test_label_and_source_together_is_said_first(tmp_path):
     assert sum("Label and source" in sentence for sentence in limits) == 1
 
 
+@pytest.mark.slow
 def test_class_with_several_sources_of_its_own_is_still_confounded(tmp_path):
     rows = make_rows("test", 60, source=lambda label, i: f"{'adults' if label == 2 else 'children'} {i % 2}")
     limits = make_report(tmp_path, rows)["verdict"]["limits"]
@@ -191,6 +194,7 @@ def test_shared_sources_are_not_called_confounded(report):
     assert not [s for s in report[0]["verdict"]["limits"] if "Label and source go together" in s]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "said"), [("kermany", "come from one source (kermany)"), (None, "is not recorded")]
 )
@@ -199,6 +203,7 @@ def test_one_or_no_source_is_said(tmp_path, source, said):
     assert said in values["verdict"]["limits"][0]
 
 
+@pytest.mark.slow
 def test_without_validation_the_most_probable_class_is_the_decision(tmp_path):
     values = make_report(tmp_path, make_rows("test", 60))
     predictions = read_predictions(tmp_path / "predictions.csv")
@@ -210,6 +215,7 @@ def test_without_validation_the_most_probable_class_is_the_decision(tmp_path):
     assert any("no validation split" in sentence for sentence in values["verdict"]["limits"])
 
 
+@pytest.mark.slow
 def test_given_operating_point_is_applied_unchanged(tmp_path):
     chosen_on = {"split": "validation", "datalist_digest": "sha256:other"}
     point = OperatingPoint("rule", {"no": 0.9, "yes": 0.1}, chosen_on)
@@ -224,17 +230,20 @@ def test_given_operating_point_is_applied_unchanged(tmp_path):
     assert any("another datalist" in sentence for sentence in values["verdict"]["limits"])
 
 
+@pytest.mark.slow
 def test_thresholds_chosen_on_test_are_denounced(tmp_path):
     point = OperatingPoint("rule", dict.fromkeys(NAMES, 0.3), {"split": "test"})
     values = make_report(tmp_path, make_rows("test", 30), operating_point=point)
     assert any("chosen on test, not on the validation split" in s for s in values["verdict"]["limits"])
 
 
+@pytest.mark.slow
 def test_patient_in_validation_and_test_is_denounced(tmp_path):
     rows = [*make_rows("validation", 30, patient="p"), *make_rows("test", 30, patient="p")]
     assert any("in both validation and test" in s for s in make_report(tmp_path, rows)["verdict"]["limits"])
 
 
+@pytest.mark.slow
 def test_class_without_test_cases_neither_crashes_nor_prints_nan(tmp_path):
     rows = [row for row in make_rows("test", 40) if row["label"] != 2]
     values = make_report(tmp_path, rows)
@@ -246,6 +255,7 @@ def test_class_without_test_cases_neither_crashes_nor_prints_nan(tmp_path):
     assert not re.search(r"\b(nan|None)\b", text)
 
 
+@pytest.mark.slow
 def test_one_single_image_is_reported(tmp_path):
     values = make_report(tmp_path, make_rows("test", 1), provenance={})
     assert values["test"]["auroc"]["value"] is None
@@ -279,6 +289,7 @@ def test_wrong_input_is_named(tmp_path):
     assert not (tmp_path / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_report_needs_neither_network_library_nor_global_plotting_state():
     code = (
         "import sys, covid_monai.evaluation.report.report_files\n"

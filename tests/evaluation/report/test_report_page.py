@@ -25,6 +25,7 @@ def page_of(folder, names, splits):
     return (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "splits", "figures"),
     [

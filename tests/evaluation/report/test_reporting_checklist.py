@@ -80,6 +80,7 @@ def test_shared_patients_and_missing_facts_are_told(tmp_path):
     assert answer(sheet, "36") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("external", "answered"),
     [
@@ -120,6 +121,7 @@ def test_probast_has_its_domains_and_facts_but_no_judgement(report):
     assert all(row.keys() == {"domain", "part", "question", "facts"} for row in report["risk_of_bias"])
 
 
+@pytest.mark.slow
 def test_answers_use_every_fact_and_nothing_that_does_not_exist(tmp_path):
     folder = reporting_checklist.resources.files("covid_monai.evaluation.report")
     entries = yaml.safe_load((folder / "reporting_checklist.yaml").read_text())

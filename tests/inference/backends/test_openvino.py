@@ -50,6 +50,7 @@ def test_more_at_the_same_time_changes_nothing(bundle):
     np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.slow
 def test_a_kept_network_of_another_version_is_not_taken(bundle, empty_cache, monkeypatch):
     openvino.load(bundle, parallel=1)
     monkeypatch.setattr(openvino, "__version__", "another")

@@ -28,6 +28,7 @@ def batch(classifier, count):
     return predictions, {each.file: small for each in predictions if each.ok}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error:The total page count")
 def test_a_batch_has_a_summary_and_a_table_with_headings_and_numbers_on_each_page(classifier, tmp_path):
     predictions, thumbnails = batch(classifier, 160)

@@ -39,6 +39,7 @@ def _train(datalist: Path, output_dir: Path, *, changes: dict | None = None, **s
     )
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_weights_in_a_bundle_that_is_evaluated(tmp_path, store):
     datalist = write_masked_phantoms(tmp_path / "data")
     _train(datalist, tmp_path / "whole")
@@ -71,6 +72,7 @@ def test_an_interrupted_training_ends_with_the_same_weights_in_a_bundle_that_is_
     assert metrics["model"]["weights_sha256"] == bundle.identity["weights_sha256"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_a_datalist_without_masks_is_refused_before_anything_is_decoded(tmp_path, phantoms):
     with pytest.raises(RuntimeError) as failure:
