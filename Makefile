@@ -54,7 +54,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 test: setup  ## All tests; those that need the real images say so and skip without COVID_MONAI_DATA
 	$(PYTEST)
 
-test-quick: setup  ## The tests that take seconds, under 3 minutes in all
+test-quick: setup  ## The tests that take seconds, 4 to 5 minutes in all on 2 cores
 	$(PYTEST) -m "not slow"
 
 bench: setup  ## Time everything that docs/performance.md has a table for (20 minutes), into build/bench/
