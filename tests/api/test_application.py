@@ -89,7 +89,7 @@ def test_fetched_bytes_count_while_they_come(engine):
 
 def test_no_upload_is_written_to_a_disk(service, image):
     first = {"files": ("first.dcm", image.read_bytes())}
-    assert post(service, files=first).ok  # the first image loads the lung network, whose conversion is kept
+    assert post(service, files=first).ok  # the first image starts the decoder process, which opens /dev/null
     written = []
 
     def watch(event, arguments):

@@ -1,6 +1,7 @@
 """The lungs of each classified image: the shipped lung bundle, loaded once, or no figures at all."""
 
 import logging
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from covid_monai.bundle import shipped
+from covid_monai.bundle.bundle import CheckpointError
 from covid_monai.bundle.shipped import LUNG_BUNDLE, shipped_bundle
 from covid_monai.core.vocabulary import Status
 from covid_monai.inference import lung_check as module
@@ -49,17 +51,26 @@ def test_many_threads_load_the_bundle_once(monkeypatch):
         lambda *args, **options: loaded.append(args) or LungSegmenter(*args, **options),
     )
     check, images = LungCheck("torch", CPU), [draw_radiograph("covid", seed=n, size=96) for n in range(4)]
-    assert loaded == []
+    assert len(loaded) == 1  # at the start, so that no image waits and a damaged bundle is named before any
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(check, images))
     assert len(loaded) == 1
     assert found == [check(image) for image in images]
 
 
+def test_a_damaged_bundle_is_named_before_the_first_image(elsewhere):
+    shutil.copytree(CHECKOUT_BUNDLE, elsewhere / LUNG_BUNDLE)
+    weights = elsewhere / LUNG_BUNDLE / "models" / "model.pt"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    for backend in ("openvino", "torch"):
+        with pytest.raises(CheckpointError, match=re.escape(f"{weights} is damaged")):
+            LungCheck(backend, CPU)
+
+
 @pytest.mark.usefixtures("elsewhere")
 def test_without_the_bundle_there_are_no_figures_and_one_warning(caplog):
-    check = LungCheck("torch", CPU)
     with caplog.at_level(logging.WARNING):
+        check = LungCheck("torch", CPU)
         assert [check(np.zeros((64, 64))) for _ in range(3)] == [None] * 3
     assert len([record for record in caplog.records if "checked for lungs" in record.getMessage()]) == 1
 
