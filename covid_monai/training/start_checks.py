@@ -59,6 +59,11 @@ def check_settings(resolved_ids: Mapping[str, Any], device: torch.device) -> Non
         problems.append(f"device is {device}, which PyTorch does not find. Choose another, such as cpu.")
     if settings.get("precision") == "fp16" and device.type != "cuda":
         problems.append("precision is fp16, which needs CUDA. Choose bf16 or fp32 on this device.")
+    if settings.get("adult_share") and settings.get("balance") != "sources":
+        problems.append(
+            f"adult_share is {settings['adult_share']}, and balance is {settings.get('balance')}, which "
+            "draws no shares. Choose balance sources."
+        )
     if not problems and settings.get("val_interval", 1) > settings.get("max_epochs", math.inf):
         problems.append(
             f"val_interval is {settings['val_interval']} and max_epochs is {settings['max_epochs']}, so the "

@@ -132,3 +132,10 @@ def test_a_split_of_one_patient_is_refused(split):
 def test_a_batch_that_is_larger_than_the_split_is_warned_of(caplog):
     check_data(batch_size=3)
     assert "2 images per process, fewer than one batch of 3" in caplog.text
+
+
+def test_a_share_of_adults_that_no_draw_would_use_is_refused():
+    with pytest.raises(ValueError, match=r"adult_share is 0.7, and balance is classes.*Choose balance"):
+        check(adult_share=0.7, balance="classes")
+    check(adult_share=0.7, balance="sources")
+    check(adult_share=0.0, balance="classes")
