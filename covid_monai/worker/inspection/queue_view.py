@@ -61,7 +61,8 @@ def find_queue(state_dir: Path) -> Path:
         path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
-            f"There is no queue {path}: no worker has run with this configuration yet."
+            f"There is no queue {path}: no worker has run with this configuration yet. "
+            "Name the --config of the worker, or start it."
         ) from error
     except PermissionError as error:
         raise not_allowed(path) from error
