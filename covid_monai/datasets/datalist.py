@@ -225,11 +225,11 @@ def hospital_of(item: Mapping[str, Any]) -> str | None:
 def is_child(item: Mapping[str, Any]) -> bool:
     """Return whether a record of any datalist is known to be of a child, by `age` or by `age_group`.
 
-    >>> [is_child(item) for item in ({"age": 17.5}, {"age": 18}, {"age_group": "child"}, {})]
-    [True, False, True, False]
+    >>> [is_child(item) for item in ({"age": 17.5}, {"age": 18}, {"age_group": "child"}, {}, {"age": True})]
+    [True, False, True, False, False]
     """
     age = item.get("age")
-    return item.get("age_group") == "child" or (isinstance(age, int | float) and age < _ADULT)
+    return item.get("age_group") == "child" or (type(age) in (int, float) and 0 <= age < _ADULT)
 
 
 def _check_consistent(splits: Mapping[str, Sequence[Item]], *, path: Path) -> None:
