@@ -229,7 +229,9 @@ def is_child(item: Mapping[str, Any]) -> bool:
     [True, False, True, False, False]
     """
     age = item.get("age")
-    return item.get("age_group") == "child" or (type(age) in (int, float) and 0 <= age < _ADULT)
+    if isinstance(age, int | float) and not isinstance(age, bool) and 0 <= age < _ADULT:
+        return True
+    return item.get("age_group") == "child"
 
 
 def _check_consistent(splits: Mapping[str, Sequence[Item]], *, path: Path) -> None:
