@@ -14,6 +14,17 @@ from covid_monai.core.errors import check_choice
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def default_precision(device: torch.device | str) -> str:
+    """Return `bf16` where the device computes it, and `fp32` where it would be emulated.
+
+    PyTorch emulates bf16 on processors without AVX-512, and a step then takes many times as long. On CUDA it
+    emulates it before Ampere.
+    """
+    if torch.device(device).type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
+
+
 class PrepareImageBatch(PrepareBatch):
     """Move images and labels to the device and apply transforms to the images there.
 

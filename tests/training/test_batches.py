@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.transforms import NormalizeIntensity
 
-from covid_monai.training.batches import AutocastInferer, PrepareImageBatch
+from covid_monai.training.batches import AutocastInferer, PrepareImageBatch, default_precision
 
 
 def test_batches_arrive_channels_last_with_labels_untouched():
@@ -40,3 +40,11 @@ def test_bf16_computes_in_bf16_and_returns_float32():
     assert seen[-1] == torch.float32
     with pytest.raises(ValueError, match="bf16"):
         AutocastInferer("half")
+
+
+@pytest.mark.parametrize("computed", [True, False])
+def test_emulated_bf16_is_not_the_default(monkeypatch, computed):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: computed)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: computed)
+    expected = "bf16" if computed else "fp32"
+    assert [default_precision(device) for device in ("cpu", torch.device("cpu"), "cuda:0")] == [expected] * 3
