@@ -41,6 +41,10 @@ class Arm:
         image_size: Rows and columns.
         network_name: Name of `build_network`.
         steps: Number of steps as a multiple of `--steps`.
+        common_start: Whether all seeds start with the same random head, so that their weights can be averaged.
+        members: Another arm, whose seeds 0 to 2 this arm needs, finished and kept.
+        joined: How those become one network: `soup` (mean of the weights, nothing is trained), `ensemble` (mean
+            of the log probabilities), or `distilled` (a training with that mean as half of the target).
     """
 
     data: str = "all"
@@ -60,6 +64,9 @@ class Arm:
     image_size: int = 96
     network_name: str = "efficientnet_lite0"
     steps: float = 1.0
+    common_start: bool = False
+    members: str = ""
+    joined: str = ""
 
     @property
     def needs_lungs(self) -> bool:
@@ -97,6 +104,11 @@ ARMS: Mapping[str, Arm] = {
     "size_128": replace(_BASE, image_size=128),
     "size_160": replace(_BASE, image_size=160),
     "long": replace(_BASE, steps=3.0),
+    # 8. Three seeds as one network.
+    "member": replace(_BASE, data="training", common_start=True),
+    "soup": replace(_BASE, data="training", common_start=True, members="member", joined="soup"),
+    "ensemble": replace(_BASE, data="training", common_start=True, members="member", joined="ensemble"),
+    "distilled": replace(_BASE, data="training", common_start=True, members="member", joined="distilled"),
 }
 
 

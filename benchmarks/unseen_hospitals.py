@@ -28,7 +28,7 @@ from common import batch_transforms
 from skimage.exposure import equalize_adapthist
 from skimage.filters import unsharp_mask
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import cross_entropy, interpolate
 from unseen_arms import (
     ARMS,
     COVID,
@@ -204,16 +204,22 @@ def train(
     *,
     seed: int,
     steps: int,
+    teachers: Sequence[nn.Module] = (),
 ) -> dict[str, nn.Module]:
-    """Train one network; return the last weights, two averages, and interpolations with the initial ones."""
+    """Train one network; return the last weights, two averages, and interpolations with the initial ones.
+
+    With `teachers`, half of the target is the mean of their log probabilities for the same image, unchanged.
+    """
     device = images.device
-    torch.manual_seed(seed)
+    torch.manual_seed(0 if arm.common_start else seed)
     chosen = [records[row] for row in rows]
     positions = torch.tensor(rows)
     labels = torch.tensor([record["label"] for record in chosen])
     domains = torch.tensor([sorted({r["domain"] for r in records}).index(r["domain"]) for r in chosen])
     shares, weights = log_shares(chosen), draw_weights(chosen, arm.draw)
     network = make_network(arm).to(device, memory_format=torch.channels_last)
+    torch.manual_seed(seed)
+    taught = ensemble_scores(teachers, images[rows], None, arm).softmax(1) if teachers else None
     initial = copy.deepcopy(network)
     averages = {"warm": copy.deepcopy(network), "cold": copy.deepcopy(network)}
     groups = parameter_groups(
@@ -249,6 +255,8 @@ def train(
                 pixels = torch.as_tensor(transform(pixels))
         outputs = _apply(network, pixels, masks)
         loss = compute_loss(outputs, labels[batch].to(device), shares[batch].to(device), hidden, arm)
+        if taught is not None:
+            loss = (loss + cross_entropy(outputs, taught[batch].to(device))) / 2
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -308,6 +316,34 @@ def score(network: nn.Module, images: Tensor, lungs: Tensor | None, arm: Arm) ->
     return torch.cat(results).numpy()
 
 
+def ensemble_scores(networks: Sequence[nn.Module], images: Tensor, lungs: Tensor | None, arm: Arm) -> Tensor:
+    """Return the mean of the networks' log probabilities `[N, 3]`."""
+    return torch.stack([torch.from_numpy(score(network, images, lungs, arm)) for network in networks]).mean(0)
+
+
+def read_members(folder: Path, fold: str, arm: Arm) -> list[nn.Module]:
+    """Return the networks of three seeds that an arm joins, kept by `--keep`."""
+    networks = []
+    for seed in range(3):
+        path = folder / arm.members / f"{fold}-{seed}.pt"
+        if not path.is_file():
+            raise SystemExit(f"{path} is missing: train --arms {arm.members} --seeds 0 1 2 --keep first")
+        network = make_network(arm)
+        network.load_state_dict(torch.load(path, weights_only=True))
+        networks.append(network.eval())
+    return networks
+
+
+def average_weights(networks: Sequence[nn.Module]) -> nn.Module:
+    """Return a network with the mean of the weights of others (a "model soup", Wortsman 2022)."""
+    mean = copy.deepcopy(networks[0])
+    with torch.no_grad():
+        for own, *others in zip(_tensors(mean), *map(_tensors, networks[1:]), strict=True):
+            if own.is_floating_point():
+                own.copy_(torch.stack([own, *others]).mean(0))
+    return mean
+
+
 def run(
     records: Sequence[Record],
     fold: str,
@@ -319,11 +355,21 @@ def run(
     steps: int,
     weights: Sequence[str],
     path: Path,
+    keep: bool,
 ) -> None:
     """Train one fold, score it with each kind of `weights`, and write the log probabilities."""
     rows, test = split_fold(records, fold, arm)
-    networks = train(records, rows, images, lungs, arm, seed=seed, steps=steps)
-    networks = {name: networks[name] for name in weights}
+    members = read_members(path.parents[1], fold, arm) if arm.members else []
+    networks: dict[str, Sequence[nn.Module]]
+    if arm.joined == "ensemble":
+        networks = {"average": members}
+    elif arm.joined == "soup":
+        networks = {"average": [average_weights(members)]}
+    else:
+        made = train(records, rows, images, lungs, arm, seed=seed, steps=steps, teachers=members)
+        networks = {name: [made[name]] for name in weights}
+    if keep:
+        torch.save(networks["average"][0].state_dict(), path.with_suffix(".pt"))
     shown = {"": (images[test], None if lungs is None else lungs[test])}
     if fold == "nih":
         frontal = [
@@ -334,8 +380,8 @@ def run(
             shown[f"/{pipeline}"] = (pixels, masks)
     results: dict[str, Any] = {"images": np.array([str(records[row]["image"]) for row in test])}
     for pipeline, (pixels, masks) in shown.items():
-        for name, network in networks.items():
-            results[f"{name}{pipeline}"] = score(network, pixels, masks, arm)
+        for name, joined in networks.items():
+            results[f"{name}{pipeline}"] = ensemble_scores(joined, pixels, masks, arm).numpy()
     temporary = path.with_suffix(".part.npz")
     np.savez_compressed(temporary, **results)
     temporary.replace(path)
@@ -386,6 +432,7 @@ def train_all(options: argparse.Namespace) -> None:
                             steps=options.steps,
                             weights=options.weights,
                             path=path,
+                            keep=options.keep,
                         )
 
 
@@ -499,6 +546,7 @@ def main() -> None:
     parser.add_argument(
         "--weights", nargs="+", choices=WEIGHTS, default=["average"], help="kinds that are scored or compared"
     )
+    parser.add_argument("--keep", action="store_true", help="keep the averaged weights beside the scores")
     parser.add_argument("--against", default="recipe_0_1_0", help="arm that the table compares with")
     options = parser.parse_args()
     (train_all if options.task == "train" else print_table)(options)

@@ -85,21 +85,26 @@ def test_what_a_search_among_a_share_misses_is_counted(tmp_path):
     assert half["recall"] == half["found"] / everything["found"]
 
 
-def test_arms_are_trained_without_a_domain_and_compared(tmp_path):
+def unseen_options(folder):
+    """Write a datalist of noise to a folder; return the options of trainings of one step on it."""
     rng, items = np.random.default_rng(0), []
     cells = [("kermany", 0), ("kermany", 1), ("darkcovidnet", 0), ("darkcovidnet", 1)]
     cells += [("ieee8023", 1), ("ieee8023", 2), ("covid-cxnet", 2)]
     for number, (source, label) in enumerate(cells * 8):
         pixels = rng.integers(0, 256, (96, 96), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        Image.fromarray(pixels).save(folder / f"{number}.png")
         facts = {"source": source, "view": ("PA", "AP")[number // 7 % 2], "patient": f"{source}:{number}"}
         facts |= {"hospital": "Hannover Medical School"} if source == "ieee8023" and number > 40 else {}
         items.append({"image": f"{number}.png", "label": label, **facts})
     content = {"labels": {"0": "normal", "1": "pneumonia", "2": "covid"}}
     content |= {"training": items[14:], "validation": items[:7], "test": items[7:14]}
-    (tmp_path / "list.json").write_text(json.dumps(content))
+    (folder / "list.json").write_text(json.dumps(content))
+    return ["--datalist", str(folder / "list.json"), "--output", str(folder / "unseen"), "--steps", "1"]
+
+
+def test_arms_are_trained_without_a_domain_and_compared(tmp_path):
+    given = [*unseen_options(tmp_path), "--arms", "recipe_0_1_0", "pool"]
     output = tmp_path / "unseen"
-    given = ["--datalist", str(tmp_path / "list.json"), "--output", str(output), "--steps", "1", "--arms"]
     trained = [run_task(tmp_path, task, given) for task in ("train", "train", "table")]
     assert trained == [8, 0, 0]  # what is there is not trained again
     table = json.loads((output / "table.json").read_text())
@@ -107,10 +112,32 @@ def test_arms_are_trained_without_a_domain_and_compared(tmp_path):
     assert table["recipe_0_1_0, average"]["gain"]["value"] == 0
     assert 0 <= table["pool, average"]["secondary"]["worst_alarms"] <= 1
     with np.load(output / "pool" / "nih-0.npz") as run:
+        content = json.loads((tmp_path / "list.json").read_text())
+        items = [item for split in ("training", "validation", "test") for item in content[split]]
         assert {Path(name).name for name in run["images"]} == {
             item["image"] for item in items if item["source"] == "darkcovidnet"
         }
         np.testing.assert_allclose(np.exp(run["average"]).sum(axis=1), 1, atol=1e-5)
+
+
+def test_seeds_are_joined_to_one_network(tmp_path):
+    given = [*unseen_options(tmp_path), "--folds", "nih"]
+    with pytest.raises(AssertionError, match="member --seeds 0 1 2 --keep first"):
+        run_task(tmp_path, "train", [*given, "--arms", "soup"])
+    assert run_task(tmp_path, "train", [*given, "--keep", "--seeds", "0", "1", "2", "--arms", "member"]) == 3
+    joined = ["soup", "ensemble", "distilled"]
+    assert run_task(tmp_path, "train", [*given, "--arms", *joined]) == 3
+    folder = tmp_path / "unseen"
+    scores = {}
+    for path in sorted(folder.glob("*/nih-*.npz")):
+        with np.load(path) as run:
+            scores[f"{path.parent.name} {path.stem[-1]}"] = run["average"]
+    mean = np.mean([scores[f"member {seed}"] for seed in range(3)], axis=0)
+    np.testing.assert_allclose(scores["ensemble 0"], mean, atol=1e-5)
+    assert len({array.tobytes() for array in scores.values()}) == 6
+    kept = [torch.load(folder / "member" / f"nih-{seed}.pt", weights_only=True) for seed in range(3)]
+    name = next(name for name in kept[0] if name.startswith("_fc") and name.endswith("bias"))
+    assert not torch.equal(kept[0][name], kept[1][name])
 
 
 def test_two_heads_give_probabilities_and_their_loss_ignores_the_share_of_a_source(monkeypatch):
@@ -133,7 +160,7 @@ def test_two_heads_give_probabilities_and_their_loss_ignores_the_share_of_a_sour
 def run_task(folder, task, options):
     """Run the script of the unseen hospitals, and return the number of trainings that it began."""
     script = str(ROOT / "benchmarks" / "unseen_hospitals.py")
-    command = [sys.executable, "-W", "ignore", script, task, *options, "recipe_0_1_0", "pool"]
+    command = [sys.executable, "-W", "ignore", script, task, *options]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
