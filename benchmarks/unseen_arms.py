@@ -41,10 +41,10 @@ class Arm:
         image_size: Rows and columns.
         network_name: Name of `build_network`.
         steps: Number of steps as a multiple of `--steps`.
-        common_start: Whether all seeds start with the same random head, so that their weights can be averaged.
+        common_start: Whether all seeds start with the same random head: their weights can be averaged.
         members: Another arm, whose seeds 0 to 2 this arm needs, finished and kept.
-        joined: How those become one network: `soup` (mean of the weights, nothing is trained), `ensemble` (mean
-            of the log probabilities), or `distilled` (a training with that mean as half of the target).
+        joined: How those become one answer: `soup` (mean of the weights, nothing is trained), `ensemble`
+            (mean of the log probabilities), or `distilled` (a training with that mean as half of the target).
     """
 
     data: str = "all"
