@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from covid_monai.bundle.shipped import LUNG_BUNDLE, SHIPPED_BUNDLE
+from covid_monai.bundle.shipped import LUNG_BUNDLE
 from covid_monai.cli.deidentify import deidentify
 from covid_monai.cli.options import JsonOption, argument, complete_sources, option, print_json, reserve_stdout
 from covid_monai.core.effective_number import effective_numbers
@@ -132,11 +132,11 @@ def _print_summary(datalist: "Datalist", *, as_json: bool) -> None:
     if not (datalist.splits["training"] and datalist.splits["validation"]):
         return  # a training would be refused
     has_masks = all(item.get("mask") for item in datalist.splits["training"])
-    train = (LUNG_BUNDLE if has_masks else SHIPPED_BUNDLE) / "configs" / "train.yaml"
+    bundle = f"--bundle {LUNG_BUNDLE.name} " if has_masks else ""
     run = datalist.path.parent.name if datalist.path.stem == "datalist" else datalist.path.stem
     typer.echo(
-        f"Next: python -m monai.bundle run training --config_file {train} "
-        f"--datalist {shlex.quote(str(datalist.path))} --output_dir {shlex.quote(f'runs/{run}')}"
+        f"Next: covid-monai train {bundle}"
+        f"--datalist {shlex.quote(str(datalist.path))} --output {shlex.quote(f'runs/{run}')}"
     )
 
 

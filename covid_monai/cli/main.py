@@ -21,6 +21,7 @@ from covid_monai.cli.experiment import experiment
 from covid_monai.cli.predict import predict
 from covid_monai.cli.score_archive import score_archive
 from covid_monai.cli.serve import serve
+from covid_monai.cli.train import train
 from covid_monai.core.errors import TRACEBACK, describe_error
 from covid_monai.core.vocabulary import RESEARCH_USE
 
@@ -35,7 +36,8 @@ app = typer.Typer(
 )
 for name, group in (("bundle", bundle.app), ("data", data.app), ("worker", worker.app)):
     app.add_typer(group, name=name)
-for command in (adapt, page, compare, evaluate, experiment, bundle.export, predict, score_archive, serve):
+commands = (adapt, page, compare, evaluate, experiment, bundle.export, predict, score_archive, serve, train)
+for command in commands:
     app.command()(command)
 
 

@@ -255,7 +255,7 @@ class Throughput:
 
 @dataclass(eq=False)
 class EpochReport:
-    """Show a progress bar with the loss, and log one line per epoch with the most important metrics.
+    """Show a progress bar with the loss on a terminal, and log a line per epoch with the main metrics.
 
     Only the first process prints.
 
@@ -269,7 +269,7 @@ class EpochReport:
         """Listen to the trainer; list this handler after the validation handler."""
         if idist.get_rank() != 0:
             return
-        bar = ProgressBar(persist=False, desc="Epoch")
+        bar = ProgressBar(persist=False, desc="Epoch", disable=None)  # none in a log file or a pipe
         bar.attach(engine, output_transform=lambda output: {"loss": output["loss"].detach().item()})
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log_epoch)

@@ -168,8 +168,8 @@ class RunFolder:
             raise ValueError(f"{self.folder} is the bundle itself. Give another --output_dir.")
         if (self.last_path.exists() or self.best_path.exists()) and not self.resume:
             raise FileExistsError(
-                f"{self.folder} already holds a training run. Add --resume true to continue it, or give "
-                "another --output_dir."
+                f"{self.folder} already holds a training run. Continue it (covid-monai train --resume, or "
+                "--resume true for monai.bundle), or give another output folder."
             )
 
     def _check_settings(self, earlier: dict[str, Any]) -> None:

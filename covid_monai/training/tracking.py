@@ -41,6 +41,7 @@ from covid_monai.training.run_folder import RunSettings
 from covid_monai.training.scores import ClassificationScores
 
 logger = logging.getLogger("covid_monai.training")
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of each table that it makes
 _DEFAULT_STORE = "sqlite:///mlruns.db"
 _RUN_ID_FILE = "mlflow_run_id.txt"  # in the run folder
 _STOPPED_BY_HAND = 130  # as a shell reports SIGINT

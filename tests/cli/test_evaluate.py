@@ -13,7 +13,7 @@ def test_phantoms_prepare_evaluate(run, bundle, tmp_path, monkeypatch):
     phantoms, merged, results = tmp_path / "phantoms", tmp_path / "merged.json", tmp_path / "res#ults"
     code, out, _ = run("data", "phantom", phantoms, "--patients", 18, "--size", 128, "--no-ct")
     assert code == 0
-    assert "Next: python -m monai.bundle run training" in out
+    assert "Next: covid-monai train --datalist" in out
     datalist = json.loads((phantoms / "datalist.json").read_text())
 
     for split in ("training", "validation", "test"):  # the same images again as one folder a class
