@@ -79,11 +79,11 @@ def train(tmp_path_factory):
         "cache_dir": str(tmp_path_factory.mktemp("images")),
     }
 
-    def run(output_dir: Path, datalist: Path, **overrides) -> None:
+    def run(output_dir: Path, datalist: Path, run_id: str = "training", **overrides) -> None:
         workflow = ConfigWorkflow(
             config_file=str(bundle / "configs" / "train.yaml"),
             logging_file=False,
-            run_id="training",
+            run_id=run_id,
             bundle_root=str(bundle),
             datalist=str(datalist),
             output_dir=str(output_dir),

@@ -19,7 +19,7 @@ from covid_monai.bundle.config_editing import quote_data
 from covid_monai.core.errors import TRACEBACK, describe_error, unknown_choice
 
 # What MONAI or a command of ours reads by name, without a reference in the config.
-_READ_BY_NAME = {"imports", "initialize", "run", "training", "finalize", "find_lr", "study"} | {
+_READ_BY_NAME = {"imports", "initialize", "run", "training", "average", "finalize", "find_lr", "study"} | {
     *("tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"),
 }
 
