@@ -5,7 +5,8 @@
 
 Every arm trains once per left-out domain and seed, on a CPU or with CUDA. A finished run is not repeated, and
 several processes with the same `--output` share the work: on a CPU start one per core, each with
-`OMP_NUM_THREADS=1`. `table` compares what is there with the arm `recipe_0_1_0`.
+`OMP_NUM_THREADS=1`. `table` compares what is there with the arm `recipe_0_1_0`. `unseen_sources --arms soup`
+writes the file of that name for a bundle with weights that were made in the same way.
 
 The arms (`unseen_arms.py`) and the measures were fixed before the first run, see docs/experiments.md.
 """
@@ -47,7 +48,10 @@ from unseen_arms import (
 
 from covid_monai.bundle import Bundle
 from covid_monai.datasets.datalist import Datalist, read_datalist
+from covid_monai.evaluation.decisions.calibration import Calibration, fit_calibration
+from covid_monai.evaluation.decisions.unseen_sources import fit_unseen_sources
 from covid_monai.evaluation.metrics.left_out_domains import compare_arms
+from covid_monai.evaluation.metrics.prediction_table import write_predictions
 from covid_monai.lungs import LungSegmenter
 from covid_monai.networks import build_network, load_pretrained, parameter_groups
 from covid_monai.networks.build import classifier_head
@@ -531,12 +535,82 @@ def print_table(options: argparse.Namespace) -> None:
     (options.output / "table.json").write_text(json.dumps(results, indent=2))
 
 
+def save_unseen_sources(options: argparse.Namespace) -> None:
+    """Write `unseen_sources.json` for a bundle that was made like the one arm of `--arms`.
+
+    Each domain is predicted by the network that was trained without it, calibrated on validation images of
+    the other domains. `FOLD.csv` has these predictions, and those of COVID-19 test images of other domains.
+    """
+    datalist, (name,) = read_datalist(options.datalist), options.arms
+    records, arm = gather(datalist), ARMS[name]
+    images = load_images(records, arm.image_size, options.output / "cache", torch.device("cpu"))
+    parts: list[tuple[Any, ...]] = []
+    for fold in FOLDS:
+        own = {"covid-cxnet", "hospital"} if fold == "covid-cxnet" else {fold}
+        network = average_weights(read_members(options.output, fold, arm))
+        calibration = _calibrate(network, records, images, own, datalist.class_names)
+        threshold = 1 - calibration.conformal[datalist.class_names[NORMAL]]
+        print(f"without {fold}: temperature {calibration.temperature:.2f}, abnormal above {threshold:.3f}")
+        _, out = split_fold(records, fold, arm)
+        out = [row for row in out if records[row]["domain"] in own]
+        cases = {
+            row
+            for row, record in enumerate(records)
+            if record["split"] == "test" and record["label"] == COVID and record["domain"] not in own
+        }
+        rows = sorted({*out, *cases})
+        chances = calibration.apply(np.exp(score(network, images[rows], None, arm)))
+        write_predictions(
+            options.output / name / f"{fold}.csv",
+            [
+                {**records[row], "split": "test", "probabilities": each}
+                for row, each in zip(rows, chances, strict=True)
+            ],
+            datalist.class_names,
+        )
+        found = dict(zip(rows, chances, strict=True))
+        parts += [
+            (records[row]["label"], found[row], records[row]["patient"], records[row]["domain"], threshold)
+            for row in out
+        ]
+    labels, probabilities, patients, sources, thresholds = map(np.array, zip(*parts, strict=True))
+    unseen = fit_unseen_sources(
+        labels, probabilities, patients, sources, datalist.class_names, abnormal_threshold=thresholds
+    )
+    unseen.save(options.output / name / "unseen_sources.json")
+    print(json.dumps(asdict(unseen), indent=2))
+
+
+def _calibrate(
+    network: nn.Module,
+    records: Sequence[Record],
+    images: Tensor,
+    left_out: set[str],
+    class_names: Sequence[str],
+) -> Calibration:
+    """Fit the calibration of a fold on the validation images of the domains that are not left out."""
+    rows = [
+        row
+        for row, record in enumerate(records)
+        if record["split"] == "validation" and record["domain"] not in left_out
+    ]
+    chosen = [records[row] for row in rows]
+    return fit_calibration(
+        np.array([record["label"] for record in chosen]),
+        np.exp(score(network, images[rows], None, ARMS["member"])),
+        class_names=class_names,
+        patients=[record["patient"] for record in chosen],
+        sources=[record["source"] for record in chosen],
+        chosen_on={"split": "validation", "n": len(chosen)},
+    )
+
+
 def main() -> None:
-    """Train, or print the table."""
+    """Train, print the table, or write the cuts for hospitals that a training has not seen."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("task", choices=("train", "table"))
+    parser.add_argument("task", choices=("train", "table", "unseen_sources"))
     parser.add_argument("--datalist", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
@@ -549,7 +623,8 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep the averaged weights beside the scores")
     parser.add_argument("--against", default="recipe_0_1_0", help="arm that the table compares with")
     options = parser.parse_args()
-    (train_all if options.task == "train" else print_table)(options)
+    tasks = {"train": train_all, "table": print_table, "unseen_sources": save_unseen_sources}
+    tasks[options.task](options)
 
 
 if __name__ == "__main__":
