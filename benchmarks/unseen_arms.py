@@ -43,8 +43,9 @@ class Arm:
         steps: Number of steps as a multiple of `--steps`.
         common_start: Whether all seeds start with the same random head: their weights can be averaged.
         members: Another arm, whose seeds 0 to 2 this arm needs, finished and kept.
-        joined: How those become one answer: `soup` (mean of the weights, nothing is trained), `ensemble`
-            (mean of the log probabilities), or `distilled` (a training with that mean as half of the target).
+        joined: How those become one answer: `soup` (mean of the weights, nothing is trained), `soup_bn` (the
+            same with batch-norm statistics of new training batches), `ensemble` (mean of the log
+            probabilities), or `distilled` (a training with that mean as half of the target).
     """
 
     data: str = "all"
@@ -107,6 +108,7 @@ ARMS: Mapping[str, Arm] = {
     # 8. Three seeds as one network.
     "member": replace(_BASE, data="training", common_start=True),
     "soup": replace(_BASE, data="training", common_start=True, members="member", joined="soup"),
+    "soup_bn": replace(_BASE, data="training", common_start=True, members="member", joined="soup_bn"),
     "ensemble": replace(_BASE, data="training", common_start=True, members="member", joined="ensemble"),
     "distilled": replace(_BASE, data="training", common_start=True, members="member", joined="distilled"),
 }

@@ -30,6 +30,7 @@ from skimage.exposure import equalize_adapthist
 from skimage.filters import unsharp_mask
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
+from torch.optim.swa_utils import update_bn
 from unseen_arms import (
     ARMS,
     COVID,
@@ -326,16 +327,18 @@ def ensemble_scores(networks: Sequence[nn.Module], images: Tensor, lungs: Tensor
 
 
 def read_members(folder: Path, fold: str, arm: Arm) -> list[nn.Module]:
-    """Return the networks of three seeds that an arm joins, kept by `--keep`."""
-    networks = []
-    for seed in range(3):
-        path = folder / arm.members / f"{fold}-{seed}.pt"
-        if not path.is_file():
-            raise SystemExit(f"{path} is missing: train --arms {arm.members} --seeds 0 1 2 --keep first")
-        network = make_network(arm)
-        network.load_state_dict(torch.load(path, weights_only=True))
-        networks.append(network.eval())
-    return networks
+    """Return the networks of three seeds that an arm joins."""
+    return [read_kept(folder / arm.members / f"{fold}-{seed}.pt", arm) for seed in range(3)]
+
+
+def read_kept(path: Path, arm: Arm) -> nn.Module:
+    """Return a network whose weights `--keep` has written."""
+    if not path.is_file():
+        name, seed = path.parent.name, path.stem.rpartition("-")[2]
+        raise SystemExit(f"{path} is missing: train --arms {name} --seeds {seed} --keep first")
+    network = make_network(arm)
+    network.load_state_dict(torch.load(path, weights_only=True))
+    return network.eval()
 
 
 def average_weights(networks: Sequence[nn.Module]) -> nn.Module:
@@ -346,6 +349,34 @@ def average_weights(networks: Sequence[nn.Module]) -> nn.Module:
             if own.is_floating_point():
                 own.copy_(torch.stack([own, *others]).mean(0))
     return mean
+
+
+def make_soup(
+    members: Sequence[nn.Module],
+    records: Sequence[Record],
+    images: Tensor,
+    arm: Arm,
+    *,
+    seed: int,
+    batches: int = 60,
+) -> nn.Module:
+    """Return the mean of networks; `soup_bn` has batch-norm statistics of changed training images."""
+    network = average_weights(members)
+    if arm.joined == "soup":
+        return network
+    torch.manual_seed(seed)
+    drawn = torch.multinomial(draw_weights(records, arm.draw), batches * BATCH, replacement=True)
+    _, normalization = split_normalization(Bundle(BUNDLE).preprocessing)
+    transforms = batch_transforms(normalization, border_probability=arm.border_probability)
+
+    def changed(part: Tensor) -> Tensor:
+        pixels = images[part].float() / 255
+        for transform in transforms:
+            pixels = torch.as_tensor(transform(pixels))
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    update_bn(map(changed, drawn.split(BATCH)), network)
+    return network
 
 
 def run(
@@ -367,8 +398,9 @@ def run(
     networks: dict[str, Sequence[nn.Module]]
     if arm.joined == "ensemble":
         networks = {"average": members}
-    elif arm.joined == "soup":
-        networks = {"average": [average_weights(members)]}
+    elif arm.joined.startswith("soup"):
+        chosen = [records[row] for row in rows]
+        networks = {"average": [make_soup(members, chosen, images[rows], arm, seed=seed)]}
     else:
         made = train(records, rows, images, lungs, arm, seed=seed, steps=steps, teachers=members)
         networks = {name: [made[name]] for name in weights}
@@ -536,7 +568,7 @@ def print_table(options: argparse.Namespace) -> None:
 
 
 def save_unseen_sources(options: argparse.Namespace) -> None:
-    """Write `unseen_sources.json` for a bundle that was made like the one arm of `--arms`.
+    """Write `unseen_sources.json` for a bundle that was made like the one arm of `--arms`, which was kept.
 
     Each domain is predicted by the network that was trained without it, calibrated on validation images of
     the other domains. `FOLD.csv` has these predictions, and those of COVID-19 test images of other domains.
@@ -547,7 +579,7 @@ def save_unseen_sources(options: argparse.Namespace) -> None:
     parts: list[tuple[Any, ...]] = []
     for fold in FOLDS:
         own = {"covid-cxnet", "hospital"} if fold == "covid-cxnet" else {fold}
-        network = average_weights(read_members(options.output, fold, arm))
+        network = read_kept(options.output / name / f"{fold}-{options.seeds[0]}.pt", arm)
         calibration = _calibrate(network, records, images, own, datalist.class_names)
         threshold = 1 - calibration.conformal[datalist.class_names[NORMAL]]
         print(f"without {fold}: temperature {calibration.temperature:.2f}, abnormal above {threshold:.3f}")

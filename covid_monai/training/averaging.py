@@ -1,25 +1,41 @@
 """One network of several runs: the mean of their weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 from covid_monai.bundle import Bundle
 from covid_monai.bundle.bundle import save_checkpoint
 
 
-def average_runs(runs: Sequence[str | Path], output: str | Path, like: Bundle) -> None:
+def average_runs(
+    runs: Sequence[str | Path],
+    output: str | Path,
+    like: Bundle,
+    *,
+    batches: Iterable[Any],
+    prepare_batch: Callable[..., tuple[Tensor, Tensor]],
+    device: torch.device | str,
+) -> None:
     """Write a bundle whose weights are the mean of those of runs that began with the same weights.
 
     Such a mean ("model soup", Wortsman et al. 2022) needs no more time or memory than one network, and
     depends less on the chance of one run. The runs must have the same `seed`, which sets the first weights of
-    the head, and differ in `draw_seed`. Thresholds and the like are to be fitted again.
+    the head, and differ in `draw_seed`. Batch-norm statistics are those of the mean network on training
+    batches (Izmailov et al. 2018), because the mean of the runs' own does not fit it. Thresholds and the like
+    are to be fitted again.
 
     Args:
         runs: Two or more run folders.
         output: Folder that becomes the bundle; it must not exist.
         like: Bundle with the classes, the size and the network of the runs.
+        batches: Batches of the training, for the batch-norm statistics.
+        prepare_batch: Function that gives images `[N, 1, H, W]` and labels of a batch and a device.
+        device: Device of the network.
 
     Raises:
         ValueError: Fewer than two runs.
@@ -41,6 +57,10 @@ def average_runs(runs: Sequence[str | Path], output: str | Path, like: Bundle) -
         for name, value in states[0].items()
     }
     worst = max(content["metric"] for content in contents)
-    content = {**contents[0], "model": mean, "metric": worst}
+    content = {**contents[0], "metric": worst}
+    network = like.build_network()
+    network.load_state_dict(mean)
+    update_bn((prepare_batch(batch, device)[0] for batch in batches), network.to(device))
+    content["model"] = {name: value.cpu() for name, value in network.state_dict().items()}
     bundle = like.copy_to(output)
     save_checkpoint(content, bundle.checkpoint_path)

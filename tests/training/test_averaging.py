@@ -27,30 +27,41 @@ def runs(bundle, tmp_path):
     return folders
 
 
+def average(runs, output, like):
+    """Average runs, with two batches of noise for the batch-norm statistics."""
+    batches = torch.randn(2, 8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    average_runs(
+        runs, output, like, batches=batches, prepare_batch=lambda batch, _: (batch, None), device="cpu"
+    )
+
+
 def weights(folder):
     return torch.load(folder / "models" / "model.pt", weights_only=True)
 
 
 def test_the_mean_of_the_weights_is_a_bundle(runs, tmp_path):
-    average_runs(runs, tmp_path / "mean", Bundle(runs[0]))
+    average(runs, tmp_path / "mean", Bundle(runs[0]))
     first, second, mean = (weights(folder) for folder in (*runs, tmp_path / "mean"))
     assert mean["metric"] == 1.5
     assert set(mean["model"]) == set(first["model"])
     for name, value in mean["model"].items():
-        if value.is_floating_point():
+        if "running" in name:
+            assert not torch.equal(value, (first["model"][name] + second["model"][name]) / 2)
+        elif value.is_floating_point():
             torch.testing.assert_close(value, (first["model"][name] + second["model"][name]) / 2)
-        else:
-            assert torch.equal(value, first["model"][name])
     network = Bundle(tmp_path / "mean").build_network()
     Bundle(tmp_path / "mean").load_weights(network)
+    batches = torch.randn(2, 8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = network.conv1(batches.flatten(0, 1))
+    torch.testing.assert_close(network.bn1.running_mean, found.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
 
 
 def test_what_cannot_be_averaged_is_refused_and_nothing_is_written(runs, bundle, tmp_path):
     like, output = Bundle(runs[0]), tmp_path / "mean"
     with pytest.raises(ValueError, match="two or more run folders"):
-        average_runs(runs[:1], output, like)
+        average(runs[:1], output, like)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        average_runs([runs[0], tmp_path / "nowhere"], output, like)
+        average([runs[0], tmp_path / "nowhere"], output, like)
     other = Bundle(bundle.root, class_names=["no", "yes"], image_size=32, network_name="resnet10").copy_to(
         tmp_path / "small"
     )
@@ -58,15 +69,15 @@ def test_what_cannot_be_averaged_is_refused_and_nothing_is_written(runs, bundle,
         other.checkpoint(other.build_network()) | {"epoch": 1, "metric": 1}, other.checkpoint_path
     )
     with pytest.raises(CheckpointError, match="small"):
-        average_runs([runs[0], tmp_path / "small"], output, like)
+        average([runs[0], tmp_path / "small"], output, like)
     (tmp_path / "damaged" / "models").mkdir(parents=True)
     (tmp_path / "damaged" / "models" / "model.pt").write_bytes(b"no weights")
     with pytest.raises(CheckpointError, match="damaged"):
-        average_runs([runs[0], tmp_path / "damaged"], output, like)
+        average([runs[0], tmp_path / "damaged"], output, like)
     assert not output.exists()
     output.mkdir()
     with pytest.raises(FileExistsError, match="exists already"):
-        average_runs(runs, output, like)
+        average(runs, output, like)
 
 
 @pytest.mark.slow
