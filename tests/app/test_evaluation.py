@@ -44,7 +44,7 @@ def test_the_shipped_bundle_carries_figures_of_its_own_weights():
     bundle = Bundle(SHIPPED)
     found = read_evaluation(bundle, bundle.identity["weights_sha256"])
     assert why_no_figures(found) is None
-    assert "988 test images of 624 patients" in found.about
+    assert "1,117 test images of 664 patients" in found.about
     for choice in choices(bundle.operating_point, bundle.class_names):
         for name in bundle.class_names if choice.class_name is None else [choice.class_name]:
             rates = found.rates(choice, name)

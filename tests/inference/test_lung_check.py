@@ -28,7 +28,7 @@ CHECKOUT_BUNDLE = shipped_bundle(LUNG_BUNDLE)
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
     """A folder in which, and beside which, no bundle is found."""
-    monkeypatch.setattr(shipped, "__file__", str(tmp_path / "a" / "b" / "shipped.py"))
+    monkeypatch.setattr(shipped, "_HOMES", (tmp_path / "a", tmp_path / "b"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

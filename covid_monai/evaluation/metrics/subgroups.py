@@ -8,18 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_monai.core.effective_number import effective_numbers
+from covid_monai.core.effective_number import effective_number, effective_numbers
 from covid_monai.evaluation.decisions.operating_point import OperatingPoint
 from covid_monai.evaluation.metrics.bootstrapped_metrics import evaluate_rows
 from covid_monai.evaluation.metrics.prediction_table import PredictionTable
 
 # With 20 patients, the interval of a share reaches about 22 points up and down at best.
 FEWEST_PATIENTS = 20
+# With fewer, an interval tells hardly more than that a share lies between 0 and 1.
+FEWEST_FOR_A_FIGURE = 10
 FEW_PATIENTS_RULE = (
     'A group is marked "few patients" if a class that occurs in it has an effective number of fewer than '
     f"{FEWEST_PATIENTS} patients, or if only one class occurs. Its metrics say little, and a difference from "
-    "other groups says even less."
+    f"other groups says even less. With fewer than {FEWEST_FOR_A_FIGURE}, a metric is left out."
 )
+_LEFT_OUT = {"value": None, "low": None, "high": None}
 AGE_EDGES = (18, 40, 65)
 AGE_BANDS = ("under 18", "18 to 39", "40 to 64", "65 and over")
 NOT_RECORDED = "not recorded"
@@ -36,8 +39,9 @@ def subgroup_table(rows: PredictionTable, operating_point: OperatingPoint, **set
     Returns:
         `rule`: rule for `thin` (too few patients), in words. `rows`: per subgroup `by`, `name`, `images`,
         `patients`, `cases` (class name to patients), `thin`, and `auroc`, `balanced_accuracy` and `per_class`
-        (name to `auroc`, `sensitivity`, `specificity`), each `{"value", "low", "high"}`. Images without a
-        value form a subgroup; a property that no image has is left out.
+        (name to `auroc`, `sensitivity`, `specificity`), each `{"value", "low", "high"}`, which are None where
+        the metric rests on fewer than `FEWEST_FOR_A_FIGURE` patients. Images without a value form a subgroup;
+        a property that no image has is left out.
     """
     table = []
     ages = age_bands(rows.ages)
@@ -71,15 +75,31 @@ def _cell(rows: PredictionTable, operating_point: OperatingPoint, **settings: in
     values = evaluate_rows(rows, operating_point, **settings)
     cases = {name: len(np.unique(rows.patients[rows.labels == k])) for k, name in enumerate(rows.class_names)}
     effective = effective_numbers(zip(rows.labels.tolist(), rows.patients.tolist(), strict=True))
+    fewest = min(effective.values())
+    overall = {
+        metric: values[metric] if fewest >= FEWEST_FOR_A_FIGURE else _LEFT_OUT
+        for metric in ("auroc", "balanced_accuracy")
+    }
     return {
         "images": len(rows),
         "patients": values["bootstrap"]["patients"],
         "cases": cases,
-        "thin": len(effective) < 2 or min(effective.values()) < FEWEST_PATIENTS,
-        "auroc": values["auroc"],
-        "balanced_accuracy": values["balanced_accuracy"],
+        "thin": len(effective) < 2 or fewest < FEWEST_PATIENTS,
+        **overall,
         "per_class": {
-            name: {metric: of_class[metric] for metric in ("auroc", "sensitivity", "specificity")}
-            for name, of_class in values["per_class"].items()
+            name: _of_class(values["per_class"][name], rows.labels == k, rows.patients)
+            for k, name in enumerate(rows.class_names)
         },
     }
+
+
+def _of_class(
+    metrics: dict[str, Any], cases: NDArray[np.bool_], patients: NDArray[np.str_]
+) -> dict[str, Any]:
+    """Return the metrics of a class that rest on enough patients on the side, or sides, that they count."""
+    enough = {
+        side: effective_number(patients[cases == side].tolist()) >= FEWEST_FOR_A_FIGURE
+        for side in (True, False)
+    }
+    shown = {"auroc": all(enough.values()), "sensitivity": enough[True], "specificity": enough[False]}
+    return {metric: metrics[metric] if shown[metric] else _LEFT_OUT for metric in shown}

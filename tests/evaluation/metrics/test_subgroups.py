@@ -39,3 +39,18 @@ def test_a_group_of_mostly_one_patient_has_few_patients():
         table = subgroup_table(replace(test, patients=patients), OperatingPoint.argmax(NAMES), **FEW)["rows"]
         (row,) = (row for row in table if row["by"] == "source")
         assert row["thin"] == thin
+
+
+def test_metrics_of_very_few_patients_are_left_out():
+    test = replace(rows(300), sources=np.full(300, "one"))
+    few = np.where(np.isin(test.labels, [0, 1]), test.patients, "one covid patient")
+    (row,) = (
+        row
+        for row in subgroup_table(replace(test, patients=few), OperatingPoint.argmax(NAMES), **FEW)["rows"]
+        if row["by"] == "source"
+    )
+    assert row["auroc"]["value"] is row["balanced_accuracy"]["value"] is None
+    normal, covid = row["per_class"][NAMES[0]], row["per_class"][NAMES[2]]
+    assert covid["auroc"]["value"] is covid["sensitivity"]["value"] is None
+    assert covid["specificity"]["value"] is not None
+    assert normal["sensitivity"]["value"] is not None
