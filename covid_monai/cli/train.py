@@ -8,6 +8,17 @@ from covid_monai.cli.options import DeviceOption, complete_words, option
 from covid_monai.cli.train_settings import complete_setting, parse_settings
 
 
+# Settings of train.yaml that this command sets by itself.
+_OPTIONS = {
+    "bundle_root": "--bundle",
+    "datalist": "--datalist",
+    "dataset_dir": "--dataset-dir",
+    "device": "--device",
+    "output_dir": "--output",
+    "resume": "--resume",
+}
+
+
 def train(
     datalist: Annotated[Path, option("train.datalist")],
     output: Annotated[Path, option("train.output")],
@@ -29,6 +40,9 @@ def train(
     """
     train_config = shipped_config("train.yaml", find_shipped(bundle))
     given = parse_settings(settings, train_config)
+    for name, instead in _OPTIONS.items():
+        if name in given:
+            raise ValueError(f"--set {name}: give {instead} instead.")
     for file in (datalist, *(overlays or ())):
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist.")

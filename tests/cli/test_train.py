@@ -58,6 +58,8 @@ def test_a_bundle_is_named_and_overlays_come_after_it(train, tmp_path):
     [
         (("--set", "max_epoch=3"), "Did you mean 'max_epochs'?"),
         (("--set", "max_epochs"), "give NAME=VALUE"),
+        (("--set", "output_dir=runs/x"), "give --output instead"),
+        (("--set", "resume=true"), "give --resume instead"),
         (("--bundle", "covid_cxr"), "Unknown bundle of this package 'covid_cxr'"),
         (("--bundle", "../bundle"), f"Choose one of: {', '.join(shipped_names())}"),
         (("--datalist", "no.json"), "no.json does not exist"),
