@@ -7,7 +7,6 @@ from covid_monai.bundle.shipped import SHIPPED_BUNDLE, find_shipped, shipped_con
 from covid_monai.cli.options import DeviceOption, complete_words, option
 from covid_monai.cli.train_settings import complete_setting, parse_settings
 
-
 # Settings of train.yaml that this command sets by itself.
 _OPTIONS = {
     "bundle_root": "--bundle",
