@@ -132,6 +132,10 @@ def _run(program: str, arguments: list[str], smaller: list[str]) -> None:
         from covid_monai.cli.main import main
 
         sys.argv = [program, *arguments]
+        if arguments[:1] == ["train"]:
+            values = zip(smaller[::2], smaller[1::2], strict=True)
+            settings = (f"{name[2:]}={'null' if value == '$None' else value}" for name, value in values)
+            sys.argv += [word for setting in settings for word in ("--set", setting)]
         main()
     elif arguments[0] == "-m":
         sys.argv = arguments[1:]

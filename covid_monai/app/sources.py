@@ -86,7 +86,7 @@ class Example(NamedTuple):
 
 EXAMPLES = (
     Example("Clear lungs", "normal", 4),
-    Example("One lobe dense", "pneumonia", 1),
+    Example("One lobe dense", "pneumonia", 8),
     Example("Haze on both sides", "covid", 2),
     Example("Hard to tell", "covid", 13),
     Example("Lying on its side", "normal", 7, turned=True),

@@ -52,11 +52,21 @@ def images(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, images):
+def decisive(tmp_path_factory) -> Path:
+    """The shipped bundle with smaller prediction sets: it is uncertain of every drawn normal image."""
+    folder = tmp_path_factory.mktemp("decisive") / SHIPPED.name
+    shutil.copytree(SHIPPED, folder)
+    path = folder / "models" / "calibration.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"conformal": {"normal": 0.45, "pneumonia": 0.4, "covid": 0.2}}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, images, decisive):
     """The page with one model, a folder and small limits; its log names no image and no patient."""
-    running = Server(
-        tmp_path_factory.mktemp("server"), "--folder", images, "--max-upload-mib", 8, "--allow-urls"
-    )
+    options = ("--folder", images, "--max-upload-mib", 8, "--allow-urls")
+    running = Server(tmp_path_factory.mktemp("server"), "--bundle", decisive, *options)
     yield running
     running.stop()
     assert not re.search("secret|image|patient|Traceback", running.log.read_text(), re.IGNORECASE)
@@ -115,10 +125,11 @@ def other_bundle(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def predicting(many_images, tmp_path_factory):
+def predicting(many_images, decisive, tmp_path_factory):
     """The command, at work while the server starts."""
     output = tmp_path_factory.mktemp("predict") / "results.csv"
     command = [sys.executable, "-m", "covid_monai", "predict", "--output", output]
+    command += ["--bundle", decisive]
     command += sorted(many_images.iterdir())
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     yield process, output
@@ -137,10 +148,11 @@ def by_command(predicting) -> dict:
 
 
 @pytest.fixture(scope="session")
-def two_models(tmp_path_factory, many_images, other_bundle):
+def two_models(tmp_path_factory, many_images, decisive, other_bundle):
     """The page with two models; its log names no image."""
     folder = tmp_path_factory.mktemp("server")
-    running = Server(folder, "--compare", other_bundle, "--folder", many_images)
+    options = ("--compare", other_bundle, "--folder", many_images)
+    running = Server(folder, "--bundle", decisive, *options)
     yield running
     running.stop()
     said = running.log.read_text()

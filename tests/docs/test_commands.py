@@ -151,7 +151,7 @@ def test_the_commands_of_a_page_run_as_they_stand(page, place, environment, done
 
 
 def _run(block: Block, place: Path, environment: dict) -> None:
-    for run in re.findall(r"--output_dir (runs/\w+)", block.text):
+    for run in re.findall(r"(?:--output_dir|covid-monai train .*--output) (runs/\w+)", block.text):
         shutil.rmtree(place / run, ignore_errors=True)  # a page before may have made one of that name
     script = place.parent / "block"
     script.write_text(block.text)
