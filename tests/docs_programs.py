@@ -139,7 +139,7 @@ def _run(program: str, arguments: list[str], smaller: list[str]) -> None:
         main()
     elif arguments[0] == "-m":
         sys.argv = arguments[1:]
-        if arguments[1:3] == ["monai.bundle", "run"] and arguments[3] in ("training", "find_lr"):
+        if arguments[1:3] == ["monai.bundle", "run"] and arguments[3] in ("training", "find_lr", "average"):
             sys.argv += smaller
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     else:
