@@ -22,6 +22,16 @@ _PUBLIC = (None, "imagenet")  # values of settings that otherwise hold a path
 _PATH_IN_EXPRESSION = re.compile(r"""(["'])[^"']*[/\\].*?\1""")
 
 
+def list_changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return in words which settings differ; empty if none does.
+
+    >>> list_changes({"seed": 0, "batch_size": 8}, {"seed": 1, "batch_size": 8})
+    'seed was 0, now 1'
+    """
+    changed = sorted(key for key in {*now, *earlier} if now.get(key) != earlier.get(key))
+    return "; ".join(f"{key} was {earlier.get(key)}, now {now.get(key)}" for key in changed)
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """Top-level values of the config, with overlays and the command line applied.
@@ -173,10 +183,7 @@ class RunFolder:
             )
 
     def _check_settings(self, earlier: dict[str, Any]) -> None:
-        now = self.settings.shared()
-        changed = sorted(key for key in now | earlier if now.get(key) != earlier.get(key))
-        if changed:
-            listing = "; ".join(f"{key} was {earlier.get(key)}, now {now.get(key)}" for key in changed)
+        if listing := list_changes(earlier, self.settings.shared()):
             raise ValueError(
                 f"{self.folder} was trained with other settings ({listing}). Resume with the same settings, "
                 "or train into another --output_dir."
