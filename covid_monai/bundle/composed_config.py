@@ -39,7 +39,8 @@ def run_workflow(
         data: Values of settings, such as paths. They arrive as they are: no text is evaluated.
         changes: Further config, as in an overlay: it is code like the config files.
     """
-    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it tells of each config file
+    # It tells of each config file, and warns of those in another folder, where overlays usually are.
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
     files = [str(path) for path in configs]
     settings = {**(changes or {}), **{key: quote_data(value) for key, value in data.items()}}
     workflow = ConfigWorkflow(config_file=files, workflow_type=workflow_type, **settings)

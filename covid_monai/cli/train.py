@@ -42,9 +42,11 @@ def train(
     for name, instead in _OPTIONS.items():
         if name in given:
             raise ValueError(f"--set {name}: give {instead} instead.")
-    for file in (datalist, *(overlays or ())):
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} does not exist.")
+    if not datalist.is_file():
+        problem = "is a folder; name a datalist in it" if datalist.is_dir() else "does not exist"
+        raise FileNotFoundError(f"--datalist {datalist} {problem}.")
+    for file in overlays or ():
+        _check_overlay(file)
     if dataset_dir is not None and not dataset_dir.is_dir():
         raise FileNotFoundError(f"--dataset-dir {dataset_dir} is not a folder.")
 
@@ -56,3 +58,19 @@ def train(
     if dataset_dir is not None:
         own["dataset_dir"] = dataset_dir.absolute()
     run_workflow([train_config, *(overlays or ())], workflow_type="train", data=given | own)
+
+
+def _check_overlay(file: Path) -> None:
+    """Refuse an overlay that MONAI could not read, because MONAI does not name the file."""
+    import yaml
+
+    from covid_monai.core.errors import first_line
+
+    if not file.is_file():
+        raise FileNotFoundError(f"--config {file} does not exist, or is a folder.")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config {file} is not a YAML file ({first_line(error)}).") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"--config {file} holds no settings. Write lines such as `max_epochs: 5`.")

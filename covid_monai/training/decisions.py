@@ -7,6 +7,7 @@ split with the best weights, and `datalist` is the datalist of the run.
 
 import logging
 import math
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,8 +89,8 @@ def log_next_command(bundle: Bundle, datalist: Datalist, *, auroc: float) -> Non
         )
     logger.info("The run folder is a bundle. The next command evaluates it on the test split:")
     logger.info(
-        "  covid-monai evaluate --bundle %s --datalist %s --output %s/evaluation",
-        *(bundle.root, datalist.path, bundle.root),
+        "  covid-monai evaluate --bundle %s --datalist %s --output %s",
+        *map(shlex.quote, map(str, (bundle.root, datalist.path, bundle.root / "evaluation"))),
     )
 
 

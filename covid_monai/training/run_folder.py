@@ -174,6 +174,8 @@ class RunFolder:
         return self.stateful | ({"scaler": trainer.scaler} if trainer.scaler else {})
 
     def _check_folder(self) -> None:
+        if self.folder.is_file():
+            raise FileExistsError(f"{self.folder} is a file. Give another output folder.")
         if self.folder.resolve() == self.bundle.root.resolve():
             raise ValueError(f"{self.folder} is the bundle itself. Give another --output_dir.")
         if (self.last_path.exists() or self.best_path.exists()) and not self.resume:

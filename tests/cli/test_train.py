@@ -63,11 +63,18 @@ def test_a_bundle_is_named_and_overlays_come_after_it(train, tmp_path):
         (("--bundle", "covid_cxr"), "Unknown bundle of this package 'covid_cxr'"),
         (("--bundle", "../bundle"), f"Choose one of: {', '.join(shipped_names())}"),
         (("--datalist", "no.json"), "no.json does not exist"),
+        (("--datalist", "."), "--datalist . is a folder; name a datalist in it"),
         (("--config", "no.yaml"), "no.yaml does not exist"),
+        (("--config", "empty.yaml"), "--config empty.yaml holds no settings"),
+        (("--config", "list.yaml"), "--config list.yaml holds no settings"),
+        (("--config", "cut.yaml"), "--config cut.yaml is not a YAML file"),
+        (("--config", "bytes.yaml"), "--config bytes.yaml is not a YAML file"),
         (("--dataset-dir", "no"), "--dataset-dir no is not a folder"),
     ],
 )
 def test_wrong_options_are_named_before_anything_runs(train, tmp_path, options, message):
+    for name, content in (("empty", b""), ("list", b"- 1"), ("cut", b"a: [1"), ("bytes", b"\xff\xfe\x00")):
+        (tmp_path / f"{name}.yaml").write_bytes(content)
     words = options if "--datalist" in options else ("--datalist", "my.json", *options)
     (code, out, err), asked = train("--output", "runs/my", *words)
     assert code == 2

@@ -1,6 +1,7 @@
 """What a bundle decides by is fitted on the validation split, with the best weights."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -84,10 +85,12 @@ def test_the_gate_belongs_to_the_weights(run):
 
 @pytest.mark.parametrize(("loss", "warned"), [(1.05, False), (1.2, True), (4000.0, True)])
 def test_a_run_that_is_no_better_than_guessing_says_so(tmp_path, caplog, monkeypatch, loss, warned):
-    bundle = SimpleNamespace(checkpoint_path=tmp_path / "model.pt", class_names=("a", "b", "c"), root="run")
+    path, root = tmp_path / "model.pt", Path("a run")
+    bundle = SimpleNamespace(checkpoint_path=path, class_names=("a", "b", "c"), root=root)
     torch.save({"epoch": 2, "metric": loss}, bundle.checkpoint_path)
     with caplog.at_level("INFO", logger="covid_monai.training"):
         monkeypatch.setattr(logging.getLogger("covid_monai"), "propagate", True)
-        log_next_command(bundle, SimpleNamespace(path="list.json"), auroc=0.7)
+        log_next_command(bundle, SimpleNamespace(path=Path("my list.json")), auroc=0.7)
     assert ("that of guessing is 1.1" in caplog.text) is warned
-    assert "covid-monai evaluate --bundle run --datalist list.json" in caplog.text
+    words = "--bundle 'a run' --datalist 'my list.json' --output 'a run/evaluation'"
+    assert f"covid-monai evaluate {words}" in caplog.text

@@ -6,7 +6,7 @@ from copy import deepcopy
 import pytest
 from monai.bundle import ConfigParser
 
-from covid_monai.training.run_folder import RunSettings
+from covid_monai.training.run_folder import RunFolder, RunSettings
 
 CONFIG = {
     "learning_rate": 0.001,
@@ -39,6 +39,15 @@ def test_settings_are_the_plain_values_that_the_config_has_resolved_by_now():
     shared = {"learning_rate": 0.001, "pretrained": None, "class_names": ["no", "yes"], "data": "abc"}
     assert settings.shared() == shared
     assert settings.values() == shared | {"output_dir": "runs/a", "folder": "runs/a/no"}
+
+
+def test_an_output_folder_that_is_a_file_is_named_and_stays(tmp_path):
+    (tmp_path / "mine").write_text("notes")
+    with pytest.raises(FileExistsError, match="mine is a file. Give another output folder"):
+        RunFolder(
+            folder=tmp_path / "mine", bundle=None, network=None, evaluator=None, stateful={}, settings=None
+        )
+    assert (tmp_path / "mine").read_text() == "notes"
 
 
 def test_an_override_is_seen():
