@@ -15,7 +15,7 @@ def shipped_names() -> tuple[str, ...]:
     return (SHIPPED_BUNDLE.name, LUNG_BUNDLE.name)
 
 
-def find_shipped(name: str) -> Path:
+def shipped_by_name(name: str) -> Path:
     """Return `SHIPPED_BUNDLE` or `LUNG_BUNDLE` by its name; another name is a ValueError."""
     for bundle in (SHIPPED_BUNDLE, LUNG_BUNDLE):
         if name == bundle.name:
@@ -56,7 +56,7 @@ def find_bundle(folder: str | Path | None = None, *, shipped: Path = SHIPPED_BUN
         FileNotFoundError: If there is no bundle, or it has no weights.
     """
     if str(folder) in shipped_names() and not Path(str(folder)).exists():
-        folder, shipped = None, find_shipped(str(folder))
+        folder, shipped = None, shipped_by_name(str(folder))
     folder = shipped_bundle(shipped) if folder is None else Path(folder)
     if not (folder / "configs" / "inference.yaml").is_file():
         raise FileNotFoundError(

@@ -6,8 +6,16 @@ from typing import Annotated
 import typer
 
 from covid_monai.bundle.shipped import shipped_config
-from covid_monai.cli.options import JsonOption, argument, complete_words, option, print_json, reserve_stdout
-from covid_monai.cli.train_settings import complete_setting, parse_settings
+from covid_monai.cli.options import (
+    JsonOption,
+    argument,
+    complete_setting,
+    complete_words,
+    option,
+    parse_settings,
+    print_json,
+    reserve_stdout,
+)
 
 
 def complete_protocol(incomplete: str) -> list[str]:

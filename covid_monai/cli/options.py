@@ -1,10 +1,10 @@
-"""Options and arguments that several commands share: bundle, device, `--json`, image files, completion."""
+"""What several commands share: options (bundle, device, `--set`, `--json`), image files, completion."""
 
 import glob
 import json
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import resources
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from covid_monai.bundle.shipped import shipped_bundle
+from covid_monai.core.errors import unknown_choice
 from covid_monai.core.number_format import format_count
 
 _WORDS: dict[str, dict[str, Any]] = tomllib.loads(
@@ -58,6 +60,12 @@ def complete_sources(incomplete: str) -> list[str]:
     return complete_words(*SOURCES)(incomplete)
 
 
+def complete_setting(incomplete: str) -> list[str]:
+    """Complete the name of a setting of train.yaml."""
+    names = setting_names(shipped_bundle() / "configs" / "train.yaml")
+    return [f"{name}=" for name in names if name.startswith(incomplete)]
+
+
 def option(key: str, *names: str, **settings: Any) -> Any:
     """Return an option with the words of `options.toml` for a key such as "predict.output"."""
     return typer.Option(..., *names, **_words(key), **settings)
@@ -84,6 +92,36 @@ DeviceOption = Annotated[str | None, option("shared.device")]
 BackendOption = Annotated[str | None, option("shared.backend", "--backend")]
 TrustCodeOption = Annotated[bool, option("shared.trust_code", "--trust-code")]
 JsonOption = Annotated[bool, option("shared.json", "--json")]
+
+
+def setting_names(train_config: Path) -> list[str]:
+    """Return the names of the settings of train.yaml in its order."""
+    import yaml
+
+    return list(yaml.safe_load(train_config.read_text(encoding="utf-8")))
+
+
+def parse_settings(words: Sequence[str] | None, train_config: Path) -> dict[str, Any]:
+    """Return the settings of words such as "max_epochs=1".
+
+    Raises:
+        ValueError: A word has no value, train.yaml has no setting of that name, or a value would be code.
+    """
+    import yaml
+
+    from covid_monai.bundle.config_editing import quote_data
+
+    pairs = [word.partition("=") for word in words or ()]
+    known = setting_names(train_config)
+    for name, equals, _ in pairs:
+        if not equals or not name:
+            raise ValueError(f"--set {name}: give NAME=VALUE, such as max_epochs=1.")
+        # Other names are parts of a section, such as loss#weight.
+        if name.isidentifier() and name not in known:
+            raise ValueError(f"--set: {unknown_choice('train.yaml setting', name, known)}")
+    settings = {name: yaml.safe_load(value) for name, _, value in pairs}
+    quote_data([*settings.values()])  # refuses a part of a config now, not when the data are prepared
+    return settings
 
 
 def find_images(paths: list[Path]) -> list[Path]:

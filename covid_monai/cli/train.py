@@ -3,9 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from covid_monai.bundle.shipped import SHIPPED_BUNDLE, find_shipped, shipped_config, shipped_names
-from covid_monai.cli.options import DeviceOption, complete_words, option
-from covid_monai.cli.train_settings import complete_setting, parse_settings
+from covid_monai.bundle.shipped import SHIPPED_BUNDLE, shipped_by_name, shipped_config, shipped_names
+from covid_monai.cli.options import (
+    DeviceOption,
+    complete_setting,
+    complete_words,
+    option,
+    parse_settings,
+)
 
 # Settings of train.yaml that this command sets by itself.
 _OPTIONS = {
@@ -37,7 +42,7 @@ def train(
     The same as python -m monai.bundle run training with the train.yaml of a bundle that comes with this
     package. A run that was stopped goes on with --resume.
     """
-    train_config = shipped_config("train.yaml", find_shipped(bundle))
+    train_config = shipped_config("train.yaml", shipped_by_name(bundle))
     given = parse_settings(settings, train_config)
     for name, instead in _OPTIONS.items():
         if name in given:

@@ -7,8 +7,8 @@ from covid_monai.bundle.shipped import (
     LUNG_BUNDLE,
     SHIPPED_BUNDLE,
     find_bundle,
-    find_shipped,
     shipped_bundle,
+    shipped_by_name,
     shipped_config,
     shipped_names,
 )
@@ -36,9 +36,9 @@ def test_names_are_those_of_the_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in shipped_names():
         assert find_bundle(name).name == name
-        assert find_bundle(name) == shipped_bundle(find_shipped(name))
+        assert find_bundle(name) == shipped_bundle(shipped_by_name(name))
     with pytest.raises(ValueError, match="Unknown bundle of this package 'covid_cxr'"):
-        find_shipped("covid_cxr")
+        shipped_by_name("covid_cxr")
 
 
 def test_the_clone_comes_before_the_wheel_and_the_wheel_before_the_current_folder(homes):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from covid_monai.cli.train_settings import complete_setting
+from covid_monai.cli.options import complete_setting
 
 STUDY = Path(__file__).parents[2] / "configs" / "experiments" / "s1.yaml"
 RESULT = {

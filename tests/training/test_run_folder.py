@@ -43,7 +43,7 @@ def test_settings_are_the_plain_values_that_the_config_has_resolved_by_now():
 
 def test_an_output_folder_that_is_a_file_is_named_and_stays(tmp_path):
     (tmp_path / "mine").write_text("notes")
-    with pytest.raises(FileExistsError, match="mine is a file. Give another output folder"):
+    with pytest.raises(FileExistsError, match=r"mine is a file\. Give another output folder"):
         RunFolder(
             folder=tmp_path / "mine", bundle=None, network=None, evaluator=None, stateful={}, settings=None
         )

@@ -22,7 +22,7 @@ FEW_PATIENTS_RULE = (
     f"{FEWEST_PATIENTS} patients, or if only one class occurs. Its metrics say little, and a difference from "
     f"other groups says even less. With fewer than {FEWEST_FOR_A_FIGURE}, a metric is left out."
 )
-_LEFT_OUT = {"value": None, "low": None, "high": None}
+_NO_METRIC = {"value": None, "low": None, "high": None}
 AGE_EDGES = (18, 40, 65)
 AGE_BANDS = ("under 18", "18 to 39", "40 to 64", "65 and over")
 NOT_RECORDED = "not recorded"
@@ -77,7 +77,7 @@ def _cell(rows: PredictionTable, operating_point: OperatingPoint, **settings: in
     effective = effective_numbers(zip(rows.labels.tolist(), rows.patients.tolist(), strict=True))
     fewest = min(effective.values())
     overall = {
-        metric: values[metric] if fewest >= FEWEST_FOR_A_FIGURE else _LEFT_OUT
+        metric: values[metric] if fewest >= FEWEST_FOR_A_FIGURE else _NO_METRIC
         for metric in ("auroc", "balanced_accuracy")
     }
     return {
@@ -87,13 +87,13 @@ def _cell(rows: PredictionTable, operating_point: OperatingPoint, **settings: in
         "thin": len(effective) < 2 or fewest < FEWEST_PATIENTS,
         **overall,
         "per_class": {
-            name: _of_class(values["per_class"][name], rows.labels == k, rows.patients)
+            name: _metrics_of_class(values["per_class"][name], rows.labels == k, rows.patients)
             for k, name in enumerate(rows.class_names)
         },
     }
 
 
-def _of_class(
+def _metrics_of_class(
     metrics: dict[str, Any], cases: NDArray[np.bool_], patients: NDArray[np.str_]
 ) -> dict[str, Any]:
     """Return the metrics of a class that rest on enough patients on the side, or sides, that they count."""
@@ -102,4 +102,4 @@ def _of_class(
         for side in (True, False)
     }
     shown = {"auroc": all(enough.values()), "sensitivity": enough[True], "specificity": enough[False]}
-    return {metric: metrics[metric] if shown[metric] else _LEFT_OUT for metric in shown}
+    return {metric: metrics[metric] if shown[metric] else _NO_METRIC for metric in shown}
