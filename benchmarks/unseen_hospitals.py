@@ -5,17 +5,15 @@
 
 Every arm trains once per left-out domain and seed, on a CPU or with CUDA. A finished run is not repeated, and
 several processes with the same `--output` share the work: on a CPU start one per core, each with
-`OMP_NUM_THREADS=1`. `table` compares what is there with the arm `recipe_0_1_0`. `unseen_sources --arms soup`
-writes the file of that name for a bundle with weights that were made in the same way.
+`OMP_NUM_THREADS=1`. `table` compares what is there with the arm `recipe_0_1_0`. `unseen_sources` writes the
+file of that name for a bundle whose weights were made like one arm (`--arms soup_bn`, trained with `--keep`).
 
 The arms (`unseen_arms.py`) and the measures were fixed before the first run, see docs/experiments.md.
 """
 
 import argparse
-import copy
 import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,358 +23,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import batch_transforms
-from skimage.exposure import equalize_adapthist
-from skimage.filters import unsharp_mask
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
-from torch.optim.swa_utils import update_bn
-from unseen_arms import (
-    ARMS,
-    COVID,
-    NORMAL,
-    PNEUMONIA,
-    Arm,
-    LungPooling,
-    change_lungs,
-    compress,
-    compute_loss,
-    draw_weights,
-    log_probabilities,
-    log_shares,
-    style,
-)
+from unseen_arms import ARMS, COVID, NORMAL, PNEUMONIA, Arm
+from unseen_folds import FOLDS, Record, find_lungs, gather, load_images, render, split_fold
+from unseen_networks import WEIGHTS, ensemble_scores, make_soup, read_kept, read_members, score, train
 
-from covid_monai.bundle import Bundle
-from covid_monai.datasets.datalist import Datalist, read_datalist
+from covid_monai.datasets.datalist import read_datalist
 from covid_monai.evaluation.decisions.calibration import Calibration, fit_calibration
 from covid_monai.evaluation.decisions.unseen_sources import fit_unseen_sources
 from covid_monai.evaluation.metrics.left_out_domains import compare_arms
 from covid_monai.evaluation.metrics.prediction_table import write_predictions
-from covid_monai.lungs import LungSegmenter
-from covid_monai.networks import build_network, load_pretrained, parameter_groups
-from covid_monai.networks.build import classifier_head
-from covid_monai.training.augmentation import RandomAffine
-from covid_monai.training.dataset import RadiographDataset, split_normalization
-from covid_monai.transforms import PercentileRescale
 
-BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "covid_cxr_classification"
-FOLDS = ("kermany", "ieee8023", "nih", "covid-cxnet")  # with covid-cxnet, the hospital is left out as well
-HOSPITAL = "Hannover"
 # The classes of the AUROC within each domain: of the lower and of the higher score.
 CONTRASTS = {"kermany": (NORMAL, PNEUMONIA), "ieee8023": (PNEUMONIA, COVID), "nih": (NORMAL, PNEUMONIA)}
-BATCH = 32
-HELD_NIH = 0.25  # of NIH's patients, never in a training: their normals set the cut of the secondary measures
-WISE = (0.1, 0.2, 0.3)
-WEIGHTS = ("average", "last", "average_cold", *(f"wise_{share}" for share in WISE))
-Record = dict[str, Any]
-
-
-def gather(datalist: Datalist) -> list[Record]:
-    """Return the records of all splits with `domain`, `adult`, `held` and `split`."""
-    records = []
-    for split in datalist.splits:
-        for record in datalist.records(split):
-            domain, label = record["source"], record["label"]
-            if domain == "darkcovidnet" and label != COVID:
-                domain = "nih"
-            child = domain == "kermany" or (domain == "covid19-image-dataset" and label != COVID)
-            if child:
-                domain = "kermany"  # both are of the same hospital
-            if HOSPITAL in str(record.get("hospital", "")):
-                domain = "hospital"
-            age = record.get("age")
-            adult = not child and not (isinstance(age, int | float) and age < 18)
-            held = domain == "nih" and _share(record["patient"]) < HELD_NIH
-            records.append({**record, "split": split, "domain": domain, "adult": adult, "held": held})
-    return sorted(records, key=lambda record: str(record["image"]))
-
-
-def _share(name: str) -> float:
-    """Return a number in [0, 1) that depends on the name alone."""
-    return np.random.default_rng(list(name.encode())).random()
-
-
-def split_fold(records: Sequence[Record], fold: str, arm: Arm) -> tuple[list[int], list[int]]:
-    """Return the rows of the training and of the test: the domain left out, and the held NIH patients.
-
-    Images of a patient or of a copy that is left out are in neither.
-    """
-    left_out = {"covid-cxnet", "hospital"} if fold == "covid-cxnet" else {fold}
-    out = [record["domain"] in left_out for record in records]
-    if fold == "covid-cxnet":  # less its copies
-        elsewhere = {record.get("group") for record in records if record["domain"] not in left_out} - {None}
-        out = [
-            is_out and record.get("group") not in elsewhere
-            for is_out, record in zip(out, records, strict=True)
-        ]
-    test = [row for row, record in enumerate(records) if out[row] or (record["held"] and fold != "nih")]
-    if fold == "kermany":
-        test = _thin(records, test)
-    patients = {records[row]["patient"] for row in test}
-    groups = {records[row].get("group") for row in test} - {None}
-    train = [
-        row
-        for row, record in enumerate(records)
-        if record["domain"] not in left_out - {"covid-cxnet"}
-        and not out[row]
-        and not record["held"]
-        and record["patient"] not in patients
-        and record.get("group") not in groups
-        and (arm.data == "all" or record["split"] == "training")
-    ]
-    return train, test
-
-
-def _thin(records: Sequence[Record], test: Sequence[int]) -> list[int]:
-    """Return the held NIH images, and one image of each of 600 Kermany patients of each class."""
-    first: dict[tuple[int, str], int] = {}
-    for row in test:
-        if records[row]["domain"] == "kermany":
-            first.setdefault((records[row]["label"], records[row]["patient"]), row)
-    drawn = sorted(first, key=lambda key: _share(key[1]))
-    chosen = [
-        first[key] for label in (NORMAL, PNEUMONIA) for key in [k for k in drawn if k[0] == label][:600]
-    ]
-    return sorted([*chosen, *(row for row in test if records[row]["domain"] != "kermany")])
-
-
-def load_images(records: Sequence[Record], size: int, cache: Path, device: torch.device) -> Tensor:
-    """Return all images `[N, 1, size, size]` as uint8, decoded once by the bundle's preprocessing."""
-    bundle = Bundle(BUNDLE, image_size=size)
-    decoding, _ = split_normalization(bundle.preprocessing)
-    dataset = RadiographDataset(
-        records, decoding, image_size=size, cache="disk", cache_dir=cache / bundle.preprocessing_digest[:16]
-    )
-    return torch.cat(
-        [dataset.__getitems__(rows.tolist())["image"] for rows in np.array_split(np.arange(len(records)), 50)]
-    ).to(device)
-
-
-def find_lungs(images: Tensor, file: Path | None = None) -> Tensor:
-    """Return soft lung masks `[N, 1, S, S]` (uint8) of images of the same form, kept in `file`."""
-    if file and file.is_file():
-        return torch.load(file, weights_only=True).to(images.device)
-    segment = LungSegmenter()
-    masks = [torch.from_numpy(segment(image.cpu())) for image in images[:, 0]]
-    found = (torch.stack(masks)[:, None] * 255).round().to(torch.uint8)
-    if file:
-        temporary = file.with_suffix(f".{os.getpid()}")
-        torch.save(found, temporary)
-        temporary.replace(file)
-    return found.to(images.device)
-
-
-def render(images: Tensor) -> dict[str, Tensor]:
-    """Return images `[N, 1, S, S]` (uint8) as four other display pipelines would show them."""
-    values = images[:, 0].cpu().numpy() / 255.0
-    crop = round(0.08 * values.shape[-1])
-    changed = {
-        "clahe": np.stack([equalize_adapthist(image, clip_limit=0.03) for image in values]),
-        "unsharp": np.stack([unsharp_mask(image, radius=3, amount=2) for image in values]),
-        "crop": values[:, crop:-crop, crop:-crop],
-        "jpeg": compress(torch.from_numpy(values[:, None]).float())[:, 0].numpy(),
-    }
-    rescale, results = PercentileRescale(lower=1.0, upper=99.0), {}
-    for name, pixels in changed.items():
-        batch = interpolate(torch.from_numpy(pixels[:, None]).float(), size=images.shape[-2:], mode="area")
-        shown = torch.stack([torch.as_tensor(rescale(image)) for image in batch])
-        results[name] = (shown * 255).round().to(torch.uint8).to(images.device)
-    return results
-
-
-def make_network(arm: Arm) -> nn.Module:
-    """Build the network with ImageNet weights; even padding moves into the layers, which is faster."""
-    network = load_pretrained(
-        build_network(arm.network_name, num_classes=3), "imagenet", name=arm.network_name
-    )
-    for block in network.modules():
-        padding = getattr(getattr(block, "_depthwise_conv_padding", None), "padding", None)
-        if padding and len(set(padding)) == 1:
-            block._depthwise_conv.padding = (padding[0], padding[0])
-            block._depthwise_conv_padding = nn.Identity()
-    if arm.pool:
-        network._avg_pooling = LungPooling()
-    return network
-
-
-def train(
-    records: Sequence[Record],
-    rows: Sequence[int],
-    images: Tensor,
-    lungs: Tensor | None,
-    arm: Arm,
-    *,
-    seed: int,
-    steps: int,
-    teachers: Sequence[nn.Module] = (),
-) -> dict[str, nn.Module]:
-    """Train one network; return the last weights, two averages, and interpolations with the initial ones.
-
-    With `teachers`, half of the target is the mean of their log probabilities for the same image, unchanged.
-    """
-    device = images.device
-    torch.manual_seed(0 if arm.common_start else seed)
-    chosen = [records[row] for row in rows]
-    positions = torch.tensor(rows)
-    labels = torch.tensor([record["label"] for record in chosen])
-    domains = torch.tensor([sorted({r["domain"] for r in records}).index(r["domain"]) for r in chosen])
-    shares, weights = log_shares(chosen), draw_weights(chosen, arm.draw)
-    network = make_network(arm).to(device, memory_format=torch.channels_last)
-    torch.manual_seed(seed)
-    taught = ensemble_scores(teachers, images[rows], None, arm).softmax(1) if teachers else None
-    initial = copy.deepcopy(network)
-    averages = {"warm": copy.deepcopy(network), "cold": copy.deepcopy(network)}
-    groups = parameter_groups(
-        network, learning_rate=1e-3, backbone_factor=arm.backbone_factor, weight_decay=0.05
-    )
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, fused=True)
-    steps = round(steps * arm.steps)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, [group["lr"] for group in groups], total_steps=steps, pct_start=0.3
-    )
-    _, normalization = split_normalization(Bundle(BUNDLE).preprocessing)
-    transforms = [
-        *style(arm),
-        *batch_transforms(normalization, border_probability=arm.border_probability),
-    ]
-    head = {id(parameter) for parameter in classifier_head(network).parameters()}
-    drawn = torch.multinomial(weights, steps * BATCH, replacement=True)
-    begin = time.monotonic()
-    for step in range(steps):
-        probing = step < arm.probe * steps
-        for parameter in network.parameters():
-            parameter.requires_grad_(not probing or id(parameter) in head)
-        network.train(not probing)
-        batch = drawn[step * BATCH : (step + 1) * BATCH]
-        place = positions[batch].to(device)
-        pixels = images[place].float() / 255
-        masks = None if lungs is None else lungs[place].float() / 255
-        pixels, hidden = change_lungs(pixels, masks, domains[batch].to(device), arm)
-        for transform in transforms:
-            if masks is not None and isinstance(transform, RandomAffine):  # lungs move with the image
-                pixels, masks = transform(torch.cat([pixels, masks], 1)).split(1, dim=1)
-            else:
-                pixels = torch.as_tensor(transform(pixels))
-        outputs = _apply(network, pixels, masks)
-        loss = compute_loss(outputs, labels[batch].to(device), shares[batch].to(device), hidden, arm)
-        if taught is not None:
-            loss = (loss + cross_entropy(outputs, taught[batch].to(device))) / 2
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        _follow(averages["warm"], network, min(0.998, (1 + step) / (10 + step)))
-        _follow(averages["cold"], network, 0.998)
-        if step == 49:
-            rate = 50 * BATCH / (time.monotonic() - begin)
-            print(f"    {rate:.0f} images/s, {(steps - 50) * BATCH / rate / 60:.1f} min left", flush=True)
-    found = {"last": network, "average": averages["warm"], "average_cold": averages["cold"]}
-    return found | {f"wise_{share}": _between(averages["warm"], initial, share) for share in WISE}
-
-
-def _apply(network: nn.Module, pixels: Tensor, lungs: Tensor | None) -> Tensor:
-    """Return the outputs `[N, 3]`; a network that pools inside the lungs gets their masks first."""
-    if isinstance(network._avg_pooling, LungPooling):
-        network._avg_pooling.lungs = lungs
-    return network(pixels.contiguous(memory_format=torch.channels_last))
-
-
-@torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    for old, new in zip(_tensors(average), _tensors(network), strict=True):
-        if old.is_floating_point():
-            old.lerp_(new, 1 - decay)
-        else:
-            old.copy_(new)
-
-
-def _between(network: nn.Module, initial: nn.Module, share: float) -> nn.Module:
-    """Return weights between those of a training and, with `share`, the initial ones; the head stays."""
-    mixed = copy.deepcopy(network)
-    head = {id(tensor) for tensor in classifier_head(mixed).parameters()}
-    with torch.no_grad():
-        for own, old in zip(_tensors(mixed), _tensors(initial), strict=True):
-            if own.is_floating_point() and id(own) not in head:
-                own.lerp_(old, share)
-    return mixed
-
-
-def _tensors(network: nn.Module) -> list[Tensor]:
-    return [*network.parameters(), *network.buffers()]
-
-
-@torch.no_grad()
-def score(network: nn.Module, images: Tensor, lungs: Tensor | None, arm: Arm) -> np.ndarray:
-    """Return log probabilities `[N, 3]` of images `[N, 1, S, S]` (uint8), with `lungs` likewise."""
-    network.eval()
-    _, normalization = split_normalization(Bundle(BUNDLE).preprocessing)
-    results = []
-    for start in range(0, len(images), 64):
-        part = slice(start, start + 64)
-        pixels = torch.as_tensor(normalization(images[part].float() / 255))
-        outputs = _apply(network, pixels, None if lungs is None else lungs[part].float() / 255)
-        results.append(log_probabilities(outputs.float(), arm.heads).cpu())
-    return torch.cat(results).numpy()
-
-
-def ensemble_scores(networks: Sequence[nn.Module], images: Tensor, lungs: Tensor | None, arm: Arm) -> Tensor:
-    """Return the mean of the networks' log probabilities `[N, 3]`."""
-    return torch.stack([torch.from_numpy(score(network, images, lungs, arm)) for network in networks]).mean(0)
-
-
-def read_members(folder: Path, fold: str, arm: Arm) -> list[nn.Module]:
-    """Return the networks of three seeds that an arm joins."""
-    return [read_kept(folder / arm.members / f"{fold}-{seed}.pt", arm) for seed in range(3)]
-
-
-def read_kept(path: Path, arm: Arm) -> nn.Module:
-    """Return a network whose weights `--keep` has written."""
-    if not path.is_file():
-        name, seed = path.parent.name, path.stem.rpartition("-")[2]
-        raise SystemExit(f"{path} is missing: train --arms {name} --seeds {seed} --keep first")
-    network = make_network(arm)
-    network.load_state_dict(torch.load(path, weights_only=True))
-    return network.eval()
-
-
-def average_weights(networks: Sequence[nn.Module]) -> nn.Module:
-    """Return a network with the mean of the weights of others (a "model soup", Wortsman 2022)."""
-    mean = copy.deepcopy(networks[0])
-    with torch.no_grad():
-        for own, *others in zip(_tensors(mean), *map(_tensors, networks[1:]), strict=True):
-            if own.is_floating_point():
-                own.copy_(torch.stack([own, *others]).mean(0))
-    return mean
-
-
-def make_soup(
-    members: Sequence[nn.Module],
-    records: Sequence[Record],
-    images: Tensor,
-    arm: Arm,
-    *,
-    seed: int,
-    batches: int = 60,
-) -> nn.Module:
-    """Return the mean of networks; `soup_bn` has batch-norm statistics of changed training images."""
-    network = average_weights(members)
-    if arm.joined == "soup":
-        return network
-    torch.manual_seed(seed)
-    drawn = torch.multinomial(draw_weights(records, arm.draw), batches * BATCH, replacement=True)
-    _, normalization = split_normalization(Bundle(BUNDLE).preprocessing)
-    transforms = batch_transforms(normalization, border_probability=arm.border_probability)
-
-    def changed(part: Tensor) -> Tensor:
-        pixels = images[part].float() / 255
-        for transform in transforms:
-            pixels = torch.as_tensor(transform(pixels))
-        return pixels.contiguous(memory_format=torch.channels_last)
-
-    update_bn(map(changed, drawn.split(BATCH)), network)
-    return network
 
 
 def run(
@@ -438,6 +97,8 @@ def claimed(path: Path) -> Iterator[bool]:
 
 def train_all(options: argparse.Namespace) -> None:
     """Train what is missing, seed by seed and arm by arm."""
+    if options.keep and ("average" not in options.weights or "ensemble" in options.arms):
+        raise SystemExit("--keep keeps the averaged weights of one network: name them, and not the ensemble.")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     datalist = read_datalist(options.datalist)
     records, held = gather(datalist), {}
@@ -577,10 +238,10 @@ def save_unseen_sources(options: argparse.Namespace) -> None:
     records, arm = gather(datalist), ARMS[name]
     images = load_images(records, arm.image_size, options.output / "cache", torch.device("cpu"))
     parts: list[tuple[Any, ...]] = []
-    for fold in FOLDS:
+    for fold in options.folds:
         own = {"covid-cxnet", "hospital"} if fold == "covid-cxnet" else {fold}
         network = read_kept(options.output / name / f"{fold}-{options.seeds[0]}.pt", arm)
-        calibration = _calibrate(network, records, images, own, datalist.class_names)
+        calibration = _calibrate(network, arm, records, images, own, datalist.class_names)
         threshold = 1 - calibration.conformal[datalist.class_names[NORMAL]]
         print(f"without {fold}: temperature {calibration.temperature:.2f}, abnormal above {threshold:.3f}")
         _, out = split_fold(records, fold, arm)
@@ -615,6 +276,7 @@ def save_unseen_sources(options: argparse.Namespace) -> None:
 
 def _calibrate(
     network: nn.Module,
+    arm: Arm,
     records: Sequence[Record],
     images: Tensor,
     left_out: set[str],
@@ -629,7 +291,7 @@ def _calibrate(
     chosen = [records[row] for row in rows]
     return fit_calibration(
         np.array([record["label"] for record in chosen]),
-        np.exp(score(network, images[rows], None, ARMS["member"])),
+        np.exp(score(network, images[rows], None, arm)),
         class_names=class_names,
         patients=[record["patient"] for record in chosen],
         sources=[record["source"] for record in chosen],

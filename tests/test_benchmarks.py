@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from scipy.special import softmax
 
-from covid_monai.evaluation.metrics.prediction_table import write_predictions
+from covid_monai.evaluation.metrics.prediction_table import read_predictions, write_predictions
 from covid_monai.phantoms.radiograph import draw_radiograph
 
 ROOT = Path(__file__).parents[1]
@@ -125,8 +125,8 @@ def test_seeds_are_joined_to_one_network(tmp_path):
     with pytest.raises(AssertionError, match="member --seeds 0 --keep first"):
         run_task(tmp_path, "train", [*given, "--arms", "soup"])
     assert run_task(tmp_path, "train", [*given, "--keep", "--seeds", "0", "1", "2", "--arms", "member"]) == 3
-    joined = ["soup", "soup_bn", "ensemble", "distilled"]
-    assert run_task(tmp_path, "train", [*given, "--keep", "--arms", *joined]) == 4
+    assert run_task(tmp_path, "train", [*given, "--arms", "soup", "ensemble", "distilled"]) == 3
+    assert run_task(tmp_path, "train", [*given, "--keep", "--arms", "soup_bn"]) == 1
     folder = tmp_path / "unseen"
     scores = {}
     for path in sorted(folder.glob("*/nih-*.npz")):
@@ -135,6 +135,12 @@ def test_seeds_are_joined_to_one_network(tmp_path):
     mean = np.mean([scores[f"member {seed}"] for seed in range(3)], axis=0)
     np.testing.assert_allclose(scores["ensemble 0"], mean, atol=1e-5)
     assert len({array.tobytes() for array in scores.values()}) == 7
+    run_task(tmp_path, "unseen_sources", [*given, "--arms", "soup_bn"])
+    unseen = json.loads((folder / "soup_bn" / "unseen_sources.json").read_text())
+    assert list(unseen["sources"]) == ["nih"]
+    assert "a cut needs 2" in unseen["notes"][0]
+    scored = read_predictions(folder / "soup_bn" / "nih.csv")
+    assert {"darkcovidnet", "covid-cxnet"} <= set(scored.sources)
     kept = [torch.load(folder / "member" / f"nih-{seed}.pt", weights_only=True) for seed in range(3)]
     name = next(name for name in kept[0] if name.startswith("_fc") and name.endswith("bias"))
     assert not torch.equal(kept[0][name], kept[1][name])
